@@ -1,0 +1,28 @@
+# Two commands to know: `make search` and `make test`. Both make .venv first if there is none.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: search test quick lint clean
+
+search: $(VENV)/installed
+	$(BIN)/effnas search --space tiny --data digits --budget 12 --out runs/tiny-digits
+
+test: lint
+	$(BIN)/python -m pytest
+
+quick: $(VENV)/installed
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist

@@ -1,0 +1,5 @@
+"""`python -m effnas` is `effnas`."""
+
+from effnas.cli import main
+
+main()

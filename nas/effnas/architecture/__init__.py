@@ -1,0 +1,25 @@
+"""Architectures: operators, the block notation, and the frozen value that names a network."""
+
+from effnas.architecture.architecture import (
+    DEFAULT_HEAD,
+    DEFAULT_STEM,
+    Architecture,
+    parse_stage,
+)
+from effnas.architecture.blocks import FIELDS, OPERATORS, Number, Operator, Stage
+from effnas.architecture.notation import Alternative, StageSyntax, read
+
+__all__ = [
+    "DEFAULT_HEAD",
+    "DEFAULT_STEM",
+    "FIELDS",
+    "OPERATORS",
+    "Alternative",
+    "Architecture",
+    "Number",
+    "Operator",
+    "Stage",
+    "StageSyntax",
+    "parse_stage",
+    "read",
+]

@@ -1,0 +1,182 @@
+"""`effnas search`: the plan, the progress and the result on the terminal."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from effnas.cli.tables import console, duration, facts, leaderboard
+from effnas.launch import Settings, launch
+from effnas.plan import Plan, gigabytes
+from effnas.search import Search
+from effnas.trial import Trial, Trials, TrialState
+
+#: Rows of the leaderboard at the end of a search.
+_TOP = 10
+#: What a shell makes of a program that SIGINT has ended.
+_INTERRUPTED = 130
+
+
+def run_search(settings: Settings, *, as_json: bool) -> int:
+    """Run a search and show it; return the exit code."""
+    # With --json the table goes to stdout alone, and everything for people to stderr.
+    screen = console(stderr=as_json)
+    display = _Display(screen, settings)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with display.progress:
+            search = launch(settings, display)
+    except KeyboardInterrupt:
+        stored = display.ended
+        screen.print(
+            f"\nStopped. {stored} finished trials are stored in {settings.out}; the same command "
+            "goes on."
+        )
+        return _INTERRUPTED
+    if as_json:
+        rows = [trial.to_row() for trial in search.trials.ranked()]
+        print(json.dumps({"run": str(settings.out), "trials": rows}, indent=2))
+    else:
+        _show_result(screen, search, settings)
+    return 0 if search.best else 1
+
+
+class _Display:
+    """Shows what the search tells it: a plan, a line per trial, and a bar with the time left."""
+
+    def __init__(self, screen: Console, settings: Settings) -> None:
+        self.ended = 0
+        self.progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=screen,
+            transient=True,
+        )
+        self._screen = screen
+        self._settings = settings
+        self._task = self.progress.add_task("starting", total=None, left="")
+        self._expected_trial_s = 0.0
+        self._workers = 1
+
+    def preparing(self, what: str) -> None:
+        self.progress.update(self._task, description=what)
+
+    def planned(self, plan: Plan) -> None:
+        self.ended = plan.budget - plan.trials_left
+        self._expected_trial_s, self._workers = plan.trial_s, plan.workers
+        self._screen.print(facts(_plan_rows(plan, self._settings)))
+        for warning in plan.warnings():
+            self._screen.print(f"[bold yellow]Note:[/] {warning}")
+        self._screen.print()
+        self.progress.update(
+            self._task,
+            description="searching",
+            total=plan.budget,
+            completed=self.ended,
+            left=f"about {duration(plan.total_s)} left",
+        )
+
+    def trial_ended(self, trial: Trial, search: Search) -> None:
+        self.ended = sum(t.state.is_finished for t in search.trials)
+        self._screen.print(_trial_line(trial, search.best, self._settings.budget))
+        left_s = mean_duration_s(search.trials, self._expected_trial_s) * max(
+            self._settings.budget - self.ended, 0
+        )
+        self.progress.update(
+            self._task,
+            completed=self.ended,
+            left=f"about {duration(left_s / self._workers)} left",
+        )
+
+
+def mean_duration_s(trials: Trials, otherwise: float) -> float:
+    """Return the mean seconds of the trials that have ended, or `otherwise` if none has."""
+    seconds = [t.duration_s for t in trials if t.state.is_finished and t.duration_s is not None]
+    return sum(seconds) / len(seconds) if seconds else otherwise
+
+
+def _plan_rows(plan: Plan, settings: Settings) -> list[tuple[str, str]]:
+    search, ready = plan.search, plan.prepared
+    recipe, target = ready.recipe, search.space.target
+    reference = search.space.count(search.space.reference)
+    size = search.space.size
+    others = ", ".join(
+        f"{way} {seconds / min(ready.execution_seconds.values()):.1f}x"
+        for way, seconds in sorted(ready.execution_seconds.items(), key=lambda item: item[1])[1:]
+    )
+    start = "goes on with" if settings.out.exists() and len(search.trials) else "new run in"
+    done = plan.budget - plan.trials_left
+    return [
+        ("run", f"{start} {settings.out}, seed {settings.seed}"),
+        ("space", f"{search.space.name}: {size:,} architectures; controller {settings.controller}"
+                  if size < 10**9 else
+                  f"{search.space.name}: {size:.2e} architectures; "
+                  f"controller {settings.controller}"),
+        ("reward", search.reward.text if search.reward.name == search.reward.text
+         else f"{search.reward.name}: {search.reward.text}"),
+        ("reference", f"{reference.params / 1e6:.2f} M params, {reference.macs / 1e9:.3g} G MACs "
+                      f"at {target.image_size} px; S and P are relative to it"),
+        ("device", f"{ready.hardware}; {ready.execution.precision}, "
+                   f"{ready.execution.memory_format.replace('_', ' ')}"
+                   + (f" (the others take {others})" if others else "")
+                   + f"; {plan.workers} worker{'s' * (plan.workers > 1)}"),
+        ("data", f"{settings.data}: {ready.num_classes} classes, {ready.train_images:,} images to "
+                 f"train on, {ready.holdout_images:,} held out"),
+        ("a trial", f"step time at {target.image_size} px, batch {ready.timing_batch_size}: about "
+                    f"{duration(ready.timing_s)}; {recipe.epochs} epochs at "
+                    f"{recipe.image_size} px, batch {recipe.batch_size}: about {duration(ready.training_s)} "
+                    "(the reference network)"),
+        ("budget", f"{plan.budget:,} trials" + (f", {done:,} done" if done else "")
+                   + f": about {duration(plan.total_s)}, "
+                   f"{gigabytes(ready.peak_memory_bytes * plan.workers)} of memory"),
+    ]  # fmt: skip
+
+
+def _trial_line(trial: Trial, best: Trial | None, budget: int) -> str:
+    head = f"trial {trial.number + 1:>{len(str(budget))}}/{budget}"
+    took = f"{duration(trial.duration_s)}" if trial.duration_s else ""
+    if trial.state is not TrialState.COMPLETE or trial.reward is None:
+        return f"{head}  [yellow]{trial.state.lower()}[/]: {trial.reason}  {took}"
+    m = trial.metrics
+    star = "  [green]best so far[/]" if best is not None and best.number == trial.number else ""
+    return (
+        f"{head}  reward {trial.reward:.4f}  accuracy {m['accuracy']:.4f}  "
+        f"S {m['step_time']:.3f}  P {m['params_ratio']:.3f}  {took}{star}"
+    )
+
+
+def _show_result(screen: Console, search: Search, settings: Settings) -> None:
+    screen.print(leaderboard(search.trials, _TOP))
+    if search.exhausted:
+        screen.print(
+            f"\nThe space is exhausted: all of its architectures were tried with "
+            f"{len(search.trials)} of {settings.budget} trials."
+        )
+    if search.best is None:
+        reasons = {t.reason for t in search.trials if t.reason}
+        screen.print(f"\nNo trial is complete. Reasons: {'; '.join(sorted(reasons)[:3])}")
+    screen.print(f"\nStored in {settings.out}; `effnas status {settings.out}` shows it again.")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """End on SIGTERM as on Ctrl-C: a cluster's scheduler sends it before it takes the machine."""
+    del number, frame
+    sys.stderr.write("\n")
+    raise KeyboardInterrupt

@@ -1,0 +1,77 @@
+"""`effnas space`: the choices of a space and what its networks cost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from rich.table import Table
+
+from effnas.catalog import find
+from effnas.cli.tables import console, facts
+from effnas.space import SearchSpace
+from effnas.space.summary import summarize
+
+
+def show_space(name: str, *, samples: int, seed: int, as_json: bool) -> None:
+    """Print a space.
+
+    Raises:
+        UserError: If it cannot be found or read, or nothing meets its constraints.
+    """
+    source = find("search_spaces", name)
+    space = SearchSpace.read(source)
+    summary = summarize(space, samples=samples, seed=seed)
+    if as_json:
+        description = {
+            "name": space.name,
+            "path": str(source.path),
+            "id": space.id,
+            "stem": space.stem,
+            "stages": [str(stage) for stage in space.stages],
+            "head": space.head,
+            "target": asdict(space.target),
+            "constraints": [c.text for c in space.constraints],
+            "choices": {choice.name: choice.options for choice in space.choices},
+            "reference_architecture": str(space.reference),
+            **asdict(summary),
+        }
+        print(json.dumps(description, indent=2))
+        return
+    screen = console()
+    target = space.target
+    classes = target.num_classes or "1000 (the data's, in a search)"
+    screen.print(
+        facts(
+            [
+                ("space", f"{space.name} ({source.origin}: {source.path}), id {space.id}"),
+                ("size", f"{space.size:,} architectures ({space.size:.2e})"),
+                ("target", f"{target.image_size} px, batch {target.batch_size}, {classes} classes"),
+                ("constraints", "; ".join(c.text for c in space.constraints) or "none"),
+                ("feasible", f"{summary.feasible_share:.1%} of {samples:,} drawn at random"),
+                ("reference", "inside the space" if summary.reference_inside
+                 else "not inside the space"),
+            ]
+        )
+    )  # fmt: skip
+    screen.print()
+    stages = Table(box=None, pad_edge=False, header_style="bold")
+    stages.add_column("stage", justify="right")
+    stages.add_column("block")
+    stages.add_column("options", justify="right")
+    stages.add_column("reference")
+    stages.add_row("", f"conv_k3_s2_c{space.stem} (stem)", "", "")
+    for n, (stage, block) in enumerate(
+        zip(space.stages, space.reference.blocks, strict=True), start=1
+    ):
+        stages.add_row(str(n), str(stage), str(stage.size), block)
+    stages.add_row("", f"conv_k1_s1_c{space.head} (head)", "", "")
+    screen.print(stages)
+    screen.print()
+    counts = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("feasible networks", "minimum", "median", "maximum", "reference"):
+        counts.add_column(column, justify="left" if column.startswith("feas") else "right")
+    for quantity, (low, median, high) in summary.quantiles.items():
+        figures = (low, median, high, summary.reference[quantity])
+        counts.add_row(quantity, *(f"{figure / 1e6:,.2f} M" for figure in figures))
+    screen.print(counts)

@@ -1,0 +1,70 @@
+"""`effnas status`: what a run has found, what it has cost, and when it will be done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from effnas.cli.tables import console, duration, facts, leaderboard
+from effnas.runs import Run, load_run
+from effnas.trial import TrialState
+
+
+def show_status(path: Path, *, top: int, as_json: bool) -> None:
+    """Print a run.
+
+    Raises:
+        StoreError: If there is no run there.
+    """
+    run = load_run(path)
+    summary = summarize(run)
+    if as_json:
+        best = [trial.to_row() for trial in run.trials.ranked()[:top]]
+        print(json.dumps({"run": str(path), **summary, "trials": best}, indent=2))
+        return
+    screen = console()
+    states = summary["states"]
+    assert isinstance(states, dict)
+    rows = [
+        ("run", f"{path}, begun {run.manifest.get('created')}"),
+        ("space", f"{_name(run, 'space')}; reward {_name(run, 'reward')}; "
+                  f"controller {run.manifest.get('controller')}"),
+        ("data", f"{_name(run, 'data')} on {run.manifest.get('hardware')}"),
+        ("trials", ", ".join(f"{count} {state.lower()}" for state, count in states.items())
+                   + f"; budget {summary['budget']}"),
+    ]  # fmt: skip
+    cost = summary["cost_s"]
+    if isinstance(cost, float) and cost:
+        forecast = summary["forecast_s"]
+        left = f"; about {duration(forecast)} of work left" if isinstance(forecast, float) else ""
+        rows.append(("cost", f"{duration(cost)} of work{left}"))
+    screen.print(facts(rows))
+    screen.print()
+    if run.best is None:
+        screen.print("No trial is complete yet.")
+    else:
+        screen.print(leaderboard(run.trials, top))
+
+
+def summarize(run: Run) -> dict[str, object]:
+    """Return counts by state, cost and forecast.
+
+    `cost_s` is the worker time of all trials that have ended, in seconds; `forecast_s` the worker
+    time that the rest of the budget will take at the same mean, or None before the first trial.
+    """
+    states = {str(s): run.trials.count(s) for s in TrialState if run.trials.count(s)}
+    ended = [t for t in run.trials if t.state.is_finished]
+    seconds = [t.duration_s for t in ended if t.duration_s is not None]
+    budget = run.manifest.get("budget")
+    left = max(budget - len(ended), 0) if isinstance(budget, int) else 0
+    return {
+        "states": states,
+        "budget": budget,
+        "cost_s": float(sum(seconds)),
+        "forecast_s": sum(seconds) / len(seconds) * left if seconds else None,
+    }
+
+
+def _name(run: Run, part: str) -> str:
+    stored = run.manifest.get(part)
+    return str(stored.get("name")) if isinstance(stored, dict) else "?"

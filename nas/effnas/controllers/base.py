@@ -1,0 +1,73 @@
+"""What a controller is: it proposes architectures and learns from what became of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+from effnas.architecture import Architecture
+from effnas.errors import SpaceExhaustedError
+from effnas.space import SearchSpace
+from effnas.space.search_space import MOST_ENUMERATED
+from effnas.trial import Trial
+
+#: Proposals in a row that may repeat an earlier one before the rest of the space is listed.
+_MOST_REPEATS = 500
+
+
+class Controller(ABC):
+    """Base of all controllers.
+
+    The search calls `ask` for a new architecture and `tell` for every change of a trial: once when
+    it is RUNNING, and once when it has ended. Trials may end in any order, and `tell` may speak of
+    architectures that were never asked for. Everything that a controller knows it has from `tell`,
+    so that telling a new one the stored trials again makes it the same controller.
+    """
+
+    #: The name on the command line.
+    name: ClassVar[str]
+
+    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
+        self.space = space
+        self.seed = seed
+        self._proposed: set[str] = set()
+
+    def ask(self, number: int) -> Architecture:
+        """Return an architecture of the space that no trial has had yet.
+
+        Args:
+            number: The trial's number; with the run's seed it fixes all randomness of the proposal.
+
+        Raises:
+            SpaceExhaustedError: If there is none left.
+        """
+        rng = np.random.default_rng((self.seed, number))
+        for _ in range(_MOST_REPEATS):
+            arch = self.propose(rng)
+            if arch.id not in self._proposed:
+                return arch
+        if self.space.size <= MOST_ENUMERATED:
+            left = [a for a in self.space.architectures() if a.id not in self._proposed]
+            if left:
+                return left[int(rng.integers(len(left)))]
+        raise SpaceExhaustedError(
+            f"the space {self.space.name} holds no architecture that was not proposed already"
+        )
+
+    def tell(self, trial: Trial) -> None:
+        """Learn that a trial has started or ended."""
+        self._proposed.add(trial.architecture.id)
+        if trial.state.is_finished:
+            self.learn(trial)
+
+    @abstractmethod
+    def propose(self, rng: np.random.Generator) -> Architecture:
+        """Return an architecture of the space; it may repeat an earlier one.
+
+        Called by `ask`, several times if it repeats. All randomness comes from `rng`.
+        """
+
+    def learn(self, trial: Trial) -> None:  # noqa: B027  # random search has nothing to learn
+        """Take note of an ended trial: COMPLETE with a reward, or one without. Called by `tell`."""

@@ -1,0 +1,18 @@
+"""Random search: what the paper used, and what every other controller must beat."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from effnas.architecture import Architecture
+from effnas.controllers.base import Controller
+
+
+class RandomController(Controller):
+    """Draws every decision uniformly, and no architecture twice."""
+
+    name = "random"
+
+    def propose(self, rng: np.random.Generator) -> Architecture:
+        """Draw an architecture."""
+        return self.space.sample(rng)

@@ -1,0 +1,25 @@
+"""The training part of an image data set, decoded once and kept in memory.
+
+A search never sees the test part: what is named `val`, `test` and the like is neither opened nor
+listed, and the images that accuracy is measured on are held out of the training part.
+"""
+
+from __future__ import annotations
+
+from effnas.data.holdout import holdout_split
+from effnas.data.images import ImageSet
+from effnas.data.loading import (
+    SearchImages,
+    load_search_images,
+    load_training_part,
+    native_image_size,
+)
+
+__all__ = [
+    "ImageSet",
+    "SearchImages",
+    "holdout_split",
+    "load_search_images",
+    "load_training_part",
+    "native_image_size",
+]

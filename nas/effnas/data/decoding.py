@@ -1,0 +1,139 @@
+"""How an encoded image becomes a square of RGB pixels."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
+
+    import numpy.typing as npt
+    from PIL import Image
+
+    from effnas.data.source import Encoded
+
+# What the suffixes that we read stand for. Pillow knows more formats, and some of them (EPS)
+# start other programs.
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+
+# Images handed to a thread at a time: enough to make small images cheap to hand over, and few
+# enough that encoded photographs waiting for a thread stay below some tens of megabytes.
+_BATCH = 16
+
+
+def decode_all(
+    encoded: Iterable[tuple[int, Encoded]],
+    images: npt.NDArray[np.uint8],
+    on_bad_image: Callable[[int, str], None],
+) -> None:
+    """Decode each `(position, image)` into `images[position]`, in threads.
+
+    `images` has the shape [N, S, S, 3]. For an image that cannot be decoded,
+    `on_bad_image(position, reason)` is called instead, in the calling thread and in the order of
+    `encoded`; what it raises ends the work.
+    """
+    workers = min(os.cpu_count() or 1, 16)
+    items = iter(encoded)
+    pending: deque[Future[list[tuple[int, str]]]] = deque()
+
+    def finish_oldest() -> None:
+        for position, reason in pending.popleft().result():
+            on_bad_image(position, reason)
+
+    with _strict_pillow(), ThreadPoolExecutor(workers) as pool:
+        while batch := list(islice(items, _BATCH)):
+            pending.append(pool.submit(_decode_batch, batch, images))
+            if len(pending) > 2 * workers:
+                finish_oldest()
+        while pending:
+            finish_oldest()
+
+
+def shorter_side(encoded: Encoded) -> int:
+    """Return the shorter side of an image in pixels, reading no more than its header.
+
+    Raises:
+        ValueError: It is not an image that can be read.
+    """
+    try:
+        with _strict_pillow(), _open(encoded) as image:
+            return min(image.size)
+    except Exception as error:
+        raise ValueError(_reason(error)) from error
+
+
+def _decode_batch(
+    batch: list[tuple[int, Encoded]], images: npt.NDArray[np.uint8]
+) -> list[tuple[int, str]]:
+    bad = []
+    for position, encoded in batch:
+        try:
+            images[position] = _decode_square(encoded, images.shape[1])
+        except Exception as error:  # noqa: BLE001 - damaged files make Pillow raise anything
+            bad.append((position, _reason(error)))
+    return bad
+
+
+def _decode_square(encoded: Encoded, image_size: int) -> npt.NDArray[np.uint8]:
+    from PIL import Image, ImageOps
+
+    with _open(encoded) as image:
+        # JPEG alone can be decoded at a fraction of its size. Twice what is needed leaves the
+        # antialiasing to the resize below.
+        image.draft(None, (2 * image_size, 2 * image_size))
+        ImageOps.exif_transpose(image, in_place=True)
+        rgb = _to_rgb(image)
+        if rgb.size != (image_size, image_size):
+            rgb = ImageOps.fit(rgb, (image_size, image_size), Image.Resampling.BICUBIC)
+        return np.asarray(rgb)
+
+
+def _open(encoded: Encoded) -> Image.Image:
+    from PIL import Image
+
+    if isinstance(encoded, Image.Image):
+        return encoded
+    source = encoded if isinstance(encoded, Path) else io.BytesIO(encoded)
+    return Image.open(source, formats=_FORMATS)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        raise ValueError("its pixels have 32 bits each, of unknown range")
+    if image.mode.startswith("I"):
+        # 16 bits of grey, which convert() would clip at 255 and so turn white.
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+@contextmanager
+def _strict_pillow() -> Iterator[None]:
+    """Make Pillow's warning of a decompression bomb an error, and silence its other remarks."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def _reason(error: Exception) -> str:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image of a known format"
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -1,0 +1,252 @@
+"""Class folders, on disk or in a tar archive.
+
+Both are seen through a function that lists one folder. The rules of the layout are written once
+on top of it, and never ask for the listing of a validation or test part.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import zlib
+from contextlib import contextmanager
+from lzma import LZMAError
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from effnas.data.source import Source
+from effnas.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import TypeAlias
+
+    import numpy.typing as npt
+
+    from effnas.data.source import Encoded
+
+_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
+)  # fmt: skip
+_TRAINING_PARTS = frozenset({"train", "training"})
+_OTHER_PARTS = frozenset({"val", "valid", "validation", "test", "testing", "eval"})
+
+
+class _Listing(NamedTuple):
+    folders: list[str]
+    images: list[str]
+
+
+# A folder is given by its path below the root with a slash behind each name: "", "train/cat/".
+_ListFolder: TypeAlias = "Callable[[str], _Listing]"
+
+
+def folder_source(root: Path) -> Source:
+    """Return the training images below a folder of class folders.
+
+    Raises:
+        DataError: It cannot be read, or is not laid out as class folders.
+    """
+    names, labels, classes = _training_images(lambda folder: _list_directory(root, folder), root)
+
+    def read(chosen: npt.NDArray[np.int64]) -> Iterator[tuple[int, Encoded]]:
+        for position, index in enumerate(chosen):
+            yield position, root / names[index]
+
+    return Source(
+        origin=str(root),
+        classes=classes,
+        names=names,
+        labels=labels,
+        read=read,
+        class_noun="class folder",
+    )
+
+
+def archive_source(path: Path, *, first: int | None = None) -> Source:
+    """Return the training images in a tar archive of class folders, compressed or not.
+
+    Nothing is ever unpacked to disk. Links are passed over. With `first`, the archive is listed
+    only until that many images of a training part have been met.
+
+    Raises:
+        DataError: It is not an archive, is damaged, or is not laid out as class folders.
+    """
+    contents = _archive_contents(path, first)
+    names, labels, classes = _training_images(contents.listing, path)
+    members = [contents.member(name) for name in names]
+
+    def read(chosen: npt.NDArray[np.int64]) -> Iterator[tuple[int, Encoded]]:
+        # In the order of the archive, since going back in a compressed one means starting anew.
+        in_order = sorted((members[i].offset_data, position) for position, i in enumerate(chosen))
+        with _open_archive(path) as archive:
+            for _, position in in_order:
+                file = archive.extractfile(members[chosen[position]])
+                yield position, file.read() if file else b""
+
+    return Source(
+        origin=str(path),
+        classes=classes,
+        names=names,
+        labels=labels,
+        read=read,
+        class_noun="class folder",
+    )
+
+
+def _training_images(
+    list_folder: _ListFolder, origin: Path
+) -> tuple[list[str], npt.NDArray[np.int64], tuple[str, ...]]:
+    """Return names (paths below the root) and labels of the training images, and the classes."""
+    part = _training_part(list_folder, origin)
+    top = list_folder(part)
+    if not top.folders:
+        where = origin / part
+        if top.images:
+            raise DataError(
+                f"{where}: the images lie directly in it; put those of each class into a folder"
+                " of their own"
+            )
+        raise DataError(f"{where}: nothing in it; expected class folders with images, as cat/1.jpg")
+    names: list[str] = []
+    counts = []
+    for folder in top.folders:
+        below = sorted(_images_below(list_folder, f"{part}{folder}/"))
+        names += below
+        counts.append(len(below))
+    return names, np.repeat(np.arange(len(counts)), counts), tuple(top.folders)
+
+
+def _training_part(list_folder: _ListFolder, origin: Path) -> str:
+    root, folders = "", list_folder("").folders
+    if len(folders) == 1 and folders[0].lower() not in _TRAINING_PARTS | _OTHER_PARTS:
+        # A folder that all else lies in, as archives have it, unless it is itself a class.
+        inner = list_folder(f"{folders[0]}/")
+        if inner.folders and not inner.images:
+            root, folders = f"{folders[0]}/", inner.folders
+    training = [name for name in folders if name.lower() in _TRAINING_PARTS]
+    others = [name for name in folders if name.lower() in _OTHER_PARTS]
+    if len(training) > 1:
+        raise DataError(
+            f"{origin / root}: {' and '.join(training)} are both training parts; keep one of them"
+        )
+    if others and not training:
+        raise DataError(
+            f"{origin / root}: there is a part {others[0]!r} but none named 'train';"
+            " a search reads the training part only"
+        )
+    return f"{root}{training[0]}/" if training else root
+
+
+def _images_below(list_folder: _ListFolder, folder: str) -> Iterator[str]:
+    listing = list_folder(folder)
+    for name in listing.images:
+        yield folder + name
+    for name in listing.folders:
+        yield from _images_below(list_folder, f"{folder}{name}/")
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(_SUFFIXES)
+
+
+def _list_directory(root: Path, folder: str) -> _Listing:
+    listing = _Listing([], [])
+    try:
+        with os.scandir(root / folder) as entries:
+            for entry in entries:
+                if _is_hidden(entry.name):
+                    continue
+                if entry.is_dir():
+                    listing.folders.append(entry.name)
+                elif _is_image(entry.name):
+                    listing.images.append(entry.name)
+    except OSError as error:
+        raise DataError(f"{root / folder}: cannot be read: {error.strerror}") from error
+    listing.folders.sort()
+    return listing
+
+
+class _ArchiveContents:
+    """The folders and image files of an archive, as its headers tell them."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, set[str]] = {"": set()}
+        self._images: dict[str, dict[str, tarfile.TarInfo]] = {}
+
+    def add(self, names: list[str], member: tarfile.TarInfo) -> None:
+        if member.isdir():
+            self._add_folder(names)
+        elif member.isreg():
+            folder = self._add_folder(names[:-1])
+            if _is_image(names[-1]):
+                self._images.setdefault(folder, {})[names[-1]] = member
+
+    def _add_folder(self, names: list[str]) -> str:
+        path = "".join(f"{name}/" for name in names)
+        if path not in self._folders:
+            self._folders[path] = set()
+            self._folders[self._add_folder(names[:-1])].add(names[-1])
+        return path
+
+    def listing(self, folder: str) -> _Listing:
+        return _Listing(sorted(self._folders[folder]), list(self._images.get(folder, ())))
+
+    def member(self, name: str) -> tarfile.TarInfo:
+        folder, slash, file = name.rpartition("/")
+        return self._images[folder + slash][file]
+
+
+def _archive_contents(path: Path, first: int | None) -> _ArchiveContents:
+    contents = _ArchiveContents()
+    met = 0
+    with _open_archive(path) as archive:
+        for member in archive:
+            names = [name for name in member.name.split("/") if name not in ("", ".")]
+            if not names or any(_is_hidden(name) for name in names):
+                continue
+            contents.add(names, member)
+            if first is not None and member.isreg() and _is_image(names[-1]):
+                # A class folder and a file name lie below the part.
+                met += any(name.lower() in _TRAINING_PARTS for name in names[:-2][:2])
+                if met >= first:
+                    return contents
+        _check_end(archive)
+    return contents
+
+
+@contextmanager
+def _open_archive(path: Path) -> Iterator[tarfile.TarFile]:
+    """Open an archive for reading, and tell of damage met while it is read as a `DataError`."""
+    opened = False
+    try:
+        with tarfile.open(path) as archive:
+            opened = True
+            yield archive
+    except PermissionError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tarfile.TarError, EOFError, zlib.error, LZMAError, OSError) as error:
+        if isinstance(error, tarfile.ReadError) and not opened:
+            raise DataError(
+                f"{path}: neither a folder nor a tar archive (.tar, .tar.gz, .tgz, ...)"
+            ) from error
+        raise DataError(
+            f"{path}: the archive is damaged or cut short ({error}); get it again"
+        ) from error
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """Tell an archive's end from damage, which `tarfile` takes for an end too."""
+    file = archive.fileobj
+    if file is None:
+        return
+    file.seek(archive.offset)
+    block = file.read(tarfile.BLOCKSIZE)
+    if block != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("its list of files breaks off")

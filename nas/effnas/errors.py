@@ -1,0 +1,90 @@
+"""The errors that effnas raises, all below `EffnasError`.
+
+A `UserError` is something that the person at the keyboard can mend: its text says what is wrong,
+where, and what to do. The command line prints it as it is and exits with 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class EffnasError(Exception):
+    """Root of all errors raised on purpose by effnas."""
+
+
+class UserError(EffnasError, ValueError):
+    """A mistake in what the user gave: input, option, file or name."""
+
+
+class ExpressionError(UserError):
+    """An arithmetic expression that cannot be read, or has no value for the given quantities."""
+
+
+class CatalogError(UserError):
+    """A named file that cannot be found or read."""
+
+
+class SpaceError(UserError):
+    """A search space, or an architecture, that breaks the rules of the language."""
+
+
+class RewardError(UserError):
+    """A reward that cannot be read, or cannot be computed from a trial's metrics."""
+
+
+class DataError(UserError):
+    """Images that are missing, unreadable or unfit for a search."""
+
+
+class ConfigError(UserError):
+    """A setting that is out of range or contradicts another one."""
+
+
+class StoreError(UserError):
+    """A run folder that cannot be written, read, or continued as asked."""
+
+
+class SearchFailedError(EffnasError):
+    """A search that cannot go on, though nothing the user gave is wrong (exit code 1)."""
+
+
+class SpaceExhaustedError(EffnasError):
+    """Every architecture of the space (within its constraints) has been proposed already."""
+
+
+class InfeasibleError(EffnasError):
+    """An architecture that cannot be built, timed or trained: a result, not a fault.
+
+    Its text is the reason that the trial keeps.
+    """
+
+
+@dataclass(frozen=True)
+class Location:
+    """A place in a text: `line` and `column` count from 1, `excerpt` is the text of that line."""
+
+    source: str
+    line: int
+    column: int
+    excerpt: str
+
+    def describe(self, message: str) -> str:
+        """Return `source:line:column: message` and, below it, the line with a caret."""
+        caret = " " * (self.column - 1) + "^"
+        return f"{self.source}:{self.line}:{self.column}: {message}\n  {self.excerpt}\n  {caret}"
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """Return a hint such as `did you mean 'v2'? known: tiny, v2` for an unknown `name`."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    listing = f"known: {', '.join(names)}" if names else "none are known"
+    if not near:
+        return listing
+    return f"did you mean {' or '.join(repr(n) for n in near)}? {listing}"

@@ -1,0 +1,69 @@
+"""Networks as timm modules, built afresh for every use."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from effnas.errors import InfeasibleError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from effnas.architecture import Architecture
+
+#: As in Google's released code; its momentum of 0.9 is timm's and torch's default of 0.1.
+BATCH_NORM_EPS = 1e-3
+
+
+def build(
+    arch: Architecture,
+    *,
+    num_classes: int,
+    drop_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+    device: torch.device | str | None = None,
+) -> nn.Module:
+    """Build a network from timm's blocks, with symmetric padding and SiLU.
+
+    Args:
+        arch: The network.
+        num_classes: Outputs of the classifier.
+        drop_rate: Dropout before the classifier, a fraction.
+        drop_path_rate: Stochastic depth of the last block, a fraction; grows linearly from 0.
+        device: Where the weights are made, e.g. "meta" for none at all.
+
+    Returns:
+        A `timm.models.EfficientNet`: float images [N, 3, H, W] in, logits [N, num_classes] out.
+
+    Raises:
+        InfeasibleError: If timm cannot build it.
+    """
+    from timm.models._efficientnet_builder import decode_arch_def
+    from timm.models.efficientnet import EfficientNet
+    from torch import nn
+
+    definition = arch.to_timm()
+    if not definition:
+        raise InfeasibleError("cannot be built: no stage has a layer")
+    try:
+        model: nn.Module = EfficientNet(
+            # Decoded for every build, since timm's builder changes what it is given.
+            block_args=decode_arch_def(definition),
+            num_classes=num_classes,
+            num_features=arch.head,
+            stem_size=arch.stem,
+            # timm would round channels to multiples of 8, and turn strides beyond 32 in all into
+            # dilation; both make another network than the one that was asked for.
+            round_chs_fn=int,
+            output_stride=2 ** (len(arch.stages) + 2),
+            act_layer=nn.SiLU,
+            norm_layer=partial(nn.BatchNorm2d, eps=BATCH_NORM_EPS),
+            drop_rate=drop_rate,
+            drop_path_rate=drop_path_rate,
+            device=device,
+        )
+    except (RuntimeError, ValueError, AssertionError, ZeroDivisionError) as error:
+        raise InfeasibleError(f"cannot be built: {error}") from error
+    return model

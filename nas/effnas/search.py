@@ -1,0 +1,283 @@
+"""The search: ask the controller, have the architecture evaluated, score, store, tell.
+
+The driver owns this loop. It computes rewards itself, from stored metrics, so that a run can be
+scored anew without an accelerator.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from effnas.controllers import Controller, make_controller
+from effnas.errors import ConfigError, RewardError, SearchFailedError, SpaceExhaustedError
+from effnas.reward import Reward
+from effnas.space import SearchSpace
+from effnas.store import MemoryStore, Store
+from effnas.trial import Measurement, Trial, Trials, TrialState
+
+if TYPE_CHECKING:
+    from effnas.architecture import Architecture
+    from effnas.backends import Backend, Job, Outcome
+
+#: Attempts at a trial whose worker is lost or meets a bug.
+_MOST_ATTEMPTS = 2
+#: Trials in a row that may fail so before the search gives up.
+_MOST_FAILURES = 3
+
+
+class Search:
+    """A search over one space with one reward and one controller.
+
+    Args:
+        space: A space, its name, or its path.
+        reward: A reward, its name or path, an expression, or `file.py:function`.
+        controller: A controller's name, or one that was made for the same space.
+        seed: Seed of all proposals.
+        store: Where trials are kept; nowhere by default.
+
+    Raises:
+        UserError: If a name or file cannot be found or read.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace | str = "v2",
+        reward: Reward | str = "v2",
+        controller: Controller | str = "random",
+        seed: int = 0,
+        *,
+        store: Store | None = None,
+    ) -> None:
+        self.space = SearchSpace.load(space) if isinstance(space, str) else space
+        self.reward = Reward.load(reward) if isinstance(reward, str) else reward
+        self.controller = (
+            make_controller(controller, self.space, seed)
+            if isinstance(controller, str)
+            else controller
+        )
+        self.seed = seed
+        self.exhausted = False
+        self._store = store or MemoryStore()
+        self._trials: dict[int, Trial] = {}
+        self._attempts: dict[int, int] = {}
+        self._failures_in_a_row = 0
+
+    @property
+    def trials(self) -> Trials:
+        """All trials so far, in the order of their numbers."""
+        return Trials(self._trials.values())
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial with the highest reward, or None while there is none."""
+        return self.trials.best
+
+    # -- ask and tell
+
+    def ask(self) -> Architecture:
+        """Return an architecture to evaluate; `tell` takes what came of it.
+
+        Raises:
+            SpaceExhaustedError: If every architecture of the space was proposed already.
+        """
+        return self._start_trial().architecture
+
+    def tell(self, arch: Architecture, *, reason: str | None = None, **metrics: float) -> Trial:
+        """Take what came of an architecture.
+
+        Args:
+            arch: What `ask` gave, or any other architecture.
+            reason: Why it is infeasible, if it is.
+            metrics: Its metrics by name, such as `accuracy` (0 to 1) and `step_time` (S); params,
+                params_ratio (P), macs and activations are counted where they are not given.
+
+        Returns:
+            The trial, with its reward.
+
+        Raises:
+            RewardError: If the reward cannot be computed from the metrics; they are stored.
+        """
+        running = (
+            t for t in self._trials.values() if t.architecture == arch and not t.state.is_finished
+        )
+        trial = next(running, None) or self._record(
+            Trial(number=len(self._trials), architecture=arch)
+        )
+        if reason is not None:
+            return self._record(
+                replace(
+                    trial,
+                    state=TrialState.INFEASIBLE,
+                    reason=reason,
+                    measurement=Measurement(metrics=metrics),
+                )
+            )
+        return self._complete(trial, Measurement(metrics=metrics))
+
+    # -- the loop
+
+    def run(
+        self,
+        evaluate: Callable[[Architecture], Mapping[str, float]] | None = None,
+        *,
+        budget: int,
+        backend: Backend | None = None,
+        on_trial: Callable[[Trial], None] | None = None,
+    ) -> Trials:
+        """Search until `budget` trials have been proposed and have ended.
+
+        Trials that an earlier run left unfinished come first and count.
+
+        Args:
+            evaluate: Takes an architecture and returns its metrics; it may raise
+                `InfeasibleError`. Runs in this process.
+            budget: Trials in all, 1 or more.
+            backend: Runs evaluations elsewhere; takes the place of `evaluate`. The caller closes
+                it.
+            on_trial: Called with every trial that has ended.
+
+        Returns:
+            All trials.
+
+        Raises:
+            RewardError: If a reward cannot be computed; the trial's metrics are stored.
+            SearchFailedError: If evaluations fail time after time.
+        """
+        from effnas.backends import InlineBackend
+        from effnas.evaluate import FunctionEvaluator
+
+        if budget < 1:
+            raise ConfigError(f"the budget is {budget} trials, it must be 1 or more")
+        if backend is None:
+            if evaluate is None:
+                raise ConfigError("give run() a function that evaluates, or a backend")
+            backend = InlineBackend(FunctionEvaluator(evaluate))
+        waiting = deque(t for t in self.trials if _to_be_run(t))
+        under_way = 0
+        while True:
+            while under_way < backend.capacity and (trial := self._next(waiting, budget)):
+                backend.submit(_job(trial))
+                under_way += 1
+            if not under_way:
+                return self.trials
+            trial = self._finish(backend.next_done())
+            under_way -= 1
+            if _to_be_run(trial) and self._attempts[trial.number] < _MOST_ATTEMPTS:
+                waiting.appendleft(trial)
+            elif on_trial:
+                on_trial(trial)
+
+    def resume(self, events: Iterable[Trial], *, rescore: bool = False) -> None:
+        """Take over the stored changes of trials, in the order in which they happened.
+
+        Args:
+            events: The changes.
+            rescore: Whether rewards are computed anew and stored, because the reward has changed.
+        """
+        history = list(events)
+        last = {trial.number: trial for trial in history}
+        if rescore:
+            for number, trial in last.items():
+                if trial.state is TrialState.COMPLETE:
+                    last[number] = replace(trial, reward=self.reward.score(trial.metrics))
+                    self._store.append(last[number], durable=True)
+        told: set[tuple[int, TrialState]] = set()
+        for event in history:
+            if (event.number, event.state) not in told:
+                told.add((event.number, event.state))
+                final = last[event.number]
+                self.controller.tell(final if event.state is final.state else event)
+        self._trials = last
+
+    # -- the steps of the loop
+
+    def _next(self, waiting: deque[Trial], budget: int) -> Trial | None:
+        """Return the next trial to evaluate: one left over, or a new one within the budget."""
+        if waiting:
+            trial = waiting.popleft()
+            return self._record(replace(trial, state=TrialState.RUNNING, reason=None))
+        if len(self._trials) >= budget or self.exhausted:
+            return None
+        try:
+            return self._start_trial()
+        except SpaceExhaustedError:
+            self.exhausted = True
+            return None
+
+    def _start_trial(self) -> Trial:
+        number = len(self._trials)
+        return self._record(Trial(number=number, architecture=self.controller.ask(number)))
+
+    def _finish(self, outcome: Outcome) -> Trial:
+        """Store what became of a trial and tell the controller."""
+        trial = replace(self._trials[outcome.trial], duration_s=outcome.duration_s)
+        if outcome.user_error is not None:
+            raise outcome.user_error
+        if outcome.failure is not None:
+            return self._fail(trial, outcome.failure)
+        self._failures_in_a_row = 0
+        if outcome.infeasible is not None:
+            return self._record(
+                replace(trial, state=TrialState.INFEASIBLE, reason=outcome.infeasible)
+            )
+        assert outcome.measurement is not None
+        return self._complete(trial, outcome.measurement)
+
+    def _complete(self, trial: Trial, measurement: Measurement) -> Trial:
+        """Count, score, store and tell."""
+        metrics = self.counted(trial.architecture) | dict(measurement.metrics)
+        trial = replace(
+            trial,
+            state=TrialState.COMPLETE,
+            measurement=replace(measurement, metrics=metrics),
+        )
+        try:
+            trial = replace(trial, reward=self.reward.score(metrics))
+        except RewardError:
+            self._record(trial)  # what was measured is not lost with the reward
+            raise
+        return self._record(trial)
+
+    def _fail(self, trial: Trial, failure: str) -> Trial:
+        self._attempts[trial.number] = self._attempts.get(trial.number, 0) + 1
+        trial = self._record(replace(trial, state=TrialState.FAILED, reason=failure))
+        if self._attempts[trial.number] >= _MOST_ATTEMPTS:
+            self._failures_in_a_row += 1
+        if self._failures_in_a_row >= _MOST_FAILURES:
+            raise SearchFailedError(
+                f"{_MOST_FAILURES} trials in a row failed, the last with: {failure}; all earlier "
+                "ones are stored"
+            )
+        return trial
+
+    def _record(self, trial: Trial) -> Trial:
+        """Store a change of a trial, then tell the controller: never the other way round."""
+        self._store.append(trial, durable=trial.state.is_finished)
+        self._trials[trial.number] = trial
+        self.controller.tell(trial)
+        return trial
+
+    def counted(self, arch: Architecture) -> dict[str, float]:
+        """Return what is known of an architecture without running it, at the space's target."""
+        counts = self.space.count(arch)
+        reference = self.space.count(self.space.reference)
+        return {
+            "params": counts.params,
+            "params_ratio": counts.params / reference.params,
+            "macs": counts.macs,
+            "activations": counts.activations,
+        }
+
+
+def _to_be_run(trial: Trial) -> bool:
+    return trial.state in (TrialState.RUNNING, TrialState.WAITING, TrialState.FAILED)
+
+
+def _job(trial: Trial) -> Job:
+    from effnas.backends import Job
+
+    arch = trial.architecture
+    return Job(trial=trial.number, blocks=arch.blocks, stem=arch.stem, head=arch.head)

@@ -1,0 +1,80 @@
+"""Search-space files: YAML text to `SearchSpace`, every error with its place."""
+
+from __future__ import annotations
+
+from effnas.architecture import DEFAULT_HEAD, DEFAULT_STEM, Architecture, parse_stage
+from effnas.catalog import Node, load_yaml
+from effnas.errors import ExpressionError, SpaceError
+from effnas.expressions import Expression
+from effnas.space.search_space import FORMAT, SearchSpace, Target
+from effnas.space.stage_space import StageSpace
+
+KEYS = ("format", "stem", "stages", "head", "target", "reference", "constraints")
+
+
+def parse_space(text: str, source: str) -> SearchSpace:
+    """Read a space; see `SearchSpace.parse`."""
+    top = load_yaml(text, source, error=SpaceError).mapping(known=KEYS, required=("stages",))
+    if "format" in top and top["format"].integer(minimum=1) != FORMAT:
+        raise SpaceError(
+            top["format"]
+            .location()
+            .describe(
+                f"format {top['format'].text()} is not known to this version, which reads {FORMAT}"
+            )
+        )
+    stem = top["stem"].integer(minimum=1) if "stem" in top else DEFAULT_STEM
+    head = top["head"].integer(minimum=1) if "head" in top else DEFAULT_HEAD
+    stages = tuple(
+        StageSpace.parse(node.text(), node.location) for node in _items(top["stages"], "stages")
+    )
+    return SearchSpace(
+        stages=stages,
+        stem=stem,
+        head=head,
+        target=_target(top["target"]) if "target" in top else Target(),
+        given_reference=_reference(top["reference"], stem, head, len(stages))
+        if "reference" in top
+        else None,
+        constraints=_constraints(top["constraints"], len(stages)) if "constraints" in top else (),
+        name=source,
+    )
+
+
+def _items(node: Node, key: str) -> list[Node]:
+    items = node.sequence()
+    if not items:
+        raise SpaceError(node.location().describe(f"{key} is empty: list at least one block"))
+    return items
+
+
+def _target(node: Node) -> Target:
+    target = node.mapping(known=("image_size", "batch_size", "num_classes"))
+    return Target(**{name: value.integer(minimum=1) for name, value in target.items()})
+
+
+def _reference(node: Node, stem: int, head: int, stages: int) -> Architecture:
+    items = _items(node, "reference")
+    if len(items) != stages:
+        raise SpaceError(
+            node.location().describe(f"reference has {len(items)} stages, the space {stages}")
+        )
+    return Architecture(
+        tuple(parse_stage(item.text(), item.location) for item in items), stem, head
+    )
+
+
+def _constraints(node: Node, stages: int) -> tuple[Expression, ...]:
+    known = SearchSpace.quantity_names(stages)
+    constraints = []
+    for item in node.sequence():
+        try:
+            constraint = Expression.parse(
+                item.text(), known=known, source="constraint", locate=item.location
+            )
+        except ExpressionError as error:
+            raise SpaceError(str(error)) from error
+        if not constraint.is_condition:
+            raise item.error("a constraint is a condition, such as params <= 30e6")
+        constraints.append(constraint)
+    return tuple(constraints)

@@ -1,0 +1,352 @@
+"""A search space: stages with choices, constraints, and the conditions of measurement."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import product
+from typing import TYPE_CHECKING
+
+from effnas.architecture import DEFAULT_HEAD, DEFAULT_STEM, FIELDS, Architecture, Stage
+from effnas.catalog import Source, find
+from effnas.counts import Counts, count
+from effnas.errors import SpaceError
+from effnas.expressions import Expression
+from effnas.space.stage_space import Option, StageSpace
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FORMAT = 1
+#: Architectures that may be rejected in a row before the constraints are held to be unmeetable.
+MOST_REJECTIONS = 20_000
+#: Spaces up to this size are searched one by one where drawing does not find what it looks for.
+MOST_ENUMERATED = 200_000
+_COUNTED = ("params", "macs", "activations")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What S and P are measured at.
+
+    Attributes:
+        image_size: Height and width in pixels.
+        batch_size: Images in one training step.
+        num_classes: Outputs of the classifier; None takes those of the data, or 1000 without data.
+    """
+
+    image_size: int = 224
+    batch_size: int = 128
+    num_classes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "batch_size", "num_classes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise SpaceError(f"target: {name} is {value}, it must be 1 or more")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One open decision: its name, such as `stage2.k`, and its options."""
+
+    name: str
+    options: tuple[Option, ...]
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A finite set of architectures.
+
+    Attributes:
+        stages: The stages in order.
+        stem: Channels of the stem.
+        head: Channels of the head.
+        target: What S and P are measured at.
+        given_reference: The network that S and P are relative to, if the space names one.
+        constraints: Conditions that every architecture of the space meets.
+        name: What the space is called; two spaces that differ only in it are equal.
+    """
+
+    stages: tuple[StageSpace, ...]
+    stem: int = DEFAULT_STEM
+    head: int = DEFAULT_HEAD
+    target: Target = field(default_factory=Target)
+    given_reference: Architecture | None = None
+    constraints: tuple[Expression, ...] = ()
+    name: str = field(default="space", compare=False)
+
+    def __post_init__(self) -> None:
+        Architecture((Stage("identity"),), self.stem, self.head)  # checks stem and head
+        if not self.stages:
+            raise SpaceError(f"{self.name}: a space has at least one stage")
+        known = self.quantity_names(len(self.stages))
+        for constraint in self.constraints:
+            unknown = sorted(constraint.names - known)
+            if unknown:
+                raise SpaceError(
+                    f"{self.name}: constraint {constraint.text!r} names the unknown "
+                    f"{unknown[0]!r}; known: {', '.join(sorted(known))}"
+                )
+
+    # -- reading and writing
+
+    @classmethod
+    def load(cls, name: str) -> SearchSpace:
+        """Read a space by its name or path.
+
+        Args:
+            name: A path, or a name that is looked up in `./search_spaces` and then in the package.
+
+        Raises:
+            CatalogError: If there is no such space.
+            SpaceError: If the file breaks the rules of the language.
+        """
+        source = find("search_spaces", name)
+        return cls.read(source)
+
+    @classmethod
+    def read(cls, source: Source) -> SearchSpace:
+        """Read a space from a file that has been found already."""
+        return replace(cls.parse(source.text, source=str(source.path)), name=source.name)
+
+    @classmethod
+    def parse(cls, text: str, *, source: str = "space") -> SearchSpace:
+        """Read a space from YAML text.
+
+        Raises:
+            SpaceError: With file, line, column and a caret, if the text breaks a rule.
+        """
+        from effnas.space.reader import parse_space
+
+        return parse_space(text, source)
+
+    def to_text(self) -> str:
+        """Return YAML that `parse` reads back to an equal space."""
+        target = {"image_size": self.target.image_size, "batch_size": self.target.batch_size}
+        if self.target.num_classes is not None:
+            target["num_classes"] = self.target.num_classes
+        lines = [
+            f"format: {FORMAT}",
+            f"stem: {self.stem}",
+            "stages:",
+            *(f"  - {stage}" for stage in self.stages),
+            f"head: {self.head}",
+            "target: {" + ", ".join(f"{k}: {v}" for k, v in target.items()) + "}",
+        ]
+        if self.given_reference:
+            lines += ["reference:", *(f"  - {block}" for block in self.given_reference.blocks)]
+        if self.constraints:
+            quoted = (c.text.replace("'", "''") for c in self.constraints)
+            lines += ["constraints:", *(f"  - '{text}'" for text in quoted)]
+        return "\n".join(lines) + "\n"
+
+    @cached_property
+    def id(self) -> str:
+        """Sixteen hexadecimal digits; comments, order of keys and names do not change them."""
+        return hashlib.sha256(self.to_text().encode()).hexdigest()[:16]
+
+    def with_target(
+        self,
+        *,
+        image_size: int | None = None,
+        batch_size: int | None = None,
+        num_classes: int | None = None,
+    ) -> SearchSpace:
+        """Return the space with other conditions of measurement; None keeps what there is."""
+        target = Target(
+            image_size or self.target.image_size,
+            batch_size or self.target.batch_size,
+            num_classes or self.target.num_classes,
+        )
+        return replace(self, target=target)
+
+    # -- what is in it
+
+    @cached_property
+    def choices(self) -> tuple[Choice, ...]:
+        """All open decisions, stage by stage."""
+        return tuple(
+            Choice(f"stage{n}.{name}", options)
+            for n, stage in enumerate(self.stages, start=1)
+            for name, options in stage.choices.items()
+        )
+
+    @cached_property
+    def size(self) -> int:
+        """Number of architectures before constraints."""
+        total = 1
+        for stage in self.stages:
+            total *= stage.size
+        return total
+
+    @cached_property
+    def reference(self) -> Architecture:
+        """The network that S and P are relative to: the given one, or the largest of the space."""
+        return self.given_reference or self._largest()
+
+    def contains(self, arch: Architecture) -> bool:
+        """Say whether an architecture is in the space and meets its constraints."""
+        return self.decisions(arch) is not None and not self.violated(arch)
+
+    def decisions(self, arch: Architecture) -> dict[str, Option] | None:
+        """Return the decisions, by choice name, that lead to `arch`, or None if none do."""
+        if (arch.stem, arch.head) != (self.stem, self.head) or len(arch.stages) != len(self.stages):
+            return None
+        decisions: dict[str, Option] = {}
+        for n, (space, stage) in enumerate(zip(self.stages, arch.stages, strict=True), start=1):
+            found = space.decisions(stage)
+            if found is None:
+                return None
+            decisions |= {f"stage{n}.{name}": option for name, option in found.items()}
+        return decisions
+
+    def architecture(self, decisions: Mapping[str, Option]) -> Architecture:
+        """Return the architecture that the decisions lead to.
+
+        Args:
+            decisions: An option for every choice that the others leave open, by choice name.
+
+        Raises:
+            SpaceError: If a decision is missing or its option unknown.
+        """
+        return self._assemble(
+            [space.decide(_of_stage(decisions, n)) for n, space in enumerate(self.stages, start=1)]
+        )
+
+    def architectures(self) -> Iterator[Architecture]:
+        """All architectures that meet the constraints, in a fixed order, each once."""
+        for stages in product(*(list(space.stages()) for space in self.stages)):
+            arch = self._assemble(stages)
+            if not self.violated(arch):
+                yield arch
+
+    # -- drawing
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """Draw an architecture: every decision uniformly, until the constraints are met.
+
+        Raises:
+            SpaceError: If nothing that meets the constraints is found; names the one that
+                rejects most.
+        """
+        arch = self.sample_unconstrained(rng)
+        if not self.violated(arch):
+            return arch
+        rejections: dict[str, int] = {}
+        for _ in range(MOST_REJECTIONS):
+            arch = self.sample_unconstrained(rng)
+            violated = self.violated(arch)
+            if not violated:
+                return arch
+            for constraint in violated:
+                rejections[constraint.text] = rejections.get(constraint.text, 0) + 1
+        if self.size <= MOST_ENUMERATED:
+            feasible = list(self.architectures())
+            if feasible:
+                return feasible[int(rng.integers(len(feasible)))]
+        shares = ", ".join(
+            f"{text!r} rejects {share / MOST_REJECTIONS:.0%}"
+            for text, share in sorted(rejections.items(), key=lambda item: -item[1])
+        )
+        raise SpaceError(
+            f"{self.name}: no architecture meets the constraints ({MOST_REJECTIONS:,} drawn): "
+            f"{shares}; loosen or remove one of them"
+        )
+
+    def sample_unconstrained(self, rng: np.random.Generator) -> Architecture:
+        """Draw an architecture, every decision uniformly, whatever the constraints say."""
+        return self._assemble([space.draw(rng) for space in self.stages])
+
+    def mutate(self, arch: Architecture, rng: np.random.Generator) -> Architecture:
+        """Change one decision of `arch` at random, and draw what that opens.
+
+        Returns:
+            Another architecture of the space, or `arch` itself if the space holds no other one
+            that is a single decision away.
+
+        Raises:
+            SpaceError: If `arch` is not in the space.
+        """
+        decisions = self.decisions(arch)
+        if decisions is None:
+            raise SpaceError(f"{self.name}: the architecture {arch} is not in the space")
+        options = {choice.name: choice.options for choice in self.choices}
+        moves = [
+            (name, option)
+            for name in decisions
+            for option in options[name]
+            if option != decisions[name]
+        ]
+        while moves:
+            # A decision first, then an option: choices with many options are not favoured.
+            names = list(dict.fromkeys(name for name, _ in moves))
+            name = names[int(rng.integers(len(names)))]
+            mine = [move for move in moves if move[0] == name]
+            move = mine[int(rng.integers(len(mine)))]
+            moves.remove(move)
+            stage = int(name.removeprefix("stage").split(".")[0])
+            given = _of_stage({**decisions, move[0]: move[1]}, stage)
+            stages = list(arch.stages)
+            stages[stage - 1] = self.stages[stage - 1].draw(rng, given)
+            mutant = self._assemble(stages)
+            if mutant != arch and not self.violated(mutant):
+                return mutant
+        return arch
+
+    # -- constraints
+
+    @staticmethod
+    def quantity_names(stages: int) -> frozenset[str]:
+        """Names that constraints may use in a space of so many stages."""
+        decisions = [f"stage{n}.{name}" for n in range(1, stages + 1) for name in ("op", *FIELDS)]
+        return frozenset([*decisions, *_COUNTED, "layers"])
+
+    def count(self, arch: Architecture) -> Counts:
+        """Count `arch` at the space's target."""
+        return count(arch, self.target.image_size, self.target.num_classes or 1000)
+
+    def violated(self, arch: Architecture) -> list[Expression]:
+        """Return the constraints that `arch` does not meet."""
+        if not self.constraints:
+            return []
+        quantities: dict[str, float | str] = {"layers": arch.layers}
+        for n, stage in enumerate(arch.stages, start=1):
+            for name in ("op", *FIELDS):
+                quantities[f"stage{n}.{name}"] = getattr(stage, name)
+        if any(name in constraint.names for constraint in self.constraints for name in _COUNTED):
+            counts = self.count(arch)
+            quantities |= {name: getattr(counts, name) for name in _COUNTED}
+        return [c for c in self.constraints if not c.holds(quantities)]
+
+    def _assemble(self, stages: list[Stage] | tuple[Stage, ...]) -> Architecture:
+        return Architecture(tuple(stages), self.stem, self.head)
+
+    def _largest(self) -> Architecture:
+        """The network with the most parameters, stage by stage."""
+        stages: list[Stage] = []
+        for space in self.stages:
+            candidates = [
+                space.decide(
+                    {"op": str(alternative)}
+                    | {name: min(v) if name == "s" else max(v) for name, v in space.fields}
+                )
+                for alternative in space.alternatives
+            ]
+            stages.append(
+                max(
+                    candidates, key=lambda stage: count(self._assemble([*stages, stage]), 32).params
+                )
+            )
+        return self._assemble(stages)
+
+
+def _of_stage(decisions: Mapping[str, Option], stage: int) -> dict[str, Option]:
+    prefix = f"stage{stage}."
+    return {
+        name.removeprefix(prefix): option
+        for name, option in decisions.items()
+        if name.startswith(prefix)
+    }

@@ -1,0 +1,200 @@
+"""The choices of one stage: a finite set of fixed stages, described by alternatives and fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import TYPE_CHECKING
+
+from effnas.architecture import FIELDS, OPERATORS, Alternative, Number, Stage, read
+from effnas.errors import Location, SpaceError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: One decision of a stage: the operator's text, or a field's number.
+Option = str | int | float
+
+
+@dataclass(frozen=True)
+class StageSpace:
+    """All stages that a block string with choice sets stands for.
+
+    Attributes:
+        alternatives: The operators, each with the fields that belong to it alone.
+        fields: The values of every field that the alternatives share. A field counts only where
+            the chosen operator has a place for it: `conv` has no expansion, and Fused-MBConv with
+            expansion 1 has no squeeze-and-excitation.
+
+    Raises:
+        SpaceError: If the parts do not make a valid block string.
+    """
+
+    alternatives: tuple[Alternative, ...]
+    fields: tuple[tuple[str, tuple[Number, ...]], ...]
+
+    def __post_init__(self) -> None:
+        # The notation holds all rules, so a space written in Python obeys the same ones.
+        syntax = read(str(self))
+        object.__setattr__(self, "alternatives", syntax.alternatives)
+        object.__setattr__(self, "fields", syntax.fields)
+
+    @classmethod
+    def parse(cls, text: str, locate: Callable[[int], Location] | None = None) -> StageSpace:
+        """Read a block string with choice sets, such as `<fused|mbconv>_r<1..3>_k3_s1_e4_c24`.
+
+        Args:
+            text: The block string.
+            locate: Gives the place of the n-th character, for error messages.
+
+        Raises:
+            SpaceError: If the text breaks the notation.
+        """
+        syntax = read(text, locate)
+        return cls(syntax.alternatives, syntax.fields)
+
+    def __str__(self) -> str:
+        ops = [str(a) for a in self.alternatives]
+        op = ops[0] if len(ops) == 1 else f"<{'|'.join(ops)}>"
+        parts = [
+            f"{name}{values[0]}" if len(values) == 1 else f"{name}<{'|'.join(map(str, values))}>"
+            for name, values in self.fields
+        ]
+        return "_".join([op, *parts])
+
+    @cached_property
+    def choices(self) -> Mapping[str, tuple[Option, ...]]:
+        """Decision -> its options, for every decision that is open."""
+        choices: dict[str, tuple[Option, ...]] = {}
+        if len(self.alternatives) > 1:
+            choices["op"] = tuple(str(a) for a in self.alternatives)
+        return choices | {name: values for name, values in self.fields if len(values) > 1}
+
+    @cached_property
+    def size(self) -> int:
+        """Number of different stages."""
+        total = 0
+        for alternative in self.alternatives:
+            values = dict(self.fields)
+            own = dict(alternative.fields)
+            count = 1
+            for name in OPERATORS[alternative.op].fields:
+                if name not in ("e", "se") and not (alternative.op == "identity" and name == "r"):
+                    count *= len(values.get(name, (0,)))
+            ratios = len(values.get("se", (0,)))
+            expansions = values.get("e", (own.get("e", 1),))
+            if alternative.op == "fused":
+                count *= sum(1 if e == 1 else ratios for e in expansions)
+            elif "e" in OPERATORS[alternative.op].fields:
+                count *= len(expansions) * ratios
+            total += count
+        return total
+
+    def draw(self, rng: np.random.Generator, given: Mapping[str, Option] | None = None) -> Stage:
+        """Draw a stage, every open decision uniformly among its options.
+
+        Args:
+            rng: The source of randomness.
+            given: Decisions that are taken already; what they leave open is drawn.
+        """
+        return self._decide(lambda name, options: options[int(rng.integers(len(options)))], given)
+
+    def decide(self, decisions: Mapping[str, Option]) -> Stage:
+        """Return the stage that the decisions lead to.
+
+        Raises:
+            SpaceError: If an open decision is missing or its option unknown.
+        """
+
+        def missing(name: str, options: tuple[Option, ...]) -> Option:
+            raise SpaceError(f"no decision for {name}; its options: {', '.join(map(str, options))}")
+
+        return self._decide(missing, decisions)
+
+    def decisions(self, stage: Stage) -> dict[str, Option] | None:
+        """Return the decisions that lead to `stage`, or None if it lies outside the space."""
+        for alternative in self.alternatives:
+            if alternative.op != stage.op:
+                continue
+            fixed = dict(alternative.fields)
+            shared = self._active(alternative, stage.e)
+            found: dict[str, Option] = {}
+            if len(self.alternatives) > 1:
+                found["op"] = str(alternative)
+            for name in FIELDS:
+                value = getattr(stage, name)
+                if name in shared:
+                    if value not in shared[name]:
+                        break
+                    if len(shared[name]) > 1:
+                        found[name] = value
+                elif name in fixed:
+                    squeezed_away = name == "se" and stage.op == "fused" and stage.e == 1
+                    if value != fixed[name] and not squeezed_away:
+                        break
+                elif name == "se" and value != 0:
+                    break
+            else:
+                return found
+        return None
+
+    def stages(self) -> Iterator[Stage]:
+        """All stages, in a fixed order, each once."""
+        for alternative in self.alternatives:
+            seen = set()
+            names = [name for name, _ in self.fields if name in OPERATORS[alternative.op].fields]
+            values = dict(self.fields)
+            for combination in product(*(values[name] for name in names)):
+                stage = self._make(alternative, dict(zip(names, combination, strict=True)))
+                if stage not in seen:
+                    seen.add(stage)
+                    yield stage
+
+    def _active(self, alternative: Alternative, expansion: Number) -> dict[str, tuple[Number, ...]]:
+        """The shared fields that the alternative has a place for, given its expansion."""
+        taken = set(OPERATORS[alternative.op].fields)
+        if alternative.op == "identity":
+            taken.discard("r")
+        if alternative.op == "fused" and expansion == 1:
+            taken.discard("se")
+        return {name: values for name, values in self.fields if name in taken}
+
+    def _decide(
+        self,
+        choose: Callable[[str, tuple[Option, ...]], Option],
+        given: Mapping[str, Option] | None,
+    ) -> Stage:
+        given = given or {}
+
+        def pick(name: str, options: tuple[Option, ...]) -> Option:
+            if len(options) == 1:
+                return options[0]
+            if name not in given:
+                return choose(name, options)
+            if given[name] not in options:
+                raise SpaceError(
+                    f"{name}: {given[name]!r} is none of {', '.join(map(str, options))}"
+                )
+            return given[name]
+
+        texts = tuple(str(a) for a in self.alternatives)
+        alternative = self.alternatives[texts.index(str(pick("op", texts)))]
+        values = dict(alternative.fields)
+        # The expansion comes first: whether squeeze-and-excitation has a place depends on it.
+        shared = self._active(alternative, 2)
+        if "e" in shared:
+            values["e"] = pick("e", shared["e"])  # type: ignore[assignment]
+        for name, options in self._active(alternative, values.get("e", 2)).items():
+            if name != "e":
+                values[name] = pick(name, options)  # type: ignore[assignment]
+        return self._make(alternative, values)
+
+    def _make(self, alternative: Alternative, values: Mapping[str, Number]) -> Stage:
+        fields = {**dict(alternative.fields), **values}
+        if alternative.op == "identity":
+            fields.pop("r", None)
+        if alternative.op == "fused" and fields.get("e") == 1:
+            fields.pop("se", None)
+        return Stage(alternative.op, **fields)  # type: ignore[arg-type]

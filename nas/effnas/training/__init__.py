@@ -1,0 +1,15 @@
+"""Training: one step, batch augmentation, and the short proxy training of a trial."""
+
+from effnas.training.augment import normalize, random_crop_and_flip
+from effnas.training.proxy import ProxyData, ProxyResult, train_proxy
+from effnas.training.step import TrainingStep, cosine_schedule
+
+__all__ = [
+    "ProxyData",
+    "ProxyResult",
+    "TrainingStep",
+    "cosine_schedule",
+    "normalize",
+    "random_crop_and_flip",
+    "train_proxy",
+]

@@ -1,0 +1,141 @@
+"""Proxy training: a short training whose accuracy on held-out images is A."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from effnas.config import Execution, Recipe
+from effnas.errors import InfeasibleError
+from effnas.training.augment import normalize, random_crop_and_flip
+from effnas.training.step import TrainingStep, cosine_schedule
+
+#: A loss this many times that of guessing is held to be diverging.
+_DIVERGED = 10.0
+#: Steps between two looks at the loss; a look makes an accelerator wait.
+_LOOK_EVERY = 25
+
+
+@dataclass(frozen=True)
+class ProxyData:
+    """Images of a search on their device, decoded once.
+
+    Attributes:
+        train_images: uint8 [N, 3, S, S].
+        train_labels: Class numbers [N].
+        holdout_images: uint8 [M, 3, S, S].
+        holdout_labels: Class numbers [M].
+        num_classes: Number of classes.
+    """
+
+    train_images: torch.Tensor
+    train_labels: torch.Tensor
+    holdout_images: torch.Tensor
+    holdout_labels: torch.Tensor
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class ProxyResult:
+    """What a proxy training gave.
+
+    Attributes:
+        accuracy: Share of the held-out images whose class was named rightly, 0 to 1.
+        train_loss: Mean loss of the last epoch.
+        train_time_s: Seconds of training, without the evaluation.
+    """
+
+    accuracy: float
+    train_loss: float
+    train_time_s: float
+
+
+def train_proxy(
+    model: nn.Module,
+    data: ProxyData,
+    recipe: Recipe,
+    execution: Execution,
+    *,
+    flip: bool,
+    seed: int,
+) -> ProxyResult:
+    """Train a fresh model by the recipe and measure its accuracy on the held-out images.
+
+    The model's weights are changed; torch's global random state is not.
+
+    Args:
+        model: The network.
+        data: Images on the device that trains.
+        recipe: How to train.
+        execution: Precision and memory format.
+        flip: Whether images may be mirrored.
+        seed: Fixes the order of the images, the augmentation and dropout.
+
+    Raises:
+        InfeasibleError: If the loss diverges or is not finite.
+    """
+    device = data.train_images.device
+    step = TrainingStep(model, recipe, execution, device)
+    generator = torch.Generator().manual_seed(seed)
+    count = len(data.train_images)
+    batch_size = min(recipe.batch_size, count)
+    steps_per_epoch = count // batch_size
+    steps = steps_per_epoch * recipe.epochs
+    schedule = cosine_schedule(step.optimizer, steps, recipe)
+    limit = _DIVERGED * math.log(max(data.num_classes, 2))
+
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        started = time.perf_counter()
+        losses = torch.zeros(steps_per_epoch, device=device)
+        for n in range(steps):
+            place = n % steps_per_epoch
+            if place == 0:
+                order = torch.randperm(count, generator=generator)
+            chosen = order[place * batch_size : (place + 1) * batch_size].to(device)
+            images = random_crop_and_flip(
+                normalize(data.train_images[chosen]),
+                area_min=recipe.crop_area_min,
+                flip=flip,
+                generator=generator,
+            )
+            schedule.step_update(n)
+            losses[place] = step(images, data.train_labels[chosen])
+            if n % _LOOK_EVERY == _LOOK_EVERY - 1 or n == steps - 1:
+                _check_loss(losses[: place + 1], limit, n + 1, steps)
+        step.synchronize()
+        train_time_s = time.perf_counter() - started
+    return ProxyResult(
+        accuracy=_accuracy(step, data, 2 * batch_size),
+        train_loss=float(losses.mean()),
+        train_time_s=train_time_s,
+    )
+
+
+def _check_loss(losses: torch.Tensor, limit: float, step: int, steps: int) -> None:
+    worst = float(losses[-_LOOK_EVERY:].max())
+    last = float(losses[-1])
+    if not math.isfinite(worst) or not math.isfinite(float(losses[-_LOOK_EVERY:].sum())):
+        raise InfeasibleError(
+            f"training diverged: the loss is not finite by step {step} of {steps}"
+        )
+    if last > limit:
+        raise InfeasibleError(
+            f"training diverged: the loss is {last:.3g} at step {step} of {steps}, "
+            f"{_DIVERGED:.0f} times that of guessing and more"
+        )
+
+
+def _accuracy(step: TrainingStep, data: ProxyData, batch_size: int) -> float:
+    right = torch.zeros((), dtype=torch.long, device=data.holdout_images.device)
+    for start in range(0, len(data.holdout_labels), batch_size):
+        part = slice(start, start + batch_size)
+        logits = step.logits(normalize(data.holdout_images[part]))
+        if not bool(torch.isfinite(logits).all()):
+            raise InfeasibleError("training diverged: the trained network's outputs are not finite")
+        right += (logits.argmax(1) == data.holdout_labels[part]).sum()
+    return float(right) / len(data.holdout_labels)

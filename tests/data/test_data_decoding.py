@@ -1,0 +1,179 @@
+"""What becomes of an image on its way to a square of RGB pixels."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from effnas.data.decoding import decode_all, shorter_side
+
+TRANSPOSE = Image.Transpose
+# What a camera that was held in some way stored, given the upright picture.
+STORED = {
+    1: None,
+    2: TRANSPOSE.FLIP_LEFT_RIGHT,
+    3: TRANSPOSE.ROTATE_180,
+    4: TRANSPOSE.FLIP_TOP_BOTTOM,
+    5: TRANSPOSE.TRANSPOSE,
+    6: TRANSPOSE.ROTATE_90,
+    7: TRANSPOSE.TRANSVERSE,
+    8: TRANSPOSE.ROTATE_270,
+}
+
+
+def encode(image, kind="PNG", **options):
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def decode(encoded, size):
+    """The pixels, or the reason why there are none."""
+    images = np.zeros((1, size, size, 3), np.uint8)
+    reasons = []
+    decode_all([(0, encoded)], images, lambda _, reason: reasons.append(reason))
+    return reasons[0] if reasons else images[0]
+
+
+def smooth(width, height):
+    """A picture without fine detail, so that ways of resizing it agree."""
+    y, x = np.mgrid[0:height, 0:width]
+    channels = [255 * x / width, 255 * y / height, 127 + 120 * np.sin(6 * x / width)]
+    return np.stack(channels, axis=-1).astype(np.uint8)
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "PPM", "TIFF"])
+def test_an_image_of_the_size_wanted_is_left_untouched(pixels, kind):
+    assert np.array_equal(decode(encode(Image.fromarray(pixels), kind), 8), pixels)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "GIF"])
+def test_lossy_formats_are_read(kind):
+    picture = smooth(32, 32)
+    found = decode(encode(Image.fromarray(picture), kind), 32)
+    assert np.abs(found.astype(int) - picture).mean() < 16
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
+def test_every_kind_of_pixel_becomes_rgb(mode):
+    grey = np.full((8, 8, 3), 255, np.uint8)
+    grey[:4] = 0
+    kind = "TIFF" if mode == "CMYK" else "PNG"
+    assert np.array_equal(decode(encode(Image.fromarray(grey).convert(mode), kind), 8), grey)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_sixteen_bits_of_grey_keep_their_brightness(kind):
+    grey = (np.arange(64, dtype=np.uint16) * 1000).reshape(8, 8)
+    found = decode(encode(Image.fromarray(grey), kind), 8)
+    assert np.array_equal(found, np.repeat((grey >> 8)[:, :, None], 3, axis=2))
+
+
+def test_pixels_of_unknown_range_are_refused():
+    image = Image.fromarray(np.ones((8, 8), np.float32))
+    assert "unknown range" in decode(encode(image, "TIFF"), 8)
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_photograph_is_turned_upright(pixels, orientation):
+    upright = Image.fromarray(pixels)
+    method = STORED[orientation]
+    stored = upright if method is None else upright.transpose(method)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert np.array_equal(decode(encode(stored, exif=exif), 8), pixels)
+
+
+def test_the_shorter_side_is_fitted_and_the_centre_kept():
+    wide = np.zeros((10, 30, 3), np.uint8)
+    wide[:, :10], wide[:, 10:20], wide[:, 20:] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    for image in (Image.fromarray(wide), Image.fromarray(wide.transpose(1, 0, 2))):
+        found = decode(encode(image), 20)
+        assert found.shape == (20, 20, 3)
+        assert np.array_equal(found[10, 10], (0, 255, 0))
+        assert np.all(found[4:16, 4:16] == (0, 255, 0))
+
+
+def test_a_large_jpeg_decoded_small_looks_as_if_it_were_decoded_whole():
+    pixels = smooth(256, 256)
+    pixels[:, np.arange(256) // 8 % 2 == 0] = 255  # stripes, two pixels wide when small
+    image = Image.fromarray(pixels)
+    small = decode(encode(image, "JPEG", quality=95), 64)
+    whole = np.asarray(image.resize((64, 64), Image.Resampling.BICUBIC))
+    assert np.abs(small.astype(int) - whole).mean() < 4
+
+
+@pytest.mark.parametrize("pixels_allowed", [48, 16])  # a warning of Pillow, and an error of it
+def test_a_decompression_bomb_is_a_bad_image(pixels, monkeypatch, pixels_allowed):
+    encoded = encode(Image.fromarray(pixels))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels_allowed)
+    assert "decompression bomb" in decode(encoded, 8)
+    with pytest.raises(ValueError, match="decompression bomb"):
+        shorter_side(encoded)
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        b"",
+        b"not an image",
+        encode(Image.fromarray(smooth(64, 64)), "JPEG")[:-200],
+        encode(Image.fromarray(smooth(64, 64)))[:-200],
+        encode(Image.fromarray(smooth(64, 64)), "EPS"),  # Pillow would start a program for it
+        encode(Image.fromarray(smooth(64, 64)), "PCX"),
+    ],
+    ids=["empty", "text", "cut JPEG", "cut PNG", "PostScript", "a format not asked for"],
+)
+def test_what_cannot_be_decoded_has_a_reason(encoded):
+    reason = decode(encoded, 8)
+    assert isinstance(reason, str)
+    assert reason
+    assert "\n" not in reason
+
+
+def test_remarks_of_pillow_stay_off_the_terminal():
+    palette = Image.fromarray(smooth(8, 8)).convert("P")
+    encoded = encode(palette, transparency=bytes(range(256)))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        decode(encoded, 8)
+    assert caught == []
+
+
+def test_many_images_land_in_their_places_and_bad_ones_are_told_in_order():
+    count = 200
+    items = [
+        (position, b"" if position % 7 == 0 else encode(Image.new("RGB", (4, 4), (position, 0, 0))))
+        for position in reversed(range(count))
+    ]
+    images = np.zeros((count, 4, 4, 3), np.uint8)
+    bad = []
+    decode_all(items, images, lambda position, _: bad.append(position))
+    assert bad == [p for p in reversed(range(count)) if p % 7 == 0]
+    assert images[:, 0, 0, 0].tolist() == [0 if p % 7 == 0 else p for p in range(count)]
+
+
+def test_no_more_than_a_bounded_number_of_images_waits_for_a_thread():
+    taken = 0
+
+    def images_without_end():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield 0, b""
+
+    def stop(position, reason):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        decode_all(images_without_end(), np.zeros((1, 4, 4, 3), np.uint8), stop)
+    assert taken < 1000

@@ -1,0 +1,79 @@
+"""The hold-out keeps the proportions of the classes and loses nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from effnas.data import holdout_split
+from effnas.data.holdout import draw_per_class
+from effnas.errors import DataError
+
+labels_of_two_or_more = st.lists(st.integers(2, 30), min_size=1, max_size=8).flatmap(
+    lambda counts: st.permutations([c for c, n in enumerate(counts) for _ in range(n)])
+)
+shares = st.floats(0, 1, exclude_min=True, exclude_max=True)
+seeds = st.integers(0, 2**32)
+
+
+@given(labels=labels_of_two_or_more, share=shares, seed=seeds)
+def test_the_two_sides_are_disjoint_and_together_are_everything(labels, share, seed):
+    training, holdout = holdout_split(labels, share=share, seed=seed)
+    assert sorted([*training, *holdout]) == list(range(len(labels)))
+
+
+@given(labels=labels_of_two_or_more, share=shares, seed=seeds)
+def test_each_class_is_held_out_by_its_share_and_is_on_both_sides(labels, share, seed):
+    labels = np.array(labels)
+    training, holdout = holdout_split(labels, share=share, seed=seed)
+    for c in np.unique(labels):
+        total, held = np.sum(labels == c), np.sum(labels[holdout] == c)
+        assert np.sum(labels[training] == c) >= 1
+        assert held == 1 or held == total - 1 or abs(held - share * total) <= 0.5
+        assert held >= 1
+
+
+@given(labels=labels_of_two_or_more, share=shares, seed=seeds)
+def test_a_split_is_told_by_its_seed(labels, share, seed):
+    first = holdout_split(labels, share=share, seed=seed)
+    again = holdout_split(np.array(labels), share=share, seed=seed)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_other_seeds_hold_out_other_images():
+    labels = np.repeat([0, 1], 50)
+    holdouts = {tuple(holdout_split(labels, share=0.2, seed=seed)[1]) for seed in range(20)}
+    assert len(holdouts) == 20
+
+
+def test_every_image_is_held_out_about_as_often_as_any_other():
+    labels = np.tile([0, 1, 2], 10)
+    times = np.zeros(30)
+    for seed in range(2000):
+        times[holdout_split(labels, share=0.3, seed=seed)[1]] += 1
+    # Binomial(2000, 0.3) has a standard deviation of 20.5.
+    assert np.all(np.abs(times - 600) < 5 * 20.5)
+
+
+@given(labels=labels_of_two_or_more, share=shares, seed=seeds)
+def test_a_drawn_share_keeps_two_images_of_each_class(labels, share, seed):
+    labels = np.array(labels)
+    drawn = draw_per_class(labels, share, seed, at_least=2, leave=0)
+    assert np.all(np.diff(drawn) > 0)
+    for c in np.unique(labels):
+        total, kept = np.sum(labels == c), np.sum(labels[drawn] == c)
+        assert kept == 2 or abs(kept - share * total) <= 0.5
+        assert kept >= 2
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.5, 1.5, float("nan")])
+def test_a_share_that_leaves_one_side_empty_is_refused(share):
+    with pytest.raises(DataError, match="between 0 and 1"):
+        holdout_split([0, 0, 1, 1], share=share, seed=0)
+
+
+def test_a_class_with_a_single_image_is_named():
+    with pytest.raises(DataError, match="class 7 has a single image"):
+        holdout_split([3, 3, 7, 9, 9], share=0.5, seed=0)

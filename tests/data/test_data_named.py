@@ -1,0 +1,187 @@
+"""Data sets that timm opens by name: a real one in MNIST's format, and stand-ins for streams."""
+
+from __future__ import annotations
+
+import io
+import struct
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from timm.data.dataset import ImageDataset, IterableImageDataset
+
+from effnas.data import load_training_part, native_image_size
+from effnas.errors import DataError
+
+
+def write_idx(path, array):
+    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+    path.write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+@pytest.fixture
+def mnist(tmp_path):
+    """Fifty training images, and a test part that cannot be read."""
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    images = np.random.default_rng(0).integers(0, 256, (50, 28, 28))
+    labels = np.arange(50) % 10
+    write_idx(raw / "train-images-idx3-ubyte", images)
+    write_idx(raw / "train-labels-idx1-ubyte", labels)
+    (raw / "t10k-images-idx3-ubyte").write_bytes(b"not to be read")
+    (raw / "t10k-labels-idx1-ubyte").write_bytes(b"not to be read")
+    return SimpleNamespace(root=tmp_path, images=images, labels=labels)
+
+
+def test_a_data_set_of_torchvision_is_read_by_its_name(mnist, touched_files):
+    with touched_files() as touched:
+        found = load_training_part("torch/mnist", image_size=28, root=mnist.root)
+    assert np.array_equal(found.images, np.repeat(mnist.images[..., None], 3, axis=3))
+    assert np.array_equal(found.labels, mnist.labels)
+    assert found.classes[3] == "3 - three"
+    assert [path for path in touched if "train-images" in path]
+    assert not [path for path in touched if "t10k" in path]
+    assert native_image_size("torch/mnist", root=mnist.root) == 28
+
+
+def test_the_label_of_qmnist_is_the_digit(tmp_path):
+    raw = tmp_path / "QMNIST" / "raw"
+    raw.mkdir(parents=True)
+    digits = np.arange(20) % 10
+    columns = np.stack([digits, *[np.full(20, 77)] * 7], axis=1)
+    write_idx(raw / "qmnist-train-images-idx3-ubyte", np.zeros((20, 28, 28)))
+    header = struct.pack(">HBB2I", 0, 12, 2, *columns.shape)
+    (raw / "qmnist-train-labels-idx2-int").write_bytes(header + columns.astype(">i4").tobytes())
+    found = load_training_part("torch/qmnist", image_size=28, root=tmp_path)
+    assert np.array_equal(found.labels, digits)
+
+
+def test_the_working_directory_is_searched_by_default(mnist, monkeypatch):
+    monkeypatch.chdir(mnist.root)
+    found = load_training_part("torch/mnist", image_size=14, share=0.5)
+    assert found.images.shape == (20, 14, 14, 3)
+    assert np.bincount(found.labels).tolist() == [2] * 10
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("torch/cifar10", "Dataset not found"),
+        ("torch/cifra10", "cifra10"),
+        ("torch/folder", "name the folder itself"),
+        ("hfds/cifar10", "datasets"),
+        ("wds/shards", "webdataset"),
+    ],
+)
+def test_what_timm_cannot_open_is_told_in_a_line(tmp_path, name, said):
+    with pytest.raises(DataError, match=said) as caught:
+        load_training_part(name, image_size=8, root=tmp_path)
+    assert str(caught.value).startswith(f"{name}: ")
+    assert "\n" not in str(caught.value)
+    assert "download=True" not in str(caught.value)
+
+
+def numbered_image(number):
+    return Image.new("RGB", (8, 8), (number, 0, 0))
+
+
+class StreamReader:
+    """Gives thirty numbered images of three classes, as timm's readers of streams do."""
+
+    class_to_idx = {"c": 2, "a": 0, "b": 1}  # noqa: RUF012
+
+    def __init__(self, numbers_at_each_reading):
+        self.readings = iter(numbers_at_each_reading)
+        self.given = 0
+
+    def __iter__(self):
+        for number in next(self.readings):
+            self.given += 1
+            yield numbered_image(number), np.int64(number % 3)
+
+
+def open_stream(monkeypatch, *numbers_at_each_reading):
+    reader = StreamReader(numbers_at_each_reading)
+    dataset = IterableImageDataset(None, reader=reader)
+    monkeypatch.setattr("timm.data.create_dataset", lambda *_, **__: dataset)
+    return reader
+
+
+def test_a_stream_is_read_whole_and_by_share(monkeypatch):
+    open_stream(monkeypatch, range(30), range(30), range(30), range(30))
+    whole = load_training_part("tfds/thirty", image_size=8)
+    assert whole.images[:, 0, 0, 0].tolist() == list(range(30))
+    assert whole.classes == ("a", "b", "c")
+    part = load_training_part("tfds/thirty", image_size=8, share=0.4)
+    assert np.bincount(part.labels).tolist() == [4, 4, 4]
+    assert np.array_equal(part.images[:, 0, 0, 0] % 3, part.labels)
+
+
+def test_the_native_size_of_a_stream_is_told_from_its_beginning(monkeypatch):
+    reader = open_stream(monkeypatch, range(30), range(30))
+    assert native_image_size("wds/thirty") == 8
+    assert reader.given < 30
+
+
+@pytest.mark.parametrize("second", [range(1, 31), range(29), []])
+def test_a_stream_that_differs_on_second_reading_is_refused(monkeypatch, second):
+    open_stream(monkeypatch, range(30), second)
+    with pytest.raises(DataError, match="read again"):
+        load_training_part("hfids/thirty", image_size=8)
+
+
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        ([0, 1, 2, -1], "labels run from -1 to 2, but it has 3 classes"),
+        ([0, 1, 2, 3], "labels run from 0 to 3, but it has 3 classes"),
+        ([0, 2, 2, 2], "class 'b' holds no images"),
+        ([0, 0, 0], "class 'b' holds no images"),
+        ([], "holds no images"),
+        (["cat", "dog"], "cat"),
+        ([[1, 0], [0]], "timm cannot read it"),
+    ],
+)
+def test_labels_that_are_not_those_of_single_classes_are_refused(monkeypatch, targets, said):
+    reader = SimpleNamespace(
+        class_to_idx={"a": 0, "b": 1, "c": 2}, label_key="label", dataset={"label": targets}
+    )
+    dataset = ImageDataset(None, reader=reader)
+    monkeypatch.setattr("timm.data.create_dataset", lambda *_, **__: dataset)
+    with pytest.raises(DataError, match=said):
+        load_training_part("hfds/odd", image_size=8)
+
+
+class RandomAccessReader:
+    """Stands for timm's reader of Hugging Face data sets."""
+
+    class_to_idx = {"even": 0, "odd": 1}  # noqa: RUF012
+    label_key = "label"
+
+    def __init__(self, encoded):
+        self.encoded = encoded
+        self.dataset = {"label": [i % 2 for i in range(len(encoded))]}
+
+    def __getitem__(self, index):
+        return io.BytesIO(self.encoded[index]), index % 2
+
+    def __len__(self):
+        return len(self.encoded)
+
+
+def test_a_bad_image_of_a_hugging_face_data_set_is_not_replaced_by_another(monkeypatch):
+    encoded = []
+    for number in range(20):
+        stream = io.BytesIO()
+        numbered_image(number).save(stream, "PNG")
+        encoded.append(stream.getvalue())
+    encoded[5] = b"damaged"
+    dataset = ImageDataset(None, reader=RandomAccessReader(encoded))
+    monkeypatch.setattr("timm.data.create_dataset", lambda *_, **__: dataset)
+    with pytest.raises(DataError, match=r"hfds/x\[5\] cannot be decoded.*--on-bad-image skip"):
+        load_training_part("hfds/x", image_size=8)
+    found = load_training_part("hfds/x", image_size=8, on_bad_image="skip")
+    assert found.skipped == ("hfds/x[5]",)
+    assert found.images[:, 0, 0, 0].tolist() == [n for n in range(20) if n != 5]
+    assert found.labels.tolist() == [n % 2 for n in range(20) if n != 5]
