@@ -14,7 +14,7 @@ MemoryFormat = Literal["contiguous", "channels_last"]
 
 #: Training images of a trial on a CPU unless the recipe names a share: what two cores can do in
 #: about half a minute. An accelerator takes the whole training part.
-CPU_TRAINING_IMAGES = 8_000
+CPU_TRAINING_IMAGES = 6_000
 _SHARES = ("data_share", "holdout_share")
 
 
@@ -49,7 +49,7 @@ class Recipe:
     holdout_share: float = 0.1
     batch_size: int = 128
     optimizer: str = "nadamw"
-    learning_rate: float = 4e-3
+    learning_rate: float = 6e-3
     weight_decay: float = 0.02
     warmup_share: float = 0.1
     label_smoothing: float = 0.1

@@ -74,7 +74,8 @@ class Preparation:
         skipped_images: Names of images that could not be decoded.
         timing_s: Estimated seconds to time the reference network once.
         training_s: Estimated seconds to train and test it once.
-        peak_memory_bytes: Estimated memory of its largest step, with the images.
+        peak_memory_bytes: Estimated memory of a worker in its largest step, with the images and,
+            on a CPU, the process itself.
         target_memory_bytes: Estimated memory of its step at the target's own batch size.
         available_memory_bytes: Memory that the device had free.
     """

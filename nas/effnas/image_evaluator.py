@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from effnas.data import ImageSet, load_search_images, native_image_size
 from effnas.errors import InfeasibleError
 from effnas.evaluate import Preparation
 from effnas.measure import (
+    FEWEST_STEPS,
     available_memory_bytes,
     choose_execution,
     describe_device,
@@ -21,6 +23,7 @@ from effnas.measure import (
     hardware_id,
     noise_batch,
     open_device,
+    resident_memory_bytes,
     time_training_step,
     timed,
 )
@@ -37,6 +40,8 @@ _SMALLEST_IMAGE = 32
 #: Share of the free memory that the reference network's step may take when the batch is chosen:
 #: other networks of the space may need more.
 _REFERENCE_MEMORY_SHARE = 0.5
+#: A step as quick as this is timed for real when the cost of a trial is estimated.
+_QUICK_STEP_S = 0.5
 
 
 class ImageEvaluator:
@@ -52,6 +57,7 @@ class ImageEvaluator:
     def __init__(self, config: EvaluationConfig) -> None:
         self._config = config
         self._device = open_device(config.device)
+        self._process_bytes = resident_memory_bytes() if self._device.type == "cpu" else 0
         if config.threads:
             torch.set_num_threads(config.threads)
         space = SearchSpace.parse(config.space_text, source="the run's space")
@@ -136,16 +142,17 @@ class ImageEvaluator:
         recipe, target = self._recipe, self._space.target
         assert recipe.image_size is not None
         reference = self._space.reference
-        classes = self._data.num_classes
         steps = recipe.epochs * (len(self._images.train) // recipe.batch_size)
-        train_step_s = self._step_seconds(recipe.image_size, recipe.batch_size, classes)
+        train_step_s = self._step_seconds(recipe.image_size, recipe.batch_size)
         # Forward passes of the held-out images take about a third of training on as many.
         holdout_steps = len(self._images.holdout) / recipe.batch_size / 3
-        timing_step_s = self._step_seconds(
-            target.image_size, self._timing_batch_size, self._target_classes
-        )
-        # Two networks, two warm-up steps, and then 7 steps or 6 s, whatever is longer.
-        timing_s = 4 * timing_step_s + max(14 * timing_step_s, 6.0)
+        timing_step_s = self._step_seconds(target.image_size, self._timing_batch_size)
+        if timing_step_s < _QUICK_STEP_S:
+            started = time.perf_counter()
+            self._time(reference)
+            timing_s = time.perf_counter() - started
+        else:  # two networks, two steps to warm up, and the fewest steps that give an interval
+            timing_s = 2 * (2 + FEWEST_STEPS) * timing_step_s
         return Preparation(
             hardware=hardware_id(self._facts()),
             device=self._facts(),
@@ -153,14 +160,16 @@ class ImageEvaluator:
             execution=self._execution,
             execution_seconds=self._execution_seconds,
             timing_batch_size=self._timing_batch_size,
-            num_classes=classes,
+            num_classes=self._data.num_classes,
             train_images=len(self._images.train),
             holdout_images=len(self._images.holdout),
             data_fingerprint=self._images.fingerprint,
             skipped_images=self._images.skipped,
             timing_s=timing_s,
             training_s=(steps + holdout_steps) * train_step_s,
-            peak_memory_bytes=self._peak_memory(reference) + self._images.nbytes,
+            peak_memory_bytes=self._process_bytes
+            + self._images.nbytes
+            + self._peak_memory(reference),
             target_memory_bytes=self._timing_memory(reference, target.batch_size),
             available_memory_bytes=self._available,
         )
@@ -293,19 +302,19 @@ class ImageEvaluator:
         }
         return chosen
 
-    def _step_seconds(self, image_size: int, batch_size: int, num_classes: int) -> float:
-        """Seconds of a reference step: a small batch, scaled up if it takes long."""
+    def _step_seconds(self, image_size: int, batch_size: int) -> float:
+        """Seconds of a reference step: of a small batch, scaled up, if it takes long."""
         step = TrainingStep(
-            build(self._space.reference, num_classes=num_classes),
+            build(self._space.reference, num_classes=self._data.num_classes),
             self._recipe,
             self._execution,
             self._device,
         )
         size = min(4, batch_size)
         while True:
-            batch = noise_batch(self._device, size, image_size, num_classes)
+            batch = noise_batch(self._device, size, image_size, self._data.num_classes)
             timed(step, *batch)
-            seconds = min(timed(step, *batch) for _ in range(2))
-            if size >= batch_size or seconds > 1.0:
+            seconds = timed(step, *batch)
+            if size >= batch_size or seconds > _QUICK_STEP_S:
                 return seconds * batch_size / size
             size = min(4 * size, batch_size)

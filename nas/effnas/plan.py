@@ -62,16 +62,17 @@ class Plan:
             found.append(
                 f"A training step of the reference network at the target's batch of "
                 f"{target.batch_size} and {target.image_size} px needs about "
-                f"{gigabytes(ready.target_memory_bytes)}; "
-                f"{gigabytes(ready.available_memory_bytes)} are free, some of them for larger networks. Steps are timed with batches of "
-                f"{ready.timing_batch_size}. What helps: --target-image-size, --target-batch-size, "
-                "a smaller space such as --space v2-cifar, or a device with more memory."
+                f"{memory_text(ready.target_memory_bytes)}; "
+                f"{memory_text(ready.available_memory_bytes)} are free, and other networks of the "
+                f"space need more. Steps are timed with batches of {ready.timing_batch_size}. What "
+                "helps: --target-image-size, --target-batch-size, a smaller space such as "
+                "--space v2-cifar, or a device with more memory."
             )
         if ready.peak_memory_bytes > ready.available_memory_bytes:
             found.append(
-                f"The reference network needs about {gigabytes(ready.peak_memory_bytes)}, more "
-                f"than the {gigabytes(ready.available_memory_bytes)} that are free: it and larger "
-                "networks will be infeasible. What helps: --batch-size, --image-size, "
+                f"The reference network needs about {memory_text(ready.peak_memory_bytes)}, "
+                f"{memory_text(ready.available_memory_bytes)} are free: it and larger networks "
+                "will be infeasible. What helps: --batch-size, --image-size, "
                 "--target-image-size, or a smaller space."
             )
         if self.total_s > _DAY_S:
@@ -97,6 +98,6 @@ class Plan:
         return found
 
 
-def gigabytes(count: float) -> str:
-    """Return a number of bytes as text such as `1.3 GB`."""
-    return f"{count / 1e9:.1f} GB"
+def memory_text(count: float) -> str:
+    """Return a number of bytes as text such as `1.3 GB` or `82 MB`."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -11,9 +11,10 @@ import pytest
 from image_trees import NOT_AN_IMAGE, write_classes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from image_trees import TouchedFiles
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def pets(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def touched_files() -> Callable[[], AbstractContextManager[list[str]]]:
+def touched_files() -> TouchedFiles:
     """A context in which every path that the interpreter opens or lists is noted in a list."""
     records: list[list[str]] = []
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import tarfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
     from pathlib import Path
+
+    TouchedFiles = Callable[[], AbstractContextManager[list[str]]]
 
 NOT_AN_IMAGE = b"\xff\xd8\xff no image"
 
@@ -34,7 +37,7 @@ def write_archive(
     path: Path, folder: Path, *, order: Callable[[list[Path]], list[Path]] = sorted
 ) -> Path:
     """Write what lies in `folder` into an archive whose compression the suffix tells."""
-    modes = {".gz": "w:gz", ".tgz": "w:gz", ".xz": "w:xz", ".bz2": "w:bz2"}
+    modes: dict[str, Any] = {".gz": "w:gz", ".tgz": "w:gz", ".xz": "w:xz", ".bz2": "w:bz2"}
     with tarfile.open(path, modes.get(path.suffix, "w")) as archive:
         for file in order(sorted(folder.rglob("*"))):
             archive.add(file, file.relative_to(folder).as_posix(), recursive=False)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import io
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from effnas.data.decoding import decode_all, shorter_side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
 
 TRANSPOSE = Image.Transpose
 # What a camera that was held in some way stored, given the upright picture.
@@ -25,21 +31,21 @@ STORED = {
 }
 
 
-def encode(image, kind="PNG", **options):
+def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
 
 
-def decode(encoded, size):
+def decode(encoded: bytes, size: int) -> Any:
     """The pixels, or the reason why there are none."""
     images = np.zeros((1, size, size, 3), np.uint8)
-    reasons = []
+    reasons: list[str] = []
     decode_all([(0, encoded)], images, lambda _, reason: reasons.append(reason))
     return reasons[0] if reasons else images[0]
 
 
-def smooth(width, height):
+def smooth(width: int, height: int) -> npt.NDArray[np.uint8]:
     """A picture without fine detail, so that ways of resizing it agree."""
     y, x = np.mgrid[0:height, 0:width]
     channels = [255 * x / width, 255 * y / height, 127 + 120 * np.sin(6 * x / width)]
@@ -47,24 +53,26 @@ def smooth(width, height):
 
 
 @pytest.fixture
-def pixels():
+def pixels() -> npt.NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "PPM", "TIFF"])
-def test_an_image_of_the_size_wanted_is_left_untouched(pixels, kind):
+def test_an_image_of_the_size_wanted_is_left_untouched(
+    pixels: npt.NDArray[np.uint8], kind: str
+) -> None:
     assert np.array_equal(decode(encode(Image.fromarray(pixels), kind), 8), pixels)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "GIF"])
-def test_lossy_formats_are_read(kind):
+def test_lossy_formats_are_read(kind: str) -> None:
     picture = smooth(32, 32)
     found = decode(encode(Image.fromarray(picture), kind), 32)
     assert np.abs(found.astype(int) - picture).mean() < 16
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
-def test_every_kind_of_pixel_becomes_rgb(mode):
+def test_every_kind_of_pixel_becomes_rgb(mode: str) -> None:
     grey = np.full((8, 8, 3), 255, np.uint8)
     grey[:4] = 0
     kind = "TIFF" if mode == "CMYK" else "PNG"
@@ -72,19 +80,19 @@ def test_every_kind_of_pixel_becomes_rgb(mode):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
-def test_sixteen_bits_of_grey_keep_their_brightness(kind):
+def test_sixteen_bits_of_grey_keep_their_brightness(kind: str) -> None:
     grey = (np.arange(64, dtype=np.uint16) * 1000).reshape(8, 8)
     found = decode(encode(Image.fromarray(grey), kind), 8)
     assert np.array_equal(found, np.repeat((grey >> 8)[:, :, None], 3, axis=2))
 
 
-def test_pixels_of_unknown_range_are_refused():
+def test_pixels_of_unknown_range_are_refused() -> None:
     image = Image.fromarray(np.ones((8, 8), np.float32))
     assert "unknown range" in decode(encode(image, "TIFF"), 8)
 
 
 @pytest.mark.parametrize("orientation", STORED)
-def test_a_photograph_is_turned_upright(pixels, orientation):
+def test_a_photograph_is_turned_upright(pixels: npt.NDArray[np.uint8], orientation: int) -> None:
     upright = Image.fromarray(pixels)
     method = STORED[orientation]
     stored = upright if method is None else upright.transpose(method)
@@ -93,7 +101,7 @@ def test_a_photograph_is_turned_upright(pixels, orientation):
     assert np.array_equal(decode(encode(stored, exif=exif), 8), pixels)
 
 
-def test_the_shorter_side_is_fitted_and_the_centre_kept():
+def test_the_shorter_side_is_fitted_and_the_centre_kept() -> None:
     wide = np.zeros((10, 30, 3), np.uint8)
     wide[:, :10], wide[:, 10:20], wide[:, 20:] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
     for image in (Image.fromarray(wide), Image.fromarray(wide.transpose(1, 0, 2))):
@@ -103,7 +111,7 @@ def test_the_shorter_side_is_fitted_and_the_centre_kept():
         assert np.all(found[4:16, 4:16] == (0, 255, 0))
 
 
-def test_a_large_jpeg_decoded_small_looks_as_if_it_were_decoded_whole():
+def test_a_large_jpeg_decoded_small_looks_as_if_it_were_decoded_whole() -> None:
     pixels = smooth(256, 256)
     pixels[:, np.arange(256) // 8 % 2 == 0] = 255  # stripes, two pixels wide when small
     image = Image.fromarray(pixels)
@@ -113,7 +121,9 @@ def test_a_large_jpeg_decoded_small_looks_as_if_it_were_decoded_whole():
 
 
 @pytest.mark.parametrize("pixels_allowed", [48, 16])  # a warning of Pillow, and an error of it
-def test_a_decompression_bomb_is_a_bad_image(pixels, monkeypatch, pixels_allowed):
+def test_a_decompression_bomb_is_a_bad_image(
+    pixels: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, pixels_allowed: int
+) -> None:
     encoded = encode(Image.fromarray(pixels))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels_allowed)
     assert "decompression bomb" in decode(encoded, 8)
@@ -133,14 +143,14 @@ def test_a_decompression_bomb_is_a_bad_image(pixels, monkeypatch, pixels_allowed
     ],
     ids=["empty", "text", "cut JPEG", "cut PNG", "PostScript", "a format not asked for"],
 )
-def test_what_cannot_be_decoded_has_a_reason(encoded):
+def test_what_cannot_be_decoded_has_a_reason(encoded: bytes) -> None:
     reason = decode(encoded, 8)
     assert isinstance(reason, str)
     assert reason
     assert "\n" not in reason
 
 
-def test_remarks_of_pillow_stay_off_the_terminal():
+def test_remarks_of_pillow_stay_off_the_terminal() -> None:
     palette = Image.fromarray(smooth(8, 8)).convert("P")
     encoded = encode(palette, transparency=bytes(range(256)))
     with warnings.catch_warnings(record=True) as caught:
@@ -149,29 +159,29 @@ def test_remarks_of_pillow_stay_off_the_terminal():
     assert caught == []
 
 
-def test_many_images_land_in_their_places_and_bad_ones_are_told_in_order():
+def test_many_images_land_in_their_places_and_bad_ones_are_told_in_order() -> None:
     count = 200
     items = [
         (position, b"" if position % 7 == 0 else encode(Image.new("RGB", (4, 4), (position, 0, 0))))
         for position in reversed(range(count))
     ]
     images = np.zeros((count, 4, 4, 3), np.uint8)
-    bad = []
+    bad: list[int] = []
     decode_all(items, images, lambda position, _: bad.append(position))
     assert bad == [p for p in reversed(range(count)) if p % 7 == 0]
     assert images[:, 0, 0, 0].tolist() == [0 if p % 7 == 0 else p for p in range(count)]
 
 
-def test_no_more_than_a_bounded_number_of_images_waits_for_a_thread():
+def test_no_more_than_a_bounded_number_of_images_waits_for_a_thread() -> None:
     taken = 0
 
-    def images_without_end():
+    def images_without_end() -> Iterator[tuple[int, bytes]]:
         nonlocal taken
         while True:
             taken += 1
             yield 0, b""
 
-    def stop(position, reason):
+    def stop(position: int, reason: str) -> None:
         raise InterruptedError
 
     with pytest.raises(InterruptedError):

@@ -1,4 +1,4 @@
-"""Loading as a whole: shares, bad images, memory, names, and the real archives."""
+"""Loading the whole training part: bad images, memory, names, and the real archives."""
 
 from __future__ import annotations
 
@@ -6,56 +6,32 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from image_trees import NOT_AN_IMAGE, write_archive, write_classes
-from sklearn.datasets import load_digits
 
 import effnas.data.images
-from effnas.data import holdout_split, load_training_part, native_image_size
+from effnas.data import ImageSet, load_search_images, load_training_part, native_image_size
 from effnas.errors import DataError
 
 ARCHIVES = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
-def load(path, **options):
-    return load_training_part(str(path), image_size=8, **options)
+def load(path: Path | str, on_bad_image: Literal["refuse", "skip"] = "refuse") -> ImageSet:
+    return load_training_part(str(path), image_size=8, on_bad_image=on_bad_image)
 
 
 @pytest.fixture
-def many(tmp_path):
+def many(tmp_path: Path) -> Path:
     return write_classes(tmp_path / "many", count=20)
 
 
 @pytest.mark.parametrize("pack", [False, True], ids=["folder", "archive"])
-def test_a_share_is_a_part_of_the_whole_with_the_same_proportions(tmp_path, many, pack):
-    path = write_archive(tmp_path / "many.tgz", many) if pack else many
-    whole, part = load(path), load(path, share=0.25, seed=3)
-    assert np.bincount(part.labels).tolist() == [5, 5, 5]
-    assert part.classes == whole.classes
-    pixels = {
-        image.tobytes(): label for image, label in zip(whole.images, whole.labels, strict=True)
-    }
-    assert all(pixels[i.tobytes()] == y for i, y in zip(part.images, part.labels, strict=True))
-    assert part.fingerprint == load(path, share=0.25, seed=3).fingerprint
-    assert part.fingerprint != load(path, share=0.25, seed=4).fingerprint
-
-
-def test_only_the_share_is_decoded(many, touched_files):
-    with touched_files() as touched:
-        load(many, share=0.25)
-    assert len([path for path in touched if path.endswith(".png")]) == 15
-
-
-def test_a_tiny_share_keeps_two_images_of_each_class(many):
-    images = load(many, share=1e-6)
-    assert np.bincount(images.labels).tolist() == [2, 2, 2]
-    assert len(holdout_split(images.labels, share=0.1, seed=0)[1]) == 3
-
-
-@pytest.mark.parametrize("pack", [False, True], ids=["folder", "archive"])
-def test_skipping_bad_images_leaves_what_would_be_there_without_them(tmp_path, many, pack):
+def test_skipping_bad_images_leaves_what_would_be_there_without_them(
+    tmp_path: Path, many: Path, pack: bool
+) -> None:
     bad = ["ant/0.png", "bee/5.png", "bee/6.png", "cat/9.png"]
     for name in bad:
         (many / name).unlink()
@@ -69,42 +45,37 @@ def test_skipping_bad_images_leaves_what_would_be_there_without_them(tmp_path, m
     assert len(found) == len(found.images) == 56
 
 
-def test_a_class_that_loses_all_its_images_is_an_error(many):
+def test_a_class_that_loses_all_its_images_is_an_error(many: Path) -> None:
     for path in (many / "bee").iterdir():
         path.write_bytes(NOT_AN_IMAGE)
     with pytest.raises(DataError, match="no image of class folder 'bee' can be decoded"):
         load(many, on_bad_image="skip")
 
 
-@pytest.mark.parametrize("share", [0, -1, 1.01, float("nan")])
-def test_a_share_out_of_range_is_refused(many, share):
-    with pytest.raises(DataError, match="--data-share"):
-        load(many, share=share)
-
-
-def test_an_image_size_out_of_range_is_refused(many):
+def test_an_image_size_out_of_range_is_refused(many: Path) -> None:
     with pytest.raises(DataError, match="--image-size"):
         load_training_part(str(many), image_size=0)
 
 
-def test_more_than_half_of_the_memory_is_never_taken(many, monkeypatch):
+def test_more_than_half_of_the_memory_is_never_taken(
+    many: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     needed_bytes = 60 * 8 * 8 * 3
     monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 2 * needed_bytes)
     assert len(load(many)) == 60
     monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 2 * needed_bytes - 2)
     with pytest.raises(DataError, match=r"0\.0 GB.*lower --data-share or --image-size"):
         load(many)
-    assert len(load(many, share=0.5)) == 30
 
 
-def test_the_memory_told_is_that_of_this_machine(monkeypatch):
+def test_the_memory_told_is_that_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     told = effnas.data.images._available_memory_bytes()
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: (_ for _ in ()).throw(OSError()))
     total = effnas.data.images._available_memory_bytes()
     assert 1e8 < told <= total
 
 
-def test_a_fingerprint_tells_any_change_of_the_data(many):
+def test_a_fingerprint_tells_any_change_of_the_data(many: Path) -> None:
     images = load(many)
     other_pixel = images.images.copy()
     other_pixel[7, 3, 3, 1] ^= 1
@@ -125,7 +96,9 @@ def test_a_fingerprint_tells_any_change_of_the_data(many):
     int(images.fingerprint, 16)
 
 
-def test_the_digits_are_the_first_four_fifths_of_each_class():
+def test_the_digits_are_the_first_four_fifths_of_each_class() -> None:
+    from sklearn.datasets import load_digits
+
     images = load_training_part("digits", image_size=8)
     digits = load_digits()
     expected = np.zeros(len(digits.target), bool)
@@ -140,12 +113,14 @@ def test_the_digits_are_the_first_four_fifths_of_each_class():
     assert native_image_size("digits") == 8
 
 
-def test_digits_are_enlarged_where_asked():
-    assert load_training_part("digits", image_size=32, share=0.1).images.shape[1:] == (32, 32, 3)
+def test_digits_are_enlarged_where_asked() -> None:
+    assert load_training_part("digits", image_size=32).images.shape[1:] == (32, 32, 3)
 
 
 @pytest.mark.parametrize("name", ["", "digit", "no/such/folder", "cifar10", "gone.tar.gz", "wds/"])
-def test_a_name_that_is_nothing_is_told_with_what_names_look_like(name, tmp_path, monkeypatch):
+def test_a_name_that_is_nothing_is_told_with_what_names_look_like(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(write_classes(tmp_path))
     for read in (native_image_size, lambda name: load_training_part(name, image_size=8)):
         with pytest.raises(DataError) as caught:
@@ -156,25 +131,31 @@ def test_a_name_that_is_nothing_is_told_with_what_names_look_like(name, tmp_path
         assert "\n" not in message
 
 
-def test_an_existing_path_wins_over_a_name_of_timm(tmp_path, monkeypatch):
+def test_an_existing_path_wins_over_a_name_of_timm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_classes(tmp_path / "torch" / "cifar10")
     monkeypatch.chdir(tmp_path)
     assert load_training_part("torch/cifar10", image_size=8).classes == ("ant", "bee", "cat")
 
 
-def test_a_path_below_the_home_folder_may_be_written_with_a_tilde(many, monkeypatch):
+def test_a_path_below_the_home_folder_may_be_written_with_a_tilde(
+    many: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(many.parent))
     assert len(load("~/many")) == 60
 
 
-def test_importing_the_package_is_cheap():
+@pytest.mark.slow
+def test_importing_the_package_is_cheap() -> None:
     heavy = "{'torch', 'timm', 'sklearn', 'PIL', 'torchvision', 'pandas', 'ray'}"
     code = f"import sys, effnas.data; print(sorted({heavy} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 
 
-def test_torch_is_not_imported_for_folders_and_digits(many):
+@pytest.mark.slow
+def test_torch_is_not_imported_for_folders_and_digits(many: Path) -> None:
     code = (
         "import sys, effnas.data as d\n"
         f"d.load_training_part({str(many)!r}, image_size=8)\n"
@@ -185,16 +166,21 @@ def test_torch_is_not_imported_for_folders_and_digits(many):
     assert out.stdout.split() == ["False", "False"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "image_size", "classes", "of_each"),
     [("cifar10.tar.gz", 32, 10, 250), ("tiny-imagenet-20.tar.gz", 64, 20, 25)],
 )
-def test_published_images_are_read_from_their_archive(file, image_size, classes, of_each):
+def test_published_images_are_read_from_their_archive(
+    file: str, image_size: int, classes: int, of_each: int
+) -> None:
     archive = ARCHIVES / file
     if not archive.exists():
         pytest.skip(f"{archive} is not here")
     assert native_image_size(str(archive)) == image_size
-    images = load_training_part(str(archive), image_size=image_size, share=0.05)
+    images = load_search_images(
+        str(archive), image_size=image_size, holdout_share=0.05, data_share=0.001
+    ).holdout
     assert images.images.shape == (classes * of_each, image_size, image_size, 3)
     assert np.bincount(images.labels).tolist() == [of_each] * classes
     # Photographs, not noise or blanks: neighbouring pixels are alike, images are not.

@@ -5,23 +5,32 @@ from __future__ import annotations
 import io
 import struct
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from timm.data.dataset import ImageDataset, IterableImageDataset
 
-from effnas.data import load_training_part, native_image_size
+from effnas.data import load_search_images, load_training_part, native_image_size
 from effnas.errors import DataError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
-def write_idx(path, array):
+    import numpy.typing as npt
+    from image_trees import TouchedFiles
+
+pytestmark = pytest.mark.slow  # all of it imports timm, and with it torch
+
+
+def write_idx(path: Path, array: npt.NDArray[Any]) -> None:
     header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
     path.write_bytes(header + array.astype(np.uint8).tobytes())
 
 
 @pytest.fixture
-def mnist(tmp_path):
+def mnist(tmp_path: Path) -> SimpleNamespace:
     """Fifty training images, and a test part that cannot be read."""
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
@@ -34,7 +43,9 @@ def mnist(tmp_path):
     return SimpleNamespace(root=tmp_path, images=images, labels=labels)
 
 
-def test_a_data_set_of_torchvision_is_read_by_its_name(mnist, touched_files):
+def test_a_data_set_of_torchvision_is_read_by_its_name(
+    mnist: SimpleNamespace, touched_files: TouchedFiles
+) -> None:
     with touched_files() as touched:
         found = load_training_part("torch/mnist", image_size=28, root=mnist.root)
     assert np.array_equal(found.images, np.repeat(mnist.images[..., None], 3, axis=3))
@@ -45,7 +56,7 @@ def test_a_data_set_of_torchvision_is_read_by_its_name(mnist, touched_files):
     assert native_image_size("torch/mnist", root=mnist.root) == 28
 
 
-def test_the_label_of_qmnist_is_the_digit(tmp_path):
+def test_the_label_of_qmnist_is_the_digit(tmp_path: Path) -> None:
     raw = tmp_path / "QMNIST" / "raw"
     raw.mkdir(parents=True)
     digits = np.arange(20) % 10
@@ -57,11 +68,14 @@ def test_the_label_of_qmnist_is_the_digit(tmp_path):
     assert np.array_equal(found.labels, digits)
 
 
-def test_the_working_directory_is_searched_by_default(mnist, monkeypatch):
+def test_the_working_directory_is_searched_by_default(
+    mnist: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(mnist.root)
-    found = load_training_part("torch/mnist", image_size=14, share=0.5)
-    assert found.images.shape == (20, 14, 14, 3)
-    assert np.bincount(found.labels).tolist() == [2] * 10
+    found = load_search_images("torch/mnist", image_size=14, holdout_share=0.2, data_share=0.5)
+    assert found.train.images.shape == (20, 14, 14, 3)
+    assert np.bincount(found.train.labels).tolist() == [2] * 10
+    assert np.bincount(found.holdout.labels).tolist() == [1] * 10
 
 
 @pytest.mark.parametrize(
@@ -74,7 +88,7 @@ def test_the_working_directory_is_searched_by_default(mnist, monkeypatch):
         ("wds/shards", "webdataset"),
     ],
 )
-def test_what_timm_cannot_open_is_told_in_a_line(tmp_path, name, said):
+def test_what_timm_cannot_open_is_told_in_a_line(tmp_path: Path, name: str, said: str) -> None:
     with pytest.raises(DataError, match=said) as caught:
         load_training_part(name, image_size=8, root=tmp_path)
     assert str(caught.value).startswith(f"{name}: ")
@@ -82,8 +96,14 @@ def test_what_timm_cannot_open_is_told_in_a_line(tmp_path, name, said):
     assert "download=True" not in str(caught.value)
 
 
-def numbered_image(number):
+def numbered_image(number: int) -> Image.Image:
     return Image.new("RGB", (8, 8), (number, 0, 0))
+
+
+def image_dataset(reader: object) -> object:
+    from timm.data.dataset import ImageDataset
+
+    return ImageDataset(None, reader=reader)
 
 
 class StreamReader:
@@ -91,41 +111,50 @@ class StreamReader:
 
     class_to_idx = {"c": 2, "a": 0, "b": 1}  # noqa: RUF012
 
-    def __init__(self, numbers_at_each_reading):
+    def __init__(self, numbers_at_each_reading: Iterable[Iterable[int]]) -> None:
         self.readings = iter(numbers_at_each_reading)
         self.given = 0
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[Image.Image, np.int64]]:
         for number in next(self.readings):
             self.given += 1
             yield numbered_image(number), np.int64(number % 3)
 
 
-def open_stream(monkeypatch, *numbers_at_each_reading):
+def open_stream(
+    monkeypatch: pytest.MonkeyPatch, *numbers_at_each_reading: Iterable[int]
+) -> StreamReader:
+    from timm.data.dataset import IterableImageDataset
+
     reader = StreamReader(numbers_at_each_reading)
     dataset = IterableImageDataset(None, reader=reader)
     monkeypatch.setattr("timm.data.create_dataset", lambda *_, **__: dataset)
     return reader
 
 
-def test_a_stream_is_read_whole_and_by_share(monkeypatch):
+def test_a_stream_is_read_whole_and_by_share(monkeypatch: pytest.MonkeyPatch) -> None:
     open_stream(monkeypatch, range(30), range(30), range(30), range(30))
     whole = load_training_part("tfds/thirty", image_size=8)
     assert whole.images[:, 0, 0, 0].tolist() == list(range(30))
     assert whole.classes == ("a", "b", "c")
-    part = load_training_part("tfds/thirty", image_size=8, share=0.4)
-    assert np.bincount(part.labels).tolist() == [4, 4, 4]
-    assert np.array_equal(part.images[:, 0, 0, 0] % 3, part.labels)
+    drawn = load_search_images("tfds/thirty", image_size=8, holdout_share=0.2, data_share=0.5)
+    for part, of_each in ((drawn.train, 4), (drawn.holdout, 2)):
+        assert np.bincount(part.labels).tolist() == [of_each] * 3
+        assert np.array_equal(part.images[:, 0, 0, 0] % 3, part.labels)
 
 
-def test_the_native_size_of_a_stream_is_told_from_its_beginning(monkeypatch):
+def test_the_native_size_of_a_stream_is_told_from_its_beginning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     reader = open_stream(monkeypatch, range(30), range(30))
     assert native_image_size("wds/thirty") == 8
     assert reader.given < 30
 
 
 @pytest.mark.parametrize("second", [range(1, 31), range(29), []])
-def test_a_stream_that_differs_on_second_reading_is_refused(monkeypatch, second):
+def test_a_stream_that_differs_on_second_reading_is_refused(
+    monkeypatch: pytest.MonkeyPatch, second: Iterable[int]
+) -> None:
     open_stream(monkeypatch, range(30), second)
     with pytest.raises(DataError, match="read again"):
         load_training_part("hfids/thirty", image_size=8)
@@ -143,11 +172,13 @@ def test_a_stream_that_differs_on_second_reading_is_refused(monkeypatch, second)
         ([[1, 0], [0]], "timm cannot read it"),
     ],
 )
-def test_labels_that_are_not_those_of_single_classes_are_refused(monkeypatch, targets, said):
+def test_labels_that_are_not_those_of_single_classes_are_refused(
+    monkeypatch: pytest.MonkeyPatch, targets: list[Any], said: str
+) -> None:
     reader = SimpleNamespace(
         class_to_idx={"a": 0, "b": 1, "c": 2}, label_key="label", dataset={"label": targets}
     )
-    dataset = ImageDataset(None, reader=reader)
+    dataset = image_dataset(reader)
     monkeypatch.setattr("timm.data.create_dataset", lambda *_, **__: dataset)
     with pytest.raises(DataError, match=said):
         load_training_part("hfds/odd", image_size=8)
@@ -159,25 +190,27 @@ class RandomAccessReader:
     class_to_idx = {"even": 0, "odd": 1}  # noqa: RUF012
     label_key = "label"
 
-    def __init__(self, encoded):
+    def __init__(self, encoded: list[bytes]) -> None:
         self.encoded = encoded
         self.dataset = {"label": [i % 2 for i in range(len(encoded))]}
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[io.BytesIO, int]:
         return io.BytesIO(self.encoded[index]), index % 2
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.encoded)
 
 
-def test_a_bad_image_of_a_hugging_face_data_set_is_not_replaced_by_another(monkeypatch):
-    encoded = []
+def test_a_bad_image_of_a_hugging_face_data_set_is_not_replaced_by_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encoded: list[bytes] = []
     for number in range(20):
         stream = io.BytesIO()
         numbered_image(number).save(stream, "PNG")
         encoded.append(stream.getvalue())
     encoded[5] = b"damaged"
-    dataset = ImageDataset(None, reader=RandomAccessReader(encoded))
+    dataset = image_dataset(RandomAccessReader(encoded))
     monkeypatch.setattr("timm.data.create_dataset", lambda *_, **__: dataset)
     with pytest.raises(DataError, match=r"hfds/x\[5\] cannot be decoded.*--on-bad-image skip"):
         load_training_part("hfds/x", image_size=8)

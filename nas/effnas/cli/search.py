@@ -20,7 +20,7 @@ from rich.progress import (
 
 from effnas.cli.tables import console, duration, facts, leaderboard
 from effnas.launch import Settings, launch
-from effnas.plan import Plan, gigabytes
+from effnas.plan import Plan, memory_text
 from effnas.search import Search
 from effnas.trial import Trial, Trials, TrialState
 
@@ -114,43 +114,58 @@ def mean_duration_s(trials: Trials, otherwise: float) -> float:
 
 def _plan_rows(plan: Plan, settings: Settings) -> list[tuple[str, str]]:
     search, ready = plan.search, plan.prepared
-    recipe, target = ready.recipe, search.space.target
+    recipe, target, execution = ready.recipe, search.space.target, ready.execution
     reference = search.space.count(search.space.reference)
-    size = search.space.size
-    others = ", ".join(
-        f"{way} {seconds / min(ready.execution_seconds.values()):.1f}x"
-        for way, seconds in sorted(ready.execution_seconds.items(), key=lambda item: item[1])[1:]
-    )
-    start = "goes on with" if settings.out.exists() and len(search.trials) else "new run in"
     done = plan.budget - plan.trials_left
+    begins = "goes on with" if len(search.trials) else "new run in"
+    reward = search.reward
+    memory = memory_text(ready.peak_memory_bytes * plan.workers)
     return [
-        ("run", f"{start} {settings.out}, seed {settings.seed}"),
-        ("space", f"{search.space.name}: {size:,} architectures; controller {settings.controller}"
-                  if size < 10**9 else
-                  f"{search.space.name}: {size:.2e} architectures; "
-                  f"controller {settings.controller}"),
-        ("reward", search.reward.text if search.reward.name == search.reward.text
-         else f"{search.reward.name}: {search.reward.text}"),
-        ("reference", f"{reference.params / 1e6:.2f} M params, {reference.macs / 1e9:.3g} G MACs "
-                      f"at {target.image_size} px; S and P are relative to it"),
-        ("device", f"{ready.hardware}; {ready.execution.precision}, "
-                   f"{ready.execution.memory_format.replace('_', ' ')}"
-                   + (f" (the others take {others})" if others else "")
-                   + f"; {plan.workers} worker{'s' * (plan.workers > 1)}"),
-        ("data", f"{settings.data}: {ready.num_classes} classes, {ready.train_images:,} images to "
-                 f"train on, {ready.holdout_images:,} held out"),
-        ("a trial", f"step time at {target.image_size} px, batch {ready.timing_batch_size}: about "
-                    f"{duration(ready.timing_s)}; {recipe.epochs} epochs at "
-                    f"{recipe.image_size} px, batch {recipe.batch_size}: about {duration(ready.training_s)} "
-                    "(the reference network)"),
-        ("budget", f"{plan.budget:,} trials" + (f", {done:,} done" if done else "")
-                   + f": about {duration(plan.total_s)}, "
-                   f"{gigabytes(ready.peak_memory_bytes * plan.workers)} of memory"),
-    ]  # fmt: skip
+        ("run", f"{begins} {settings.out}, seed {settings.seed}"),
+        (
+            "space",
+            f"{search.space.name}: {search.space.size:.3g} architectures; "
+            f"controller {settings.controller}",
+        ),
+        ("reward", reward.text if reward.name == reward.text else f"{reward.name}: {reward.text}"),
+        (
+            "reference",
+            f"{reference.params / 1e6:.3g} M params, {reference.macs / 1e6:.4g} M MACs at "
+            f"{target.image_size} px; S and P are relative to it",
+        ),
+        (
+            "device",
+            f"{ready.hardware}; {plan.workers} worker{'s' * (plan.workers > 1)}; "
+            f"{execution.precision}, {execution.memory_format}{_slower_ways(plan)}",
+        ),
+        (
+            "data",
+            f"{settings.data}: {ready.num_classes} classes, {ready.train_images:,} images to "
+            f"train on, {ready.holdout_images:,} held out",
+        ),
+        (
+            "one trial",
+            f"about {duration(ready.timing_s)} of timing (at {target.image_size} px, batch "
+            f"{ready.timing_batch_size}) and {duration(ready.training_s)} of training "
+            f"({recipe.epochs} epochs at {recipe.image_size} px, batch {recipe.batch_size}), "
+            "measured on the reference network",
+        ),
+        (
+            "budget",
+            f"{plan.budget:,} trials{f', {done:,} done' if done else ''}: about "
+            f"{duration(plan.total_s)} and {memory} of memory",
+        ),
+    ]
+
+
+def _slower_ways(plan: Plan) -> str:
+    seconds = sorted(plan.prepared.execution_seconds.items(), key=lambda item: item[1])
+    ways = [f"{way} {value / seconds[0][1]:.1f}x" for way, value in seconds[1:]]
+    return f" (measured fastest; {', '.join(ways)} as long)" if ways else ""
 
 
 def _trial_line(trial: Trial, best: Trial | None, budget: int) -> str:
-    head = f"trial {trial.number + 1:>{len(str(budget))}}/{budget}"
+    head = f"trial {trial.number:>{len(str(budget - 1))}}"
     took = f"{duration(trial.duration_s)}" if trial.duration_s else ""
     if trial.state is not TrialState.COMPLETE or trial.reward is None:
         return f"{head}  [yellow]{trial.state.lower()}[/]: {trial.reason}  {took}"

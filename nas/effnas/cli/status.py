@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import cast
 
 from effnas.cli.tables import console, duration, facts, leaderboard
 from effnas.runs import Run, load_run
@@ -23,8 +24,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
         print(json.dumps({"run": str(path), **summary, "trials": best}, indent=2))
         return
     screen = console()
-    states = summary["states"]
-    assert isinstance(states, dict)
+    states = cast("dict[str, int]", summary["states"])
     rows = [
         ("run", f"{path}, begun {run.manifest.get('created')}"),
         ("space", f"{_name(run, 'space')}; reward {_name(run, 'reward')}; "
@@ -33,10 +33,10 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
         ("trials", ", ".join(f"{count} {state.lower()}" for state, count in states.items())
                    + f"; budget {summary['budget']}"),
     ]  # fmt: skip
-    cost = summary["cost_s"]
-    if isinstance(cost, float) and cost:
-        forecast = summary["forecast_s"]
-        left = f"; about {duration(forecast)} of work left" if isinstance(forecast, float) else ""
+    cost = cast("float", summary["cost_s"])
+    if cost:
+        forecast = cast("float | None", summary["forecast_s"])
+        left = f"; about {duration(forecast)} of work left" if forecast else ""
         rows.append(("cost", f"{duration(cost)} of work{left}"))
     screen.print(facts(rows))
     screen.print()

@@ -55,6 +55,15 @@ def hardware_id(facts: dict[str, str | int]) -> str:
     return f"{facts['name']}{threads}, torch {facts['torch']}"
 
 
+def resident_memory_bytes() -> int:
+    """Return the memory that this process holds now, in bytes; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def available_memory_bytes(device: torch.device) -> int:
     """Return the memory that the device has left for a search, in bytes."""
     if device.type == "cuda":

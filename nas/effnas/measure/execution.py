@@ -13,7 +13,8 @@ from effnas.training import TrainingStep
 
 #: A step of this length is long enough to be compared.
 _LONG_ENOUGH_S = 0.1
-_REPEATS = 3
+#: Seconds spent on the repetitions of one candidate.
+_REPEAT_S = 0.5
 
 
 def candidates(device: torch.device) -> list[Execution]:
@@ -66,5 +67,7 @@ def choose_execution(
         if seconds and spent > 3 * size * min(seconds.values()):
             seconds[execution] = spent / size  # hopeless: not worth repeating
             continue
-        seconds[execution] = min(timed(step, *batch) for _ in range(_REPEATS)) / size
+        repeats = max(1, min(3, round(_REPEAT_S / spent)))
+        best = min(spent, *(timed(step, *batch) for _ in range(repeats)))
+        seconds[execution] = best / size
     return min(seconds, key=lambda execution: seconds[execution]), seconds

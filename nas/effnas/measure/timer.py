@@ -15,6 +15,10 @@ import torch
 
 from effnas.training import TrainingStep
 
+#: Timed steps of each network, whatever they take; 6 is the least that a 95 % interval of a median
+#: can be had from.
+FEWEST_STEPS = 7
+
 
 @dataclass(frozen=True)
 class StepTiming:
@@ -48,7 +52,6 @@ def time_training_step(
     num_classes: int,
     precision: float = 0.02,
     time_limit_s: float = 6.0,
-    min_steps: int = 7,
 ) -> StepTiming:
     """Time steps of a network and of the reference in turn, until the ratio is known well enough.
 
@@ -62,8 +65,6 @@ def time_training_step(
         num_classes: Classes of both networks.
         precision: Wanted half-width of the ratio's 95 % interval, a share of the ratio.
         time_limit_s: Seconds after which no further step is started.
-        min_steps: Timed steps of each network whatever they take; 6 is the least that a 95 %
-            interval of a median can be had from.
     """
     images, labels = noise_batch(step.device, batch_size, image_size, num_classes)
     _warm_up(step, images, labels)
@@ -74,7 +75,7 @@ def time_training_step(
     while True:
         mine.append(timed(step, images, labels))
         theirs.append(timed(reference, images, labels))
-        if len(mine) < min_steps:
+        if len(mine) < FEWEST_STEPS:
             continue
         ratio, low, high = median_interval(np.array(mine) / np.array(theirs))
         known = (high - low) / 2 <= precision * ratio

@@ -1,0 +1,148 @@
+"""Proxy training against timm's own loader and train step: images per second.
+
+    python benchmarks/proxy_training.py --data cifar10.tar.gz
+
+Same network (the reference of the space v2-cifar), images, augmentation (random resized crop of
+half the area or more, mirroring), batch size, optimizer, label smoothing, schedule and CPU threads.
+timm decodes images in worker processes, anew in every epoch; effnas decodes them once and augments
+whole batches. timm is tried with several numbers of worker processes and with both memory formats,
+and its best is compared. The two take turns. Wanted: 1.2 times timm's images per second or more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from PIL import Image
+from timm.data import create_dataset, create_loader
+from timm.loss import LabelSmoothingCrossEntropy
+from timm.optim import create_optimizer_v2
+from timm.utils import AverageMeter
+
+from effnas import SearchSpace
+from effnas.config import Execution, Recipe
+from effnas.data import ImageSet, load_search_images
+from effnas.models import build
+from effnas.training import ProxyData, cosine_schedule, train_proxy
+
+IMAGES = 5_000
+IMAGE_SIZE = 32
+ROUNDS = 5
+RECIPE = Recipe(epochs=1, image_size=IMAGE_SIZE)
+SPACE = SearchSpace.load("v2-cifar")
+
+
+def write_folder(images: ImageSet, folder: Path) -> None:
+    """Write the images as JPEG files in class folders, as timm reads them."""
+    for name in images.classes:
+        (folder / name).mkdir(parents=True)
+    for n, (pixels, label) in enumerate(zip(images.images, images.labels, strict=True)):
+        file = folder / images.classes[label] / f"{n}.jpg"
+        Image.fromarray(pixels).save(file, quality=95)
+
+
+def timm_epoch(folder: Path, workers: int, memory_format: torch.memory_format) -> float:
+    """Train one epoch as timm's train script does; return images per second."""
+    loader = create_loader(
+        create_dataset("", root=str(folder), split="train", is_training=True),
+        input_size=(3, IMAGE_SIZE, IMAGE_SIZE),
+        batch_size=RECIPE.batch_size,
+        is_training=True,
+        scale=(RECIPE.crop_area_min, 1.0),
+        ratio=(3 / 4, 4 / 3),
+        hflip=0.5,
+        color_jitter=None,
+        interpolation="bilinear",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        device=torch.device("cpu"),
+    )
+    model = build(SPACE.reference, num_classes=10).to(memory_format=memory_format).train()
+    optimizer = create_optimizer_v2(
+        model, opt=RECIPE.optimizer, lr=RECIPE.learning_rate, weight_decay=RECIPE.weight_decay
+    )
+    schedule = cosine_schedule(optimizer, 2 * len(loader), RECIPE)
+    loss_of = LabelSmoothingCrossEntropy(RECIPE.label_smoothing)
+    losses = AverageMeter()
+    seen = 0
+    for epoch in range(2):  # the first one starts the workers and warms up
+        started = time.perf_counter()
+        seen = 0
+        for n, (images, labels) in enumerate(loader):
+            schedule.step_update(epoch * len(loader) + n)
+            loss = loss_of(model(images.contiguous(memory_format=memory_format)), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.update(loss.item(), len(images))
+            seen += len(images)
+    return seen / (time.perf_counter() - started)
+
+
+def effnas_epoch(data: ProxyData) -> float:
+    """Train one epoch as a trial does; return images per second."""
+    model = build(SPACE.reference, num_classes=10)
+    ways = Execution(memory_format="channels_last")
+    result = train_proxy(model, data, RECIPE, ways, flip=True, seed=0)
+    count = len(data.train_images) // RECIPE.batch_size * RECIPE.batch_size
+    return count / result.train_time_s
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True, help="a data set of 32-pixel images")
+    threads = len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    found = load_search_images(
+        parser.parse_args().data,
+        image_size=IMAGE_SIZE,
+        holdout_share=0.01,
+        most_train_images=IMAGES,
+    )
+    pixels = [
+        torch.from_numpy(part.images).permute(0, 3, 1, 2).contiguous()
+        for part in (found.train, found.holdout)
+    ]
+    data = ProxyData(
+        pixels[0],
+        torch.from_numpy(found.train.labels),
+        pixels[1],
+        torch.from_numpy(found.holdout.labels),
+        found.train.num_classes,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        write_folder(found.train, folder)
+        contenders: dict[str, Callable[[], float]] = {"effnas": lambda: effnas_epoch(data)}
+        for workers in (0, 1, 2):
+            for name in ("contiguous_format", "channels_last"):
+                contenders[f"timm, {workers} workers, {name}"] = (
+                    lambda workers=workers, name=name: timm_epoch(  # type: ignore[misc]
+                        folder, workers, getattr(torch, name)
+                    )
+                )
+        speeds: dict[str, list[float]] = {name: [] for name in contenders}
+        for _ in range(ROUNDS):
+            for name, epoch in contenders.items():
+                speeds[name].append(epoch())
+    medians = {name: statistics.median(values) for name, values in speeds.items()}
+    print(f"{len(found.train)} images of {IMAGE_SIZE} px, {threads} threads, {ROUNDS} rounds in turn")
+    print(f"{'':38} {'median img/s':>13} {'min':>7} {'max':>7} {'effnas is':>10}")
+    for name, values in speeds.items():
+        ratio = medians["effnas"] / medians[name]
+        print(f"{name:38} {medians[name]:13.0f} {min(values):7.0f} {max(values):7.0f} "
+              f"{ratio:9.2f}x")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
