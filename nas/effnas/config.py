@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
-from effnas.errors import ConfigError, closest
+from effnas.errors import ConfigError
 
 Precision = Literal["float32", "bfloat16", "float16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
@@ -15,7 +14,6 @@ MemoryFormat = Literal["contiguous", "channels_last"]
 #: Training images of a trial on a CPU unless the recipe names a share: what two cores can do in
 #: about half a minute. An accelerator takes the whole training part.
 CPU_TRAINING_IMAGES = 6_000
-_SHARES = ("data_share", "holdout_share")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,12 +160,6 @@ class EvaluationConfig:
     threads: int | None = None
     execution: Execution | None = None
     timing_batch_size: int | None = None
-
-
-def known_or_raise(kind: str, name: str, known: Mapping[str, object]) -> None:
-    """Raise a `ConfigError` that offers the closest names unless `name` is known."""
-    if name not in known:
-        raise ConfigError(f"unknown {kind} {name!r}: {closest(name, known)}")
 
 
 def _check_at_least(recipe: Recipe, minimum: int, *names: str) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import platform
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from effnas.catalog import find
-from effnas.config import EvaluationConfig, Execution, Recipe, known_or_raise
-from effnas.controllers import CONTROLLERS
-from effnas.errors import ConfigError, StoreError
+from effnas.config import EvaluationConfig, Recipe
+from effnas.errors import ConfigError
 from effnas.evaluate import IMAGE_METRICS, Evaluator, Preparation
+from effnas.manifest import check_same_run, continued, describe
 from effnas.plan import Plan
 from effnas.reward import Reward
 from effnas.search import Search
@@ -80,7 +78,6 @@ class Settings:
             raise ConfigError(f"--seed is {self.seed}, it must be 0 or more")
         if self.backend == "inline" and (self.workers or 1) > 1:
             raise ConfigError("--backend inline has one worker; leave out --workers or use ray")
-        known_or_raise("controller", self.controller, CONTROLLERS)
 
 
 class Observer(Protocol):
@@ -111,17 +108,25 @@ def launch(settings: Settings, observer: Observer) -> Search:
         image_size=settings.target_image_size, batch_size=settings.target_batch_size
     )
     reward = Reward.load(settings.reward)
-    _check_feasible(space, settings.seed)
-    _check_reward(reward, space)
+    _check(Search(space, reward, settings.controller, settings.seed))
     with RunFolder.open(settings.out) as folder:
         stored = folder.read_manifest()
         backend, prepared = _prepare(settings, space, stored, observer)
         try:
             space = space.with_target(num_classes=space.target.num_classes or prepared.num_classes)
-            manifest = _manifest(settings, space, reward, prepared, str(source.path), source.digest)
+            manifest = describe(
+                source=source,
+                space=space,
+                reward=reward,
+                controller=settings.controller,
+                seed=settings.seed,
+                budget=settings.budget,
+                data=settings.data,
+                prepared=prepared,
+            )
             if stored:
-                _check_same_run(settings.out, stored, manifest)
-                manifest["created"] = stored["created"]
+                check_same_run(settings.out, stored, manifest)
+                manifest["created"] = stored.get("created")
             search = Search(space, reward, settings.controller, settings.seed, store=folder)
             search.resume(
                 read_events(settings.out, stem=space.stem, head=space.head),
@@ -142,16 +147,11 @@ def launch(settings: Settings, observer: Observer) -> Search:
 # -- before the first trial
 
 
-def _check_feasible(space: SearchSpace, seed: int) -> None:
-    import numpy as np
-
-    space.sample(np.random.default_rng(seed))
-
-
-def _check_reward(reward: Reward, space: SearchSpace) -> None:
-    """Try the reward on the reference network, so that its mistakes show before the first trial."""
+def _check(search: Search) -> None:
+    """Find mistakes of space, controller and reward before anything slow is started."""
+    search.ask()
     measured = dict.fromkeys(IMAGE_METRICS, 1.0) | {"accuracy": _TRIED_ACCURACY}
-    reward.check(measured | Search(space, reward).counted(space.reference))
+    search.reward.check(measured | search.counted(search.space.reference))
 
 
 def _prepare(
@@ -173,7 +173,7 @@ def _prepare(
     if Path(settings.data).exists():
         config = replace(config, data=str(Path(settings.data).absolute()))
     if stored:
-        config = _continued(config, stored)
+        config = continued(config, stored)
     if settings.backend == "inline":
         return _prepare_inline(settings, config, observer)
     return _prepare_ray(settings, config, observer)
@@ -182,6 +182,7 @@ def _prepare(
 def _prepare_inline(
     settings: Settings, config: EvaluationConfig, observer: Observer
 ) -> tuple[Backend, Preparation]:
+    _let_threads_sleep()
     import torch
 
     from effnas.backends import InlineBackend
@@ -233,102 +234,20 @@ class _MakeImageEvaluator:
     config: EvaluationConfig
 
     def __call__(self) -> ImageEvaluator:
+        _let_threads_sleep()
         from effnas.image_evaluator import ImageEvaluator
 
         return ImageEvaluator(self.config)
 
 
+def _let_threads_sleep() -> None:
+    """Have OpenMP's threads sleep while they wait for each other; before torch is imported.
+
+    By default they spin. On a machine where anything else runs, a waiting thread then takes the
+    processor from the one that it waits for, and a training step may take ten times as long.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def _ask_preparation(evaluator: Evaluator) -> Preparation:
     return cast("ImageEvaluator", evaluator).prepare()
-
-
-# -- the manifest
-
-#: What must be the same for a run to go on: changing it would mix trials that do not compare.
-_FIXED: Mapping[str, Callable[[Mapping[str, Json]], Json]] = {
-    "space (or its target)": lambda m: _inside(m, "space", "id"),
-    "controller": lambda m: m["controller"],
-    "seed": lambda m: m["seed"],
-    "data": lambda m: _inside(m, "data", "fingerprint"),
-    "hardware": lambda m: m["hardware"],
-}
-
-
-def _manifest(
-    settings: Settings,
-    space: SearchSpace,
-    reward: Reward,
-    prepared: Preparation,
-    space_path: str,
-    space_digest: str,
-) -> dict[str, Json]:
-    reference = space.count(space.reference)
-    return {
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "budget": settings.budget,
-        "seed": settings.seed,
-        "controller": settings.controller,
-        "space": {
-            "name": space.name,
-            "path": space_path,
-            "file_sha256": space_digest,
-            "id": space.id,
-            "text": space.to_text(),
-        },
-        "reward": {"name": reward.name, "kind": reward.kind, "text": reward.text},
-        "reference": {
-            "architecture": str(space.reference),
-            "params": reference.params,
-            "macs": reference.macs,
-            "activations": reference.activations,
-        },
-        "data": {
-            "name": settings.data,
-            "classes": prepared.num_classes,
-            "train_images": prepared.train_images,
-            "holdout_images": prepared.holdout_images,
-            "fingerprint": prepared.data_fingerprint,
-            "skipped_images": list(prepared.skipped_images),
-        },
-        "recipe": cast("dict[str, Json]", prepared.recipe.to_dict()),
-        "execution": cast("dict[str, Json]", asdict(prepared.execution)),
-        "timing_batch_size": prepared.timing_batch_size,
-        "hardware": prepared.hardware,
-        "device": cast("dict[str, Json]", dict(prepared.device)),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("effnas", "torch", "timm", "ray", "numpy")},
-        },
-    }
-
-
-def _continued(config: EvaluationConfig, stored: Mapping[str, Json]) -> EvaluationConfig:
-    """Measure the rest of a run as its beginning was measured."""
-    try:
-        execution = Execution(**cast("dict[str, str]", stored["execution"]))  # type: ignore[arg-type]
-        batch_size = cast("int", stored["timing_batch_size"])
-    except (KeyError, TypeError) as error:
-        raise StoreError(f"the run's manifest lacks {error}; choose another --out") from error
-    return replace(config, execution=execution, timing_batch_size=batch_size)
-
-
-def _check_same_run(path: Path, stored: Mapping[str, Json], manifest: Mapping[str, Json]) -> None:
-    differing: list[str] = []
-    for what, read in _FIXED.items():
-        before, now = read(stored), read(manifest)
-        if before != now:
-            differing.append(f"{what} (was {before}, is {now})")
-    for name, now in cast("dict[str, Json]", manifest["recipe"]).items():
-        before = _inside(stored, "recipe", name)
-        if before != now:
-            differing.append(f"{name.replace('_', '-')} (was {before}, is {now})")
-    if differing:
-        raise StoreError(
-            f"{path}: this run was begun with other settings: {'; '.join(differing)}. Give those "
-            "again to go on with it, or choose another --out"
-        )
-
-
-def _inside(manifest: Mapping[str, Json], part: str, key: str) -> Json:
-    inner = manifest.get(part)
-    return inner.get(key) if isinstance(inner, dict) else None

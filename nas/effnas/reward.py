@@ -31,13 +31,18 @@ if TYPE_CHECKING:
 METRICS: Mapping[str, str] = {
     "accuracy": "fraction of held-out images classified correctly, 0 to 1",
     "step_time": "median training step time over the reference network's, no unit",
+    "step_time_low": "lower end of its 95 % interval",
+    "step_time_high": "upper end of its 95 % interval",
     "step_time_s": "median training step time in seconds",
+    "step_time_low_s": "lower end of its 95 % interval, in seconds",
+    "step_time_high_s": "upper end of its 95 % interval, in seconds",
     "params": "trainable parameters",
     "params_ratio": "trainable parameters over the reference network's, no unit",
     "macs": "multiply-accumulates of a forward pass for one image",
     "activations": "elements put out by convolutions and linear layers for one image",
     "peak_memory_bytes": "largest device memory held during training, in bytes",
     "train_time_s": "wall-clock time of the trial's training in seconds",
+    "train_loss": "mean training loss of the last epoch",
 }
 SYMBOLS: Mapping[str, str] = {"A": "accuracy", "S": "step_time", "P": "params_ratio"}
 FORMAT = 1

@@ -134,8 +134,13 @@ class RunFolder:
             ) from error
 
     def close(self) -> None:
-        """Release the folder."""
+        """Release the folder; one that holds nothing yet is removed."""
         self._trials.close()
+        trials = self.path / TRIALS
+        if not (self.path / MANIFEST).exists() and trials.stat().st_size == 0:
+            trials.unlink()
+            (self.path / _LOCK).unlink()
+            self.path.rmdir()
         self._lock.close()
 
     def __enter__(self) -> RunFolder:

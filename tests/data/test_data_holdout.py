@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effnas.data import holdout_split
 from effnas.data.holdout import draw_per_class
 from effnas.errors import DataError
 
+patient = settings(deadline=None)  # the machine may be busy
 labels_of_two_or_more = st.lists(st.integers(2, 30), min_size=1, max_size=8).flatmap(
     lambda counts: st.permutations([c for c, n in enumerate(counts) for _ in range(n)])
 )
@@ -18,6 +19,7 @@ shares = st.floats(0, 1, exclude_min=True, exclude_max=True)
 seeds = st.integers(0, 2**32)
 
 
+@patient
 @given(labels=labels_of_two_or_more, share=shares, seed=seeds)
 def test_the_two_sides_are_disjoint_and_together_are_everything(
     labels: list[int], share: float, seed: int
@@ -26,6 +28,7 @@ def test_the_two_sides_are_disjoint_and_together_are_everything(
     assert sorted([*training, *holdout]) == list(range(len(labels)))
 
 
+@patient
 @given(labels=labels_of_two_or_more, share=shares, seed=seeds)
 def test_each_class_is_held_out_by_its_share_and_is_on_both_sides(
     labels: list[int], share: float, seed: int
@@ -39,6 +42,7 @@ def test_each_class_is_held_out_by_its_share_and_is_on_both_sides(
         assert held >= 1
 
 
+@patient
 @given(labels=labels_of_two_or_more, share=shares, seed=seeds)
 def test_a_split_is_told_by_its_seed(labels: list[int], share: float, seed: int) -> None:
     first = holdout_split(labels, share=share, seed=seed)
@@ -61,6 +65,7 @@ def test_every_image_is_held_out_about_as_often_as_any_other() -> None:
     assert np.all(np.abs(times - 600) < 5 * 20.5)
 
 
+@patient
 @given(labels=labels_of_two_or_more, share=shares, seed=seeds)
 def test_a_drawn_share_keeps_two_images_of_each_class(
     labels: list[int], share: float, seed: int

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -50,12 +52,15 @@ def start_ray() -> Resources:
                 "include_dashboard": False,
                 "object_store_memory": _OBJECT_STORE_BYTES,
             }
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**quiet, **local)
         except (RayError, ConnectionError, OSError, RuntimeError) as error:
             raise SearchFailedError(
                 f"Ray does not start ({str(error).splitlines()[0]}); try --backend inline"
             ) from error
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own crash handler there
     total = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return Resources(int(total.get("CPU", 1)), int(total.get("GPU", 0)))
 

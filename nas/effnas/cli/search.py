@@ -68,6 +68,8 @@ class _Display:
             TextColumn("{task.fields[left]}"),
             console=screen,
             transient=True,
+            disable=not screen.is_terminal,
+            refresh_per_second=2,  # every redraw takes time from the CPU that is being timed
         )
         self._screen = screen
         self._settings = settings

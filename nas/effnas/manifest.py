@@ -1,0 +1,117 @@
+"""The manifest: what a run was made with, and whether it may go on."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import cast
+
+from effnas.catalog import Source
+from effnas.config import EvaluationConfig, Execution
+from effnas.errors import StoreError
+from effnas.evaluate import Preparation
+from effnas.reward import Reward
+from effnas.space import SearchSpace
+from effnas.store import Json
+
+#: What must be the same for a run to go on: changing it would mix trials that do not compare.
+_FIXED: Mapping[str, Callable[[Mapping[str, Json]], Json]] = {
+    "space (or its target)": lambda m: _inside(m, "space", "id"),
+    "controller": lambda m: m.get("controller"),
+    "seed": lambda m: m.get("seed"),
+    "data": lambda m: _inside(m, "data", "fingerprint"),
+    "hardware": lambda m: m.get("hardware"),
+}
+
+
+def describe(
+    *,
+    source: Source,
+    space: SearchSpace,
+    reward: Reward,
+    controller: str,
+    seed: int,
+    budget: int,
+    data: str,
+    prepared: Preparation,
+) -> dict[str, Json]:
+    """Return the manifest of a run that is about to start."""
+    reference = space.count(space.reference)
+    return {
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "budget": budget,
+        "seed": seed,
+        "controller": controller,
+        "space": {
+            "name": space.name,
+            "path": str(source.path),
+            "file_sha256": source.digest,
+            "id": space.id,
+            "text": space.to_text(),
+        },
+        "reward": {"name": reward.name, "kind": reward.kind, "text": reward.text},
+        "reference": {
+            "architecture": str(space.reference),
+            "params": reference.params,
+            "macs": reference.macs,
+            "activations": reference.activations,
+        },
+        "data": {
+            "name": data,
+            "classes": prepared.num_classes,
+            "train_images": prepared.train_images,
+            "holdout_images": prepared.holdout_images,
+            "fingerprint": prepared.data_fingerprint,
+            "skipped_images": list(prepared.skipped_images),
+        },
+        "recipe": cast("dict[str, Json]", prepared.recipe.to_dict()),
+        "execution": cast("dict[str, Json]", asdict(prepared.execution)),
+        "timing_batch_size": prepared.timing_batch_size,
+        "hardware": prepared.hardware,
+        "device": cast("dict[str, Json]", dict(prepared.device)),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("effnas", "torch", "timm", "ray", "numpy")},
+        },
+    }
+
+
+def continued(config: EvaluationConfig, stored: Mapping[str, Json]) -> EvaluationConfig:
+    """Measure the rest of a run as its beginning was measured."""
+    try:
+        execution = Execution(**cast("dict[str, str]", stored["execution"]))  # type: ignore[arg-type]
+        batch_size = cast("int", stored["timing_batch_size"])
+    except (KeyError, TypeError) as error:
+        raise StoreError(f"the run's manifest lacks {error}; choose another --out") from error
+    return replace(config, execution=execution, timing_batch_size=batch_size)
+
+
+def check_same_run(path: Path, stored: Mapping[str, Json], manifest: Mapping[str, Json]) -> None:
+    """Refuse to mix trials that do not compare.
+
+    Raises:
+        StoreError: If anything but the reward and the budget differs; names all that does.
+    """
+    differing: list[str] = []
+    for what, read in _FIXED.items():
+        before, now = read(stored), read(manifest)
+        if before != now:
+            differing.append(f"{what} (was {before}, is {now})")
+    for name, now in cast("dict[str, Json]", manifest["recipe"]).items():
+        before = _inside(stored, "recipe", name)
+        if before != now:
+            differing.append(f"{name.replace('_', '-')} (was {before}, is {now})")
+    if differing:
+        raise StoreError(
+            f"{path}: this run was begun with other settings: {'; '.join(differing)}. Give those "
+            "again to go on with it, or choose another --out"
+        )
+
+
+def _inside(manifest: Mapping[str, Json], part: str, key: str) -> Json:
+    inner = manifest.get(part)
+    return inner.get(key) if isinstance(inner, dict) else None

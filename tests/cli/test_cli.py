@@ -1,0 +1,255 @@
+"""The commands as a person types them: what they print, what they refuse, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from effnas import load_run
+from effnas.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = ["--space", "tiny", "--backend", "inline", "--epochs", "1", "--data-share", "0.3"]
+
+
+class Result:
+    """What a command printed, and its exit code."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def effnas(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Run:
+    """Runs `effnas ARGUMENTS` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["effnas", *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 0
+        return Result(code, *capfd.readouterr())
+
+    return run
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+STAGE = "stages:\n  - "
+
+SPACES = {
+    "a misspelt field": (STAGE + "mbconv_r2_k3_z1_e1_c8\n", ["space.yaml:2:18", "'z'", "r, k, s"]),
+    "a wrong type": ("stem: wide\n" + STAGE + "mbconv_r2_k3_s1_e1_c8\n", ["space.yaml:1:7"]),
+    "an empty choice": (STAGE + "mbconv_r2_k3_s1_e1_c<>\n", ["space.yaml:2", "empty"]),
+    "an unknown key": ("stagez:\n  - x\n", ["space.yaml:1:1", "did you mean 'stages'"]),
+    "a contradiction": (
+        STAGE + "mbconv_r<1..3>_k3_s1_e1_c8\nconstraints: [stage1.r > 2, stage1.r < 2]\n",
+        ["no architecture meets the constraints", "stage1.r > 2"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SPACES)
+@pytest.mark.parametrize("command", [["space"], ["search", "--backend", "inline", "--space"]])
+def test_a_bad_space_is_one_readable_error(
+    effnas: Run, tmp_path: Path, case: str, command: list[str]
+) -> None:
+    text, words = SPACES[case]
+    result = effnas(*command, write(tmp_path / "space.yaml", text))
+    assert result.code == 2
+    assert result.err.startswith("effnas: error: ")
+    assert all(word in result.err for word in words), result.err
+    assert "Traceback" not in result.err
+    assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--space", "v22"], ["did you mean 'v2'"]),
+        (["--data", "nowhere"], ["'nowhere'", "torch/cifar10"]),
+        (["--data", "empty"], ["empty"]),
+        (["--data", "lonely"], ["one class", "'cat'"]),
+        (["--out", "/proc/none"], ["/proc/none", "--out"]),
+        (["--out", "file/run"], ["file/run", "--out"]),
+        (["--out", "lonely"], ["lonely", "not empty", "--out"]),
+        (["--reward", "A * speed"], ["'speed'", "step_time"]),
+        (["--reward", "A / 0"], ["division by zero"]),
+        (["--reward", "A / (S - 1)"], ["division by zero", "S = 1"]),
+        (["--reward", "v3"], ["'v3'", "did you mean 'v2'"]),
+        (["--reward", "none.py:f"], ["none.py"]),
+        (["--budget", "0"], ["--budget", "1 or more"]),
+        (["--budget", "-3"], ["--budget", "1 or more"]),
+        (["--budget", "many"], ["--budget"]),
+        (["--controller", "evolutoin"], ["did you mean 'evolution'"]),
+        (["--epochs", "0"], ["epochs", "1 or more"]),
+        (["--data-share", "1.5"], ["data_share"]),
+        (["--learning-rate", "-1"], ["learning_rate"]),
+        (["--seed", "-1"], ["--seed"]),
+        (["--device", "abacus"], ["'abacus'", "cuda"]),
+        (["--device", "cuda:77"], ["cuda:77", "--device cpu"]),
+        (["--recipe", "none.yaml"], ["none.yaml"]),
+        (["--workers", "2"], ["--backend inline", "--workers"]),
+        (["--on-bad-image", "mend"], ["--on-bad-image"]),
+    ],
+)
+def test_bad_search_options_are_refused_with_place_and_remedy(
+    effnas: Run, tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "lonely" / "cat").mkdir(parents=True)
+    Image.new("RGB", (16, 16)).save(tmp_path / "lonely" / "cat" / "1.png")
+    result = effnas("search", *QUICK, *arguments)
+    assert result.code == 2
+    assert all(word in result.err for word in words), result.err
+    assert "Traceback" not in result.err
+
+
+def test_a_bad_image_is_named_and_refused_or_skipped(effnas: Run, tmp_path: Path) -> None:
+    for name, colour in (("cat", "red"), ("dog", "blue")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for n in range(12):
+            Image.new("RGB", (16, 16), colour).save(tmp_path / "photos" / name / f"{n}.png")
+    (tmp_path / "photos" / "cat" / "torn.png").write_bytes(b"\x89PNG nothing")
+    command = ["search", *QUICK, "--data-share", "1", "--data", "photos", "--budget", "1"]
+    refused = effnas(*command)
+    assert refused.code == 2
+    assert "torn.png" in refused.err
+    assert "--on-bad-image skip" in refused.err
+    skipped = effnas(*command, "--on-bad-image", "skip")
+    assert skipped.code == 0
+    assert "torn.png" in skipped.out
+
+
+def test_errors_outside_the_users_hands_do_not_show_a_traceback_unless_asked(
+    effnas: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("lost")
+
+    monkeypatch.setattr("effnas.cli.space.show_space", broken)
+    quiet = effnas("space", "v2")
+    assert quiet.code == 1
+    assert quiet.err.startswith("effnas: internal error: KeyError")
+    assert "Traceback" not in quiet.err
+    assert "Traceback" in effnas("space", "v2", "--debug").err
+
+
+def test_space_shows_choices_size_counts_and_the_reference(effnas: Run) -> None:
+    shown = effnas("space", "v2", "--samples", "50")
+    assert shown.code == 0
+    assert "43,893,964,800 architectures" in shown.out
+    assert "inside the space" in shown.out
+    described = json.loads(effnas("space", "v2", "--samples", "50", "--json").out)
+    assert described["reference"]["params"] == 21_458_488
+    assert described["choices"]["stage1.op"] == ["fused", "mbconv_se0.25"]
+    low, median, high = described["quantiles"]["params"]
+    assert low <= median <= high <= 40e6
+
+
+def test_a_search_stores_scores_extends_and_rescores(effnas: Run, tmp_path: Path) -> None:
+    begun = effnas("search", *QUICK, "--budget", "2", "--out", "run")
+    assert begun.code == 0, begun.err
+    for word in ("reward", "device", "held out", "one trial", "budget", "best so far", "rank"):
+        assert word in begun.out
+    stored = (tmp_path / "run" / "trials.jsonl").read_bytes()
+
+    extended = effnas("search", *QUICK, "--budget", "3", "--out", "run")
+    assert "2 done" in extended.out
+    trials = load_run(tmp_path / "run").trials
+    assert len(trials) == 3
+    assert (tmp_path / "run" / "trials.jsonl").read_bytes().startswith(stored)
+    for trial in trials:
+        m = trial.metrics
+        by_hand = m["accuracy"] * m["step_time"] ** -0.07 * m["params_ratio"] ** -0.05
+        assert trial.reward is not None
+        assert math.isclose(trial.reward, by_hand, rel_tol=1e-12)
+        assert m["step_time_low"] <= m["step_time"] <= m["step_time_high"]
+
+    refused = effnas("search", *QUICK, "--budget", "3", "--out", "run", "--seed", "1")
+    assert refused.code == 2
+    assert "seed (was 0, is 1)" in refused.err
+
+    rescored = effnas("search", *QUICK, "--budget", "3", "--out", "run", "--reward", "accuracy")
+    assert rescored.code == 0
+    again = load_run(tmp_path / "run").trials
+    assert [t.reward for t in again] == [t.metrics["accuracy"] for t in trials]
+
+    status = json.loads(effnas("status", "run", "--json").out)
+    assert status["states"] == {"COMPLETE": 3}
+    assert status["forecast_s"] == 0
+    rewards = [row["reward"] for row in status["trials"]]
+    assert rewards == sorted(rewards, reverse=True)
+    assert "rank" in effnas("status", "run").out
+
+
+def test_json_on_stdout_is_nothing_but_json(effnas: Run) -> None:
+    result = effnas("search", *QUICK, "--budget", "1", "--out", "run", "--json")
+    (row,) = json.loads(result.out)["trials"]
+    assert {"trial", "state", "architecture", "architecture_id", "reward", "accuracy"} <= set(row)
+    assert "best so far" in result.err
+
+
+def test_the_options_are_those_that_were_decided_on() -> None:
+    """A new option fails here until it is added on purpose."""
+    from typer.main import get_command
+
+    from effnas.cli.app import app
+
+    group = get_command(app)
+    options = {
+        name: {option for p in command.params for option in p.opts if option.startswith("--")}
+        for name, command in group.commands.items()  # type: ignore[attr-defined]
+    }
+    assert options == {
+        "search": {
+            "--space", "--data", "--budget", "--out", "--reward", "--controller", "--seed",
+            "--recipe", "--epochs", "--image-size", "--batch-size", "--learning-rate",
+            "--data-share", "--holdout-share", "--data-root", "--on-bad-image",
+            "--target-image-size", "--target-batch-size", "--device", "--backend", "--workers",
+            "--threads", "--json",
+        },
+        "status": {"--top", "--json"},
+        "space": {"--samples", "--seed", "--json"},
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
+         str(ROOT), "--wheel-dir", str(tmp_path)],
+        check=True,
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    shown = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); "
+         "sys.argv = ['effnas', 'space', 'v2']; from effnas.cli import main; main()"],
+        cwd=empty, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert str(tmp_path / "site") in shown.stdout.replace("\n", "")
+    assert "43,893,964,800" in shown.stdout

@@ -1,0 +1,89 @@
+"""A search that is killed or stopped loses nothing, with a real Ray and real trainings."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from effnas import load_run
+
+pytestmark = pytest.mark.slow
+
+BUDGET = 5
+COMMAND = [
+    sys.executable, "-m", "effnas", "search", "--space", "tiny", "--epochs", "1",
+    "--budget", str(BUDGET), "--seed", "7", "--out",
+]  # fmt: skip
+
+
+def begin(out: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_lines(out: Path, count: int) -> None:
+    deadline = time.monotonic() + 120
+    file = out / "trials.jsonl"
+    while not file.exists() or file.read_bytes().count(b"\n") < count:
+        assert time.monotonic() < deadline, "the search did not get so far"
+        time.sleep(0.05)
+
+
+def architectures(out: Path) -> list[str]:
+    return [trial.architecture.id for trial in load_run(out).trials]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    search = begin(out)
+    output, _ = search.communicate(timeout=300)
+    assert search.returncode == 0, output
+    return architectures(out)
+
+
+def test_after_sigkill_the_same_command_finishes_the_same_search(
+    tmp_path: Path, undisturbed: list[str]
+) -> None:
+    out = tmp_path / "run"
+    finished: set[int] = set()
+    for lines in (3, 7):  # in the middle of the second and of the fourth trial
+        search = begin(out)
+        wait_for_lines(out, lines)
+        os.killpg(search.pid, signal.SIGKILL)
+        search.wait()
+        done = {t.number for t in load_run(out).trials if t.state.is_finished}
+        assert finished <= done
+        finished = done
+    search = begin(out)
+    output, _ = search.communicate(timeout=300)
+    assert search.returncode == 0, output
+    assert architectures(out) == undisturbed
+    records = [json.loads(line) for line in (out / "trials.jsonl").read_text().splitlines()]
+    complete = [record["trial"] for record in records if record["state"] == "COMPLETE"]
+    assert sorted(complete) == list(range(BUDGET))  # none ran to its end twice
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    out = tmp_path / "run"
+    search = begin(out)
+    wait_for_lines(out, 3)
+    os.kill(search.pid, number)
+    output, _ = search.communicate(timeout=60)
+    assert search.returncode == 130, output
+    assert "Traceback" not in output
+    assert "the same command goes on" in output.replace("\n", " ")
+    assert any(trial.state.is_finished for trial in load_run(out).trials)

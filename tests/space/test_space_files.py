@@ -1,0 +1,310 @@
+"""Space files: found in order, read strictly with every error placed, and written back."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from test_stage_space import stage_spaces
+
+from effnas.architecture import Architecture
+from effnas.catalog import Source, find, names
+from effnas.errors import CatalogError, SpaceError
+from effnas.expressions import Expression
+from effnas.space import SearchSpace, Target
+
+patient = settings(deadline=None)  # the machine may be busy
+ROOT = Path(__file__).resolve().parents[2]
+
+FULL = """\
+format: 1
+stem: 16
+stages:
+  - <fused|mbconv_se0.25>_r<1..3>_k<3|5>_s1_e<1|4>_c24
+  - conv_r1_k3_s2_c48
+head: 64
+target: {image_size: 32, batch_size: 16, num_classes: 10}
+reference:
+  - fused_r1_k3_s1_e1_c24
+  - conv_r1_k3_s2_c48
+constraints:
+  - params <= 30e6
+  - stage1.op == 'fused' or stage1.k == 5
+"""
+STAGES = "stages: [conv_r<1|2>_k3_s1_c8]\n"
+TWO = "stages: [conv_r<1|2>_k3_s1_c8, conv_r1_k3_s2_c8]\n"
+
+
+def refusal(marked: str) -> str:
+    """Read a text in which @ stands where the error has to point; return what it says."""
+    before = marked[: marked.index("@")]
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    text = marked.replace("@", "")
+    with pytest.raises(SpaceError) as raised:
+        SearchSpace.parse(text, source="my.yaml")
+    first, excerpt, caret = str(raised.value).split("\n")
+    place = f"my.yaml:{line}:{column}: "
+    assert first.startswith(place)
+    assert excerpt == f"  {[*text.splitlines(), ''][line - 1]}"
+    assert caret == " " * (column + 1) + "^"
+    return first.removeprefix(place)
+
+
+# -- reading
+
+
+def test_a_file_says_everything_about_a_space() -> None:
+    space = SearchSpace.parse(FULL)
+    assert [str(stage) for stage in space.stages] == [
+        "<fused|mbconv_se0.25>_r<1|2|3>_k<3|5>_s1_e<1|4>_c24",
+        "conv_r1_k3_s2_c48",
+    ]
+    assert (space.stem, space.head) == (16, 64)
+    assert space.target == Target(image_size=32, batch_size=16, num_classes=10)
+    assert space.given_reference == Architecture.parse(
+        "fused_r1_k3_s1_e1_c24 conv_r1_k3_s2_c48", stem=16, head=64
+    )
+    assert [constraint.text for constraint in space.constraints] == [
+        "params <= 30e6",
+        "stage1.op == 'fused' or stage1.k == 5",
+    ]
+
+
+def test_only_stages_are_required() -> None:
+    assert SearchSpace.parse("stages: [conv_r1_k3_s1_c8]").size == 1
+
+
+@pytest.mark.parametrize(
+    ("marked", "message"),
+    [
+        # keys
+        (f"stem: 8\n{STAGES}@stem: 9\n", "the key 'stem' is there already, in line 1"),
+        (f"{STAGES}@heads: 8\n", "unknown key 'heads'; did you mean 'head'?"),
+        (f"{STAGES}@refrence: []\n", "unknown key 'refrence'; did you mean 'reference'?"),
+        (f"{STAGES}target: {{@image: 32}}\n", "unknown key 'image'; did you mean 'image_size'?"),
+        (f"{STAGES}target:\n  batch_size: 8\n  @batch_size: 9\n", "there already, in line 3"),
+        ("@stem: 8\n", "the key 'stages' is missing"),
+        # kinds
+        ("@- conv_r1_k3_s1_c8\n", "expected a mapping (key: value), found a list"),
+        (f"{STAGES}stem: @wide\n", "expected a whole number, found 'wide'"),
+        (f"{STAGES}stem: @1.5\n", "expected a whole number, found '1.5'"),
+        (f"{STAGES}stem: @0x10\n", "expected a whole number, found '0x10'"),
+        (f"{STAGES}head: @0\n", "0 is too small; the least is 1"),
+        (f"{STAGES}head:@\n", "expected a whole number, found nothing"),
+        (f"{STAGES}target: @224\n", "expected a mapping (key: value), found '224'"),
+        (f"{STAGES}target: {{image_size: @big}}\n", "expected a whole number, found 'big'"),
+        (f"{STAGES}target: {{batch_size: @0}}\n", "0 is too small; the least is 1"),
+        ("stages: @conv_r1_k3_s1_c8\n", "expected a list, found 'conv_r1_k3_s1_c8'"),
+        ("stages: [@[conv_r1_k3_s1_c8]]\n", "expected a text, found a list"),
+        ("stages:\n  - @conv: r1\n", "expected a text, found a mapping"),
+        ("stages: @[]\n", "stages is empty: list at least one block"),
+        (f"{STAGES}constraints: @params <= 3\n", "expected a list, found 'params <= 3'"),
+        (f"{STAGES}constraints: [@{{params: 3}}]\n", "expected a text, found a mapping"),
+        (f"format: @2\n{STAGES}", "format 2 is not known to this version, which reads 1"),
+        (f"format: @v1\n{STAGES}", "expected a whole number"),
+        # blocks
+        ("stages:\n  - mbconv_r1_k@4_s1_e4_c8\n", "k4: kernels are odd"),
+        ("stages:\n- conv_r1_k3_s1_c8\n- 'conv_r1_@z3'  # no\n", "conv has an unknown field 'z'"),
+        (
+            'stages: ["<fused|@mbcon>_r1_k3_s1_e4_c8"]\n',
+            "unknown operator 'mbcon'; did you mean 'mbconv'",
+        ),
+        ("stages:\n  -   conv_r<@3..1>_k3_s1_c8\n", "the range 3..1 is empty"),
+        ("stages:\n  -@\n", "an operator is missing here, found the end"),
+        # the reference
+        (f"{STAGES}reference: [conv_r@<1|2>_k3_s1_c8]\n", "no choice sets here"),
+        (f"{TWO}reference:\n  @- conv_r1_k3_s1_c8\n", "reference has 1 stages, the space 2"),
+        (f"{STAGES}reference: @[conv_r1_k3_s1_c8, conv_r1]\n", "reference has 2 stages"),
+        (f"{STAGES}reference: @[]\n", "reference is empty"),
+        (f"{STAGES}reference:@\n", "expected a list, found nothing"),
+        (f"{TWO}reference:\n  - conv_r1_k3_s1_c8\n  - conv_r1_k@2_s2_c8\n", "k2: kernels are"),
+        # constraints
+        (f"{STAGES}constraints: [@param <= 3]\n", "unknown name 'param'; did you mean 'params'?"),
+        (
+            f"{STAGES}constraints:\n  - params <= 30e6\n  - 'layers > 1 and @stage2.r > 1'\n",
+            "unknown name 'stage2.r'; did you mean 'stage1.r'",
+        ),
+        (f"{STAGES}constraints: [@stage1 > 1]\n", "unknown name 'stage1'"),
+        (f"{STAGES}constraints: [@params]\n", "a constraint is a condition, such as params <="),
+        (f"{STAGES}constraints: [params < @3 % 2]\n", "'3 % 2' is not allowed"),
+        (f"{STAGES}constraints: [\"@open('x') < 3\"]\n", "not allowed"),
+        # YAML
+        ("stages: [conv_r1_k3_s1_c8\n@", "not valid YAML"),
+        (f"{STAGES}stem: @&x 8\n", "anchors and aliases are not allowed"),
+        (f"{STAGES}stem: @!!int 8\n", "tags are not allowed"),
+        ("@", "the file is empty"),
+    ],
+)
+def test_an_error_says_what_is_wrong_and_points_at_it(marked: str, message: str) -> None:
+    assert message in refusal(marked)
+
+
+@pytest.mark.xfail(strict=True, reason="these errors have no place")
+@pytest.mark.parametrize("constraint", ["@''", f"@{'1 + ' * 800}params > 1"], ids=["empty", "long"])
+def test_a_constraint_that_is_empty_or_too_long_has_its_place(constraint: str) -> None:
+    refusal(f"{STAGES}constraints:\n  - {constraint}\n")
+
+
+@patient
+@given(st.data())
+def test_any_damage_to_a_file_is_a_space_error(data: st.DataObject) -> None:
+    # Constraints have tests of their own.
+    at = data.draw(st.integers(0, FULL.index("constraints")))
+    cut = data.draw(st.integers(0, 8))
+    put = data.draw(st.text("ab<|>.. _:#-'\"[]{}&*!\n\t19rkse", max_size=4))
+    text, place = FULL[:at] + put + FULL[at + cut :], "my.yaml:"
+    try:
+        space = SearchSpace.parse(text, source="my.yaml")
+    except SpaceError as error:
+        place = str(error)
+    else:
+        assert SearchSpace.parse(space.to_text()) == space
+    assert place.startswith("my.yaml:")
+
+
+# -- writing
+
+CONSTRAINTS = ["params <= 30e6", "stage1.r >= 1", "stage1.op == 'fused' or layers^2 < 99"]
+
+
+@st.composite
+def search_spaces(draw: st.DrawFn) -> SearchSpace:
+    sizes = st.integers(1, 2000)
+    space = SearchSpace(
+        stages=tuple(draw(st.lists(stage_spaces(), min_size=1, max_size=3))),
+        stem=draw(sizes),
+        head=draw(sizes),
+        target=Target(draw(sizes), draw(sizes), draw(st.none() | sizes)),
+        constraints=tuple(map(Expression.parse, draw(st.sets(st.sampled_from(CONSTRAINTS))))),
+        name=draw(st.text(max_size=5)),
+    )
+    if draw(st.booleans()):
+        return space
+    return replace(space, given_reference=space.sample_unconstrained(np.random.default_rng(0)))
+
+
+@settings(deadline=None, max_examples=50)
+@given(search_spaces())
+@example(SearchSpace.parse(FULL))
+def test_a_space_is_read_back_from_its_text(space: SearchSpace) -> None:
+    again = SearchSpace.parse(space.to_text())
+    assert again == space
+    assert again.to_text() == space.to_text()
+    assert again.id == space.id
+
+
+@pytest.mark.parametrize("name", names("search_spaces"))
+def test_a_packaged_space_is_read_back_from_its_text(name: str) -> None:
+    space = SearchSpace.load(name)
+    assert SearchSpace.parse(space.to_text()) == space
+    assert (ROOT / "search_spaces" / f"{name}.yaml").is_file()
+
+
+@pytest.mark.xfail(strict=True, reason="the line break becomes a space")
+def test_a_constraint_over_two_lines_is_read_back() -> None:
+    text = f"{STAGES}constraints:\n  - |\n    params <= 3e6\n    or layers < 2\n"
+    space = SearchSpace.parse(text)
+    assert SearchSpace.parse(space.to_text()) == space
+
+
+# -- identity
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# a comment\n" + FULL.replace("\n", "  # another\n"),
+        "\n".join(reversed(re.split(r"\n(?=\S)", FULL.rstrip()))),
+        FULL.replace("format: 1\n", ""),
+        FULL.replace("r<1..3>", "r<1|2|3>").replace("_e<1|4>_c24", "_c24.0_e<1.0|4>"),
+        FULL.replace("mbconv_se0.25>", "ir_se0.250>").replace("conv_r1_k3", "cn_k3_r1"),
+        FULL.replace("- params <= 30e6", '- "params <= 30e6"'),
+        FULL.replace("{image_size: 32, batch_size: 16,", "{batch_size: 16, image_size: 32,"),
+        FULL.replace("\n", "\r\n"),
+    ],
+    ids=["comments", "keys", "format", "ranges", "aliases", "quotes", "target", "crlf"],
+)
+def test_the_id_does_not_depend_on_how_a_space_is_written(text: str) -> None:
+    space = SearchSpace.parse(text, source="another name")
+    assert space == SearchSpace.parse(FULL)
+    assert space.id == SearchSpace.parse(FULL).id
+
+
+def test_the_id_of_a_packaged_space_is_the_same_in_every_folder(tmp_path: Path) -> None:
+    for name in names("search_spaces"):
+        copy = tmp_path / f"copy-of-{name}.yaml"
+        copy.write_text(find("search_spaces", name).text + "# the same\n")
+        assert SearchSpace.load(str(copy)).id == SearchSpace.load(name).id
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("stem: 16", "stem: 17"),
+        ("head: 64", "head: 65"),
+        ("image_size: 32", "image_size: 33"),
+        (", num_classes: 10", ""),
+        ("_k<3|5>", "_k<3|7>"),
+        ("conv_r1_k3_s2_c48\nhead", "conv_r1_k5_s2_c48\nhead"),
+        ("fused_r1_k3_s1_e1_c24", "fused_r2_k3_s1_e1_c24"),
+        ("params <= 30e6", "params <= 31e6"),
+        ("  - params <= 30e6\n", ""),
+    ],
+)
+def test_the_id_depends_on_everything_that_matters(old: str, new: str) -> None:
+    changed = FULL.replace(old, new)
+    assert changed != FULL
+    assert SearchSpace.parse(changed) != SearchSpace.parse(FULL)
+    assert SearchSpace.parse(changed).id != SearchSpace.parse(FULL).id
+
+
+# -- finding
+
+
+def test_a_path_comes_before_the_working_folder_and_that_before_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    packaged = SearchSpace.load("v2")
+    assert packaged.name == "v2"
+    assert len(packaged.stages) == 6
+
+    (tmp_path / "search_spaces").mkdir()
+    (tmp_path / "search_spaces" / "v2.yaml").write_text("stages: [conv_r<1|2>_k3_s1_c8]\n")
+    (tmp_path / "search_spaces" / "mine.yaml").write_text("stages: [conv_r<1..5>_k3_s1_c8]\n")
+    assert SearchSpace.load("v2").size == 2
+    assert SearchSpace.load("mine").size == 5
+    assert SearchSpace.load("mine").name == "mine"
+    assert SearchSpace.load("tiny").size == 16 * 36 * 36
+
+    (tmp_path / "v2").write_text("stages: [conv_r<1|2|3>_k3_s1_c8]\n")
+    assert SearchSpace.load("v2").size == 3
+    assert SearchSpace.load("./search_spaces/v2.yaml").size == 2
+    assert SearchSpace.load(str(tmp_path / "search_spaces" / "mine.yaml")).size == 5
+
+
+def test_an_error_in_a_file_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text("stages:\n  - conv_r1_k4_s1_c8\n")
+    with pytest.raises(SpaceError) as raised:
+        SearchSpace.load(str(path))
+    assert str(raised.value).startswith(f"{path}:2:14: k4: kernels are odd")
+
+
+def test_an_unknown_name_lists_the_known_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CatalogError, match=r"called 'v3'; did you mean .*'v2'.*mnasnet, tiny, v2"):
+        SearchSpace.load("v3")
+
+
+def test_a_space_has_the_name_of_its_file() -> None:
+    source = Source("mine", Path("there/mine.yaml"), FULL, "0" * 16, "path")
+    assert SearchSpace.read(source).name == "mine"
+    assert SearchSpace.read(source) == SearchSpace.parse(FULL)
