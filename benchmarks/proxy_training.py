@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -126,17 +127,17 @@ def main() -> None:
         contenders: dict[str, Callable[[], float]] = {"effnas": lambda: effnas_epoch(data)}
         for workers in (0, 1, 2):
             for name in ("contiguous_format", "channels_last"):
-                contenders[f"timm, {workers} workers, {name}"] = (
-                    lambda workers=workers, name=name: timm_epoch(  # type: ignore[misc]
-                        folder, workers, getattr(torch, name)
-                    )
+                contenders[f"timm, {workers} workers, {name}"] = partial(
+                    timm_epoch, folder, workers, getattr(torch, name)
                 )
         speeds: dict[str, list[float]] = {name: [] for name in contenders}
         for _ in range(ROUNDS):
             for name, epoch in contenders.items():
                 speeds[name].append(epoch())
     medians = {name: statistics.median(values) for name, values in speeds.items()}
-    print(f"{len(found.train)} images of {IMAGE_SIZE} px, {threads} threads, {ROUNDS} rounds in turn")
+    print(
+        f"{len(found.train)} images of {IMAGE_SIZE} px, {threads} threads, {ROUNDS} rounds in turn"
+    )
     print(f"{'':38} {'median img/s':>13} {'min':>7} {'max':>7} {'effnas is':>10}")
     for name, values in speeds.items():
         ratio = medians["effnas"] / medians[name]

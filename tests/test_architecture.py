@@ -14,7 +14,7 @@ import effnas
 from effnas.architecture import DEFAULT_HEAD, DEFAULT_STEM, OPERATORS, Architecture, Stage
 from effnas.errors import SpaceError
 
-patient = settings(deadline=None)  # the machine may be busy
+patient = settings(deadline=None, max_examples=50)  # the machine may be busy
 
 EFFICIENTNETV2_S = [
     "fused_r2_k3_s1_e1_c24",
@@ -107,14 +107,12 @@ def test_every_part_counts(arch: Architecture) -> None:
     assert len({arch.id, *(other.id for other in others)}) == 5
 
 
-@pytest.mark.xfail(strict=True, reason="4.0 and 4 make equal stages with different texts")
 def test_equal_stages_have_equal_texts() -> None:
     one, other = (Stage("mbconv", r=1, k=3, s=1, e=e, c=8) for e in (4.0, 4))
     assert one == other
     assert str(one) == str(other)
 
 
-@pytest.mark.xfail(strict=True, reason="a stage from Python takes numbers that no text can say")
 @pytest.mark.parametrize("fields", [{"e": float("inf")}, {"s": 1.0}, {"c": True}])
 def test_a_stage_from_python_can_be_read_back_from_its_text(fields: dict[str, Any]) -> None:
     try:

@@ -6,7 +6,7 @@ import json
 import runpy
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +28,15 @@ from effnas.counts import Counts, count, hidden_channels
 from effnas.errors import ConfigError
 from effnas.models import build
 from effnas.space import SearchSpace
-from test_models import PUBLISHED
+from test_models import PUBLISHED, one_thread  # noqa: F401  # a fixture
 
 patient = settings(deadline=None)  # the machine may be busy
 ROOT = Path(__file__).resolve().parents[1]
+MANY = 30  # samples of each space, a minute for all; 200 were found exact once
+TINY = SearchSpace.load("tiny")
 ACCEL_NASBENCH = ROOT.parent / "shared" / "data" / "accel-nasbench.tar.gz"
 
 Handle = Callable[[list[Any], list[Any]], Any]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small images gain nothing from threads, and lose where others work on the machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def _both(flops: Handle) -> Handle:
@@ -71,7 +64,10 @@ def counted_by_fvcore(model: nn.Module, image_size: int, in_channels: int = 3) -
 
 
 def assert_counts_are_exact(arch: Architecture, image_size: int, classes: int = 10) -> None:
-    model = build(arch, num_classes=classes)
+    # Weights have no part in this, and drawing them takes longer than all the rest.
+    model = build(arch, num_classes=classes, device="meta").to_empty(device="cpu")
+    for value in model.state_dict().values():
+        value.zero_()
     assert count(arch, image_size, classes) == counted_by_fvcore(model, image_size), str(arch)
 
 
@@ -188,14 +184,14 @@ def test_accel_nasbench_lies_in_mnasnet_and_has_our_parameters() -> None:
     ],
     ids=["fractions", "odd", "single", "identity", "conv", "squeeze"],
 )
-@pytest.mark.parametrize("image_size", [1, 33, 64])
+@pytest.mark.parametrize("image_size", [1, 33])
 def test_fvcore_counts_unusual_networks_as_we_do(
     blocks: list[str], stem: int, image_size: int
 ) -> None:
     assert_counts_are_exact(Architecture.parse(blocks, stem=stem, head=21), image_size, 3)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=8)
 @given(
     st.sampled_from(["fused", "mbconv"]),
     st.integers(3, 40),
@@ -227,12 +223,12 @@ def assert_samples_are_exact(space: SearchSpace, samples: int) -> None:
     rng = np.random.default_rng(1)
     for n in range(samples):
         # Sizes that are halved to odd and to even numbers on the way.
-        assert_counts_are_exact(space.sample_unconstrained(rng), (33, 50, 29)[n % 3])
+        assert_counts_are_exact(space.sample_unconstrained(rng), (17, 26, 29)[n % 3])
 
 
 @pytest.mark.parametrize(
     ("name", "samples"),
-    [("tiny", 8), ("v2-cifar", 3), ("mnasnet", 2), ("v2-b0", 2), ("v2", 1)],
+    [("tiny", 3), ("v2-cifar", 2), ("mnasnet", 1)],
 )
 def test_fvcore_counts_a_few_samples_as_we_do(name: str, samples: int) -> None:
     assert_samples_are_exact(SearchSpace.load(name), samples)
@@ -241,7 +237,7 @@ def test_fvcore_counts_a_few_samples_as_we_do(name: str, samples: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", names("search_spaces"))
 def test_fvcore_counts_samples_of_every_space_as_we_do(name: str) -> None:
-    assert_samples_are_exact(SearchSpace.load(name), 200)
+    assert_samples_are_exact(SearchSpace.load(name), MANY)
 
 
 def test_classes_and_channels_of_the_image_are_counted() -> None:
@@ -256,7 +252,7 @@ def test_classes_and_channels_of_the_image_are_counted() -> None:
 @patient
 @given(st.integers(0, 10**6), st.integers(1, 300))
 def test_counts_grow_with_the_image_and_params_do_not(seed: int, image_size: int) -> None:
-    arch = SearchSpace.load("tiny").sample(np.random.default_rng(seed))
+    arch = TINY.sample(np.random.default_rng(seed))
     small, large = count(arch, image_size), count(arch, image_size + 2)
     assert small.params == large.params
     assert small.macs < large.macs

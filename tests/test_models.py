@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,7 +94,16 @@ PUBLISHED = {
     )
     for name, numbers in table.items()
 }
-QUICK = ("efficientnet_b0", "tf_efficientnetv2_b3", "tf_efficientnetv2_s")
+QUICK = ("efficientnet_b0", "tf_efficientnetv2_b3")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small images gain nothing from threads, and lose where others work on the machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def published_names() -> list[pytest.ParameterSet]:
@@ -159,9 +169,9 @@ def test_with_the_weights_of_timm_a_network_computes_the_same(name: str, variant
 
 
 def test_batch_norm_is_that_of_the_released_code() -> None:
-    norms = [m for m in network("mbconv_r1_k3_s1_e4_c8_se0.25").modules() if hasattr(m, "eps")]
-    assert len(norms) == 5
-    assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.1)}
+    model = network("mbconv_r1_k3_s1_e4_c8_se0.25")
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert [(norm.eps, norm.momentum) for norm in norms] == [(1e-3, 0.1)] * 5
 
 
 # -- what was asked for
@@ -250,12 +260,12 @@ def test_what_cannot_be_built_is_infeasible_with_the_reason() -> None:
 
 
 def test_an_architecture_can_be_built_again_and_again() -> None:
-    arch = PUBLISHED["tf_efficientnetv2_s"].arch
+    arch = PUBLISHED["tf_efficientnetv2_b0"].arch
     definition, identity = arch.to_timm(), arch.id
     first, second = (build(arch, num_classes=3, device="meta") for _ in range(2))
     assert shapes(first) == shapes(second)
     assert arch.to_timm() == definition
-    assert (arch.id, arch) == (identity, Architecture.parse(str(arch), stem=24))
+    assert (arch.id, arch) == (identity, Architecture.parse(str(arch), stem=32))
 
 
 def test_classes_dropout_and_stochastic_depth_are_as_given() -> None:

@@ -72,7 +72,7 @@ def test_ranges_of_fractions_are_exact() -> None:
         *(1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2),
     )
     assert values("mbconv_r1_k3_s1_e<1.5..4>_c24", "e") == (1.5, 2.5, 3.5)
-    assert values(f"{FIXED}_se<0..0.5:0.25>", "se") == (0, 0.25, 0.5)
+    assert values(f"{FIXED}_se<0..0.3:0.1>", "se") == (0, 0.1, 0.2, 0.3)
 
 
 def test_a_whole_number_is_whole_however_it_is_written() -> None:
@@ -387,20 +387,17 @@ def test_a_canonical_text_is_the_text_of_its_stage(
     assert str(parse_stage(text)) == text
 
 
-@pytest.mark.xfail(strict=True, reason="numbers below 1e-4 are written with an exponent")
 def test_a_small_ratio_is_read_back() -> None:
     stage = parse_stage(f"{FIXED}_se0.00001")
     assert parse_stage(str(stage)) == stage
 
 
-@pytest.mark.xfail(strict=True, reason="a number beyond the digits of a float is not canonical")
 def test_a_number_with_many_digits_has_the_text_of_its_value() -> None:
     stage = parse_stage("mbconv_r2_k3_s1_e4.00000000000000000000001_c24")
     assert stage == parse_stage(FIXED)
     assert str(stage) == FIXED
 
 
-@pytest.mark.xfail(strict=True, reason="numbers have no upper limit")
 @pytest.mark.parametrize(
     "text",
     [
@@ -415,12 +412,10 @@ def test_an_absurd_number_is_a_space_error(text: str) -> None:
         str(parse_stage(text))
 
 
-@pytest.mark.xfail(strict=True, reason="digits of every script are taken")
 def test_digits_are_those_of_ascii() -> None:
     with pytest.raises(SpaceError):
         parse_stage("mbconv_r\u0663_k3_s1_e4_c24")
 
 
-@pytest.mark.xfail(strict=True, reason="a second skip is passed over")
 def test_a_flag_is_not_given_twice() -> None:
     assert "twice" in refusal("cn_r2_k3_s1_c24_skip_@skip")

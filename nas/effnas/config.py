@@ -13,7 +13,7 @@ MemoryFormat = Literal["contiguous", "channels_last"]
 
 #: Training images of a trial on a CPU unless the recipe names a share: what two cores can do in
 #: about half a minute. An accelerator takes the whole training part.
-CPU_TRAINING_IMAGES = 6_000
+CPU_TRAINING_IMAGES = 4_500
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,8 @@ def build(
         arch: The network.
         num_classes: Outputs of the classifier.
         drop_rate: Dropout before the classifier, a fraction.
-        drop_path_rate: Stochastic depth of the last block, a fraction; grows linearly from 0.
+        drop_path_rate: Stochastic depth, a fraction: layer i of n is dropped at this rate times
+            i/n, i from 0.
         device: Where the weights are made, e.g. "meta" for none at all.
 
     Returns:

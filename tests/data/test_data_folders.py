@@ -370,10 +370,10 @@ def test_an_archive_that_was_cut_short_never_passes_for_a_smaller_data_set(
         except DataError as error:
             return str(error)
 
-    outcomes = [outcome(length) for length in np.linspace(1, len(content) - 1, 60).astype(int)]
+    outcomes = [outcome(length) for length in np.linspace(1, len(content) - 1, 25).astype(int)]
     # Some of the padding behind an archive's end may be missing.
     refusals = [each for each in outcomes if each != expected]
-    assert len(refusals) > 30
+    assert len(refusals) > 12
     assert all(each.startswith(f"{cut}: ") and "\n" not in each for each in refusals)
 
 

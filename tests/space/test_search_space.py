@@ -15,7 +15,7 @@ import effnas
 from effnas.architecture import Alternative, Architecture
 from effnas.catalog import names
 from effnas.counts import count
-from effnas.errors import ExpressionError, SpaceError
+from effnas.errors import SpaceError
 from effnas.expressions import Expression
 from effnas.space import SearchSpace, StageSpace, Target
 
@@ -65,7 +65,7 @@ small_spaces = st.lists(stage_spaces().filter(lambda s: s.size <= 12), min_size=
 # -- what is in it
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(small_spaces)
 def test_the_size_is_the_number_of_different_architectures(space: SearchSpace) -> None:
     architectures = list(space.architectures())
@@ -329,9 +329,6 @@ def test_constraints_from_python_name_known_quantities_and_are_conditions() -> N
         space_of("conv_r1_k3_s1_c8", constraints=("stage2.r > 1",))
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ExpressionError, reason="a number is taken, and fails when drawing"
-)
 def test_a_constraint_from_python_is_a_condition() -> None:
     with pytest.raises(SpaceError):
         space_of("conv_r1_k3_s1_c8", constraints=("params",)).sample(np.random.default_rng(0))
@@ -356,7 +353,7 @@ without_identity = stage_spaces(("mbconv", "fused", "conv")).filter(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(st.lists(without_identity, min_size=1, max_size=2))
 def test_the_default_reference_is_the_largest_network(stages: list[StageSpace]) -> None:
     space = SearchSpace(tuple(stages), stem=8, head=16)
@@ -429,10 +426,9 @@ def test_stem_head_and_stages_from_python_are_checked() -> None:
         ({"stages": (stage,), "head": 1.5}, "head: 1.5 must be a whole number"),
     ):
         with pytest.raises(SpaceError, match=message):
-            SearchSpace(**fields)  # type: ignore[arg-type]
+            SearchSpace(**fields)
 
 
-@pytest.mark.xfail(strict=True, reason="the reference is not held against the space")
 @pytest.mark.parametrize(
     "reference", [{"stem": 8}, {"head": 8}, {"blocks": "conv_r1_k3_s1_c8 " * 2}]
 )

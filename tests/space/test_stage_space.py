@@ -14,7 +14,7 @@ from effnas.architecture import FIELDS, OPERATORS, Alternative, Number, Stage, p
 from effnas.errors import SpaceError
 from effnas.space import StageSpace
 
-patient = settings(deadline=None)  # the machine may be busy
+patient = settings(deadline=None, max_examples=60)  # the machine may be busy
 
 VALUES: dict[str, list[Number]] = {
     "r": [1, 2, 3, 7],
@@ -93,7 +93,6 @@ def test_the_size_of_any_space_is_the_number_of_different_stages(space: StageSpa
     assert len(stages) == len(set(stages)) == space.size
 
 
-@pytest.mark.xfail(strict=True, reason="alternatives that come to the same stage count twice")
 @pytest.mark.parametrize(
     "text",
     [
@@ -141,7 +140,7 @@ def test_decisions_exist_for_the_stages_of_the_space_and_for_no_other(
     values[name] = data.draw(st.sampled_from(VALUES[name]))
     assume(not (stage.op == "identity" and values["r"] > 1))
     assume(not (stage.op == "fused" and values["e"] == 1 and values["se"]))
-    neighbour = Stage(stage.op, **values)  # type: ignore[arg-type]
+    neighbour = Stage(stage.op, **values)
     assert (space.decisions(neighbour) is not None) == (neighbour in inside)
 
 

@@ -6,7 +6,14 @@ from effnas.architecture.architecture import (
     Architecture,
     parse_stage,
 )
-from effnas.architecture.blocks import FIELDS, OPERATORS, Number, Operator, Stage
+from effnas.architecture.blocks import (
+    FIELDS,
+    OPERATORS,
+    Number,
+    Operator,
+    Stage,
+    number_text,
+)
 from effnas.architecture.notation import Alternative, StageSyntax, read
 
 __all__ = [
@@ -20,6 +27,7 @@ __all__ = [
     "Operator",
     "Stage",
     "StageSyntax",
+    "number_text",
     "parse_stage",
     "read",
 ]

@@ -120,7 +120,8 @@ class Architecture:
         Args:
             num_classes: Outputs of the classifier.
             drop_rate: Dropout before the classifier, a fraction.
-            drop_path_rate: Stochastic depth of the last layer, a fraction.
+            drop_path_rate: Stochastic depth, a fraction: layer i of n is dropped at this rate
+                times i/n, i from 0.
 
         Raises:
             InfeasibleError: If timm cannot build it.

@@ -6,6 +6,8 @@ A stage is one operator repeated, in EfficientNet's notation: `mbconv_r6_k3_s2_e
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from effnas.errors import SpaceError
@@ -51,14 +53,21 @@ OPERATORS: Mapping[str, Operator] = {
 Number = int | float
 
 
+def number_text(value: Number) -> str:
+    """Return a number as the notation writes it: without an exponent."""
+    return format(Decimal(repr(value)), "f")
+
+
 def problem(field: str, value: Number) -> str | None:
     """Return what is wrong with a field's value, or None where nothing is."""
-    whole = isinstance(value, int)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not isfinite(value):
+        return f"{field}{value}: numbers are finite"
     if field == "r" and not (whole and value >= 1):
         return f"r{value}: a stage has 1 layer or more"
     if field == "k" and not (whole and value >= 1 and value % 2 == 1):
         return f"k{value}: kernels are odd whole numbers (1, 3, 5, ...)"
-    if field == "s" and value not in (1, 2):
+    if field == "s" and not (whole and value in (1, 2)):
         return f"s{value}: strides are 1 or 2"
     if field == "e" and not value >= 1:
         return f"e{value}: expansions are 1 or more"
@@ -86,6 +95,10 @@ class Stage:
     se: Number = 0
 
     def __post_init__(self) -> None:
+        for field in ("e", "se"):  # equal stages have equal texts
+            value = getattr(self, field)
+            if isinstance(value, float) and value.is_integer():
+                object.__setattr__(self, field, int(value))
         operator = OPERATORS.get(self.op)
         if operator is None:
             raise SpaceError(f"unknown operator {self.op!r}; known: {', '.join(OPERATORS)}")
@@ -108,8 +121,9 @@ class Stage:
 
     def __str__(self) -> str:
         taken = OPERATORS[self.op].required
-        text = "_".join([self.op, *(f"{f}{getattr(self, f)}" for f in FIELDS if f in taken)])
-        return f"{text}_se{self.se}" if self.se else text
+        fields = (f"{f}{number_text(getattr(self, f))}" for f in FIELDS if f in taken)
+        text = "_".join([self.op, *fields])
+        return f"{text}_se{number_text(self.se)}" if self.se else text
 
     def to_timm(self) -> str:
         """Return the block string of timm's builder that makes the same layers.
@@ -118,7 +132,8 @@ class Stage:
         `er` keeps a second, 1×1 one), and MBConv with expansion 1 has no expanding convolution.
         """
         head = f"r{self.r}_k{self.k}_s{self.s}"
-        se = f"_se{self.se}" if self.se else ""
+        se = f"_se{number_text(self.se)}" if self.se else ""
+        expansion = f"e{number_text(self.e)}"
         if self.op == "identity":
             return f"cn_r1_k1_s{self.s}_c{self.c}"
         if self.op == "conv":
@@ -126,7 +141,7 @@ class Stage:
         if self.op == "fused":
             if self.e == 1:
                 return f"cn_{head}_c{self.c}_skip"
-            return f"er_{head}_e{self.e}_c{self.c}{se}"
+            return f"er_{head}_{expansion}_c{self.c}{se}"
         if self.e == 1:
             return f"ds_{head}_c{self.c}{se}"
-        return f"ir_{head}_e{self.e}_c{self.c}{se}"
+        return f"ir_{head}_{expansion}_c{self.c}{se}"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NoReturn
 
-from effnas.architecture.blocks import FIELDS, OPERATORS, Number, problem
+from effnas.architecture.blocks import FIELDS, OPERATORS, Number, number_text, problem
 from effnas.errors import Location, SpaceError, closest
 
 #: timm's codes for our operators.
@@ -26,7 +26,8 @@ ALIASES = {"ir": "mbconv", "er": "fused", "ds": "mbconv", "cn": "conv"}
 Locate = Callable[[int], Location]
 
 _WORD = re.compile(r"[A-Za-z]+")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_MOST_DIGITS = 40
 _MOST_ITEMS = 10_000  # of one choice set: beyond it a range is a slip of the pen
 
 
@@ -38,7 +39,7 @@ class Alternative:
     fields: tuple[tuple[str, Number], ...] = ()
 
     def __str__(self) -> str:
-        return "_".join([self.op, *(f"{name}{value}" for name, value in self.fields)])
+        return "_".join([self.op, *(f"{name}{number_text(value)}" for name, value in self.fields)])
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ def read(text: str, locate: Locate | None = None) -> StageSyntax:
 
 
 def _number(text: str) -> Number:
-    value = Decimal(text)
-    return int(value) if value == value.to_integral_value() else float(value)
+    value = float(text)
+    return int(Decimal(text)) if value.is_integer() else value
 
 
 @dataclass
@@ -96,6 +97,8 @@ class _Reader:
             if name == "skip":
                 if any(d.code != "cn" for d in drafts):
                     self._fail(start, "skip is a flag of timm's cn alone")
+                if flagged or any(d.skip for d in drafts):
+                    self._fail(start, "the flag skip is given twice")
                 flagged = True
                 continue
             self._known(name, start, drafts)
@@ -137,6 +140,8 @@ class _Reader:
                 start = self.at
                 name = self._word("a field")
                 if name == "skip" and draft.code == "cn":
+                    if draft.skip:
+                        self._fail(start, "the flag skip is given twice")
                     draft.skip = True
                     continue
                 self._known(name, start, [draft])
@@ -209,6 +214,8 @@ class _Reader:
         if not match:
             found = "the end" if self.at >= len(self.text) else repr(self.text[self.at])
             self._fail(self.at, f"field {name} ({FIELDS[name]}) needs a number here, not {found}")
+        if len(match.group()) > _MOST_DIGITS:
+            self._fail(self.at, f"a number has {_MOST_DIGITS} digits at most")
         self.at = match.end()
         return match.group()
 
@@ -230,7 +237,7 @@ class _Reader:
     def _expect(self, token: str, wanted: str | None = None) -> None:
         if not self._take(token):
             found = "the end" if self.at >= len(self.text) else repr(self.text[self.at])
-            self._fail(self.at, f"expected {wanted or token!r}, found {found}")
+            self._fail(self.at, f"expected {wanted or token}, found {found}")
 
     # -- checking
 
@@ -249,6 +256,10 @@ class _Reader:
 
     def _settle(self, draft: _Draft, fields: dict[str, tuple[Number, ...]]) -> None:
         """Give timm's codes their meaning, or refuse where ours would be another network."""
+        if draft.fields.get("se") == 0:
+            del draft.fields["se"]  # the same as none
+        if draft.op == "identity" and draft.fields.get("r") == 1:
+            del draft.fields["r"]
         expansions = (draft.fields["e"],) if "e" in draft.fields else fields.get("e", ())
         if draft.skip:
             draft.op, draft.fields["e"] = "fused", 1

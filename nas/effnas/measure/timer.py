@@ -51,7 +51,7 @@ def time_training_step(
     image_size: int,
     num_classes: int,
     precision: float = 0.02,
-    time_limit_s: float = 6.0,
+    time_limit_s: float = 4.0,
 ) -> StepTiming:
     """Time steps of a network and of the reference in turn, until the ratio is known well enough.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from effnas.architecture import DEFAULT_HEAD, DEFAULT_STEM, Architecture, parse_stage
 from effnas.catalog import Node, load_yaml
 from effnas.errors import ExpressionError, SpaceError
-from effnas.expressions import Expression
+from effnas.expressions import MAX_LENGTH, Expression
 from effnas.space.search_space import FORMAT, SearchSpace, Target
 from effnas.space.stage_space import StageSpace
 
@@ -68,9 +68,12 @@ def _constraints(node: Node, stages: int) -> tuple[Expression, ...]:
     known = SearchSpace.quantity_names(stages)
     constraints = []
     for item in node.sequence():
+        text = " ".join(item.text().split())
+        if not text or len(text) > MAX_LENGTH:
+            raise item.error(f"a constraint has 1 to {MAX_LENGTH:,} characters, not {len(text):,}")
         try:
             constraint = Expression.parse(
-                item.text(), known=known, source="constraint", locate=item.location
+                text, known=known, source="constraint", locate=item.location
             )
         except ExpressionError as error:
             raise SpaceError(str(error)) from error

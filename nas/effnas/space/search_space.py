@@ -83,7 +83,23 @@ class SearchSpace:
         if not self.stages:
             raise SpaceError(f"{self.name}: a space has at least one stage")
         known = self.quantity_names(len(self.stages))
+        reference = self.given_reference
+        if reference and (len(reference.stages), reference.stem, reference.head) != (
+            len(self.stages),
+            self.stem,
+            self.head,
+        ):
+            raise SpaceError(
+                f"{self.name}: the reference has {len(reference.stages)} stages, stem "
+                f"{reference.stem} and head {reference.head}; the space has {len(self.stages)}, "
+                f"{self.stem} and {self.head}"
+            )
         for constraint in self.constraints:
+            if not constraint.is_condition:
+                raise SpaceError(
+                    f"{self.name}: the constraint {constraint.text!r} is a number; a constraint is "
+                    "a condition, such as params <= 30e6"
+                )
             unknown = sorted(constraint.names - known)
             if unknown:
                 raise SpaceError(
@@ -156,12 +172,9 @@ class SearchSpace:
         num_classes: int | None = None,
     ) -> SearchSpace:
         """Return the space with other conditions of measurement; None keeps what there is."""
-        target = Target(
-            image_size or self.target.image_size,
-            batch_size or self.target.batch_size,
-            num_classes or self.target.num_classes,
-        )
-        return replace(self, target=target)
+        given = {"image_size": image_size, "batch_size": batch_size, "num_classes": num_classes}
+        changes = {name: value for name, value in given.items() if value is not None}
+        return replace(self, target=replace(self.target, **changes))
 
     # -- what is in it
 

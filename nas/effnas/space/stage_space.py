@@ -8,7 +8,15 @@ from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING
 
-from effnas.architecture import FIELDS, OPERATORS, Alternative, Number, Stage, read
+from effnas.architecture import (
+    FIELDS,
+    OPERATORS,
+    Alternative,
+    Number,
+    Stage,
+    number_text,
+    read,
+)
 from effnas.errors import Location, SpaceError
 
 if TYPE_CHECKING:
@@ -59,8 +67,9 @@ class StageSpace:
         ops = [str(a) for a in self.alternatives]
         op = ops[0] if len(ops) == 1 else f"<{'|'.join(ops)}>"
         parts = [
-            f"{name}{values[0]}" if len(values) == 1 else f"{name}<{'|'.join(map(str, values))}>"
+            name + (texts[0] if len(texts) == 1 else f"<{'|'.join(texts)}>")
             for name, values in self.fields
+            for texts in [[number_text(value) for value in values]]
         ]
         return "_".join([op, *parts])
 
@@ -75,6 +84,8 @@ class StageSpace:
     @cached_property
     def size(self) -> int:
         """Number of different stages."""
+        if len({alternative.op for alternative in self.alternatives}) < len(self.alternatives):
+            return sum(1 for _ in self.stages())  # two alternatives may come to the same stage
         total = 0
         for alternative in self.alternatives:
             values = dict(self.fields)
@@ -142,8 +153,8 @@ class StageSpace:
 
     def stages(self) -> Iterator[Stage]:
         """All stages, in a fixed order, each once."""
+        seen = set()
         for alternative in self.alternatives:
-            seen = set()
             names = [name for name, _ in self.fields if name in OPERATORS[alternative.op].fields]
             values = dict(self.fields)
             for combination in product(*(values[name] for name in names)):

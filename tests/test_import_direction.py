@@ -1,0 +1,244 @@
+"""Imports go one way through the layers, and what is heavy is imported late and in few places."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import effnas
+
+PACKAGE = Path(effnas.__file__).parent
+
+# From left to right: a module imports from its own layer and from those above it in this list.
+# Modules and packages that share a line do not know each other.
+LAYERS = [
+    ["errors"],
+    ["expressions", "catalog", "architecture"],
+    ["counts"],
+    ["space", "trial"],
+    ["reward", "store", "controllers", "data"],
+    ["config"],
+    ["models"],
+    ["training"],
+    ["measure"],
+    ["evaluate"],
+    ["image_evaluator"],
+    ["backends"],
+    ["search"],
+    ["plan", "runs", "manifest"],
+    ["launch"],
+    [""],  # the names of `import effnas`, each imported when it is asked for
+    ["cli"],
+    ["__main__"],
+]
+LEVELS = {name: level for level, layer in enumerate(LAYERS) for name in layer}
+
+#: The one import from right to left: `Architecture.build` makes the network when it is called.
+EXCEPTIONS = {("architecture.architecture", "models")}
+
+TORCH_AT_THE_TOP = {"models", "training", "measure", "image_evaluator"}
+TIMM = {"models", "training", "measure", "image_evaluator", "data"}
+HEAVY = {"torch", "torchvision", "timm", "ray", "numpy", "pandas", "sklearn", "plotly"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import in the source: of a name from a module, by a module of effnas."""
+
+    by: str
+    line: int
+    module: str
+    name: str
+    at_the_top: bool
+
+    @property
+    def layer(self) -> str:
+        """The layer of the importing module."""
+        return layer_of(self.by)
+
+    @property
+    def distribution(self) -> str:
+        """What has to be installed."""
+        return self.module.split(".")[0]
+
+
+def layer_of(module: str) -> str:
+    return module.split(".")[0]
+
+
+def is_type_checking(node: ast.If) -> bool:
+    test = node.test
+    return "TYPE_CHECKING" in (getattr(test, "id", ""), getattr(test, "attr", ""))
+
+
+def imports_below(node: ast.AST, by: str, at_the_top: bool = True) -> Iterator[Import]:
+    """All imports below a node, those for type checkers left out."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield Import(by, child.lineno, alias.name, "", at_the_top)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, f"{by}:{child.lineno}: imports are absolute"
+            for alias in child.names:
+                yield Import(by, child.lineno, child.module or "", alias.name, at_the_top)
+        elif isinstance(child, ast.If) and is_type_checking(child):
+            for other in child.orelse:
+                yield from imports_below(ast.Module([other], []), by, at_the_top)
+        else:
+            inside = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+            yield from imports_below(child, by, at_the_top and not inside)
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def modules() -> tuple[str, ...]:
+    return tuple(sorted(module_name(path) for path in PACKAGE.rglob("*.py")))
+
+
+@cache
+def all_imports() -> tuple[Import, ...]:
+    return tuple(
+        found
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for found in imports_below(ast.parse(path.read_text(), str(path)), module_name(path))
+    )
+
+
+def target(found: Import) -> str | None:
+    """The module of effnas that is imported, without the package's name; None for others."""
+    if found.distribution != "effnas":
+        return None
+    module = found.module.removeprefix("effnas").removeprefix(".")
+    if module or not found.name:
+        return module
+    if any(layer_of(known) == found.name for known in modules()):
+        return found.name  # from effnas import counts
+    home = effnas._HOMES.get(found.name, "effnas")  # from effnas import count
+    return home.removeprefix("effnas").removeprefix(".")
+
+
+def wrong_way(imports: tuple[Import, ...]) -> list[str]:
+    wrong = []
+    for found in imports:
+        imported = target(found)
+        if imported is None or layer_of(imported) == found.layer:
+            continue
+        if LEVELS[layer_of(imported)] >= LEVELS[found.layer]:
+            if (found.by, imported) in EXCEPTIONS and not found.at_the_top:
+                continue
+            wrong.append(f"{found.by}:{found.line} imports {imported or 'effnas'}")
+    return wrong
+
+
+def test_every_module_has_its_layer() -> None:
+    unplaced = {layer_of(module) for module in modules()} - LEVELS.keys()
+    assert not unplaced, f"place them in LAYERS: {sorted(unplaced)}"
+    gone = LEVELS.keys() - {layer_of(module) for module in modules()}
+    assert not gone, f"take them out of LAYERS: {sorted(gone)}"
+
+
+def test_nothing_imports_what_stands_right_of_it() -> None:
+    assert wrong_way(all_imports()) == []
+
+
+@pytest.mark.parametrize(
+    ("by", "source"),
+    [
+        ("counts", "from effnas.space import SearchSpace"),
+        ("counts", "import effnas.space.search_space"),
+        ("counts", "def f():\n    from effnas import space"),
+        ("counts", "from effnas import SearchSpace"),
+        ("counts", "import effnas"),
+        ("expressions", "import effnas.catalog"),
+        ("architecture.architecture", "from effnas.models import build"),
+        ("architecture.blocks", "def f():\n    from effnas.models import build"),
+        ("space", "if TYPE_CHECKING:\n    pass\nelse:\n    from effnas.search import Search"),
+    ],
+)
+def test_the_rule_sees_every_kind_of_import(by: str, source: str) -> None:
+    assert len(wrong_way(tuple(imports_below(ast.parse(source), by)))) == 1
+
+
+@pytest.mark.parametrize(
+    ("by", "source"),
+    [
+        ("counts", "if TYPE_CHECKING:\n    from effnas.search import Search"),
+        ("counts", "from effnas.errors import ConfigError"),
+        ("search", "from effnas import counts, SearchSpace"),
+        ("space.reader", "from effnas.space.search_space import SearchSpace"),
+        ("architecture.architecture", "def f():\n    from effnas.models import build"),
+        ("cli.app", "import effnas, os"),
+    ],
+)
+def test_the_rule_lets_through_what_goes_the_right_way(by: str, source: str) -> None:
+    assert wrong_way(tuple(imports_below(ast.parse(source), by))) == []
+
+
+def test_the_exceptions_are_needed() -> None:
+    found = {(found.by, target(found)) for found in all_imports()}
+    assert found >= EXCEPTIONS
+
+
+def test_torch_is_imported_at_the_top_of_few_modules_and_nowhere_below_models() -> None:
+    torch = [found for found in all_imports() if found.distribution == "torch"]
+    assert {found.layer for found in torch if found.at_the_top} <= TORCH_AT_THE_TOP
+    assert all(LEVELS[found.layer] >= LEVELS["models"] for found in torch)
+
+
+def test_timm_has_its_homes() -> None:
+    timm = [found for found in all_imports() if found.distribution == "timm"]
+    assert {found.layer for found in timm} <= TIMM
+    assert {found.by for found in timm if found.layer == "data"} == {"data.named"}
+    assert not any(found.at_the_top for found in timm if found.layer == "data")
+
+
+def test_ray_has_one_home() -> None:
+    assert {f.by for f in all_imports() if f.distribution == "ray"} == {"backends.ray"}
+    inside = [f for f in all_imports() if target(f) == "backends.ray"]
+    assert not any(found.at_the_top for found in inside)
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    """The top-level modules that a new interpreter imports."""
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [line for line in run.stderr.splitlines() if line.startswith("import time:")]
+    return {line.split("|")[-1].strip().split(".")[0] for line in lines}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-c", "import effnas"),
+        ("-m", "effnas", "--help"),
+        ("-m", "effnas", "search", "--help"),
+        ("-m", "effnas", "--version"),
+    ],
+    ids=" ".join,
+)
+def test_what_must_answer_at_once_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    loaded = loaded_by(*arguments)
+    assert "effnas" in loaded
+    assert not loaded & HEAVY
+
+
+def test_a_space_is_read_and_counted_without_torch() -> None:
+    program = "import effnas; effnas.count(effnas.SearchSpace.load('v2').reference, 224)"
+    loaded = loaded_by("-c", program)
+    assert {"effnas", "yaml"} <= loaded
+    assert not loaded & HEAVY
