@@ -222,7 +222,7 @@ def test_an_error_names_the_stage_and_the_column() -> None:
         ("mbconv", {"k": 4}, "k4: kernels are odd"),
         ("mbconv", {"s": 3}, "s3: strides"),
         ("mbconv", {"e": 0.5}, "e0.5: expansions"),
-        ("mbconv", {"e": float("nan")}, "expansions"),
+        ("mbconv", {"e": float("nan")}, "finite"),
         ("mbconv", {"c": 8.0}, "channels are whole"),
         ("mbconv", {"se": 2}, "se2: squeeze"),
         ("conv", {"e": 4}, "conv takes no field e; its fields: r, k, s, c"),

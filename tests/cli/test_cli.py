@@ -125,6 +125,7 @@ def test_bad_search_options_are_refused_with_place_and_remedy(
     assert "Traceback" not in result.err
 
 
+@pytest.mark.slow
 def test_a_bad_image_is_named_and_refused_or_skipped(effnas: Run, tmp_path: Path) -> None:
     for name, colour in (("cat", "red"), ("dog", "blue")):
         (tmp_path / "photos" / name).mkdir(parents=True)
@@ -167,6 +168,7 @@ def test_space_shows_choices_size_counts_and_the_reference(effnas: Run) -> None:
     assert low <= median <= high <= 40e6
 
 
+@pytest.mark.slow
 def test_a_search_stores_scores_extends_and_rescores(effnas: Run, tmp_path: Path) -> None:
     begun = effnas("search", *QUICK, "--budget", "2", "--out", "run")
     assert begun.code == 0, begun.err

@@ -94,15 +94,15 @@ def test_the_size_of_any_space_is_the_number_of_different_stages(space: StageSpa
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "<mbconv|mbconv_se0>_r1_k3_s1_e4_c24",
-        "<fused|fused_se0.25>_r1_k3_s1_e<1|4>_c24",
-        "<identity|identity_r1>_s1_c24",
-    ],
+    "text", ["<mbconv|mbconv_se0>_r1_k3_s1_e4_c24", "<identity|identity_r1>_s1_c24"]
 )
-def test_a_stage_that_two_alternatives_allow_is_counted_once(text: str) -> None:
-    space = StageSpace.parse(text)
+def test_two_spellings_of_an_alternative_are_the_same_one_twice(text: str) -> None:
+    with pytest.raises(SpaceError, match="given twice"):
+        StageSpace.parse(text)
+
+
+def test_a_stage_that_two_alternatives_allow_is_counted_once() -> None:
+    space = StageSpace.parse("<fused|fused_se0.25>_r1_k3_s1_e<1|4>_c24")
     stages = list(space.stages())
     assert len(stages) == len(set(stages)) == space.size
 

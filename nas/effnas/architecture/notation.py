@@ -237,7 +237,7 @@ class _Reader:
     def _expect(self, token: str, wanted: str | None = None) -> None:
         if not self._take(token):
             found = "the end" if self.at >= len(self.text) else repr(self.text[self.at])
-            self._fail(self.at, f"expected {wanted or token}, found {found}")
+            self._fail(self.at, f"expected {wanted or repr(token)}, found {found}")
 
     # -- checking
 
