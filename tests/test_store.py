@@ -98,7 +98,6 @@ def test_events_are_read_in_the_order_in_which_they_were_written(
     assert content.count(b"\n") == len(stored)
 
 
-@pytest.mark.xfail(strict=True, reason="a lone surrogate cannot be encoded", raises=UnicodeError)
 def test_a_reason_that_names_an_undecodable_file_is_stored(tmp_path: Path) -> None:
     named = trial(0, state=TrialState.FAILED, reason="cannot read caf\udce9.png")
     write(tmp_path, named)
@@ -173,7 +172,6 @@ def test_a_full_disk_loses_no_earlier_trial(tmp_path: Path) -> None:
     assert events(path) == [trial(n) for n in range(6)]
 
 
-@pytest.mark.xfail(strict=True, reason="closing flushes again and hides the error", raises=OSError)
 def test_a_full_disk_is_told_in_a_line(tmp_path: Path) -> None:
     limit = 5 * len(write(tmp_path / "one", trial(0))) + 20
     with (
@@ -252,7 +250,6 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path, line: bytes) -> N
     assert events(tmp_path) == [trial(0), trial(2)]
 
 
-@pytest.mark.xfail(strict=True, reason="OverflowError is not caught", raises=OverflowError)
 def test_a_number_too_large_to_be_one_is_named(tmp_path: Path) -> None:
     (tmp_path / TRIALS).write_bytes(changed(metrics={"params": 10**400}) + b"\n")
     with pytest.raises(StoreError, match=r"trials\.jsonl:1: not a trial"):
@@ -302,7 +299,6 @@ def test_a_manifest_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) ->
         assert folder.read_manifest() == {"format": FORMAT, "seed": 1}
 
 
-@pytest.mark.xfail(strict=True, reason="the leftover is taken for a foreign file")
 def test_a_crash_while_the_first_manifest_is_written_does_not_bar_the_folder(
     tmp_path: Path,
 ) -> None:
@@ -398,7 +394,6 @@ def test_a_new_folder_to_which_nothing_came_is_removed(tmp_path: Path) -> None:
     assert (tmp_path / "run" / MANIFEST).exists()
 
 
-@pytest.mark.xfail(strict=True, reason="looks for what it has removed", raises=FileNotFoundError)
 def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     with RunFolder.open(tmp_path / "run") as folder:
         folder.close()

@@ -96,7 +96,9 @@ class Recipe:
             load_yaml(text, str(path), error=ConfigError).mapping(known=known).items()
         ):
             kind = known[name]
-            if node.text() in ("null", "~", "") and "None" in kind:
+            if node.text() in ("null", "~", ""):
+                if "None" not in kind:
+                    raise node.error(f"{name} needs a value")
                 values[name] = None
             elif kind.startswith("int"):
                 values[name] = node.integer()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from effnas.controllers import Controller, make_controller
@@ -99,12 +100,19 @@ class Search:
 
         Raises:
             RewardError: If the reward cannot be computed from the metrics; they are stored.
+            ConfigError: If a metric is no finite number.
         """
+        metrics = {name: float(value) for name, value in metrics.items()}
+        for name, value in metrics.items():
+            if not isfinite(value):
+                raise ConfigError(
+                    f"{name} is {value}: tell a finite number, or why there is none as reason=..."
+                )
         running = (
             t for t in self._trials.values() if t.architecture == arch and not t.state.is_finished
         )
         trial = next(running, None) or self._record(
-            Trial(number=len(self._trials), architecture=arch)
+            Trial(number=self._new_number(), architecture=arch)
         )
         if reason is not None:
             return self._record(
@@ -207,8 +215,11 @@ class Search:
             self.exhausted = True
             return None
 
+    def _new_number(self) -> int:
+        return max(self._trials, default=-1) + 1
+
     def _start_trial(self) -> Trial:
-        number = len(self._trials)
+        number = self._new_number()
         return self._record(Trial(number=number, architecture=self.controller.ask(number)))
 
     def _finish(self, outcome: Outcome) -> Trial:

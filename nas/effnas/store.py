@@ -6,6 +6,7 @@ order in which things happened, so that reading them again *is* resuming.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -15,12 +16,13 @@ from types import TracebackType
 from typing import IO, Protocol, TypeVar
 
 from effnas.architecture import Architecture
-from effnas.errors import SpaceError, StoreError
+from effnas.errors import StoreError
 from effnas.trial import Measurement, Trial, TrialState
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 TRIALS = "trials.jsonl"
+_NEW_MANIFEST = f"{MANIFEST}.tmp"
 _LOCK = ".lock"
 
 T = TypeVar("T")
@@ -67,7 +69,7 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
             if not (path / MANIFEST).exists() and any(
-                entry.name not in (_LOCK, TRIALS) for entry in path.iterdir()
+                entry.name not in (_LOCK, TRIALS, _NEW_MANIFEST) for entry in path.iterdir()
             ):
                 raise StoreError(
                     f"{path}: the folder is not empty and holds no run; choose another --out"
@@ -101,8 +103,8 @@ class RunFolder:
 
     def write_manifest(self, manifest: Mapping[str, Json]) -> None:
         """Replace the manifest in one step: a crash leaves the old one or the new one."""
-        text = json.dumps({"format": FORMAT, **manifest}, indent=2, ensure_ascii=False)
-        temporary = self.path / f"{MANIFEST}.tmp"
+        text = json.dumps({"format": FORMAT, **manifest}, indent=2)
+        temporary = self.path / _NEW_MANIFEST
         try:
             with temporary.open("w", encoding="utf-8") as file:
                 file.write(text + "\n")
@@ -121,7 +123,7 @@ class RunFolder:
         Raises:
             StoreError: If the line cannot be written; what is stored already stays.
         """
-        line = json.dumps(to_record(trial), allow_nan=False, ensure_ascii=False) + "\n"
+        line = json.dumps(to_record(trial), allow_nan=False) + "\n"
         try:
             self._trials.write(line.encode())
             self._trials.flush()
@@ -135,12 +137,16 @@ class RunFolder:
 
     def close(self) -> None:
         """Release the folder; one that holds nothing yet is removed."""
-        self._trials.close()
+        if self._lock.closed:
+            return
+        with contextlib.suppress(OSError):  # a full disk: append() has said so
+            self._trials.close()
         trials = self.path / TRIALS
-        if not (self.path / MANIFEST).exists() and trials.stat().st_size == 0:
-            trials.unlink()
-            (self.path / _LOCK).unlink()
-            self.path.rmdir()
+        with contextlib.suppress(OSError):
+            if not (self.path / MANIFEST).exists() and trials.stat().st_size == 0:
+                trials.unlink()
+                (self.path / _LOCK).unlink()
+                self.path.rmdir()
         self._lock.close()
 
     def __enter__(self) -> RunFolder:
@@ -198,7 +204,7 @@ def read_events(path: Path, *, stem: int, head: int) -> Iterator[Trial]:
     for number, line in enumerate(lines[:-1], start=1):  # behind the last newline: a torn line
         try:
             yield from_record(json.loads(line), stem=stem, head=head)
-        except (ValueError, KeyError, TypeError, AttributeError, SpaceError) as error:
+        except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"{file}:{number}: not a trial ({error}); restore the file from a copy, or delete "
                 "this line: that trial is then run again"

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -85,7 +85,9 @@ def on_ray(fates: Fates) -> Iterator[RayBackend]:
     from effnas.backends.ray import RayBackend
 
     # The workers cannot import a test module: they are sent what is in it.
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    ray.cloudpickle.register_pickle_by_value(  # type: ignore[no-untyped-call]
+        sys.modules[__name__]
+    )
     backend = RayBackend(lambda: fates, workers=2)
     yield backend
     backend.close()
@@ -214,7 +216,8 @@ def test_a_function_that_returns_no_metrics_has_failed(returned: object, said: s
 
 
 def test_metrics_become_plain_numbers() -> None:
-    evaluator = FunctionEvaluator(lambda arch: {"accuracy": np.float32(0.5), "params": 3})
+    given: dict[str, Any] = {"accuracy": np.float32(0.5), "params": 3}
+    evaluator = FunctionEvaluator(lambda arch: given)
     metrics = evaluator(ARCHS[0]).metrics
     assert metrics == {"accuracy": 0.5, "params": 3.0}
     assert {type(value) for value in metrics.values()} == {float}

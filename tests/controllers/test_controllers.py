@@ -198,30 +198,12 @@ class TestEvolution(ControllerContract):
     def make(self, space: SearchSpace, seed: int) -> Controller:
         return EvolutionController(space, seed)
 
-    @pytest.mark.slow
-    @pytest.mark.xfail(
-        strict=True,
-        reason="what is a decision away is taken for the whole space",
-        raises=SpaceExhaustedError,
-    )
-    def test_a_flood_after_good_trials_does_not_stop_it(self) -> None:
-        super().test_a_flood_after_good_trials_does_not_stop_it()
-
 
 class TestSmallEvolution(ControllerContract):
     """Nearly all that it proposes are mutants."""
 
     def make(self, space: SearchSpace, seed: int) -> Controller:
         return EvolutionController(space, seed, population_size=4, sample_size=2)
-
-    @pytest.mark.slow
-    @pytest.mark.xfail(
-        strict=True,
-        reason="what is a decision away is taken for the whole space",
-        raises=SpaceExhaustedError,
-    )
-    def test_a_flood_after_good_trials_does_not_stop_it(self) -> None:
-        super().test_a_flood_after_good_trials_does_not_stop_it()
 
 
 # -- names

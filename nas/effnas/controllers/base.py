@@ -44,10 +44,12 @@ class Controller(ABC):
             SpaceExhaustedError: If there is none left.
         """
         rng = np.random.default_rng((self.seed, number))
-        for _ in range(_MOST_REPEATS):
-            arch = self.propose(rng)
-            if arch.id not in self._proposed:
-                return arch
+        # What a controller would propose may all be used up while the space is not: then draw.
+        for propose in (self.propose, self.space.sample):
+            for _ in range(_MOST_REPEATS):
+                arch = propose(rng)
+                if arch.id not in self._proposed:
+                    return arch
         if self.space.size <= MOST_ENUMERATED:
             left = [a for a in self.space.architectures() if a.id not in self._proposed]
             if left:

@@ -37,7 +37,8 @@ def estimate_peak_memory(
     Raises:
         InfeasibleError: If the network cannot be built.
     """
-    model = build(arch, num_classes=num_classes, device="meta").train()
+    with torch.random.fork_rng([]):  # the weights have no numbers, but they are drawn all the same
+        model = build(arch, num_classes=num_classes, device="meta").train()
     weights = {p.untyped_storage()._cdata for p in model.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 

@@ -18,6 +18,8 @@ from effnas.training import TrainingStep
 #: Timed steps of each network, whatever they take; 6 is the least that a 95 % interval of a median
 #: can be had from.
 FEWEST_STEPS = 7
+#: Values from which on the normal approximation of the binomial is used; 0.5**1075 is 0.
+_MANY = 500
 
 
 @dataclass(frozen=True)
@@ -112,11 +114,14 @@ def median_interval(values: npt.NDArray[np.float64]) -> tuple[float, float, floa
     ordered = np.sort(values)
     count = len(ordered)
     # Cumulative binomial(count, 1/2): the largest rank whose tail holds at most 2.5 %.
-    tail, rank, term = 0.0, 0, 0.5**count
-    while tail + term <= 0.025:
-        tail += term
-        rank += 1
-        term *= (count - rank + 1) / rank
+    if count > _MANY:
+        rank = int(count / 2 - 0.98 * count**0.5)
+    else:
+        tail, rank, term = 0.0, 0, 0.5**count
+        while tail + term <= 0.025:
+            tail += term
+            rank += 1
+            term *= (count - rank + 1) / rank
     low = max(rank - 1, 0)
     return float(np.median(ordered)), float(ordered[low]), float(ordered[count - 1 - low])
 

@@ -47,8 +47,8 @@ def random_crop_and_flip(
     area = area_min + (1 - area_min) * torch.rand(count, generator=generator)
     spread = (math.log(_ASPECT[0]), math.log(_ASPECT[1]))
     aspect = torch.exp(spread[0] + (spread[1] - spread[0]) * torch.rand(count, generator=generator))
-    height = (area * aspect).sqrt().clamp(max=1.0)
-    width = (area / aspect).sqrt().clamp(max=1.0)
+    aspect = aspect.clamp(min=area, max=1 / area)  # so that neither side is longer than the image
+    height, width = (area * aspect).sqrt(), (area / aspect).sqrt()
     theta = torch.zeros(count, 2, 3)
     theta[:, 0, 0] = sign * width
     theta[:, 1, 1] = height
