@@ -177,7 +177,6 @@ class ImageEvaluator:
     # -- the two halves of a trial
 
     def _time(self, arch: Architecture) -> dict[str, float]:
-
         peak = self._peak_memory(arch)
         if self._device.type == "cpu" and peak > self._available:
             # The system would end the worker instead of raising an error.
@@ -185,8 +184,6 @@ class ImageEvaluator:
                 f"out of memory: a training step needs about {peak / 1e9:.1f} GB, "
                 f"{self._available / 1e9:.1f} GB are free"
             )
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(0)
             mine, reference = (
@@ -216,7 +213,6 @@ class ImageEvaluator:
         }
 
     def _train(self, arch: Architecture) -> dict[str, float]:
-
         seed = self._seed(arch)
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
@@ -256,11 +252,9 @@ class ImageEvaluator:
         return self._space.target.num_classes or 1000
 
     def _facts(self) -> dict[str, str | int]:
-
         return describe_device(self._device)
 
     def _timing_memory(self, arch: Architecture, batch_size: int) -> int:
-
         return estimate_peak_memory(
             arch,
             image_size=self._space.target.image_size,
@@ -269,7 +263,6 @@ class ImageEvaluator:
         )
 
     def _peak_memory(self, arch: Architecture) -> int:
-
         assert self._recipe.image_size is not None
         training = estimate_peak_memory(
             arch,
@@ -287,7 +280,6 @@ class ImageEvaluator:
         return batch_size
 
     def _choose_execution(self) -> Execution:
-
         assert self._recipe.image_size is not None
         chosen, seconds = choose_execution(
             lambda: build(self._space.reference, num_classes=self._data.num_classes),

@@ -249,10 +249,9 @@ class _MakeImageEvaluator:
 def _let_threads_sleep() -> None:
     """Have OpenMP's threads sleep while they wait for each other; before torch is imported.
 
-    By default they spin for some 15 ms first. On a machine where anything else runs, a waiting
-    thread then takes the processor from the one that it waits for: with one of two cores busy, a
-    training step was measured to take 30 times as long. Spinning 0.1 ms costs an idle machine
-    next to nothing.
+    By default they spin for long first. On a machine where anything else runs, a waiting thread
+    then takes the processor from the one that it waits for, and a training step may take many
+    times as long (docs/measuring.md has figures).
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
