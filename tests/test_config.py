@@ -1,4 +1,4 @@
-"""Recipes: what may be in one, and how a file that says something else is refused."""
+"""Recipes and sources of step times: what may be in one, and how all else is refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effnas.config import Recipe
+from effnas.config import Recipe, StepTimeConfig
 from effnas.errors import ConfigError
 
 patient = settings(deadline=None)  # the machine may be busy
@@ -190,3 +190,77 @@ def test_what_is_given_takes_the_place_of_the_recipes_own() -> None:
     changed = recipe.overridden(epochs=2, drop_rate=0.0, flip=False, optimizer="sgd")
     assert changed == Recipe(epochs=2, drop_rate=0.0, flip=False, optimizer="sgd")
     assert recipe.epochs == 7
+
+
+# -- where step times come from
+
+SOURCES: Mapping[str, Mapping[str, str]] = {
+    "measured": {},
+    "predicted": {"profile": "/board.json"},
+    "auto": {"profile": "/board.json"},
+    "table": {"table": "/times.csv"},
+    "command": {"command": "time {arch_json}"},
+}
+ALL_SOURCES = {name: value for given in SOURCES.values() for name, value in given.items()}
+
+
+@pytest.mark.parametrize("mode", SOURCES)
+def test_a_source_of_step_times_has_what_it_needs(mode: str) -> None:
+    found = StepTimeConfig(mode=mode, **SOURCES[mode])  # type: ignore[arg-type]
+    given = {name: getattr(found, name) for name in ALL_SOURCES}
+    assert given == dict.fromkeys(ALL_SOURCES) | dict(SOURCES[mode])
+
+
+@pytest.mark.parametrize("mode", [mode for mode in SOURCES if mode != "measured"])
+def test_a_source_that_lacks_what_it_needs_is_refused(mode: str) -> None:
+    with pytest.raises(ConfigError, match=f"^--step-time {mode} needs ") as caught:
+        StepTimeConfig(mode=mode)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+OPTIONS = {"profile": "profile", "table": "step-times", "command": "step-time-command"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "other"),
+    [(mode, other) for mode, own in SOURCES.items() for other in OPTIONS if other not in own],
+)
+def test_a_second_source_is_refused_by_its_option(mode: str, other: str) -> None:
+    both = {**SOURCES[mode], other: ALL_SOURCES[other]}
+    with pytest.raises(ConfigError, match=f"^--{OPTIONS[other]} does not go with") as caught:
+        StepTimeConfig(mode=mode, **both)  # type: ignore[arg-type]
+    assert mode in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_source_follows_from_what_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    assert StepTimeConfig.of() == StepTimeConfig()
+    assert StepTimeConfig.of(profile=path) == StepTimeConfig(mode="auto", profile=str(path))
+    assert StepTimeConfig.of(table=path) == StepTimeConfig(mode="table", table=str(path))
+    assert StepTimeConfig.of(command="x {arch_json}", timeout_s=5.0) == StepTimeConfig(
+        mode="command", command="x {arch_json}", timeout_s=5.0
+    )
+    assert StepTimeConfig.of(mode="predicted", profile=path).mode == "predicted"
+
+
+def test_paths_are_good_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert StepTimeConfig.of(profile=Path("a.json")).profile == str(tmp_path / "a.json")
+    assert StepTimeConfig.of(table=Path("b.csv")).table == str(tmp_path / "b.csv")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"mode": "measured", "profile": Path("a.json")},
+        {"mode": "auto"},
+        {"mode": "predicted", "table": Path("b.csv")},
+        {"table": Path("b.csv"), "command": "x {arch_json}"},
+        {"profile": Path("a.json"), "table": Path("b.csv")},
+    ],
+    ids=lambda given: " ".join(given),
+)
+def test_options_that_contradict_each_other_are_refused(given: Mapping[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"^--"):
+        StepTimeConfig.of(**given)

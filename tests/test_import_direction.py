@@ -19,11 +19,11 @@ PACKAGE = Path(effnas.__file__).parent
 # From left to right: a module imports from its own layer and from those above it in this list.
 # Modules and packages that share a line do not know each other.
 LAYERS = [
-    ["errors"],
+    ["errors", "runtime"],
     ["expressions", "catalog", "architecture"],
-    ["counts"],
+    ["counts", "parts"],
     ["space", "trial"],
-    ["reward", "store", "controllers", "data"],
+    ["reward", "store", "controllers", "data", "step_times", "surrogate"],
     ["config"],
     ["models"],
     ["training"],
@@ -32,8 +32,8 @@ LAYERS = [
     ["image_evaluator"],
     ["backends"],
     ["search"],
-    ["plan", "runs", "manifest"],
-    ["launch"],
+    ["plan", "runs", "manifest", "workers"],
+    ["launch", "bench", "retarget", "proxy"],
     [""],  # the names of `import effnas`, each imported when it is asked for
     ["cli"],
     ["__main__"],
@@ -43,7 +43,7 @@ LEVELS = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 #: The one import from right to left: `Architecture.build` makes the network when it is called.
 EXCEPTIONS = {("architecture.architecture", "models")}
 
-TORCH_AT_THE_TOP = {"models", "training", "measure", "image_evaluator"}
+TORCH_AT_THE_TOP = {"models", "training", "measure", "image_evaluator", "bench"}
 TIMM = {"models", "training", "measure", "image_evaluator", "data"}
 HEAVY = {"torch", "torchvision", "timm", "ray", "numpy", "pandas", "sklearn", "plotly"}
 

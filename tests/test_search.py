@@ -15,8 +15,17 @@ import numpy as np
 import pytest
 
 import effnas
-from effnas import Architecture, InfeasibleError, Search, SearchSpace, Trial, Trials, TrialState
-from effnas.backends import Job, Outcome, run_job
+from effnas import (
+    Architecture,
+    InfeasibleError,
+    Measurement,
+    Search,
+    SearchSpace,
+    Trial,
+    Trials,
+    TrialState,
+)
+from effnas.backends import InlineBackend, Job, Outcome, run_job
 from effnas.controllers import Controller, EvolutionController, RandomController
 from effnas.errors import (
     CatalogError,
@@ -28,7 +37,7 @@ from effnas.errors import (
     StoreError,
     UserError,
 )
-from effnas.evaluate import FunctionEvaluator
+from effnas.evaluate import FunctionEvaluator, Task
 from effnas.store import RunFolder, read_events
 
 TINY = SearchSpace.load("tiny")
@@ -140,7 +149,7 @@ def test_the_table_has_the_documented_columns() -> None:
     assert list(search.trials.to_pandas().columns) == [
         *("trial", "state", "architecture", "architecture_id", "reward"),
         *counted,
-        *("accuracy", "step_time", "reason", "duration_s"),
+        *("accuracy", "step_time", "step_time_source", "reason", "duration_s"),
     ]
 
 
@@ -491,6 +500,227 @@ def test_several_workers_fill_the_budget_whatever_the_order_and_the_stops(
     assert all(t.state.is_finished for t in trials)
     assert set(evaluate.calls.values()) == {1}
     assert evaluate.calls.total() == 40
+
+
+# -- measuring what was predicted
+
+
+class PredictsThenMeasures:
+    """Predicts step times when it evaluates, and measures others when it is to time."""
+
+    def __init__(self, measure_s: Callable[[Architecture], float] = lambda arch: 1.0) -> None:
+        self.measure_s = measure_s
+        self.tasks: list[tuple[Task, str]] = []
+
+    def __call__(
+        self, arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0
+    ) -> Measurement:
+        self.tasks.append((task, arch.id))
+        if task is Task.TIME:
+            measured = {"step_time": self.measure_s(arch), "step_time_settled": 1.0}
+            return Measurement(metrics=measured, hardware="here", step_time_source="measured")
+        luck = int(arch.id, 16) % 1000
+        metrics = {"accuracy": 0.5 + luck / 2000, "step_time": 1.0, "step_time_high": 1.5}
+        return Measurement(
+            metrics=metrics,
+            fidelity="4 epochs",
+            seed=luck,
+            hardware="a profile",
+            step_time_source="predicted",
+        )
+
+    def timed(self) -> list[str]:
+        return [identity for task, identity in self.tasks if task is Task.TIME]
+
+
+def slow_half(arch: Architecture) -> float:
+    """Half of the networks take much longer than was predicted."""
+    return 1.0 if int(arch.id, 16) // 1000 % 2 else 100.0
+
+
+def sources(trials: list[Trial]) -> list[str]:
+    return [t.measurement.step_time_source for t in trials]
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_step_times_are_measured_until_those_of_the_best_are(count: int) -> None:
+    evaluator = PredictsThenMeasures(slow_half)
+    backend = InlineBackend(evaluator)
+    ended: list[Trial] = []
+    search = Search(TINY, "A / S", seed=5)
+    before = search.run(budget=40, backend=backend)
+    search.time_finalists(backend, count=count, on_trial=ended.append)
+    ranked = search.trials.ranked()
+    assert sources(ranked[:count]) == ["measured"] * count
+    assert all(slow_half(t.architecture) == 1.0 for t in ranked[:count])
+    # In the order of the rewards by prediction, and no further than that took.
+    by_prediction = [t.number for t in before.ranked()]
+    numbers = [t.number for t in ended]
+    assert numbers == by_prediction[: len(numbers)]
+    assert count < len(numbers) < 40
+    assert ended[-1] in ranked[:count]
+    assert evaluator.timed() == [t.architecture.id for t in ended]
+    others = [t for t in search.trials if t.number not in numbers]
+    assert others == [before[t.number] for t in others]
+
+
+def test_a_timing_changes_the_step_time_and_what_follows_from_it_and_nothing_else() -> None:
+    backend = InlineBackend(PredictsThenMeasures(lambda arch: 4.0))
+    search = Search(TINY, "A / S")
+    (before,) = search.run(budget=1, backend=backend)
+    search.time_finalists(backend)
+    (after,) = search.trials
+    assert before.reward is not None
+    assert after.reward == before.reward / 4
+    expected = {**before.metrics, "step_time": 4.0, "step_time_settled": 1.0}
+    del expected["step_time_high"]  # of the prediction
+    assert dict(after.metrics) == expected
+    measurement = after.measurement
+    assert (measurement.hardware, measurement.step_time_source) == ("here", "measured")
+    assert (measurement.fidelity, measurement.seed) == ("4 epochs", before.measurement.seed)
+    assert (after.state, after.number) == (TrialState.COMPLETE, 0)
+    assert after.architecture == before.architecture
+
+
+def test_what_is_measured_already_is_not_measured_again(tmp_path: Path) -> None:
+    evaluator = PredictsThenMeasures(slow_half)
+    backend = InlineBackend(evaluator)
+    with opened(tmp_path, reward="A / S") as search:
+        search.run(budget=30, backend=backend)
+        search.time_finalists(backend)
+        first, timed = summary(search.trials), evaluator.timed()
+        search.time_finalists(backend)
+        assert evaluator.timed() == timed
+    assert summary(stored(tmp_path)) == first
+    with opened(tmp_path, reward="A / S") as search:
+        search.run(budget=30, backend=backend)
+        search.time_finalists(backend)
+        assert summary(search.trials) == first
+        assert sources(search.trials.ranked()[:5]) == ["measured"] * 5
+    assert evaluator.timed() == timed
+    assert len(timed) == len(set(timed))
+
+
+@both
+def test_a_run_stopped_while_the_best_are_timed_goes_on_as_if_it_had_not_been(
+    tmp_path: Path, kind: str
+) -> None:
+    def run(path: Path, stop_after: int | None) -> None:
+        timed = 0
+
+        def stop(trial: Trial) -> None:
+            nonlocal timed
+            timed += 1
+            if timed == stop_after:
+                raise KeyboardInterrupt
+
+        backend = InlineBackend(PredictsThenMeasures(slow_half))
+        with opened(path, kind, "A / S") as search, suppress(KeyboardInterrupt):
+            search.run(budget=30, backend=backend)
+            search.time_finalists(backend, on_trial=stop)
+
+    run(tmp_path / "whole", None)
+    for stop_after in (1, 2, None):
+        run(tmp_path / "stopped", stop_after)
+    assert summary(stored(tmp_path / "stopped")) == summary(stored(tmp_path / "whole"))
+
+
+def test_the_best_that_turns_out_not_to_fit_is_infeasible_and_the_next_is_timed(
+    tmp_path: Path,
+) -> None:
+    refused: list[str] = []
+
+    def refuse_first(arch: Architecture) -> float:
+        if len(refused) < 2:
+            refused.append(arch.id)
+            raise InfeasibleError("out of memory", metrics={"largest_batch_size": 3})
+        return 1.0
+
+    backend = InlineBackend(PredictsThenMeasures(refuse_first))
+    with opened(tmp_path, reward="A / S") as search:
+        before = {t.number: t for t in search.run(budget=20, backend=backend)}
+        search.time_finalists(backend)
+        ranked = search.trials.ranked()
+    assert len(ranked) == 18
+    assert sources(ranked[:5]) == ["measured"] * 5
+    gone = [t for t in stored(tmp_path) if t.state is TrialState.INFEASIBLE]
+    assert sorted(t.architecture.id for t in gone) == sorted(refused)
+    for trial in gone:
+        assert (trial.reward, trial.reason) == (None, "out of memory")
+        expected = {**before[trial.number].metrics, "largest_batch_size": 3}
+        assert dict(trial.metrics) == {
+            name: value for name, value in expected.items() if not name.startswith("step_time")
+        }
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "said"),
+    [
+        (
+            ZeroDivisionError("a bug"),
+            SearchFailedError,
+            "cannot be timed: ZeroDivisionError: a bug",
+        ),
+        (ConfigError("no such device"), ConfigError, "^no such device$"),
+    ],
+)
+def test_a_timing_that_fails_ends_the_search_and_loses_nothing(
+    raised: Exception, error: type[EffnasError], said: str, tmp_path: Path
+) -> None:
+    calls: list[str] = []
+
+    def fail_on_the_second(arch: Architecture) -> float:
+        calls.append(arch.id)
+        if len(calls) == 2:
+            raise raised
+        return 1.0
+
+    backend = InlineBackend(PredictsThenMeasures(fail_on_the_second))
+    with opened(tmp_path, reward="A / S") as search:
+        search.run(budget=20, backend=backend)
+        with pytest.raises(error, match=said):
+            search.time_finalists(backend)
+    trials = stored(tmp_path)
+    assert trials.count(TrialState.COMPLETE) == 20
+    assert sources(list(trials)).count("measured") == 1
+    with opened(tmp_path, reward="A / S") as search:  # mended
+        search.time_finalists(InlineBackend(PredictsThenMeasures()))
+        assert sources(search.trials.ranked()[:5]) == ["measured"] * 5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_several_workers_time_the_best_whatever_the_order(tmp_path: Path, seed: int) -> None:
+    evaluator = PredictsThenMeasures(slow_half)
+    backend = Shuffled(measure, seed)
+    backend.evaluator = evaluator  # type: ignore[assignment]
+    ended: list[Trial] = []
+    with opened(tmp_path, reward="A / S") as search:
+        search.run(budget=40, backend=backend)
+        backend.most = 0
+        search.time_finalists(backend, on_trial=ended.append)
+        ranked = search.trials.ranked()
+    assert backend.most == 3
+    assert not backend.jobs
+    assert sources(ranked[:5]) == ["measured"] * 5
+    timed = evaluator.timed()
+    assert len(timed) == len(set(timed))
+    assert sorted(t.architecture.id for t in ended) == sorted(timed)
+    assert stored(tmp_path).ranked()[:5] == ranked[:5]
+
+
+def test_measured_step_times_are_left_as_they_are() -> None:
+    search = Search(TINY, "A / S")
+    search.run(lambda arch: {"accuracy": 0.5, "step_time": 1.0}, budget=3)
+    search.time_finalists(InlineBackend(lambda *_: pytest.fail("it was timed")))
+
+
+def test_a_search_of_infeasible_networks_has_no_finalists() -> None:
+    def refuse(arch: Architecture) -> dict[str, float]:
+        raise InfeasibleError("out of memory")
+
+    search = Search(TINY, "A / S")
+    search.run(refuse, budget=3)
+    search.time_finalists(InlineBackend(lambda *_: pytest.fail("it was timed")))
 
 
 # -- going on with a run

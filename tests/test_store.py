@@ -415,7 +415,7 @@ def test_a_run_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
         folder.append(trial(0), durable=False)
         refusal = open_elsewhere()
         folder.append(trial(1), durable=False)
-    assert refusal.startswith(f"{tmp_path}: another search is writing this run")
+    assert refusal.startswith(f"{tmp_path}: another command is writing there")
     assert refusal.count("\n") == 1
     assert events(tmp_path) == [trial(0), trial(1)]
     assert open_elsewhere() == "opened\n"
@@ -423,7 +423,7 @@ def test_a_run_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
 
 def test_a_second_opener_in_the_same_process_is_refused_too(tmp_path: Path) -> None:
     with RunFolder.open(tmp_path):
-        with pytest.raises(StoreError, match="another search is writing this run"):
+        with pytest.raises(StoreError, match="another command is writing there"):
             RunFolder.open(tmp_path)
         assert events(tmp_path) == []  # reading is allowed
 

@@ -79,7 +79,14 @@ def test_the_table_has_the_documented_columns_in_their_order() -> None:
     frame = Trials(
         [trial(1, 0.5, step_time=2.0), trial(0, 0.4, accuracy=0.7, step_time=1.0), trial(2)]
     ).to_pandas()
-    assert list(frame.columns) == [*COLUMNS, "accuracy", "step_time", "reason", "duration_s"]
+    assert list(frame.columns) == [
+        *COLUMNS,
+        "accuracy",
+        "step_time",
+        "step_time_source",
+        "reason",
+        "duration_s",
+    ]
     assert frame["trial"].tolist() == [0, 1, 2]
     assert frame["state"].tolist() == ["COMPLETE", "COMPLETE", "RUNNING"]
     assert frame["architecture"].tolist() == [str(ARCH)] * 3

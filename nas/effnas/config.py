@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from effnas.errors import ConfigError
 
 Precision = Literal["float32", "bfloat16", "float16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
+CompileMode = Literal["none", "default", "reduce-overhead", "max-autotune"]
+
+StepTimeMode = Literal["measured", "predicted", "auto", "table", "command"]
 
 #: Training images of a trial on a CPU unless the recipe names a share: what two cores can do in
 #: about half a minute. An accelerator takes the whole training part.
@@ -128,19 +131,96 @@ class Execution:
     Attributes:
         precision: Arithmetic of the forward and backward pass; weights are float32 always.
         memory_format: Layout of images and weights.
+        compile_mode: How torch.compile treats the network; `none` runs it as it is.
     """
 
     precision: Precision = "float32"
     memory_format: MemoryFormat = "contiguous"
+    compile_mode: CompileMode = "none"
+
+    def __post_init__(self) -> None:
+        for name, kind in (
+            ("precision", Precision),
+            ("memory_format", MemoryFormat),
+            ("compile_mode", CompileMode),
+        ):
+            value = getattr(self, name)
+            if value not in get_args(kind):
+                raise ConfigError(f"{name} is {value!r}; known: {', '.join(get_args(kind))}")
+
+    def __str__(self) -> str:
+        compiled = "" if self.compile_mode == "none" else f", compiled ({self.compile_mode})"
+        return f"{self.precision}, {self.memory_format}{compiled}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTimeConfig:
+    """Where step times come from.
+
+    Attributes:
+        mode: `measured` on the device; `predicted` by a device profile; `auto`: predicted where the
+            profile's checked error allows, else measured; from a `table`; or from a `command`.
+        profile: Path of the profile.
+        table: Path of the table.
+        command: The command, with {arch_json}.
+        timeout_s: Seconds that the command may take for a network.
+    """
+
+    mode: StepTimeMode = "measured"
+    profile: str | None = None
+    table: str | None = None
+    command: str | None = None
+    timeout_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        needed = {"predicted": "profile", "auto": "profile", "table": "table", "command": "command"}
+        name = needed.get(self.mode)
+        options = {"table": "step-times", "command": "step-time-command"}
+        if name and getattr(self, name) is None:
+            option = options.get(name, name)
+            hint = "; `effnas profile` makes one" if name == "profile" else ""
+            raise ConfigError(f"--step-time {self.mode} needs a --{option}{hint}")
+        for other in ("profile", "table", "command"):
+            if other != name and getattr(self, other) is not None:
+                option = options.get(other, other)
+                raise ConfigError(
+                    f"--{option} does not go with --step-time {self.mode}; choose one source"
+                )
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        mode: str | None = None,
+        profile: Path | None = None,
+        table: Path | None = None,
+        command: str | None = None,
+        timeout_s: float = 600.0,
+    ) -> StepTimeConfig:
+        """Return the configuration for options of the command line; None is not given.
+
+        Raises:
+            ConfigError: If they contradict each other.
+        """
+        given = {"auto": profile, "table": table, "command": command}
+        implied = [name for name, value in given.items() if value is not None]
+        return cls(
+            mode=cast("StepTimeMode", mode or (implied[0] if implied else "measured")),
+            profile=str(profile.absolute()) if profile else None,
+            table=str(table.absolute()) if table else None,
+            command=command,
+            timeout_s=timeout_s,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """Everything that a worker needs to evaluate architectures on images.
+    """Everything that a worker needs to evaluate architectures.
 
     Attributes:
         space_text: The space as YAML; its target says what S and P are measured at.
-        data: A name or path, see `effnas.data.load_training_part`.
+        data: A name or path, see `effnas.data.load_training_part`; None for a worker that times
+            networks and trains none.
         data_root: Folder of a timm data set.
         on_bad_image: Whether an image that cannot be decoded is skipped or ends the search.
         recipe: How networks are trained.
@@ -150,10 +230,11 @@ class EvaluationConfig:
         execution: None has it chosen by a measurement on the device.
         timing_batch_size: Images in a timed step; None takes the target's, or the largest power
             of two below it whose step fits the device's memory.
+        step_times: Where step times come from; None for a worker that trains and times nothing.
     """
 
     space_text: str
-    data: str
+    data: str | None
     data_root: str | None = None
     on_bad_image: Literal["refuse", "skip"] = "refuse"
     recipe: Recipe
@@ -162,6 +243,7 @@ class EvaluationConfig:
     threads: int | None = None
     execution: Execution | None = None
     timing_batch_size: int | None = None
+    step_times: StepTimeConfig | None = StepTimeConfig()
 
 
 def _check_at_least(recipe: Recipe, minimum: int, *names: str) -> None:

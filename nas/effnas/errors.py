@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 class EffnasError(Exception):
@@ -62,7 +62,14 @@ class InfeasibleError(EffnasError):
     """An architecture that cannot be built, timed or trained: a result, not a fault.
 
     Its text is the reason that the trial keeps.
+
+    Attributes:
+        metrics: What was found out all the same.
     """
+
+    def __init__(self, reason: str, *, metrics: Mapping[str, float] | None = None) -> None:
+        super().__init__(reason)
+        self.metrics = dict(metrics or {})
 
 
 @dataclass(frozen=True)

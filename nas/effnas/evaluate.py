@@ -5,35 +5,60 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from effnas.config import Execution, Recipe
+from effnas.config import EvaluationConfig, Execution, Recipe, StepTimeConfig
+from effnas.data import native_image_size
 from effnas.errors import InfeasibleError
+from effnas.step_times import DeviceProfile, StepTimeCommand, StepTimeTable
 from effnas.trial import Measurement
 
 if TYPE_CHECKING:
     from effnas.architecture import Architecture
+    from effnas.space import SearchSpace
 
-#: The metrics of a trial on images, as the worker measures them.
-IMAGE_METRICS = (
-    "accuracy",
-    "step_time",
+#: The smallest image size that a recipe chooses by itself.
+_SMALLEST_IMAGE = 32
+#: What a timing measures, beside S itself.
+TIMING_METRICS = (
     "step_time_low",
     "step_time_high",
     "step_time_s",
     "step_time_low_s",
     "step_time_high_s",
+    "forward_time_s",
+    "backward_time_s",
+    "optimizer_time_s",
+    "timed_steps",
+    "step_time_settled",
     "peak_memory_bytes",
-    "train_time_s",
-    "train_loss",
 )
+#: What a training measures.
+TRAINING_METRICS = ("accuracy", "train_time_s", "train_loss")
+
+
+class Task(StrEnum):
+    """What is to be done with an architecture."""
+
+    EVALUATE = "evaluate"
+    TIME = "time"
+    TRAIN = "train"
 
 
 class Evaluator(Protocol):
     """Measures architectures."""
 
-    def __call__(self, arch: Architecture) -> Measurement:
+    def __call__(
+        self, arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0
+    ) -> Measurement:
         """Measure one architecture.
+
+        Args:
+            arch: The architecture.
+            task: Timing, training, or both.
+            repeat: Another number is another seed of the training.
 
         Raises:
             InfeasibleError: If it cannot be built, timed or trained.
@@ -47,8 +72,11 @@ class FunctionEvaluator:
     def __init__(self, function: Callable[[Architecture], Mapping[str, float]]) -> None:
         self._function = function
 
-    def __call__(self, arch: Architecture) -> Measurement:
+    def __call__(
+        self, arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0
+    ) -> Measurement:
         """Call the function; a metric that is no finite number makes the trial infeasible."""
+        del task, repeat  # a function does one thing
         metrics = {name: float(value) for name, value in self._function(arch).items()}
         for name, value in metrics.items():
             if not math.isfinite(value):
@@ -67,7 +95,8 @@ class Preparation:
         execution: Precision and memory format of timing and training.
         execution_seconds: Seconds per image of each way that was measured; empty if none was.
         timing_batch_size: Images in a timed step.
-        num_classes: Classes of the data.
+        step_times: Where step times come from, in words.
+        num_classes: Classes of the data; without data, of the target.
         train_images: Images trained on.
         holdout_images: Images that give A.
         data_fingerprint: Changes when the images, labels or classes do.
@@ -86,6 +115,7 @@ class Preparation:
     execution: Execution
     execution_seconds: Mapping[str, float]
     timing_batch_size: int
+    step_times: str
     num_classes: int
     train_images: int
     holdout_images: int
@@ -96,3 +126,33 @@ class Preparation:
     peak_memory_bytes: int
     target_memory_bytes: int
     available_memory_bytes: int
+
+
+def step_time_metrics(config: StepTimeConfig, space: SearchSpace) -> tuple[str, ...]:
+    """Return the metrics that a source of step times gives for every network.
+
+    Raises:
+        ConfigError: If its file or the command cannot be read.
+    """
+    if config.table is not None:
+        return StepTimeTable.load(config.table, space).metrics
+    if config.profile is not None:
+        profile = DeviceProfile.load(config.profile)
+        return tuple(profile(space.reference).metrics)
+    if config.command is not None:
+        StepTimeCommand(config.command, space, config.timeout_s)  # it can be read
+        return ("step_time", "step_time_s")
+    return ("step_time", *TIMING_METRICS)
+
+
+def default_image_size(config: EvaluationConfig, space: SearchSpace) -> int:
+    """Return the image size of trainings where the recipe names none: the data's own, in pixels.
+
+    It is no larger than the target's, and 32 or more.
+
+    Raises:
+        DataError: If there are no such images.
+    """
+    assert config.data is not None
+    native = native_image_size(config.data, Path(config.data_root) if config.data_root else None)
+    return min(space.target.image_size, max(native, _SMALLEST_IMAGE))

@@ -4,39 +4,47 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from effnas.config import CPU_TRAINING_IMAGES, EvaluationConfig, Execution
-from effnas.data import ImageSet, load_search_images, native_image_size
-from effnas.errors import InfeasibleError
-from effnas.evaluate import Preparation
+from effnas.config import CPU_TRAINING_IMAGES, EvaluationConfig, Execution, StepTimeConfig
+from effnas.data import ImageSet, SearchImages, load_search_images
+from effnas.errors import ConfigError, InfeasibleError
+from effnas.evaluate import Preparation, Task, default_image_size
 from effnas.measure import (
-    FEWEST_STEPS,
+    FEWEST_ROUNDS,
+    Conditions,
+    MeasuredStepTimes,
+    NetworkRun,
     available_memory_bytes,
     choose_execution,
+    clock_of,
     describe_device,
     estimate_peak_memory,
     hardware_id,
-    noise_batch,
+    lock,
     open_device,
     resident_memory_bytes,
-    time_training_step,
     timed,
 )
 from effnas.models import build
 from effnas.space import SearchSpace
-from effnas.training import ProxyData, TrainingStep, train_proxy
+from effnas.step_times import (
+    DeviceProfile,
+    StepTime,
+    StepTimeCommand,
+    StepTimeSource,
+    StepTimeTable,
+)
+from effnas.training import ProxyData, train_proxy
 from effnas.trial import Measurement
 
 if TYPE_CHECKING:
     from effnas.architecture import Architecture
 
-#: The smallest image size that a recipe chooses by itself.
-_SMALLEST_IMAGE = 32
 #: Share of the free memory that the reference network's step may take when the batch is chosen:
 #: other networks of the space may need more.
 _REFERENCE_MEMORY_SHARE = 0.5
@@ -44,8 +52,16 @@ _REFERENCE_MEMORY_SHARE = 0.5
 _QUICK_STEP_S = 0.5
 
 
+@dataclass(frozen=True)
+class _Images:
+    """The images of a search, and the same on the device."""
+
+    loaded: SearchImages
+    data: ProxyData
+
+
 class ImageEvaluator:
-    """Times and trains architectures on the images of a data set.
+    """Times architectures, and trains them on the images of a data set.
 
     Making one loads the images and, unless the configuration fixes it, measures how the device
     runs networks best.
@@ -56,61 +72,49 @@ class ImageEvaluator:
 
     def __init__(self, config: EvaluationConfig) -> None:
         self._config = config
+        self._source = config.step_times or StepTimeConfig()
         self._device = open_device(config.device)
         self._process_bytes = resident_memory_bytes() if self._device.type == "cpu" else 0
         if config.threads:
             torch.set_num_threads(config.threads)
         space = SearchSpace.parse(config.space_text, source="the run's space")
-        root = Path(config.data_root) if config.data_root else None
-        recipe = config.recipe
-        if recipe.image_size is None:
-            native = native_image_size(config.data, root)
-            size = min(space.target.image_size, max(native, _SMALLEST_IMAGE))
-            recipe = replace(recipe, image_size=size)
-        assert recipe.image_size is not None
-        on_cpu = self._device.type == "cpu"
-        images = load_search_images(
-            config.data,
-            image_size=recipe.image_size,
-            holdout_share=recipe.holdout_share,
-            data_share=recipe.data_share,
-            most_train_images=CPU_TRAINING_IMAGES if on_cpu else None,
-            seed=config.seed,
-            on_bad_image=config.on_bad_image,
-            root=root,
-        )
-        if recipe.flip is None:
-            # A mirrored digit is another sign; a mirrored cat is a cat.
-            recipe = replace(recipe, flip=not any(d in config.data for d in ("digits", "mnist")))
-        self._recipe = replace(
-            recipe,
-            data_share=images.data_share,
-            batch_size=min(recipe.batch_size, len(images.train)),
-        )
-        self._images = images
-        self._data = ProxyData(
-            train_images=self._pixels(images.train),
-            train_labels=torch.from_numpy(images.train.labels).to(self._device),
-            holdout_images=self._pixels(images.holdout),
-            holdout_labels=torch.from_numpy(images.holdout.labels).to(self._device),
-            num_classes=images.train.num_classes,
-        )
-        self._space = space.with_target(
-            num_classes=space.target.num_classes or images.train.num_classes
-        )
+        size = default_image_size(config, space) if config.data is not None else None
+        self._recipe = replace(config.recipe, image_size=config.recipe.image_size or size)
+        self._images = self._load_images() if config.data is not None else None
+        classes = self._images.data.num_classes if self._images else 1000
+        self._space = space.with_target(num_classes=space.target.num_classes or classes)
         self._available = available_memory_bytes(self._device)
-        self._timing_batch_size = config.timing_batch_size or self._fitting_batch_size()
+        self._profile = self._load_profile()
+        self._timing_batch_size = self._choose_timing_batch_size()
         self._execution_seconds: dict[str, float] = {}
-        self._execution = config.execution or self._choose_execution()
+        self._execution = self._choose_execution()
+        self._measured = MeasuredStepTimes(self._space.reference, self._conditions)
+        self._step_times = self._step_time_source()
 
-    def __call__(self, arch: Architecture) -> Measurement:
-        """Time one architecture, then train it.
+    def __call__(
+        self, arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0
+    ) -> Measurement:
+        """Time one architecture, then train it; or do one of both.
+
+        A task that is to time only asks for a measured time where the device can be timed.
 
         Raises:
             InfeasibleError: If it cannot be built, timed or trained.
         """
+        measurement = Measurement(metrics={})
         try:
-            metrics = self._time(arch) | self._train(arch)
+            if task is not Task.TRAIN and self._config.step_times is not None:
+                source = self._step_times
+                if task is Task.TIME and isinstance(source, _PredictedOrMeasured):
+                    source = self._measured
+                found = source(arch)
+                measurement = Measurement(
+                    metrics=found.metrics,
+                    hardware=found.hardware,
+                    step_time_source=found.source,
+                )
+            if task is not Task.TIME:
+                measurement = self._train(arch, repeat, measurement)
         except torch.OutOfMemoryError as error:
             raise InfeasibleError(f"out of memory: {str(error).splitlines()[0]}") from error
         except MemoryError as error:
@@ -122,37 +126,28 @@ class ImageEvaluator:
         finally:
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
-        return Measurement(
-            metrics=metrics,
-            fidelity=self.fidelity,
-            seed=self._seed(arch),
-            hardware=hardware_id(self._facts()),
-        )
+        return measurement
 
     @property
     def fidelity(self) -> str:
-        """How far trainings go, in words."""
-        recipe = self._recipe
-        return (
-            f"{recipe.epochs} epochs of {len(self._images.train)} images at {recipe.image_size} px"
-        )
+        """How far trainings go, in words; empty without images."""
+        if self._images is None:
+            return ""
+        recipe, images = self._recipe, self._images.loaded
+        return f"{recipe.epochs} epochs of {len(images.train)} images at {recipe.image_size} px"
 
     def prepare(self) -> Preparation:
         """Estimate what a trial of the reference network costs, by a few steps of it."""
-        recipe, target = self._recipe, self._space.target
-        assert recipe.image_size is not None
-        reference = self._space.reference
-        steps = recipe.epochs * (len(self._images.train) // recipe.batch_size)
-        train_step_s = self._step_seconds(recipe.image_size, recipe.batch_size)
-        # Forward passes of the held-out images take about a third of training on as many.
-        holdout_steps = len(self._images.holdout) / recipe.batch_size / 3
-        timing_step_s = self._step_seconds(target.image_size, self._timing_batch_size)
-        if timing_step_s < _QUICK_STEP_S:
-            started = time.perf_counter()
-            self._time(reference)
-            timing_s = time.perf_counter() - started
-        else:  # two networks, two steps to warm up, and the fewest steps that give an interval
-            timing_s = 2 * (2 + FEWEST_STEPS) * timing_step_s
+        recipe, images = self._recipe, self._images.loaded if self._images else None
+        reference, target = self._space.reference, self._space.target
+        training_s = 0.0
+        if images:
+            assert recipe.image_size is not None
+            steps = recipe.epochs * (len(images.train) // recipe.batch_size)
+            # Forward passes of the held-out images take about a third of training on as many.
+            holdout_steps = len(images.holdout) / recipe.batch_size / 3
+            step_s = self._step_seconds(recipe.image_size, recipe.batch_size)
+            training_s = (steps + holdout_steps) * step_s
         return Preparation(
             hardware=hardware_id(self._facts()),
             device=self._facts(),
@@ -160,88 +155,175 @@ class ImageEvaluator:
             execution=self._execution,
             execution_seconds=self._execution_seconds,
             timing_batch_size=self._timing_batch_size,
-            num_classes=self._data.num_classes,
-            train_images=len(self._images.train),
-            holdout_images=len(self._images.holdout),
-            data_fingerprint=self._images.fingerprint,
-            skipped_images=self._images.skipped,
-            timing_s=timing_s,
-            training_s=(steps + holdout_steps) * train_step_s,
+            step_times=self._describe_step_times(),
+            num_classes=images.train.num_classes if images else self._target_classes,
+            train_images=len(images.train) if images else 0,
+            holdout_images=len(images.holdout) if images else 0,
+            data_fingerprint=images.fingerprint if images else "",
+            skipped_images=images.skipped if images else (),
+            timing_s=self._timing_seconds(),
+            training_s=training_s,
             peak_memory_bytes=self._process_bytes
-            + self._images.nbytes
-            + self._peak_memory(reference),
-            target_memory_bytes=self._timing_memory(reference, target.batch_size),
+            + (images.nbytes if images else 0)
+            + self._largest_step_bytes(reference),
+            target_memory_bytes=self._timing_bytes(reference, target.batch_size),
             available_memory_bytes=self._available,
         )
 
-    # -- the two halves of a trial
+    # -- training
 
-    def _time(self, arch: Architecture) -> dict[str, float]:
-        peak = self._peak_memory(arch)
-        if self._device.type == "cpu" and peak > self._available:
-            # The system would end the worker instead of raising an error.
-            raise InfeasibleError(
-                f"out of memory: a training step needs about {peak / 1e9:.1f} GB, "
-                f"{self._available / 1e9:.1f} GB are free"
-            )
-        with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
-            torch.manual_seed(0)
-            mine, reference = (
-                TrainingStep(
-                    build(network, num_classes=self._target_classes),
-                    self._recipe,
-                    self._execution,
-                    self._device,
+    def _train(self, arch: Architecture, repeat: int, timed: Measurement) -> Measurement:
+        if self._images is None:
+            raise ConfigError("this worker has no images to train on; give --data")
+        self._check_training_memory(arch)
+        data, recipe = self._images.data, self._recipe
+        seed = self._seed(arch, repeat)
+        with lock.training(self._device):
+            with torch.random.fork_rng([]):
+                torch.manual_seed(seed)
+                model = build(
+                    arch,
+                    num_classes=data.num_classes,
+                    drop_rate=recipe.drop_rate,
+                    drop_path_rate=recipe.drop_path_rate,
                 )
-                for network in (arch, self._space.reference)
+            result = train_proxy(
+                model, data, recipe, self._execution, flip=bool(recipe.flip), seed=seed
             )
-            timing = time_training_step(
-                mine,
-                reference,
-                batch_size=self._timing_batch_size,
-                image_size=self._space.target.image_size,
-                num_classes=self._target_classes,
-            )
-        return {
-            "step_time": timing.step_time,
-            "step_time_low": timing.step_time_low,
-            "step_time_high": timing.step_time_high,
-            "step_time_s": timing.step_time_s,
-            "step_time_low_s": timing.step_time_low_s,
-            "step_time_high_s": timing.step_time_high_s,
-            "peak_memory_bytes": float(peak),
-        }
-
-    def _train(self, arch: Architecture) -> dict[str, float]:
-        seed = self._seed(arch)
-        with torch.random.fork_rng([]):
-            torch.manual_seed(seed)
-            model = build(
-                arch,
-                num_classes=self._data.num_classes,
-                drop_rate=self._recipe.drop_rate,
-                drop_path_rate=self._recipe.drop_path_rate,
-            )
-        result = train_proxy(
-            model,
-            self._data,
-            self._recipe,
-            self._execution,
-            flip=bool(self._recipe.flip),
-            seed=seed,
-        )
-        return {
+        metrics = {
             "accuracy": result.accuracy,
             "train_time_s": result.train_time_s,
             "train_loss": result.train_loss,
         }
+        return replace(
+            timed,
+            metrics={**timed.metrics, **metrics},
+            fidelity=self.fidelity,
+            seed=seed,
+            hardware=timed.hardware or hardware_id(self._facts()),
+        )
 
-    def _seed(self, arch: Architecture) -> int:
+    def _check_training_memory(self, arch: Architecture) -> None:
+        """Refuse what the system would end this process for, instead of raising an error."""
+        if self._device.type == "cuda":
+            return
+        needed = self._training_bytes(arch)
+        if needed > self._available:
+            raise InfeasibleError(
+                f"out of memory: a training step needs {needed / 1e9:.1f} GB, "
+                f"{self._available / 1e9:.1f} GB are free"
+            )
+
+    def _seed(self, arch: Architecture, repeat: int) -> int:
         """The training's seed: the same for a network whenever and wherever it is trained."""
-        text = f"{self._config.seed}/{arch.id}/{self.fidelity}"
+        text = f"{self._config.seed}/{arch.id}/{self.fidelity}{f'/{repeat}' if repeat else ''}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 
+    # -- step times
+
+    def _load_profile(self) -> DeviceProfile | None:
+        path = self._source.profile
+        if path is None:
+            return None
+        profile = DeviceProfile.load(path)
+        _check_profile(path, profile, self._space)
+        if self._source.mode == "auto":
+            here = hardware_id(self._facts())
+            if here != profile.hardware:
+                raise ConfigError(
+                    f"{path}: the profile is of {profile.hardware}, and this device is {here}; "
+                    "measured and predicted times would not compare. --step-time predicted "
+                    "relies on the profile alone; `effnas profile` makes one of this device"
+                )
+        return profile
+
+    def _step_time_source(self) -> StepTimeSource:
+        config = self._source
+        if config.table is not None:
+            return StepTimeTable.load(config.table, self._space)
+        if config.command is not None:
+            return StepTimeCommand(config.command, self._space, config.timeout_s)
+        if self._profile is None:
+            return self._measured
+        if config.mode == "predicted":
+            return self._profile
+        return _PredictedOrMeasured(self._profile, self._measured)
+
+    def _describe_step_times(self) -> str:
+        source = self._step_times
+        if isinstance(source, (StepTimeTable, StepTimeCommand)):
+            return source.hardware
+        if self._profile is None:
+            return "measured"
+        profile = f"profile of {self._profile.hardware}, made {self._profile.created}"
+        if source is self._profile:
+            return f"predicted by the {profile}"
+        if self._profile.is_trusted:
+            return f"predicted by the {profile}; the best are measured"
+        error = self._profile.step_time_error.mean_absolute
+        return f"measured: the error of the {profile}, is {error:.1%}"
+
+    @property
+    def _conditions(self) -> Conditions:
+        return Conditions(
+            device=self._device,
+            recipe=self._recipe,
+            execution=self._execution,
+            batch_size=self._timing_batch_size,
+            image_size=self._space.target.image_size,
+            num_classes=self._target_classes,
+            available_bytes=None if self._device.type == "cuda" else self._available,
+        )
+
+    def _timing_seconds(self) -> float:
+        """Seconds that the step time of a network takes, about."""
+        mode = self._source.mode
+        if self._config.step_times is None or mode in ("predicted", "table", "auto"):
+            return 0.0
+        started = time.perf_counter()
+        if mode == "command":
+            self._step_times(self._space.reference)
+            return time.perf_counter() - started
+        step_s = self._step_seconds(self._space.target.image_size, self._timing_batch_size)
+        if step_s < _QUICK_STEP_S:
+            started = time.perf_counter()
+            self._measured(self._space.reference)
+            return time.perf_counter() - started
+        # Two networks, three steps to warm up, and the fewest rounds that give an interval.
+        return 2 * (3 + FEWEST_ROUNDS) * step_s
+
     # -- finding out about the device
+
+    def _load_images(self) -> _Images:
+        config, recipe = self._config, self._recipe
+        assert config.data is not None
+        assert recipe.image_size is not None
+        images = load_search_images(
+            config.data,
+            image_size=recipe.image_size,
+            holdout_share=recipe.holdout_share,
+            data_share=recipe.data_share,
+            most_train_images=CPU_TRAINING_IMAGES if self._device.type == "cpu" else None,
+            seed=config.seed,
+            on_bad_image=config.on_bad_image,
+            root=Path(config.data_root) if config.data_root else None,
+        )
+        if recipe.flip is None:
+            # A mirrored digit is another sign; a mirrored cat is a cat.
+            recipe = replace(recipe, flip=not any(d in config.data for d in ("digits", "mnist")))
+        self._recipe = replace(
+            recipe,
+            data_share=images.data_share,
+            batch_size=min(recipe.batch_size, len(images.train)),
+        )
+        data = ProxyData(
+            train_images=self._pixels(images.train),
+            train_labels=torch.from_numpy(images.train.labels).to(self._device),
+            holdout_images=self._pixels(images.holdout),
+            holdout_labels=torch.from_numpy(images.holdout.labels).to(self._device),
+            num_classes=images.train.num_classes,
+        )
+        return _Images(images, data)
 
     def _pixels(self, images: ImageSet) -> torch.Tensor:
         """Return the images as uint8 [N, 3, S, S] on the device."""
@@ -254,59 +336,113 @@ class ImageEvaluator:
     def _facts(self) -> dict[str, str | int]:
         return describe_device(self._device)
 
-    def _timing_memory(self, arch: Architecture, batch_size: int) -> int:
+    def _step_bytes(
+        self, arch: Architecture, image_size: int, batch_size: int, classes: int
+    ) -> int:
+        with torch.random.fork_rng([]):  # weights draw numbers even where there are none
+            model = build(arch, num_classes=classes, device="meta")
         return estimate_peak_memory(
-            arch,
-            image_size=self._space.target.image_size,
-            batch_size=batch_size,
-            num_classes=self._target_classes,
+            model, self._recipe, image_size=image_size, batch_size=batch_size
         )
 
-    def _peak_memory(self, arch: Architecture) -> int:
+    def _timing_bytes(self, arch: Architecture, batch_size: int) -> int:
+        size = self._space.target.image_size
+        return self._step_bytes(arch, size, batch_size, self._target_classes)
+
+    def _training_bytes(self, arch: Architecture) -> int:
+        assert self._images is not None
         assert self._recipe.image_size is not None
-        training = estimate_peak_memory(
-            arch,
-            image_size=self._recipe.image_size,
-            batch_size=self._recipe.batch_size,
-            num_classes=self._data.num_classes,
+        return self._step_bytes(
+            arch, self._recipe.image_size, self._recipe.batch_size, self._images.data.num_classes
         )
-        return max(training, self._timing_memory(arch, self._timing_batch_size))
 
-    def _fitting_batch_size(self) -> int:
+    def _largest_step_bytes(self, arch: Architecture) -> int:
+        timing = self._timing_bytes(arch, self._timing_batch_size)
+        return max(timing, self._training_bytes(arch)) if self._images else timing
+
+    def _choose_timing_batch_size(self) -> int:
+        if self._config.timing_batch_size:
+            return self._config.timing_batch_size
         batch_size = self._space.target.batch_size
+        if self._source.mode in ("predicted", "table", "command"):
+            return batch_size
         limit = _REFERENCE_MEMORY_SHARE * self._available
-        while batch_size > 1 and self._timing_memory(self._space.reference, batch_size) > limit:
+        while batch_size > 1 and self._timing_bytes(self._space.reference, batch_size) > limit:
             batch_size = 1 << (batch_size - 1).bit_length() - 1
         return batch_size
 
     def _choose_execution(self) -> Execution:
-        assert self._recipe.image_size is not None
-        chosen, seconds = choose_execution(
-            lambda: build(self._space.reference, num_classes=self._data.num_classes),
-            self._recipe,
-            self._device,
+        if self._config.execution:
+            return self._config.execution
+        if self._source.mode == "auto" and self._profile:
+            try:
+                return Execution(**self._profile.execution)  # type: ignore[arg-type]
+            except TypeError as error:
+                raise ConfigError(f"{self._source.profile}: execution: {error}") from None
+        conditions = Conditions(
+            device=self._device,
+            recipe=self._recipe,
+            execution=Execution(),
             batch_size=self._recipe.batch_size,
-            image_size=self._recipe.image_size,
-            num_classes=self._data.num_classes,
+            image_size=self._recipe.image_size or self._space.target.image_size,
+            num_classes=self._target_classes,
         )
-        self._execution_seconds = {
-            f"{way.precision} {way.memory_format}": value for way, value in seconds.items()
-        }
+        with lock.timing(self._device):
+            chosen, seconds = choose_execution(
+                lambda: build(self._space.reference, num_classes=conditions.num_classes),
+                conditions,
+            )
+        self._execution_seconds = {str(way): value for way, value in seconds.items()}
         return chosen
 
     def _step_seconds(self, image_size: int, batch_size: int) -> float:
         """Seconds of a reference step: of a small batch, scaled up, if it takes long."""
-        step = TrainingStep(
-            build(self._space.reference, num_classes=self._data.num_classes),
-            self._recipe,
-            self._execution,
-            self._device,
-        )
+        model = build(self._space.reference, num_classes=self._target_classes)
+        clock = clock_of(self._device)
         size = min(4, batch_size)
-        while True:
-            batch = noise_batch(self._device, size, image_size, self._data.num_classes)
-            timed(step, *batch)
-            seconds = timed(step, *batch)
-            if size >= batch_size or seconds > _QUICK_STEP_S:
-                return seconds * batch_size / size
-            size = min(4 * size, batch_size)
+        with lock.timing(self._device):
+            while True:
+                conditions = replace(self._conditions, batch_size=size, image_size=image_size)
+                run = NetworkRun(model, conditions)
+                timed(run, clock)
+                seconds = timed(run, clock)
+                if size >= batch_size or seconds > _QUICK_STEP_S:
+                    return seconds * batch_size / size
+                size = min(4 * size, batch_size)
+
+
+class _PredictedOrMeasured:
+    """Predicts a step time where the profile's checked error allows it, and measures the others."""
+
+    def __init__(self, profile: DeviceProfile, measured: StepTimeSource) -> None:
+        self._profile = profile
+        self._measured = measured
+
+    def __call__(self, arch: Architecture) -> StepTime:
+        if self._profile.is_trusted and not self._profile.model.unmeasured_parts(arch):
+            return self._profile(arch)
+        return self._measured(arch)
+
+
+def _check_profile(path: str, profile: DeviceProfile, space: SearchSpace) -> None:
+    """Refuse a profile that was made for other networks or another target.
+
+    Raises:
+        ConfigError: Names what differs.
+    """
+    target = space.target
+    pairs = {
+        "stem": (profile.stem, space.stem),
+        "head": (profile.head, space.head),
+        "image size": (profile.model.image_size, target.image_size),
+        "batch size": (profile.model.batch_size, target.batch_size),
+        "classes": (profile.model.num_classes, target.num_classes or 1000),
+    }
+    differing = [f"{name} {was} (here {now})" for name, (was, now) in pairs.items() if was != now]
+    if not differing and profile.model.unmeasured_parts(space.reference):
+        differing = [f"space {profile.space} (here {space.name})"]
+    if differing:
+        raise ConfigError(
+            f"{path}: the profile is for {', '.join(differing)}; make one with `effnas profile` "
+            "for this space, with --target-image-size, --target-batch-size and --classes"
+        )

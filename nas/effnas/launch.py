@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import Literal, Protocol
 
 from effnas.catalog import find
-from effnas.config import EvaluationConfig, Recipe
+from effnas.config import EvaluationConfig, Recipe, StepTimeConfig
 from effnas.errors import ConfigError
-from effnas.evaluate import IMAGE_METRICS, Evaluator, Preparation
+from effnas.evaluate import TRAINING_METRICS, step_time_metrics
 from effnas.manifest import check_same_run, continued, describe
 from effnas.plan import Plan
 from effnas.reward import Reward
 from effnas.search import Search
 from effnas.space import SearchSpace
-from effnas.store import Json, RunFolder, read_events
+from effnas.store import RunFolder, read_events
 from effnas.trial import Trial
-
-if TYPE_CHECKING:
-    from effnas.backends import Backend
-    from effnas.image_evaluator import ImageEvaluator
+from effnas.workers import Workers, start_workers
 
 #: Any accuracy will do to see whether the reward can be computed at all.
 _TRIED_ACCURACY = 0.5
@@ -43,10 +38,8 @@ class Settings:
         recipe: How networks are trained.
         data_root: Folder of a timm data set.
         on_bad_image: Whether an image that cannot be decoded is skipped or ends the search.
-        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-        backend: `ray` or `inline`.
-        workers: Workers of Ray; None is one per GPU, or one on a CPU.
-        threads: CPU threads of a worker; None shares out what there is.
+        workers: Where evaluations run.
+        step_times: Where step times come from.
         target_image_size: Image size of S and P in place of the space's.
         target_batch_size: Batch size of S in place of the space's.
     """
@@ -61,23 +54,19 @@ class Settings:
     recipe: Recipe
     data_root: Path | None = None
     on_bad_image: Literal["refuse", "skip"] = "refuse"
-    device: str = "auto"
-    backend: Literal["ray", "inline"] = "ray"
-    workers: int | None = None
-    threads: int | None = None
+    workers: Workers = field(default_factory=Workers)
+    step_times: StepTimeConfig = field(default_factory=StepTimeConfig)
     target_image_size: int | None = None
     target_batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("budget", "workers", "threads", "target_image_size", "target_batch_size"):
+        for name in ("budget", "target_image_size", "target_batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 option = name.replace("_", "-")
                 raise ConfigError(f"--{option} is {value}, it must be 1 or more")
         if self.seed < 0:
             raise ConfigError(f"--seed is {self.seed}, it must be 0 or more")
-        if self.backend == "inline" and (self.workers or 1) > 1:
-            raise ConfigError("--backend inline has one worker; leave out --workers or use ray")
 
 
 class Observer(Protocol):
@@ -95,6 +84,10 @@ class Observer(Protocol):
         """A trial has ended."""
         ...
 
+    def finalist_timed(self, trial: Trial, search: Search) -> None:
+        """The step time of a trial that was predicted has been measured."""
+        ...
+
 
 def launch(settings: Settings, observer: Observer) -> Search:
     """Run a search on images, or go on with the one that the folder holds.
@@ -108,10 +101,13 @@ def launch(settings: Settings, observer: Observer) -> Search:
         image_size=settings.target_image_size, batch_size=settings.target_batch_size
     )
     reward = Reward.load(settings.reward)
-    _check(Search(space, reward, settings.controller, settings.seed))
+    _check(Search(space, reward, settings.controller, settings.seed), settings.step_times)
     with RunFolder.open(settings.out) as folder:
         stored = folder.read_manifest()
-        backend, prepared = _prepare(settings, space, stored, observer)
+        config = _config(settings, space)
+        if stored:
+            config = continued(config, stored)
+        backend, prepared = start_workers(config, settings.workers, observer.preparing)
         try:
             space = space.with_target(num_classes=space.target.num_classes or prepared.num_classes)
             manifest = describe(
@@ -122,6 +118,7 @@ def launch(settings: Settings, observer: Observer) -> Search:
                 seed=settings.seed,
                 budget=settings.budget,
                 data=settings.data,
+                config=config,
                 prepared=prepared,
             )
             if stored:
@@ -139,6 +136,10 @@ def launch(settings: Settings, observer: Observer) -> Search:
                 backend=backend,
                 on_trial=lambda trial: observer.trial_ended(trial, search),
             )
+            if settings.step_times.mode == "auto":
+                search.time_finalists(
+                    backend, on_trial=lambda trial: observer.finalist_timed(trial, search)
+                )
         finally:
             backend.close()
     return search
@@ -147,114 +148,22 @@ def launch(settings: Settings, observer: Observer) -> Search:
 # -- before the first trial
 
 
-def _check(search: Search) -> None:
+def _check(search: Search, step_times: StepTimeConfig) -> None:
     """Find mistakes of space, controller and reward before anything slow is started."""
     search.ask()
-    measured = dict.fromkeys(IMAGE_METRICS, 1.0) | {"accuracy": _TRIED_ACCURACY}
+    names = (*TRAINING_METRICS, *step_time_metrics(step_times, search.space))
+    measured = dict.fromkeys(names, 1.0) | {"accuracy": _TRIED_ACCURACY}
     search.reward.check(measured | search.counted(search.space.reference))
 
 
-def _prepare(
-    settings: Settings,
-    space: SearchSpace,
-    stored: Mapping[str, Json] | None,
-    observer: Observer,
-) -> tuple[Backend, Preparation]:
-    """Start the workers; the first one loads the images and looks at the device."""
-    config = EvaluationConfig(
+def _config(settings: Settings, space: SearchSpace) -> EvaluationConfig:
+    is_path = Path(settings.data).exists()
+    return EvaluationConfig(
         space_text=space.to_text(),
-        data=settings.data,
+        data=str(Path(settings.data).absolute()) if is_path else settings.data,
         data_root=str(settings.data_root.absolute()) if settings.data_root else None,
         on_bad_image=settings.on_bad_image,
         recipe=settings.recipe,
         seed=settings.seed,
-        threads=settings.threads,
+        step_times=settings.step_times,
     )
-    if Path(settings.data).exists():
-        config = replace(config, data=str(Path(settings.data).absolute()))
-    if stored:
-        config = continued(config, stored)
-    if settings.backend == "inline":
-        return _prepare_inline(settings, config, observer)
-    return _prepare_ray(settings, config, observer)
-
-
-def _prepare_inline(
-    settings: Settings, config: EvaluationConfig, observer: Observer
-) -> tuple[Backend, Preparation]:
-    _let_threads_sleep()
-    import torch
-
-    from effnas.backends import InlineBackend
-    from effnas.image_evaluator import ImageEvaluator
-
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    device = best if settings.device == "auto" else settings.device
-    observer.preparing("loading the images and measuring the device")
-    evaluator = ImageEvaluator(replace(config, device=device))
-    return InlineBackend(evaluator), evaluator.prepare()
-
-
-def _prepare_ray(
-    settings: Settings, config: EvaluationConfig, observer: Observer
-) -> tuple[Backend, Preparation]:
-    from effnas.backends.ray import RayBackend, start_ray
-
-    observer.preparing("starting Ray")
-    resources = start_ray()
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if resources.gpus else "cpu"
-    # Ray hands out GPUs to workers that ask for any; one that is named is taken as it is.
-    shared_out = device == "cuda"
-    workers = settings.workers or (max(resources.gpus, 1) if shared_out else 1)
-    slots, kind = (resources.gpus, "GPUs") if shared_out else (resources.cpus, "CPUs")
-    if workers > slots:  # Ray would wait for more to come
-        raise ConfigError(
-            f"{workers} workers on device {device} need as many {kind}, Ray has {slots}; choose "
-            "fewer --workers or another --device"
-        )
-    cpus = max(resources.cpus // workers, 1)
-    config = replace(config, device=device, threads=config.threads or cpus)
-    observer.preparing("loading the images and measuring the device")
-    backend = RayBackend(_MakeImageEvaluator(config), cpus=cpus, gpus=1 if shared_out else 0)
-    try:
-        prepared = backend.ask(_ask_preparation)
-        settled = replace(
-            config,
-            recipe=prepared.recipe,
-            execution=prepared.execution,
-            timing_batch_size=prepared.timing_batch_size,
-        )
-        backend.grow(_MakeImageEvaluator(settled), workers)
-    except BaseException:
-        backend.close()
-        raise
-    return backend, prepared
-
-
-@dataclass(frozen=True)
-class _MakeImageEvaluator:
-    """Makes the evaluator in the worker, where torch may be imported."""
-
-    config: EvaluationConfig
-
-    def __call__(self) -> ImageEvaluator:
-        _let_threads_sleep()
-        from effnas.image_evaluator import ImageEvaluator
-
-        return ImageEvaluator(self.config)
-
-
-def _let_threads_sleep() -> None:
-    """Have OpenMP's threads sleep while they wait for each other; before torch is imported.
-
-    By default they spin for long first. On a machine where anything else runs, a waiting thread
-    then takes the processor from the one that it waits for, and a training step may take many
-    times as long (docs/measuring.md has figures).
-    """
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-
-
-def _ask_preparation(evaluator: Evaluator) -> Preparation:
-    return cast("ImageEvaluator", evaluator).prepare()

@@ -25,6 +25,7 @@ _FIXED: Mapping[str, Callable[[Mapping[str, Json]], Json]] = {
     "seed": lambda m: m.get("seed"),
     "data": lambda m: _inside(m, "data", "fingerprint"),
     "hardware": lambda m: m.get("hardware"),
+    "step times": lambda m: m.get("step_times", "measured"),
 }
 
 
@@ -37,6 +38,7 @@ def describe(
     seed: int,
     budget: int,
     data: str,
+    config: EvaluationConfig,
     prepared: Preparation,
 ) -> dict[str, Json]:
     """Return the manifest of a run that is about to start."""
@@ -62,6 +64,9 @@ def describe(
         },
         "data": {
             "name": data,
+            "path": config.data,
+            "root": config.data_root,
+            "on_bad_image": config.on_bad_image,
             "classes": prepared.num_classes,
             "train_images": prepared.train_images,
             "holdout_images": prepared.holdout_images,
@@ -72,6 +77,7 @@ def describe(
         "execution": cast("dict[str, Json]", asdict(prepared.execution)),
         "timing_batch_size": prepared.timing_batch_size,
         "hardware": prepared.hardware,
+        "step_times": prepared.step_times,
         "device": cast("dict[str, Json]", dict(prepared.device)),
         "versions": {
             "python": platform.python_version(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from effnas.errors import InfeasibleError
+from effnas.errors import ConfigError, InfeasibleError, closest
 
 if TYPE_CHECKING:
     import torch
@@ -15,6 +15,25 @@ if TYPE_CHECKING:
 
 #: As in Google's released code; its momentum of 0.9 is timm's and torch's default of 0.1.
 BATCH_NORM_EPS = 1e-3
+
+
+def build_timm(name: str, *, num_classes: int) -> nn.Module:
+    """Build a model of timm's by its name, without pretrained weights.
+
+    Raises:
+        ConfigError: If timm has no model of that name, or it takes no such number of classes.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        near, _, _ = closest(name, timm.list_models()).partition("? known")
+        hint = f"{near}?" if near.startswith("did") else "timm.list_models() lists them"
+        raise ConfigError(f"timm has no model {name!r}; {hint}")
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes)
+    except (RuntimeError, ValueError, AssertionError, TypeError) as error:
+        raise ConfigError(f"timm cannot build {name!r}: {error}") from error
+    return model
 
 
 def build(

@@ -86,8 +86,8 @@ class Plan:
             )
         if self.workers > 1 and ready.device["device"] == "cpu":
             found.append(
-                f"{self.workers} workers share this CPU: a step is timed while others train, so "
-                "step times are less certain than with one worker."
+                f"{self.workers} workers share this CPU: while one of them times a step, the "
+                "others wait, and each trains more slowly than one alone would."
             )
         if ready.skipped_images:
             names = ", ".join(ready.skipped_images[:3])

@@ -41,6 +41,11 @@ def load_run(path: str | Path) -> Run:
     """
     path = Path(path)
     manifest = read_manifest(path)
+    if manifest.get("kind") is not None:
+        raise StoreError(
+            f"{path}: the folder holds the trainings of `effnas proxy`, and no search; give the "
+            "folder that `effnas search --out` wrote"
+        )
     stored = manifest.get("space")
     text = stored.get("text") if isinstance(stored, dict) else None
     if not isinstance(text, str):

@@ -7,13 +7,21 @@ scored anew without an accelerator.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from effnas.backends import InlineBackend, Job, Outcome
 from effnas.controllers import Controller, make_controller
-from effnas.errors import ConfigError, RewardError, SearchFailedError, SpaceExhaustedError
+from effnas.errors import (
+    ConfigError,
+    InfeasibleError,
+    RewardError,
+    SearchFailedError,
+    SpaceExhaustedError,
+)
+from effnas.evaluate import TIMING_METRICS, Task
 from effnas.reward import Reward
 from effnas.space import SearchSpace
 from effnas.store import MemoryStore, Store
@@ -21,8 +29,11 @@ from effnas.trial import Measurement, Trial, Trials, TrialState
 
 if TYPE_CHECKING:
     from effnas.architecture import Architecture
-    from effnas.backends import Backend, Job, Outcome
+    from effnas.backends import Backend
+    from effnas.step_times import StepTimeSource
 
+#: Trials whose predicted step times are measured at the end of a search.
+FINALISTS = 5
 #: Attempts at a trial whose worker is lost or meets a bug.
 _MOST_ATTEMPTS = 2
 #: Trials in a row that may fail so before the search gives up.
@@ -38,6 +49,7 @@ class Search:
         controller: A controller's name, or one that was made for the same space.
         seed: Seed of all proposals.
         store: Where trials are kept; nowhere by default.
+        first_number: Number of the first new trial.
 
     Raises:
         UserError: If a name or file cannot be found or read.
@@ -51,6 +63,7 @@ class Search:
         seed: int = 0,
         *,
         store: Store | None = None,
+        first_number: int = 0,
     ) -> None:
         self.space = SearchSpace.load(space) if isinstance(space, str) else space
         self.reward = Reward.load(reward) if isinstance(reward, str) else reward
@@ -62,6 +75,7 @@ class Search:
         self.seed = seed
         self.exhausted = False
         self._store = store or MemoryStore()
+        self._first_number = first_number
         self._trials: dict[int, Trial] = {}
         self._attempts: dict[int, int] = {}
         self._failures_in_a_row = 0
@@ -154,7 +168,6 @@ class Search:
             RewardError: If a reward cannot be computed; the trial's metrics are stored.
             SearchFailedError: If evaluations fail time after time.
         """
-        from effnas.backends import InlineBackend
         from effnas.evaluate import FunctionEvaluator
 
         if budget < 1:
@@ -167,7 +180,7 @@ class Search:
         under_way = 0
         while True:
             while under_way < backend.capacity and (trial := self._next(waiting, budget)):
-                backend.submit(_job(trial))
+                backend.submit(Job.of(trial.number, trial.architecture))
                 under_way += 1
             if not under_way:
                 return self.trials
@@ -200,6 +213,73 @@ class Search:
                 self.controller.tell(final if event.state is final.state else event)
         self._trials = last
 
+    def time_finalists(
+        self,
+        backend: Backend,
+        *,
+        count: int = FINALISTS,
+        on_trial: Callable[[Trial], None] | None = None,
+    ) -> None:
+        """Measure step times that were predicted, until those of the best trials are measured.
+
+        Args:
+            backend: Runs the timings.
+            count: The best so many trials are to be measured ones.
+            on_trial: Called with every trial whose step time was measured.
+
+        Raises:
+            SearchFailedError: If one cannot be timed though its network may be fine.
+        """
+
+        def next_predicted(under_way: Collection[int]) -> Trial | None:
+            best = self.trials.ranked()[:count]
+            wanted = (t for t in best if t.measurement.step_time_source == "predicted")
+            return next((t for t in wanted if t.number not in under_way), None)
+
+        self.retime(backend, next_predicted, on_trial=on_trial)
+
+    def retime(
+        self,
+        backend: Backend,
+        choose: Callable[[Collection[int]], Trial | None],
+        *,
+        on_trial: Callable[[Trial], None] | None = None,
+    ) -> None:
+        """Time trials that are complete (of this search or another one), and score them anew.
+
+        The controller is not told of trials that it knows.
+
+        Args:
+            backend: Runs the timings.
+            choose: Gives the next trial to time, or None; takes the numbers of those under way.
+            on_trial: Called with every trial that was timed.
+
+        Raises:
+            SearchFailedError: If one cannot be timed though its network may be fine.
+        """
+        under_way: dict[int, Trial] = {}
+        while True:
+            while len(under_way) < backend.capacity and (trial := choose(under_way)):
+                backend.submit(Job.of(trial.number, trial.architecture, Task.TIME))
+                under_way[trial.number] = trial
+            if not under_way:
+                return
+            outcome = backend.next_done()
+            trial = self._retimed(under_way.pop(outcome.trial), outcome)
+            if on_trial:
+                on_trial(trial)
+
+    def take_step_time(self, trial: Trial, source: StepTimeSource) -> Trial:
+        """Give a complete trial (of this search or another one) the step time of a source."""
+        try:
+            found = source(trial.architecture)
+        except InfeasibleError as error:
+            return self._retimed(trial, Outcome(trial=trial.number, infeasible=str(error)))
+        measurement = Measurement(
+            metrics=found.metrics, hardware=found.hardware, step_time_source=found.source
+        )
+        return self._retimed(trial, Outcome(trial=trial.number, measurement=measurement))
+
     # -- the steps of the loop
 
     def _next(self, waiting: deque[Trial], budget: int) -> Trial | None:
@@ -216,7 +296,7 @@ class Search:
             return None
 
     def _new_number(self) -> int:
-        return max(self._trials, default=-1) + 1
+        return max((*self._trials, self._first_number - 1)) + 1
 
     def _start_trial(self) -> Trial:
         number = self._new_number()
@@ -232,7 +312,12 @@ class Search:
         self._failures_in_a_row = 0
         if outcome.infeasible is not None:
             return self._record(
-                replace(trial, state=TrialState.INFEASIBLE, reason=outcome.infeasible)
+                replace(
+                    trial,
+                    state=TrialState.INFEASIBLE,
+                    reason=outcome.infeasible,
+                    measurement=outcome.measurement or Measurement(metrics={}),
+                )
             )
         assert outcome.measurement is not None
         return self._complete(trial, outcome.measurement)
@@ -251,6 +336,40 @@ class Search:
             self._record(trial)  # what was measured is not lost with the reward
             raise
         return self._record(trial)
+
+    def _retimed(self, trial: Trial, outcome: Outcome) -> Trial:
+        """Store a trial with the step time that was found, and the reward that follows from it."""
+        if outcome.user_error is not None:
+            raise outcome.user_error
+        if outcome.failure is not None:
+            raise SearchFailedError(
+                f"trial {trial.number} cannot be timed: {outcome.failure}; all trials are stored"
+            )
+        is_ours = trial.number in self._trials
+        found = outcome.measurement or Measurement(metrics={})
+        kept = {n: v for n, v in trial.metrics.items() if n not in ("step_time", *TIMING_METRICS)}
+        metrics = {**kept, **found.metrics}
+        before_s = (trial.duration_s or 0.0) if is_ours else 0.0
+        trial = replace(
+            trial,
+            measurement=replace(
+                trial.measurement,
+                metrics=metrics,
+                hardware=found.hardware,
+                step_time_source=found.step_time_source,
+            ),
+            reward=None,
+            duration_s=before_s + outcome.duration_s,
+        )
+        if outcome.infeasible is not None:
+            trial = replace(trial, state=TrialState.INFEASIBLE, reason=outcome.infeasible)
+        else:
+            trial = replace(trial, reward=self.reward.score(metrics))
+        if not is_ours:
+            return self._record(trial)
+        self._store.append(trial, durable=True)
+        self._trials[trial.number] = trial
+        return trial
 
     def _fail(self, trial: Trial, failure: str) -> Trial:
         self._attempts[trial.number] = self._attempts.get(trial.number, 0) + 1
@@ -285,10 +404,3 @@ class Search:
 
 def _to_be_run(trial: Trial) -> bool:
     return trial.state in (TrialState.RUNNING, TrialState.WAITING, TrialState.FAILED)
-
-
-def _job(trial: Trial) -> Job:
-    from effnas.backends import Job
-
-    arch = trial.architecture
-    return Job(trial=trial.number, blocks=arch.blocks, stem=arch.stem, head=arch.head)

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Protocol, TypeVar
+from typing import IO, ClassVar, Protocol, Self, TypeVar
 
 from effnas.architecture import Architecture
 from effnas.errors import StoreError
@@ -52,13 +52,16 @@ class RunFolder:
     Use as a context manager, or call `close`.
     """
 
-    def __init__(self, path: Path, trials_file: IO[bytes], lock_file: IO[bytes]) -> None:
+    #: The file of records, one line each.
+    records_name: ClassVar[str] = TRIALS
+
+    def __init__(self, path: Path, records_file: IO[bytes], lock_file: IO[bytes]) -> None:
         self.path = path
-        self._trials = trials_file
+        self._records = records_file
         self._lock = lock_file
 
     @classmethod
-    def open(cls, path: Path) -> RunFolder:
+    def open(cls, path: Path) -> Self:
         """Open a run folder for writing; it is made if there is none.
 
         A torn last line, as a crash leaves it, is cut off.
@@ -68,9 +71,8 @@ class RunFolder:
         """
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if not (path / MANIFEST).exists() and any(
-                entry.name not in (_LOCK, TRIALS, _NEW_MANIFEST) for entry in path.iterdir()
-            ):
+            ours = {_LOCK, cls.records_name, _NEW_MANIFEST}
+            if not (path / MANIFEST).exists() and {e.name for e in path.iterdir()} - ours:
                 raise StoreError(
                     f"{path}: the folder is not empty and holds no run; choose another --out"
                 )
@@ -84,18 +86,18 @@ class RunFolder:
         except OSError as error:
             lock.close()
             raise StoreError(
-                f"{path}: another search is writing this run; wait for it, stop it, or choose "
+                f"{path}: another command is writing there; wait for it, stop it, or choose "
                 "another --out"
             ) from error
         try:
-            _cut_torn_line(path / TRIALS)
-            trials = (path / TRIALS).open("ab")
+            _cut_torn_line(path / cls.records_name)
+            records = (path / cls.records_name).open("ab")
         except OSError as error:
             lock.close()
             raise StoreError(
                 f"{path}: cannot be written ({error.strerror}); choose another --out"
             ) from error
-        return cls(path, trials, lock)
+        return cls(path, records, lock)
 
     def read_manifest(self) -> dict[str, Json] | None:
         """Return the manifest, or None in a new run."""
@@ -123,16 +125,20 @@ class RunFolder:
         Raises:
             StoreError: If the line cannot be written; what is stored already stays.
         """
-        line = json.dumps(to_record(trial), allow_nan=False) + "\n"
+        self.append_record(to_record(trial), durable=durable)
+
+    def append_record(self, record: Mapping[str, Json], *, durable: bool) -> None:
+        """Add plain data as one line; as `append`."""
+        line = json.dumps(record, allow_nan=False) + "\n"
         try:
-            self._trials.write(line.encode())
-            self._trials.flush()
+            self._records.write(line.encode())
+            self._records.flush()
             if durable:
-                os.fsync(self._trials.fileno())
+                os.fsync(self._records.fileno())
         except OSError as error:
             raise StoreError(
-                f"{self.path / TRIALS}: cannot be written ({error.strerror}); all earlier trials "
-                "are stored: make room, then start the same command again"
+                f"{self.path / self.records_name}: cannot be written ({error.strerror}); all that "
+                "is stored already stays: make room, then start the same command again"
             ) from error
 
     def close(self) -> None:
@@ -140,16 +146,16 @@ class RunFolder:
         if self._lock.closed:
             return
         with contextlib.suppress(OSError):  # a full disk: append() has said so
-            self._trials.close()
-        trials = self.path / TRIALS
+            self._records.close()
+        records = self.path / self.records_name
         with contextlib.suppress(OSError):
-            if not (self.path / MANIFEST).exists() and trials.stat().st_size == 0:
-                trials.unlink()
+            if not (self.path / MANIFEST).exists() and records.stat().st_size == 0:
+                records.unlink()
                 (self.path / _LOCK).unlink()
                 self.path.rmdir()
         self._lock.close()
 
-    def __enter__(self) -> RunFolder:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -227,6 +233,7 @@ def to_record(trial: Trial) -> dict[str, Json]:
         "fidelity": measured.fidelity or None,
         "seed": measured.seed,
         "hardware": measured.hardware or None,
+        "step_time_source": measured.step_time_source or None,
         "duration_s": trial.duration_s,
     }
     return record | {name: value for name, value in optional.items() if value is not None}
@@ -253,6 +260,7 @@ def from_record(record: Mapping[str, object], *, stem: int, head: int) -> Trial:
             fidelity=str(record.get("fidelity", "")),
             seed=_typed(record, "seed", int) if "seed" in record else None,
             hardware=str(record.get("hardware", "")),
+            step_time_source=str(record.get("step_time_source", "")),
         ),
         reward=float(_typed(record, "reward", (int, float))) if "reward" in record else None,
         reason=_typed(record, "reason", str) if "reason" in record else None,

@@ -43,12 +43,15 @@ class Measurement:
         fidelity: How far the training went, such as `4 epochs of 8000 images at 32 px`.
         seed: Seed of the training, derived from the run's seed, the architecture and the fidelity.
         hardware: Identity of the device that step times and memory belong to.
+        step_time_source: How the step time became known: `measured`, `predicted`, `table` or
+            `command`.
     """
 
     metrics: Mapping[str, float]
     fidelity: str = ""
     seed: int | None = None
     hardware: str = ""
+    step_time_source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +90,7 @@ class Trial:
             "architecture_id": self.architecture.id,
             "reward": self.reward,
             **self.metrics,
+            "step_time_source": self.measurement.step_time_source or None,
             "reason": self.reason,
             "duration_s": self.duration_s,
         }
@@ -138,6 +142,6 @@ class Trials(Sequence[Trial]):
         frame = pd.DataFrame([trial.to_row() for trial in self._trials])
         if frame.empty:
             return pd.DataFrame(columns=columns)
-        last = ["reason", "duration_s"]
+        last = ["step_time_source", "reason", "duration_s"]
         metrics = [c for c in frame.columns if c not in columns and c not in last]
         return frame[columns + metrics + last]

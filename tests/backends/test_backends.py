@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import pytest
 from effnas import Architecture, InfeasibleError, Measurement, Search, SearchSpace, TrialState
 from effnas.backends import Backend, InlineBackend, Job, Outcome, run_job
 from effnas.errors import ConfigError, DataError, SearchFailedError, UserError
-from effnas.evaluate import Evaluator, FunctionEvaluator
+from effnas.evaluate import Evaluator, FunctionEvaluator, Task
 
 if TYPE_CHECKING:
     from effnas.backends.ray import RayBackend
@@ -31,9 +32,8 @@ MEASUREMENT = Measurement(
 PATIENCE_S = 60.0
 
 
-def job(number: int) -> Job:
-    arch = ARCHS[number]
-    return Job(trial=number, blocks=arch.blocks, stem=arch.stem, head=arch.head)
+def job(number: int, task: Task = Task.EVALUATE, repeat: int = 0) -> Job:
+    return Job.of(number, ARCHS[number], task, repeat)
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,12 @@ class Fates:
 
     folder: Path
 
-    def __call__(self, arch: Architecture) -> Measurement:
+    def __call__(
+        self, arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0
+    ) -> Measurement:
         number = ARCHS.index(arch)
         if number == 1:
-            raise InfeasibleError("out of memory: needs 5.0 GB")
+            raise InfeasibleError("out of memory: needs 5.0 GB", metrics={"largest_batch_size": 3})
         if number == 2:
             raise ZeroDivisionError("a bug\nin two lines")
         if number == 3:
@@ -60,7 +62,9 @@ class Fates:
         if number == 8:
             wait_for(self.folder / "go")
         return replace(
-            MEASUREMENT, metrics={"accuracy": number / 10, "process": float(os.getpid())}
+            MEASUREMENT,
+            metrics={"accuracy": number / 10, "process": float(os.getpid())},
+            step_time_source=f"{task} {repeat}",
         )
 
 
@@ -104,8 +108,10 @@ def backend(request: pytest.FixtureRequest, fates: Fates) -> Backend:
 def outcome_of(backend: Backend, number: int) -> Outcome:
     backend.submit(job(number))
     outcome = backend.next_done()
-    said = [outcome.measurement, outcome.infeasible, outcome.failure, outcome.user_error]
-    assert sum(what is not None for what in said) == 1
+    said = [outcome.infeasible, outcome.failure, outcome.user_error]
+    assert sum(what is not None for what in said) <= 1
+    is_measured = not any(said) or outcome.infeasible is not None
+    assert (outcome.measurement is not None) == is_measured
     assert outcome.trial == number
     assert outcome.duration_s >= 0
     return outcome
@@ -118,19 +124,37 @@ def test_a_measurement_comes_back_whole(backend: Backend) -> None:
     found = outcome_of(backend, 0).measurement
     assert found is not None
     process = found.metrics["process"]
-    assert found == replace(MEASUREMENT, metrics={"accuracy": 0.0, "process": process})
+    assert found == replace(
+        MEASUREMENT,
+        metrics={"accuracy": 0.0, "process": process},
+        step_time_source="evaluate 0",
+    )
     assert (process == os.getpid()) == isinstance(backend, InlineBackend)
 
 
-def test_an_infeasible_architecture_is_no_failure(backend: Backend) -> None:
-    assert outcome_of(backend, 1).infeasible == "out of memory: needs 5.0 GB"
-    assert outcome_of(backend, 4).infeasible == "accuracy is nan"
+@pytest.mark.parametrize("task", list(Task))
+def test_the_task_and_the_repeat_reach_the_evaluator(backend: Backend, task: Task) -> None:
+    backend.submit(job(9, task, 3))
+    found = backend.next_done().measurement
+    assert found is not None
+    assert found.step_time_source == f"{task} 3"
+
+
+def test_an_infeasible_architecture_is_no_failure_and_keeps_what_is_known(
+    backend: Backend,
+) -> None:
+    found = outcome_of(backend, 1)
+    assert found.infeasible == "out of memory: needs 5.0 GB"
+    assert found.measurement == Measurement(metrics={"largest_batch_size": 3.0})
+    found = outcome_of(backend, 4)
+    assert found.infeasible == "accuracy is nan"
+    assert found.measurement == Measurement(metrics={})
 
 
 def test_a_bug_is_a_failure_with_its_place(backend: Backend) -> None:
     failure = outcome_of(backend, 2).failure
     assert failure is not None
-    line = Fates.__call__.__code__.co_firstlineno + 5
+    line = Fates.__call__.__code__.co_firstlineno + 7
     assert failure.startswith("ZeroDivisionError: a bug")
     assert failure.endswith(f"{Path(__file__).name}:{line})")
 
@@ -175,9 +199,23 @@ class MeasureById:
 # -- inline
 
 
-def test_a_job_is_its_architecture_again() -> None:
+@pytest.mark.parametrize("task", list(Task))
+def test_a_job_is_its_architecture_again_and_plain_data(task: Task) -> None:
     for number, arch in enumerate(ARCHS):
-        assert job(number).architecture == arch
+        found = job(number, task, 2)
+        assert found.architecture == arch
+        assert (found.trial, found.task, found.repeat) == (number, task, 2)
+        assert pickle.loads(pickle.dumps(found)) == found
+        assert Job.of(number, arch) == job(number)
+
+
+def test_a_search_stores_what_is_known_of_an_infeasible_architecture() -> None:
+    def refuse(arch: Architecture) -> dict[str, float]:
+        raise InfeasibleError("out of memory", metrics={"largest_batch_size": 12})
+
+    (trial,) = Search("tiny", "A").run(refuse, budget=1)
+    assert (trial.state, trial.reason) == (TrialState.INFEASIBLE, "out of memory")
+    assert dict(trial.metrics) == {"largest_batch_size": 12}
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])

@@ -7,46 +7,16 @@ import math
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import Run
 from PIL import Image
 
 from effnas import load_run
-from effnas.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["--space", "tiny", "--backend", "inline", "--epochs", "1", "--data-share", "0.3"]
-
-
-class Result:
-    """What a command printed, and its exit code."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def effnas(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> Run:
-    """Runs `effnas ARGUMENTS` in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["effnas", *arguments])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 0
-        return Result(code, *capfd.readouterr())
-
-    return run
 
 
 def write(path: Path, text: str) -> str:
@@ -205,6 +175,7 @@ def test_a_search_stores_scores_extends_and_rescores(effnas: Run, tmp_path: Path
     assert "rank" in effnas("status", "run").out
 
 
+@pytest.mark.slow
 def test_json_on_stdout_is_nothing_but_json(effnas: Run) -> None:
     result = effnas("search", *QUICK, "--budget", "1", "--out", "run", "--json")
     (row,) = json.loads(result.out)["trials"]
@@ -219,20 +190,45 @@ def test_the_options_are_those_that_were_decided_on() -> None:
     from effnas.cli.app import app
 
     group = get_command(app)
+    commands = dict(group.commands)  # type: ignore[attr-defined]
+    proxy = commands.pop("proxy").commands
+    commands |= {f"proxy {name}": command for name, command in proxy.items()}
     options = {
         name: {option for p in command.params for option in p.opts if option.startswith("--")}
-        for name, command in group.commands.items()  # type: ignore[attr-defined]
+        for name, command in commands.items()
     }
+    data = {"--data", "--data-root", "--on-bad-image"}
+    where = {"--device", "--backend", "--workers", "--threads"}
+    training = {
+        "--recipe", "--epochs", "--image-size", "--batch-size", "--learning-rate", "--data-share",
+        "--holdout-share",
+    }  # fmt: skip
+    step_times = {
+        "--step-time", "--profile", "--step-times", "--step-time-command", "--step-time-timeout",
+    }  # fmt: skip
+    way = {"--device", "--threads", "--precision", "--memory-format", "--compile"}
+    target = {"--target-image-size", "--target-batch-size"}
+    study = {
+        "--space", "--out", "--seed", "--networks", "--seeds", "--high-seeds", "--high-epochs",
+        "--target-image-size", "--json",
+    }  # fmt: skip
     assert options == {
-        "search": {
-            "--space", "--data", "--budget", "--out", "--reward", "--controller", "--seed",
-            "--recipe", "--epochs", "--image-size", "--batch-size", "--learning-rate",
-            "--data-share", "--holdout-share", "--data-root", "--on-bad-image",
-            "--target-image-size", "--target-batch-size", "--device", "--backend", "--workers",
-            "--threads", "--json",
+        "search": data | where | training | step_times | target | {
+            "--space", "--budget", "--out", "--reward", "--controller", "--seed", "--json",
         },
         "status": {"--top", "--json"},
         "space": {"--samples", "--seed", "--json"},
+        "bench": way | {
+            "--space", "--image-size", "--batch-size", "--classes", "--interval", "--time-limit",
+            "--json",
+        },
+        "profile": way | target | {"--space", "--classes", "--out", "--seed", "--json"},
+        "retarget": where | step_times | {
+            "--out", "--timings", "--budget", "--reward", "--data", "--data-root", "--seed",
+            "--json",
+        },
+        "proxy check": data | where | training | study,
+        "proxy search": data | where | training | study,
     }  # fmt: skip
 
 

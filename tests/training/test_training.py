@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
-from effnas import Architecture, SearchSpace
-from effnas.config import EvaluationConfig, Execution, Recipe
+from effnas import Architecture
+from effnas.config import Execution, Recipe
 from effnas.data import ImageSet, load_search_images
-from effnas.errors import ConfigError, DataError, InfeasibleError, UserError
-from effnas.evaluate import IMAGE_METRICS
-from effnas.launch import Settings, launch
+from effnas.errors import ConfigError, InfeasibleError
 from effnas.models import build
-from effnas.plan import Plan
-from effnas.search import Search
 from effnas.training import (
     ProxyData,
     ProxyResult,
@@ -35,7 +27,6 @@ from effnas.training import (
     random_crop_and_flip,
     train_proxy,
 )
-from effnas.trial import Trial, TrialState
 
 CPU = torch.device("cpu")
 ARCH = Architecture.parse(["fused_r1_k3_s2_e1_c16", "fused_r1_k3_s2_e1_c32"], stem=8, head=64)
@@ -199,6 +190,38 @@ def test_a_step_returns_its_loss_and_lowers_it() -> None:
     assert not any(loss.requires_grad for loss in losses)
 
 
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_step_marks_the_end_of_its_three_phases(device: str) -> None:
+    place = torch.device(device)
+    model = network()
+    step = TrainingStep(model, RECIPE, Execution(), place)
+    images = torch.zeros(4, 3, 16, 16, device=place)
+    labels = torch.zeros(4, dtype=torch.long, device=place)
+    weights = [parameter.detach().clone() for parameter in model.parameters()]
+    seen: list[tuple[bool, bool]] = []
+
+    def mark() -> None:
+        has_gradients = all(p.grad is not None for p in model.parameters())
+        has_states = bool(step.optimizer.state)
+        seen.append((has_gradients, has_states))
+
+    loss = step(images, labels, mark)
+    assert seen == [(False, False), (True, False), (True, True)]
+    assert loss.shape == ()
+    assert loss.device.type == device
+    if device == "cpu":
+        changed = zip(weights, model.parameters(), strict=True)
+        assert any(not torch.equal(before, after) for before, after in changed)
+
+
+def test_a_forward_pass_on_no_device_has_a_shape_and_no_numbers() -> None:
+    step = TrainingStep(network(), RECIPE, Execution(), torch.device("meta"))
+    found = step.forward(torch.empty(10**6, 3, 16, 16, device="meta"))
+    assert found.shape == (10**6, 10)
+    assert found.is_meta
+    assert found.requires_grad
+
+
 @pytest.mark.slow
 def test_looking_at_logits_trains_nothing() -> None:
     model = network(drop_rate=0.5)
@@ -352,172 +375,3 @@ def test_crops_are_upright_and_mirrored_only_if_asked() -> None:
         ratio = (width.abs() / height)[(width.abs() < 0.99) & (height < 0.99)]
         assert 3 / 4 - 1e-3 <= float(ratio.min()) < 0.8
         assert 1.25 < float(ratio.max()) <= 4 / 3 + 1e-3
-
-
-# -- the evaluator of images: timing and training together
-
-SPACE = SearchSpace.load("tiny").with_target(batch_size=8)
-CONFIG = EvaluationConfig(
-    space_text=SPACE.to_text(),
-    data="digits",
-    recipe=Recipe(epochs=1, image_size=16, data_share=0.3),
-    threads=1,
-    execution=Execution(),
-    timing_batch_size=8,
-)
-
-
-@pytest.mark.slow
-def test_an_evaluation_has_all_metrics_and_repeats_itself() -> None:
-    from effnas.image_evaluator import ImageEvaluator
-
-    rng = np.random.default_rng(0)
-    first, second = SPACE.sample(rng), SPACE.sample(rng)
-    evaluator = ImageEvaluator(CONFIG)
-    one, two = evaluator(first), evaluator(second)
-    again = ImageEvaluator(CONFIG)  # in another order, and after another random state
-    torch.manual_seed(77)
-    two_again, one_again = again(second), again(first)
-    for measured, repeated in ((one, one_again), (two, two_again)):
-        assert set(measured.metrics) == set(IMAGE_METRICS)
-        assert all(math.isfinite(value) for value in measured.metrics.values())
-        for name in ("accuracy", "train_loss", "peak_memory_bytes"):
-            assert measured.metrics[name] == repeated.metrics[name]
-        low, middle, high = (measured.metrics[f"step_time{end}"] for end in ("_low", "", "_high"))
-        assert 0 < low <= middle <= high
-        assert (measured.seed, measured.fidelity) == (repeated.seed, repeated.fidelity)
-    assert one.seed != two.seed
-    assert one.fidelity == f"1 epochs of {evaluator.prepare().train_images} images at 16 px"
-    other = ImageEvaluator(replace(CONFIG, seed=1))
-    assert other(first).seed != one.seed
-
-
-@pytest.mark.slow
-def test_an_evaluation_leaves_torchs_random_state_alone() -> None:
-    from effnas.image_evaluator import ImageEvaluator
-
-    evaluator = ImageEvaluator(CONFIG)
-    with torch_random_state_kept():
-        evaluator(SPACE.reference)
-
-
-@pytest.mark.slow
-def test_what_does_not_fit_the_memory_is_infeasible_before_it_is_run() -> None:
-    from effnas.image_evaluator import ImageEvaluator
-
-    evaluator = ImageEvaluator(replace(CONFIG, timing_batch_size=10**7))
-    with pytest.raises(InfeasibleError, match=r"out of memory: a training step needs about .* GB"):
-        evaluator(SPACE.reference)
-
-
-@pytest.mark.slow
-def test_what_a_worker_prepares_is_plain_data_that_fixes_the_rest() -> None:
-    from effnas.image_evaluator import ImageEvaluator
-
-    free = Recipe(epochs=1)
-    prepared = ImageEvaluator(
-        replace(CONFIG, recipe=free, execution=None, timing_batch_size=None)
-    ).prepare()
-    assert json.loads(json.dumps(asdict(prepared)))["num_classes"] == 10
-    assert prepared.recipe.image_size == 16  # no larger than the target's
-    assert prepared.recipe.data_share == 1.0
-    assert prepared.recipe.flip is False  # a mirrored digit is another sign
-    assert prepared.timing_batch_size == 8
-    assert prepared.train_images + prepared.holdout_images == 1438
-    assert f"{asdict(prepared.execution)['precision']}" in " ".join(prepared.execution_seconds)
-    assert prepared.timing_s > 0
-    assert prepared.training_s > 0
-    settled = replace(
-        CONFIG,
-        recipe=prepared.recipe,
-        execution=prepared.execution,
-        timing_batch_size=prepared.timing_batch_size,
-    )
-    again = ImageEvaluator(settled).prepare()
-    assert again.data_fingerprint == prepared.data_fingerprint
-    assert (again.recipe, again.execution) == (prepared.recipe, prepared.execution)
-    assert again.execution_seconds == {}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("change", "error"),
-    [
-        (lambda c: replace(c, device="cuda:99"), ConfigError),
-        (lambda c: replace(c, data="no/such/data"), DataError),
-        (lambda c: replace(c, recipe=replace(c.recipe, optimizer="adamm")), ConfigError),
-    ],
-    ids=["device", "data", "optimizer"],
-)
-def test_a_mistake_shows_before_the_first_trial(
-    change: Callable[[EvaluationConfig], EvaluationConfig], error: type[UserError]
-) -> None:
-    from effnas.image_evaluator import ImageEvaluator
-
-    with pytest.raises(error):
-        ImageEvaluator(change(CONFIG)).prepare()
-
-
-class Quiet:
-    """Watches a search, and shows nothing."""
-
-    def __init__(self) -> None:
-        self.ended: list[Trial] = []
-
-    def preparing(self, what: str) -> None: ...
-
-    def planned(self, plan: Plan) -> None: ...
-
-    def trial_ended(self, trial: Trial, search: Search) -> None:
-        self.ended.append(trial)
-
-
-def write_pets(root: Path) -> None:
-    """Two classes to train on, and a test part that holds what cannot be decoded."""
-    rng = np.random.default_rng(0)
-    for c, name in enumerate(("ant", "bee")):
-        (root / "train" / name).mkdir(parents=True)
-        for i in range(30):
-            pixels = rng.integers(0, 128, (16, 16, 3)) + 127 * c
-            Image.fromarray(pixels.astype(np.uint8)).save(root / "train" / name / f"{i}.png")
-        for part in ("test", "val"):
-            (root / part / name).mkdir(parents=True)
-            (root / part / name / "0.png").write_bytes(b"not an image")
-
-
-@pytest.mark.slow
-def test_the_test_part_is_never_opened_during_a_search(tmp_path: Path) -> None:
-    touched: list[str] = []
-    watching = True
-
-    def note(event: str, arguments: tuple[object, ...]) -> None:
-        if watching and event in ("open", "os.scandir", "os.listdir"):
-            touched.append(str(arguments[0]))
-
-    root = tmp_path / "pets"
-    write_pets(root)
-    observer = Quiet()
-    settings = Settings(
-        space="tiny",
-        data=str(root),
-        reward="v2",
-        budget=1,
-        out=tmp_path / "run",
-        recipe=Recipe(epochs=3, batch_size=16),
-        device="cpu",
-        backend="inline",
-        threads=1,
-        target_batch_size=8,
-    )
-    sys.addaudithook(note)
-    try:
-        search = launch(settings, observer)
-    finally:
-        watching = False
-    below = [Path(path).relative_to(root).parts for path in touched if path.startswith(str(root))]
-    parts = {names[0] for names in below if names}
-    assert "train" in parts  # the record does work
-    assert not parts & {"test", "val"}
-    assert [t.state for t in observer.ended] == [TrialState.COMPLETE]
-    assert search.best is not None
-    assert 0 <= search.best.metrics["accuracy"] <= 1

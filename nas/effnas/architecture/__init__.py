@@ -14,6 +14,7 @@ from effnas.architecture.blocks import (
     Stage,
     number_text,
 )
+from effnas.architecture.files import load_architecture, to_json
 from effnas.architecture.notation import Alternative, StageSyntax, read
 
 __all__ = [
@@ -27,7 +28,9 @@ __all__ = [
     "Operator",
     "Stage",
     "StageSyntax",
+    "load_architecture",
     "number_text",
     "parse_stage",
     "read",
+    "to_json",
 ]

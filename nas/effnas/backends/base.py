@@ -10,7 +10,7 @@ from typing import Protocol
 
 from effnas.architecture import Architecture
 from effnas.errors import InfeasibleError, UserError
-from effnas.evaluate import Evaluator
+from effnas.evaluate import Evaluator, Task
 from effnas.trial import Measurement
 
 #: Makes an evaluator where the work is done.
@@ -25,6 +25,22 @@ class Job:
     blocks: tuple[str, ...]
     stem: int
     head: int
+    task: Task = Task.EVALUATE
+    repeat: int = 0
+
+    @classmethod
+    def of(
+        cls, number: int, arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0
+    ) -> Job:
+        """Return the job of a trial; arguments as for an `Evaluator`."""
+        return cls(
+            trial=number,
+            blocks=arch.blocks,
+            stem=arch.stem,
+            head=arch.head,
+            task=task,
+            repeat=repeat,
+        )
 
     @property
     def architecture(self) -> Architecture:
@@ -34,11 +50,11 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a job: exactly one of the first four is set.
+    """What became of a job: a measurement, or one of the three that follow it.
 
     Attributes:
         trial: The job's trial.
-        measurement: What was measured.
+        measurement: What was measured; of an infeasible architecture, what is known all the same.
         infeasible: Why the architecture cannot be built, timed or trained.
         failure: What went wrong although the architecture may be fine: a bug or a lost worker.
         user_error: A mistake of the user's that only showed in the worker.
@@ -76,9 +92,10 @@ def run_job(evaluator: Evaluator, job: Job) -> Outcome:
     started = time.perf_counter()
     measurement, infeasible, failure, user_error = None, None, None, None
     try:
-        measurement = evaluator(job.architecture)
+        measurement = evaluator(job.architecture, job.task, job.repeat)
     except InfeasibleError as error:
         infeasible = str(error)
+        measurement = Measurement(metrics=error.metrics)
     except UserError as error:
         user_error = error
     except Exception as error:  # noqa: BLE001  # whatever it is, the search must hear of it

@@ -39,7 +39,75 @@ class BackendName(StrEnum):
     INLINE = "inline"
 
 
+class StepTimeMode(StrEnum):
+    """Where step times come from, of what this device can give."""
+
+    MEASURED = "measured"
+    PREDICTED = "predicted"
+    AUTO = "auto"
+
+
+class PrecisionName(StrEnum):
+    """Arithmetic of the forward and backward pass."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+class MemoryFormatName(StrEnum):
+    """Layout of images and weights."""
+
+    CONTIGUOUS = "contiguous"
+    CHANNELS_LAST = "channels_last"
+
+
+class CompileModeName(StrEnum):
+    """Modes of torch.compile."""
+
+    NONE = "none"
+    DEFAULT = "default"
+    REDUCE_OVERHEAD = "reduce-overhead"
+    MAX_AUTOTUNE = "max-autotune"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Backend = Annotated[BackendName, typer.Option(help="Ray workers, or this process (for debugging).")]
+WorkerCount = Annotated[
+    int | None, typer.Option(help="Workers of Ray. [default: one per GPU, one on a CPU]")
+]
+Threads = Annotated[
+    int | None, typer.Option(help="CPU threads of a worker. [default: its share of all]")
+]
+TargetImageSize = Annotated[
+    int | None, typer.Option(help="Image size that S and P are measured at.")
+]
+Precision = Annotated[
+    PrecisionName | None, typer.Option(help="Arithmetic. [default: the fastest, as measured]")
+]
+MemoryFormat = Annotated[
+    MemoryFormatName | None, typer.Option(help="Layout. [default: the fastest, as measured]")
+]
+CompileMode = Annotated[
+    CompileModeName, typer.Option("--compile", help="How torch.compile treats the networks.")
+]
+TargetBatchSize = Annotated[int | None, typer.Option(help="Batch size that S is measured at.")]
+StepTime = Annotated[
+    StepTimeMode | None,
+    typer.Option(
+        help="Measure step times, or predict them by the --profile; auto (with a --profile the "
+        "default) predicts where its error allows and measures the best."
+    ),
+]
+Profile = Annotated[Path | None, typer.Option(help="Device profile that `effnas profile` made.")]
+StepTimes = Annotated[Path | None, typer.Option(help="Table of step times, .csv or .json.")]
+StepTimeCommand = Annotated[
+    str | None, typer.Option(help="Command that prints a step's seconds: 'CMD {arch_json}'.")
+]
+StepTimeTimeout = Annotated[
+    float, typer.Option(help="Seconds that the command may take for a network.")
+]
 
 
 def main() -> None:
@@ -83,15 +151,33 @@ def _root(
         raise typer.Exit(2)
 
 
+Data = Annotated[
+    str,
+    typer.Option(
+        help="Images: digits, a folder or tar of class folders, or a timm name (torch/...)."
+    ),
+]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder of a timm data set that goes by name.")]
+OnBad = Annotated[OnBadImage, typer.Option(help="What to do with an image that cannot be decoded.")]
+RecipeFile = Annotated[
+    Path | None, typer.Option(help="YAML file with the settings of the trainings.")
+]
+Epochs = Annotated[int | None, typer.Option(help="Epochs of a training.")]
+ImageSize = Annotated[int | None, typer.Option(help="Image size of trainings, in pixels.")]
+BatchSize = Annotated[int | None, typer.Option(help="Batch size of trainings.")]
+LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate of trainings.")]
+DataShare = Annotated[
+    float | None, typer.Option(help="Share of the training images used, above 0 to 1.")
+]
+HoldoutShare = Annotated[
+    float | None, typer.Option(help="Share of the training part held out to measure A.")
+]
+
+
 @app.command()
 def search(
     space: Annotated[str, typer.Option(help="Name or path of a search space.")] = "v2",
-    data: Annotated[
-        str,
-        typer.Option(
-            help="Images: digits, a folder or tar of class folders, or a timm name (torch/...)."
-        ),
-    ] = "digits",
+    data: Data = "digits",
     budget: Annotated[int, typer.Option(help="Trials in all.")] = 1000,
     out: Annotated[
         Path | None,
@@ -102,45 +188,26 @@ def search(
     ] = "v2",
     controller: Annotated[str, typer.Option(help="random or evolution.")] = "random",
     seed: Annotated[int, typer.Option(help="Seed of proposals, hold-out and trainings.")] = 0,
-    recipe: Annotated[
-        Path | None, typer.Option(help="YAML file with the settings of the trainings.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of a training.")] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Image size of trainings, in pixels.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Batch size of trainings.")] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Peak learning rate of trainings.")
-    ] = None,
-    data_share: Annotated[
-        float | None, typer.Option(help="Share of the training images used, above 0 to 1.")
-    ] = None,
-    holdout_share: Annotated[
-        float | None, typer.Option(help="Share of the training part held out to measure A.")
-    ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Folder of a timm data set that goes by name.")
-    ] = None,
-    on_bad_image: Annotated[
-        OnBadImage, typer.Option(help="What to do with an image that cannot be decoded.")
-    ] = OnBadImage.REFUSE,
-    target_image_size: Annotated[
-        int | None, typer.Option(help="Image size that S and P are measured at.")
-    ] = None,
-    target_batch_size: Annotated[
-        int | None, typer.Option(help="Batch size that S is measured at.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    backend: Annotated[
-        BackendName, typer.Option(help="Ray workers, or this process (for debugging).")
-    ] = BackendName.RAY,
-    workers: Annotated[
-        int | None, typer.Option(help="Workers of Ray. [default: one per GPU, one on a CPU]")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="CPU threads of a worker. [default: its share of all]")
-    ] = None,
+    recipe: RecipeFile = None,
+    epochs: Epochs = None,
+    image_size: ImageSize = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    data_share: DataShare = None,
+    holdout_share: HoldoutShare = None,
+    data_root: DataRoot = None,
+    on_bad_image: OnBad = OnBadImage.REFUSE,
+    target_image_size: TargetImageSize = None,
+    target_batch_size: TargetBatchSize = None,
+    device: Device = "auto",
+    backend: Backend = BackendName.RAY,
+    workers: WorkerCount = None,
+    threads: Threads = None,
+    step_time: StepTime = None,
+    profile: Profile = None,
+    step_times: StepTimes = None,
+    step_time_command: StepTimeCommand = None,
+    step_time_timeout: StepTimeTimeout = 600.0,
     as_json: Json = False,
 ) -> None:
     r"""Search a space: time, train, score and store one architecture after another.
@@ -152,8 +219,9 @@ def search(
     Ctrl-C stops it; the same command goes on, and a larger --budget extends it.
     """
     from effnas.cli.search import run_search
-    from effnas.config import Recipe
+    from effnas.config import Recipe, StepTimeConfig
     from effnas.launch import Settings
+    from effnas.workers import Workers
 
     base = Recipe.load(recipe) if recipe else Recipe()
     name = f"{Path(space).stem}-{Path(data).name.split('.')[0]}"
@@ -175,10 +243,14 @@ def search(
         ),
         data_root=data_root,
         on_bad_image=on_bad_image.value,
-        device=device,
-        backend=backend.value,
-        workers=workers,
-        threads=threads,
+        workers=Workers(device=device, backend=backend.value, count=workers, threads=threads),
+        step_times=StepTimeConfig.of(
+            mode=step_time,
+            profile=profile,
+            table=step_times,
+            command=step_time_command,
+            timeout_s=step_time_timeout,
+        ),
         target_image_size=target_image_size,
         target_batch_size=target_batch_size,
     )
@@ -220,3 +292,337 @@ def space(
     from effnas.cli.space import show_space
 
     show_space(name, samples=samples, seed=seed, as_json=as_json)
+
+
+@app.command()
+def bench(
+    networks: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ARCH...",
+            help="Architecture files, quoted block strings, RUN:NUMBER, RUN:best, or timm names.",
+        ),
+    ],
+    space: Annotated[
+        str | None, typer.Option(help="Gives block strings their stem and head, and the sizes.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Pixels. [default: the space's or run's, else 224]")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images in a step. [default: the space's, else 32]")
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(help="Outputs. [default: the space's, else 1000]")
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    precision: Precision = None,
+    memory_format: MemoryFormat = None,
+    compile_mode: CompileMode = CompileModeName.NONE,
+    interval: Annotated[
+        float, typer.Option(help="Wanted half-width of the 95 % intervals, a share.")
+    ] = 0.02,
+    time_limit: Annotated[float, typer.Option(help="Seconds at which timing ends.")] = 60.0,
+    as_json: Json = False,
+) -> None:
+    r"""Time training steps of any networks in turn; ratios are to the first.
+
+    \b
+    Example:
+      effnas bench runs/first:best efficientnet_b0 tf_efficientnetv2_b0 --image-size 64
+    """
+    from effnas.runtime import settle_process
+
+    settle_process()
+    from effnas.bench import DeviceSettings
+    from effnas.cli.bench import run_bench
+
+    settings = DeviceSettings(
+        device=device,
+        threads=threads,
+        image_size=image_size,
+        batch_size=batch_size,
+        num_classes=classes,
+        precision=precision.value if precision else None,
+        memory_format=memory_format.value if memory_format else None,
+        compile_mode=compile_mode.value,
+    )
+    raise typer.Exit(
+        run_bench(
+            networks,
+            settings,
+            space=space,
+            precision=interval,
+            time_limit_s=time_limit,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command()
+def profile(
+    space: Annotated[str, typer.Option(help="Name or path of a search space.")],
+    device: Device = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The profile. [default: runs/profiles/SPACE-DEVICE.json]"),
+    ] = None,
+    target_image_size: TargetImageSize = None,
+    target_batch_size: TargetBatchSize = None,
+    classes: Annotated[
+        int | None, typer.Option(help="Outputs, as the data has classes. [default: 1000]")
+    ] = None,
+    threads: Threads = None,
+    precision: Precision = None,
+    memory_format: MemoryFormat = None,
+    compile_mode: CompileMode = CompileModeName.NONE,
+    seed: Annotated[int, typer.Option(help="Draws the networks to fit and check on.", min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    r"""Fit a model of step time and memory for a space on a device, and check it.
+
+    \b
+    Example:
+      effnas profile --space v2-cifar --device cpu --classes 10
+    """
+    from effnas.runtime import settle_process
+
+    settle_process()
+    from effnas.bench import DeviceSettings
+    from effnas.cli.profile import run_profile
+
+    settings = DeviceSettings(
+        device=device,
+        threads=threads,
+        image_size=target_image_size,
+        batch_size=target_batch_size,
+        num_classes=classes,
+        precision=precision.value if precision else None,
+        memory_format=memory_format.value if memory_format else None,
+        compile_mode=compile_mode.value,
+    )
+    raise typer.Exit(run_profile(space, settings, out=out, seed=seed, as_json=as_json))
+
+
+@app.command()
+def retarget(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished search.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the new run. [default: RUN-DEVICE]")
+    ] = None,
+    device: Device = "auto",
+    step_time: StepTime = None,
+    profile: Profile = None,
+    step_times: StepTimes = None,
+    step_time_command: StepTimeCommand = None,
+    step_time_timeout: StepTimeTimeout = 600.0,
+    timings: Annotated[
+        int, typer.Option(help="Trials of the run that are timed at most, where that takes time.")
+    ] = 50,
+    budget: Annotated[
+        int, typer.Option(help="New trainings at most, spent only where one may win.")
+    ] = 0,
+    reward: Annotated[str | None, typer.Option(help="Another reward than the run's.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Where the run's images are, if they have moved.")
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of a timm data set, if it has moved.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of new architectures.")] = 0,
+    backend: Backend = BackendName.RAY,
+    workers: WorkerCount = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    r"""Find what is best on another device, with the accuracies of a finished search.
+
+    \b
+    Examples:
+      effnas retarget runs/first --device cuda --out runs/first-cuda
+      effnas retarget runs/first --step-times board.csv --out runs/first-board
+
+    Ctrl-C stops it; the same command goes on.
+    """
+    from effnas.cli.retarget import run_retarget
+    from effnas.config import StepTimeConfig
+    from effnas.retarget import RetargetSettings
+    from effnas.workers import Workers
+
+    name = next(
+        (Path(source).stem for source in (profile, step_times) if source is not None),
+        "command" if step_time_command else device.replace(":", ""),
+    )
+    settings = RetargetSettings(
+        run=run,
+        out=out or run.with_name(f"{run.name}-{name}"),
+        workers=Workers(device=device, backend=backend.value, count=workers, threads=threads),
+        step_times=StepTimeConfig.of(
+            mode=step_time,
+            profile=profile,
+            table=step_times,
+            command=step_time_command,
+            timeout_s=step_time_timeout,
+        ),
+        timings=timings,
+        budget=budget,
+        reward=reward,
+        data=data,
+        data_root=data_root,
+        seed=seed,
+    )
+    raise typer.Exit(run_retarget(settings, as_json=as_json))
+
+
+proxy = typer.Typer(
+    help="Find out how well a short training ranks networks, before the budget is spent.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(proxy, name="proxy")
+
+Networks = Annotated[int, typer.Option(help="Reference networks, spread over the space.")]
+HighSeeds = Annotated[int, typer.Option(help="Seeds of each network at the higher fidelity.")]
+HighEpochs = Annotated[
+    int | None, typer.Option(help="Epochs of the higher fidelity. [default: 4 times the proxy's]")
+]
+ProxyOut = Annotated[
+    Path | None, typer.Option(help="Folder of the trainings. [default: runs/proxy-SPACE-DATA]")
+]
+
+
+@proxy.command()
+def check(
+    space: Annotated[str, typer.Option(help="Name or path of a search space.")] = "v2",
+    data: Data = "digits",
+    out: ProxyOut = None,
+    networks: Networks = 12,
+    seeds: Annotated[int, typer.Option(help="Seeds of each network at the proxy.")] = 3,
+    high_seeds: HighSeeds = 2,
+    high_epochs: HighEpochs = None,
+    seed: Annotated[int, typer.Option(help="Seed of networks, hold-out and trainings.")] = 0,
+    recipe: RecipeFile = None,
+    epochs: Epochs = None,
+    image_size: ImageSize = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    data_share: DataShare = None,
+    holdout_share: HoldoutShare = None,
+    data_root: DataRoot = None,
+    on_bad_image: OnBad = OnBadImage.REFUSE,
+    target_image_size: TargetImageSize = None,
+    device: Device = "auto",
+    backend: Backend = BackendName.RAY,
+    workers: WorkerCount = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    r"""Train reference networks at the proxy and at a higher fidelity, and compare the rankings.
+
+    \b
+    Example:
+      effnas proxy check --space v2-cifar --data cifar10.tar.gz --networks 8
+
+    Ctrl-C stops it; the same command goes on, and more networks or seeds train what is missing.
+    """
+    from effnas.cli.proxy import run_check
+    from effnas.config import Recipe
+    from effnas.proxy import ProxySettings
+    from effnas.workers import Workers
+
+    base = Recipe.load(recipe) if recipe else Recipe()
+    settings = ProxySettings(
+        space=space,
+        data=data,
+        out=out or _proxy_folder(space, data),
+        recipe=base.overridden(
+            epochs=epochs,
+            image_size=image_size,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            data_share=data_share,
+            holdout_share=holdout_share,
+        ),
+        networks=networks,
+        seeds=seeds,
+        high_seeds=high_seeds,
+        high_epochs=high_epochs,
+        seed=seed,
+        data_root=data_root,
+        on_bad_image=on_bad_image.value,
+        workers=Workers(device=device, backend=backend.value, count=workers, threads=threads),
+        target_image_size=target_image_size,
+    )
+    raise typer.Exit(run_check(settings, as_json=as_json))
+
+
+@proxy.command("search")
+def proxy_search(
+    space: Annotated[str, typer.Option(help="Name or path of a search space.")] = "v2",
+    data: Data = "digits",
+    out: ProxyOut = None,
+    epochs: Annotated[
+        list[int] | None, typer.Option(help="Epochs to try; give the option once for each.")
+    ] = None,
+    image_size: Annotated[
+        list[int] | None, typer.Option(help="Image sizes to try, likewise.")
+    ] = None,
+    data_share: Annotated[
+        list[float] | None, typer.Option(help="Shares of the data to try, likewise.")
+    ] = None,
+    networks: Networks = 12,
+    seeds: Annotated[int, typer.Option(help="Seeds of each network at a setting.")] = 1,
+    high_seeds: HighSeeds = 2,
+    high_epochs: HighEpochs = None,
+    seed: Annotated[int, typer.Option(help="Seed of networks, hold-out and trainings.")] = 0,
+    recipe: RecipeFile = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    holdout_share: HoldoutShare = None,
+    data_root: DataRoot = None,
+    on_bad_image: OnBad = OnBadImage.REFUSE,
+    target_image_size: TargetImageSize = None,
+    device: Device = "auto",
+    backend: Backend = BackendName.RAY,
+    workers: WorkerCount = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    r"""Find the cheapest epochs, image size and share of the data that still rank networks well.
+
+    \b
+    Example:
+      effnas proxy search --space v2-cifar --data cifar10.tar.gz --epochs 1 --epochs 2 --epochs 4
+
+    Ctrl-C stops it; the same command goes on.
+    """
+    from effnas.cli.proxy import run_proxy_search
+    from effnas.config import Recipe
+    from effnas.proxy import Grid, ProxySettings
+    from effnas.workers import Workers
+
+    base = Recipe.load(recipe) if recipe else Recipe()
+    settings = ProxySettings(
+        space=space,
+        data=data,
+        out=out or _proxy_folder(space, data),
+        recipe=base.overridden(
+            batch_size=batch_size, learning_rate=learning_rate, holdout_share=holdout_share
+        ),
+        networks=networks,
+        seeds=seeds,
+        high_seeds=high_seeds,
+        high_epochs=high_epochs,
+        seed=seed,
+        data_root=data_root,
+        on_bad_image=on_bad_image.value,
+        workers=Workers(device=device, backend=backend.value, count=workers, threads=threads),
+        target_image_size=target_image_size,
+    )
+    grid = Grid(epochs=epochs or (), image_sizes=image_size or (), data_shares=data_share or ())
+    raise typer.Exit(run_proxy_search(settings, grid, as_json=as_json))
+
+
+def _proxy_folder(space: str, data: str) -> Path:
+    return Path("runs") / f"proxy-{Path(space).stem}-{Path(data).name.split('.')[0]}"

@@ -27,7 +27,7 @@ from effnas.trial import Trial, Trials, TrialState
 #: Rows of the leaderboard at the end of a search.
 _TOP = 10
 #: What a shell makes of a program that SIGINT has ended.
-_INTERRUPTED = 130
+INTERRUPTED = 130
 
 
 def run_search(settings: Settings, *, as_json: bool) -> int:
@@ -35,7 +35,7 @@ def run_search(settings: Settings, *, as_json: bool) -> int:
     # With --json the table goes to stdout alone, and everything for people to stderr.
     screen = console(stderr=as_json)
     display = _Display(screen, settings)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         with display.progress:
             search = launch(settings, display)
@@ -45,7 +45,7 @@ def run_search(settings: Settings, *, as_json: bool) -> int:
             f"\nStopped. {stored} finished trials are stored in {settings.out}; the same command "
             "goes on."
         )
-        return _INTERRUPTED
+        return INTERRUPTED
     if as_json:
         rows = [trial.to_row() for trial in search.trials.ranked()]
         print(json.dumps({"run": str(settings.out), "trials": rows}, indent=2))
@@ -95,6 +95,18 @@ class _Display:
             left=f"about {duration(plan.total_s)} left",
         )
 
+    def finalist_timed(self, trial: Trial, search: Search) -> None:
+        self.progress.update(self._task, description="measuring the best")
+        if trial.state is not TrialState.COMPLETE:
+            self._screen.print(f"trial {trial.number}  [yellow]{trial.state.lower()}[/]: "
+                               f"{trial.reason}")  # fmt: skip
+            return
+        star = "  [green]best[/]" if search.best and search.best.number == trial.number else ""
+        self._screen.print(
+            f"trial {trial.number}  measured: S {trial.metrics['step_time']:.3f}, reward "
+            f"{trial.reward:.4f}{star}"
+        )
+
     def trial_ended(self, trial: Trial, search: Search) -> None:
         self.ended = sum(t.state.is_finished for t in search.trials)
         self._screen.print(_trial_line(trial, search.best, self._settings.budget))
@@ -138,7 +150,7 @@ def _plan_rows(plan: Plan, settings: Settings) -> list[tuple[str, str]]:
         (
             "device",
             f"{ready.hardware}; {plan.workers} worker{'s' * (plan.workers > 1)}; "
-            f"{execution.precision}, {execution.memory_format}{_slower_ways(plan)}",
+            f"{execution}{_slower_ways(plan)}",
         ),
         (
             "data",
@@ -152,6 +164,7 @@ def _plan_rows(plan: Plan, settings: Settings) -> list[tuple[str, str]]:
             f"({recipe.epochs} epochs at {recipe.image_size} px, batch {recipe.batch_size}), "
             "measured on the reference network",
         ),
+        ("step times", ready.step_times),
         (
             "budget",
             f"{plan.budget:,} trials{f', {done:,} done' if done else ''}: about "
@@ -192,7 +205,7 @@ def _show_result(screen: Console, search: Search, settings: Settings) -> None:
     screen.print(f"\nStored in {settings.out}; `effnas status {settings.out}` shows it again.")
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+def interrupt(number: int, frame: FrameType | None) -> NoReturn:
     """End on SIGTERM as on Ctrl-C: a cluster's scheduler sends it before it takes the machine."""
     del number, frame
     sys.stderr.write("\n")

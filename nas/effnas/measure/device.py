@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from pathlib import Path
 
 import torch
 
 from effnas.errors import ConfigError
+from effnas.runtime import keeps_freed_memory
 
 
 def open_device(name: str) -> torch.device:
-    """Return the torch device of that name.
+    """Return the torch device of that name; `auto` is the first GPU, or the CPU if there is none.
 
     Raises:
         ConfigError: If this machine has no such device.
     """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"unknown device {name!r}; known: cpu, cuda, cuda:N, mps") from error
+        raise ConfigError(
+            f"unknown device {name!r}; known: auto, cpu, cuda, cuda:N, mps"
+        ) from error
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
@@ -32,7 +38,7 @@ def open_device(name: str) -> torch.device:
         if not torch.backends.mps.is_available():
             raise ConfigError(f"device {name}: PyTorch finds no MPS here; choose --device cpu")
     elif device.type != "cpu":
-        raise ConfigError(f"unknown device {name!r}; known: cpu, cuda, cuda:N, mps")
+        raise ConfigError(f"unknown device {name!r}; known: auto, cpu, cuda, cuda:N, mps")
     return device
 
 
@@ -41,11 +47,16 @@ def describe_device(device: torch.device) -> dict[str, str | int]:
     facts: dict[str, str | int] = {"device": device.type, "torch": torch.__version__}
     if device.type == "cuda":
         facts["name"] = torch.cuda.get_device_name(device)
+        facts["driver"] = _nvidia_driver()
         facts["cuda"] = str(torch.version.cuda)
         facts["cudnn"] = int(torch.backends.cudnn.version() or 0)  # type: ignore[no-untyped-call]
     else:
         facts["name"] = _cpu_name()
+        facts["system"] = f"{platform.system()} {platform.release()}"
         facts["threads"] = torch.get_num_threads()
+        facts["instructions"] = torch.backends.cpu.get_cpu_capability()
+        facts["onednn"] = _onednn_version()
+        facts["freed_memory"] = "kept" if keeps_freed_memory() else "given back"
     return facts
 
 
@@ -99,3 +110,19 @@ def _cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def _nvidia_driver() -> str:
+    """Return the version of NVIDIA's kernel driver."""
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
+    except OSError:
+        return "unknown"
+    found = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", text)
+    return found[1] if found else "unknown"
+
+
+def _onednn_version() -> str:
+    """Return the version of oneDNN, which computes convolutions on a CPU."""
+    found = re.search(r"(?:MKL-DNN|oneDNN) v([\d.]+\d)", torch.__config__.show())
+    return found[1] if found else "none"

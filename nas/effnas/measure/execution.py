@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import nn
 
-from effnas.config import Execution, Recipe
-from effnas.measure.timer import noise_batch, timed
-from effnas.training import TrainingStep
+from effnas.config import Execution, MemoryFormat, Precision
+from effnas.measure.clock import clock_of
+from effnas.measure.conditions import Conditions
+from effnas.measure.runs import NetworkRun
+from effnas.measure.timer import timed
 
 #: A step of this length is long enough to be compared.
 _LONG_ENOUGH_S = 0.1
@@ -33,34 +36,42 @@ def candidates(device: torch.device) -> list[Execution]:
 
 def choose_execution(
     make_model: Callable[[], nn.Module],
-    recipe: Recipe,
-    device: torch.device,
+    conditions: Conditions,
     *,
-    batch_size: int,
-    image_size: int,
-    num_classes: int,
+    precision: Precision | None = None,
+    memory_format: MemoryFormat | None = None,
 ) -> tuple[Execution, dict[Execution, float]]:
     """Measure every candidate on fresh models and return the fastest.
 
+    Whoever calls it has the device's lock.
+
     Args:
         make_model: Makes the reference network.
-        recipe: Its optimizer takes part in the step.
-        device: The device to measure.
-        batch_size: The largest batch that may be used; a smaller one is if it is long enough.
-        image_size: Height and width in pixels.
-        num_classes: Outputs of the network.
+        conditions: What to measure under; its execution is passed over, and a smaller batch is used
+            if that takes long enough.
+        precision: Leaves this one only.
+        memory_format: Leaves this one only.
 
     Returns:
-        The fastest, and the seconds per image of each.
+        The fastest, and the seconds per image of each; none if there was nothing to choose.
     """
+    device, batch_size = conditions.device, conditions.batch_size
+    ways = [
+        way
+        for way in candidates(device)
+        if precision in (None, way.precision) and memory_format in (None, way.memory_format)
+    ]
+    if precision and memory_format:
+        return Execution(precision=precision, memory_format=memory_format), {}
     size = min(8, batch_size)
     seconds: dict[Execution, float] = {}
-    for execution in candidates(device):
-        step = TrainingStep(make_model(), recipe, execution, device)
+    clock = clock_of(device)
+    for execution in ways:
+        model = make_model()
         while True:
-            batch = noise_batch(device, size, image_size, num_classes)
-            timed(step, *batch)
-            spent = timed(step, *batch)
+            run = NetworkRun(model, replace(conditions, execution=execution, batch_size=size))
+            timed(run, clock)
+            spent = timed(run, clock)
             if spent >= _LONG_ENOUGH_S or size >= batch_size or seconds:
                 break
             size = min(2 * size, batch_size)  # the first candidate settles the size for all
@@ -68,6 +79,6 @@ def choose_execution(
             seconds[execution] = spent / size  # hopeless: not worth repeating
             continue
         repeats = max(1, min(3, round(_REPEAT_S / spent)))
-        best = min(spent, *(timed(step, *batch) for _ in range(repeats)))
+        best = min(spent, *(timed(run, clock) for _ in range(repeats)))
         seconds[execution] = best / size
     return min(seconds, key=lambda execution: seconds[execution]), seconds

@@ -1,57 +1,107 @@
-"""Peak memory of a training step, known before anything is run.
-
-What autograd keeps for the backward pass is counted on PyTorch's meta device, which computes
-shapes and no numbers.
-"""
+"""Peak memory of a training step, from a dry run that computes shapes and no numbers."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copy
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
-from effnas.models import build
+from effnas.config import Execution, Recipe
+from effnas.errors import InfeasibleError
+from effnas.training import TrainingStep
 
-if TYPE_CHECKING:
-    from effnas.architecture import Architecture
 
-#: Weights, gradients and two moments of the optimizer.
-_COPIES_OF_WEIGHTS = 4
-#: Gradients of activations and workspace on top of what is kept; measured against the resident
-#: memory of EfficientNetV2-S at 128 px on a CPU: 1.09 to 1.15 without the weights.
-_WORKSPACE = 1.15
-_BYTES = 4
+class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Follows the storages of all tensors that operators make while the mode is on.
+
+    It sees what PyTorch hands out, on any device; workspaces inside an operator it does not see.
+
+    Attributes:
+        live_bytes: Bytes of all storages that are alive.
+        peak_bytes: The most that were alive at once.
+    """
+
+    def __init__(self, there_before: Iterable[torch.Tensor] = ()) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.live_bytes: int = 0
+        self.peak_bytes: int = 0
+        self._sizes: dict[int, int] = {}
+        for tensor in there_before:
+            self._add(tensor)
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run an operator and note what it returns."""
+        del types
+        results = func(*args, **(kwargs or {}))
+        tree_map_only(torch.Tensor, self._add, results)
+        return results
+
+    def _add(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._sizes:
+            return
+        self._sizes[key] = storage.nbytes()
+        self.live_bytes += storage.nbytes()
+        self.peak_bytes = max(self.peak_bytes, self.live_bytes)
+        weakref.finalize(storage, self._drop, key)
+
+    def _drop(self, key: int) -> None:
+        self.live_bytes -= self._sizes.pop(key)
 
 
 def estimate_peak_memory(
-    arch: Architecture, *, image_size: int, batch_size: int, num_classes: int
+    model: nn.Module, recipe: Recipe, *, image_size: int, batch_size: int
 ) -> int:
-    """Estimate the peak memory of one training step in float32, in bytes.
+    """Return the peak memory of a training step in float32, in bytes; exact but for workspaces.
+
+    Weights, gradients, optimizer states, images and activations are counted. It takes some tenths
+    of a second, whatever the sizes.
 
     Args:
-        arch: The network.
+        model: The network, on any device; it stays as it is.
+        recipe: Its optimizer takes part in the step.
         image_size: Height and width in pixels.
         batch_size: Images in the step.
-        num_classes: Outputs of the classifier.
 
     Raises:
-        InfeasibleError: If the network cannot be built.
+        InfeasibleError: If it cannot be trained at these sizes.
     """
-    with torch.random.fork_rng([]):  # the weights have no numbers, but they are drawn all the same
-        model = build(arch, num_classes=num_classes, device="meta").train()
-    weights = {p.untyped_storage()._cdata for p in model.parameters()}
-    kept: dict[int, torch.UntypedStorage] = {}
+    device = torch.device("meta")
+    step = TrainingStep(copy.deepcopy(model).to(device), recipe, Execution(), device)
+    images = torch.empty(batch_size, 3, image_size, image_size, device=device)
+    labels = torch.zeros(batch_size, dtype=torch.long, device=device)
+    before = [*step.model.parameters(), *step.model.buffers(), images, labels]
+    try:
+        with torch.random.fork_rng([]), MemoryTracker(before) as tracker:
+            for _ in range(2):  # the first step makes the optimizer's states
+                step(images, labels)
+    except (ValueError, RuntimeError) as error:
+        raise InfeasibleError(f"cannot be trained: {str(error).splitlines()[0]}") from error
+    return int(tracker.peak_bytes)
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in weights:
-            kept[storage._cdata] = storage  # holding it keeps its address from being used again
-        return tensor
 
-    # Two images: batch norm in training refuses a single value per channel.
-    images = torch.empty(2, 3, image_size, image_size, device="meta")
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model(images)
-    per_image = sum(storage.nbytes() for storage in kept.values()) / 2
-    params = sum(p.numel() for p in model.parameters())
-    return int(batch_size * per_image * _WORKSPACE) + params * _COPIES_OF_WEIGHTS * _BYTES
+def largest_batch_size(fits: Callable[[int], bool], *, below: int) -> int:
+    """Return the largest batch that fits, by bisection; 0 if none does.
+
+    Args:
+        fits: Says whether a batch of some images fits; what holds for one holds for smaller ones.
+        below: A batch that does not fit.
+    """
+    low, high = 0, below
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low

@@ -1,39 +1,55 @@
-"""The step timer: whole training steps, beside those of the reference network.
+"""The step timer: whole training steps of several networks in turn, the reference among them.
 
-The two networks take turns, so that whatever slows the device down for a while (heat, clocks,
-another process) slows both, and their ratio S stays.
+Networks take turns, so that whatever slows the device down for a while (heat, clocks, another
+process) slows all of them, and the ratio S to the reference network's step stays.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from effnas.training import TrainingStep
+from effnas.measure.clock import Clock
 
-#: Timed steps of each network, whatever they take; 6 is the least that a 95 % interval of a median
-#: can be had from.
-FEWEST_STEPS = 7
+#: Timed rounds, whatever they take; a 95 % interval of a median needs 6 at the least.
+FEWEST_ROUNDS = 7
+#: Half-width of the 95 % interval of S, a share of S, at which a timing is settled.
+PRECISION = 0.02
+#: Steps of a warm-up at the least and at the most.
+_FEWEST_WARM_UPS, _MOST_WARM_UPS = 3, 20
+#: A step that takes less than this share of the fastest before it shows that warming up goes on.
+_CLEARLY_FASTER = 0.97
 #: Values from which on the normal approximation of the binomial is used; 0.5**1075 is 0.
 _MANY = 500
+#: Forward pass with the loss, backward pass, optimizer.
+PHASES = 3
+
+#: Runs one training step and calls its argument behind each of the three phases.
+Run = Callable[[Callable[[], None]], object]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StepTiming:
-    """Seconds of training steps, and their ratio to the reference network's.
+    """Seconds of one network's training steps, and their ratio to the reference network's.
 
     Attributes:
         step_time_s: Median seconds of a step.
         step_time_low_s: Lower end of its 95 % interval.
         step_time_high_s: Upper end.
-        step_time: Median ratio of a step to the reference's step beside it; S of the reward.
+        step_time: Median ratio of a step to the reference's step of the same round; S of the
+            reward.
         step_time_low: Lower end of its 95 % interval.
         step_time_high: Upper end.
-        steps: Timed steps of each network.
+        forward_time_s: Median seconds of the forward pass with the loss.
+        backward_time_s: Of the backward pass.
+        optimizer_time_s: Of the optimizer's step.
+        timed_steps: Timed steps of each network.
+        warm_up_steps: Steps before them that were not counted.
+        settled: Whether the wanted precision was reached; else the time limit ended the timing.
     """
 
     step_time_s: float
@@ -42,68 +58,63 @@ class StepTiming:
     step_time: float
     step_time_low: float
     step_time_high: float
-    steps: int
+    forward_time_s: float
+    backward_time_s: float
+    optimizer_time_s: float
+    timed_steps: int
+    warm_up_steps: int
+    settled: bool
 
 
-def time_training_step(
-    step: TrainingStep,
-    reference: TrainingStep,
+def time_in_turn(
+    runs: Sequence[Run],
+    clock: Clock,
     *,
-    batch_size: int,
-    image_size: int,
-    num_classes: int,
-    precision: float = 0.02,
+    precision: float = PRECISION,
     time_limit_s: float = 4.0,
-) -> StepTiming:
-    """Time steps of a network and of the reference in turn, until the ratio is known well enough.
-
-    The networks are trained on noise meanwhile: time fresh ones, and throw them away.
+    fewest_rounds: int = FEWEST_ROUNDS,
+) -> list[StepTiming]:
+    """Time training steps of several networks in turn until all ratios are known well enough.
 
     Args:
-        step: The network's training step.
-        reference: The reference network's, on the same device.
-        batch_size: Images in a step.
-        image_size: Height and width in pixels.
-        num_classes: Classes of both networks.
-        precision: Wanted half-width of the ratio's 95 % interval, a share of the ratio.
-        time_limit_s: Seconds after which no further step is started.
+        runs: One callable for each network; the first is the reference.
+        clock: That of the device.
+        precision: Wanted half-width of each ratio's 95 % interval, a share of the ratio.
+        time_limit_s: Seconds after the warm-up at which no further round is started.
+        fewest_rounds: Rounds that are timed in any case.
+
+    Returns:
+        One timing for each of `runs`. The first one's ratio is 1.
     """
-    images, labels = noise_batch(step.device, batch_size, image_size, num_classes)
-    _warm_up(step, images, labels)
-    _warm_up(reference, images, labels)
-    mine: list[float] = []
-    theirs: list[float] = []
+    warm_ups = [warm_up(run, clock) for run in runs]
+    rounds: list[npt.NDArray[np.float64]] = []
     started = time.perf_counter()
     while True:
-        mine.append(timed(step, images, labels))
-        theirs.append(timed(reference, images, labels))
-        if len(mine) < FEWEST_STEPS:
+        # There and back, so that no network always runs behind the same one.
+        rounds.append(_round(runs, clock, backwards=len(rounds) % 2 == 1))
+        if len(rounds) < fewest_rounds:
             continue
-        ratio, low, high = median_interval(np.array(mine) / np.array(theirs))
-        known = (high - low) / 2 <= precision * ratio
-        if known or time.perf_counter() - started > time_limit_s:
+        seconds = np.array(rounds)
+        settled = _is_settled(seconds, precision)
+        if settled or time.perf_counter() - started > time_limit_s:
             break
-    seconds, low_s, high_s = median_interval(np.array(mine))
-    return StepTiming(seconds, low_s, high_s, ratio, low, high, len(mine))
+    return [_timing(seconds, n, warm_ups[n], settled) for n in range(len(runs))]
 
 
-def noise_batch(
-    device: torch.device, batch_size: int, image_size: int, num_classes: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return normal noise [N, 3, H, W] and labels [N] on the device, always the same."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(batch_size, 3, image_size, image_size, generator=generator)
-    labels = torch.randint(max(num_classes, 1), (batch_size,), generator=generator)
-    return images.to(device), labels.to(device)
+def warm_up(run: Run, clock: Clock) -> int:
+    """Run steps until one is not clearly faster than all before it; return their number."""
+    fastest = float("inf")
+    for count in range(1, _MOST_WARM_UPS + 1):
+        seconds = timed(run, clock)
+        if count >= _FEWEST_WARM_UPS and seconds > _CLEARLY_FASTER * fastest:
+            return count
+        fastest = min(fastest, seconds)
+    return _MOST_WARM_UPS
 
 
-def timed(step: TrainingStep, images: torch.Tensor, labels: torch.Tensor) -> float:
-    """Return the seconds of one whole step, waited for."""
-    step.synchronize()
-    started = time.perf_counter()
-    step(images, labels)
-    step.synchronize()
-    return time.perf_counter() - started
+def timed(run: Run, clock: Clock) -> float:
+    """Return the seconds of one step."""
+    return float(_round([run], clock).sum())
 
 
 def median_interval(values: npt.NDArray[np.float64]) -> tuple[float, float, float]:
@@ -126,11 +137,49 @@ def median_interval(values: npt.NDArray[np.float64]) -> tuple[float, float, floa
     return float(np.median(ordered)), float(ordered[low]), float(ordered[count - 1 - low])
 
 
-def _warm_up(step: TrainingStep, images: torch.Tensor, labels: torch.Tensor) -> None:
-    """Run steps until one is not clearly faster than the one before it, four at most."""
-    last = timed(step, images, labels)
-    for _ in range(3):
-        this = timed(step, images, labels)
-        if this > 0.95 * last:
-            return
-        last = this
+def _round(
+    runs: Sequence[Run], clock: Clock, *, backwards: bool = False
+) -> npt.NDArray[np.float64]:
+    """Run each network once; return seconds [networks, phases]."""
+    order = list(range(len(runs)))[:: -1 if backwards else 1]
+    for n in order:
+        clock.mark()
+        runs[n](clock.mark)
+    marks = clock.read().reshape(len(runs), PHASES + 1)
+    seconds = np.empty((len(runs), PHASES))
+    seconds[order] = np.diff(marks, axis=1)
+    return seconds
+
+
+def _is_settled(seconds: npt.NDArray[np.float64], precision: float) -> bool:
+    """Say whether every ratio (or the only network's seconds) is known to `precision`."""
+    steps = seconds.sum(axis=2)
+    values = steps[:, 1:] / steps[:, :1] if steps.shape[1] > 1 else steps
+    for column in values.T:
+        middle, low, high = median_interval(column)
+        if (high - low) / 2 > precision * middle:
+            return False
+    return True
+
+
+def _timing(
+    seconds: npt.NDArray[np.float64], n: int, warm_up_steps: int, settled: bool
+) -> StepTiming:
+    steps = seconds.sum(axis=2)
+    step_s, low_s, high_s = median_interval(steps[:, n])
+    ratio, low, high = median_interval(steps[:, n] / steps[:, 0])
+    forward_s, backward_s, optimizer_s = np.median(seconds[:, n], axis=0)
+    return StepTiming(
+        step_time_s=step_s,
+        step_time_low_s=low_s,
+        step_time_high_s=high_s,
+        step_time=ratio,
+        step_time_low=low,
+        step_time_high=high,
+        forward_time_s=float(forward_s),
+        backward_time_s=float(backward_s),
+        optimizer_time_s=float(optimizer_s),
+        timed_steps=len(seconds),
+        warm_up_steps=warm_up_steps,
+        settled=settled,
+    )

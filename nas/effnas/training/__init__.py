@@ -2,7 +2,7 @@
 
 from effnas.training.augment import normalize, random_crop_and_flip
 from effnas.training.proxy import ProxyData, ProxyResult, train_proxy
-from effnas.training.step import TrainingStep, cosine_schedule
+from effnas.training.step import TrainingStep, cosine_schedule, synchronize
 
 __all__ = [
     "ProxyData",
@@ -11,5 +11,6 @@ __all__ = [
     "cosine_schedule",
     "normalize",
     "random_crop_and_flip",
+    "synchronize",
     "train_proxy",
 ]

@@ -12,7 +12,7 @@ from torch import nn
 from effnas.config import Execution, Recipe
 from effnas.errors import InfeasibleError
 from effnas.training.augment import normalize, random_crop_and_flip
-from effnas.training.step import TrainingStep, cosine_schedule
+from effnas.training.step import TrainingStep, cosine_schedule, synchronize
 
 #: A loss this many times that of guessing is held to be diverging.
 _DIVERGED = 10.0
@@ -107,7 +107,7 @@ def train_proxy(
             losses[place] = step(images, data.train_labels[chosen])
             if n % _LOOK_EVERY == _LOOK_EVERY - 1 or n == steps - 1:
                 _check_loss(losses[: place + 1], limit, n + 1, steps)
-        step.synchronize()
+        synchronize(device)
         train_time_s = time.perf_counter() - started
     return ProxyResult(
         accuracy=_accuracy(step, data, 2 * batch_size),

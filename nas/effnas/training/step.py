@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -42,7 +44,10 @@ class TrainingStep:
         self.model = model.to(device).to(memory_format=_FORMATS[execution.memory_format])
         self.model.train()
         self.device = device
-        self._format = _FORMATS[execution.memory_format]
+        self.memory_format = _FORMATS[execution.memory_format]
+        self._run: Callable[[torch.Tensor], torch.Tensor] = self.model
+        if execution.compile_mode != "none":
+            self._run = torch.compile(self.model, mode=execution.compile_mode)
         self._dtype = _DTYPES[execution.precision]
         self._label_smoothing = recipe.label_smoothing
         self._scaler = torch.amp.GradScaler(device.type, enabled=execution.precision == "float16")
@@ -58,45 +63,59 @@ class TrainingStep:
                 f"recipe: optimizer {recipe.optimizer!r} cannot be used: {error}"
             ) from error
 
-    def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def __call__(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        mark: Callable[[], None] = lambda: None,
+    ) -> torch.Tensor:
         """Train on one batch.
 
         Args:
             images: Normalised float images [N, 3, H, W] on the device.
             labels: Class numbers [N].
+            mark: Called behind the forward pass (with the loss), the backward pass, and the
+                optimizer.
 
         Returns:
             The loss before the step, a scalar on the device.
         """
-        with self._autocast():
-            logits = self.model(images.contiguous(memory_format=self._format))
+        logits = self.forward(images)
         loss = cross_entropy(logits.float(), labels, label_smoothing=self._label_smoothing)
+        mark()
         self.optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        mark()
         self._scaler.step(self.optimizer)
         self._scaler.update()
+        mark()
         return loss.detach()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return what the model makes of a batch, in the step's precision and memory format."""
+        with self._autocast():
+            return self._run(images.contiguous(memory_format=self.memory_format))
 
     @torch.inference_mode()
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits [N, classes] of a batch in evaluation mode."""
         self.model.eval()
-        with self._autocast():
-            logits: torch.Tensor = self.model(images.contiguous(memory_format=self._format))
+        logits = self.forward(images)
         self.model.train()
         return logits.float()
 
-    def synchronize(self) -> None:
-        """Wait until the device has done all that it was given."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        elif self.device.type == "mps":
-            torch.mps.synchronize()
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self._dtype is torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self._dtype)
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(
-            self.device.type, dtype=self._dtype, enabled=self._dtype is not torch.float32
-        )
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def cosine_schedule(optimizer: torch.optim.Optimizer, steps: int, recipe: Recipe) -> Scheduler:

@@ -1,0 +1,318 @@
+"""Making a device profile: measure the parts of a space, fit on some networks, check on others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from effnas.config import Execution
+from effnas.errors import ConfigError, InfeasibleError
+from effnas.measure.clock import Clock, clock_of
+from effnas.measure.conditions import Conditions
+from effnas.measure.device import describe_device, hardware_id
+from effnas.measure.lock import timing
+from effnas.measure.memory import MemoryTracker
+from effnas.measure.networks import maker, time_networks
+from effnas.measure.runs import NetworkRun, PartRun, fixed_random_state
+from effnas.measure.timer import warm_up
+from effnas.models import build
+from effnas.parts import Part, parts_of_space
+from effnas.step_times import DeviceProfile, ModelError, NetworkFigures, PartFigures, StepTimeModel
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from effnas.architecture import Architecture
+    from effnas.space import SearchSpace
+
+#: Networks that the model's factors are fitted on, and networks that it is checked on.
+FITTED, CHECKED = 8, 16
+#: The fewest that the model is checked on, where others do not fit the device.
+FEWEST_CHECKED = 4
+#: Parts that take turns, as the layers of one network would.
+_TOGETHER = 16
+#: Networks that are timed in turn, beside the reference.
+_NETWORKS_TOGETHER = 8
+#: Timed rounds of the parts, and rounds before them.
+_ROUNDS, _WARM_UPS = 12, 2
+#: Half-width of the interval that the timing of a network is to reach, and seconds for it.
+_NETWORK_PRECISION, _NETWORK_TIME_LIMIT_S = 0.02, 3.0
+#: More parts would take a day on any device.
+_MOST_PARTS = 20_000
+_RESAMPLES = 2_000
+
+
+def make_profile(
+    space: SearchSpace,
+    conditions: Conditions,
+    *,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    waiting: Callable[[], None] = lambda: None,
+) -> DeviceProfile:
+    """Profile a device for the networks of a space.
+
+    Args:
+        space: Its target gives image size and batch size.
+        conditions: What to measure under.
+        seed: Draws the networks that the model is fitted and checked on.
+        progress: Is told what is being done and how far it is.
+        waiting: Called if the device is in use by others.
+
+    Raises:
+        ConfigError: If the space has too many parts, or too few networks fit the device.
+    """
+    parts = parts_of_space(space, num_classes=conditions.num_classes)
+    if len(parts) > _MOST_PARTS:
+        raise ConfigError(
+            f"space '{space.name}': its networks are made of {len(parts):,} different parts, too "
+            f"many to measure one by one (at most {_MOST_PARTS:,}); give its stages fewer choices"
+        )
+    if space.size < FITTED + CHECKED:
+        raise ConfigError(
+            f"space '{space.name}' has {space.size} networks, and {FITTED + CHECKED} or more are "
+            "needed to fit and check a model; time them instead, with `effnas bench`"
+        )
+    rng = np.random.default_rng(seed)
+    started = time.perf_counter()
+    with timing(conditions.device, waiting):
+        parts_found, reference_s = _measure_parts(parts, space, conditions, rng, progress)
+    after_parts = time.perf_counter()
+    networks = _draw(space, rng, FITTED + CHECKED)
+    measured = _measure_networks(networks, space, conditions, progress, waiting)
+    seconds = time.perf_counter() - after_parts
+    summed = StepTimeModel(
+        image_size=conditions.image_size,
+        batch_size=conditions.batch_size,
+        num_classes=conditions.num_classes,
+        parts=parts_found,
+    )
+    model = _fit(summed, measured[:FITTED])
+    fitted_on, checked_on = (
+        tuple(_figures(arch, metrics, model) for arch, metrics in pairs)
+        for pairs in (measured[:FITTED], measured[FITTED:])
+    )
+    facts = describe_device(conditions.device)
+    return DeviceProfile(
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        space=space.name,
+        reference=str(space.reference),
+        stem=space.stem,
+        head=space.head,
+        optimizer=conditions.recipe.optimizer,
+        execution=asdict(conditions.execution),
+        hardware=hardware_id(facts),
+        device=facts,
+        reference_step_time_s=reference_s,
+        model=model,
+        fitted_on=fitted_on,
+        checked_on=checked_on,
+        step_time_error=model_error(
+            np.array([network.predicted_step_time for network in checked_on]),
+            np.array([network.step_time for network in checked_on]),
+        ),
+        memory_error=model_error(
+            np.array([network.predicted_peak_memory_bytes for network in checked_on]),
+            np.array([network.peak_memory_bytes for network in checked_on]),
+        ),
+        cost_s={
+            "parts": after_parts - started,
+            "fit": seconds * len(fitted_on) / len(measured),
+            "check": seconds * len(checked_on) / len(measured),
+        },
+    )
+
+
+def model_error(
+    predicted: npt.NDArray[np.float64], measured: npt.NDArray[np.float64]
+) -> ModelError:
+    """Compare predictions with measurements of N networks, 2 or more.
+
+    Args:
+        predicted: Positive values, [N].
+        measured: Positive values, [N].
+    """
+    from scipy import stats
+
+    count = len(measured)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ranks = stats.rankdata(predicted), stats.rankdata(measured)
+        correlation = np.corrcoef(*ranks)[0, 1]
+    errors = np.abs(predicted / measured - 1)
+    drawn = np.random.default_rng(0).integers(count, size=(_RESAMPLES, count))
+    low, high = np.quantile(errors[drawn].mean(axis=1), [0.025, 0.975])
+    # Of a further network: around the factor as it was fitted, so the mean is not subtracted.
+    spread = np.sqrt(np.mean(np.log(predicted / measured) ** 2))
+    return ModelError(
+        networks=count,
+        mean_absolute=float(errors.mean()),
+        mean_absolute_low=float(low),
+        mean_absolute_high=float(high),
+        spearman=float(np.nan_to_num(correlation)),
+        half_width=float(np.expm1(stats.t.ppf(0.975, count) * spread)),
+    )
+
+
+def _fit(
+    summed: StepTimeModel, networks: Sequence[tuple[Architecture, Mapping[str, float]]]
+) -> StepTimeModel:
+    """Return the model with the factors that suit some networks."""
+    ratios = [found["step_time"] / summed.step_time(arch) for arch, found in networks]
+    memory_ratios = [
+        (found["peak_memory_bytes"] - summed.fixed_bytes(arch)) / summed.kept_bytes(arch)
+        for arch, found in networks
+    ]
+    # Medians: one timing that went wrong is to change nothing.
+    return replace(
+        summed, factor=float(np.median(ratios)), memory_factor=float(np.median(memory_ratios))
+    )
+
+
+def _figures(
+    arch: Architecture, found: Mapping[str, float], model: StepTimeModel
+) -> NetworkFigures:
+    measured = ("step_time", "step_time_low", "step_time_high", "step_time_s", "peak_memory_bytes")
+    return NetworkFigures(
+        architecture=str(arch),
+        **{name: found[name] for name in measured},
+        predicted_step_time=model.step_time(arch),
+        predicted_peak_memory_bytes=model.peak_memory_bytes(arch),
+    )
+
+
+# -- parts
+
+
+def _measure_parts(
+    parts: Sequence[Part],
+    space: SearchSpace,
+    conditions: Conditions,
+    rng: np.random.Generator,
+    progress: Callable[[str, int, int], None],
+) -> tuple[dict[Part, PartFigures], float]:
+    """Measure parts beside the reference network; return their figures and its seconds."""
+    clock = clock_of(conditions.device)
+    found: dict[Part, PartFigures] = {}
+    references: list[npt.NDArray[np.float64]] = []
+    with fixed_random_state(conditions.device):
+        network = build(space.reference, num_classes=conditions.num_classes)
+        reference = NetworkRun(network, conditions)
+        warm_up(reference, clock)
+        order = rng.permutation(len(parts))
+        for start in range(0, len(parts), _TOGETHER):
+            progress("parts", start, len(parts))
+            chunk = [parts[n] for n in order[start : start + _TOGETHER]]
+            runs = [PartRun(part, conditions) for part in chunk]
+            seconds, reference_s = _rounds(runs, reference, clock, rng)
+            shares = np.median(seconds / reference_s[:, None, None], axis=0)
+            references.append(reference_s)
+            for part, (forward, backward, optimizer) in zip(chunk, shares, strict=True):
+                kept, weights = _part_bytes(part, conditions)
+                found[part] = PartFigures(
+                    forward=float(forward),
+                    backward=float(backward),
+                    optimizer=float(optimizer),
+                    kept_bytes=kept,
+                    weight_bytes=weights,
+                )
+    return {part: found[part] for part in parts}, float(np.median(np.concatenate(references)))
+
+
+def _rounds(
+    runs: Sequence[PartRun], reference: NetworkRun, clock: Clock, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Run parts in turn, as layers of one network; return seconds [rounds, parts, 3], and [rounds].
+
+    The second is the reference network's.
+    """
+    seconds, reference_s = [], []
+    for number in range(_WARM_UPS + _ROUNDS):
+        order = rng.permutation(len(runs))
+        clock.mark()
+        reference(clock.mark)
+        for n in order:
+            runs[n].forward(clock.mark)
+        for n in order[::-1]:
+            runs[n].backward(clock.mark)
+        for n in order:
+            runs[n].optimize(clock.mark)
+        marks = clock.read()
+        if number < _WARM_UPS:
+            continue
+        phases = marks[4:].reshape(3, len(runs), 2)
+        spent = phases[:, :, 1] - phases[:, :, 0]
+        by_part = np.empty((len(runs), 3))
+        by_part[order, 0], by_part[order[::-1], 1], by_part[order, 2] = spent
+        seconds.append(by_part)
+        reference_s.append(marks[3])
+    return np.array(seconds), np.array(reference_s)
+
+
+def _part_bytes(part: Part, conditions: Conditions) -> tuple[float, float]:
+    """Return what a part keeps for the backward pass and what its weights take, by a dry run."""
+    dry = replace(conditions, device=torch.device("meta"), execution=Execution())
+    run = PartRun(part, dry)
+    model, optimizer = run.step.model, run.step.optimizer
+    with MemoryTracker([*model.parameters(), *model.buffers()]) as tracker:
+        before = tracker.live_bytes
+        run.forward(lambda: None)
+        kept = tracker.live_bytes - before
+        run.backward(lambda: None)
+        optimizer.step()
+    states = [
+        value
+        for state in optimizer.state.values()
+        for value in state.values()
+        if isinstance(value, torch.Tensor)
+    ]
+    tensors = [*model.parameters(), *model.parameters(), *model.buffers(), *states]  # gradients too
+    return float(kept), float(sum(tensor.nbytes for tensor in tensors))
+
+
+# -- networks
+
+
+def _draw(space: SearchSpace, rng: np.random.Generator, count: int) -> list[Architecture]:
+    """Return random networks of the space, each once; fewer if it has fewer."""
+    found: dict[Architecture, None] = {}
+    for _ in range(20 * count):
+        found[space.sample(rng)] = None
+        if len(found) == min(count, space.size):
+            break
+    return list(found)
+
+
+def _measure_networks(
+    networks: Sequence[Architecture],
+    space: SearchSpace,
+    conditions: Conditions,
+    progress: Callable[[str, int, int], None],
+    waiting: Callable[[], None],
+) -> list[tuple[Architecture, Mapping[str, float]]]:
+    """Time networks beside the reference, in groups; those that do not fit are left out."""
+    found: list[tuple[Architecture, Mapping[str, float]]] = []
+    for start in range(0, len(networks), _NETWORKS_TOGETHER):
+        progress("networks", start, len(networks))
+        group = networks[start : start + _NETWORKS_TOGETHER]
+        _, *timed = time_networks(
+            [maker(network, conditions.num_classes) for network in (space.reference, *group)],
+            conditions,
+            precision=_NETWORK_PRECISION,
+            time_limit_s=_NETWORK_TIME_LIMIT_S * len(group),
+            waiting=waiting,
+        )
+        for network, metrics in zip(group, timed, strict=True):
+            if not isinstance(metrics, InfeasibleError):
+                found.append((network, metrics))
+    if len(found) < FITTED + FEWEST_CHECKED:
+        raise ConfigError(
+            f"space '{space.name}': only {len(found)} of {len(networks)} random networks fit the "
+            f"device at batch {conditions.batch_size} and {conditions.image_size} px; take a "
+            "smaller --target-batch-size or --target-image-size"
+        )
+    return found

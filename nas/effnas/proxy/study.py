@@ -1,0 +1,162 @@
+"""A proxy check: what it trains. And how any study is run.
+
+A study, a check or a search, says which trainings are `wanted` next, given those that have ended;
+nothing wanted means that the report is ready. The driver may have any number of them under way at
+once, and they may end in any order: see `run` for the plainest driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from effnas.errors import ConfigError
+from effnas.proxy.analysis import analyse
+from effnas.proxy.networks import FEWEST_NETWORKS
+from effnas.proxy.report import LEAST_TAU, ProxyReport
+from effnas.proxy.trainings import Fidelity, Train, Training, TrainingJob, jobs, missing
+
+if TYPE_CHECKING:
+    from effnas.architecture import Architecture
+    from effnas.config import Recipe
+    from effnas.proxy.folder import TrainingsFolder
+
+#: Epochs of the higher fidelity, as a multiple of the proxy's.
+_HIGHER_EPOCHS = 4
+
+
+class Study(Protocol):
+    """Something that wants trainings until it has enough of them."""
+
+    def wanted(self, trainings: Sequence[Training]) -> list[TrainingJob]:
+        """Return the trainings to do next, those of one recipe together; none at the end."""
+        ...
+
+
+def run(
+    study: Study,
+    folder: TrainingsFolder,
+    trainings: list[Training],
+    train: Train,
+    on_training: Callable[[Training], None] = lambda training: None,
+) -> list[Training]:
+    """Train all that a study wants, one after the other, and store each.
+
+    Args:
+        study: A check or a search.
+        folder: Where they are kept.
+        trainings: What `folder.begin` has returned.
+        train: Does one training.
+        on_training: Is told of each that has ended.
+
+    Returns:
+        All trainings, old and new.
+    """
+    trainings = list(trainings)
+    while wanted := study.wanted(trainings):
+        for job in wanted:
+            ended = job.ended(train(job.recipe, job.architecture, job.repeat))
+            folder.add(ended)
+            trainings.append(ended)
+            on_training(ended)
+    return trainings
+
+
+def higher_fidelity(recipe: Recipe, *, image_size: int, epochs: int | None = None) -> Recipe:
+    """Return a recipe for what a proxy stands for: all data, a larger image, more epochs.
+
+    Args:
+        recipe: The proxy's.
+        image_size: The largest size that the data are worth, in pixels; the proxy's if that is
+            larger.
+        epochs: Four times the proxy's by default.
+    """
+    return replace(
+        recipe,
+        epochs=epochs or _HIGHER_EPOCHS * recipe.epochs,
+        image_size=max(image_size, recipe.image_size or 1),
+        data_share=1.0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyCheck:
+    """One proxy against a higher fidelity.
+
+    Attributes:
+        networks: Reference networks, 4 or more.
+        proxy: The proxy, image size and share settled.
+        high: What it stands for; differs in epochs, image size and share alone.
+        holdout_images: Images that give an accuracy.
+        seeds: Trainings of each network at the proxy.
+        high_seeds: Trainings of each network at the higher fidelity.
+        threshold: The tau that is asked for.
+
+    Raises:
+        ConfigError: If one of them is out of range, or the recipes do not compare.
+    """
+
+    networks: Sequence[Architecture]
+    proxy: Recipe
+    high: Recipe
+    holdout_images: int
+    seeds: int = 3
+    high_seeds: int = 2
+    threshold: float = LEAST_TAU
+
+    def __post_init__(self) -> None:
+        check_counts(self.networks, self.seeds, self.high_seeds, self.threshold)
+        check_recipes(self.proxy, self.high)
+
+    def wanted(self, trainings: Sequence[Training]) -> list[TrainingJob]:
+        """Return all trainings that have not ended, the cheaper fidelity first."""
+        all_of_them = [
+            *jobs(self.proxy, self.networks, self.seeds),
+            *jobs(self.high, self.networks, self.high_seeds),
+        ]
+        return missing(all_of_them, trainings)
+
+    def report(self, trainings: Sequence[Training]) -> ProxyReport:
+        """Analyse what has been trained."""
+        return analyse(
+            trainings,
+            networks=self.networks,
+            proxy=Fidelity.of(self.proxy),
+            high=Fidelity.of(self.high),
+            seeds=self.seeds,
+            high_seeds=self.high_seeds,
+            holdout_images=self.holdout_images,
+            threshold=self.threshold,
+        )
+
+
+def check_counts(
+    networks: Sequence[Architecture], seeds: int, high_seeds: int, threshold: float
+) -> None:
+    """Raise ConfigError if there are too few networks or seeds, or tau is out of range."""
+    if len(networks) < FEWEST_NETWORKS:
+        raise ConfigError(
+            f"{len(networks)} networks cannot show how well a proxy ranks; give {FEWEST_NETWORKS} "
+            "or more"
+        )
+    for option, value in (("seeds", seeds), ("high-seeds", high_seeds)):
+        if value < 1:
+            raise ConfigError(f"--{option} is {value}, it must be 1 or more")
+    if not 0 < threshold < 1:
+        raise ConfigError(f"the tau asked for is {threshold}, it must be above 0 and below 1")
+
+
+def check_recipes(proxy: Recipe, high: Recipe) -> None:
+    """Raise ConfigError unless two recipes differ in fidelity, and in nothing else."""
+    below, above = Fidelity.of(proxy), Fidelity.of(high)
+    if below == above:
+        raise ConfigError(f"the proxy is what it is compared with: {below}; give one of them less")
+    same = replace(
+        high, epochs=below.epochs, image_size=below.image_size, data_share=below.data_share
+    )
+    if same != proxy:
+        raise ConfigError(
+            "the recipes of a proxy and of what it is compared with may differ in epochs, image "
+            "size and data share alone"
+        )

@@ -1,0 +1,380 @@
+"""From a finished run to one for another device: time again, rank again, train what may win."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from effnas.config import EvaluationConfig, Recipe, StepTimeConfig
+from effnas.controllers import Controller
+from effnas.errors import ConfigError, SpaceExhaustedError, StoreError
+from effnas.evaluate import TRAINING_METRICS, Preparation, step_time_metrics
+from effnas.manifest import continued
+from effnas.retarget.retargeting import Candidate, Retargeting
+from effnas.reward import Reward
+from effnas.runs import Run, load_run
+from effnas.search import Search
+from effnas.step_times import DeviceProfile, StepTimeSource, StepTimeTable
+from effnas.store import Json, RunFolder, read_events
+from effnas.trial import Trial, Trials, TrialState
+from effnas.workers import Workers, start_workers
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from effnas.architecture import Architecture
+    from effnas.space import SearchSpace
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetargetSettings:
+    """What the user asked for.
+
+    Attributes:
+        run: Folder of the finished run.
+        out: Folder of the new run.
+        workers: The new device, and how it is used.
+        step_times: Where its step times come from.
+        timings: Trials of the finished run that are timed at most, where timing costs something.
+        budget: New trainings at most, 0 or more.
+        reward: Another reward than the run's; None takes the run's own.
+        seed: Of the choice of new architectures.
+        data: Where the run's images are now; None takes the place that it stored.
+        data_root: Folder of a timm data set, likewise.
+    """
+
+    run: Path
+    out: Path
+    workers: Workers = field(default_factory=Workers)
+    step_times: StepTimeConfig = field(default_factory=StepTimeConfig)
+    timings: int = 50
+    budget: int = 0
+    reward: str | None = None
+    seed: int = 0
+    data: str | None = None
+    data_root: Path | None = None
+
+    def __post_init__(self) -> None:
+        for option, value, least in (
+            ("timings", self.timings, 1),
+            ("budget", self.budget, 0),
+            ("seed", self.seed, 0),
+        ):
+            if value < least:
+                raise ConfigError(f"--{option} is {value}, it must be {least} or more")
+        if self.run.absolute() == self.out.absolute():
+            raise ConfigError(f"--out is the run itself, {self.run}; choose another folder")
+
+
+class RetargetObserver(Protocol):
+    """Is told what happens, to show it."""
+
+    def preparing(self, what: str) -> None:
+        """Something that takes a while has begun."""
+        ...
+
+    def planned(self, parent: Run, hardware: str, step_times: str, timings: int) -> None:
+        """The first timing is about to start; `timings` of them at most."""
+        ...
+
+    def timed(self, trial: Trial) -> None:
+        """A trial was timed on the new device."""
+        ...
+
+    def trained(self, trial: Trial, search: Search) -> None:
+        """A new architecture was timed and trained."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retargeted:
+    """What came of it.
+
+    Attributes:
+        parent: The finished run.
+        search: The new run: trials of the finished one with new step times, and new ones.
+        ranking: All candidates, the best first; those without a measured step time have guesses.
+    """
+
+    parent: Run
+    search: Search
+    ranking: list[Candidate]
+
+
+def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retargeted:
+    """Find what is best on another device, with the accuracies of a finished run.
+
+    Raises:
+        UserError: If something given is wrong; what is stored already stays.
+        SearchFailedError: If it cannot go on.
+    """
+    parent = load_run(settings.run)
+    trained = _trained(parent)
+    reward = _reward(parent, settings.reward)
+    space = parent.space
+    source = _known_without_timing(settings.step_times, space)
+    engine = Retargeting(
+        space,
+        reward,
+        trained,
+        seed=settings.seed,
+        step_time_of=(lambda arch: source(arch).metrics) if source else None,
+        pool=source.architectures() if isinstance(source, StepTimeTable) else None,
+    )
+    controller = _Untrained(engine, trained, settings.seed)
+    with RunFolder.open(settings.out) as folder, ExitStack() as stack:
+        search = Search(
+            space,
+            reward,
+            controller,
+            settings.seed,
+            store=folder,
+            first_number=max(trial.number for trial in parent.trials) + 1,
+        )
+        names = (*TRAINING_METRICS, *step_time_metrics(settings.step_times, space))
+        reward.check(dict.fromkeys(names, 0.5) | search.counted(space.reference))
+        backend, prepared = None, None
+        if source is None or settings.budget or settings.step_times.mode == "auto":
+            config = _config(settings, parent, folder.read_manifest())
+            backend, prepared = start_workers(config, settings.workers, observer.preparing)
+            stack.callback(backend.close)
+            _check_data(settings, parent, prepared)
+        stored = folder.read_manifest()
+        manifest = _manifest(settings, parent, reward, prepared, source)
+        if stored:
+            _check_same(settings.out, stored, manifest)
+            manifest["created"] = stored.get("created")
+        search.resume(read_events(settings.out, stem=space.stem, head=space.head))
+        folder.write_manifest(manifest)
+        limit = len(trained) if source else min(settings.timings, len(trained))
+        observer.planned(parent, str(manifest["hardware"]), str(manifest["step_times"]), limit)
+        if source:
+            _look_up(search, trained, source)
+        elif backend:
+            search.retime(
+                backend,
+                lambda under_way: controller.next_to_time(search, limit - len(under_way)),
+                on_trial=observer.timed,
+            )
+        if settings.budget and backend:
+            search.run(
+                budget=controller.timed(search) + settings.budget,
+                backend=backend,
+                on_trial=lambda trial: observer.trained(trial, search),
+            )
+        if settings.step_times.mode == "auto" and backend:
+            search.time_finalists(backend, on_trial=observer.timed)
+            for trial in search.trials:
+                controller.learn(trial)
+    return Retargeted(parent=parent, search=search, ranking=engine.ranking())
+
+
+class _Untrained(Controller):
+    """Proposes architectures that may beat those of the finished run; ends where none may."""
+
+    name = "retarget"
+
+    def __init__(self, engine: Retargeting, trained: Trials, seed: int) -> None:
+        super().__init__(engine.space, seed)
+        self._engine = engine
+        self._trained = {trial.number: trial for trial in trained}
+        self._by_id = {trial.architecture.id: trial for trial in trained}
+
+    def timed(self, search: Search) -> int:
+        """Return how many trials of the finished run have been timed."""
+        return sum(trial.number in self._trained for trial in search.trials)
+
+    def next_to_time(self, search: Search, limit: int) -> Trial | None:
+        """Return the next trial of the finished run to be timed, or None at the limit."""
+        if self.timed(search) >= limit:
+            return None
+        arch = self._engine.next_to_time()
+        return None if arch is None else self._by_id[arch.id]
+
+    def ask(self, number: int) -> Architecture:
+        """Return an architecture that may win.
+
+        Raises:
+            SpaceExhaustedError: If there is none.
+        """
+        del number
+        arch = self._engine.next_to_train()
+        if arch is None:
+            raise SpaceExhaustedError("no untrained architecture is likely to win")
+        return arch
+
+    def learn(self, trial: Trial) -> None:
+        """Take note of what was timed or trained."""
+        arch = trial.architecture
+        if trial.state is not TrialState.COMPLETE:
+            self._engine.tell_infeasible(arch)
+        elif trial.number in self._trained:
+            self._engine.tell_step_time(arch, trial.metrics)
+        else:
+            self._engine.tell_trained(arch, trial.metrics)
+
+    def propose(self, rng: np.random.Generator) -> Architecture:
+        """Draw at random; not used, since `ask` is ours."""
+        return self.space.sample(rng)
+
+
+# -- before the first timing
+
+
+def _trained(parent: Run) -> Trials:
+    """Return the complete trials of a run, each with its accuracy; one for an architecture.
+
+    Raises:
+        ConfigError: If there are none.
+    """
+    found: dict[str, Trial] = {}
+    for trial in parent.trials:
+        if trial.state is TrialState.COMPLETE and "accuracy" in trial.metrics:
+            found.setdefault(trial.architecture.id, trial)
+    if not found:
+        raise ConfigError(
+            f"{parent.path}: no trial is complete, so there is nothing to retarget; let the search "
+            "go on first"
+        )
+    return Trials(found.values())
+
+
+def _reward(parent: Run, given: str | None) -> Reward:
+    """Return the reward that was given, else the run's own.
+
+    Raises:
+        ConfigError: If that is a Python function, which no file may have executed.
+    """
+    if given is not None:
+        return Reward.load(given)
+    stored = cast("dict[str, str]", parent.manifest.get("reward", {}))
+    if stored.get("kind") != "expression":
+        raise ConfigError(
+            f"{parent.path}: its reward is the Python function {stored.get('name')}; name it again "
+            "as --reward, since no code is run because a file says so"
+        )
+    return Reward.load(stored["text"])
+
+
+def _config(
+    settings: RetargetSettings, parent: Run, stored: Mapping[str, Json] | None
+) -> EvaluationConfig:
+    """Return what workers need: as the parent's, on another device."""
+    manifest = parent.manifest
+    data = cast("dict[str, str | None]", manifest.get("data", {}))
+    recipe = Recipe(**cast("dict[str, float]", manifest["recipe"]))  # type: ignore[arg-type]
+    place = settings.data or data.get("path") or data.get("name")
+    if place and Path(place).exists():
+        place = str(Path(place).absolute())
+    root = str(settings.data_root.absolute()) if settings.data_root else data.get("root")
+    config = EvaluationConfig(
+        space_text=parent.space.to_text(),
+        data=place if settings.budget else None,
+        data_root=root,
+        on_bad_image="skip" if data.get("on_bad_image") == "skip" else "refuse",
+        recipe=recipe,
+        seed=cast("int", manifest.get("seed", 0)),
+        step_times=settings.step_times,
+    )
+    return continued(config, stored) if stored and stored.get("execution") else config
+
+
+def _manifest(
+    settings: RetargetSettings,
+    parent: Run,
+    reward: Reward,
+    prepared: Preparation | None,
+    source: StepTimeSource | None,
+) -> dict[str, Json]:
+    """Return the manifest: the parent's, with what is different now."""
+    device: dict[str, Json] = {
+        "hardware": "no device: step times from a file",
+        "device": {},
+        "execution": None,
+        "timing_batch_size": None,
+    }
+    step_times = ""
+    if prepared:
+        device = {
+            "hardware": prepared.hardware,
+            "device": cast("dict[str, Json]", dict(prepared.device)),
+            "execution": cast("dict[str, Json]", asdict(prepared.execution)),
+            "timing_batch_size": prepared.timing_batch_size,
+        }
+        step_times = prepared.step_times
+    elif isinstance(source, (DeviceProfile, StepTimeTable)):
+        step_times = source.hardware
+    best = parent.best
+    return {
+        **parent.manifest,
+        **device,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "controller": "retarget",
+        "seed": settings.seed,
+        "budget": settings.budget,
+        "reward": {"name": reward.name, "kind": reward.kind, "text": reward.text},
+        "step_times": step_times,
+        "parent": {
+            "path": str(settings.run),
+            "created": parent.manifest.get("created"),
+            "hardware": parent.manifest.get("hardware"),
+            "trials": len(parent.trials),
+            "best": best.number if best else None,
+        },
+    }
+
+
+def _check_same(path: Path, stored: Mapping[str, Json], manifest: Mapping[str, Json]) -> None:
+    """Refuse to mix trials that do not compare.
+
+    Raises:
+        StoreError: Names what differs.
+    """
+    known = cast("dict[str, Json]", stored.get("parent") or {})
+    parent = cast("dict[str, Json]", manifest["parent"])
+    pairs = {
+        "finished run": (known.get("created"), parent["created"]),
+        "reward": (stored.get("reward"), manifest["reward"]),
+        "hardware": (stored.get("hardware"), manifest["hardware"]),
+        "step times": (stored.get("step_times"), manifest["step_times"]),
+    }
+    differing = [f"{n} (was {was}, is {now})" for n, (was, now) in pairs.items() if was != now]
+    if differing:
+        raise StoreError(
+            f"{path}: this run was begun with other settings: {'; '.join(differing)}. Give those "
+            "again to go on with it, or choose another --out"
+        )
+
+
+def _look_up(search: Search, trained: Trials, source: StepTimeSource) -> None:
+    """Take the step times of all trials from a source that costs nothing."""
+    known = {trial.number for trial in search.trials}
+    for trial in trained:
+        if trial.number not in known:
+            search.take_step_time(trial, source)
+
+
+def _check_data(settings: RetargetSettings, parent: Run, prepared: Preparation) -> None:
+    """Refuse to compare accuracies on other images."""
+    data = cast("dict[str, Json]", parent.manifest.get("data", {}))
+    if settings.budget and data.get("fingerprint") != prepared.data_fingerprint:
+        raise ConfigError(
+            f"the images at {data.get('name')} are not those that {settings.run} was trained on, "
+            "so accuracies would not compare; give their place as --data, or --budget 0"
+        )
+
+
+def _known_without_timing(
+    config: StepTimeConfig, space: SearchSpace
+) -> DeviceProfile | StepTimeTable | None:
+    """Return the source of step times, if asking it costs nothing."""
+    if config.table is not None:
+        return StepTimeTable.load(config.table, space)
+    if config.profile is not None:
+        profile = DeviceProfile.load(config.profile)
+        return profile if config.mode == "predicted" or profile.is_trusted else None
+    return None

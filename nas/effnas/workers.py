@@ -1,0 +1,133 @@
+"""Starting what evaluates architectures: in this process, or on Ray workers that share a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, cast
+
+from effnas.config import EvaluationConfig
+from effnas.errors import ConfigError
+from effnas.evaluate import Evaluator, Preparation
+from effnas.runtime import settle_process
+
+if TYPE_CHECKING:
+    from effnas.backends import Backend
+    from effnas.image_evaluator import ImageEvaluator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """Where evaluations run.
+
+    Attributes:
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        backend: `ray` or `inline`.
+        count: Workers of Ray; None is one per GPU, or one on a CPU.
+        threads: CPU threads of a worker; None shares out what there is.
+    """
+
+    device: str = "auto"
+    backend: Literal["ray", "inline"] = "ray"
+    count: int | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for option, value in (("workers", self.count), ("threads", self.threads)):
+            if value is not None and value < 1:
+                raise ConfigError(f"--{option} is {value}, it must be 1 or more")
+        if self.backend == "inline" and (self.count or 1) > 1:
+            raise ConfigError("--backend inline has one worker; leave out --workers or use ray")
+
+
+def start_workers(
+    config: EvaluationConfig, workers: Workers, preparing: Callable[[str], None]
+) -> tuple[Backend, Preparation]:
+    """Start the workers; the first one loads the images and looks at the device.
+
+    Args:
+        config: What they need; the device is that of `workers`.
+        workers: Where they run.
+        preparing: Is told what takes a while.
+
+    Returns:
+        The back end, which the caller closes, and what the first worker has found out.
+
+    Raises:
+        UserError: If the data, the device or a setting cannot be used.
+        SearchFailedError: If Ray or a worker does not start.
+    """
+    config = replace(config, threads=workers.threads)
+    start = _start_inline if workers.backend == "inline" else _start_ray
+    return start(config, workers, preparing)
+
+
+def _start_inline(
+    config: EvaluationConfig, workers: Workers, preparing: Callable[[str], None]
+) -> tuple[Backend, Preparation]:
+    settle_process()
+    from effnas.backends import InlineBackend
+    from effnas.image_evaluator import ImageEvaluator
+
+    preparing(_what_takes_a_while(config))
+    evaluator = ImageEvaluator(replace(config, device=workers.device))
+    return InlineBackend(evaluator), evaluator.prepare()
+
+
+def _start_ray(
+    config: EvaluationConfig, workers: Workers, preparing: Callable[[str], None]
+) -> tuple[Backend, Preparation]:
+    from effnas.backends.ray import RayBackend, start_ray
+
+    preparing("starting Ray")
+    resources = start_ray()
+    device = workers.device
+    if device == "auto":
+        device = "cuda" if resources.gpus else "cpu"
+    # Ray hands out GPUs to workers that ask for any; one that is named is taken as it is.
+    shared_out = device == "cuda"
+    count = workers.count or (max(resources.gpus, 1) if shared_out else 1)
+    slots, kind = (resources.gpus, "GPUs") if shared_out else (resources.cpus, "CPUs")
+    if count > slots:  # Ray would wait for more to come
+        raise ConfigError(
+            f"{count} workers on device {device} need as many {kind}, Ray has {slots}; choose "
+            "fewer --workers or another --device"
+        )
+    cpus = max(resources.cpus // count, 1)
+    config = replace(config, device=device, threads=config.threads or cpus)
+    preparing(_what_takes_a_while(config))
+    backend = RayBackend(_MakeImageEvaluator(config), cpus=cpus, gpus=1 if shared_out else 0)
+    try:
+        prepared = backend.ask(_ask_preparation)
+        settled = replace(
+            config,
+            recipe=prepared.recipe,
+            execution=prepared.execution,
+            timing_batch_size=prepared.timing_batch_size,
+        )
+        backend.grow(_MakeImageEvaluator(settled), count)
+    except BaseException:
+        backend.close()
+        raise
+    return backend, prepared
+
+
+def _what_takes_a_while(config: EvaluationConfig) -> str:
+    return f"{'loading the images and ' if config.data else ''}measuring the device"
+
+
+@dataclass(frozen=True)
+class _MakeImageEvaluator:
+    """Makes the evaluator in the worker, where torch may be imported."""
+
+    config: EvaluationConfig
+
+    def __call__(self) -> ImageEvaluator:
+        settle_process()
+        from effnas.image_evaluator import ImageEvaluator
+
+        return ImageEvaluator(self.config)
+
+
+def _ask_preparation(evaluator: Evaluator) -> Preparation:
+    return cast("ImageEvaluator", evaluator).prepare()

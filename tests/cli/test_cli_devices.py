@@ -1,0 +1,213 @@
+"""`bench`, `profile`, `retarget` and `proxy` as a person types them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import Result, Run
+
+from effnas import load_run
+
+BLOCKS = "fused_r1_k3_s1_e1_c16 mbconv_r1_k3_s2_e4_c24_se0.25 fused_r1_k3_s2_e1_c48"
+QUICK = ["--epochs", "1", "--data-share", "0.3", "--backend", "inline", "--threads", "1"]
+SMALL = ["--target-batch-size", "8"]
+
+
+def search(effnas: Run, *arguments: str) -> Result:
+    done = effnas("search", "--space", "tiny", *QUICK, *SMALL, *arguments)
+    assert done.code == 0, done.err
+    return done
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["bench", "efficientnet_b00"], ["did you mean 'efficientnet_b0'"]),
+        (["bench", "none.json"], ["none.json", "no such file"]),
+        (["bench", "fused_r1_k3_s9_e1_c16"], ["fused_r1_k3_s9_e1_c16"]),
+        (["bench", BLOCKS, "--batch-size", "0"], ["--batch-size", "1 or more"]),
+        (["bench", BLOCKS, "--interval", "0"], ["--interval", "above 0"]),
+        (["bench", BLOCKS, "--device", "cuda:77"], ["cuda:77", "--device cpu"]),
+        (["bench", BLOCKS, "--space", "v22"], ["did you mean 'v2'"]),
+        (["profile", "--space", "v22"], ["did you mean 'v2'"]),
+        (["profile", "--space", "tiny", "--out", "."], ["--out"]),
+        (["profile", "--space", "tiny", "--classes", "0"], ["--classes", "1 or more"]),
+        (["retarget", "nowhere"], ["nowhere", "no run there"]),
+        (["retarget", "x", "--timings", "0"], ["--timings", "1 or more"]),
+        (["retarget", "x", "--budget", "-1"], ["--budget", "0 or more"]),
+        (["retarget", "x", "--out", "x"], ["--out"]),
+        (["search", "--step-time", "auto"], ["--profile", "effnas profile"]),
+        (["search", "--profile", "a", "--step-times", "b"], ["choose one source"]),
+        (["search", "--profile", "none.json"], ["none.json", "no such file"]),
+        (["search", "--step-times", "none.csv"], ["none.csv", "no such file"]),
+        (["search", "--step-time-command", "cat"], ["{arch_json}"]),
+        (["proxy", "check", "--networks", "0"], ["--networks", "1 or more"]),
+        (["proxy", "check", "--space", "v22"], ["did you mean 'v2'"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_line_with_place_and_remedy(
+    effnas: Run, arguments: list[str], words: list[str]
+) -> None:
+    if arguments[0] in ("search", "proxy"):
+        arguments = [*arguments, "--backend", "inline"]
+    result = effnas(*arguments)
+    assert result.code == 2
+    assert all(word in result.err for word in words), result.err
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.slow
+def test_networks_of_every_kind_are_timed_side_by_side(effnas: Run, tmp_path: Path) -> None:
+    search(effnas, "--budget", "1", "--out", "run")
+    best = load_run(tmp_path / "run").best
+    assert best is not None
+    arch = {"format": 1, "stem": 8, "head": 16, "blocks": ["fused_r1_k3_s1_e1_c8"]}
+    file = write(tmp_path / "arch.json", json.dumps(arch))
+    result = effnas(
+        "bench", "run:best", "run:0", BLOCKS, file, "test_efficientnet",
+        "--image-size", "16", "--batch-size", "4", "--threads", "1", "--time-limit", "0.1",
+        "--json",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    names = [row["network"] for row in found["rows"]]
+    assert names == ["run:best", "run:0", BLOCKS, file, "test_efficientnet"]
+    assert found["rows"][0]["step_time"] == 1
+    assert found["rows"][0]["params"] == best.metrics["params"]
+    for row in found["rows"]:
+        assert row["step_time_low"] <= row["step_time"] <= row["step_time_high"]
+        assert row["images_per_s"] == pytest.approx(4 / row["step_time_s"])
+    assert found["conditions"]["batch_size"] == 4
+    assert {"threads", "torch", "onednn", "name"} <= found["hardware"].keys()
+
+
+@pytest.mark.slow
+def test_a_network_too_large_is_told_with_the_batch_that_fits(effnas: Run) -> None:
+    huge = ["--image-size", "16", "--batch-size", "50000000", "--time-limit", "0.1"]
+    result = effnas("bench", BLOCKS, *huge)
+    assert result.code == 2
+    assert "out of memory" in result.err
+    assert "the largest batch that fits is" in result.err
+
+
+@pytest.mark.slow
+def test_a_table_retargets_a_run_at_once(effnas: Run, tmp_path: Path) -> None:
+    search(effnas, "--budget", "4", "--out", "run")
+    parent = load_run(tmp_path / "run")
+    seconds = {trial.number: 4.0 - trial.number for trial in parent.trials}
+    rows = "".join(f"{t.architecture},{seconds[t.number]}\n" for t in parent.trials)
+    table = write(tmp_path / "board.csv", f"architecture,step_time_s\n{rows}")
+    result = effnas("retarget", "run", "--step-times", table)
+    assert result.code == 0, result.err
+    assert "run-board" in result.out
+    assert "Cost: 4 step times" in result.out
+    moved = load_run(tmp_path / "run-board")
+    assert moved.manifest["parent"]["path"] == "run"  # type: ignore[index, call-overload]
+    middle = sorted(seconds.values())[1:3]
+    for trial in moved.trials:
+        old = parent.trials[trial.number]
+        assert trial.architecture == old.architecture
+        assert trial.metrics["accuracy"] == old.metrics["accuracy"]
+        assert trial.metrics["step_time"] == pytest.approx(
+            seconds[trial.number] / (sum(middle) / 2)
+        )
+        assert "forward_time_s" not in trial.metrics  # of the old device
+        assert trial.measurement.step_time_source == "table"
+        m = trial.metrics
+        assert trial.reward == pytest.approx(
+            m["accuracy"] * m["step_time"] ** -0.07 * m["params_ratio"] ** -0.05
+        )
+    again = json.loads(effnas("retarget", "run", "--step-times", table, "--json").out)
+    assert [row["rank"] for row in again["candidates"]] == [1, 2, 3, 4]
+    assert len(load_run(tmp_path / "run-board").trials) == 4
+    other = write(tmp_path / "board.csv", f"architecture,step_time_s\n{rows}{BLOCKS},1\n")
+    refused = effnas("retarget", "run", "--step-times", other)
+    assert refused.code == 2
+    assert "step times (was" in refused.err
+
+
+@pytest.mark.slow
+def test_a_device_is_timed_and_new_networks_are_trained(effnas: Run, tmp_path: Path) -> None:
+    search(effnas, "--budget", "3", "--out", "run")
+    command = ["retarget", "run", "--device", "cpu", "--backend", "inline", "--threads", "1"]
+    first = effnas(*command, "--timings", "2", "--out", "new")
+    assert first.code == 0, first.err
+    assert len(load_run(tmp_path / "new").trials) == 2
+    result = effnas(*command, "--timings", "3", "--budget", "1", "--out", "new", "--json")
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    trials = load_run(tmp_path / "new").trials
+    assert found["cost"]["timings"] == 3
+    assert found["cost"]["trainings"] == len(trials) - 3 <= 1
+    assert [t.number for t in trials][:3] == [0, 1, 2]
+    assert all(t.measurement.step_time_source == "measured" for t in trials)
+
+
+@pytest.mark.slow
+def test_a_profile_is_made_used_and_checked_by_measurement(
+    effnas: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from effnas.measure import profiling
+    from effnas.step_times import profile
+
+    monkeypatch.setattr(profiling, "_ROUNDS", 2)
+    monkeypatch.setattr(profiling, "_NETWORK_TIME_LIMIT_S", 0.01)
+    monkeypatch.setattr(profile, "TRUSTED_ERROR", 1e9)  # on a busy machine too
+    one_thread = ["--threads", "1"]
+    made = effnas("profile", "--space", "tiny", "--classes", "10", *SMALL, *one_thread)
+    assert made.code == 0, made.err
+    assert "mean error" in made.out
+    path = "runs/profiles/tiny-cpu.json"
+    search(effnas, "--budget", "3", "--out", "run", "--profile", path)
+    trials = load_run(tmp_path / "run").trials
+    assert {t.measurement.step_time_source for t in trials} == {"measured"}  # the best five
+    command = ("search", "--space", "tiny", *QUICK, *SMALL, "--budget", "2", "--profile", path)
+    predicted = effnas(*command, "--step-time", "predicted", "--out", "predicted")
+    assert predicted.code == 0, predicted.err
+    for trial in load_run(tmp_path / "predicted").trials:
+        assert trial.measurement.step_time_source == "predicted"
+        assert "forward_time_s" not in trial.metrics
+    refused = effnas(*command, "--target-image-size", "24", "--out", "other")
+    assert refused.code == 2
+    assert "image size 16 (here 24)" in refused.err
+
+
+@pytest.mark.slow
+def test_a_command_times_what_pytorch_does_not_reach(effnas: Run, tmp_path: Path) -> None:
+    program = "import json, sys; print(len(json.load(open(sys.argv[1]))['timm']))"
+    script = write(tmp_path / "board.py", program)
+    command = f"{sys.executable} {script} {{arch_json}}"
+    search(effnas, "--budget", "1", "--out", "run", "--step-time-command", command)
+    (trial,) = load_run(tmp_path / "run").trials
+    assert trial.metrics["step_time_s"] == 3
+    assert trial.metrics["step_time"] == 1
+    assert trial.measurement.step_time_source == "command"
+
+
+@pytest.mark.slow
+def test_a_proxy_is_checked_and_goes_on_where_it_was(effnas: Run, tmp_path: Path) -> None:
+    command = ["proxy", "check", "--space", "tiny", *QUICK, "--seeds", "1", "--high-seeds", "1",
+               "--high-epochs", "2", "--out", "proxy", "--json"]  # fmt: skip
+    first = effnas(*command, "--networks", "4")
+    assert first.code == 0, first.err
+    report = json.loads(first.out)
+    assert report["networks"] == 4
+    stored = (tmp_path / "proxy" / "trainings.jsonl").read_text().splitlines()
+    assert len(stored) == 8
+    again = effnas(*command, "--networks", "5")
+    assert json.loads(again.out)["networks"] == 5
+    more = (tmp_path / "proxy" / "trainings.jsonl").read_text().splitlines()
+    assert more[:8] == stored
+    assert len(more) == 10
+    shown = effnas("status", "proxy")
+    assert shown.code == 2
+    assert "effnas proxy" in shown.err

@@ -1,0 +1,180 @@
+"""Surrogates: they pass through what was seen, and know how little they know elsewhere."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import pytest
+
+from effnas import Architecture, SearchSpace
+from effnas.errors import EffnasError
+from effnas.surrogate import FEWEST, Encoding, GrowingSurrogate, Surrogate
+
+TINY = SearchSpace.load("tiny")
+RNG = np.random.default_rng
+
+
+def points(n: int, seed: int = 0, width: int = 4) -> np.ndarray:
+    return RNG(seed).normal(size=(n, width)) / 2
+
+
+def smooth(X: np.ndarray) -> np.ndarray:  # noqa: N803
+    return np.asarray(3 + X[:, 0] - 2 * X[:, 1] + np.sin(2 * X[:, 2]))
+
+
+# -- the Gaussian process
+
+
+def test_it_passes_through_smooth_data_and_foresees_the_rest() -> None:
+    X, others = points(80), points(40, seed=1)  # noqa: N806
+    surrogate = Surrogate().fit(X, smooth(X))
+    mean, deviation = surrogate.predict(X)
+    assert np.abs(mean - smooth(X)).max() < 0.02
+    assert deviation.max() < 0.05
+    error = surrogate.predict(others)[0] - smooth(others)
+    assert np.sqrt((error**2).mean()) < 0.1 * smooth(others).std()
+
+
+def test_it_knows_less_far_from_the_data() -> None:
+    X = points(60)  # noqa: N806
+    surrogate = Surrogate().fit(X, smooth(X))
+    _, deviation = surrogate.predict(np.array([X[0], X[0] + 2, X[0] + 6]))
+    assert deviation[0] < deviation[1] < deviation[2]
+
+
+def test_a_trend_goes_on_beyond_the_data() -> None:
+    X = points(60)  # noqa: N806
+    surrogate = Surrogate().fit(X, X[:, 0] - 2 * X[:, 1])
+    far = np.array([[3.0, 0, 0, 0], [0, 3.0, 0, 0]])
+    assert surrogate.predict(far)[0] == pytest.approx([3, -6], rel=0.1)
+
+
+def test_what_is_repeated_with_noise_comes_to_its_mean() -> None:
+    X = np.repeat(points(20), 10, axis=0)  # noqa: N806
+    noise = RNG(3).normal(size=len(X))
+    mean, deviation = Surrogate().fit(X, X[:, 0] + noise).predict(points(20))
+    error = np.abs(mean - points(20)[:, 0])
+    assert error.max() < 1
+    assert (error < 3 * deviation + 0.1).all()  # the deviation is of the mean, not of the noise
+    assert deviation.max() < 0.7
+
+
+def test_constant_values_are_foreseen_everywhere() -> None:
+    mean, deviation = Surrogate().fit(points(10), np.full(10, 7.0)).predict(points(5, seed=1))
+    assert mean == pytest.approx(7.0)
+    assert np.isfinite(deviation).all()
+
+
+def test_the_same_data_make_the_same_surrogate() -> None:
+    X = points(30)  # noqa: N806
+    first, second = (Surrogate().fit(X, smooth(X)).predict(points(9, 1)) for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+def test_the_unit_of_the_values_does_not_matter() -> None:
+    X = points(30)  # noqa: N806
+    mean, deviation = Surrogate().fit(X, smooth(X)).predict(points(9, 1))
+    other_mean, other_deviation = Surrogate().fit(X, 1e6 * smooth(X) + 5).predict(points(9, 1))
+    assert other_mean == pytest.approx(1e6 * mean + 5, rel=1e-4)
+    assert other_deviation == pytest.approx(1e6 * deviation, rel=1e-2)
+
+
+def test_conditioning_on_the_same_data_changes_nothing() -> None:
+    X = points(30)  # noqa: N806
+    surrogate = Surrogate().fit(X, smooth(X))
+    again = surrogate.condition(X, smooth(X))
+    assert np.allclose(surrogate.predict(points(9, 1)), again.predict(points(9, 1)), atol=1e-9)
+
+
+def test_conditioning_on_more_takes_it_into_account() -> None:
+    X, more = points(30), np.full((1, 4), 1.5)  # noqa: N806
+    surrogate = Surrogate().fit(X, smooth(X))
+    y = np.append(smooth(X), 9.0)
+    mean, deviation = surrogate.condition(np.vstack([X, more]), y).predict(more)
+    before = surrogate.predict(more)
+    assert abs(mean[0] - 9) < 0.2 * abs(before[0][0] - 9)
+    assert deviation[0] < before[1][0]
+
+
+def test_no_points_have_no_values() -> None:
+    surrogate = Surrogate().fit(points(5), smooth(points(5)))
+    assert [len(values) for values in surrogate.predict(np.zeros((0, 4)))] == [0, 0]
+
+
+def test_too_few_values_are_refused() -> None:
+    with pytest.raises(EffnasError, match="2 values"):
+        Surrogate().fit(points(2), np.zeros(2))
+
+
+# -- growing
+
+
+def test_before_there_are_enough_values_their_mean_is_the_guess() -> None:
+    surrogate = GrowingSurrogate(prior_deviation=0.3)
+    X = points(FEWEST)  # noqa: N806
+    assert surrogate.predict(X[:1]) == (0.0, 0.3)
+    surrogate.update(X[:2], np.array([1.0, 2.0]))
+    assert surrogate.predict(X[:1]) == (1.5, 0.3)
+    assert not surrogate.is_fitted
+    surrogate.update(X, smooth(X))
+    assert surrogate.is_fitted
+
+
+def test_one_by_one_comes_close_to_all_at_once() -> None:
+    X = points(40)  # noqa: N806
+    growing = GrowingSurrogate(1.0)
+    for n in range(1, len(X) + 1):
+        growing.update(X[:n], smooth(X[:n]))
+    at_once = Surrogate().fit(X, smooth(X)).predict(points(20, 1))[0]
+    assert np.abs(growing.predict(points(20, 1))[0] - at_once).max() < 0.3 * smooth(X).std()
+
+
+# -- the encoding
+
+
+def drawn(space: SearchSpace, n: int, seed: int = 7) -> list[Architecture]:
+    rng = RNG(seed)
+    return [space.sample(rng) for _ in range(n)]
+
+
+@pytest.mark.parametrize("name", ["tiny", "mnasnet", "v2-b0"])
+def test_columns_have_mean_zero_and_both_groups_the_same_variance(name: str) -> None:
+    space = SearchSpace.load(name)
+    encoding = Encoding(space)
+    archs = drawn(space, 500)
+    for group in (encoding.network(archs), encoding.stages(archs)):
+        assert np.abs(group.mean(axis=0)).max() < 0.4 * group.std(axis=0).max()
+        assert group.var(axis=0).sum() == pytest.approx(1, abs=0.15)
+    assert encoding.matrix(archs).shape[1] == group.shape[1] + encoding.network(archs).shape[1]
+
+
+def test_different_architectures_have_different_rows() -> None:
+    archs = list({arch.id: arch for arch in drawn(TINY, 400)}.values())
+    rows = Encoding(TINY).matrix(archs)
+    assert len(np.unique(rows.round(9), axis=0)) == len(archs) > 350
+    assert np.array_equal(Encoding(TINY).matrix(archs[5:6]), rows[5:6])
+
+
+def test_a_space_of_one_architecture_has_no_columns_to_tell_apart() -> None:
+    space = SearchSpace.parse("stages: [fused_r1_k3_s2_e1_c8]\n")
+    rows = Encoding(space).matrix([space.reference, space.reference])
+    assert rows.shape[0] == 2
+    assert np.array_equal(rows[0], rows[1])
+    assert Surrogate().fit(np.repeat(rows, 2, axis=0), np.arange(4.0)).predict(rows)[0][0] == (
+        pytest.approx(1.5, abs=0.2)
+    )
+
+
+def test_no_architectures_make_an_empty_matrix_of_the_same_width() -> None:
+    encoding = Encoding(TINY)
+    assert encoding.matrix([]).shape == (0, encoding.matrix([TINY.reference]).shape[1])
+
+
+def test_it_serves_to_foresee_counts_that_it_does_not_hold() -> None:
+    archs = drawn(TINY, 120)
+    weights = RNG(2).uniform(1, 3, size=3)
+    y = np.log([prod(w * s.r for w, s in zip(weights, a.stages, strict=True)) for a in archs])
+    X = Encoding(TINY).matrix(archs)  # noqa: N806
+    error = Surrogate().fit(X[:80], y[:80]).predict(X[80:])[0] - y[80:]
+    assert np.sqrt((error**2).mean()) < 0.3 * y.std()
