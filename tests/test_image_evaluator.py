@@ -56,6 +56,9 @@ TIMED = {"step_time", *TIMING_METRICS}
 TRAINED = set(TRAINING_METRICS)
 
 
+pytestmark = pytest.mark.slow  # networks are built and run
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread_and_own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     threads = torch.get_num_threads()
@@ -81,7 +84,6 @@ def bare() -> ImageEvaluator:
 # -- tasks
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "metrics"),
     [(Task.EVALUATE, TIMED | TRAINED), (Task.TIME, TIMED), (Task.TRAIN, TRAINED)],
@@ -107,7 +109,6 @@ def test_without_images_networks_are_timed_and_none_is_trained(bare: ImageEvalua
             bare(ARCHS[0], task)
 
 
-@pytest.mark.slow
 def test_a_repeat_is_another_training_and_the_same_number_the_same(
     with_images: ImageEvaluator,
 ) -> None:
@@ -122,7 +123,6 @@ def test_a_repeat_is_another_training_and_the_same_number_the_same(
     assert (evaluated.seed, evaluated.metrics["train_loss"]) == first[0]
 
 
-@pytest.mark.slow
 def test_an_evaluation_repeats_itself_whatever_was_done_before(
     with_images: ImageEvaluator,
 ) -> None:
@@ -141,7 +141,6 @@ def test_an_evaluation_repeats_itself_whatever_was_done_before(
     assert other(ARCHS[0], Task.TRAIN).seed != one.seed
 
 
-@pytest.mark.slow
 def test_an_evaluation_leaves_torchs_random_state_alone(with_images: ImageEvaluator) -> None:
     torch.manual_seed(20)
     before = torch.get_rng_state()
@@ -149,7 +148,6 @@ def test_an_evaluation_leaves_torchs_random_state_alone(with_images: ImageEvalua
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.slow
 def test_what_does_not_fit_the_memory_is_infeasible_before_it_is_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -195,7 +193,6 @@ def test_another_error_stays_what_it_is(
 # -- what it prepares
 
 
-@pytest.mark.slow
 def test_what_a_worker_prepares_is_plain_data_that_fixes_the_rest() -> None:
     space = SPACE.with_target(image_size=16)
     free = replace(
@@ -238,7 +235,6 @@ def test_a_worker_without_images_prepares_timings(bare: ImageEvaluator) -> None:
     assert prepared.target_memory_bytes > 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "error"),
     [
@@ -328,13 +324,12 @@ def test_auto_measures_what_is_outside_the_profile(
     assert set(found) == TIMED | {"is_measured"}
 
 
-@pytest.mark.slow
 def test_auto_measures_everything_where_the_profile_is_not_trusted(
     evaluator_with: Callable[..., ImageEvaluator],
 ) -> None:
     evaluator = evaluator_with("auto", profile_of(SPACE, hardware=here(), error=0.0625))
     assert "is_measured" in evaluated(evaluator, ARCHS[0])
-    assert evaluator.prepare().step_times.startswith("measured: the error of the profile of")
+    assert evaluator.prepare().step_times.startswith("measured, since the profile of")
     assert "6.2%" in evaluator.prepare().step_times
 
 
@@ -457,7 +452,6 @@ def settings_for(out: Path, **changes: Any) -> Settings:
     return replace(settings, **changes)
 
 
-@pytest.mark.slow
 def test_a_search_by_predictions_ends_with_measured_ones(tmp_path: Path) -> None:
     from effnas.runtime import settle_process
 
@@ -496,7 +490,6 @@ def write_pets(root: Path) -> None:
             (root / part / name / "0.png").write_bytes(b"not an image")
 
 
-@pytest.mark.slow
 def test_the_test_part_is_never_opened_during_a_search(tmp_path: Path) -> None:
     touched: list[str] = []
     watching = True

@@ -95,6 +95,7 @@ def test_with_all_step_times_the_ranking_is_plain_scoring() -> None:
         assert all(c.timed and c.reward_deviation == c.step_time_deviation == 0 for c in ranking)
 
 
+@pytest.mark.slow
 def test_a_candidate_says_where_it_was_and_what_moved_it() -> None:
     ranking = Retargeting(TINY, REWARD, PARENT, step_time_of=on_new).ranking()
     old = {t.architecture.id: (rank, t) for rank, t in enumerate(PARENT.ranked(), start=1)}
@@ -118,6 +119,7 @@ def test_before_anything_is_timed_the_old_ranking_stands() -> None:
     assert all(c.reward_deviation > 0 and c.step_time_deviation > 0 for c in ranking)
 
 
+@pytest.mark.slow
 def test_a_few_timings_find_the_best_and_bound_the_rest() -> None:
     engine = Retargeting(TINY, REWARD, PARENT)
     time_all(engine, 20)
@@ -170,6 +172,7 @@ def test_the_same_seed_and_answers_give_the_same_proposals() -> None:
     assert proposals(1) != proposals(2)
 
 
+@pytest.mark.slow
 def test_nothing_is_proposed_twice_nor_from_outside_the_space() -> None:
     engine = Retargeting(TINY, REWARD, PARENT)
     old = {t.architecture.id for t in PARENT}
@@ -186,6 +189,7 @@ def test_nothing_is_proposed_twice_nor_from_outside_the_space() -> None:
     assert all(TINY.contains(arch) for arch in trained)
 
 
+@pytest.mark.slow
 def test_constraints_hold_for_what_is_proposed() -> None:
     text = TINY.to_text() + "constraints: ['layers <= 5']\n"
     space = SearchSpace.parse(text)
@@ -208,6 +212,7 @@ def test_trainings_find_better_ones_than_the_finished_search_had() -> None:
     )
 
 
+@pytest.mark.slow
 def test_infeasible_architectures_are_left_out_and_others_proposed() -> None:
     engine = Retargeting(TINY, REWARD, PARENT)
     lost = set()
@@ -254,6 +259,7 @@ def test_only_the_pool_is_trained() -> None:
     assert trained <= feasible - {t.architecture.id for t in PARENT}
 
 
+@pytest.mark.slow
 def test_no_training_is_asked_for_where_none_can_win() -> None:
     # The reward is known before training, and the best of the whole space is trained already.
     reward = Reward.load("-params")
@@ -317,6 +323,7 @@ def test_other_metrics_of_timing_are_guessed_too() -> None:
     assert np.median(errors) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["A - 0.1 * log(S)", "-S", "A / (1 + macs / 1e6)", "-train_loss"])
 def test_any_expression_may_be_the_reward(text: str) -> None:
     reward = Reward.load(text)
@@ -334,6 +341,7 @@ def test_any_expression_may_be_the_reward(text: str) -> None:
     assert [c.reward for c in ranking] == sorted((c.reward for c in ranking), reverse=True)
 
 
+@pytest.mark.slow
 def test_a_python_function_may_be_the_reward(tmp_path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("def mine(m):\n    return m['accuracy'] / max(m.get('step_time', 9), 0.5)\n")
@@ -345,6 +353,7 @@ def test_a_python_function_may_be_the_reward(tmp_path) -> None:
     assert best.reward == pytest.approx(accuracy(best.architecture) / max(best.step_time, 0.5))
 
 
+@pytest.mark.slow
 def test_guesses_where_the_reward_has_no_value_count_as_the_worst() -> None:
     reward = Reward.load("A * sqrt(2 * (0.2 + 3) - S)")  # no value for the slowest
     trials = Trials(t for t in PARENT if t.metrics["step_time"] < 6)

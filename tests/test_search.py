@@ -38,6 +38,7 @@ from effnas.errors import (
     UserError,
 )
 from effnas.evaluate import FunctionEvaluator, Task
+from effnas.step_times import StepTime
 from effnas.store import RunFolder, read_events
 
 TINY = SearchSpace.load("tiny")
@@ -853,6 +854,7 @@ import sys, time
 from pathlib import Path
 from effnas import Search, SearchSpace
 from effnas.controllers import EvolutionController
+from effnas.step_times import StepTime
 from effnas.store import RunFolder, read_events
 
 def measure(arch):
@@ -914,3 +916,64 @@ def test_nothing_here_needs_torch_or_ray() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout == "set()\n"
+
+
+# -- trials of another run, on another device
+
+
+def another_run(budget: int = 6) -> Search:
+    search = Search(TINY, "A / S", seed=3)
+    search.run(budget=budget, backend=InlineBackend(PredictsThenMeasures()))
+    return search
+
+
+def test_trials_of_another_run_are_timed_and_their_numbers_stay(tmp_path: Path) -> None:
+    parent = another_run()
+    wanted = [parent.trials[4], parent.trials[1]]
+    told: list[int] = []
+
+    class Listens(RandomController):
+        def learn(self, trial: Trial) -> None:
+            told.append(trial.number)
+
+    with RunFolder.open(tmp_path) as folder:
+        search = Search(TINY, "A / S", Listens(TINY), store=folder, first_number=6)
+        waiting = list(wanted)
+        backend = InlineBackend(PredictsThenMeasures(lambda arch: 2.0))
+        search.retime(backend, lambda under_way: waiting.pop(0) if waiting else None)
+        assert [t.number for t in search.trials] == [1, 4]
+        assert told == [4, 1]
+        for trial in search.trials:
+            old = parent.trials[trial.number]
+            assert trial.architecture == old.architecture
+            assert trial.metrics["accuracy"] == old.metrics["accuracy"]
+            assert trial.metrics["step_time"] == 2.0
+            assert trial.reward == trial.metrics["accuracy"] / 2
+            assert trial.duration_s is not None  # of the timing, not of the old training
+            assert trial.measurement.seed == old.measurement.seed
+        # A new trial follows the other run's, though most of those were not taken over.
+        new = search.tell(search.ask(), accuracy=0.5, step_time=1.0)
+        assert new.number == 6
+    assert summary(stored(tmp_path)) == summary(search.trials)
+
+
+def test_a_source_gives_step_times_or_says_why_there_are_none() -> None:
+    parent = another_run(budget=2)
+    known, unknown = parent.trials
+
+    def source(arch: Architecture) -> StepTime:
+        if arch != known.architecture:
+            raise InfeasibleError("not in the table")
+        return StepTime(metrics={"step_time": 0.5}, source="table", hardware="a board")
+
+    search = Search(TINY, "A / S", first_number=2)
+    timed = search.take_step_time(known, source)
+    assert timed.reward == known.metrics["accuracy"] / 0.5
+    assert timed.measurement.step_time_source == "table"
+    lost = search.take_step_time(unknown, source)
+    assert (lost.state, lost.reason, lost.reward) == (
+        TrialState.INFEASIBLE, "not in the table", None,
+    )  # fmt: skip
+    assert lost.metrics["accuracy"] == unknown.metrics["accuracy"]
+    assert [t.number for t in search.trials] == [0, 1]
+    assert search.best == timed

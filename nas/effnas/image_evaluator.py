@@ -251,17 +251,19 @@ class ImageEvaluator:
 
     def _describe_step_times(self) -> str:
         source = self._step_times
-        if isinstance(source, (StepTimeTable, StepTimeCommand)):
+        if isinstance(source, StepTimeTable):
+            return source.description
+        if isinstance(source, StepTimeCommand):
             return source.hardware
         if self._profile is None:
             return "measured"
-        profile = f"profile of {self._profile.hardware}, made {self._profile.created}"
+        profile = self._profile.description
         if source is self._profile:
             return f"predicted by the {profile}"
         if self._profile.is_trusted:
             return f"predicted by the {profile}; the best are measured"
         error = self._profile.step_time_error.mean_absolute
-        return f"measured: the error of the {profile}, is {error:.1%}"
+        return f"measured, since the {profile}, has an error of {error:.1%}"
 
     @property
     def _conditions(self) -> Conditions:

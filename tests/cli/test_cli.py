@@ -232,6 +232,20 @@ def test_the_options_are_those_that_were_decided_on() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["search"], ["status"], ["space"], ["bench"], ["profile"], ["retarget"], ["proxy", "check"],
+     ["proxy", "search"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_the_help_of_a_command_shows_its_example_on_a_line_of_its_own(
+    effnas: Run, command: list[str]
+) -> None:
+    shown = effnas(*command, "--help").out
+    assert f"\n    effnas {' '.join(command)} " in shown
+    assert "\\b" not in shown
+
+
 @pytest.mark.slow
 def test_a_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
     subprocess.run(

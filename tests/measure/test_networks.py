@@ -31,6 +31,8 @@ from effnas.measure import (
 )
 from effnas.models import build
 
+pytestmark = pytest.mark.slow  # networks are built and run
+
 CPU = torch.device("cpu")
 TINY = SearchSpace.load("tiny")
 SMALL = Architecture.parse(["fused_r1_k3_s2_e1_c8"], stem=8, head=16)
@@ -94,7 +96,6 @@ def test_a_network_that_cannot_be_built_leaves_the_others_in_their_places() -> N
         time_networks([refuse, network], CONDITIONS, time_limit_s=0.0)
 
 
-@pytest.mark.slow
 def test_the_reference_takes_as_long_as_itself() -> None:
     conditions = replace(CONDITIONS, batch_size=8, image_size=16)
     found = MeasuredStepTimes(TINY.reference, conditions)(TINY.reference)
@@ -103,7 +104,6 @@ def test_the_reference_takes_as_long_as_itself() -> None:
     assert found.hardware == hardware_id(describe_device(CPU))
 
 
-@pytest.mark.slow
 def test_a_network_of_a_layer_is_faster_than_the_reference() -> None:
     conditions = replace(CONDITIONS, batch_size=8, image_size=16)
     found = MeasuredStepTimes(TINY.reference, conditions, time_limit_s=0.0)(SMALL)
@@ -239,7 +239,6 @@ def test_an_unknown_optimizer_is_a_mistake_of_the_user() -> None:
 # -- precision and memory format
 
 
-@pytest.mark.slow
 def test_the_fastest_way_of_running_is_chosen() -> None:
     conditions = replace(CONDITIONS, batch_size=8, image_size=16)
     chosen, seconds = choose_execution(network, conditions)

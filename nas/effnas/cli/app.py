@@ -7,12 +7,45 @@ from __future__ import annotations
 
 import sys
 import traceback
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from effnas.cli.options import (
+    Backend,
+    BackendName,
+    BatchSize,
+    CompileMode,
+    CompileModeName,
+    Data,
+    DataRoot,
+    DataShare,
+    Device,
+    Epochs,
+    HighEpochs,
+    HighSeeds,
+    HoldoutShare,
+    ImageSize,
+    Json,
+    LearningRate,
+    MemoryFormat,
+    Networks,
+    OnBad,
+    OnBadImage,
+    Precision,
+    Profile,
+    ProxyOut,
+    RecipeFile,
+    StepTime,
+    StepTimeCommand,
+    StepTimes,
+    StepTimeTimeout,
+    TargetBatchSize,
+    TargetImageSize,
+    Threads,
+    WorkerCount,
+)
 from effnas.errors import EffnasError, UserError
 
 app = typer.Typer(
@@ -23,91 +56,6 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich's own help takes longer to import than all the rest
     pretty_exceptions_enable=False,
 )
-
-
-class OnBadImage(StrEnum):
-    """What becomes of an image that cannot be decoded."""
-
-    REFUSE = "refuse"
-    SKIP = "skip"
-
-
-class BackendName(StrEnum):
-    """Where evaluations run."""
-
-    RAY = "ray"
-    INLINE = "inline"
-
-
-class StepTimeMode(StrEnum):
-    """Where step times come from, of what this device can give."""
-
-    MEASURED = "measured"
-    PREDICTED = "predicted"
-    AUTO = "auto"
-
-
-class PrecisionName(StrEnum):
-    """Arithmetic of the forward and backward pass."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-    FLOAT16 = "float16"
-
-
-class MemoryFormatName(StrEnum):
-    """Layout of images and weights."""
-
-    CONTIGUOUS = "contiguous"
-    CHANNELS_LAST = "channels_last"
-
-
-class CompileModeName(StrEnum):
-    """Modes of torch.compile."""
-
-    NONE = "none"
-    DEFAULT = "default"
-    REDUCE_OVERHEAD = "reduce-overhead"
-    MAX_AUTOTUNE = "max-autotune"
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Backend = Annotated[BackendName, typer.Option(help="Ray workers, or this process (for debugging).")]
-WorkerCount = Annotated[
-    int | None, typer.Option(help="Workers of Ray. [default: one per GPU, one on a CPU]")
-]
-Threads = Annotated[
-    int | None, typer.Option(help="CPU threads of a worker. [default: its share of all]")
-]
-TargetImageSize = Annotated[
-    int | None, typer.Option(help="Image size that S and P are measured at.")
-]
-Precision = Annotated[
-    PrecisionName | None, typer.Option(help="Arithmetic. [default: the fastest, as measured]")
-]
-MemoryFormat = Annotated[
-    MemoryFormatName | None, typer.Option(help="Layout. [default: the fastest, as measured]")
-]
-CompileMode = Annotated[
-    CompileModeName, typer.Option("--compile", help="How torch.compile treats the networks.")
-]
-TargetBatchSize = Annotated[int | None, typer.Option(help="Batch size that S is measured at.")]
-StepTime = Annotated[
-    StepTimeMode | None,
-    typer.Option(
-        help="Measure step times, or predict them by the --profile; auto (with a --profile the "
-        "default) predicts where its error allows and measures the best."
-    ),
-]
-Profile = Annotated[Path | None, typer.Option(help="Device profile that `effnas profile` made.")]
-StepTimes = Annotated[Path | None, typer.Option(help="Table of step times, .csv or .json.")]
-StepTimeCommand = Annotated[
-    str | None, typer.Option(help="Command that prints a step's seconds: 'CMD {arch_json}'.")
-]
-StepTimeTimeout = Annotated[
-    float, typer.Option(help="Seconds that the command may take for a network.")
-]
 
 
 def main() -> None:
@@ -151,29 +99,6 @@ def _root(
         raise typer.Exit(2)
 
 
-Data = Annotated[
-    str,
-    typer.Option(
-        help="Images: digits, a folder or tar of class folders, or a timm name (torch/...)."
-    ),
-]
-DataRoot = Annotated[Path | None, typer.Option(help="Folder of a timm data set that goes by name.")]
-OnBad = Annotated[OnBadImage, typer.Option(help="What to do with an image that cannot be decoded.")]
-RecipeFile = Annotated[
-    Path | None, typer.Option(help="YAML file with the settings of the trainings.")
-]
-Epochs = Annotated[int | None, typer.Option(help="Epochs of a training.")]
-ImageSize = Annotated[int | None, typer.Option(help="Image size of trainings, in pixels.")]
-BatchSize = Annotated[int | None, typer.Option(help="Batch size of trainings.")]
-LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate of trainings.")]
-DataShare = Annotated[
-    float | None, typer.Option(help="Share of the training images used, above 0 to 1.")
-]
-HoldoutShare = Annotated[
-    float | None, typer.Option(help="Share of the training part held out to measure A.")
-]
-
-
 @app.command()
 def search(
     space: Annotated[str, typer.Option(help="Name or path of a search space.")] = "v2",
@@ -210,7 +135,7 @@ def search(
     step_time_timeout: StepTimeTimeout = 600.0,
     as_json: Json = False,
 ) -> None:
-    r"""Search a space: time, train, score and store one architecture after another.
+    """Search a space: time, train, score and store one architecture after another.
 
     \b
     Example:
@@ -263,7 +188,7 @@ def status(
     top: Annotated[int, typer.Option(help="Rows of the leaderboard.", min=1)] = 10,
     as_json: Json = False,
 ) -> None:
-    r"""Show a run: its leaderboard, what it has cost, and when it will be done.
+    """Show a run: its leaderboard, what it has cost, and when it will be done.
 
     \b
     Example:
@@ -283,7 +208,7 @@ def space(
     seed: Annotated[int, typer.Option(help="Seed of the drawing.", min=0)] = 0,
     as_json: Json = False,
 ) -> None:
-    r"""Describe a search space: its choices, its size, and what its networks cost.
+    """Describe a search space: its choices, its size, and what its networks cost.
 
     \b
     Example:
@@ -326,7 +251,7 @@ def bench(
     time_limit: Annotated[float, typer.Option(help="Seconds at which timing ends.")] = 60.0,
     as_json: Json = False,
 ) -> None:
-    r"""Time training steps of any networks in turn; ratios are to the first.
+    """Time training steps of any networks in turn; ratios are to the first.
 
     \b
     Example:
@@ -380,7 +305,7 @@ def profile(
     seed: Annotated[int, typer.Option(help="Draws the networks to fit and check on.", min=0)] = 0,
     as_json: Json = False,
 ) -> None:
-    r"""Fit a model of step time and memory for a space on a device, and check it.
+    """Fit a model of step time and memory for a space on a device, and check it.
 
     \b
     Example:
@@ -436,7 +361,7 @@ def retarget(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    r"""Find what is best on another device, with the accuracies of a finished search.
+    """Find what is best on another device, with the accuracies of a finished search.
 
     \b
     Examples:
@@ -482,15 +407,6 @@ proxy = typer.Typer(
 )
 app.add_typer(proxy, name="proxy")
 
-Networks = Annotated[int, typer.Option(help="Reference networks, spread over the space.")]
-HighSeeds = Annotated[int, typer.Option(help="Seeds of each network at the higher fidelity.")]
-HighEpochs = Annotated[
-    int | None, typer.Option(help="Epochs of the higher fidelity. [default: 4 times the proxy's]")
-]
-ProxyOut = Annotated[
-    Path | None, typer.Option(help="Folder of the trainings. [default: runs/proxy-SPACE-DATA]")
-]
-
 
 @proxy.command()
 def check(
@@ -518,7 +434,7 @@ def check(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    r"""Train reference networks at the proxy and at a higher fidelity, and compare the rankings.
+    """Train reference networks at the proxy and at a higher fidelity, and compare the rankings.
 
     \b
     Example:
@@ -589,7 +505,7 @@ def proxy_search(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    r"""Find the cheapest epochs, image size and share of the data that still rank networks well.
+    """Find the cheapest epochs, image size and share of the data that still rank networks well.
 
     \b
     Example:

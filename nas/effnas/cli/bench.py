@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from effnas.bench import BenchResult, bench
+from effnas.cli.search import INTERRUPTED
 from effnas.cli.tables import console, facts
 from effnas.plan import memory_text
 
@@ -32,15 +33,19 @@ def run_bench(
         UserError: If something given is wrong.
     """
     screen = console(stderr=True)
-    with screen.status("starting") as status:
-        result = bench(
-            networks,
-            settings,
-            space=space,
-            precision=precision,
-            time_limit_s=time_limit_s,
-            notify=status.update,
-        )
+    try:
+        with screen.status("starting") as status:
+            result = bench(
+                networks,
+                settings,
+                space=space,
+                precision=precision,
+                time_limit_s=time_limit_s,
+                notify=status.update,
+            )
+    except KeyboardInterrupt:
+        screen.print("Stopped.")
+        return INTERRUPTED
     if as_json:
         print(json.dumps(asdict(result), indent=2))
     else:

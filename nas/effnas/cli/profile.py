@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from effnas.cli.search import INTERRUPTED
 from effnas.cli.tables import console, duration, facts
 from effnas.errors import ConfigError
 from effnas.measure import make_profile
@@ -17,7 +18,10 @@ from effnas.step_times import DeviceProfile, ModelError
 from effnas.step_times.profile import TRUSTED_ERROR
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from effnas.bench import DeviceSettings
+    from effnas.measure import Conditions
 
 
 def run_profile(
@@ -37,6 +41,31 @@ def run_profile(
     path = out or Path("runs") / "profiles" / f"{space.name}-{conditions.device.type}.json"
     _check_writable(path)
     screen = console(stderr=as_json)
+    try:
+        profile = _measure(space, settings, conditions, seed, screen)
+    except KeyboardInterrupt:
+        screen.print("Stopped. A profile is stored when it is complete; nothing was.")
+        return INTERRUPTED
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(profile.to_json(), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error
+    if as_json:
+        print(json.dumps({"profile": str(path), **json.loads(profile.to_json())}, indent=2))
+    else:
+        _show(profile, path)
+    return 0
+
+
+def _measure(
+    space: SearchSpace,
+    settings: DeviceSettings,
+    conditions: Conditions,
+    seed: int,
+    screen: Console,
+) -> DeviceProfile:
+    """Make the profile and show how far it is."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(
         *columns,
@@ -55,7 +84,7 @@ def run_profile(
             lambda: build(space.reference, num_classes=conditions.num_classes),
             waiting,
         )
-        profile = make_profile(
+        return make_profile(
             space,
             conditions,
             seed=seed,
@@ -64,16 +93,6 @@ def run_profile(
             ),
             waiting=waiting,
         )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(profile.to_json(), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error
-    if as_json:
-        print(json.dumps({"profile": str(path), **json.loads(profile.to_json())}, indent=2))
-    else:
-        _show(profile, path)
-    return 0
 
 
 def _check_writable(path: Path) -> None:

@@ -190,15 +190,21 @@ def _show(screen: Console, found: Retargeted, settings: RetargetSettings) -> Non
         screen.print(
             f"\n{guessed} of {len(found.ranking)} candidates were not timed: their S is a guess "
             "with the 95 % interval shown, from those that were."
+            + ("" if found.ranking[0].timed else " More --timings tell whether number 1 is one.")
         )
     was_best = next((c for c in found.ranking if c.old_rank == 1), None)
     if was_best:
-        best = found.ranking[0]
+        best = next((c for c in found.ranking if c.timed), found.ranking[0])
         gain = best.reward / was_best.reward - 1 if was_best.reward else 0.0
         screen.print(
             f"\nThe best of the finished run, trial {numbers[was_best.architecture.id]}, is now "
             f"number {was_best.rank}"
-            + (f"; the new best has {gain:.2%} more reward." if best is not was_best else ".")
+            + (
+                f"; the best that was timed, trial {numbers[best.architecture.id]}, has {gain:.2%} "
+                "more reward."
+                if best is not was_best
+                else "."
+            )
         )
     cost = _cost(found)
     screen.print(

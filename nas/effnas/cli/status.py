@@ -30,6 +30,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
         ("space", f"{_name(run, 'space')}; reward {_name(run, 'reward')}; "
                   f"controller {run.manifest.get('controller')}"),
         ("data", f"{_name(run, 'data')} on {run.manifest.get('hardware')}"),
+        *_parent_rows(run),
         ("trials", ", ".join(f"{count} {state.lower()}" for state, count in states.items())
                    + f"; budget {summary['budget']}"),
     ]  # fmt: skip
@@ -63,6 +64,15 @@ def summarize(run: Run) -> dict[str, object]:
         "cost_s": float(sum(seconds)),
         "forecast_s": sum(seconds) / len(seconds) * left if seconds else None,
     }
+
+
+def _parent_rows(run: Run) -> list[tuple[str, str]]:
+    """Return what a run made by `effnas retarget` started from, as rows."""
+    parent = run.manifest.get("parent")
+    if not isinstance(parent, dict):
+        return []
+    text = f"{parent.get('path')}, {parent.get('trials')} trials on {parent.get('hardware')}"
+    return [("retargeted from", text), ("step times", str(run.manifest.get("step_times")))]
 
 
 def _name(run: Run, part: str) -> str:

@@ -101,7 +101,7 @@ def time_networks(
         peaks: dict[int, int] = {}
         for n, make in enumerate(makes):
             try:
-                runs[n], peaks[n] = _first_steps(make(), conditions)
+                runs[n], peaks[n] = first_steps(make(), conditions)
             except InfeasibleError as error:
                 if n == 0:
                     raise
@@ -131,8 +131,10 @@ def step_metrics(found: StepTiming) -> dict[str, float]:
     }
 
 
-def _first_steps(model: nn.Module, conditions: Conditions) -> tuple[NetworkRun, int]:
+def first_steps(model: nn.Module, conditions: Conditions) -> tuple[NetworkRun, int]:
     """Make a network ready for its steps; return its peak memory in bytes, too.
+
+    Whoever calls it has the device's lock.
 
     Raises:
         InfeasibleError: If it does not fit; its metrics say the largest batch that does.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ from effnas.measure.conditions import Conditions
 from effnas.measure.device import describe_device, hardware_id
 from effnas.measure.lock import timing
 from effnas.measure.memory import MemoryTracker
-from effnas.measure.networks import maker, time_networks
+from effnas.measure.networks import first_steps, maker, time_networks
 from effnas.measure.runs import NetworkRun, PartRun, fixed_random_state
 from effnas.measure.timer import warm_up
 from effnas.models import build
@@ -200,27 +200,54 @@ def _measure_parts(
     found: dict[Part, PartFigures] = {}
     references: list[npt.NDArray[np.float64]] = []
     with fixed_random_state(conditions.device):
-        network = build(space.reference, num_classes=conditions.num_classes)
-        reference = NetworkRun(network, conditions)
+        reference, limit = _reference(space, conditions)
         warm_up(reference, clock)
-        order = rng.permutation(len(parts))
-        for start in range(0, len(parts), _TOGETHER):
-            progress("parts", start, len(parts))
-            chunk = [parts[n] for n in order[start : start + _TOGETHER]]
+        sizes = {part: _part_bytes(part, conditions) for part in parts}
+        order = [parts[n] for n in rng.permutation(len(parts))]
+        while order:
+            progress("parts", len(found), len(parts))
+            chunk = _chunk(order, sizes, limit)
             runs = [PartRun(part, conditions) for part in chunk]
             seconds, reference_s = _rounds(runs, reference, clock, rng)
             shares = np.median(seconds / reference_s[:, None, None], axis=0)
             references.append(reference_s)
             for part, (forward, backward, optimizer) in zip(chunk, shares, strict=True):
-                kept, weights = _part_bytes(part, conditions)
                 found[part] = PartFigures(
                     forward=float(forward),
                     backward=float(backward),
                     optimizer=float(optimizer),
-                    kept_bytes=kept,
-                    weight_bytes=weights,
+                    kept_bytes=float(sizes[part].kept),
+                    weight_bytes=float(sizes[part].weights),
                 )
     return {part: found[part] for part in parts}, float(np.median(np.concatenate(references)))
+
+
+def _reference(space: SearchSpace, conditions: Conditions) -> tuple[NetworkRun, int]:
+    """Return the reference network ready for its steps, and its peak memory in bytes.
+
+    Raises:
+        ConfigError: If it takes too much for other networks to fit.
+    """
+    free = conditions.available_bytes
+    roomy = replace(conditions, available_bytes=None if free is None else free // 2)
+    try:
+        return first_steps(build(space.reference, num_classes=conditions.num_classes), roomy)
+    except InfeasibleError as error:
+        raise ConfigError(
+            f"space '{space.name}': the reference network takes more than half of the memory that "
+            f"is free, or does not fit ({error}); take a smaller --target-batch-size or "
+            "--target-image-size, and the same in the search"
+        ) from error
+
+
+def _chunk(order: list[Part], sizes: Mapping[Part, _PartBytes], limit: int) -> list[Part]:
+    """Take the next parts off `order`: so many that together they need no more than a network."""
+    chunk = [order.pop()]
+    taken = sizes[chunk[0]].needed
+    while order and len(chunk) < _TOGETHER and taken + sizes[order[-1]].needed <= limit:
+        taken += sizes[order[-1]].needed
+        chunk.append(order.pop())
+    return chunk
 
 
 def _rounds(
@@ -253,8 +280,17 @@ def _rounds(
     return np.array(seconds), np.array(reference_s)
 
 
-def _part_bytes(part: Part, conditions: Conditions) -> tuple[float, float]:
-    """Return what a part keeps for the backward pass and what its weights take, by a dry run."""
+@dataclass(frozen=True)
+class _PartBytes:
+    """Bytes of a part: kept for the backward pass, of its weights, and needed to run it alone."""
+
+    kept: int
+    weights: int
+    needed: int
+
+
+def _part_bytes(part: Part, conditions: Conditions) -> _PartBytes:
+    """Find out by a dry run what a part takes."""
     dry = replace(conditions, device=torch.device("meta"), execution=Execution())
     run = PartRun(part, dry)
     model, optimizer = run.step.model, run.step.optimizer
@@ -270,8 +306,10 @@ def _part_bytes(part: Part, conditions: Conditions) -> tuple[float, float]:
         for value in state.values()
         if isinstance(value, torch.Tensor)
     ]
-    tensors = [*model.parameters(), *model.parameters(), *model.buffers(), *states]  # gradients too
-    return float(kept), float(sum(tensor.nbytes for tensor in tensors))
+    # Parameters twice: their gradients are as large.
+    tensors = [*model.parameters(), *model.parameters(), *model.buffers(), *states]
+    weights = sum(tensor.nbytes for tensor in tensors)
+    return _PartBytes(kept, weights, kept + weights + run.buffer_bytes)
 
 
 # -- networks

@@ -64,6 +64,11 @@ class PartRun:
         self._gradient = torch.randn_like(self.step.forward(self._input).detach())
         self._output: torch.Tensor | None = None
 
+    @property
+    def buffer_bytes(self) -> int:
+        """Bytes of its input and of its output's gradient, and of a copy of the latter."""
+        return self._input.nbytes + 2 * self._gradient.nbytes
+
     def forward(self, mark: Callable[[], None]) -> None:
         """Run the forward pass between two marks."""
         fresh = self._input.clone().requires_grad_(self._needs_gradient)

@@ -137,13 +137,12 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
         )
         names = (*TRAINING_METRICS, *step_time_metrics(settings.step_times, space))
         reward.check(dict.fromkeys(names, 0.5) | search.counted(space.reference))
-        backend, prepared = None, None
+        backend, prepared, stored = None, None, folder.read_manifest()
         if source is None or settings.budget or settings.step_times.mode == "auto":
-            config = _config(settings, parent, folder.read_manifest())
+            config = _config(settings, parent, stored)
             backend, prepared = start_workers(config, settings.workers, observer.preparing)
             stack.callback(backend.close)
             _check_data(settings, parent, prepared)
-        stored = folder.read_manifest()
         manifest = _manifest(settings, parent, reward, prepared, source)
         if stored:
             _check_same(settings.out, stored, manifest)
@@ -288,26 +287,20 @@ def _manifest(
     parent: Run,
     reward: Reward,
     prepared: Preparation | None,
-    source: StepTimeSource | None,
+    source: DeviceProfile | StepTimeTable | None,
 ) -> dict[str, Json]:
     """Return the manifest: the parent's, with what is different now."""
-    device: dict[str, Json] = {
-        "hardware": "no device: step times from a file",
-        "device": {},
-        "execution": None,
-        "timing_batch_size": None,
-    }
-    step_times = ""
+    device: dict[str, Json] = {"device": {}, "execution": None, "timing_batch_size": None}
+    hardware, step_times = "", ""
     if prepared:
+        hardware, step_times = prepared.hardware, prepared.step_times
         device = {
-            "hardware": prepared.hardware,
             "device": cast("dict[str, Json]", dict(prepared.device)),
             "execution": cast("dict[str, Json]", asdict(prepared.execution)),
             "timing_batch_size": prepared.timing_batch_size,
         }
-        step_times = prepared.step_times
-    elif isinstance(source, (DeviceProfile, StepTimeTable)):
-        step_times = source.hardware
+    if source:  # whatever device trains, step times are those of the source
+        hardware, step_times = source.hardware, source.description
     best = parent.best
     return {
         **parent.manifest,
@@ -317,6 +310,7 @@ def _manifest(
         "seed": settings.seed,
         "budget": settings.budget,
         "reward": {"name": reward.name, "kind": reward.kind, "text": reward.text},
+        "hardware": hardware,
         "step_times": step_times,
         "parent": {
             "path": str(settings.run),

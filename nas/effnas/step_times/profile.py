@@ -210,6 +210,11 @@ class DeviceProfile:
         return json.dumps({"kind": KIND, "format": FORMAT, **content}, indent=1) + "\n"
 
     @property
+    def description(self) -> str:
+        """The profile in a few words."""
+        return f"profile of {self.hardware}, made {self.created}"
+
+    @property
     def is_trusted(self) -> bool:
         """Whether the checked error is small enough to search by predictions."""
         return self.step_time_error.mean_absolute <= TRUSTED_ERROR

@@ -102,6 +102,11 @@ class StepTimeTable:
         return found
 
     @property
+    def description(self) -> str:
+        """The table in a few words, and what is to be known of its S."""
+        return f"{self.hardware}; {self.note}" if self.note else self.hardware
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that every network of the table has."""
         common = set.intersection(*(set(found.metrics) for found in self._times.values()))
