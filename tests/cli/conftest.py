@@ -12,6 +12,16 @@ from effnas.cli import main
 
 
 @pytest.fixture
+def short_timings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timing ends with its fewest rounds, however uncertain it is then."""
+    from effnas.measure import MeasuredStepTimes
+
+    defaults = MeasuredStepTimes.__init__.__kwdefaults__
+    assert "time_limit_s" in defaults
+    monkeypatch.setitem(defaults, "time_limit_s", 0.0)
+
+
+@pytest.fixture
 def effnas(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Run:

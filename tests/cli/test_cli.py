@@ -16,6 +16,8 @@ from PIL import Image
 from effnas import load_run
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("short_timings")
+
 QUICK = ["--space", "tiny", "--backend", "inline", "--epochs", "1", "--data-share", "0.3"]
 
 

@@ -12,7 +12,10 @@ from command_line import Result, Run
 from effnas import load_run
 
 BLOCKS = "fused_r1_k3_s1_e1_c16 mbconv_r1_k3_s2_e4_c24_se0.25 fused_r1_k3_s2_e1_c48"
-QUICK = ["--epochs", "1", "--data-share", "0.3", "--backend", "inline", "--threads", "1"]
+pytestmark = pytest.mark.usefixtures("short_timings")
+
+QUICK = ["--epochs", "1", "--data-share", "0.3", "--backend", "inline", "--threads", "1",
+         "--batch-size", "32"]  # fmt: skip
 SMALL = ["--target-batch-size", "8"]
 
 
@@ -67,7 +70,7 @@ def test_a_mistake_is_one_line_with_place_and_remedy(
 
 @pytest.mark.slow
 def test_networks_of_every_kind_are_timed_side_by_side(effnas: Run, tmp_path: Path) -> None:
-    search(effnas, "--budget", "1", "--out", "run")
+    search(effnas, "--budget", "2", "--out", "run")
     best = load_run(tmp_path / "run").best
     assert best is not None
     arch = {"format": 1, "stem": 8, "head": 16, "blocks": ["fused_r1_k3_s1_e1_c8"]}
@@ -75,7 +78,7 @@ def test_networks_of_every_kind_are_timed_side_by_side(effnas: Run, tmp_path: Pa
     result = effnas(
         "bench", "run:best", "run:0", BLOCKS, file, "test_efficientnet",
         "--image-size", "16", "--batch-size", "4", "--threads", "1", "--time-limit", "0.1",
-        "--json",
+        "--precision", "float32", "--memory-format", "contiguous", "--json",
     )  # fmt: skip
     assert result.code == 0, result.err
     found = json.loads(result.out)
@@ -160,10 +163,12 @@ def test_a_profile_is_made_used_and_checked_by_measurement(
     from effnas.step_times import profile
 
     monkeypatch.setattr(profiling, "_ROUNDS", 2)
+    monkeypatch.setattr(profiling, "FITTED", 2)
+    monkeypatch.setattr(profiling, "CHECKED", 4)
     monkeypatch.setattr(profiling, "_NETWORK_TIME_LIMIT_S", 0.01)
     monkeypatch.setattr(profile, "TRUSTED_ERROR", 1e9)  # on a busy machine too
-    one_thread = ["--threads", "1"]
-    made = effnas("profile", "--space", "tiny", "--classes", "10", *SMALL, *one_thread)
+    way = ["--threads", "1", "--precision", "float32", "--memory-format", "contiguous"]
+    made = effnas("profile", "--space", "tiny", "--classes", "10", *SMALL, *way)
     assert made.code == 0, made.err
     assert "mean error" in made.out
     path = "runs/profiles/tiny-cpu.json"

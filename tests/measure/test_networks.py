@@ -29,6 +29,7 @@ from effnas.measure import (
     time_networks,
     timed,
 )
+from effnas.measure.execution import worthwhile_precisions
 from effnas.models import build
 
 pytestmark = pytest.mark.slow  # networks are built and run
@@ -244,7 +245,7 @@ def test_the_fastest_way_of_running_is_chosen() -> None:
     chosen, seconds = choose_execution(network, conditions)
     assert {(way.precision, way.memory_format) for way in seconds} == {
         (precision, memory_format)
-        for precision in ("float32", "bfloat16")
+        for precision in worthwhile_precisions(CPU)
         for memory_format in ("contiguous", "channels_last")
     }
     assert min(seconds.values()) == seconds[chosen] > 0
@@ -259,7 +260,12 @@ def test_what_is_asked_for_is_the_only_choice(memory_format: str) -> None:
     )
     assert chosen.memory_format == memory_format
     assert {way.memory_format for way in seconds} == {memory_format}
-    assert {way.precision for way in seconds} == {"float32", "bfloat16"}
+    assert {way.precision for way in seconds} == set(worthwhile_precisions(CPU))
+
+
+def test_a_precision_that_is_asked_for_is_measured_though_it_may_be_slow() -> None:
+    _, seconds = choose_execution(network, CONDITIONS, precision="bfloat16")
+    assert {way.precision for way in seconds} == {"bfloat16"}
 
 
 def test_nothing_is_measured_where_nothing_is_to_choose() -> None:
