@@ -3,14 +3,12 @@
     python benchmarks/retarget.py --data accel-nasbench.tar.gz --seeds 0:5 --out retarget.jsonl
     python benchmarks/retarget.py --data accel-nasbench.tar.gz --seeds 5:20 --out retarget.jsonl
     python benchmarks/retarget.py --data accel-nasbench.tar.gz --seeds 5 --table --out table.jsonl
-    python benchmarks/retarget.py --data accel-nasbench.tar.gz --flops
 
 The first two run some seeds each, add to the file, and print the tables of all that is in it. All
 their figures, that of the table's best network as well, are what `accel_nasbench.Simulation` gives,
 so both sides of a comparison have the same values. With --table nothing is simulated: the finished
 search is 200 networks of the table drawn at random, only the table's networks may be trained, and
-all values are the table's own; 49 networks that lack a value on some device are left out. Those
-of the last command are the table's own, too.
+all values are the table's own; 49 networks that lack a value on some device are left out.
 
 Wanted, relative to the table's best: a reward within 0.3 % with no new training and 50 timings, and
 within 0.1 % with 20 new trainings.
@@ -19,19 +17,15 @@ within 0.1 % with 20 new trainings.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 
-import accel_nasbench
 from accel_nasbench import DEVICES, SPACE, AccelNasBench, Simulation, params_ratio
 from effnas import Architecture, Reward, Search, Trials
 from effnas.retarget import Retargeting
@@ -40,7 +34,6 @@ REWARD = Reward.load("v2")
 TRIALS = 200
 TIMINGS = 50
 TRAININGS = 20
-TOP = 50
 #: Column -> what is printed above it, and the regret that is wanted, in per cent.
 COLUMNS = {
     "kept": ("parent's best kept", None),
@@ -217,38 +210,6 @@ def _cell(values: pd.Series, wanted: float | None) -> str:
     return text if wanted is None else f"{text} [{(values <= wanted).mean():.0%}]"
 
 
-def flops(table: AccelNasBench) -> str:
-    """Return how many of the table's best change when MACs stand for the step time."""
-    macs = np.array([SPACE.count(arch).macs for arch in table.architectures], dtype=float)
-    lines = [
-        f"MACs as a stand-in for time: of the {TOP} best by reward, from the table's own values.",
-        "",
-        "| device | not among the best by MACs | regret of the best by MACs |",
-        "|---|---|---|",
-    ]
-    for device, name in DEVICES.items():
-        step_time = table.step_time(device)
-        known = np.isfinite(step_time)
-        ratio = params_ratio([a for a, k in zip(table.architectures, known, strict=True) if k])
-        by_time = reward_v2(table.accuracy[known], step_time[known], ratio)
-        by_macs = reward_v2(table.accuracy[known], macs[known] / np.median(macs), ratio)
-        shared = set(np.argsort(-by_time)[:TOP]) & set(np.argsort(-by_macs)[:TOP])
-        regret = 100 * (1 - by_time[by_macs.argmax()] / by_time.max())
-        lines.append(f"| {name} | {TOP - len(shared)} of {TOP} | {regret:.2f} % |")
-    return "\n".join(lines)
-
-
-def load_simulation(path: Path) -> Simulation:
-    """Return the regressors, from a temporary file if they were fitted before."""
-    version = hashlib.sha256(Path(accel_nasbench.__file__).read_bytes() + path.read_bytes())
-    cache = Path(tempfile.gettempdir()) / f"accel-nasbench-{version.hexdigest()[:16]}.joblib"
-    if not cache.exists():
-        joblib.dump(Simulation(AccelNasBench.load(path)), cache)
-    loaded = joblib.load(cache)
-    assert isinstance(loaded, Simulation)
-    return loaded
-
-
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(
@@ -257,18 +218,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="accel-nasbench.tar.gz")
     parser.add_argument("--seeds", default="20", help="how many, or FIRST:LAST+1")
     parser.add_argument("--out", type=Path, default=Path("retarget.jsonl"), help="lines of results")
-    parser.add_argument("--flops", action="store_true", help="print the table on MACs instead")
     parser.add_argument("--table", action="store_true", help="with the table's networks alone")
     arguments = parser.parse_args()
-    if arguments.flops:
-        print(flops(AccelNasBench.load(arguments.data)))
-        return
     first, _, last = arguments.seeds.rpartition(":")
-    values = (
-        TableValues(AccelNasBench.load(arguments.data))
-        if arguments.table
-        else load_simulation(arguments.data)
-    )
+    table = AccelNasBench.load(arguments.data)
+    values = TableValues(table) if arguments.table else Simulation(table)
     run(values, range(int(first or 0), int(last)), arguments.out)
     print(report(read(arguments.out)))
 
