@@ -18,7 +18,8 @@ from effnas import load_run
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("short_timings")
 
-QUICK = ["--space", "tiny", "--backend", "inline", "--epochs", "1", "--data-share", "0.3"]
+QUICK = ["--space", "tiny", "--backend", "inline", "--epochs", "1", "--data-share", "0.3",
+         "--target-batch-size", "8", "--batch-size", "32"]  # fmt: skip
 
 
 def write(path: Path, text: str) -> str:

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.slow
 BUDGET = 5
 COMMAND = [
     sys.executable, "-m", "effnas", "search", "--space", "tiny", "--epochs", "1",
-    "--budget", str(BUDGET), "--seed", "7", "--out",
+    "--target-batch-size", "8", "--batch-size", "32", "--budget", str(BUDGET), "--seed", "7",
+    "--out",
 ]  # fmt: skip
 
 
