@@ -6,9 +6,10 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from effnas.errors import ConfigError
@@ -62,19 +63,20 @@ def run(words: list[str], folder: str, timeout_s: float) -> Finished:
         subprocess.TimeoutExpired: It takes longer.
         ConfigError: It cannot be killed.
     """
-    with _watchdog(folder) as watchdog:
-        process = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        with _killed_at_the_end(process):
-            assert watchdog.stdin is not None
-            watchdog.stdin.write(f"{process.pid}\n".encode())
-            watchdog.stdin.flush()
-            output, errors = _follow(process, timeout_s)
+    with _watchdog(folder) as watchdog, ExitStack() as stack:
+        with _signals_held_back():  # an interrupt within Popen would lose the process
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+            stack.enter_context(_killed_at_the_end(process))
+        assert watchdog.stdin is not None
+        watchdog.stdin.write(f"{process.pid}\n".encode())
+        watchdog.stdin.flush()
+        output, errors = _follow(process, timeout_s)
     return Finished(process.returncode, output, errors)
 
 
@@ -102,6 +104,25 @@ def _follow(process: subprocess.Popen[bytes], timeout_s: float) -> tuple[str, st
     process.wait(max(deadline - time.monotonic(), 0))
     output, errors = (end.decode(errors="replace") for end in ends.values())
     return output, errors
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Have SIGINT and SIGTERM wait until the block is left; other threads get none anyway."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for kind in before:
+        signal.signal(kind, lambda number, frame: arrived.append(number))
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler or signal.SIG_DFL)
+        for kind, handler in before.items():
+        signal.raise_signal(number)
 
 
 @contextmanager
