@@ -121,7 +121,7 @@ def _signals_held_back() -> Iterator[None]:
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler or signal.SIG_DFL)
-        for kind, handler in before.items():
+    for number in arrived:
         signal.raise_signal(number)
 
 
