@@ -16,7 +16,7 @@ from effnas import load_run
 
 pytestmark = pytest.mark.slow
 
-BUDGET = 5
+BUDGET = 3
 COMMAND = [
     sys.executable, "-m", "effnas", "search", "--space", "tiny", "--epochs", "1",
     "--target-batch-size", "8", "--batch-size", "32", "--budget", str(BUDGET), "--seed", "7",
@@ -60,7 +60,7 @@ def test_after_sigkill_the_same_command_finishes_the_same_search(
 ) -> None:
     out = tmp_path / "run"
     finished: set[int] = set()
-    for lines in (3, 7):  # in the middle of the second and of the fourth trial
+    for lines in (3, 5):  # in the middle of the second and of the third trial
         search = begin(out)
         wait_for_lines(out, lines)
         os.killpg(search.pid, signal.SIGKILL)
