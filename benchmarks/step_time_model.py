@@ -74,7 +74,7 @@ def main() -> None:
                 f"{error.spearman:.3f}" if error else "",
                 cost,
             )
-    Console(width=130).print(table)
+    Console(width=170).print(table)
 
 
 def measure(

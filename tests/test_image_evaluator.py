@@ -173,7 +173,7 @@ def test_memory_that_runs_out_all_the_same_is_infeasible(
     def run_out(arch: Architecture) -> None:
         raise error
 
-    monkeypatch.setattr(bare, "_step_times", run_out)
+    monkeypatch.setattr(bare, "_timings", run_out)
     with pytest.raises(InfeasibleError) as caught:
         bare(SPACE.reference, Task.TIME)
     assert str(caught.value) == said
@@ -185,7 +185,7 @@ def test_another_error_stays_what_it_is(
     def stumble(arch: Architecture) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(bare, "_step_times", stumble)
+    monkeypatch.setattr(bare, "_timings", stumble)
     with pytest.raises(RuntimeError, match=r"^a bug$"):
         bare(SPACE.reference, Task.TIME)
 
@@ -329,7 +329,7 @@ def test_auto_measures_everything_where_the_profile_is_not_trusted(
 ) -> None:
     evaluator = evaluator_with("auto", profile_of(SPACE, hardware=here(), error=0.0625))
     assert "is_measured" in evaluated(evaluator, ARCHS[0])
-    assert evaluator.prepare().step_times.startswith("measured, since the profile of")
+    assert evaluator.prepare().step_times.startswith("measured, not predicted by the profile of")
     assert "6.2%" in evaluator.prepare().step_times
 
 

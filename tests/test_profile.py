@@ -295,3 +295,27 @@ def test_a_single_part_that_is_not_known_makes_a_network_outside() -> None:
 @pytest.mark.parametrize(("error", "trusted"), [(0.0, True), (0.05, True), (0.0501, False)])
 def test_a_profile_is_trusted_up_to_an_error_of_five_percent(error: float, trusted: bool) -> None:
     assert profile_of(SPACE, error=error).is_trusted == trusted
+
+
+OTHERS = {
+    "image size 16 (here 24)": SPACE.with_target(image_size=24),
+    "batch size 64 (here 8)": SPACE.with_target(batch_size=8),
+    "classes 10 (here 7)": SPACE.with_target(num_classes=7),
+    "stem ": SearchSpace.load("v2"),
+}
+
+
+@pytest.mark.parametrize("said", OTHERS)
+def test_a_profile_of_something_else_is_refused_and_says_what_differs(said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        PROFILE.check_space(OTHERS[said], "tiny.json")
+    text = str(caught.value)
+    assert text.startswith("tiny.json: ")
+    assert said in text
+    assert "effnas profile" in text
+    assert "\n" not in text
+
+
+def test_a_profile_of_the_same_networks_is_taken_with_classes_of_the_data() -> None:
+    PROFILE.check_space(SPACE, "tiny.json")
+    PROFILE.check_space(SPACE.with_target(num_classes=10), "tiny.json")

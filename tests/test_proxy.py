@@ -30,7 +30,6 @@ from effnas.proxy import (
     candidates,
     higher_fidelity,
     missing,
-    run,
     spread_networks,
 )
 from effnas.proxy.statistics import (
@@ -51,6 +50,21 @@ HOLDOUT = 1_000
 PLACE = {arch.id: n for n, arch in enumerate(NETWORKS)}
 
 Trained = Callable[[Recipe, Architecture, int], TrainingOutcome]
+
+
+def run(
+    study: ProxyCheck | ProxySearch,
+    folder: TrainingsFolder,
+    trainings: Sequence[Training],
+    train: Callable[[Recipe, Architecture, int], TrainingOutcome],
+) -> list[Training]:
+    """Train all that a study wants, one after the other."""
+    ended = list(trainings)
+    while wanted := study.wanted(ended):
+        for job in wanted:
+            ended.append(job.ended(train(job.recipe, job.architecture, job.repeat)))
+            folder.add(ended[-1])
+    return ended
 
 
 def trainer(

@@ -138,6 +138,7 @@ def step_time_metrics(config: StepTimeConfig, space: SearchSpace) -> tuple[str, 
         return StepTimeTable.load(config.table, space).metrics
     if config.profile is not None:
         profile = DeviceProfile.load(config.profile)
+        profile.check_space(space, config.profile)
         return tuple(profile(space.reference).metrics)
     if config.command is not None:
         StepTimeCommand(config.command, space, config.timeout_s)  # it can be read

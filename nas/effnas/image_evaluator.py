@@ -34,7 +34,7 @@ from effnas.models import build
 from effnas.space import SearchSpace
 from effnas.step_times import (
     DeviceProfile,
-    StepTime,
+    PredictedOrMeasured,
     StepTimeCommand,
     StepTimeSource,
     StepTimeTable,
@@ -90,13 +90,13 @@ class ImageEvaluator:
         self._execution = self._choose_execution()
         self._measured = MeasuredStepTimes(self._space.reference, self._conditions)
         self._step_times = self._step_time_source()
+        # What is to be timed is not to be predicted where the device can be timed.
+        self._timings = self._measured if self._source.mode == "auto" else self._step_times
 
     def __call__(
         self, arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0
     ) -> Measurement:
         """Time one architecture, then train it; or do one of both.
-
-        A task that is to time only asks for a measured time where the device can be timed.
 
         Raises:
             InfeasibleError: If it cannot be built, timed or trained.
@@ -104,10 +104,7 @@ class ImageEvaluator:
         measurement = Measurement(metrics={})
         try:
             if task is not Task.TRAIN and self._config.step_times is not None:
-                source = self._step_times
-                if task is Task.TIME and isinstance(source, _PredictedOrMeasured):
-                    source = self._measured
-                found = source(arch)
+                found = (self._timings if task is Task.TIME else self._step_times)(arch)
                 measurement = Measurement(
                     metrics=found.metrics,
                     hardware=found.hardware,
@@ -155,7 +152,7 @@ class ImageEvaluator:
             execution=self._execution,
             execution_seconds=self._execution_seconds,
             timing_batch_size=self._timing_batch_size,
-            step_times=self._describe_step_times(),
+            step_times=self._step_times.description,
             num_classes=images.train.num_classes if images else self._target_classes,
             train_images=len(images.train) if images else 0,
             holdout_images=len(images.holdout) if images else 0,
@@ -226,7 +223,7 @@ class ImageEvaluator:
         if path is None:
             return None
         profile = DeviceProfile.load(path)
-        _check_profile(path, profile, self._space)
+        profile.check_space(self._space, path)
         if self._source.mode == "auto":
             here = hardware_id(self._facts())
             if here != profile.hardware:
@@ -247,23 +244,7 @@ class ImageEvaluator:
             return self._measured
         if config.mode == "predicted":
             return self._profile
-        return _PredictedOrMeasured(self._profile, self._measured)
-
-    def _describe_step_times(self) -> str:
-        source = self._step_times
-        if isinstance(source, StepTimeTable):
-            return source.description
-        if isinstance(source, StepTimeCommand):
-            return source.hardware
-        if self._profile is None:
-            return "measured"
-        profile = self._profile.description
-        if source is self._profile:
-            return f"predicted by the {profile}"
-        if self._profile.is_trusted:
-            return f"predicted by the {profile}; the best are measured"
-        error = self._profile.step_time_error.mean_absolute
-        return f"measured, since the {profile}, has an error of {error:.1%}"
+        return PredictedOrMeasured(self._profile, self._measured)
 
     @property
     def _conditions(self) -> Conditions:
@@ -280,7 +261,8 @@ class ImageEvaluator:
     def _timing_seconds(self) -> float:
         """Seconds that the step time of a network takes, about."""
         mode = self._source.mode
-        if self._config.step_times is None or mode in ("predicted", "table", "auto"):
+        predicts = self._profile is not None and (mode == "predicted" or self._profile.is_trusted)
+        if self._config.step_times is None or mode == "table" or predicts:
             return 0.0
         started = time.perf_counter()
         if mode == "command":
@@ -411,40 +393,3 @@ class ImageEvaluator:
                 if size >= batch_size or seconds > _QUICK_STEP_S:
                     return seconds * batch_size / size
                 size = min(4 * size, batch_size)
-
-
-class _PredictedOrMeasured:
-    """Predicts a step time where the profile's checked error allows it, and measures the others."""
-
-    def __init__(self, profile: DeviceProfile, measured: StepTimeSource) -> None:
-        self._profile = profile
-        self._measured = measured
-
-    def __call__(self, arch: Architecture) -> StepTime:
-        if self._profile.is_trusted and not self._profile.model.unmeasured_parts(arch):
-            return self._profile(arch)
-        return self._measured(arch)
-
-
-def _check_profile(path: str, profile: DeviceProfile, space: SearchSpace) -> None:
-    """Refuse a profile that was made for other networks or another target.
-
-    Raises:
-        ConfigError: Names what differs.
-    """
-    target = space.target
-    pairs = {
-        "stem": (profile.stem, space.stem),
-        "head": (profile.head, space.head),
-        "image size": (profile.model.image_size, target.image_size),
-        "batch size": (profile.model.batch_size, target.batch_size),
-        "classes": (profile.model.num_classes, target.num_classes or 1000),
-    }
-    differing = [f"{name} {was} (here {now})" for name, (was, now) in pairs.items() if was != now]
-    if not differing and profile.model.unmeasured_parts(space.reference):
-        differing = [f"space {profile.space} (here {space.name})"]
-    if differing:
-        raise ConfigError(
-            f"{path}: the profile is for {', '.join(differing)}; make one with `effnas profile` "
-            "for this space, with --target-image-size, --target-batch-size and --classes"
-        )

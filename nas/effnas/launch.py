@@ -153,7 +153,7 @@ def _check(search: Search, step_times: StepTimeConfig) -> None:
     search.ask()
     names = (*TRAINING_METRICS, *step_time_metrics(step_times, search.space))
     measured = dict.fromkeys(names, 1.0) | {"accuracy": _TRIED_ACCURACY}
-    search.reward.check(measured | search.counted(search.space.reference))
+    search.reward.check(measured | search.space.counted_metrics(search.space.reference))
 
 
 def _config(settings: Settings, space: SearchSpace) -> EvaluationConfig:

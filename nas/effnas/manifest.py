@@ -25,6 +25,7 @@ _FIXED: Mapping[str, Callable[[Mapping[str, Json]], Json]] = {
     "seed": lambda m: m.get("seed"),
     "data": lambda m: _inside(m, "data", "fingerprint"),
     "hardware": lambda m: m.get("hardware"),
+    "finished run": lambda m: _inside(m, "parent", "created"),
     "step times": lambda m: m.get("step_times", "measured"),
 }
 
@@ -79,11 +80,14 @@ def describe(
         "hardware": prepared.hardware,
         "step_times": prepared.step_times,
         "device": cast("dict[str, Json]", dict(prepared.device)),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("effnas", "torch", "timm", "ray", "numpy")},
-        },
+        "versions": versions(),
     }
+
+
+def versions() -> dict[str, Json]:
+    """Return the versions of Python and of the packages that figures may depend on."""
+    names = ("effnas", "torch", "timm", "ray", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def continued(config: EvaluationConfig, stored: Mapping[str, Json]) -> EvaluationConfig:

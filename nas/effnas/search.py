@@ -324,7 +324,7 @@ class Search:
 
     def _complete(self, trial: Trial, measurement: Measurement) -> Trial:
         """Count, score, store and tell."""
-        metrics = self.counted(trial.architecture) | dict(measurement.metrics)
+        metrics = self.space.counted_metrics(trial.architecture) | dict(measurement.metrics)
         trial = replace(
             trial,
             state=TrialState.COMPLETE,
@@ -389,17 +389,6 @@ class Search:
         self._trials[trial.number] = trial
         self.controller.tell(trial)
         return trial
-
-    def counted(self, arch: Architecture) -> dict[str, float]:
-        """Return what is known of an architecture without running it, at the space's target."""
-        counts = self.space.count(arch)
-        reference = self.space.count(self.space.reference)
-        return {
-            "params": counts.params,
-            "params_ratio": counts.params / reference.params,
-            "macs": counts.macs,
-            "activations": counts.activations,
-        }
 
 
 def _to_be_run(trial: Trial) -> bool:

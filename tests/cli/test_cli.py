@@ -227,8 +227,7 @@ def test_the_options_are_those_that_were_decided_on() -> None:
         },
         "profile": way | target | {"--space", "--classes", "--out", "--seed", "--json"},
         "retarget": where | step_times | {
-            "--out", "--timings", "--budget", "--reward", "--data", "--data-root", "--seed",
-            "--json",
+            "--out", "--timings", "--budget", "--reward", "--data", "--data-root", "--json",
         },
         "proxy check": data | where | training | study,
         "proxy search": data | where | training | study,

@@ -184,6 +184,18 @@ def test_a_profile_is_made_used_and_checked_by_measurement(
     refused = effnas(*command, "--target-image-size", "24", "--out", "other")
     assert refused.code == 2
     assert "image size 16 (here 24)" in refused.err
+    # What a profile says needs neither the device nor the images, and is checked all the same.
+    moved = effnas("retarget", "run", "--profile", path, "--step-time", "predicted", "--json")
+    assert moved.code == 0, moved.err
+    assert json.loads(moved.out)["cost"]["timings"] == 3
+    for trial in load_run(tmp_path / "run-tiny-cpu").trials:
+        assert trial.measurement.step_time_source == "predicted"
+    larger = effnas("search", "--space", "tiny", *QUICK, *SMALL, "--target-image-size", "24",
+                    "--budget", "1", "--out", "larger")  # fmt: skip
+    assert larger.code == 0, larger.err
+    wrong = effnas("retarget", "larger", "--profile", path, "--step-time", "predicted")
+    assert wrong.code == 2
+    assert "image size 16 (here 24)" in wrong.err
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from effnas.cli.tables import console, duration, facts, leaderboard
+from effnas.cli.tables import console, duration, facts, leaderboard, source_text
 from effnas.launch import Settings, launch
 from effnas.plan import Plan, memory_text
 from effnas.search import Search
@@ -188,7 +188,7 @@ def _trial_line(trial: Trial, best: Trial | None, budget: int) -> str:
     star = "  [green]best so far[/]" if best is not None and best.number == trial.number else ""
     return (
         f"{head}  reward {trial.reward:.4f}  accuracy {m['accuracy']:.4f}  "
-        f"S {m['step_time']:.3f}  P {m['params_ratio']:.3f}  {took}{star}"
+        f"S {m['step_time']:.3f}{source_text(trial)}  P {m['params_ratio']:.3f}  {took}{star}"
     )
 
 

@@ -23,7 +23,7 @@ def leaderboard(trials: Trials, top: int) -> Table:
             str(trial.number),
             f"{trial.reward:.4f}",
             _of(m, "accuracy", "{:.4f}"),
-            _of(m, "step_time", "{:.3f}") + _spread(trial),
+            _of(m, "step_time", "{:.3f}") + _spread(trial) + source_text(trial),
             _of(m, "params_ratio", "{:.3f}"),
             f"{m['params'] / 1e6:.2f} M" if "params" in m else "-",
             f"{m['step_time_s'] * 1e3:.1f} ms" if "step_time_s" in m else "-",
@@ -59,6 +59,12 @@ def console(*, stderr: bool = False) -> Console:
     """Return a console that folds nothing away when its output goes to a file."""
     found = Console(stderr=stderr, highlight=False)
     return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=160)
+
+
+def source_text(trial: Trial) -> str:
+    """Return where S is from, unless it was measured, as it stands behind it."""
+    source = trial.measurement.step_time_source
+    return "" if source in ("", "measured") else f" {source}"
 
 
 def _of(metrics: Mapping[str, float], name: str, form: str) -> str:

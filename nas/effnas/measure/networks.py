@@ -47,6 +47,11 @@ class MeasuredStepTimes:
         self._conditions = conditions
         self._time_limit_s = time_limit_s
 
+    @property
+    def description(self) -> str:
+        """That they are measured."""
+        return "measured"
+
     def __call__(self, arch: Architecture) -> StepTime:
         """Time one architecture.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
@@ -140,9 +141,9 @@ def model_error(
     from scipy import stats
 
     count = len(measured)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ranks = stats.rankdata(predicted), stats.rankdata(measured)
-        correlation = np.corrcoef(*ranks)[0, 1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.ConstantInputWarning)
+        correlation = stats.spearmanr(predicted, measured).statistic
     errors = np.abs(predicted / measured - 1)
     drawn = np.random.default_rng(0).integers(count, size=(_RESAMPLES, count))
     low, high = np.quantile(errors[drawn].mean(axis=1), [0.025, 0.975])

@@ -13,10 +13,9 @@ from effnas.proxy.report import (
 )
 from effnas.proxy.search import ProxySearch, SearchReport, candidates
 from effnas.proxy.statistics import Estimate
-from effnas.proxy.study import ProxyCheck, Study, higher_fidelity, run
+from effnas.proxy.study import ProxyCheck, Study, higher_fidelity
 from effnas.proxy.trainings import (
     Fidelity,
-    Train,
     Training,
     TrainingJob,
     TrainingOutcome,
@@ -38,7 +37,6 @@ __all__ = [
     "ProxySettings",
     "SearchReport",
     "Study",
-    "Train",
     "Training",
     "TrainingJob",
     "TrainingOutcome",
@@ -50,6 +48,5 @@ __all__ = [
     "launch_check",
     "launch_search",
     "missing",
-    "run",
     "spread_networks",
 ]

@@ -2,12 +2,12 @@
 
 A study, a check or a search, says which trainings are `wanted` next, given those that have ended;
 nothing wanted means that the report is ready. The driver may have any number of them under way at
-once, and they may end in any order: see `run` for the plainest driver.
+once, and they may end in any order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,12 +15,11 @@ from effnas.errors import ConfigError
 from effnas.proxy.analysis import analyse
 from effnas.proxy.networks import FEWEST_NETWORKS
 from effnas.proxy.report import LEAST_TAU, ProxyReport
-from effnas.proxy.trainings import Fidelity, Train, Training, TrainingJob, jobs, missing
+from effnas.proxy.trainings import Fidelity, Training, TrainingJob, jobs, missing
 
 if TYPE_CHECKING:
     from effnas.architecture import Architecture
     from effnas.config import Recipe
-    from effnas.proxy.folder import TrainingsFolder
 
 #: Epochs of the higher fidelity, as a multiple of the proxy's.
 _HIGHER_EPOCHS = 4
@@ -32,35 +31,6 @@ class Study(Protocol):
     def wanted(self, trainings: Sequence[Training]) -> list[TrainingJob]:
         """Return the trainings to do next, those of one recipe together; none at the end."""
         ...
-
-
-def run(
-    study: Study,
-    folder: TrainingsFolder,
-    trainings: list[Training],
-    train: Train,
-    on_training: Callable[[Training], None] = lambda training: None,
-) -> list[Training]:
-    """Train all that a study wants, one after the other, and store each.
-
-    Args:
-        study: A check or a search.
-        folder: Where they are kept.
-        trainings: What `folder.begin` has returned.
-        train: Does one training.
-        on_training: Is told of each that has ended.
-
-    Returns:
-        All trainings, old and new.
-    """
-    trainings = list(trainings)
-    while wanted := study.wanted(trainings):
-        for job in wanted:
-            ended = job.ended(train(job.recipe, job.architecture, job.repeat))
-            folder.add(ended)
-            trainings.append(ended)
-            on_training(ended)
-    return trainings
 
 
 def higher_fidelity(recipe: Recipe, *, image_size: int, epochs: int | None = None) -> Recipe:

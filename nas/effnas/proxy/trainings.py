@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 
@@ -104,10 +104,6 @@ class TrainingOutcome:
             fidelity=measurement.fidelity,
             hardware=measurement.hardware,
         )
-
-
-#: Trains once: recipe, architecture and repeat in, outcome out.
-Train = Callable[[Recipe, Architecture, int], TrainingOutcome]
 
 
 @dataclass(frozen=True)

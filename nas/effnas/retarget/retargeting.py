@@ -8,15 +8,13 @@ known reward that is to be expected, given what surrogates guess of metrics that
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from effnas.architecture import Architecture
-from effnas.errors import ConfigError, InfeasibleError, RewardError
-from effnas.evaluate import TIMING_METRICS
-from effnas.surrogate import Encoding, GrowingSurrogate
+from effnas.errors import ConfigError, InfeasibleError
+from effnas.retarget.guesses import Guesses
 from effnas.trial import Trials, TrialState
 
 if TYPE_CHECKING:
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 
 #: No gain is expected any more below this share of the standard deviation of the old rewards.
 LEAST_GAIN = 0.002
-#: Standard deviation of log S while fewer than three networks are timed on the new device.
-_PRIOR_DEVIATION = 0.3
 #: Timings before the model has a say: by turns the best old rewards and what differs most.
 _FIRST_TIMINGS = 8
 #: Spaces up to this size are looked through one by one.
@@ -39,8 +35,6 @@ _MOST_LISTED = 2000
 _POPULATION, _CHILDREN, _ELITE, _LOOKED_UP = 200, 80, 12, 24
 #: Generations before the first choice, and before each further one.
 _FIRST_GENERATIONS, _GENERATIONS = 8, 2
-
-_DEVICE_METRICS = ("step_time", *TIMING_METRICS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,25 +69,6 @@ class Candidate:
     old_reward: float | None
     old_metrics: Mapping[str, float]
     slowdown: float | None
-
-
-@dataclass(frozen=True)
-class _Guess:
-    """Mean and deviation of the rewards of N architectures, [N]."""
-
-    mean: NDArray[np.float64]
-    deviation: NDArray[np.float64]
-
-    def gain(self, best: float) -> NDArray[np.float64]:
-        """Return the expected improvement over `best`, [N]."""
-        from scipy.special import ndtr
-
-        ahead = self.mean - best
-        deviation = np.maximum(self.deviation, 1e-12)
-        z = ahead / deviation
-        density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-        gain = np.where(self.deviation > 0, ahead * ndtr(z) + deviation * density, ahead)
-        return np.maximum(gain, 0.0)
 
 
 class Retargeting:
@@ -134,7 +109,6 @@ class Retargeting:
         self.reward = reward
         self._seed = seed
         self._step_time_of = step_time_of
-        self._reference_params = space.count(space.reference).params
         # The last of several trials of one architecture counts.
         within = {
             trial.architecture.id: trial
@@ -148,41 +122,19 @@ class Retargeting:
                 f"none of the {len(trained)} trials is COMPLETE with a step time above 0 "
                 f"and within the space {space.name}: there is nothing to retarget"
             )
-        # Everything is kept by id: hashing an architecture takes longer than most else here.
-        self._old = {
-            key: self._counted(trial.architecture) | dict(trial.metrics)
-            for key, trial in within.items()
+        self._old = {key: trial.metrics for key, trial in within.items()}
+        self._old_reward = {
+            key: reward.score(space.counted_metrics(t.architecture) | dict(t.metrics))
+            for key, t in within.items()
         }
-        self._old_reward = {key: reward.score(metrics) for key, metrics in self._old.items()}
         ranked = sorted(self._old, key=lambda key: -self._old_reward[key])
         self._old_rank = {key: rank for rank, key in enumerate(ranked, start=1)}
         self._least_gain = LEAST_GAIN * float(np.std(list(self._old_reward.values())))
-
+        self._guesses = Guesses(space, reward, list(within.values()), self._old_reward)
         self._candidates = {key: trial.architecture for key, trial in within.items()}
-        self._trained = {key: _without_timing(metrics) for key, metrics in self._old.items()}
-        self._timed: dict[str, dict[str, float]] = {}
-        self._timed_architectures: dict[str, Architecture] = {}
         self._infeasible: set[str] = set()
         self._asked_to_time: dict[str, Architecture] = {}
         self._asked_to_train: dict[str, Architecture] = {}
-
-        needed = self._needed()
-        self._device_names = ["step_time", *(n for n in needed if n in TIMING_METRICS)]
-        self._trained_names = [n for n in needed if n not in _DEVICE_METRICS]
-        self._encoding = Encoding(space)
-        self._rows: dict[str, NDArray[np.float64]] = {}
-        self._on_old = {name: self._learn_old(name) for name in self._device_names}
-        self._on_old_logs = {
-            name: {
-                key: float(_logs([metrics[name]])[0])
-                for key, metrics in self._old.items()
-                if name in metrics
-            }
-            for name in self._device_names
-        }
-        self._on_new = {name: GrowingSurrogate(_PRIOR_DEVIATION) for name in self._device_names}
-        self._of_training = {name: GrowingSurrogate(1.0) for name in self._trained_names}
-        self._stale = {*self._device_names, *self._trained_names}
         self._pool = None if pool is None else [a for a in dict.fromkeys(pool) if space.contains(a)]
         self._population: list[Architecture] = []
         if step_time_of is not None:
@@ -194,17 +146,14 @@ class Retargeting:
         """Take the metrics of a timing on the new device, `step_time` among them."""
         if not metrics.get("step_time", 0.0) > 0:
             raise ConfigError(f"step_time is {metrics.get('step_time')}: tell a number above 0")
-        self._timed_architectures[arch.id] = arch
         self._asked_to_time[arch.id] = arch
-        self._timed[arch.id] = {n: float(v) for n, v in metrics.items() if n in _DEVICE_METRICS}
-        self._stale.update(self._device_names)
+        self._guesses.add_timing(arch, metrics)
 
     def tell_trained(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
         """Take the metrics of a training; those of a timing on the new device may be among them."""
         if arch.id not in self._candidates:
             self._asked_to_train[arch.id] = self._candidates[arch.id] = arch
-        self._trained[arch.id] = self._counted(arch) | _without_timing(metrics)
-        self._stale.update(self._trained_names)
+        self._guesses.add_training(arch, metrics)
         if "step_time" in metrics:
             self.tell_step_time(arch, metrics)
 
@@ -221,21 +170,17 @@ class Retargeting:
         First those that may be the best on the new device; when no gain is expected from any of
         them, the one whose step time is least known.
         """
-        waiting = [
-            arch
-            for arch in self._usable_candidates()
-            if arch.id not in self._timed and arch.id not in self._asked_to_time
-        ]
+        waiting = [arch for arch in self._usable_candidates() if arch.id not in self._asked_to_time]
         if not waiting:
             return None
         if len(self._asked_to_time) < _FIRST_TIMINGS:
             choice = self._first_timing(waiting)
         else:
-            known = [arch for arch in self._usable_candidates() if arch.id in self._timed]
-            best = float(self._guess(known).mean.max()) if known else -np.inf
-            gain = self._guess(waiting).gain(best)
+            known = [arch for arch in self._usable_candidates() if self._guesses.is_timed(arch)]
+            best = float(self._guesses.rewards(known).mean.max()) if known else -np.inf
+            gain = self._guesses.rewards(waiting).gain(best)
             if gain.max() <= self._least_gain:
-                gain = self._device("step_time", waiting)[1]
+                gain = self._guesses.device("step_time", waiting)[1]
             choice = waiting[int(np.argmax(gain))]
         self._asked_to_time[choice.id] = choice
         return choice
@@ -248,7 +193,7 @@ class Retargeting:
             nothing is left.
         """
         trained = self._usable_candidates()
-        rewards = self._guess(trained).mean
+        rewards = self._guesses.rewards(trained).mean
         best = float(rewards.max()) if trained else -np.inf
         elite = [trained[n] for n in np.argsort(-rewards, kind="stable")[:_ELITE]]
         population, gain = self._evolved(elite, best)
@@ -257,20 +202,20 @@ class Retargeting:
             choice = population[int(order[0])]
             if gain[order[0]] <= self._least_gain:
                 return None
-            if self._step_time_of is None or choice.id in self._timed:
+            if self._step_time_of is None or self._guesses.is_timed(choice):
                 self._asked_to_train[choice.id] = choice
                 return choice
             self._look_up(population[n] for n in order[:_LOOKED_UP])
             population = self._fresh(population)
-            gain = self._guess(population).gain(best)
+            gain = self._guesses.rewards(population).gain(best)
         return None
 
     def ranking(self) -> list[Candidate]:
         """Return all trained architectures that the new device can run, the best first."""
         archs = self._usable_candidates()
-        guess = self._guess(archs)
-        deviations = self._device("step_time", archs)[1]
-        metrics = self._metrics(archs)
+        guess = self._guesses.rewards(archs)
+        deviations = self._guesses.device("step_time", archs)[1]
+        metrics = self._guesses.metrics(archs)
         slowdown = {
             arch.id: m["step_time"] / self._old[arch.id]["step_time"]
             for arch, m in zip(archs, metrics, strict=True)
@@ -287,7 +232,7 @@ class Retargeting:
                 metrics=metrics[n],
                 step_time=metrics[n]["step_time"],
                 step_time_deviation=float(deviations[n]),
-                timed=key in self._timed,
+                timed=self._guesses.is_timed(archs[n]),
                 old_rank=self._old_rank.get(key),
                 old_reward=self._old_reward.get(key),
                 old_metrics=self._old.get(key, {}),
@@ -303,8 +248,8 @@ class Retargeting:
         """Return by turns the best old reward and what differs most from all that was asked."""
         if len(self._asked_to_time) % 2 == 0:
             return min(waiting, key=lambda arch: self._old_rank.get(arch.id, np.inf))
-        asked = self._device_matrix("step_time", list(self._asked_to_time.values()))
-        others = self._device_matrix("step_time", waiting)
+        asked = self._guesses.device_matrix("step_time", list(self._asked_to_time.values()))
+        others = self._guesses.device_matrix("step_time", waiting)
         distances = ((others[:, None, :] - asked[None, :, :]) ** 2).sum(axis=2).min(axis=1)
         return waiting[int(np.argmax(distances))]
 
@@ -323,7 +268,7 @@ class Retargeting:
         if listed is None and self.space.size <= _MOST_LISTED:
             listed = list(self.space.architectures())
         population = self._fresh(self._population if listed is None else listed)
-        gain = self._guess(population).gain(best)
+        gain = self._guesses.rewards(population).gain(best)
         if listed is not None:
             return population, gain
         rng = np.random.default_rng((self._seed, 1, len(self._asked_to_train)))
@@ -331,7 +276,7 @@ class Retargeting:
             children = self._children([*elite, *population[: 2 * _ELITE]], rng)
             children = self._fresh(children, but={arch.id for arch in population})
             population += children
-            gain = np.concatenate([gain, self._guess(children).gain(best)])
+            gain = np.concatenate([gain, self._guesses.rewards(children).gain(best)])
             kept = np.argsort(-gain, kind="stable")[:_POPULATION]
             population, gain = [population[n] for n in kept], gain[kept]
         self._population = population
@@ -341,7 +286,7 @@ class Retargeting:
         self, archs: Iterable[Architecture], but: Collection[str] = ()
     ) -> list[Architecture]:
         """Return those that may be proposed for training, each once."""
-        known = {*but, *self._trained, *self._asked_to_train, *self._infeasible}
+        known = {*but, *self._candidates, *self._asked_to_train, *self._infeasible}
         return [arch for key, arch in {a.id: a for a in archs}.items() if key not in known]
 
     def _children(
@@ -368,174 +313,11 @@ class Retargeting:
         """Take step times that cost nothing."""
         assert self._step_time_of is not None
         for arch in archs:
-            if arch.id not in self._timed:
+            if not self._guesses.is_timed(arch):
                 try:
                     self.tell_step_time(arch, self._step_time_of(arch))
                 except InfeasibleError:
                     self.tell_infeasible(arch)
 
-    # -- guessing
-
     def _usable_candidates(self) -> list[Architecture]:
         return [arch for key, arch in self._candidates.items() if key not in self._infeasible]
-
-    def _guess(self, archs: Sequence[Architecture]) -> _Guess:
-        """Return what rewards are to be expected.
-
-        A reward may be any function, so its mean and deviation come from the 2 M points of the
-        cubature rule for M unknown metrics (Arasaratnam & Haykin 2009, section IV).
-        """
-        mean, deviation = np.zeros(len(archs)), np.zeros(len(archs))
-        for n, (sure, unknown) in enumerate(zip(*self._guesses(archs), strict=True)):
-            if not unknown:
-                mean[n] = self.reward.score(sure)
-                continue
-            middle = sure | {name: _sane(name, logs, m) for name, (logs, m, _) in unknown.items()}
-            rewards = [
-                self._score_guess(middle | {name: _sane(name, logs, m + sign * d)})
-                for name, (logs, m, d) in unknown.items()
-                for sign in (-(len(unknown) ** 0.5), len(unknown) ** 0.5)
-            ]
-            mean[n] = sum(rewards) / len(rewards)
-            deviation[n] = (sum((r - mean[n]) ** 2 for r in rewards) / len(rewards)) ** 0.5
-        return _Guess(mean, deviation)
-
-    def _score_guess(self, metrics: Mapping[str, float]) -> float:
-        """Return the reward; where it has no value, the worst there was."""
-        try:
-            return self.reward.score(metrics)
-        except RewardError:
-            return min(self._old_reward.values())
-
-    def _guesses(
-        self, archs: Sequence[Architecture]
-    ) -> tuple[list[dict[str, float]], list[dict[str, tuple[bool, float, float]]]]:
-        """Return the known metrics of N architectures, and what is guessed of those unknown.
-
-        A guess is whether it is of the logarithm, its mean and its deviation.
-        """
-        sure = [
-            (self._trained.get(arch.id) or self._counted(arch)) | self._timed.get(arch.id, {})
-            for arch in archs
-        ]
-        unknown: list[dict[str, tuple[bool, float, float]]] = [{} for _ in archs]
-        for name in [*self._device_names, *self._trained_names]:
-            lacking = [n for n, metrics in enumerate(sure) if name not in metrics]
-            mean, deviation = self._predict(name, [archs[n] for n in lacking])
-            guesses = zip(lacking, mean.tolist(), deviation.tolist(), strict=True)
-            for n, middle, spread in guesses:
-                unknown[n][name] = (name in self._device_names, middle, spread)
-        return sure, unknown
-
-    def _metrics(self, archs: Sequence[Architecture]) -> list[dict[str, float]]:
-        """Return all metrics of trained architectures, those not measured by their median guess."""
-        sure, _ = self._guesses(archs)
-        for name in self._device_names:
-            values = np.exp(self._device(name, archs)[0])
-            for metrics, value in zip(sure, values.tolist(), strict=True):
-                metrics.setdefault(name, value)
-        return sure
-
-    def _predict(
-        self, name: str, archs: Sequence[Architecture]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return mean and deviation of a metric (of its logarithm, if it is one of timing)."""
-        if name in self._device_names:
-            return self._device(name, archs)
-        model = self._of_training[name]
-        if name in self._stale:
-            known = [a for key, a in self._candidates.items() if name in self._trained[key]]
-            values = np.array([self._trained[arch.id][name] for arch in known])
-            model.update(self._matrix(known), values)
-            self._stale.discard(name)
-        return model.predict(self._matrix(archs))
-
-    def _device(
-        self, name: str, archs: Sequence[Architecture]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return mean and deviation of the logarithm of a timing metric on the new device, [N]."""
-        model = self._on_new[name]
-        if name in self._stale:
-            known = [a for a in self._timed_architectures.values() if name in self._timed[a.id]]
-            values = _logs(self._timed[arch.id][name] for arch in known)
-            model.update(self._device_matrix(name, known), values)
-            self._stale.discard(name)
-        mean, deviation = model.predict(self._device_matrix(name, archs))
-        if not model.is_fitted:
-            mean = self._old_logs(name, archs)
-        for n, arch in enumerate(archs):
-            if name in self._timed.get(arch.id, {}):
-                mean[n], deviation[n] = _logs([self._timed[arch.id][name]])[0], 0.0
-        return mean, deviation
-
-    def _device_matrix(self, name: str, archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Return the encoding and, as one more column, the metric on the old device."""
-        everywhere = _logs(metrics[name] for metrics in self._old.values() if name in metrics)
-        column = self._old_logs(name, archs) - everywhere.mean()
-        return np.hstack([self._matrix(archs), column[:, None] / (everywhere.std() or 1.0)])
-
-    def _old_logs(self, name: str, archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Return the logarithm of a timing metric on the old device, measured or guessed, [N]."""
-        known = self._on_old_logs[name]
-        new = [arch for arch in archs if arch.id not in known]
-        if new:
-            guessed = self._on_old[name].predict(self._matrix(new))[0]
-            known.update(zip((arch.id for arch in new), guessed.tolist(), strict=True))
-        return np.array([known[arch.id] for arch in archs])
-
-    def _learn_old(self, name: str) -> GrowingSurrogate:
-        """Learn a timing metric of the old device."""
-        model = GrowingSurrogate(_PRIOR_DEVIATION)
-        known = [a for key, a in self._candidates.items() if name in self._old[key]]
-        model.update(self._matrix(known), _logs(self._old[arch.id][name] for arch in known))
-        return model
-
-    def _matrix(self, archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Return the encoding of N architectures, [N, D]; what was encoded once is remembered."""
-        new = list({arch.id: arch for arch in archs if arch.id not in self._rows}.values())
-        if new or not archs:
-            matrix = self._encoding.matrix(new)
-            self._rows.update(zip((arch.id for arch in new), matrix, strict=True))
-        return np.stack([self._rows[arch.id] for arch in archs]) if archs else matrix
-
-    def _counted(self, arch: Architecture) -> dict[str, float]:
-        counts = self.space.count(arch)
-        return {
-            "params": counts.params,
-            "params_ratio": counts.params / self._reference_params,
-            "macs": counts.macs,
-            "activations": counts.activations,
-        }
-
-    def _needed(self) -> list[str]:
-        """Return the metrics without which the reward of some trial is another one, or none."""
-        counted = self._counted(self.space.reference)
-        names = dict.fromkeys(name for metrics in self._old.values() for name in metrics)
-
-        def matters(name: str) -> bool:
-            for key, metrics in self._old.items():
-                without = {n: value for n, value in metrics.items() if n != name}
-                try:
-                    if self.reward.score(without) != self._old_reward[key]:
-                        return True
-                except RewardError:
-                    return True
-            return False
-
-        return [name for name in names if name not in counted and matters(name)]
-
-
-def _without_timing(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {name: float(v) for name, v in metrics.items() if name not in _DEVICE_METRICS}
-
-
-def _sane(name: str, is_log: bool, value: float) -> float:
-    """Return a guessed metric within its bounds."""
-    if is_log:
-        return exp(min(value, 700.0))
-    return min(max(value, 0.0), 1.0) if name == "accuracy" else value
-
-
-def _logs(values: Iterable[float]) -> NDArray[np.float64]:
-    """Return logarithms; metrics of timing are positive, save for flags and counts of steps."""
-    return np.log(np.maximum(np.array(list(values), dtype=np.float64), 1e-12))

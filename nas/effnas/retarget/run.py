@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from effnas.config import EvaluationConfig, Recipe, StepTimeConfig
 from effnas.controllers import Controller
-from effnas.errors import ConfigError, SpaceExhaustedError, StoreError
+from effnas.errors import ConfigError, SpaceExhaustedError
 from effnas.evaluate import TRAINING_METRICS, Preparation, step_time_metrics
-from effnas.manifest import continued
+from effnas.manifest import check_same_run, continued, versions
 from effnas.retarget.retargeting import Candidate, Retargeting
 from effnas.reward import Reward
 from effnas.runs import Run, load_run
@@ -42,7 +42,6 @@ class RetargetSettings:
         timings: Trials of the finished run that are timed at most, where timing costs something.
         budget: New trainings at most, 0 or more.
         reward: Another reward than the run's; None takes the run's own.
-        seed: Of the choice of new architectures.
         data: Where the run's images are now; None takes the place that it stored.
         data_root: Folder of a timm data set, likewise.
     """
@@ -54,7 +53,6 @@ class RetargetSettings:
     timings: int = 50
     budget: int = 0
     reward: str | None = None
-    seed: int = 0
     data: str | None = None
     data_root: Path | None = None
 
@@ -62,7 +60,6 @@ class RetargetSettings:
         for option, value, least in (
             ("timings", self.timings, 1),
             ("budget", self.budget, 0),
-            ("seed", self.seed, 0),
         ):
             if value < least:
                 raise ConfigError(f"--{option} is {value}, it must be {least} or more")
@@ -117,26 +114,27 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
     reward = _reward(parent, settings.reward)
     space = parent.space
     source = _known_without_timing(settings.step_times, space)
+    seed = cast("int", parent.manifest.get("seed", 0))
     engine = Retargeting(
         space,
         reward,
         trained,
-        seed=settings.seed,
+        seed=seed,
         step_time_of=(lambda arch: source(arch).metrics) if source else None,
         pool=source.architectures() if isinstance(source, StepTimeTable) else None,
     )
-    controller = _Untrained(engine, trained, settings.seed)
+    controller = _Untrained(engine, trained, seed)
     with RunFolder.open(settings.out) as folder, ExitStack() as stack:
         search = Search(
             space,
             reward,
             controller,
-            settings.seed,
+            seed,
             store=folder,
             first_number=max(trial.number for trial in parent.trials) + 1,
         )
         names = (*TRAINING_METRICS, *step_time_metrics(settings.step_times, space))
-        reward.check(dict.fromkeys(names, 0.5) | search.counted(space.reference))
+        reward.check(dict.fromkeys(names, 0.5) | space.counted_metrics(space.reference))
         backend, prepared, stored = None, None, folder.read_manifest()
         if source is None or settings.budget or settings.step_times.mode == "auto":
             config = _config(settings, parent, stored)
@@ -145,9 +143,12 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
             _check_data(settings, parent, prepared)
         manifest = _manifest(settings, parent, reward, prepared, source)
         if stored:
-            _check_same(settings.out, stored, manifest)
+            check_same_run(settings.out, stored, manifest)
             manifest["created"] = stored.get("created")
-        search.resume(read_events(settings.out, stem=space.stem, head=space.head))
+        search.resume(
+            read_events(settings.out, stem=space.stem, head=space.head),
+            rescore=stored is not None and stored.get("reward") != manifest["reward"],
+        )
         folder.write_manifest(manifest)
         limit = len(trained) if source else min(settings.timings, len(trained))
         observer.planned(parent, str(manifest["hardware"]), str(manifest["step_times"]), limit)
@@ -307,11 +308,11 @@ def _manifest(
         **device,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "controller": "retarget",
-        "seed": settings.seed,
         "budget": settings.budget,
         "reward": {"name": reward.name, "kind": reward.kind, "text": reward.text},
         "hardware": hardware,
         "step_times": step_times,
+        "versions": versions(),
         "parent": {
             "path": str(settings.run),
             "created": parent.manifest.get("created"),
@@ -320,28 +321,6 @@ def _manifest(
             "best": best.number if best else None,
         },
     }
-
-
-def _check_same(path: Path, stored: Mapping[str, Json], manifest: Mapping[str, Json]) -> None:
-    """Refuse to mix trials that do not compare.
-
-    Raises:
-        StoreError: Names what differs.
-    """
-    known = cast("dict[str, Json]", stored.get("parent") or {})
-    parent = cast("dict[str, Json]", manifest["parent"])
-    pairs = {
-        "finished run": (known.get("created"), parent["created"]),
-        "reward": (stored.get("reward"), manifest["reward"]),
-        "hardware": (stored.get("hardware"), manifest["hardware"]),
-        "step times": (stored.get("step_times"), manifest["step_times"]),
-    }
-    differing = [f"{n} (was {was}, is {now})" for n, (was, now) in pairs.items() if was != now]
-    if differing:
-        raise StoreError(
-            f"{path}: this run was begun with other settings: {'; '.join(differing)}. Give those "
-            "again to go on with it, or choose another --out"
-        )
 
 
 def _look_up(search: Search, trained: Trials, source: StepTimeSource) -> None:
@@ -370,5 +349,6 @@ def _known_without_timing(
         return StepTimeTable.load(config.table, space)
     if config.profile is not None:
         profile = DeviceProfile.load(config.profile)
+        profile.check_space(space, config.profile)
         return profile if config.mode == "predicted" or profile.is_trusted else None
     return None

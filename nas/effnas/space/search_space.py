@@ -321,6 +321,19 @@ class SearchSpace:
         """Count `arch` at the space's target."""
         return count(arch, self.target.image_size, self.target.num_classes or 1000)
 
+    def counted_metrics(self, arch: Architecture) -> dict[str, float]:
+        """Return what is known of an architecture without running it, at the space's target.
+
+        The names are those of `effnas.reward.METRICS`.
+        """
+        counts, reference = self.count(arch), self.count(self.reference)
+        return {
+            "params": counts.params,
+            "params_ratio": counts.params / reference.params,
+            "macs": counts.macs,
+            "activations": counts.activations,
+        }
+
     def violated(self, arch: Architecture) -> list[Expression]:
         """Return the constraints that `arch` does not meet."""
         if not self.constraints:

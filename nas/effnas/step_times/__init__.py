@@ -7,6 +7,7 @@ from effnas.step_times.profile import (
     ModelError,
     NetworkFigures,
     PartFigures,
+    PredictedOrMeasured,
     StepTimeModel,
 )
 from effnas.step_times.table import StepTimeTable
@@ -16,6 +17,7 @@ __all__ = [
     "ModelError",
     "NetworkFigures",
     "PartFigures",
+    "PredictedOrMeasured",
     "StepTime",
     "StepTimeCommand",
     "StepTimeModel",

@@ -33,6 +33,11 @@ class StepTime:
 class StepTimeSource(Protocol):
     """Gives the step times of networks."""
 
+    @property
+    def description(self) -> str:
+        """Where they come from, in words; the same for sources that give the same."""
+        ...
+
     def __call__(self, arch: Architecture) -> StepTime:
         """Return the step time of one network.
 

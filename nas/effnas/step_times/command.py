@@ -53,6 +53,11 @@ class StepTimeCommand:
         self._timeout_s = timeout_s
         self._reference_s: float | None = None
 
+    @property
+    def description(self) -> str:
+        """The command."""
+        return self.hardware
+
     def __call__(self, arch: Architecture) -> StepTime:
         """Time one network.
 

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from effnas.architecture.files import read_text
 from effnas.errors import ConfigError, InfeasibleError, UserError
 from effnas.parts import Part, parts_of
-from effnas.step_times.base import StepTime
+from effnas.step_times.base import StepTime, StepTimeSource
 
 if TYPE_CHECKING:
     from effnas.architecture import Architecture
+    from effnas.space import SearchSpace
 
 FORMAT = 1
 KIND = "effnas device profile"
@@ -211,8 +212,35 @@ class DeviceProfile:
 
     @property
     def description(self) -> str:
-        """The profile in a few words."""
-        return f"profile of {self.hardware}, made {self.created}"
+        """What it predicts by."""
+        return f"predicted by the profile of {self.hardware}, made {self.created}"
+
+    def check_space(self, space: SearchSpace, path: str | Path) -> None:
+        """Refuse to predict networks of another space, or at another target.
+
+        Classes are not compared where the target leaves them to the data.
+
+        Raises:
+            ConfigError: Names the file and what differs.
+        """
+        target, model = space.target, self.model
+        pairs = {
+            "stem": (self.stem, space.stem),
+            "head": (self.head, space.head),
+            "image size": (model.image_size, target.image_size),
+            "batch size": (model.batch_size, target.batch_size),
+            "classes": (model.num_classes, target.num_classes or model.num_classes),
+        }
+        differing = [f"{name} {was} (here {now})" for name, (was, now) in pairs.items()
+                     if was != now]  # fmt: skip
+        if not differing and model.unmeasured_parts(space.reference):
+            differing = [f"space {self.space} (here {space.name})"]
+        if differing:
+            raise ConfigError(
+                f"{path}: the profile is for {', '.join(differing)}; make one with `effnas "
+                "profile` for this space, with --target-image-size, --target-batch-size and "
+                "--classes"
+            )
 
     @property
     def is_trusted(self) -> bool:
@@ -236,6 +264,33 @@ class DeviceProfile:
         }
         metrics["peak_memory_bytes"] = self.model.peak_memory_bytes(arch)
         return StepTime(metrics=metrics, source="predicted", hardware=self.hardware)
+
+
+class PredictedOrMeasured:
+    """Predicts where the profile's checked error allows it, and measures the other networks.
+
+    Args:
+        profile: The profile of this device.
+        measured: Times a network on it.
+    """
+
+    def __init__(self, profile: DeviceProfile, measured: StepTimeSource) -> None:
+        self._profile = profile
+        self._measured = measured
+
+    @property
+    def description(self) -> str:
+        """What is predicted, or why nothing is."""
+        if self._profile.is_trusted:
+            return f"{self._profile.description}; the best are measured"
+        error = self._profile.step_time_error.mean_absolute
+        return f"measured, not {self._profile.description}, whose error is {error:.1%}"
+
+    def __call__(self, arch: Architecture) -> StepTime:
+        """Predict or measure a step time; errors are those of the source that is asked."""
+        if self._profile.is_trusted and not self._profile.model.unmeasured_parts(arch):
+            return self._profile(arch)
+        return self._measured(arch)
 
 
 def _from_json(content: object) -> DeviceProfile:

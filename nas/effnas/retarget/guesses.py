@@ -1,0 +1,264 @@
+"""What is known, and what is guessed, of architectures on the new device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from effnas.errors import RewardError
+from effnas.evaluate import TIMING_METRICS
+from effnas.surrogate import Encoding, GrowingSurrogate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from effnas.architecture import Architecture
+    from effnas.reward import Reward
+    from effnas.space import SearchSpace
+    from effnas.trial import Trial
+
+#: Standard deviation of log S while fewer than three networks are timed on the new device.
+_PRIOR_DEVIATION = 0.3
+
+_DEVICE_METRICS = ("step_time", *TIMING_METRICS)
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Mean and deviation of the rewards of N architectures, [N]."""
+
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+
+    def gain(self, best: float) -> NDArray[np.float64]:
+        """Return the expected improvement over `best`, [N]."""
+        from scipy.special import ndtr
+
+        ahead = self.mean - best
+        deviation = np.maximum(self.deviation, 1e-12)
+        z = ahead / deviation
+        density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
+        gain = np.where(self.deviation > 0, ahead * ndtr(z) + deviation * density, ahead)
+        return np.maximum(gain, 0.0)
+
+
+class Guesses:
+    """Knows what was measured on either device, and guesses the rest by surrogates.
+
+    Args:
+        space: The space of the finished search.
+        reward: Says which metrics matter.
+        trials: The trials of the finished search, one for an architecture.
+        old_reward: The reward of each on the old device, by the architecture's id.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        reward: Reward,
+        trials: Sequence[Trial],
+        old_reward: Mapping[str, float],
+    ) -> None:
+        self.space = space
+        self.reward = reward
+        # Everything is kept by id: hashing an architecture takes longer than most else here.
+        self._old = {
+            t.architecture.id: space.counted_metrics(t.architecture) | dict(t.metrics)
+            for t in trials
+        }
+        self._old_reward = old_reward
+        self._architectures = {t.architecture.id: t.architecture for t in trials}
+        self._trained = {key: _without_timing(metrics) for key, metrics in self._old.items()}
+        self._timed: dict[str, dict[str, float]] = {}
+        self._timed_architectures: dict[str, Architecture] = {}
+        needed = self._needed()
+        self._device_names = ["step_time", *(n for n in needed if n in TIMING_METRICS)]
+        self._trained_names = [n for n in needed if n not in _DEVICE_METRICS]
+        self._encoding = Encoding(space)
+        self._rows: dict[str, NDArray[np.float64]] = {}
+        self._on_old = {name: self._learn_old(name) for name in self._device_names}
+        self._on_old_logs = {
+            name: {
+                key: float(_logs([metrics[name]])[0])
+                for key, metrics in self._old.items()
+                if name in metrics
+            }
+            for name in self._device_names
+        }
+        self._on_new = {name: GrowingSurrogate(_PRIOR_DEVIATION) for name in self._device_names}
+        self._of_training = {name: GrowingSurrogate(1.0) for name in self._trained_names}
+        self._stale = {*self._device_names, *self._trained_names}
+
+    def add_timing(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
+        """Take the metrics of a timing on the new device; others are passed over."""
+        self._timed_architectures[arch.id] = arch
+        self._timed[arch.id] = {n: float(v) for n, v in metrics.items() if n in _DEVICE_METRICS}
+        self._stale.update(self._device_names)
+
+    def add_training(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
+        """Take the metrics of a training; those of timing are passed over."""
+        self._architectures[arch.id] = arch
+        self._trained[arch.id] = self.space.counted_metrics(arch) | _without_timing(metrics)
+        self._stale.update(self._trained_names)
+
+    def is_timed(self, arch: Architecture) -> bool:
+        """Whether the step time on the new device is known."""
+        return arch.id in self._timed
+
+    def rewards(self, archs: Sequence[Architecture]) -> Guess:
+        """Return what rewards are to be expected.
+
+        A reward may be any function, so its mean and deviation come from the 2 M points of the
+        cubature rule for M unknown metrics (Arasaratnam & Haykin 2009, section IV).
+        """
+        mean, deviation = np.zeros(len(archs)), np.zeros(len(archs))
+        for n, (sure, unknown) in enumerate(zip(*self._known_and_unknown(archs), strict=True)):
+            if not unknown:
+                mean[n] = self.reward.score(sure)
+                continue
+            middle = sure | {name: _sane(name, logs, m) for name, (logs, m, _) in unknown.items()}
+            rewards = [
+                self._score_guess(middle | {name: _sane(name, logs, m + sign * d)})
+                for name, (logs, m, d) in unknown.items()
+                for sign in (-(len(unknown) ** 0.5), len(unknown) ** 0.5)
+            ]
+            mean[n] = sum(rewards) / len(rewards)
+            deviation[n] = (sum((r - mean[n]) ** 2 for r in rewards) / len(rewards)) ** 0.5
+        return Guess(mean, deviation)
+
+    def _score_guess(self, metrics: Mapping[str, float]) -> float:
+        """Return the reward; where it has no value, the worst there was."""
+        try:
+            return self.reward.score(metrics)
+        except RewardError:
+            return min(self._old_reward.values())
+
+    def _known_and_unknown(
+        self, archs: Sequence[Architecture]
+    ) -> tuple[list[dict[str, float]], list[dict[str, tuple[bool, float, float]]]]:
+        """Return the known metrics of N architectures, and what is guessed of those unknown.
+
+        A guess is whether it is of the logarithm, its mean and its deviation.
+        """
+        sure = [
+            (self._trained.get(arch.id) or self.space.counted_metrics(arch))
+            | self._timed.get(arch.id, {})
+            for arch in archs
+        ]
+        unknown: list[dict[str, tuple[bool, float, float]]] = [{} for _ in archs]
+        for name in [*self._device_names, *self._trained_names]:
+            lacking = [n for n, metrics in enumerate(sure) if name not in metrics]
+            mean, deviation = self._predict(name, [archs[n] for n in lacking])
+            guesses = zip(lacking, mean.tolist(), deviation.tolist(), strict=True)
+            for n, middle, spread in guesses:
+                unknown[n][name] = (name in self._device_names, middle, spread)
+        return sure, unknown
+
+    def metrics(self, archs: Sequence[Architecture]) -> list[dict[str, float]]:
+        """Return all metrics of trained architectures, those not measured by their median guess."""
+        sure, _ = self._known_and_unknown(archs)
+        for name in self._device_names:
+            values = np.exp(self.device(name, archs)[0])
+            for metrics, value in zip(sure, values.tolist(), strict=True):
+                metrics.setdefault(name, value)
+        return sure
+
+    def _predict(
+        self, name: str, archs: Sequence[Architecture]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean and deviation of a metric (of its logarithm, if it is one of timing)."""
+        if name in self._device_names:
+            return self.device(name, archs)
+        model = self._of_training[name]
+        if name in self._stale:
+            known = [a for key, a in self._architectures.items() if name in self._trained[key]]
+            values = np.array([self._trained[arch.id][name] for arch in known])
+            model.update(self._matrix(known), values)
+            self._stale.discard(name)
+        return model.predict(self._matrix(archs))
+
+    def device(
+        self, name: str, archs: Sequence[Architecture]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean and deviation of the logarithm of a timing metric on the new device, [N]."""
+        model = self._on_new[name]
+        if name in self._stale:
+            known = [a for a in self._timed_architectures.values() if name in self._timed[a.id]]
+            values = _logs(self._timed[arch.id][name] for arch in known)
+            model.update(self.device_matrix(name, known), values)
+            self._stale.discard(name)
+        mean, deviation = model.predict(self.device_matrix(name, archs))
+        if not model.is_fitted:
+            mean = self._old_logs(name, archs)
+        for n, arch in enumerate(archs):
+            if name in self._timed.get(arch.id, {}):
+                mean[n], deviation[n] = _logs([self._timed[arch.id][name]])[0], 0.0
+        return mean, deviation
+
+    def device_matrix(self, name: str, archs: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Return the encoding and, as one more column, the metric on the old device."""
+        everywhere = _logs(metrics[name] for metrics in self._old.values() if name in metrics)
+        column = self._old_logs(name, archs) - everywhere.mean()
+        return np.hstack([self._matrix(archs), column[:, None] / (everywhere.std() or 1.0)])
+
+    def _old_logs(self, name: str, archs: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Return the logarithm of a timing metric on the old device, measured or guessed, [N]."""
+        known = self._on_old_logs[name]
+        new = [arch for arch in archs if arch.id not in known]
+        if new:
+            guessed = self._on_old[name].predict(self._matrix(new))[0]
+            known.update(zip((arch.id for arch in new), guessed.tolist(), strict=True))
+        return np.array([known[arch.id] for arch in archs])
+
+    def _learn_old(self, name: str) -> GrowingSurrogate:
+        """Learn a timing metric of the old device."""
+        model = GrowingSurrogate(_PRIOR_DEVIATION)
+        known = [a for key, a in self._architectures.items() if name in self._old[key]]
+        model.update(self._matrix(known), _logs(self._old[arch.id][name] for arch in known))
+        return model
+
+    def _matrix(self, archs: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Return the encoding of N architectures, [N, D]; what was encoded once is remembered."""
+        new = list({arch.id: arch for arch in archs if arch.id not in self._rows}.values())
+        if new or not archs:
+            matrix = self._encoding.matrix(new)
+            self._rows.update(zip((arch.id for arch in new), matrix, strict=True))
+        return np.stack([self._rows[arch.id] for arch in archs]) if archs else matrix
+
+    def _needed(self) -> list[str]:
+        """Return the metrics without which the reward of some trial is another one, or none."""
+        counted = self.space.counted_metrics(self.space.reference)
+        names = dict.fromkeys(name for metrics in self._old.values() for name in metrics)
+
+        def matters(name: str) -> bool:
+            for key, metrics in self._old.items():
+                without = {n: value for n, value in metrics.items() if n != name}
+                try:
+                    if self.reward.score(without) != self._old_reward[key]:
+                        return True
+                except RewardError:
+                    return True
+            return False
+
+        return [name for name in names if name not in counted and matters(name)]
+
+
+def _without_timing(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(v) for name, v in metrics.items() if name not in _DEVICE_METRICS}
+
+
+def _sane(name: str, is_log: bool, value: float) -> float:
+    """Return a guessed metric within its bounds."""
+    if is_log:
+        return exp(min(value, 700.0))
+    return min(max(value, 0.0), 1.0) if name == "accuracy" else value
+
+
+def _logs(values: Iterable[float]) -> NDArray[np.float64]:
+    """Return logarithms; metrics of timing are positive, save for flags and counts of steps."""
+    return np.log(np.maximum(np.array(list(values), dtype=np.float64), 1e-12))
