@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# Two files at a time: every process loads torch, and a test may start Ray.
+PARALLEL = -n 2 --dist loadfile
 
 .PHONY: search test quick lint clean
 
@@ -9,10 +11,10 @@ search: $(VENV)/installed
 	$(BIN)/effnas search --space tiny --data digits --budget 12 --out runs/tiny-digits
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 quick: $(VENV)/installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

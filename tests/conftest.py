@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 # Before torch is imported: waiting threads soon sleep, so that a busy machine slows tests little.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    # Device locks are files in the temporary folder: workers are not to wait for each other's.
+    os.environ["TMPDIR"] = str(Path(tempfile.gettempdir(), f"effnas-{worker}-{os.getuid()}"))
+    Path(os.environ["TMPDIR"]).mkdir(exist_ok=True)
+    tempfile.tempdir = None
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -162,6 +162,7 @@ def test_a_profile_is_made_used_and_checked_by_measurement(
     from effnas.measure import profiling
     from effnas.step_times import profile
 
+    monkeypatch.setattr(profiling, "_PASSES", 1)
     monkeypatch.setattr(profiling, "_ROUNDS", 2)
     monkeypatch.setattr(profiling, "FITTED", 2)
     monkeypatch.setattr(profiling, "CHECKED", 4)

@@ -24,9 +24,9 @@ COMMAND = [
 ]  # fmt: skip
 
 
-def begin(out: Path) -> subprocess.Popen[str]:
+def begin(out: Path, backend: str = "ray") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*COMMAND, str(out)],
+        [*COMMAND, str(out), "--backend", backend],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -49,7 +49,7 @@ def architectures(out: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     out = tmp_path_factory.mktemp("undisturbed") / "run"
-    search = begin(out)
+    search = begin(out, "inline")  # where trials run changes none of them
     output, _ = search.communicate(timeout=300)
     assert search.returncode == 0, output
     return architectures(out)
@@ -77,10 +77,12 @@ def test_after_sigkill_the_same_command_finishes_the_same_search(
     assert sorted(complete) == list(range(BUDGET))  # none ran to its end twice
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "backend"), [(signal.SIGINT, "ray"), (signal.SIGTERM, "inline")]
+)
+def test_a_signal_stops_cleanly(tmp_path: Path, number: signal.Signals, backend: str) -> None:
     out = tmp_path / "run"
-    search = begin(out)
+    search = begin(out, backend)
     wait_for_lines(out, 3)
     os.kill(search.pid, number)
     output, _ = search.communicate(timeout=60)

@@ -53,7 +53,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         "FITTED": 2,
         "CHECKED": 4,
         "FEWEST_CHECKED": 3,
-        "_ROUNDS": 2,
+        "_PASSES": 2,
+        "_ROUNDS": 1,
         "_WARM_UPS": 1,
         "_NETWORK_TIME_LIMIT_S": 0.0,
     }.items():
@@ -119,7 +120,7 @@ def test_a_profile_of_a_space_predicts_every_network_of_it(quick: None, tmp_path
     draws = np.random.default_rng(0)
     archs = [TINY.sample(draws) for _ in range(500)]
     check(profile, TINY, archs, tmp_path)
-    assert {what for what, *_ in told} == {"parts", "networks"}
+    assert {what for what, *_ in told} == {"timings of parts", "networks"}
     assert all(0 <= done < total for _, done, total in told)
     # Larger networks are predicted to take longer and more memory.
     few, many = min(archs, key=lambda a: a.layers), max(archs, key=lambda a: a.layers)
@@ -136,7 +137,7 @@ def test_memory_is_predicted_near_what_an_estimate_says(quick: None) -> None:
             build(arch, num_classes=10, device="meta"), Recipe(), image_size=32, batch_size=32
         )
         assert profile.model.peak_memory_bytes(arch) == pytest.approx(estimate, rel=0.25)
-    assert profile.memory_error.mean_absolute < 0.1
+    assert profile.memory_error.mean_absolute < 0.15
 
 
 @pytest.mark.slow
