@@ -137,18 +137,22 @@ def test_memory_is_predicted_near_what_an_estimate_says(quick: None) -> None:
             build(arch, num_classes=10, device="meta"), Recipe(), image_size=32, batch_size=32
         )
         assert profile.model.peak_memory_bytes(arch) == pytest.approx(estimate, rel=0.25)
-    assert profile.memory_error.mean_absolute < 0.15
+    assert profile.memory_error.mean_absolute < 0.1
 
 
 @pytest.mark.slow
-def test_the_seed_draws_the_networks(quick: None, tmp_path: Path) -> None:
+def test_the_seed_alone_draws_the_networks(
+    quick: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def networks(seed: int) -> list[str]:
         profile = make_profile(SMALL, CONDITIONS, seed=seed)
         if seed:
             check(profile, SMALL, list(SMALL.architectures()), tmp_path)
         return [n.architecture for n in (*profile.fitted_on, *profile.checked_on)]
 
-    assert networks(0) == networks(0) != networks(1)
+    drawn = networks(0)
+    monkeypatch.setattr(profiling, "_PASSES", 1)  # however the parts are measured
+    assert networks(0) == drawn != networks(1)
 
 
 def test_a_space_of_few_networks_is_refused_before_anything_is_measured() -> None:

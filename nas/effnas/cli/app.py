@@ -41,6 +41,7 @@ from effnas.cli.options import (
     TargetImageSize,
     Threads,
     WorkerCount,
+    folder_name,
 )
 from effnas.cli.proxy_app import proxy
 from effnas.errors import EffnasError, UserError
@@ -149,7 +150,6 @@ def search(
     from effnas.workers import Workers
 
     base = Recipe.load(recipe) if recipe else Recipe()
-    name = f"{Path(space).stem}-{Path(data).name.split('.')[0]}"
     settings = Settings(
         space=space,
         data=data,
@@ -157,7 +157,7 @@ def search(
         controller=controller,
         budget=budget,
         seed=seed,
-        out=out or Path("runs") / name,
+        out=out or Path("runs") / folder_name(space, data),
         recipe=base.overridden(
             epochs=epochs,
             image_size=image_size,

@@ -121,3 +121,8 @@ HighEpochs = Annotated[
 ProxyOut = Annotated[
     Path | None, typer.Option(help="Folder of the trainings. [default: runs/proxy-SPACE-DATA]")
 ]
+
+
+def folder_name(space: str, data: str) -> str:
+    """Return what a folder is called by default: SPACE-DATA, without paths and endings."""
+    return f"{Path(space).stem}-{Path(data).name.split('.')[0]}"

@@ -30,6 +30,7 @@ from effnas.cli.options import (
     TargetImageSize,
     Threads,
     WorkerCount,
+    folder_name,
 )
 
 proxy = typer.Typer(
@@ -82,7 +83,7 @@ def check(
     settings = ProxySettings(
         space=space,
         data=data,
-        out=out or _proxy_folder(space, data),
+        out=out or Path("runs") / f"proxy-{folder_name(space, data)}",
         recipe=base.overridden(
             epochs=epochs,
             image_size=image_size,
@@ -153,7 +154,7 @@ def proxy_search(
     settings = ProxySettings(
         space=space,
         data=data,
-        out=out or _proxy_folder(space, data),
+        out=out or Path("runs") / f"proxy-{folder_name(space, data)}",
         recipe=base.overridden(
             batch_size=batch_size, learning_rate=learning_rate, holdout_share=holdout_share
         ),
@@ -169,7 +170,3 @@ def proxy_search(
     )
     grid = Grid(epochs=epochs or (), image_sizes=image_size or (), data_shares=data_share or ())
     raise typer.Exit(run_proxy_search(settings, grid, as_json=as_json))
-
-
-def _proxy_folder(space: str, data: str) -> Path:
-    return Path("runs") / f"proxy-{Path(space).stem}-{Path(data).name.split('.')[0]}"

@@ -81,11 +81,12 @@ def make_profile(
             "needed to fit and check a model; time them instead, with `effnas bench`"
         )
     rng = np.random.default_rng(seed)
+    # Before anything else is drawn, so that they depend on the seed alone.
+    networks = _draw(space, rng, FITTED + CHECKED)
     started = time.perf_counter()
     with timing(conditions.device, waiting):
         parts_found, reference_s = _measure_parts(parts, space, conditions, rng, progress)
     after_parts = time.perf_counter()
-    networks = _draw(space, rng, FITTED + CHECKED)
     measured = _measure_networks(networks, space, conditions, progress, waiting)
     seconds = time.perf_counter() - after_parts
     summed = StepTimeModel(
