@@ -1,6 +1,6 @@
 """How well a device profile predicts the step times of networks that it has not seen.
 
-    python benchmarks/step_time_model.py [--networks 60]
+    python benchmarks/step_time_model.py [--networks 60] [--spaces v2-cifar v2-b0]
 
 For `v2-cifar` and for `v2-b0` at small images: a profile is made, then random networks that took no
 part in it are timed, and the profile's predictions are compared with what was measured. Beside it
@@ -31,8 +31,8 @@ from effnas.measure import make_profile, model_error, time_networks  # noqa: E40
 from effnas.measure.networks import maker  # noqa: E402
 from effnas.step_times import ModelError  # noqa: E402
 
-#: Space, image size and batch size.
-CASES = (("v2-cifar", 32, 64), ("v2-b0", 64, 32))
+#: Space -> image size and batch size.
+CASES = {"v2-cifar": (32, 64), "v2-b0": (48, 16)}
 #: Networks that are timed in turn, and seconds for each of them.
 TOGETHER, LIMIT_S = 8, 10.0
 
@@ -59,11 +59,14 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", type=int, default=60)
-    wanted = parser.parse_args().networks
+    parser.add_argument("--spaces", nargs="+", choices=CASES, default=list(CASES))
+    arguments = parser.parse_args()
+    wanted = arguments.networks
     table = Table(title=f"{wanted} unseen networks of each space")
     for heading in ("space", "model", "mean error", "95 % interval", "Spearman", "cost"):
         table.add_column(heading, justify="left" if heading == "model" else "right", no_wrap=True)
-    for name, image_size, batch_size in CASES:
+    for name in arguments.spaces:
+        image_size, batch_size = CASES[name]
         rows = measure(name, image_size, batch_size, wanted)
         for model, error, cost in rows:
             table.add_row(
