@@ -229,7 +229,8 @@ def test_a_second_source_is_refused_by_its_option(mode: str, other: str) -> None
     both = {**SOURCES[mode], other: ALL_SOURCES[other]}
     with pytest.raises(ConfigError, match=f"^--{OPTIONS[other]} does not go with") as caught:
         StepTimeConfig(mode=mode, **both)  # type: ignore[arg-type]
-    assert mode in str(caught.value)
+    first = next((f"--{OPTIONS[own]};" for own in SOURCES[mode]), f"--step-time {mode};")
+    assert first in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -183,8 +183,9 @@ class StepTimeConfig:
         for other in ("profile", "table", "command"):
             if other != name and getattr(self, other) is not None:
                 option = options.get(other, other)
+                source = options.get(name or "", name) or f"step-time {self.mode}"
                 raise ConfigError(
-                    f"--{option} does not go with --step-time {self.mode}; choose one source"
+                    f"--{option} does not go with --{source}; choose one source of step times"
                 )
 
     @classmethod
