@@ -26,7 +26,9 @@ from effnas import (
     TrialState,
 )
 from effnas.backends import InlineBackend, Job, Outcome, run_job
-from effnas.controllers import Controller, EvolutionController, RandomController
+from effnas.controllers import Controller
+from effnas.controllers.evolution import EvolutionController
+from effnas.controllers.random import RandomController
 from effnas.errors import (
     CatalogError,
     ConfigError,
@@ -853,7 +855,7 @@ DRIVER = """
 import sys, time
 from pathlib import Path
 from effnas import Search, SearchSpace
-from effnas.controllers import EvolutionController
+from effnas.controllers.evolution import EvolutionController
 from effnas.step_times import StepTime
 from effnas.store import RunFolder, read_events
 

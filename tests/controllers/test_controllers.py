@@ -1,192 +1,32 @@
-"""What every controller keeps to, and that evolution is the published algorithm."""
+"""Every controller keeps the contract, and evolution is the published algorithm."""
 
 from __future__ import annotations
 
 import itertools
-import random
 from collections import Counter
-from collections.abc import Callable
 from math import comb
 from statistics import mean
 
 import numpy as np
 import pytest
 
-from effnas import Architecture, SearchSpace, Trial, TrialState
-from effnas.controllers import (
-    CONTROLLERS,
-    Controller,
-    EvolutionController,
-    RandomController,
-    make_controller,
+from effnas import Architecture, Search, SearchSpace, TrialState
+from effnas.controllers import CONTROLLERS, Controller, make_controller
+from effnas.controllers.evolution import EvolutionController
+from effnas.controllers.random import RandomController
+from effnas.errors import ConfigError
+from effnas.testing import (
+    FOREIGN,
+    MNASNET,
+    TINY,
+    ControllerContract,
+    ended,
+    infeasible,
+    play,
+    proposals,
 )
-from effnas.errors import ConfigError, SpaceExhaustedError
 
-TINY = SearchSpace.load("tiny")
-MNASNET = SearchSpace.load("mnasnet")  # 1e11 architectures
-ONE = SearchSpace.parse("stages: [fused_r1_k3_s2_e1_c8]")
-SIX = SearchSpace.parse("stages: ['fused_r<1..3>_k<3|5>_s2_e1_c8']")
-NARROW = SearchSpace.parse(
-    "stages: ['mbconv_r<1..9>_k<3|5>_s2_e<1..6>_c8', 'fused_r<1..9>_k<3|5|7>_s2_e<1..6>_c16']\n"
-    "constraints: ['stage1.r > stage2.r']\n"
-)
-FOREIGN = Architecture.parse(["mbconv_r1_k3_s2_e1_c8"], stem=16, head=64)
-COMPLETE, INFEASIBLE, FAILED = TrialState.COMPLETE, TrialState.INFEASIBLE, TrialState.FAILED
-
-#: What becomes of an architecture: its reward, or the state of a trial that has none.
-Fate = Callable[[Architecture], float | TrialState]
-
-
-def luck(arch: Architecture) -> float:
-    return int(arch.id, 16) % 1000 / 1000
-
-
-def mixed(arch: Architecture) -> float | TrialState:
-    return INFEASIBLE if luck(arch) < 0.2 else FAILED if luck(arch) < 0.3 else luck(arch)
-
-
-def infeasible(arch: Architecture) -> TrialState:
-    return INFEASIBLE
-
-
-def started(number: int, arch: Architecture) -> Trial:
-    return Trial(number=number, architecture=arch)
-
-
-def ended(number: int, arch: Architecture, fate: float | TrialState) -> Trial:
-    if isinstance(fate, TrialState):
-        return Trial(number=number, architecture=arch, state=fate, reason="a reason")
-    return Trial(number=number, architecture=arch, state=COMPLETE, reward=fate)
-
-
-def play(controller: Controller, count: int, fate: Fate = luck, *, first: int = 0) -> list[Trial]:
-    """Run `count` trials one after another, and return what the controller was told."""
-    told = []
-    for number in range(first, first + count):
-        arch = controller.ask(number)
-        for trial in (started(number, arch), ended(number, arch, fate(arch))):
-            controller.tell(trial)
-            told.append(trial)
-    return told
-
-
-def proposals(told: list[Trial]) -> list[str]:
-    return [t.architecture.id for t in told if t.state.is_finished]
-
-
-class ControllerContract:
-    """Tests that hold for every controller: subclass it as `TestMine`, and define `make`."""
-
-    def make(self, space: SearchSpace, seed: int) -> Controller:
-        raise NotImplementedError
-
-    def test_it_has_a_name(self) -> None:
-        assert self.make(TINY, 0).name.isidentifier()
-
-    def test_the_seed_decides_all_proposals(self) -> None:
-        found = [proposals(play(self.make(TINY, seed), 80, mixed)) for seed in (3, 3, 4)]
-        assert found[0] == found[1] != found[2]
-
-    def test_global_random_states_neither_matter_nor_change(self) -> None:
-        found = []
-        for seed in (1, 2):
-            random.seed(seed)
-            np.random.seed(seed)  # noqa: NPY002 - the state that must not matter
-            before = random.getstate(), repr(np.random.get_state())  # noqa: NPY002
-            found.append(proposals(play(self.make(TINY, 0), 70)))
-            assert (random.getstate(), repr(np.random.get_state())) == before  # noqa: NPY002
-        assert found[0] == found[1]
-
-    def test_asking_again_gives_the_same(self) -> None:
-        controller = self.make(TINY, 0)
-        play(controller, 60)
-        assert len({controller.ask(60).id for _ in range(5)}) == 1
-
-    @pytest.mark.parametrize("space", [TINY, MNASNET, NARROW], ids=["tiny", "mnasnet", "narrow"])
-    @pytest.mark.parametrize("fate", [mixed, lambda arch: 0.5], ids=["mixed", "equal"])
-    def test_it_proposes_architectures_of_the_space_and_none_twice(
-        self, space: SearchSpace, fate: Fate
-    ) -> None:
-        told = play(self.make(space, 0), 80, fate)
-        assert all(space.contains(t.architecture) for t in told)
-        assert len(set(proposals(told))) == 80
-
-    def test_sixty_four_workers_start_before_the_first_ends(self) -> None:
-        controller = self.make(MNASNET, 0)
-        archs = []
-        for number in range(64):
-            archs.append(controller.ask(number))
-            controller.tell(started(number, archs[-1]))
-        for number in reversed(range(64)):
-            controller.tell(ended(number, archs[number], luck(archs[number])))
-        archs.append(controller.ask(64))
-        assert len({arch.id for arch in archs}) == 65
-        assert all(MNASNET.contains(arch) for arch in archs)
-
-    @pytest.mark.parametrize("seed", range(3))
-    def test_trials_may_end_in_any_order_and_way(self, seed: int) -> None:
-        fates: list[Fate] = [luck, lambda arch: -luck(arch), infeasible, lambda arch: FAILED]
-        dice = random.Random(seed)
-        controller = self.make(NARROW, seed)
-        running: list[tuple[int, Architecture]] = []
-        asked: set[str] = set()
-        for _ in range(130):
-            if dice.random() < 0.5 or not running:
-                arch = controller.ask(len(asked))
-                assert arch.id not in asked
-                running.append((len(asked), arch))
-                asked.add(arch.id)
-                controller.tell(started(*running[-1]))
-            else:
-                number, arch = running.pop(dice.randrange(len(running)))
-                controller.tell(ended(number, arch, dice.choice(fates)(arch)))
-
-    def test_what_it_never_asked_for_may_be_told(self) -> None:
-        controller = self.make(SIX, 0)
-        controller.tell(ended(0, FOREIGN, 0.9))
-        known = next(SIX.architectures())
-        controller.tell(ended(1, known, 0.8))
-        controller.tell(ended(1, known, 0.8))  # twice
-        told = play(controller, 5, first=2)
-        assert known.id not in proposals(told)
-        assert len(set(proposals(told))) == 5
-
-    @pytest.mark.parametrize("fate", [INFEASIBLE, FAILED])
-    def test_a_flood_of_trials_without_a_reward_does_not_stop_it(self, fate: TrialState) -> None:
-        controller = self.make(MNASNET, 0)
-        told = play(controller, 300, lambda arch: fate)
-        assert len(set(proposals(told))) == 300
-
-    @pytest.mark.slow
-    def test_a_flood_after_good_trials_does_not_stop_it(self) -> None:
-        controller = self.make(MNASNET, 0)
-        told = play(controller, 60)
-        # As if the memory had become too small for all that is near the best.
-        told += play(controller, 200, infeasible, first=60)
-        assert len(set(proposals(told))) == 260
-
-    @pytest.mark.parametrize("fate", [luck, infeasible], ids=["complete", "infeasible"])
-    def test_a_small_space_is_proposed_whole_and_then_exhausted(self, fate: Fate) -> None:
-        for space in (ONE, SIX):
-            controller = self.make(space, 0)
-            told = play(controller, space.size, fate)
-            assert set(proposals(told)) == {arch.id for arch in space.architectures()}
-            for _ in range(2):
-                with pytest.raises(SpaceExhaustedError):
-                    controller.ask(space.size)
-
-    @pytest.mark.parametrize("fate", [luck, mixed], ids=["complete", "mixed"])
-    def test_told_the_same_again_it_asks_for_the_same(self, fate: Fate) -> None:
-        told = play(self.make(TINY, 0), 80, fate)
-        for trials, running in itertools.product((0, 1, 49, 50, 51, 79), (False, True)):
-            live, again = self.make(TINY, 0), self.make(TINY, 0)
-            play(live, trials, fate)
-            number = trials + running
-            if running:
-                live.tell(told[2 * trials])
-            for trial in told[: trials + number]:
-                again.tell(trial)
-            assert again.ask(number) == live.ask(number)
+INFEASIBLE, FAILED = TrialState.INFEASIBLE, TrialState.FAILED
 
 
 class TestRandom(ControllerContract):
@@ -212,8 +52,16 @@ class TestSmallEvolution(ControllerContract):
 @pytest.mark.parametrize("name", sorted(CONTROLLERS))
 def test_a_controller_is_made_by_its_name(name: str) -> None:
     controller = make_controller(name, TINY, 7)
-    assert type(controller) is CONTROLLERS[name]
     assert (controller.name, controller.space, controller.seed) == (name, TINY, 7)
+    assert TINY.contains(controller.ask(0))
+
+
+def test_a_search_tells_its_controller_what_it_is_after() -> None:
+    search = Search("tiny", "A * S^-0.07", "random", known=lambda arch: {"step_time": 0.5})
+    goal = search.controller.goal
+    assert goal is not None
+    assert goal.reward == search.reward
+    assert goal.known(TINY.reference) == {"step_time": 0.5}
 
 
 def test_an_unknown_controller_is_told_with_the_closest() -> None:

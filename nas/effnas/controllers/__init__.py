@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-from effnas.controllers.base import Controller
-from effnas.controllers.evolution import EvolutionController
-from effnas.controllers.random import RandomController
-from effnas.errors import ConfigError, closest
-from effnas.space import SearchSpace
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-CONTROLLERS: dict[str, type[Controller]] = {
-    controller.name: controller for controller in (RandomController, EvolutionController)
+from effnas.controllers.base import Controller
+from effnas.errors import ConfigError, closest
+
+if TYPE_CHECKING:
+    from effnas.goal import Goal
+    from effnas.space import SearchSpace
+
+#: Name -> module, class, and arguments. Imported when they are asked for: some need torch, others
+#: Optuna.
+CONTROLLERS: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
+    "random": ("random", "RandomController", {}),
+    "evolution": ("evolution", "EvolutionController", {}),
 }
 
 
-def make_controller(name: str, space: SearchSpace, seed: int) -> Controller:
+def make_controller(
+    name: str, space: SearchSpace, seed: int = 0, *, goal: Goal | None = None
+) -> Controller:
     """Return the controller of that name.
+
+    Args:
+        name: One of `CONTROLLERS`.
+        space: The space.
+        seed: Seed of all proposals.
+        goal: What the search is after; without one, the rewards that trials carry.
 
     Raises:
         ConfigError: If there is none; offers the closest names.
     """
     if name not in CONTROLLERS:
         raise ConfigError(f"unknown controller {name!r}: {closest(name, CONTROLLERS)}")
-    return CONTROLLERS[name](space, seed)
+    module, kind, arguments = CONTROLLERS[name]
+    make: type[Controller] = getattr(import_module(f"effnas.controllers.{module}"), kind)
+    return make(space, seed, goal=goal, **arguments)
 
 
-__all__ = [
-    "CONTROLLERS",
-    "Controller",
-    "EvolutionController",
-    "RandomController",
-    "make_controller",
-]
+__all__ = ["CONTROLLERS", "Controller", "make_controller"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -13,8 +13,11 @@ from effnas.space import SearchSpace
 from effnas.space.search_space import MOST_ENUMERATED
 from effnas.trial import Trial
 
-#: Proposals in a row that may repeat an earlier one before the rest of the space is listed.
-_MOST_REPEATS = 500
+if TYPE_CHECKING:
+    from effnas.goal import Goal
+
+#: Draws in a row that may repeat an earlier one before the rest of the space is listed.
+_MOST_DRAWS = 500
 
 
 class Controller(ABC):
@@ -24,14 +27,25 @@ class Controller(ABC):
     it is RUNNING, and once when it has ended. Trials may end in any order, and `tell` may speak of
     architectures that were never asked for. Everything that a controller knows it has from `tell`,
     so that telling a new one the stored trials again makes it the same controller.
+
+    A controller of your own needs no more than `propose`. `effnas.testing.ControllerContract` has
+    the tests that it must pass.
+
+    Args:
+        space: The space.
+        seed: Seed of all proposals.
+        goal: What the search is after; without one, the rewards that trials carry.
     """
 
     #: The name on the command line.
     name: ClassVar[str]
+    #: Proposals in a row that may repeat an earlier one before architectures are drawn at random.
+    most_repeats: ClassVar[int] = 500
 
-    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
+    def __init__(self, space: SearchSpace, seed: int = 0, *, goal: Goal | None = None) -> None:
         self.space = space
         self.seed = seed
+        self.goal = goal
         self._proposed: set[str] = set()
 
     def ask(self, number: int) -> Architecture:
@@ -45,8 +59,8 @@ class Controller(ABC):
         """
         rng = np.random.default_rng((self.seed, number))
         # What a controller would propose may all be used up while the space is not: then draw.
-        for propose in (self.propose, self.space.sample):
-            for _ in range(_MOST_REPEATS):
+        for propose, most in ((self.propose, self.most_repeats), (self.space.sample, _MOST_DRAWS)):
+            for _ in range(most):
                 arch = propose(rng)
                 if arch.id not in self._proposed:
                     return arch

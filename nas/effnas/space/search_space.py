@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
@@ -227,6 +227,21 @@ class SearchSpace:
         """
         return self._assemble(
             [space.decide(_of_stage(decisions, n)) for n, space in enumerate(self.stages, start=1)]
+        )
+
+    def architecture_by(self, choose: Callable[[str, tuple[Option, ...]], Option]) -> Architecture:
+        """Return the architecture that `choose` leads to, whatever the constraints say.
+
+        Args:
+            choose: Takes the name and the options of a choice, and returns one of them. Called for
+                every choice that the earlier ones leave open, in the order of the stages.
+        """
+
+        def of_stage(n: int) -> Callable[[str, tuple[Option, ...]], Option]:
+            return lambda name, options: choose(f"stage{n}.{name}", options)
+
+        return self._assemble(
+            [space.decide_by(of_stage(n)) for n, space in enumerate(self.stages, start=1)]
         )
 
     def architectures(self) -> Iterator[Architecture]:

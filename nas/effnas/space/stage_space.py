@@ -110,7 +110,7 @@ class StageSpace:
             rng: The source of randomness.
             given: Decisions that are taken already; what they leave open is drawn.
         """
-        return self._decide(lambda name, options: options[int(rng.integers(len(options)))], given)
+        return self.decide_by(lambda name, options: options[int(rng.integers(len(options)))], given)
 
     def decide(self, decisions: Mapping[str, Option]) -> Stage:
         """Return the stage that the decisions lead to.
@@ -122,7 +122,7 @@ class StageSpace:
         def missing(name: str, options: tuple[Option, ...]) -> Option:
             raise SpaceError(f"no decision for {name}; its options: {', '.join(map(str, options))}")
 
-        return self._decide(missing, decisions)
+        return self.decide_by(missing, decisions)
 
     def decisions(self, stage: Stage) -> dict[str, Option] | None:
         """Return the decisions that lead to `stage`, or None if it lies outside the space."""
@@ -172,11 +172,22 @@ class StageSpace:
             taken.discard("se")
         return {name: values for name, values in self.fields if name in taken}
 
-    def _decide(
+    def decide_by(
         self,
         choose: Callable[[str, tuple[Option, ...]], Option],
-        given: Mapping[str, Option] | None,
+        given: Mapping[str, Option] | None = None,
     ) -> Stage:
+        """Return the stage that `choose` leads to.
+
+        Args:
+            choose: Takes the name and the options of a decision, and returns one of them. Called
+                for every decision that is open, the operator first; those that an earlier one has
+                closed are left out.
+            given: Decisions that are taken already.
+
+        Raises:
+            SpaceError: If a given option is unknown.
+        """
         given = given or {}
 
         def pick(name: str, options: tuple[Option, ...]) -> Option:
