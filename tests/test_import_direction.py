@@ -24,7 +24,7 @@ LAYERS = [
     ["counts", "parts"],
     ["space", "trial"],
     ["reward", "store", "data", "step_times", "surrogate"],
-    ["goal"],
+    ["goal", "guess"],
     ["controllers"],
     ["testing"],
     ["config"],

@@ -13,6 +13,7 @@ from effnas.surrogate import FEWEST, Encoding, GrowingSurrogate, Surrogate
 
 TINY = SearchSpace.load("tiny")
 RNG = np.random.default_rng
+GROUPS = (slice(0, 2), slice(2, 4))
 
 
 def points(n: int, seed: int = 0, width: int = 4) -> np.ndarray:
@@ -28,7 +29,7 @@ def smooth(X: np.ndarray) -> np.ndarray:  # noqa: N803
 
 def test_it_passes_through_smooth_data_and_foresees_the_rest() -> None:
     X, others = points(80), points(40, seed=1)  # noqa: N806
-    surrogate = Surrogate().fit(X, smooth(X))
+    surrogate = Surrogate(GROUPS).fit(X, smooth(X))
     mean, deviation = surrogate.predict(X)
     assert np.abs(mean - smooth(X)).max() < 0.02
     assert deviation.max() < 0.05
@@ -38,14 +39,14 @@ def test_it_passes_through_smooth_data_and_foresees_the_rest() -> None:
 
 def test_it_knows_less_far_from_the_data() -> None:
     X = points(60)  # noqa: N806
-    surrogate = Surrogate().fit(X, smooth(X))
+    surrogate = Surrogate(GROUPS).fit(X, smooth(X))
     _, deviation = surrogate.predict(np.array([X[0], X[0] + 2, X[0] + 6]))
     assert deviation[0] < deviation[1] < deviation[2]
 
 
 def test_a_trend_goes_on_beyond_the_data() -> None:
     X = points(60)  # noqa: N806
-    surrogate = Surrogate().fit(X, X[:, 0] - 2 * X[:, 1])
+    surrogate = Surrogate(GROUPS).fit(X, X[:, 0] - 2 * X[:, 1])
     far = np.array([[3.0, 0, 0, 0], [0, 3.0, 0, 0]])
     assert surrogate.predict(far)[0] == pytest.approx([3, -6], rel=0.1)
 
@@ -53,7 +54,7 @@ def test_a_trend_goes_on_beyond_the_data() -> None:
 def test_what_is_repeated_with_noise_comes_to_its_mean() -> None:
     X = np.repeat(points(20), 10, axis=0)  # noqa: N806
     noise = RNG(3).normal(size=len(X))
-    mean, deviation = Surrogate().fit(X, X[:, 0] + noise).predict(points(20))
+    mean, deviation = Surrogate(GROUPS).fit(X, X[:, 0] + noise).predict(points(20))
     error = np.abs(mean - points(20)[:, 0])
     assert error.max() < 1
     assert (error < 3 * deviation + 0.1).all()  # the deviation is of the mean, not of the noise
@@ -61,35 +62,37 @@ def test_what_is_repeated_with_noise_comes_to_its_mean() -> None:
 
 
 def test_constant_values_are_foreseen_everywhere() -> None:
-    mean, deviation = Surrogate().fit(points(10), np.full(10, 7.0)).predict(points(5, seed=1))
+    mean, deviation = Surrogate(GROUPS).fit(points(10), np.full(10, 7.0)).predict(points(5, seed=1))
     assert mean == pytest.approx(7.0)
     assert np.isfinite(deviation).all()
 
 
 def test_the_same_data_make_the_same_surrogate() -> None:
     X = points(30)  # noqa: N806
-    first, second = (Surrogate().fit(X, smooth(X)).predict(points(9, 1)) for _ in range(2))
+    first, second = (Surrogate(GROUPS).fit(X, smooth(X)).predict(points(9, 1)) for _ in range(2))
     assert np.array_equal(first, second)
 
 
 def test_the_unit_of_the_values_does_not_matter() -> None:
     X = points(30)  # noqa: N806
-    mean, deviation = Surrogate().fit(X, smooth(X)).predict(points(9, 1))
-    other_mean, other_deviation = Surrogate().fit(X, 1e6 * smooth(X) + 5).predict(points(9, 1))
+    mean, deviation = Surrogate(GROUPS).fit(X, smooth(X)).predict(points(9, 1))
+    other_mean, other_deviation = (
+        Surrogate(GROUPS).fit(X, 1e6 * smooth(X) + 5).predict(points(9, 1))
+    )
     assert other_mean == pytest.approx(1e6 * mean + 5, rel=1e-4)
     assert other_deviation == pytest.approx(1e6 * deviation, rel=1e-2)
 
 
 def test_conditioning_on_the_same_data_changes_nothing() -> None:
     X = points(30)  # noqa: N806
-    surrogate = Surrogate().fit(X, smooth(X))
+    surrogate = Surrogate(GROUPS).fit(X, smooth(X))
     again = surrogate.condition(X, smooth(X))
     assert np.allclose(surrogate.predict(points(9, 1)), again.predict(points(9, 1)), atol=1e-9)
 
 
 def test_conditioning_on_more_takes_it_into_account() -> None:
     X, more = points(30), np.full((1, 4), 1.5)  # noqa: N806
-    surrogate = Surrogate().fit(X, smooth(X))
+    surrogate = Surrogate(GROUPS).fit(X, smooth(X))
     y = np.append(smooth(X), 9.0)
     mean, deviation = surrogate.condition(np.vstack([X, more]), y).predict(more)
     before = surrogate.predict(more)
@@ -97,21 +100,38 @@ def test_conditioning_on_more_takes_it_into_account() -> None:
     assert deviation[0] < before[1][0]
 
 
+def test_points_that_are_believed_keep_the_mean_and_are_known_better() -> None:
+    X, more = points(30), points(4, 2) * 2  # noqa: N806
+    surrogate = Surrogate(GROUPS).fit(X, smooth(X))
+    believing = surrogate.believing(more)
+    before, after = surrogate.predict(points(9, 1)), believing.predict(points(9, 1))
+    assert after[0] == pytest.approx(before[0], abs=0.02)
+    assert (after[1] <= before[1] + 1e-9).all()
+    assert (believing.predict(more)[1] < 0.5 * surrogate.predict(more)[1]).all()
+
+
+def test_a_group_that_tells_nothing_gets_no_weight() -> None:
+    X = points(120)  # noqa: N806
+    only = Surrogate([slice(0, 2)]).fit(X, X[:, 0]).predict(points(50, 1))[0]
+    both = Surrogate(GROUPS).fit(X, X[:, 0]).predict(points(50, 1))[0]
+    assert both == pytest.approx(only, abs=0.05)
+
+
 def test_no_points_have_no_values() -> None:
-    surrogate = Surrogate().fit(points(5), smooth(points(5)))
+    surrogate = Surrogate(GROUPS).fit(points(5), smooth(points(5)))
     assert [len(values) for values in surrogate.predict(np.zeros((0, 4)))] == [0, 0]
 
 
 def test_too_few_values_are_refused() -> None:
     with pytest.raises(EffnasError, match="2 values"):
-        Surrogate().fit(points(2), np.zeros(2))
+        Surrogate(GROUPS).fit(points(2), np.zeros(2))
 
 
 # -- growing
 
 
 def test_before_there_are_enough_values_their_mean_is_the_guess() -> None:
-    surrogate = GrowingSurrogate(prior_deviation=0.3)
+    surrogate = GrowingSurrogate(GROUPS, prior_deviation=0.3)
     X = points(FEWEST)  # noqa: N806
     assert surrogate.predict(X[:1]) == (0.0, 0.3)
     surrogate.update(X[:2], np.array([1.0, 2.0]))
@@ -123,11 +143,23 @@ def test_before_there_are_enough_values_their_mean_is_the_guess() -> None:
 
 def test_one_by_one_comes_close_to_all_at_once() -> None:
     X = points(40)  # noqa: N806
-    growing = GrowingSurrogate(1.0)
+    growing = GrowingSurrogate(GROUPS, 1.0)
     for n in range(1, len(X) + 1):
         growing.update(X[:n], smooth(X[:n]))
-    at_once = Surrogate().fit(X, smooth(X)).predict(points(20, 1))[0]
+    at_once = Surrogate(GROUPS).fit(X, smooth(X)).predict(points(20, 1))[0]
     assert np.abs(growing.predict(points(20, 1))[0] - at_once).max() < 0.3 * smooth(X).std()
+
+
+def test_what_is_learned_does_not_depend_on_when_one_asks() -> None:
+    X = points(40)  # noqa: N806
+    often, once = GrowingSurrogate(GROUPS, 1.0), GrowingSurrogate(GROUPS, 1.0)
+    for n in range(1, len(X) + 1):
+        often.update(X[:n], smooth(X[:n]))
+        often.believe(points(2, 3))
+    often.update(X, smooth(X))
+    once.update(X, smooth(X))
+    for mine, other in zip(often.predict(points(9, 1)), once.predict(points(9, 1)), strict=True):
+        assert np.array_equal(mine, other)
 
 
 # -- the encoding
@@ -139,14 +171,17 @@ def drawn(space: SearchSpace, n: int, seed: int = 7) -> list[Architecture]:
 
 
 @pytest.mark.parametrize("name", ["tiny", "mnasnet", "v2-b0"])
-def test_columns_have_mean_zero_and_both_groups_the_same_variance(name: str) -> None:
+def test_columns_have_mean_zero_and_all_groups_the_same_variance(name: str) -> None:
     space = SearchSpace.load(name)
     encoding = Encoding(space)
-    archs = drawn(space, 500)
-    for group in (encoding.network(archs), encoding.stages(archs)):
+    rows = encoding.matrix(drawn(space, 500))
+    assert [group.start for group in encoding.groups[1:]] == [
+        group.stop for group in encoding.groups[:-1]
+    ]
+    assert (encoding.groups[0].start, encoding.groups[-1].stop) == (0, rows.shape[1])
+    for group in (rows[:, columns] for columns in encoding.groups):
         assert np.abs(group.mean(axis=0)).max() < 0.4 * group.std(axis=0).max()
         assert group.var(axis=0).sum() == pytest.approx(1, abs=0.15)
-    assert encoding.matrix(archs).shape[1] == group.shape[1] + encoding.network(archs).shape[1]
 
 
 def test_different_architectures_have_different_rows() -> None:
@@ -161,9 +196,9 @@ def test_a_space_of_one_architecture_has_no_columns_to_tell_apart() -> None:
     rows = Encoding(space).matrix([space.reference, space.reference])
     assert rows.shape[0] == 2
     assert np.array_equal(rows[0], rows[1])
-    assert Surrogate().fit(np.repeat(rows, 2, axis=0), np.arange(4.0)).predict(rows)[0][0] == (
-        pytest.approx(1.5, abs=0.2)
-    )
+    assert Surrogate(Encoding(space).groups).fit(
+        np.repeat(rows, 2, axis=0), np.arange(4.0)
+    ).predict(rows)[0][0] == (pytest.approx(1.5, abs=0.2))
 
 
 def test_no_architectures_make_an_empty_matrix_of_the_same_width() -> None:
@@ -175,6 +210,7 @@ def test_it_serves_to_foresee_counts_that_it_does_not_hold() -> None:
     archs = drawn(TINY, 120)
     weights = RNG(2).uniform(1, 3, size=3)
     y = np.log([prod(w * s.r for w, s in zip(weights, a.stages, strict=True)) for a in archs])
-    X = Encoding(TINY).matrix(archs)  # noqa: N806
-    error = Surrogate().fit(X[:80], y[:80]).predict(X[80:])[0] - y[80:]
+    encoding = Encoding(TINY)
+    X = encoding.matrix(archs)  # noqa: N806
+    error = Surrogate(encoding.groups).fit(X[:80], y[:80]).predict(X[80:])[0] - y[80:]
     assert np.sqrt((error**2).mean()) < 0.3 * y.std()

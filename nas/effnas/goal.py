@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,12 @@ if TYPE_CHECKING:
     from effnas.reward import Reward
 
 
-def _nothing(arch: Architecture) -> Mapping[str, float]:
-    del arch
-    return {}
+def _nothing(archs: Sequence[Architecture]) -> Sequence[Mapping[str, float]]:
+    return [{} for _ in archs]
+
+
+#: Takes N architectures; returns the metrics that are known of each without trying it.
+Known = Callable[["Sequence[Architecture]"], "Sequence[Mapping[str, float]]"]
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,10 @@ class Goal:
     Attributes:
         reward: What is to be made large. A trial carries its reward; knowing how it follows from
             metrics lets a controller guess the one that is unknown rather than all of it.
-        known: Returns metrics of an architecture that are known before it is tried, such as a step
-            time that a device profile predicts. Those that a space counts need not be among them.
+        known: Returns, for each of N architectures, the metrics that are known before it is tried,
+            such as a step time that a device profile predicts. Those that a space counts need not
+            be among them.
     """
 
     reward: Reward
-    known: Callable[[Architecture], Mapping[str, float]] = _nothing
+    known: Known = _nothing

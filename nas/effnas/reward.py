@@ -114,7 +114,8 @@ class Reward:
         Raises:
             RewardError: A metric is missing, or the reward has no value for these.
         """
-        if missing := sorted(self.metrics - metrics.keys()):
+        if not self.metrics <= metrics.keys():
+            missing = sorted(self.metrics - metrics.keys())
             raise RewardError(
                 f"reward '{self.name}' needs {', '.join(missing)} for '{self.text}', and the trial "
                 f"has only {', '.join(sorted(metrics)) or 'no metrics'}; choose another reward, "

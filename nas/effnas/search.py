@@ -22,7 +22,7 @@ from effnas.errors import (
     SpaceExhaustedError,
 )
 from effnas.evaluate import TIMING_METRICS, Task
-from effnas.goal import Goal
+from effnas.goal import Goal, Known
 from effnas.reward import Reward
 from effnas.space import SearchSpace
 from effnas.store import MemoryStore, Store
@@ -49,8 +49,8 @@ class Search:
         reward: A reward, its name or path, an expression, or `file.py:function`.
         controller: A controller's name, or one that was made for the same space.
         seed: Seed of all proposals.
-        known: Returns metrics of an architecture that are known before it is tried, such as a
-            step time that is predicted; controllers may use them. Counted ones are known anyhow.
+        known: Returns, for each of N architectures, metrics that are known before it is tried, such
+            as a predicted step time; controllers may use them. Counted ones are known anyhow.
         store: Where trials are kept; nowhere by default.
         first_number: Number of the first new trial.
 
@@ -65,7 +65,7 @@ class Search:
         controller: Controller | str = "random",
         seed: int = 0,
         *,
-        known: Callable[[Architecture], Mapping[str, float]] | None = None,
+        known: Known | None = None,
         store: Store | None = None,
         first_number: int = 0,
     ) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import lru_cache
-from math import sqrt
+from itertools import pairwise
+from math import ceil, log, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,11 +14,10 @@ from effnas.counts import count
 from effnas.errors import EffnasError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
-    from sklearn.gaussian_process import GaussianProcessRegressor
     from threadpoolctl import ThreadpoolController
 
     from effnas.space import SearchSpace
@@ -27,20 +26,26 @@ if TYPE_CHECKING:
 _DRAWS = 256
 #: Points that the kernel is learned from at most: the time grows with their cube.
 _MOST_LEARNED_FROM = 300
-#: With fewer points, values are held to be more than noise.
-_FEW = 20
+#: The kernel is learned anew when there are so many times as many points.
+_GROWTH = 1.2
 #: Fewer points do not make a regression.
 FEWEST = 3
+#: Shares of the variance that are expected of each part of the kernel, and of noise, before there
+#: are data; how strongly they are held; and the bounds of their logarithms.
+_PRIOR_SHARE, _PRIOR_NOISE, _PRIOR_STRENGTH = 0.3, 0.02, 0.02
+_LOG_BOUNDS, _LOG_NOISE_BOUNDS = (-9.0, 4.0), (log(1e-6), 0.0)
+#: Added to the diagonal, so that repeated points do no harm.
+_JITTER = 1e-8
 
 
 class Encoding:
-    """Describes the architectures of one space by numbers, for a kernel that has one length scale.
+    """Describes the architectures of one space by numbers, in three groups of columns.
 
-    There are two groups of columns. `network` has the logarithms of params, MACs and activations,
-    and the numbers of layers, by operator, squeeze-and-excitation, kernel and expansion. `stages`
-    has every stage's open fields, its operator one-hot, and the logarithms of its counts. Columns
-    have mean 0 over random architectures of the space, and both groups have the same variance in
-    sum: so the few numbers of the first, which tell most, are not drowned by the many others.
+    `network`: logarithms of params, MACs and activations, and the numbers of layers, by operator,
+    squeeze-and-excitation, kernel and expansion. `decisions`: every stage's open fields, and its
+    operator one-hot. `counts`: logarithms of every stage's params, MACs and activations. Columns
+    have mean 0 over random architectures of the space, and the variance of each group is 1 in sum,
+    so that one length scale suits them all.
 
     Args:
         space: The space; architectures must have its number of stages.
@@ -54,20 +59,28 @@ class Encoding:
         self._kinds = sorted(kinds) if len(kinds) > 1 else []
         rng = np.random.default_rng(0)
         draws = [space.sample_unconstrained(rng) for _ in range(_DRAWS)]
-        self._network_scale = _scale([self._network(arch) for arch in draws])
-        self._stages_scale = _scale([self._stages(arch) for arch in draws])
-
-    def network(self, archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Return the columns that describe N networks as a whole, [N, columns]."""
-        return _scaled([self._network(arch) for arch in archs], self._network_scale)
-
-    def stages(self, archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Return the columns that describe N networks stage by stage, [N, columns]."""
-        return _scaled([self._stages(arch) for arch in archs], self._stages_scale)
+        raw = self._raw(draws)
+        self._scales = [_scale(group) for group in raw]
+        ends = np.cumsum([0, *(int(varying.sum()) for varying, _, _ in self._scales)]).tolist()
+        #: Where the columns of each group are.
+        self.groups = tuple(slice(*pair) for pair in pairwise(ends))
 
     def matrix(self, archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Return all columns of N networks, [N, columns]."""
-        return np.hstack([self.network(archs), self.stages(archs)])
+        """Return the columns of N networks, [N, D]."""
+        if not archs:
+            return np.zeros((0, self.groups[-1].stop))
+        return np.hstack(
+            [
+                (values[:, varying] - middle) * factor
+                for values, (varying, middle, factor) in zip(
+                    self._raw(archs), self._scales, strict=True
+                )
+            ]
+        )
+
+    def _raw(self, archs: Sequence[Architecture]) -> list[NDArray[np.float64]]:
+        rows = [(self._network(arch), *self._stages(arch)) for arch in archs]
+        return [np.array(group, dtype=np.float64) for group in zip(*rows, strict=True)]
 
     def _network(self, arch: Architecture) -> list[float]:
         counts = self.space.count(arch)
@@ -79,88 +92,155 @@ class Encoding:
             sum(s.r * s.e for s in stages),
         ]
         by_operator = [sum(s.r for s in stages if s.op == kind) for kind in self._kinds]
-        logs = np.log1p([counts.params, counts.macs, counts.activations])
-        return [*logs.tolist(), *sums, *by_operator]
+        logs = [log(1 + n) for n in (counts.params, counts.macs, counts.activations)]
+        return [*logs, *sums, *by_operator]
 
-    def _stages(self, arch: Architecture) -> list[float]:
-        row: list[float] = []
+    def _stages(self, arch: Architecture) -> tuple[list[float], list[float]]:
+        decisions: list[float] = []
+        counts: list[float] = []
         channels, size = arch.stem, -(-self.space.target.image_size // 2)
         for stage, operators in zip(arch.stages, self._operators, strict=True):
-            row += [stage.op == operator for operator in operators]
-            row += [stage.r, stage.k, stage.s, stage.e, np.log(stage.c), stage.se]
-            row += _log_counts(stage, channels, size)
+            decisions += [stage.op == operator for operator in operators]
+            decisions += [stage.r, stage.k, stage.s, stage.e, log(stage.c), stage.se]
+            counts += _log_counts(stage, channels, size)
             channels, size = stage.c, -(-size // stage.s)
-        return row
+        return decisions, counts
 
 
 class Surrogate:
-    """A Gaussian process with a linear and a squared-exponential part, and noise.
+    """A Gaussian process whose kernel is a sum of parts, and noise.
 
-    The linear part extrapolates trends, the other one bends them, and the shares of both, the
-    length scale and the noise are those that make the data most likely (Rasmussen & Williams 2006,
-    chapters 2 and 5).
+    Every group of columns has a linear part, which extrapolates trends, and two squared-exponential
+    parts of different length scales, which bend them. The variance of each part and of the noise
+    are those that make the data most likely (Rasmussen & Williams 2006, chapters 2 and 5), so that
+    a group that tells nothing gets none.
+
+    Args:
+        groups: Where the columns of each group are; what `Encoding.groups` says.
     """
 
-    def __init__(self) -> None:
-        self._process: GaussianProcessRegressor | None = None
+    def __init__(self, groups: Sequence[slice]) -> None:
+        self._groups = tuple(groups)
+        self._log_variances: NDArray[np.float64] | None = None
         self._middle, self._spread = 0.0, 1.0
+        #: Points and values, the Cholesky factor of the kernel, and the weights of its columns.
+        self._points = self._values = self._factor = self._weights = np.zeros(0)
 
     def fit(self, X: NDArray[np.float64], y: NDArray[np.float64]) -> Surrogate:  # noqa: N803
-        """Learn the kernel, and then all values.
+        """Return a surrogate that has learned the kernel, and all values.
 
         Args:
             X: Points, [N, D], at least 3; rows may repeat.
             y: A value for each, [N], finite; they may be all the same.
         """
-        from sklearn.gaussian_process import GaussianProcessRegressor
-        from sklearn.gaussian_process.kernels import (
-            RBF,
-            ConstantKernel,
-            DotProduct,
-            WhiteKernel,
-        )
-
         if len(y) < FEWEST:
             raise EffnasError(f"{len(y)} values do not make a regression; {FEWEST} or more do")
-        # Few values are often most likely to be noise alone, which leaves nothing to find out.
-        few = len(y) < _FEW
-        kernel = (
-            ConstantKernel(0.1, (1e-5, 1e2)) * DotProduct(0.0, "fixed")
-            + ConstantKernel(1.0, (0.3 if few else 1e-3, 1e2))
-            * RBF(2.0, (1.0 if few else 0.2, 1e2))
-            + WhiteKernel(1e-2, (1e-6, 0.1 if few else 1.0))
-        )
         picked = np.linspace(0, len(y) - 1, min(len(y), _MOST_LEARNED_FROM)).round().astype(int)
         self._middle, self._spread = float(y.mean()), float(y.std()) or 1.0
-        process = GaussianProcessRegressor(kernel)
-        with warnings.catch_warnings(), _one_thread():
-            warnings.simplefilter("ignore")  # a parameter at its bound is none to worry about
-            process.fit(X[picked], self._inside(y[picked]))
-        self._process = process
-        return self if len(picked) == len(y) else self.condition(X, y)
+        with _one_thread():
+            self._learn(X[picked], self._inside(y[picked]))
+        return self.condition(X, y)
 
     def condition(self, X: NDArray[np.float64], y: NDArray[np.float64]) -> Surrogate:  # noqa: N803
         """Return a surrogate with the kernel of this one, for other values."""
-        from sklearn.gaussian_process import GaussianProcessRegressor
+        from scipy.linalg import cho_solve, cholesky
 
-        assert self._process is not None, "fit comes first"
-        other = Surrogate()
+        assert self._log_variances is not None, "fit comes first"
+        other = Surrogate(self._groups)
         other._middle, other._spread = self._middle, self._spread
-        other._process = GaussianProcessRegressor(self._process.kernel_, optimizer=None)
+        other._log_variances = self._log_variances
         with _one_thread():
-            other._process.fit(X, self._inside(y))
+            kernel = other._kernel(X, X)
+            kernel[np.diag_indices(len(X))] += np.exp(self._log_variances[-1]) + _JITTER
+            other._points, other._values = X, y
+            other._factor = cholesky(kernel, lower=True, overwrite_a=True, check_finite=False)
+            other._weights = cho_solve((other._factor, True), self._inside(y), check_finite=False)
         return other
 
     def predict(self, X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # noqa: N803
         """Return mean and standard deviation of the value at N points, without noise, both [N]."""
-        assert self._process is not None, "fit comes first"
+        from scipy.linalg import solve_triangular
+
         if not len(X):
             return np.zeros(0), np.zeros(0)
         with _one_thread():
-            mean, deviation = self._process.predict(X, return_std=True)
-        noise = self._process.kernel_.k2.noise_level
-        variance = np.maximum(deviation**2 - noise, 0.0)
-        return mean * self._spread + self._middle, np.sqrt(variance) * self._spread
+            kernel = self._kernel(X, self._points)
+            mean = kernel @ self._weights
+            reduced = solve_triangular(self._factor, kernel.T, lower=True, check_finite=False)
+        variance = self._kernel_diagonal(X) - np.einsum("nm,nm->m", reduced, reduced)
+        deviation = np.sqrt(np.maximum(variance, 0.0))
+        return mean * self._spread + self._middle, deviation * self._spread
+
+    def believing(self, X: NDArray[np.float64]) -> Surrogate:  # noqa: N803
+        """Return a surrogate that holds the means at N points, [N, D], for measured values."""
+        means = self.predict(X)[0]
+        return self.condition(np.vstack([self._points, X]), np.append(self._values, means))
+
+    # -- the kernel
+
+    def _parts(
+        self,
+        X: NDArray[np.float64],  # noqa: N803
+        Y: NDArray[np.float64],  # noqa: N803
+    ) -> Iterator[NDArray[np.float64]]:
+        """Yield each part of the kernel between N and M points, [N, M], with variance 1."""
+        for group in self._groups:
+            mine, theirs = X[:, group], Y[:, group]
+            inner = mine @ theirs.T
+            yield inner
+            squares = (mine**2).sum(axis=1)[:, None] + (theirs**2).sum(axis=1)
+            # The length scales are 2 and the square root of 1/2: the latter is the former's 8th
+            # power, and powers of two are far cheaper than another exponential.
+            wide = np.exp(np.minimum(2 * inner - squares, 0.0) / 8)
+            yield wide
+            narrow = np.square(wide)
+            np.square(narrow, out=narrow)
+            yield np.square(narrow, out=narrow)
+
+    def _kernel(self, X: NDArray[np.float64], Y: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
+        assert self._log_variances is not None
+        total = np.zeros((len(X), len(Y)))
+        for variance, part in zip(np.exp(self._log_variances), self._parts(X, Y), strict=False):
+            total += variance * part
+        return total
+
+    def _kernel_diagonal(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
+        assert self._log_variances is not None
+        variances = np.exp(self._log_variances[:-1]).reshape(len(self._groups), 3)
+        squares = np.stack([(X[:, group] ** 2).sum(axis=1) for group in self._groups])
+        return np.asarray(variances[:, 0] @ squares + variances[:, 1:].sum())
+
+    def _learn(self, X: NDArray[np.float64], z: NDArray[np.float64]) -> None:  # noqa: N803
+        """Find the variances by L-BFGS on the likelihood, with a weak pull to what is expected."""
+        from scipy.linalg import LinAlgError, cho_solve, cholesky
+        from scipy.optimize import minimize
+
+        parts = np.stack(list(self._parts(X, X)))
+        diagonal = np.diag_indices(len(z))
+        expected = np.log([*[_PRIOR_SHARE] * len(parts), _PRIOR_NOISE])
+
+        def loss(logs: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            variances = np.exp(logs)
+            kernel = np.tensordot(variances[:-1], parts, 1)
+            kernel[diagonal] += variances[-1] + _JITTER
+            try:
+                factor = cholesky(kernel, lower=True, check_finite=False)
+            except LinAlgError:
+                return 1e10, np.zeros_like(logs)
+            inverse = cho_solve((factor, True), np.eye(len(z)), check_finite=False)
+            weights = inverse @ z
+            slope = np.outer(weights, weights) - inverse
+            by_part = np.append(np.tensordot(parts, slope, 2), np.trace(slope))
+            pull = _PRIOR_STRENGTH * (logs - expected)
+            value = 0.5 * z @ weights + np.log(np.diag(factor)).sum()
+            value += 0.5 * pull @ (logs - expected)
+            return float(value), pull - 0.5 * variances * by_part
+
+        bounds = [*[_LOG_BOUNDS] * len(parts), _LOG_NOISE_BOUNDS]
+        found = minimize(
+            loss, expected, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}
+        )
+        self._log_variances = np.asarray(found.x)
 
     def _inside(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray((y - self._middle) / self._spread)
@@ -169,14 +249,17 @@ class Surrogate:
 class GrowingSurrogate:
     """A surrogate of values that come in one by one.
 
-    The kernel is learned anew when there are a quarter more values than last time; in between, new
-    values only condition the process. With fewer than `FEWEST` values the guess is their mean.
+    The kernel is learned anew when there are a fifth more values than last time; in between, new
+    values only condition the process. Which values it is learned from follows from their number
+    alone, not from when one asks. With fewer than `FEWEST` values the guess is their mean.
 
     Args:
+        groups: Where the columns of each group are.
         prior_deviation: Standard deviation of a guess from fewer values than `FEWEST`.
     """
 
-    def __init__(self, prior_deviation: float) -> None:
+    def __init__(self, groups: Sequence[slice], prior_deviation: float) -> None:
+        self._groups = tuple(groups)
         self._prior_deviation = prior_deviation
         self._prior_mean = 0.0
         self._learned: Surrogate | None = None
@@ -189,20 +272,38 @@ class GrowingSurrogate:
         return self._current is not None
 
     def update(self, X: NDArray[np.float64], y: NDArray[np.float64]) -> None:  # noqa: N803
-        """Replace all values: points [N, D] and their values [N]."""
+        """Replace all values: points [N, D] and their values [N], later ones behind earlier."""
         if len(y) < FEWEST:
             self._prior_mean = float(y.mean()) if len(y) else 0.0
-        elif self._learned is None or len(y) >= 1.25 * self._learned_from:
-            self._learned = self._current = Surrogate().fit(X, y)
-            self._learned_from = len(y)
-        else:
-            self._current = self._learned.condition(X, y)
+            self._current = None
+            return
+        size = _learned_size(len(y))
+        if self._learned is None or size != self._learned_from:
+            self._learned = Surrogate(self._groups).fit(X[:size], y[:size])
+            self._learned_from = size
+        self._current = self._learned.condition(X, y)
+
+    def believe(self, X: NDArray[np.float64]) -> None:  # noqa: N803
+        """Count N more points, [N, D], as if they had the values that are expected of them.
+
+        The mean stays as it is, the deviation falls around them; the next update forgets them.
+        """
+        if self._current is not None:
+            self._current = self._current.believing(X)
 
     def predict(self, X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # noqa: N803
         """Return mean and standard deviation at N points, both [N]."""
         if self._current is None:
             return np.full(len(X), self._prior_mean), np.full(len(X), self._prior_deviation)
         return self._current.predict(X)
+
+
+def _learned_size(count: int) -> int:
+    """Return how many of `count` values the kernel is learned from."""
+    size = FEWEST
+    while (larger := ceil(_GROWTH * size)) <= count:
+        size = larger
+    return size
 
 
 def _one_thread() -> AbstractContextManager[object]:
@@ -213,29 +314,22 @@ def _one_thread() -> AbstractContextManager[object]:
 
 @lru_cache(maxsize=1)
 def _thread_pools() -> ThreadpoolController:
-    import sklearn.gaussian_process  # noqa: F401  # loads the libraries that are to be found
+    import scipy.linalg  # noqa: F401  # loads the libraries that are to be found
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
 
 
-_Scale = tuple["NDArray[np.bool_]", "NDArray[np.float64]", "NDArray[np.float64]"]
-
-
-def _scale(rows: list[list[float]]) -> _Scale:
-    values = np.array(rows, dtype=np.float64)
+def _scale(
+    values: NDArray[np.float64],
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
+    """Return which columns vary, their means, and factors that make their variances 1 in sum."""
     spread = values.std(axis=0)
     varying = spread > 1e-9
     if not varying.any():  # a regression wants a column, if only of zeros
         varying[0], spread[0] = True, 1.0
     width = max(int(varying.sum()), 1)
     return varying, values.mean(axis=0)[varying], 1 / (spread[varying] * sqrt(width))
-
-
-def _scaled(rows: list[list[float]], scale: _Scale) -> NDArray[np.float64]:
-    varying, middle, factor = scale
-    values = np.array(rows, dtype=np.float64).reshape(len(rows), len(varying))
-    return (values[:, varying] - middle) * factor
 
 
 @lru_cache(maxsize=1 << 16)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -77,7 +78,14 @@ def proposals(told: list[Trial]) -> list[str]:
 
 
 class ControllerContract:
-    """Tests that hold for every controller: subclass it as `TestMine`, and define `make`."""
+    """Tests that hold for every controller: subclass it as `TestMine`, and define `make`.
+
+    Attributes:
+        length: Trials of a usual test; fewer make the suite faster where proposals take long. It
+            should be more than a controller needs before it stops drawing at random.
+    """
+
+    length: ClassVar[int] = 80
 
     def make(self, space: SearchSpace, seed: int) -> Controller:
         raise NotImplementedError
@@ -86,7 +94,7 @@ class ControllerContract:
         assert self.make(TINY, 0).name
 
     def test_the_seed_decides_all_proposals(self) -> None:
-        found = [proposals(play(self.make(TINY, seed), 80, mixed)) for seed in (3, 3, 4)]
+        found = [proposals(play(self.make(TINY, seed), self.length, mixed)) for seed in (3, 3, 4)]
         assert found[0] == found[1] != found[2]
 
     def test_global_random_states_neither_matter_nor_change(self) -> None:
@@ -95,23 +103,23 @@ class ControllerContract:
             random.seed(seed)
             np.random.seed(seed)  # noqa: NPY002 - the state that must not matter
             before = random.getstate(), repr(np.random.get_state())  # noqa: NPY002
-            found.append(proposals(play(self.make(TINY, 0), 70)))
+            found.append(proposals(play(self.make(TINY, 0), self.length)))
             assert (random.getstate(), repr(np.random.get_state())) == before  # noqa: NPY002
         assert found[0] == found[1]
 
     def test_asking_again_gives_the_same(self) -> None:
         controller = self.make(TINY, 0)
-        play(controller, 60)
-        assert len({controller.ask(60).id for _ in range(5)}) == 1
+        play(controller, self.length)
+        assert len({controller.ask(self.length).id for _ in range(3)}) == 1
 
     @pytest.mark.parametrize("space", [TINY, MNASNET, NARROW], ids=["tiny", "mnasnet", "narrow"])
     @pytest.mark.parametrize("fate", [mixed, lambda arch: 0.5], ids=["mixed", "equal"])
     def test_it_proposes_architectures_of_the_space_and_none_twice(
         self, space: SearchSpace, fate: Fate
     ) -> None:
-        told = play(self.make(space, 0), 80, fate)
+        told = play(self.make(space, 0), self.length, fate)
         assert all(space.contains(t.architecture) for t in told)
-        assert len(set(proposals(told))) == 80
+        assert len(set(proposals(told))) == self.length
 
     def test_sixty_four_workers_start_before_the_first_ends(self) -> None:
         controller = self.make(MNASNET, 0)
@@ -132,7 +140,7 @@ class ControllerContract:
         controller = self.make(NARROW, seed)
         running: list[tuple[int, Architecture]] = []
         asked: set[str] = set()
-        for _ in range(130):
+        for _ in range(self.length + 50):
             if dice.random() < 0.5 or not running:
                 arch = controller.ask(len(asked))
                 assert arch.id not in asked
@@ -162,10 +170,10 @@ class ControllerContract:
     @pytest.mark.slow
     def test_a_flood_after_good_trials_does_not_stop_it(self) -> None:
         controller = self.make(MNASNET, 0)
-        told = play(controller, 60)
+        told = play(controller, self.length)
         # As if the memory had become too small for all that is near the best.
-        told += play(controller, 200, infeasible, first=60)
-        assert len(set(proposals(told))) == 260
+        told += play(controller, 2 * self.length, infeasible, first=self.length)
+        assert len(set(proposals(told))) == 3 * self.length
 
     @pytest.mark.parametrize("fate", [luck, infeasible], ids=["complete", "infeasible"])
     def test_a_small_space_is_proposed_whole_and_then_exhausted(self, fate: Fate) -> None:
@@ -179,8 +187,10 @@ class ControllerContract:
 
     @pytest.mark.parametrize("fate", [luck, mixed], ids=["complete", "mixed"])
     def test_told_the_same_again_it_asks_for_the_same(self, fate: Fate) -> None:
-        told = play(self.make(TINY, 0), 80, fate)
-        for trials, running in itertools.product((0, 1, 49, 50, 51, 79), (False, True)):
+        told = play(self.make(TINY, 0), self.length, fate)
+        middle = 5 * self.length // 8
+        stops = (0, 1, middle - 1, middle, middle + 1, self.length - 1)
+        for trials, running in itertools.product(stops, (False, True)):
             live, again = self.make(TINY, 0), self.make(TINY, 0)
             play(live, trials, fate)
             number = trials + running

@@ -57,11 +57,11 @@ def test_a_controller_is_made_by_its_name(name: str) -> None:
 
 
 def test_a_search_tells_its_controller_what_it_is_after() -> None:
-    search = Search("tiny", "A * S^-0.07", "random", known=lambda arch: {"step_time": 0.5})
+    search = Search("tiny", "A * S^-0.07", "random", known=lambda archs: [{"step_time": 0.5}])
     goal = search.controller.goal
     assert goal is not None
     assert goal.reward == search.reward
-    assert goal.known(TINY.reference) == {"step_time": 0.5}
+    assert goal.known([TINY.reference]) == [{"step_time": 0.5}]
 
 
 def test_an_unknown_controller_is_told_with_the_closest() -> None:

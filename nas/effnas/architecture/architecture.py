@@ -56,6 +56,17 @@ class Architecture:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise SpaceError(f"{name}: {value!r} must be a whole number of channels above 0")
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.stages, self.stem, self.head))  # a search looks up the same ones often
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the hash out: texts have another one in every process."""
+        return {name: value for name, value in vars(self).items() if name != "_hash"}
+
     @classmethod
     def parse(
         cls, blocks: str | Iterable[str], *, stem: int = DEFAULT_STEM, head: int = DEFAULT_HEAD

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -120,10 +121,7 @@ class Stage:
                 raise SpaceError(wrong)
 
     def __str__(self) -> str:
-        taken = OPERATORS[self.op].required
-        fields = (f"{f}{number_text(getattr(self, f))}" for f in FIELDS if f in taken)
-        text = "_".join([self.op, *fields])
-        return f"{text}_se{number_text(self.se)}" if self.se else text
+        return _block_string(self)
 
     def to_timm(self) -> str:
         """Return the block string of timm's builder that makes the same layers.
@@ -145,3 +143,11 @@ class Stage:
         if self.e == 1:
             return f"ds_{head}_c{self.c}{se}"
         return f"ir_{head}_{expansion}_c{self.c}{se}"
+
+
+@lru_cache(maxsize=1 << 16)  # a search asks for the same stages again and again
+def _block_string(stage: Stage) -> str:
+    taken = OPERATORS[stage.op].required
+    fields = (f"{f}{number_text(getattr(stage, f))}" for f in FIELDS if f in taken)
+    text = "_".join([stage.op, *fields])
+    return f"{text}_se{number_text(stage.se)}" if stage.se else text

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CONTROLLERS: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     "random": ("random", "RandomController", {}),
     "evolution": ("evolution", "EvolutionController", {}),
+    "surrogate": ("surrogate", "SurrogateController", {}),
 }
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import exp
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from effnas.errors import RewardError
 from effnas.evaluate import TIMING_METRICS
+from effnas.guess import Guess, MetricGuess, guess_rewards, metrics_that_matter
 from effnas.surrogate import Encoding, GrowingSurrogate
 
 if TYPE_CHECKING:
@@ -26,25 +25,6 @@ if TYPE_CHECKING:
 _PRIOR_DEVIATION = 0.3
 
 _DEVICE_METRICS = ("step_time", *TIMING_METRICS)
-
-
-@dataclass(frozen=True)
-class Guess:
-    """Mean and deviation of the rewards of N architectures, [N]."""
-
-    mean: NDArray[np.float64]
-    deviation: NDArray[np.float64]
-
-    def gain(self, best: float) -> NDArray[np.float64]:
-        """Return the expected improvement over `best`, [N]."""
-        from scipy.special import ndtr
-
-        ahead = self.mean - best
-        deviation = np.maximum(self.deviation, 1e-12)
-        z = ahead / deviation
-        density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-        gain = np.where(self.deviation > 0, ahead * ndtr(z) + deviation * density, ahead)
-        return np.maximum(gain, 0.0)
 
 
 class Guesses:
@@ -81,6 +61,7 @@ class Guesses:
         self._trained_names = [n for n in needed if n not in _DEVICE_METRICS]
         self._encoding = Encoding(space)
         self._rows: dict[str, NDArray[np.float64]] = {}
+        groups = self._encoding.groups
         self._on_old = {name: self._learn_old(name) for name in self._device_names}
         self._on_old_logs = {
             name: {
@@ -90,8 +71,12 @@ class Guesses:
             }
             for name in self._device_names
         }
-        self._on_new = {name: GrowingSurrogate(_PRIOR_DEVIATION) for name in self._device_names}
-        self._of_training = {name: GrowingSurrogate(1.0) for name in self._trained_names}
+        # One more column holds the metric on the old device.
+        with_old = (*groups, slice(groups[-1].stop, groups[-1].stop + 1))
+        self._on_new = {
+            name: GrowingSurrogate(with_old, _PRIOR_DEVIATION) for name in self._device_names
+        }
+        self._of_training = {name: GrowingSurrogate(groups, 1.0) for name in self._trained_names}
         self._stale = {*self._device_names, *self._trained_names}
 
     def add_timing(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
@@ -111,25 +96,8 @@ class Guesses:
         return arch.id in self._timed
 
     def rewards(self, archs: Sequence[Architecture]) -> Guess:
-        """Return what rewards are to be expected.
-
-        A reward may be any function, so its mean and deviation come from the 2 M points of the
-        cubature rule for M unknown metrics (Arasaratnam & Haykin 2009, section IV).
-        """
-        mean, deviation = np.zeros(len(archs)), np.zeros(len(archs))
-        for n, (sure, unknown) in enumerate(zip(*self._known_and_unknown(archs), strict=True)):
-            if not unknown:
-                mean[n] = self.reward.score(sure)
-                continue
-            middle = sure | {name: _sane(name, logs, m) for name, (logs, m, _) in unknown.items()}
-            rewards = [
-                self._score_guess(middle | {name: _sane(name, logs, m + sign * d)})
-                for name, (logs, m, d) in unknown.items()
-                for sign in (-(len(unknown) ** 0.5), len(unknown) ** 0.5)
-            ]
-            mean[n] = sum(rewards) / len(rewards)
-            deviation[n] = (sum((r - mean[n]) ** 2 for r in rewards) / len(rewards)) ** 0.5
-        return Guess(mean, deviation)
+        """Return what rewards are to be expected."""
+        return guess_rewards(self._score_guess, *self._known_and_unknown(archs))
 
     def _score_guess(self, metrics: Mapping[str, float]) -> float:
         """Return the reward; where it has no value, the worst there was."""
@@ -140,23 +108,20 @@ class Guesses:
 
     def _known_and_unknown(
         self, archs: Sequence[Architecture]
-    ) -> tuple[list[dict[str, float]], list[dict[str, tuple[bool, float, float]]]]:
-        """Return the known metrics of N architectures, and what is guessed of those unknown.
-
-        A guess is whether it is of the logarithm, its mean and its deviation.
-        """
+    ) -> tuple[list[dict[str, float]], list[dict[str, MetricGuess]]]:
+        """Return the known metrics of N architectures, and what is guessed of those unknown."""
         sure = [
             (self._trained.get(arch.id) or self.space.counted_metrics(arch))
             | self._timed.get(arch.id, {})
             for arch in archs
         ]
-        unknown: list[dict[str, tuple[bool, float, float]]] = [{} for _ in archs]
+        unknown: list[dict[str, MetricGuess]] = [{} for _ in archs]
         for name in [*self._device_names, *self._trained_names]:
             lacking = [n for n, metrics in enumerate(sure) if name not in metrics]
             mean, deviation = self._predict(name, [archs[n] for n in lacking])
             guesses = zip(lacking, mean.tolist(), deviation.tolist(), strict=True)
             for n, middle, spread in guesses:
-                unknown[n][name] = (name in self._device_names, middle, spread)
+                unknown[n][name] = MetricGuess(middle, spread, is_log=name in self._device_names)
         return sure, unknown
 
     def metrics(self, archs: Sequence[Architecture]) -> list[dict[str, float]]:
@@ -217,7 +182,7 @@ class Guesses:
 
     def _learn_old(self, name: str) -> GrowingSurrogate:
         """Learn a timing metric of the old device."""
-        model = GrowingSurrogate(_PRIOR_DEVIATION)
+        model = GrowingSurrogate(self._encoding.groups, _PRIOR_DEVIATION)
         known = [a for key, a in self._architectures.items() if name in self._old[key]]
         model.update(self._matrix(known), _logs(self._old[arch.id][name] for arch in known))
         return model
@@ -233,30 +198,14 @@ class Guesses:
     def _needed(self) -> list[str]:
         """Return the metrics without which the reward of some trial is another one, or none."""
         counted = self.space.counted_metrics(self.space.reference)
-        names = dict.fromkeys(name for metrics in self._old.values() for name in metrics)
-
-        def matters(name: str) -> bool:
-            for key, metrics in self._old.items():
-                without = {n: value for n, value in metrics.items() if n != name}
-                try:
-                    if self.reward.score(without) != self._old_reward[key]:
-                        return True
-                except RewardError:
-                    return True
-            return False
-
-        return [name for name in names if name not in counted and matters(name)]
+        found: dict[str, None] = {}
+        for key, metrics in self._old.items():
+            found |= dict.fromkeys(metrics_that_matter(self.reward, metrics, self._old_reward[key]))
+        return [name for name in found if name not in counted]
 
 
 def _without_timing(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: float(v) for name, v in metrics.items() if name not in _DEVICE_METRICS}
-
-
-def _sane(name: str, is_log: bool, value: float) -> float:
-    """Return a guessed metric within its bounds."""
-    if is_log:
-        return exp(min(value, 700.0))
-    return min(max(value, 0.0), 1.0) if name == "accuracy" else value
 
 
 def _logs(values: Iterable[float]) -> NDArray[np.float64]:

@@ -324,6 +324,17 @@ class SearchSpace:
                 return mutant
         return arch
 
+    def neighbours(self, arch: Architecture) -> Iterator[Architecture]:
+        """Return all architectures of the space that are one decision away from `arch`.
+
+        Where that decision opens others, there is one for each way to take them.
+        """
+        for n, (space, stage) in enumerate(zip(self.stages, arch.stages, strict=True)):
+            for other in space.neighbours(stage):
+                neighbour = self._assemble((*arch.stages[:n], other, *arch.stages[n + 1 :]))
+                if not self.violated(neighbour):
+                    yield neighbour
+
     # -- constraints
 
     @staticmethod
@@ -341,13 +352,17 @@ class SearchSpace:
 
         The names are those of `effnas.reward.METRICS`.
         """
-        counts, reference = self.count(arch), self.count(self.reference)
+        counts = self.count(arch)
         return {
             "params": counts.params,
-            "params_ratio": counts.params / reference.params,
+            "params_ratio": counts.params / self._reference_params,
             "macs": counts.macs,
             "activations": counts.activations,
         }
+
+    @cached_property
+    def _reference_params(self) -> int:
+        return self.count(self.reference).params
 
     def violated(self, arch: Architecture) -> list[Expression]:
         """Return the constraints that `arch` does not meet."""

@@ -163,6 +163,25 @@ class StageSpace:
                     seen.add(stage)
                     yield stage
 
+    def neighbours(self, stage: Stage) -> tuple[Stage, ...]:
+        """Return the stages that differ from `stage` in one of the decisions that both have."""
+        if stage not in self._neighbours:
+            mine = self._all_decisions[stage]
+            self._neighbours[stage] = tuple(
+                other
+                for other, theirs in self._all_decisions.items()
+                if sum(option != theirs.get(name, option) for name, option in mine.items()) == 1
+            )
+        return self._neighbours[stage]
+
+    @cached_property
+    def _all_decisions(self) -> dict[Stage, dict[str, Option]]:
+        return {stage: self.decisions(stage) or {} for stage in self.stages()}
+
+    @cached_property
+    def _neighbours(self) -> dict[Stage, tuple[Stage, ...]]:
+        return {}
+
     def _active(self, alternative: Alternative, expansion: Number) -> dict[str, tuple[Number, ...]]:
         """The shared fields that the alternative has a place for, given its expansion."""
         taken = set(OPERATORS[alternative.op].fields)
