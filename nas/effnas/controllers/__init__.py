@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 CONTROLLERS: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     "random": ("random", "RandomController", {}),
     "evolution": ("evolution", "EvolutionController", {}),
+    "reinforce": ("reinforce", "ReinforceController", {}),
+    "tunas": ("tunas", "TunasController", {}),
 }
 
 
