@@ -93,10 +93,13 @@ class Policy(nn.Module):
         """
         divisors = torch.tensor(temperatures, dtype=torch.float32)[:, None]
         rows: NDArray[np.int64] = np.full(numbers.shape, CLOSED, dtype=np.int64)
-        taken, state = torch.zeros(len(rows), dtype=torch.int64), None
+        taken = torch.zeros(len(rows), dtype=torch.int64)
+        state = torch.zeros(len(rows), HIDDEN), torch.zeros(len(rows), HIDDEN)
+        weights = list(self.lstm.parameters())
         for column in range(rows.shape[1]):
-            states, state = self.lstm(self.embedding[taken][:, None], state)
-            logits = states[:, 0] @ self.weight[column].T + self.bias[column]
+            # One step of `self.lstm`, in half the time that calling it takes.
+            state = torch.lstm_cell(self.embedding[taken], state, *weights)
+            logits = state[0] @ self.weight[column].T + self.bias[column]
             odds = (logits / divisors).masked_fill(self.missing[column], -torch.inf).softmax(dim=-1)
             picked = pick(odds.double().numpy(), numbers[:, column])
             rows[:, column] = np.where(self.decisions.is_open(rows, column), picked, CLOSED)
