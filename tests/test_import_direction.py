@@ -47,6 +47,8 @@ LEVELS = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 EXCEPTIONS = {("architecture.architecture", "models")}
 
 TORCH_AT_THE_TOP = {"models", "training", "measure", "image_evaluator", "bench"}
+#: Controllers that learn with torch; `make_controller` imports them when they are asked for.
+TORCH_CONTROLLERS = {"controllers.reinforce"}
 TIMM = {"models", "training", "measure", "image_evaluator", "data"}
 HEAVY = {"torch", "torchvision", "timm", "ray", "numpy", "pandas", "sklearn", "plotly"}
 
@@ -194,7 +196,9 @@ def test_the_exceptions_are_needed() -> None:
 
 
 def test_torch_is_imported_at_the_top_of_few_modules_and_nowhere_below_models() -> None:
-    torch = [found for found in all_imports() if found.distribution == "torch"]
+    everywhere = [found for found in all_imports() if found.distribution == "torch"]
+    assert {found.by for found in everywhere} >= TORCH_CONTROLLERS
+    torch = [found for found in everywhere if found.by not in TORCH_CONTROLLERS]
     assert {found.layer for found in torch if found.at_the_top} <= TORCH_AT_THE_TOP
     assert all(LEVELS[found.layer] >= LEVELS["models"] for found in torch)
 
@@ -238,6 +242,16 @@ def test_what_must_answer_at_once_loads_nothing_heavy(arguments: tuple[str, ...]
     loaded = loaded_by(*arguments)
     assert "effnas" in loaded
     assert not loaded & HEAVY
+
+
+def test_controllers_that_need_no_torch_do_not_load_it() -> None:
+    program = (
+        "import effnas.controllers as c; from effnas import SearchSpace\n"
+        "for name in c.CONTROLLERS:\n"
+        "    if name != 'reinforce':\n"
+        "        c.make_controller(name, SearchSpace.load('tiny')).ask(0)"
+    )
+    assert "torch" not in loaded_by("-c", program)
 
 
 def test_a_space_is_read_and_counted_without_torch() -> None:

@@ -19,6 +19,8 @@ CONTROLLERS: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     "random": ("random", "RandomController", {}),
     "evolution": ("evolution", "EvolutionController", {}),
     "surrogate": ("surrogate", "SurrogateController", {}),
+    "reinforce": ("reinforce", "ReinforceController", {}),
+    "tunas": ("tunas", "TunasController", {}),
 }
 
 

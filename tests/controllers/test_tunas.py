@@ -1,0 +1,213 @@
+"""TuNAS's controller, and what controllers that learn a policy share."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from effnas import Architecture, SearchSpace, TrialState
+from effnas.controllers import Controller, make_controller
+from effnas.controllers.policy import BASELINE_DECAY, CLOSED, TEMPERATURES, Decisions, pick
+from effnas.controllers.tunas import BETA2, LEARNING_RATE, TunasController
+from effnas.testing import (
+    FOREIGN,
+    MNASNET,
+    NARROW,
+    TINY,
+    ControllerContract,
+    ended,
+    luck,
+    play,
+    proposals,
+    started,
+)
+
+INFEASIBLE, FAILED, PRUNED = TrialState.INFEASIBLE, TrialState.FAILED, TrialState.PRUNED
+
+# fused with e1 has no squeeze-and-excitation, conv has no expansion, identity has nothing.
+CONDITIONAL = SearchSpace.parse(
+    "stages: ['<conv|fused|identity>_r<1|2>_k<3|5>_s1_e<1|4>_c8_se<0|0.25>',"
+    " 'mbconv_r<1..3>_k3_s2_e1_c16']"
+)
+PAIRS = SearchSpace.parse("stages: ['mbconv_r<1|2>_k<3|5>_s2_e1_c8']")
+
+
+class TestTunas(ControllerContract):
+    def make(self, space: SearchSpace, seed: int) -> Controller:
+        return TunasController(space, seed)
+
+
+# -- decisions as indices
+
+
+@pytest.mark.parametrize("space", [TINY, MNASNET, NARROW, CONDITIONAL])
+def test_rows_stand_for_architectures(space: SearchSpace) -> None:
+    decisions, rng = Decisions(space), np.random.default_rng(0)
+    assert len(decisions.sizes) == len(space.choices)
+    archs = [space.sample(rng) for _ in range(50)]
+    rows = np.stack([decisions.encode(arch) for arch in archs])
+    assert [decisions.architecture(row.tolist()) for row in rows] == archs
+    for column in range(rows.shape[1]):
+        assert (decisions.is_open(rows, column) == (rows[:, column] != CLOSED)).all()
+    assert decisions.encode(FOREIGN) is None
+
+
+def test_what_an_earlier_decision_closes_has_no_index() -> None:
+    rows = [Decisions(CONDITIONAL).encode(arch) for arch in CONDITIONAL.architectures()]
+    # op, e, r, k, se of the first stage; r of the second
+    assert {(row[0], row[1] == CLOSED, row[4] == CLOSED) for row in rows if row is not None} == {
+        (0, True, True),
+        (1, False, True),
+        (1, False, False),
+        (2, True, True),
+    }
+
+
+def test_an_option_is_picked_with_its_probability() -> None:
+    odds = np.array([0.0, 0.25, 0.75, 0.0])
+    numbers = np.arange(8) / 8
+    assert pick(np.tile(odds, (8, 1)), numbers).tolist() == [1, 1, 2, 2, 2, 2, 2, 2]
+    assert pick(odds, np.array(np.nextafter(1, 0))) == 2
+
+
+# -- rewards
+
+
+def learned(controller: TunasController) -> list[float]:
+    """Collect the advantages that a controller learns from."""
+    advantages: list[float] = []
+    controller.reinforce = lambda number, row, advantage: advantages.append(advantage)  # type: ignore[method-assign]
+    return advantages
+
+
+def test_the_baseline_is_the_moving_average_of_earlier_rewards() -> None:
+    controller = TunasController(MNASNET)
+    advantages = learned(controller)
+    rewards = [0.5, -1.0, 7.0, 2.0]
+    for number, reward in enumerate(rewards):
+        controller.tell(ended(number, controller.ask(number), reward))
+    assert BASELINE_DECAY == 0.95
+    baseline, expected = rewards[0], []
+    for reward in rewards:
+        expected.append(reward - baseline)
+        baseline = 0.95 * baseline + 0.05 * reward
+    assert advantages == pytest.approx(expected)
+
+
+def test_infeasible_counts_as_the_lowest_reward_and_other_failures_do_not_count() -> None:
+    controller = TunasController(MNASNET)
+    advantages = learned(controller)
+    fates = [INFEASIBLE, FAILED, 0.5, PRUNED, 0.5, 0.3, FAILED, INFEASIBLE]
+    for number, fate in enumerate(fates):
+        controller.tell(ended(number, controller.ask(number), fate))
+    controller.tell(ended(8, FOREIGN, 9.0))
+    assert advantages == pytest.approx([0, 0, -0.2, -0.19])
+
+
+def test_a_trial_counts_once() -> None:
+    controller = TunasController(MNASNET)
+    advantages = learned(controller)
+    arch = controller.ask(0)
+    for trial in (started(0, arch), ended(0, arch, FAILED), started(0, arch), ended(0, arch, 1.0)):
+        controller.tell(trial)
+        controller.tell(trial)
+    assert len(advantages) == 1
+
+
+# -- REINFORCE
+
+
+def test_steps_are_those_of_adam_with_the_published_momenta() -> None:
+    assert BETA2 == 0.999
+    torch = pytest.importorskip("torch")
+    controller = TunasController(CONDITIONAL)
+    assert not controller.logits.any()
+    logits = torch.zeros(controller.logits.shape, dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.Adam([logits], lr=LEARNING_RATE, betas=(0.0, 0.999))
+    missing = torch.arange(logits.shape[1]) >= torch.tensor(controller.decisions.sizes)[:, None]
+    rng = np.random.default_rng(0)
+    for advantage in (0.3, -0.1, 0.2, 0.0, -0.4):
+        row = controller.decisions.encode(CONDITIONAL.sample(rng))
+        assert row is not None
+        controller.reinforce(0, row, advantage)
+        logs = logits.masked_fill(missing, -torch.inf).log_softmax(dim=1)
+        taken = [logs[c, o] for c, o in enumerate(row.tolist()) if o != CLOSED]
+        adam.zero_grad()
+        (-advantage * sum(taken)).backward()
+        adam.step()
+    assert controller.logits == pytest.approx(logits.detach().numpy())
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e3])
+def test_what_is_rewarded_becomes_likely_at_any_scale(scale: float) -> None:
+    controller = TunasController(PAIRS)
+    for number, row in enumerate(itertools.islice(itertools.cycle(np.ndindex(2, 2)), 80)):
+        arch = controller.decisions.architecture(row)
+        controller.tell(ended(number, arch, scale * ((row[0] == 1) - 5)))
+    assert controller.probabilities[0, 1] > 0.8
+    assert controller.probabilities[1] == pytest.approx([0.5, 0.5], abs=0.2)
+
+
+def test_draws_follow_the_probabilities_and_high_temperatures_flatten_them() -> None:
+    controller = TunasController(PAIRS)
+    controller.logits[0, 1] = np.log(16)
+    for temperature, share in ((1.0, 16 / 17), (4.0, 2 / 3)):
+        rows = controller.draw(np.random.default_rng(0), np.full(4000, temperature))
+        assert rows[:, 0].mean() == pytest.approx(share, abs=0.03)
+        assert rows[:, 1].mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_closed_decisions_are_drawn_as_closed() -> None:
+    controller = TunasController(CONDITIONAL)
+    for row in controller.draw(np.random.default_rng(0), TEMPERATURES):
+        again = controller.decisions.encode(controller.decisions.architecture(row.tolist()))
+        assert again is not None
+        assert again.tolist() == row.tolist()
+
+
+# -- learning
+
+
+class Additive:
+    """A reward to which every open decision adds its own part, around 0.6 with a spread of 0.02."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.decisions = Decisions(space)
+        rng = np.random.default_rng(9)
+        self.parts = [rng.normal(size=size) for size in self.decisions.sizes]
+
+    def __call__(self, arch: Architecture) -> float:
+        row = self.decisions.encode(arch)
+        assert row is not None
+        added = sum(parts[o] for parts, o in zip(self.parts, row, strict=True) if o != CLOSED)
+        return float(0.6 + 0.02 * added / len(self.parts) ** 0.5)
+
+
+def outcome(name: str, trials: int, seed: int = 0) -> tuple[float, float]:
+    """Return the best reward, and the mean of the last hundred."""
+    space = SearchSpace.load("v2-b0")
+    told = play(make_controller(name, space, seed), trials, Additive(space))
+    rewards = [trial.reward for trial in told if trial.reward is not None]
+    return max(rewards), float(np.mean(rewards[-100:]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trials", [300, 1000])
+def test_it_learns_within_several_hundred_trials(trials: int) -> None:
+    for seed in range(3):
+        (best, late), (random_best, random_late) = (
+            outcome(name, trials, seed) for name in ("tunas", "random")
+        )
+        assert best > random_best + 0.01
+        assert late > random_late + 0.04
+
+
+def test_sure_of_itself_it_still_proposes_what_is_new_and_near() -> None:
+    controller = TunasController(MNASNET)
+    controller.logits[:, 0] = 6.0
+    told = play(controller, 60, luck)
+    rows = [controller.decisions.encode(t.architecture) for t in told if t.state.is_finished]
+    assert len(set(proposals(told))) == 60
+    assert np.mean([(row != 0).sum() for row in rows if row is not None]) < 4
