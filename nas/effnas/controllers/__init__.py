@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 CONTROLLERS: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     "random": ("random", "RandomController", {}),
     "evolution": ("evolution", "EvolutionController", {}),
+    "optuna:tpe": ("optuna", "OptunaController", {"sampler": "tpe"}),
+    "optuna:gp": ("optuna", "OptunaController", {"sampler": "gp"}),
+    "optuna:cmaes": ("optuna", "OptunaController", {"sampler": "cmaes"}),
+    "optuna:nsgaii": ("optuna", "OptunaController", {"sampler": "nsgaii"}),
+    "optuna:qmc": ("optuna", "OptunaController", {"sampler": "qmc"}),
 }
 
 
