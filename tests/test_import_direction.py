@@ -50,7 +50,7 @@ TORCH_AT_THE_TOP = {"models", "training", "measure", "image_evaluator", "bench"}
 #: Controllers that learn with torch; `make_controller` imports them when they are asked for.
 TORCH_CONTROLLERS = {"controllers.reinforce"}
 TIMM = {"models", "training", "measure", "image_evaluator", "data"}
-HEAVY = {"torch", "torchvision", "timm", "ray", "numpy", "pandas", "sklearn", "plotly"}
+HEAVY = {"torch", "torchvision", "timm", "ray", "numpy", "pandas", "sklearn", "plotly", "optuna"}
 
 
 @dataclass(frozen=True)
@@ -214,6 +214,16 @@ def test_ray_has_one_home() -> None:
     assert {f.by for f in all_imports() if f.distribution == "ray"} == {"backends.ray"}
     inside = [f for f in all_imports() if target(f) == "backends.ray"]
     assert not any(found.at_the_top for found in inside)
+
+
+def test_optuna_has_one_home() -> None:
+    assert {f.by for f in all_imports() if f.distribution == "optuna"} == {"controllers.optuna"}
+    inside = [f for f in all_imports() if target(f) == "controllers.optuna"]
+    assert not any(found.at_the_top for found in inside)
+
+
+def test_controllers_are_imported_without_optuna() -> None:
+    assert "optuna" not in loaded_by("-c", "import effnas.controllers")
 
 
 def loaded_by(*arguments: str) -> set[str]:

@@ -21,6 +21,11 @@ CONTROLLERS: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     "surrogate": ("surrogate", "SurrogateController", {}),
     "reinforce": ("reinforce", "ReinforceController", {}),
     "tunas": ("tunas", "TunasController", {}),
+    "optuna:tpe": ("optuna", "OptunaController", {"sampler": "tpe"}),
+    "optuna:gp": ("optuna", "OptunaController", {"sampler": "gp"}),
+    "optuna:cmaes": ("optuna", "OptunaController", {"sampler": "cmaes"}),
+    "optuna:nsgaii": ("optuna", "OptunaController", {"sampler": "nsgaii"}),
+    "optuna:qmc": ("optuna", "OptunaController", {"sampler": "qmc"}),
 }
 
 

@@ -38,7 +38,7 @@ class Controller(ABC):
     """
 
     #: The name on the command line.
-    name: ClassVar[str]
+    name: str
     #: Proposals in a row that may repeat an earlier one before architectures are drawn at random.
     most_repeats: ClassVar[int] = 500
 

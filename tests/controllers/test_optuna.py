@@ -1,0 +1,262 @@
+"""Optuna's samplers keep the contract of controllers, and see a space as it is."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from statistics import mean
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from effnas import Architecture, SearchSpace, TrialState
+from effnas.controllers import Controller, make_controller
+from effnas.controllers.optuna import SAMPLERS, OptunaController
+from effnas.controllers.random import RandomController
+from effnas.errors import ConfigError
+from effnas.testing import (
+    FOREIGN,
+    MNASNET,
+    NARROW,
+    TINY,
+    ControllerContract,
+    ended,
+    luck,
+    play,
+    proposals,
+    started,
+)
+from effnas.trial import Trial
+
+COMPLETE, INFEASIBLE, FAILED = TrialState.COMPLETE, TrialState.INFEASIBLE, TrialState.FAILED
+#: `se` is closed where fused has expansion 1.
+CONDITIONAL = SearchSpace.parse(
+    "stages: ['<fused|mbconv>_r<1..3>_k<3|5>_s1_e<1|4>_se<0|0.25>_c16',"
+    " '<fused|mbconv>_r<1..3>_k<3|5>_s2_e<1|4>_se<0|0.25>_c24']"
+)
+
+
+def slow(test: Callable[..., None]) -> Callable[..., None]:
+    """A slow copy: the original is every other controller's too."""
+
+    @functools.wraps(test)
+    def copy(*arguments: Any, **named: Any) -> None:
+        test(*arguments, **named)
+
+    return pytest.mark.slow(copy)
+
+
+class TestTpe(ControllerContract):
+    def make(self, space: SearchSpace, seed: int) -> Controller:
+        return OptunaController(space, seed)
+
+    test_the_seed_decides_all_proposals = slow(
+        ControllerContract.test_the_seed_decides_all_proposals
+    )
+    test_global_random_states_neither_matter_nor_change = slow(
+        ControllerContract.test_global_random_states_neither_matter_nor_change
+    )
+    test_it_proposes_architectures_of_the_space_and_none_twice = slow(
+        ControllerContract.test_it_proposes_architectures_of_the_space_and_none_twice
+    )
+    test_trials_may_end_in_any_order_and_way = slow(
+        ControllerContract.test_trials_may_end_in_any_order_and_way
+    )
+    test_a_flood_of_trials_without_a_reward_does_not_stop_it = slow(
+        ControllerContract.test_a_flood_of_trials_without_a_reward_does_not_stop_it
+    )
+    test_told_the_same_again_it_asks_for_the_same = slow(
+        ControllerContract.test_told_the_same_again_it_asks_for_the_same
+    )
+
+
+@pytest.mark.slow
+class TestGp(ControllerContract):
+    def make(self, space: SearchSpace, seed: int) -> Controller:
+        return OptunaController(space, seed, sampler="gp")
+
+
+@pytest.mark.slow
+class TestCmaEs(ControllerContract):
+    def make(self, space: SearchSpace, seed: int) -> Controller:
+        return OptunaController(space, seed, sampler="cmaes")
+
+
+@pytest.mark.slow
+class TestNsgaII(ControllerContract):
+    def make(self, space: SearchSpace, seed: int) -> Controller:
+        return OptunaController(space, seed, sampler="nsgaii")
+
+
+@pytest.mark.slow
+class TestQmc(ControllerContract):
+    def make(self, space: SearchSpace, seed: int) -> Controller:
+        return OptunaController(space, seed, sampler="qmc")
+
+
+def optunas(controller: OptunaController) -> list[FrozenTrial]:
+    """Optuna's trials, without the suggestions that were taken back."""
+    finished = controller._study.get_trials(deepcopy=False)
+    return [t for t in finished if t.state is not OptunaState.FAIL]
+
+
+def values(controller: OptunaController) -> list[float | None]:
+    return [trial.value for trial in optunas(controller)]
+
+
+def told(trials: list[Trial], space: SearchSpace, sampler: str = "tpe") -> OptunaController:
+    controller = OptunaController(space, sampler=sampler)
+    for trial in trials:
+        controller.tell(trial)
+    return controller
+
+
+def some(count: int, space: SearchSpace = TINY) -> list[Architecture]:
+    return [t.architecture for t in play(RandomController(space), count) if t.state is COMPLETE]
+
+
+# -- names
+
+
+def test_an_unknown_sampler_is_told_with_the_closest() -> None:
+    with pytest.raises(ConfigError, match=r"'optuna:tpee': did you mean 'optuna:tpe'"):
+        make_controller("optuna:tpee", TINY)
+    with pytest.raises(ConfigError, match=r"sampler 'nsgai' of Optuna: did you mean 'nsgaii'"):
+        OptunaController(TINY, sampler="nsgai")
+
+
+# -- what Optuna sees
+
+
+def test_numbers_are_positions_in_order_and_operators_are_categories() -> None:
+    controller = OptunaController(TINY)
+    arch = controller.ask(0)
+    controller.tell(started(0, arch))
+    (trial,) = optunas(controller)
+    assert trial.distributions.keys() == {choice.name for choice in TINY.choices}
+    assert trial.distributions["stage1.op"] == CategoricalDistribution(["fused", "mbconv_se0.25"])
+    assert trial.distributions["stage2.e"] == IntDistribution(0, 2)
+    decisions = TINY.decisions(arch)
+    assert decisions is not None
+    assert trial.params["stage2.e"] == [1, 4, 6].index(int(decisions["stage2.e"]))
+    assert trial.params["stage1.op"] == decisions["stage1.op"]
+
+
+def test_choices_that_others_close_are_absent() -> None:
+    controller = OptunaController(CONDITIONAL)
+    play(controller, 30)
+    closed = set()
+    for trial in controller._study.get_trials(deepcopy=False):
+        for stage in ("stage1", "stage2"):
+            is_closed = (trial.params[f"{stage}.op"], trial.params[f"{stage}.e"]) == ("fused", 0)
+            assert (f"{stage}.se" in trial.params) is not is_closed
+            closed.add(is_closed)
+    assert closed == {True, False}
+
+
+@pytest.mark.slow
+def test_cma_es_is_given_what_is_always_open() -> None:
+    open_always = OptunaController(CONDITIONAL, sampler="cmaes").always_open
+    assert open_always == {f"stage{n}.{name}" for n in (1, 2) for name in ("op", "r", "k", "e")}
+    controller = OptunaController(CONDITIONAL, sampler="cmaes")
+    play(controller, 60)
+    generations = [t.system_attrs.get("cma:generation", 0) for t in optunas(controller)]
+    assert max(generations[30:]) > max(generations[:20])  # it has not fallen back to drawing
+
+
+def test_trials_without_a_reward_count_as_the_worst_so_far() -> None:
+    archs, controller = some(5), OptunaController(TINY)
+    for number, fate in enumerate([INFEASIBLE, 0.4, TrialState.PRUNED, 0.3, INFEASIBLE]):
+        controller.tell(started(number, archs[number]))
+        controller.tell(ended(number, archs[number], fate))
+    assert values(controller) == [0.4, 0.4, 0.3, 0.3]  # there is no worst one for the first
+    assert len(controller._study.get_trials(deepcopy=False)) == 5
+
+
+def test_what_was_never_started_here_is_learned_from_unless_it_is_foreign() -> None:
+    controller = OptunaController(NARROW)
+    controller.tell(started(0, FOREIGN))
+    controller.tell(ended(0, FOREIGN, 0.9))
+    controller.tell(ended(1, some(1, NARROW)[0], 0.8))
+    assert values(controller) == [0.8]
+
+
+def test_optuna_is_quiet_and_left_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+    verbosity = optuna.logging.get_verbosity()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for sampler in sorted(SAMPLERS.keys() - {"gp"}):
+            play(OptunaController(CONDITIONAL, sampler=sampler), 14)
+    assert capfd.readouterr() == ("", "")
+    assert optuna.logging.get_verbosity() == verbosity
+
+
+# -- retries and replays
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "nsgaii", "qmc"])
+def test_a_retried_trial_told_once_of_each_state_gives_the_same(sampler: str) -> None:
+    live = OptunaController(CONDITIONAL, sampler=sampler)
+    history = play(live, 14)
+    retried, running = live.ask(14), started(14, live.ask(14))
+    failed, complete = ended(14, retried, FAILED), ended(14, retried, 2.0)
+    for states, once in (
+        ([running, running], [running]),
+        ([failed, running], [failed]),
+        ([failed, running], []),
+        ([complete], [complete]),
+    ):
+        history += once
+        for trial in states:
+            live.tell(trial)
+        again = told(history, CONDITIONAL, sampler)
+        assert values(again) == values(live)
+    assert values(live)[-2:] == [min(luck(t.architecture) for t in history[:28]), 2.0]
+    assert again.ask(15) == live.ask(15)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "nsgaii", "qmc"])
+def test_a_search_with_parallel_trials_is_taken_up(sampler: str) -> None:
+    live, history = OptunaController(CONDITIONAL, sampler=sampler), []
+    for number in range(24):
+        arch = live.ask(number)
+        history.append(started(number, arch))
+        live.tell(history[-1])
+        if number >= 3:  # three are always running
+            arch = next(t.architecture for t in history if t.number == number - 3)
+            history.append(ended(number - 3, arch, luck(arch)))
+            live.tell(history[-1])
+    again = told(history, CONDITIONAL, sampler)
+    assert [again.ask(24), again.ask(24)] == [live.ask(24), live.ask(24)]
+
+
+# -- what it is good for
+
+
+def synthetic(arch: Architecture) -> float:
+    """Decisions shared with the reference."""
+    mine, best = MNASNET.decisions(arch), MNASNET.decisions(MNASNET.reference)
+    assert mine is not None
+    assert best is not None
+    return sum(mine[name] == option for name, option in best.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sampler", "count"), [("tpe", 100), ("gp", 40), ("cmaes", 150)])
+def test_samplers_beat_random_search(sampler: str, count: int) -> None:
+    def best(controller: Controller) -> float:
+        return max(t.reward for t in play(controller, count, synthetic) if t.reward is not None)
+
+    guided = [best(OptunaController(MNASNET, seed, sampler=sampler)) for seed in range(3)]
+    drawn = [best(RandomController(MNASNET, seed)) for seed in range(3)]
+    assert mean(guided) > mean(drawn) + 1
+
+
+def test_proposals_are_those_of_the_seed_past_the_first_random_ones() -> None:
+    found = [proposals(play(OptunaController(MNASNET, seed), 16)) for seed in (1, 1, 2)]
+    assert found[0] == found[1] != found[2]
