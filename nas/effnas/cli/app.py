@@ -112,7 +112,10 @@ def search(
     reward: Annotated[
         str, typer.Option(help="Name, file, expression, or FILE.py:FUNCTION.")
     ] = "v2",
-    controller: Annotated[str, typer.Option(help="random or evolution.")] = "random",
+    controller: Annotated[
+        str,
+        typer.Option(help="random, evolution, surrogate, reinforce, tunas, optuna:tpe, ..."),
+    ] = "random",
     seed: Annotated[int, typer.Option(help="Seed of proposals, hold-out and trainings.")] = 0,
     recipe: RecipeFile = None,
     epochs: Epochs = None,
