@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +17,7 @@ from effnas.trial import Measurement
 
 if TYPE_CHECKING:
     from effnas.architecture import Architecture
+    from effnas.goal import Known
     from effnas.space import SearchSpace
 
 #: The smallest image size that a recipe chooses by itself.
@@ -144,6 +145,45 @@ def step_time_metrics(config: StepTimeConfig, space: SearchSpace) -> tuple[str, 
         StepTimeCommand(config.command, space, config.timeout_s)  # it can be read
         return ("step_time", "step_time_s")
     return ("step_time", *TIMING_METRICS)
+
+
+def source_without_timing(
+    config: StepTimeConfig, space: SearchSpace
+) -> DeviceProfile | StepTimeTable | None:
+    """Return the source of step times, if it knows them all without taking time.
+
+    Raises:
+        ConfigError: If its file cannot be read, or is for another space.
+    """
+    if config.table is not None:
+        return StepTimeTable.load(config.table, space)
+    if config.profile is not None:
+        profile = DeviceProfile.load(config.profile)
+        profile.check_space(space, config.profile)
+        return profile if config.mode == "predicted" or profile.is_trusted else None
+    return None
+
+
+def known_beforehand(config: StepTimeConfig, space: SearchSpace) -> Known | None:
+    """Return what tells the step times of architectures before they are tried, if there is such.
+
+    Raises:
+        ConfigError: If the file of the source cannot be read, or is for another space.
+    """
+    source = source_without_timing(config, space)
+    if source is None:
+        return None
+
+    def known(archs: Sequence[Architecture]) -> list[dict[str, float]]:
+        found: list[dict[str, float]] = []
+        for arch in archs:
+            try:
+                found.append(dict(source(arch).metrics))
+            except InfeasibleError:  # not in the table, or with a part that was not measured
+                found.append({})
+        return found
+
+    return known
 
 
 def default_image_size(config: EvaluationConfig, space: SearchSpace) -> int:

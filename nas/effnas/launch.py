@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from effnas.catalog import find
 from effnas.config import EvaluationConfig, Recipe, StepTimeConfig
 from effnas.errors import ConfigError
-from effnas.evaluate import TRAINING_METRICS, step_time_metrics
+from effnas.evaluate import TRAINING_METRICS, known_beforehand, step_time_metrics
 from effnas.manifest import check_same_run, continued, describe
 from effnas.plan import Plan
 from effnas.reward import Reward
@@ -124,7 +124,14 @@ def launch(settings: Settings, observer: Observer) -> Search:
             if stored:
                 check_same_run(settings.out, stored, manifest)
                 manifest["created"] = stored.get("created")
-            search = Search(space, reward, settings.controller, settings.seed, store=folder)
+            search = Search(
+                space,
+                reward,
+                settings.controller,
+                settings.seed,
+                known=known_beforehand(settings.step_times, space),
+                store=folder,
+            )
             search.resume(
                 read_events(settings.out, stem=space.stem, head=space.head),
                 rescore=stored is not None and stored.get("reward") != manifest["reward"],

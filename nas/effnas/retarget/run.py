@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Protocol, cast
 from effnas.config import EvaluationConfig, Recipe, StepTimeConfig
 from effnas.controllers import Controller
 from effnas.errors import ConfigError, SpaceExhaustedError
-from effnas.evaluate import TRAINING_METRICS, Preparation, step_time_metrics
+from effnas.evaluate import (
+    TRAINING_METRICS,
+    Preparation,
+    source_without_timing,
+    step_time_metrics,
+)
 from effnas.manifest import check_same_run, continued, versions
 from effnas.retarget.retargeting import Candidate, Retargeting
 from effnas.reward import Reward
@@ -27,7 +32,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from effnas.architecture import Architecture
-    from effnas.space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +117,7 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
     trained = _trained(parent)
     reward = _reward(parent, settings.reward)
     space = parent.space
-    source = _known_without_timing(settings.step_times, space)
+    source = source_without_timing(settings.step_times, space)
     seed = cast("int", parent.manifest.get("seed", 0))
     engine = Retargeting(
         space,
@@ -339,16 +343,3 @@ def _check_data(settings: RetargetSettings, parent: Run, prepared: Preparation) 
             f"the images at {data.get('name')} are not those that {settings.run} was trained on, "
             "so accuracies would not compare; give their place as --data, or --budget 0"
         )
-
-
-def _known_without_timing(
-    config: StepTimeConfig, space: SearchSpace
-) -> DeviceProfile | StepTimeTable | None:
-    """Return the source of step times, if asking it costs nothing."""
-    if config.table is not None:
-        return StepTimeTable.load(config.table, space)
-    if config.profile is not None:
-        profile = DeviceProfile.load(config.profile)
-        profile.check_space(space, config.profile)
-        return profile if config.mode == "predicted" or profile.is_trusted else None
-    return None
