@@ -164,8 +164,8 @@ class ControllerContract:
     @pytest.mark.parametrize("fate", [INFEASIBLE, FAILED])
     def test_a_flood_of_trials_without_a_reward_does_not_stop_it(self, fate: TrialState) -> None:
         controller = self.make(MNASNET, 0)
-        told = play(controller, 300, lambda arch: fate)
-        assert len(set(proposals(told))) == 300
+        told = play(controller, 4 * self.length, lambda arch: fate)
+        assert len(set(proposals(told))) == 4 * self.length
 
     @pytest.mark.slow
     def test_a_flood_after_good_trials_does_not_stop_it(self) -> None:

@@ -54,6 +54,8 @@ def slow(test: Callable[..., None]) -> Callable[..., None]:
 
 
 class TestTpe(ControllerContract):
+    length = 40
+
     def make(self, space: SearchSpace, seed: int) -> Controller:
         return OptunaController(space, seed)
 
@@ -81,18 +83,24 @@ class TestTpe(ControllerContract):
 # or more: of gp, only retries and replays are tested, below.
 @pytest.mark.slow
 class TestCmaEs(ControllerContract):
+    length = 40
+
     def make(self, space: SearchSpace, seed: int) -> Controller:
         return OptunaController(space, seed, sampler="cmaes")
 
 
 @pytest.mark.slow
 class TestNsgaII(ControllerContract):
+    length = 40
+
     def make(self, space: SearchSpace, seed: int) -> Controller:
         return OptunaController(space, seed, sampler="nsgaii")
 
 
 @pytest.mark.slow
 class TestQmc(ControllerContract):
+    length = 40
+
     def make(self, space: SearchSpace, seed: int) -> Controller:
         return OptunaController(space, seed, sampler="qmc")
 

@@ -27,6 +27,8 @@ FAILED = TrialState.FAILED
 
 @pytest.mark.slow
 class TestReinforce(ControllerContract):
+    length = 40
+
     def make(self, space: SearchSpace, seed: int) -> Controller:
         return ReinforceController(space, seed)
 
