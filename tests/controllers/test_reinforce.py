@@ -224,7 +224,7 @@ def test_proposals_are_new() -> None:
 @pytest.mark.slow
 def test_it_beats_random_search() -> None:
     (best, late), (random_best, random_late) = (
-        outcome(name, 1000) for name in ("reinforce", "random")
+        outcome(name, 300) for name in ("reinforce", "random")
     )
     assert best > random_best + 0.01
     assert late > random_late + 0.04
