@@ -32,7 +32,6 @@ class Counts:
     activations: int
 
 
-@lru_cache(maxsize=1 << 12)  # one architecture is counted several times in a row
 def count(
     arch: Architecture, image_size: int, num_classes: int = 1000, in_channels: int = 3
 ) -> Counts:

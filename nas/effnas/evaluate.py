@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 from effnas.config import EvaluationConfig, Execution, Recipe, StepTimeConfig
 from effnas.data import native_image_size
 from effnas.errors import InfeasibleError
+from effnas.goal import Known, nothing_known
 from effnas.step_times import DeviceProfile, StepTimeCommand, StepTimeTable
 from effnas.trial import Measurement
 
 if TYPE_CHECKING:
     from effnas.architecture import Architecture
-    from effnas.goal import Known
     from effnas.space import SearchSpace
 
 #: The smallest image size that a recipe chooses by itself.
@@ -164,15 +164,15 @@ def source_without_timing(
     return None
 
 
-def known_beforehand(config: StepTimeConfig, space: SearchSpace) -> Known | None:
-    """Return what tells the step times of architectures before they are tried, if there is such.
+def known_beforehand(config: StepTimeConfig, space: SearchSpace) -> Known:
+    """Return what tells the step times of architectures before they are tried.
 
     Raises:
         ConfigError: If the file of the source cannot be read, or is for another space.
     """
     source = source_without_timing(config, space)
     if source is None:
-        return None
+        return nothing_known
 
     def known(archs: Sequence[Architecture]) -> list[dict[str, float]]:
         found: list[dict[str, float]] = []

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from effnas.reward import Reward
 
 
-def _nothing(archs: Sequence[Architecture]) -> Sequence[Mapping[str, float]]:
+def nothing_known(archs: Sequence[Architecture]) -> Sequence[Mapping[str, float]]:
+    """Return no metrics of N architectures: what is known where there is no source."""
     return [{} for _ in archs]
 
 
@@ -32,4 +33,4 @@ class Goal:
     """
 
     reward: Reward
-    known: Known = _nothing
+    known: Known = nothing_known

@@ -86,7 +86,7 @@ def describe(
 
 def versions() -> dict[str, Json]:
     """Return the versions of Python and of the packages that figures may depend on."""
-    names = ("effnas", "torch", "timm", "ray", "numpy")
+    names = ("effnas", "torch", "timm", "ray", "optuna", "numpy", "scipy")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 

@@ -22,7 +22,7 @@ from effnas.errors import (
     SpaceExhaustedError,
 )
 from effnas.evaluate import TIMING_METRICS, Task
-from effnas.goal import Goal, Known
+from effnas.goal import Goal, Known, nothing_known
 from effnas.reward import Reward
 from effnas.space import SearchSpace
 from effnas.store import MemoryStore, Store
@@ -65,15 +65,14 @@ class Search:
         controller: Controller | str = "random",
         seed: int = 0,
         *,
-        known: Known | None = None,
+        known: Known = nothing_known,
         store: Store | None = None,
         first_number: int = 0,
     ) -> None:
         self.space = SearchSpace.load(space) if isinstance(space, str) else space
         self.reward = Reward.load(reward) if isinstance(reward, str) else reward
-        goal = Goal(self.reward, known) if known else Goal(self.reward)
         self.controller = (
-            make_controller(controller, self.space, seed, goal=goal)
+            make_controller(controller, self.space, seed, goal=Goal(self.reward, known))
             if isinstance(controller, str)
             else controller
         )

@@ -440,3 +440,52 @@ def test_the_reference_has_the_stages_stem_and_head_of_the_space(reference: Any)
 
 def test_the_package_exports_it() -> None:
     assert effnas.SearchSpace is SearchSpace
+
+
+# -- neighbours
+
+
+CONDITIONAL = SearchSpace.parse(
+    "stages: ['<fused|identity|mbconv_se0.25>_r<1..3>_k<3|5>_s2_e<1|4>_c8',"
+    " 'fused_r<1|2>_k3_s1_e<1|4>_c8_se<0|0.25>']\n"
+    "constraints: ['stage1.r >= stage2.r']\n"
+)
+
+
+def differences(space: SearchSpace, one: Architecture, other: Architecture) -> int:
+    """The decisions that both have and that differ."""
+    mine, theirs = space.decisions(one) or {}, space.decisions(other) or {}
+    return sum(mine[name] != theirs[name] for name in mine.keys() & theirs.keys())
+
+
+def test_neighbours_are_all_architectures_that_are_one_decision_away() -> None:
+    everything = list(CONDITIONAL.architectures())
+    for arch in everything:
+        found = list(CONDITIONAL.neighbours(arch))
+        assert len(set(found)) == len(found)
+        assert set(found) == {a for a in everything if differences(CONDITIONAL, arch, a) == 1}
+
+
+def test_a_mutant_is_a_neighbour() -> None:
+    rng = np.random.default_rng(0)
+    for space in (CONDITIONAL, SearchSpace.load("mnasnet")):
+        for _ in range(40):
+            arch = space.sample(rng)
+            mutant = space.mutate(arch, rng)
+            assert mutant == arch or mutant in set(space.neighbours(arch))
+
+
+def test_the_architecture_of_answers_is_that_of_the_decisions() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        arch = CONDITIONAL.sample(rng)
+        decisions = CONDITIONAL.decisions(arch) or {}
+        asked = []
+
+        def answer(name: str, options: tuple[object, ...]) -> object:
+            asked.append(name)  # noqa: B023  # called before the next round
+            assert decisions[name] in options  # noqa: B023
+            return decisions[name]  # noqa: B023
+
+        assert CONDITIONAL.architecture_by(answer) == arch  # type: ignore[arg-type]
+        assert sorted(asked) == sorted(decisions)

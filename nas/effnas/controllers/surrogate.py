@@ -77,13 +77,14 @@ class SurrogateController(Controller):
         super().__init__(space, seed, goal=goal)
         self.initial = initial
         self._encoding = Encoding(space)
-        self._complete: dict[str, Trial] = {}
         # In the order in which they ended, which fixes what the models are learned from.
+        self._complete: dict[Architecture, Trial] = {}
         self._is_feasible: dict[Architecture, bool] = {}
-        self._running: dict[str, Architecture] = {}
-        self._told: set[Architecture] = set()
+        self._running: dict[Architecture, None] = {}
+        #: The encoding of every architecture of the space that was told of.
         self._rows: dict[Architecture, NDArray[np.float64]] = {}
-        self._names: dict[str, None] = {}
+        #: The metrics that rewards depend on and that were not known of some trial beforehand.
+        self._names = {} if goal else {_REWARD: None}
         self._models: dict[str, GrowingSurrogate] = {}
         self._feasible = GrowingSurrogate(self._encoding.groups, 1.0)
 
@@ -91,26 +92,28 @@ class SurrogateController(Controller):
 
     def tell(self, trial: Trial) -> None:
         """Learn that a trial has started or ended."""
-        super().tell(trial)
         arch = trial.architecture
-        self._told.add(arch)
-        if trial.state is TrialState.RUNNING and self.space.contains(arch):
-            self._running[arch.id] = arch
+        if arch not in self._rows and self.space.contains(arch):
+            [self._rows[arch]] = self._encoding.matrix([arch])
+        super().tell(trial)
+        if trial.state is TrialState.RUNNING and arch in self._rows:
+            self._running[arch] = None
 
     def learn(self, trial: Trial) -> None:
         """Take note of what was measured, or that nothing can be."""
         arch = trial.architecture
-        self._running.pop(arch.id, None)
-        if not self.space.contains(arch):
-            return
+        self._running.pop(arch, None)
+        if arch not in self._rows:
+            return  # not of this space
         if trial.state is TrialState.INFEASIBLE:
             self._is_feasible[arch] = False
         elif trial.reward is not None:
             self._is_feasible[arch] = True
+            self._complete[arch] = trial
             if self.goal:
+                [known] = self._known([arch])
                 matter = metrics_that_matter(self.goal.reward, trial.metrics, trial.reward)
-                self._names.update(dict.fromkeys(matter))
-            self._complete[arch.id] = trial
+                self._names.update({name: None for name in matter if name not in known})
 
     # -- what is proposed
 
@@ -152,12 +155,10 @@ class SurrogateController(Controller):
     def _learned(self) -> Callable[[Sequence[Architecture]], Guess]:
         """Bring the models up to date, and return what tells the expected rewards."""
         trials = list(self._complete.values())
-        pending = list(self._running.values())
-        told_rows, pending_rows = self._matrix([t.architecture for t in trials]), None
-        if pending:
-            pending_rows = self._matrix(pending)
+        told_rows = self._matrix([*self._complete])
+        running_rows = self._matrix([*self._running])
         is_log = {}
-        for name in self._unknown_names():
+        for name in self._names:
             kept = [n for n, trial in enumerate(trials) if name in _metrics(trial)]
             values = np.array([_metrics(trials[n])[name] for n in kept])
             is_log[name] = len(values) > 0 and bool(values.min() > 0)
@@ -165,8 +166,8 @@ class SurrogateController(Controller):
                 name, GrowingSurrogate(self._encoding.groups, _PRIOR_DEVIATION)
             )
             model.update(told_rows[kept], np.log(values) if is_log[name] else values)
-            if pending_rows is not None:
-                model.believe(pending_rows)
+            if self._running:
+                model.believe(running_rows)
         if not all(self._is_feasible.values()):
             labels = np.array([*self._is_feasible.values()], dtype=np.float64)
             self._feasible.update(self._matrix([*self._is_feasible]), labels)
@@ -196,13 +197,6 @@ class SurrogateController(Controller):
 
         return beliefs
 
-    def _unknown_names(self) -> list[str]:
-        """Return the metrics that the reward depends on and that not every architecture has."""
-        if self.goal is None:
-            return [_REWARD]
-        [known] = self._known([self.space.reference])
-        return [name for name in self._names if name not in known]
-
     def _known(self, archs: Sequence[Architecture]) -> list[dict[str, float]]:
         """Return the metrics of N architectures that need no model."""
         if self.goal is None:
@@ -222,10 +216,9 @@ class SurrogateController(Controller):
         return np.asarray(log_ndtr((mean - 0.5) / np.sqrt(deviation**2 + _LABEL_VARIANCE)))
 
     def _matrix(self, archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Return the encoding of N architectures, [N, D]; those of trials are remembered."""
+        """Return the encoding of N architectures, [N, D]; those of trials are at hand."""
         new = [arch for arch in archs if arch not in self._rows]
         rows = dict(zip(new, self._encoding.matrix(new), strict=True))
-        self._rows.update({arch: rows[arch] for arch in new if arch in self._told})
         found = [rows[arch] if arch in rows else self._rows[arch] for arch in archs]
         return np.stack(found) if found else self._encoding.matrix([])
 
