@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # Two files at a time: every process loads torch, and a test may start Ray.
-PARALLEL = -n 2 --dist loadfile
+# Files stand in order, so that those with few and long tests do not come last.
+PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: search test quick lint clean
 
