@@ -100,6 +100,17 @@ def test_conditioning_on_more_takes_it_into_account() -> None:
     assert deviation[0] < before[1][0]
 
 
+def test_what_is_known_already_needs_no_second_look() -> None:
+    X = points(60)  # noqa: N806
+    kernel = Surrogate(GROUPS).fit(X[:30], smooth(X[:30]))
+    at_once = kernel.condition(X[::-1], smooth(X[::-1]))  # begins with none of its points
+    grown = kernel.condition(X[:45], smooth(X[:45])).condition(X, smooth(X))
+    for mine, theirs in zip(
+        grown.predict(points(9, 1)), at_once.predict(points(9, 1)), strict=True
+    ):
+        assert mine == pytest.approx(theirs, abs=1e-6)
+
+
 def test_points_that_are_believed_keep_the_mean_and_are_known_better() -> None:
     X, more = points(30), points(4, 2) * 2  # noqa: N806
     surrogate = Surrogate(GROUPS).fit(X, smooth(X))
@@ -151,15 +162,29 @@ def test_one_by_one_comes_close_to_all_at_once() -> None:
 
 
 def test_what_is_learned_does_not_depend_on_when_one_asks() -> None:
-    X = points(40)  # noqa: N806
+    X = points(250)  # noqa: N806
     often, once = GrowingSurrogate(GROUPS, 1.0), GrowingSurrogate(GROUPS, 1.0)
-    for n in range(1, len(X) + 1):
+    for n in [*range(1, 20), *range(20, len(X), 9)]:
         often.update(X[:n], smooth(X[:n]))
         often.believe(points(2, 3))
     often.update(X, smooth(X))
     once.update(X, smooth(X))
     for mine, other in zip(often.predict(points(9, 1)), once.predict(points(9, 1)), strict=True):
         assert np.array_equal(mine, other)
+
+
+@pytest.mark.parametrize("changed", [5, 240])
+def test_values_that_change_later_are_taken_as_they_are(changed: int) -> None:
+    X, y = points(250), smooth(points(250))  # noqa: N806
+    growing, fresh = GrowingSurrogate(GROUPS, 1.0), GrowingSurrogate(GROUPS, 1.0)
+    growing.update(X, y)
+    other_x, other_y = X.copy(), y.copy()
+    other_x[changed] += 0.5
+    other_y[changed] += 0.5
+    growing.update(other_x, other_y)
+    fresh.update(other_x, other_y)
+    for mine, theirs in zip(growing.predict(X), fresh.predict(X), strict=True):
+        assert np.array_equal(mine, theirs)
 
 
 # -- the encoding

@@ -28,6 +28,8 @@ _DRAWS = 256
 _MOST_LEARNED_FROM = 300
 #: The kernel is learned anew when there are so many times as many points.
 _GROWTH = 1.2
+#: Points that are added at once to what is kept.
+_BLOCK = 32
 #: Fewer points do not make a regression.
 FEWEST = 3
 #: Shares of the variance that are expected of each part of the kernel, and of noise, before there
@@ -124,7 +126,20 @@ class Surrogate:
         self._log_variances: NDArray[np.float64] | None = None
         self._middle, self._spread = 0.0, 1.0
         #: Points and values, the Cholesky factor of the kernel, and the weights of its columns.
-        self._points = self._values = self._factor = self._weights = np.zeros(0)
+        self._points = self._factor = np.zeros((0, 0))
+        self._values = self._weights = np.zeros(0)
+
+    def __len__(self) -> int:
+        """How many points it knows."""
+        return len(self._points)
+
+    def begins(self, X: NDArray[np.float64]) -> bool:  # noqa: N803
+        """Return whether N points, [N, D], begin with those that it knows."""
+        return len(self) <= len(X) and np.array_equal(self._points, X[: len(self)])
+
+    def knows(self, X: NDArray[np.float64], y: NDArray[np.float64]) -> bool:  # noqa: N803
+        """Return whether these N points, [N, D], and values, [N], are those that it knows."""
+        return np.array_equal(self._points, X) and np.array_equal(self._values, y)
 
     def fit(self, X: NDArray[np.float64], y: NDArray[np.float64]) -> Surrogate:  # noqa: N803
         """Return a surrogate that has learned the kernel, and all values.
@@ -142,20 +157,40 @@ class Surrogate:
         return self.condition(X, y)
 
     def condition(self, X: NDArray[np.float64], y: NDArray[np.float64]) -> Surrogate:  # noqa: N803
-        """Return a surrogate with the kernel of this one, for other values."""
-        from scipy.linalg import cho_solve, cholesky
+        """Return a surrogate with the kernel of this one, for other values.
+
+        Where the points begin with those of this one, only what is new about them is worked out.
+        """
+        from scipy.linalg import cho_solve
 
         assert self._log_variances is not None, "fit comes first"
         other = Surrogate(self._groups)
         other._middle, other._spread = self._middle, self._spread
         other._log_variances = self._log_variances
         with _one_thread():
-            kernel = other._kernel(X, X)
-            kernel[np.diag_indices(len(X))] += np.exp(self._log_variances[-1]) + _JITTER
+            other._factor = self._factor_of(X, len(self) if self.begins(X) else 0)
             other._points, other._values = X, y
-            other._factor = cholesky(kernel, lower=True, overwrite_a=True, check_finite=False)
             other._weights = cho_solve((other._factor, True), self._inside(y), check_finite=False)
         return other
+
+    def _factor_of(self, X: NDArray[np.float64], held: int) -> NDArray[np.float64]:  # noqa: N803
+        """Return the Cholesky factor of the kernel of N points, [N, N]; that of `held` is known."""
+        from scipy.linalg import cholesky, solve_triangular
+
+        assert self._log_variances is not None
+        if held == len(X):
+            return self._factor
+        new = X[held:]
+        kernel = self._kernel(new, new)
+        kernel[np.diag_indices(len(new))] += np.exp(self._log_variances[-1]) + _JITTER
+        factor = np.zeros((len(X), len(X)))
+        if held:
+            across = self._kernel(X[:held], new)
+            across = solve_triangular(self._factor, across, lower=True, check_finite=False)
+            kernel -= across.T @ across
+            factor[:held, :held], factor[held:, :held] = self._factor, across.T
+        factor[held:, held:] = cholesky(kernel, lower=True, check_finite=False)
+        return factor
 
     def predict(self, X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # noqa: N803
         """Return mean and standard deviation of the value at N points, without noise, both [N]."""
@@ -250,8 +285,8 @@ class GrowingSurrogate:
     """A surrogate of values that come in one by one.
 
     The kernel is learned anew when there are a fifth more values than last time; in between, new
-    values only condition the process. Which values it is learned from follows from their number
-    alone, not from when one asks. With fewer than `FEWEST` values the guess is their mean.
+    values only condition the process. The guess follows from the values alone, to the last bit, and
+    not from when one asks. With fewer than `FEWEST` values it is their mean.
 
     Args:
         groups: Where the columns of each group are.
@@ -262,9 +297,10 @@ class GrowingSurrogate:
         self._groups = tuple(groups)
         self._prior_deviation = prior_deviation
         self._prior_mean = 0.0
+        #: Knows what its kernel was learned from; that and whole blocks of later values; all.
         self._learned: Surrogate | None = None
+        self._grown = Surrogate(groups)
         self._current: Surrogate | None = None
-        self._learned_from = 0
 
     @property
     def is_fitted(self) -> bool:
@@ -278,10 +314,14 @@ class GrowingSurrogate:
             self._current = None
             return
         size = _learned_size(len(y))
-        if self._learned is None or size != self._learned_from:
-            self._learned = Surrogate(self._groups).fit(X[:size], y[:size])
-            self._learned_from = size
-        self._current = self._learned.condition(X, y)
+        if self._learned is None or not self._learned.knows(X[:size], y[:size]):
+            self._learned = self._grown = Surrogate(self._groups).fit(X[:size], y[:size])
+        if not self._grown.begins(X):
+            self._grown = self._learned
+        # By blocks that lie the same whenever one asks, so that rounding is the same, too.
+        for end in range(len(self._grown) + _BLOCK, len(y) + 1, _BLOCK):
+            self._grown = self._grown.condition(X[:end], y[:end])
+        self._current = self._grown.condition(X, y)
 
     def believe(self, X: NDArray[np.float64]) -> None:  # noqa: N803
         """Count N more points, [N, D], as if they had the values that are expected of them.

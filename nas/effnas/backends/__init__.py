@@ -1,4 +1,4 @@
-"""Back ends: where evaluations run. Ray's is imported only when it is used."""
+"""Back ends: where evaluations run. Those of Ray and of a made-up clock are imported when used."""
 
 from effnas.backends.base import Backend, Job, MakeEvaluator, Outcome, run_job
 from effnas.backends.inline import InlineBackend
