@@ -34,8 +34,8 @@ DEVICES: Mapping[str, str] = {
     "zcu102": "ZCU102",
     "vck190": "VCK190",
 }
-#: The proxy training itself, as one more device: S = 1 is a training of 2,000 s. Those above 6,000 s
-#: are left out as outliers.
+#: The proxy training itself, as one more device: S = 1 is a training of 2,000 s. Those that took
+#: more than 6,000 s are left out as outliers.
 TRAINING = "training"
 _TRAINING_UNIT_S, _LONGEST_TRAINING_S = 2_000, 6_000
 _CHANNELS = (16, 24, 40, 80, 112, 192, 320)

@@ -4,9 +4,9 @@
     python benchmarks/controllers.py --data accel-nasbench.tar.gz --seeds 10 --settings noise,known
     python benchmarks/controllers.py --data accel-nasbench.tar.gz --asks
 
-The first runs every setting and adds a line a run to controllers.jsonl, so that it can be stopped and
-goes on; then it prints the tables and draws controllers.html. The last times the proposals, and needs
-the machine to itself.
+The first runs every setting and adds a line a run to controllers.jsonl, so that it can be stopped
+and goes on; then it prints the tables and draws controllers.html. The last times the proposals, and
+needs the machine to itself.
 
 Accuracy and the logarithm of the training time are what gradient boosting on the table gives
 (`accel_nasbench.Simulation`), params are counted. The reward is A * S^-0.07 * P^-0.05 with S the
