@@ -75,7 +75,7 @@ class Setting:
 SLOW = {"optuna:gp": 100}
 SETTINGS: Mapping[str, Setting] = {
     "learned": Setting("S learned from the trials", 1000, tuple(CONTROLLERS)),
-    "known": Setting("S known of every network", controllers=("surrogate",)),
+    "known": Setting("S known of every network", controllers=("surrogate",), known=True),
     "noise": Setting("S learned, 0.2 points of noise on A", noise=0.002),
     "failing": Setting("S learned, one trial in ten infeasible by chance", failing=0.1),
     "16": Setting("S learned, 16 workers", workers=16),

@@ -25,6 +25,8 @@ LAYERS = [
     ["space", "trial"],
     ["reward", "store", "data", "step_times", "surrogate"],
     ["goal", "guess"],
+    ["predictor"],
+    ["baseline"],
     ["controllers"],
     ["testing"],
     ["config"],

@@ -71,8 +71,9 @@ class Search:
     ) -> None:
         self.space = SearchSpace.load(space) if isinstance(space, str) else space
         self.reward = Reward.load(reward) if isinstance(reward, str) else reward
+        self.goal = Goal(self.reward, known)
         self.controller = (
-            make_controller(controller, self.space, seed, goal=Goal(self.reward, known))
+            make_controller(controller, self.space, seed, goal=self.goal)
             if isinstance(controller, str)
             else controller
         )

@@ -206,6 +206,12 @@ class Surrogate:
         deviation = np.sqrt(np.maximum(variance, 0.0))
         return mean * self._spread + self._middle, deviation * self._spread
 
+    @property
+    def noise(self) -> float:
+        """Standard deviation of a measured value about the one that is expected there."""
+        assert self._log_variances is not None
+        return float(np.exp(self._log_variances[-1] / 2)) * self._spread
+
     def believing(self, X: NDArray[np.float64]) -> Surrogate:  # noqa: N803
         """Return a surrogate that holds the means at N points, [N, D], for measured values."""
         means = self.predict(X)[0]
@@ -330,6 +336,11 @@ class GrowingSurrogate:
         """
         if self._current is not None:
             self._current = self._current.believing(X)
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of a measured value about the one that is expected there."""
+        return self._current.noise if self._current else 0.0
 
     def predict(self, X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # noqa: N803
         """Return mean and standard deviation at N points, both [N]."""

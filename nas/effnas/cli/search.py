@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from dataclasses import asdict
 from types import FrameType
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from effnas.baseline import FEWEST_TRIALS, RandomSearch, random_search
 from effnas.cli.tables import console, duration, facts, leaderboard, source_text
 from effnas.launch import Settings, launch
 from effnas.plan import Plan, memory_text
@@ -48,7 +50,9 @@ def run_search(settings: Settings, *, as_json: bool) -> int:
         return INTERRUPTED
     if as_json:
         rows = [trial.to_row() for trial in search.trials.ranked()]
-        print(json.dumps({"run": str(settings.out), "trials": rows}, indent=2))
+        baseline = _baseline(search)
+        found = {"random_search": asdict(baseline) if baseline else None, "trials": rows}
+        print(json.dumps({"run": str(settings.out), **found}, indent=2))
     else:
         _show_result(screen, search, settings)
     return 0 if search.best else 1
@@ -202,7 +206,30 @@ def _show_result(screen: Console, search: Search, settings: Settings) -> None:
     if search.best is None:
         reasons = {t.reason for t in search.trials if t.reason}
         screen.print(f"\nNo trial is complete. Reasons: {'; '.join(sorted(reasons)[:3])}")
+    else:
+        screen.print(f"\n{_baseline_text(search, settings)}")
     screen.print(f"\nStored in {settings.out}; `effnas status {settings.out}` shows it again.")
+
+
+def _baseline(search: Search) -> RandomSearch | None:
+    return random_search(search.trials, search.space, search.goal, search.seed)
+
+
+def _baseline_text(search: Search, settings: Settings) -> str:
+    """Return what random search would have reached, so that the controller can be judged by it."""
+    found = _baseline(search)
+    if found is None:
+        return (
+            f"What random search would have reached is not known: that takes {FEWEST_TRIALS} "
+            "complete trials."
+        )
+    assert search.best is not None
+    assert search.best.reward is not None
+    return (
+        f"Random search would have reached {found.best:.4f} with {found.trials} trials (nine times "
+        f"in ten {found.low:.4f} to {found.high:.4f}), by a model of these; {settings.controller} "
+        f"reached {search.best.reward:.4f}."
+    )
 
 
 def interrupt(number: int, frame: FrameType | None) -> NoReturn:

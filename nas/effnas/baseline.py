@@ -1,0 +1,82 @@
+"""What random search would have reached: the baseline that a controller has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from effnas.predictor import Predictor
+from effnas.trial import TrialState
+
+if TYPE_CHECKING:
+    from effnas.goal import Goal
+    from effnas.space import SearchSpace
+    from effnas.trial import Trial
+
+#: Fewer complete trials do not say enough about the rest of the space.
+FEWEST_TRIALS = 20
+#: Architectures drawn at random, and searches made up of them.
+_POOL, _SEARCHES = 1_000, 400
+
+
+@dataclass(frozen=True)
+class RandomSearch:
+    """The best reward of a random search of so many trials.
+
+    Attributes:
+        trials: Trials of the search.
+        best: The best measured reward to be expected.
+        low: In one search of twenty it is below this.
+        high: In one search of twenty it is above this.
+    """
+
+    trials: int
+    best: float
+    low: float
+    high: float
+
+
+def random_search(
+    trials: Iterable[Trial], space: SearchSpace, goal: Goal, seed: int = 0
+) -> RandomSearch | None:
+    """Estimate what random search would have reached with as many trials as these.
+
+    A model of these trials (`effnas.predictor`) says what random architectures would measure, noise
+    and its own uncertainty included, and which of them would be infeasible; random searches are
+    drawn from that. Trials that a controller chose may be used, since the model takes them for
+    what they are: architectures at their place in the space.
+
+    Args:
+        trials: Trials that have ended.
+        space: Their space.
+        goal: Their reward, and what was known beforehand.
+        seed: Of the draws.
+
+    Returns:
+        The estimate, or None if fewer than `FEWEST_TRIALS` are complete.
+    """
+    ended = [trial for trial in trials if trial.state.is_finished]
+    if sum(trial.state is TrialState.COMPLETE for trial in ended) < FEWEST_TRIALS:
+        return None
+    predictor = Predictor(space, goal)
+    for trial in ended:
+        predictor.tell(trial)
+    predictor.update()
+    rng = np.random.default_rng(seed)
+    pool = list(dict.fromkeys(space.sample(rng) for _ in range(_POOL)))
+    guess = predictor.rewards(pool, measured=True)
+    feasible = np.exp(predictor.log_feasible(pool))
+    best = []
+    for _ in range(_SEARCHES):
+        drawn = rng.integers(len(pool), size=len(ended))
+        rewards = guess.mean[drawn] + guess.deviation[drawn] * rng.normal(size=len(drawn))
+        rewards = rewards[rng.random(len(drawn)) < feasible[drawn]]
+        if len(rewards):
+            best.append(rewards.max())
+    if not best:
+        return None
+    low, high = np.quantile(best, [0.05, 0.95])
+    return RandomSearch(len(ended), float(np.mean(best)), float(low), float(high))

@@ -1,0 +1,179 @@
+"""What architectures of a space would measure and be worth, learned from trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from effnas.errors import RewardError
+from effnas.guess import Guess, MetricGuess, guess_rewards, metrics_that_matter
+from effnas.surrogate import Encoding, GrowingSurrogate
+from effnas.trial import TrialState
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from effnas.architecture import Architecture
+    from effnas.goal import Goal
+    from effnas.space import SearchSpace
+    from effnas.trial import Trial
+
+#: Takes metrics by name, returns what they are worth; the larger, the better.
+Score = Callable[[Mapping[str, float]], float]
+
+#: Standard deviation of a metric's logarithm that too few trials have for a regression.
+_PRIOR_DEVIATION = 0.3
+#: What is modelled where there is no goal.
+_REWARD = "reward"
+#: Added to the variance of how feasible an architecture is: labels are 0 or 1, nothing between.
+_LABEL_VARIANCE = 0.05
+
+
+class Predictor:
+    """Predicts the rewards of architectures that were not tried.
+
+    Params, MACs and whatever else the goal knows of an architecture are exact. Each other metric
+    that the reward depends on has a Gaussian process of its own over an encoding of architectures
+    (`effnas.surrogate`), on a logarithmic scale where all of its values are positive. One more
+    process learns from infeasible trials where architectures are feasible.
+
+    What is predicted follows from the trials in the order in which they were told, and not from
+    when one asks.
+
+    Args:
+        space: The space.
+        goal: The reward and what is known before a trial. Without one, rewards themselves are
+            modelled.
+
+    Attributes:
+        complete: The COMPLETE trials of the space, in the order in which they were told.
+    """
+
+    def __init__(self, space: SearchSpace, goal: Goal | None = None) -> None:
+        self.space = space
+        self.goal = goal
+        self.complete: dict[Architecture, Trial] = {}
+        self._encoding = Encoding(space)
+        self._is_feasible: dict[Architecture, bool] = {}
+        self._running: dict[Architecture, None] = {}
+        #: The encoding of every architecture of the space that was told of.
+        self._rows: dict[Architecture, NDArray[np.float64]] = {}
+        #: The metrics that rewards depend on and that were not known of some trial beforehand.
+        self._names = {} if goal else {_REWARD: None}
+        self._models: dict[str, GrowingSurrogate] = {}
+        self._is_log: dict[str, bool] = {}
+        self._feasible = GrowingSurrogate(self._encoding.groups, 1.0)
+
+    # -- what is told
+
+    def tell(self, trial: Trial) -> None:
+        """Learn that a trial has started or ended."""
+        arch = trial.architecture
+        if arch not in self._rows:
+            if not self.space.contains(arch):
+                return
+            [self._rows[arch]] = self._encoding.matrix([arch])
+        if not trial.state.is_finished:
+            self._running[arch] = None
+            return
+        self._running.pop(arch, None)
+        if trial.state is TrialState.INFEASIBLE:
+            self._is_feasible[arch] = False
+        elif trial.reward is not None:
+            self._is_feasible[arch] = True
+            self.complete[arch] = trial
+            if self.goal:
+                [known] = self._known([arch])
+                matter = metrics_that_matter(self.goal.reward, trial.metrics, trial.reward)
+                self._names.update({name: None for name in matter if name not in known})
+
+    def update(self) -> None:
+        """Bring the models up to date with what was told.
+
+        Trials under way count as if they had given what is expected of them (the kriging believer
+        of Ginsbourger et al. 2010), so that parallel workers get different ones.
+        """
+        trials = list(self.complete.values())
+        told_rows = self._matrix([*self.complete])
+        running_rows = self._matrix([*self._running])
+        for name in self._names:
+            kept = [n for n, trial in enumerate(trials) if name in _metrics(trial)]
+            values = np.array([_metrics(trials[n])[name] for n in kept])
+            self._is_log[name] = len(values) > 0 and bool(values.min() > 0)
+            model = self._models.setdefault(
+                name, GrowingSurrogate(self._encoding.groups, _PRIOR_DEVIATION)
+            )
+            model.update(told_rows[kept], np.log(values) if self._is_log[name] else values)
+            if self._running:
+                model.believe(running_rows)
+        if not all(self._is_feasible.values()):
+            labels = np.array([*self._is_feasible.values()], dtype=np.float64)
+            self._feasible.update(self._matrix([*self._is_feasible]), labels)
+
+    # -- what is predicted
+
+    def rewards(self, archs: Sequence[Architecture], *, measured: bool = False) -> Guess:
+        """Return what rewards of N architectures are to be expected.
+
+        Args:
+            archs: The architectures.
+            measured: Whether the deviation is that of a measured reward, with its noise, and not
+                that of the expected one.
+        """
+        sure = self._known(archs)
+        unknown: list[dict[str, MetricGuess]] = [{} for _ in archs]
+        rows = self._matrix(archs)
+        for name, log_scale in self._is_log.items():
+            lacking = [n for n, metrics in enumerate(sure) if name not in metrics]
+            mean, deviation = self._models[name].predict(rows[lacking])
+            if measured:
+                deviation = np.hypot(deviation, self._models[name].noise)
+            for n, middle, spread in zip(lacking, mean.tolist(), deviation.tolist(), strict=True):
+                unknown[n][name] = MetricGuess(middle, spread, log_scale)
+        return guess_rewards(self._score(), sure, unknown)
+
+    def log_feasible(self, archs: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Return the logarithm of the probability that each of N is feasible, [N]."""
+        if not self._feasible.is_fitted:
+            return np.zeros(len(archs))
+        from scipy.special import log_ndtr
+
+        mean, deviation = self._feasible.predict(self._matrix(archs))
+        return np.asarray(log_ndtr((mean - 0.5) / np.sqrt(deviation**2 + _LABEL_VARIANCE)))
+
+    def _score(self) -> Score:
+        if self.goal is None:
+            return lambda metrics: metrics[_REWARD]
+        reward = self.goal.reward
+        worst = min((t.reward for t in self.complete.values() if t.reward is not None), default=0.0)
+
+        def score(metrics: Mapping[str, float]) -> float:
+            try:
+                return reward.score(metrics)
+            except RewardError:  # no value there: as bad as the worst
+                return worst
+
+        return score
+
+    def _known(self, archs: Sequence[Architecture]) -> list[dict[str, float]]:
+        """Return the metrics of N architectures that need no model."""
+        if self.goal is None:
+            return [{} for _ in archs]
+        return [
+            {**self.space.counted_metrics(arch), **more}
+            for arch, more in zip(archs, self.goal.known(archs), strict=True)
+        ]
+
+    def _matrix(self, archs: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Return the encoding of N architectures, [N, D]; those of trials are at hand."""
+        new = [arch for arch in archs if arch not in self._rows]
+        rows = dict(zip(new, self._encoding.matrix(new), strict=True))
+        found = [rows[arch] if arch in rows else self._rows[arch] for arch in archs]
+        return np.stack(found) if found else self._encoding.matrix([])
+
+
+def _metrics(trial: Trial) -> Mapping[str, float]:
+    assert trial.reward is not None
+    return {**trial.metrics, _REWARD: trial.reward}

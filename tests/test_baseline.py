@@ -1,0 +1,81 @@
+"""What random search would have reached is told well, whichever controller made the trials."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from effnas import Architecture, InfeasibleError, Reward, Search, SearchSpace
+from effnas.baseline import FEWEST_TRIALS, random_search
+from effnas.goal import Goal
+
+MNASNET = SearchSpace.load("mnasnet")
+GOAL = Goal(Reward.load("A * S^-0.07 * P^-0.05"))
+
+
+def measure(arch: Architecture) -> dict[str, float]:
+    counts = MNASNET.count(arch)
+    kernels = sum(stage.k for stage in arch.stages)
+    accuracy = 0.9 - 0.2 * np.exp(-counts.macs / 3e8) - 0.002 * (kernels - 25) ** 2 / 10
+    return {"accuracy": float(accuracy), "step_time": counts.activations / 1e7}
+
+
+def searched(controller: str, budget: int) -> Search:
+    search = Search(MNASNET, GOAL.reward, controller, 3)
+    search.run(measure, budget=budget)
+    return search
+
+
+@pytest.mark.parametrize("controller", ["random", "evolution", "surrogate"])
+@pytest.mark.slow
+def test_it_is_what_random_searches_really_reach(controller: str) -> None:
+    rng = np.random.default_rng(1)
+    rewards = []
+    for _ in range(3000):
+        arch = MNASNET.sample(rng)
+        metrics = MNASNET.counted_metrics(arch) | measure(arch)
+        rewards.append(GOAL.reward.score(metrics))
+    bests = [rng.choice(rewards, 70).max() for _ in range(300)]
+    found = random_search(searched(controller, 70).trials, MNASNET, GOAL)
+    assert found is not None
+    assert found.trials == 70
+    assert found.low < np.mean(bests) < found.high
+    assert abs(found.best - np.mean(bests)) < 0.5 * np.std(rewards)
+
+
+def test_more_trials_reach_more() -> None:
+    trials = searched("random", 120).trials
+    few, many = random_search(trials[:40], MNASNET, GOAL), random_search(trials, MNASNET, GOAL)
+    assert few is not None
+    assert many is not None
+    assert few.best < many.best
+    assert few.low < few.best < few.high
+
+
+def test_it_meets_infeasible_architectures_as_often() -> None:
+    def half(arch: Architecture) -> dict[str, float]:
+        if arch.layers > 15:
+            raise InfeasibleError("too deep")
+        return measure(arch)
+
+    search = Search(MNASNET, GOAL.reward, "random", 0)
+    search.run(half, budget=150)
+    found = random_search(search.trials, MNASNET, GOAL)
+    best = search.best
+    assert found is not None
+    assert best is not None
+    assert best.reward is not None
+    shallow = [MNASNET.sample(np.random.default_rng(n)) for n in range(900)]
+    rewards = [
+        GOAL.reward.score(MNASNET.counted_metrics(arch) | measure(arch))
+        for arch in shallow
+        if arch.layers <= 15
+    ]
+    share = len(rewards) / len(shallow)
+    bests = [np.random.default_rng(n).choice(rewards, round(150 * share)).max() for n in range(200)]
+    assert abs(found.best - np.mean(bests)) < 0.5 * np.std(rewards)
+
+
+def test_nothing_is_told_from_a_few_trials() -> None:
+    trials = searched("random", FEWEST_TRIALS - 1).trials
+    assert random_search(trials, MNASNET, GOAL) is None
