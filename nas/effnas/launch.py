@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from effnas.catalog import find
 from effnas.config import EvaluationConfig, Recipe, StepTimeConfig
+from effnas.controllers import controller_text
 from effnas.errors import ConfigError
 from effnas.evaluate import TRAINING_METRICS, known_beforehand, step_time_metrics
 from effnas.manifest import check_same_run, continued, describe
@@ -31,7 +32,7 @@ class Settings:
         space: Name or path of the space.
         data: Name or path of the images.
         reward: Name, path, expression or `file.py:function`.
-        controller: Name of the controller.
+        controller: Name of the controller, or `FILE.py:CLASS`.
         budget: Trials in all, 1 or more.
         seed: Of proposals, hold-out and trainings; 0 or more.
         out: The run folder.
@@ -114,7 +115,7 @@ def launch(settings: Settings, observer: Observer) -> Search:
                 source=source,
                 space=space,
                 reward=reward,
-                controller=settings.controller,
+                controller=controller_text(settings.controller),
                 seed=settings.seed,
                 budget=settings.budget,
                 data=settings.data,

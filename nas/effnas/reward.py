@@ -6,21 +6,18 @@ function. Python runs only when it is named as `FILE.py:FUNCTION` or `package.mo
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import keyword
 import re
-import sys
 from dataclasses import dataclass, field
 from math import isfinite
 from numbers import Real
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 from effnas.catalog import find, load_yaml, names
 from effnas.errors import ExpressionError, RewardError, closest
 from effnas.expressions import FUNCTIONS, Expression
+from effnas.plugins import describe, is_plugin, load_plugin, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -53,7 +50,6 @@ METRICS: Mapping[str, str] = {
 SYMBOLS: Mapping[str, str] = {"A": "accuracy", "S": "step_time", "P": "params_ratio"}
 FORMAT = 1
 
-_FUNCTION_SPEC = re.compile(r".+\.py:.*|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _NAME_SPEC = re.compile(r"[A-Za-z_][\w-]*")
 _TEXT_OR_NAME = re.compile(r"'[^']*'|\"[^\"]*\"|(?<![\w.])[A-Za-z_][\w.]*")
 
@@ -93,7 +89,7 @@ class Reward:
         """
         spec = spec.strip()
         known = {*METRICS, *SYMBOLS, *extra_metrics}
-        if _FUNCTION_SPEC.fullmatch(spec):
+        if is_plugin(spec):
             return _from_function(spec)
         if spec.endswith(".py"):
             raise RewardError(f"{spec}: which of its functions? give {spec}:FUNCTION")
@@ -209,10 +205,10 @@ class _Function:
             if isinstance(value, Real) and not isinstance(value, bool):
                 number = float(value)
         except Exception as error:
-            reason = _describe(error)
+            reason = describe(error)
             if isinstance(error, KeyError):
                 reason += f"; the metrics are {', '.join(sorted(metrics))}"
-            place = _place_of(error, self.path)
+            place = place_of(error, self.path)
             raise RewardError(f"{place}: reward '{self.name}' failed: {reason}") from error
         if number is None or not isfinite(number):
             line = getattr(getattr(self.call, "__code__", None), "co_firstlineno", 1)
@@ -224,67 +220,6 @@ class _Function:
 
 
 def _from_function(spec: str) -> Reward:
-    place, _, name = spec.rpartition(":")
-    module, content = _run_file(place) if place.endswith(".py") else _import(place)
-    function = getattr(module, name, None)
-    path = module.__file__ or place
-    if not callable(function):
-        own = [
-            n
-            for n, value in vars(module).items()
-            if callable(value) and getattr(value, "__module__", None) == module.__name__
-        ]
-        raise RewardError(f"{path}: it has no function {name!r}; {closest(name, own)}")
-    digest = hashlib.sha256(content).hexdigest()[:16]
-    text = f"{spec} (sha256 {digest})"
-    call = _Function(name, path, function)
-    return Reward(name, text, "function", frozenset(), None, call.evaluate)
-
-
-def _run_file(place: str) -> tuple[ModuleType, bytes]:
-    try:
-        content = Path(place).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise RewardError(f"{place}: the reward cannot be read ({reason.lower()})") from None
-    # Registered, because dataclasses look their module up; under a name that nobody imports.
-    key = f"{Path(place).resolve()}\n".encode() + content
-    module = ModuleType(f"effnas_reward_{hashlib.sha256(key).hexdigest()[:16]}")
-    module.__file__ = place
-    sys.modules[module.__name__] = module
-    try:
-        # Not through a loader, which may run a stale bytecode file of an earlier text.
-        exec(compile(content, place, "exec", dont_inherit=True), vars(module))
-    except (Exception, SystemExit) as error:
-        del sys.modules[module.__name__]
-        reason = f"the reward's file cannot be run: {_describe(error)}"
-        raise RewardError(f"{_place_of(error, place)}: {reason}") from error
-    return module, content
-
-
-def _import(place: str) -> tuple[ModuleType, bytes]:
-    try:
-        module = importlib.import_module(place)
-    except (Exception, SystemExit) as error:
-        raise RewardError(
-            f"the reward's module {place} cannot be imported: {_describe(error)}; "
-            "install it, or give FILE.py:FUNCTION"
-        ) from error
-    path = Path(module.__file__ or "")
-    return module, path.read_bytes() if path.is_file() else b""
-
-
-def _describe(error: BaseException) -> str:
-    text = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _place_of(error: BaseException, path: str) -> str:
-    """Return `path:line` of the last line of the file that the error went through."""
-    if isinstance(error, SyntaxError) and error.filename == path:
-        return f"{path}:{error.lineno}"
-    line, frame = 1, error.__traceback__
-    while frame:
-        line = frame.tb_lineno if frame.tb_frame.f_code.co_filename == path else line
-        frame = frame.tb_next
-    return f"{path}:{line}"
+    plugin = load_plugin(spec, "reward", kind="function", error=RewardError)
+    call = _Function(plugin.name, plugin.path, plugin.value)
+    return Reward(plugin.name, plugin.text, "function", frozenset(), None, call.evaluate)

@@ -6,16 +6,20 @@ scored anew without an accelerator.
 
 from __future__ import annotations
 
+import traceback
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from effnas.architecture import Architecture
 from effnas.backends import InlineBackend, Job, Outcome
 from effnas.controllers import Controller, make_controller
 from effnas.errors import (
     ConfigError,
+    EffnasError,
     InfeasibleError,
     RewardError,
     SearchFailedError,
@@ -23,13 +27,13 @@ from effnas.errors import (
 )
 from effnas.evaluate import TIMING_METRICS, Task
 from effnas.goal import Goal, Known, nothing_known
+from effnas.plugins import describe
 from effnas.reward import Reward
 from effnas.space import SearchSpace
 from effnas.store import MemoryStore, Store
 from effnas.trial import Measurement, Trial, Trials, TrialState
 
 if TYPE_CHECKING:
-    from effnas.architecture import Architecture
     from effnas.backends import Backend
     from effnas.step_times import StepTimeSource
 
@@ -215,7 +219,8 @@ class Search:
             if (event.number, event.state) not in told:
                 told.add((event.number, event.state))
                 final = last[event.number]
-                self.controller.tell(final if event.state is final.state else event)
+                with self._controller_blamed():
+                    self.controller.tell(final if event.state is final.state else event)
         self._trials = last
 
     def time_finalists(
@@ -305,7 +310,14 @@ class Search:
 
     def _start_trial(self) -> Trial:
         number = self._new_number()
-        return self._record(Trial(number=number, architecture=self.controller.ask(number)))
+        with self._controller_blamed():
+            arch = self.controller.ask(number)
+        if not isinstance(arch, Architecture) or not self.space.contains(arch):
+            raise SearchFailedError(
+                f"the controller {self.controller.name} proposed {str(arch)!r:.200}, which is no "
+                f"architecture of the space {self.space.name}; all trials are stored"
+            )
+        return self._record(Trial(number=number, architecture=arch))
 
     def _finish(self, outcome: Outcome) -> Trial:
         """Store what became of a trial and tell the controller."""
@@ -392,8 +404,23 @@ class Search:
         """Store a change of a trial, then tell the controller: never the other way round."""
         self._store.append(trial, durable=trial.state.is_finished)
         self._trials[trial.number] = trial
-        self.controller.tell(trial)
+        with self._controller_blamed():
+            self.controller.tell(trial)
         return trial
+
+    @contextmanager
+    def _controller_blamed(self) -> Iterator[None]:
+        """Say of an error in a controller, which may be the user's, whose it is and where."""
+        try:
+            yield
+        except EffnasError:
+            raise
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            raise SearchFailedError(
+                f"{place.filename}:{place.lineno}: the controller {self.controller.name} failed: "
+                f"{describe(error)}; all trials are stored"
+            ) from error
 
 
 def _to_be_run(trial: Trial) -> bool:

@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from effnas.controllers.base import Controller
-from effnas.errors import ConfigError, closest
+from effnas.errors import ConfigError, UserError, closest
+from effnas.plugins import Plugin, describe, is_plugin, load_plugin, place_of
 
 if TYPE_CHECKING:
     from effnas.goal import Goal
@@ -35,14 +36,17 @@ def make_controller(
     """Return the controller of that name.
 
     Args:
-        name: One of `CONTROLLERS`.
+        name: One of `CONTROLLERS`, or a class of the user's as `FILE.py:CLASS` or
+            `package.module:CLASS`.
         space: The space.
         seed: Seed of all proposals.
         goal: What the search is after; without one, the rewards that trials carry.
 
     Raises:
-        ConfigError: If there is none; offers the closest names.
+        ConfigError: If there is none (offers the closest names), or it cannot be made.
     """
+    if name not in CONTROLLERS and is_plugin(name):
+        return _from_plugin(name, space, seed, goal)
     if name not in CONTROLLERS:
         raise ConfigError(f"unknown controller {name!r}: {closest(name, CONTROLLERS)}")
     module, kind, arguments = CONTROLLERS[name]
@@ -50,4 +54,33 @@ def make_controller(
     return make(space, seed, goal=goal, **arguments)
 
 
-__all__ = ["CONTROLLERS", "Controller", "make_controller"]
+def controller_text(name: str) -> str:
+    """Return what a run records of a controller: its name, of the user's own a digest as well."""
+    if name in CONTROLLERS or not is_plugin(name):
+        return name
+    return _load(name).text
+
+
+def _from_plugin(spec: str, space: SearchSpace, seed: int, goal: Goal | None) -> Controller:
+    plugin = _load(spec)
+    if not isinstance(plugin.value, type) or not issubclass(plugin.value, Controller):
+        raise ConfigError(
+            f"{plugin.path}: {plugin.name} is no controller: make it a subclass of "
+            "effnas.controllers.Controller"
+        )
+    try:
+        return plugin.value(space, seed, goal=goal)
+    except UserError:
+        raise
+    except Exception as error:
+        place = place_of(error, plugin.path)
+        raise ConfigError(
+            f"{place}: the controller {plugin.name} cannot be made: {describe(error)}"
+        ) from error
+
+
+def _load(spec: str) -> Plugin:
+    return load_plugin(spec, "controller", kind="class", error=ConfigError)
+
+
+__all__ = ["CONTROLLERS", "Controller", "controller_text", "make_controller"]
