@@ -21,7 +21,7 @@ PACKAGE = Path(effnas.__file__).parent
 LAYERS = [
     ["errors", "runtime"],
     ["expressions", "catalog", "architecture"],
-    ["counts", "parts", "plugins"],
+    ["counts", "parts", "plugins", "columns"],
     ["space", "trial"],
     ["reward", "store", "data", "step_times", "surrogate"],
     ["goal", "guess"],

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import exp
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,18 +17,24 @@ if TYPE_CHECKING:
 
 
 class MetricGuess(NamedTuple):
-    """Mean and standard deviation of a metric, or of its logarithm."""
+    """Means and standard deviations of a metric of N architectures, or of its logarithm.
 
-    mean: float
-    deviation: float
+    Attributes:
+        mean: [N].
+        deviation: [N]; 0 where the metric is known.
+        is_log: Whether both are of the logarithm.
+    """
+
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
     is_log: bool
 
-    def value(self, name: str, deviations: float) -> float:
-        """Return the metric so many deviations from the mean, within its bounds."""
-        value = self.mean + deviations * self.deviation
+    def values(self, name: str, deviations: float) -> NDArray[np.float64]:
+        """Return the metric so many deviations from the mean, within its bounds, [N]."""
+        values = self.mean + deviations * self.deviation
         if self.is_log:
-            value = exp(min(value, 700.0))
-        return min(max(value, 0.0), 1.0) if name == "accuracy" else value
+            values = np.exp(np.minimum(values, 700.0))
+        return np.clip(values, 0.0, 1.0) if name == "accuracy" else values
 
 
 @dataclass(frozen=True)
@@ -70,35 +75,33 @@ class Guess:
 
 
 def guess_rewards(
-    score: Callable[[Mapping[str, float]], float],
-    sure: Sequence[Mapping[str, float]],
-    unknown: Sequence[Mapping[str, MetricGuess]],
+    score: Callable[[Mapping[str, NDArray[np.float64]]], NDArray[np.float64]],
+    sure: Mapping[str, NDArray[np.float64]],
+    guesses: Mapping[str, MetricGuess],
 ) -> Guess:
     """Return what rewards of N architectures are to be expected.
 
     A reward may be any function, so its mean and deviation come from the 2 M points of the cubature
-    rule for M unknown metrics (Arasaratnam & Haykin 2009, section IV).
+    rule for M guessed metrics (Arasaratnam & Haykin 2009, section IV).
 
     Args:
-        score: Returns the reward for metrics by name.
-        sure: What is known of each architecture.
-        unknown: What is guessed of each, by metric.
+        score: Returns the rewards, [N], for metrics by name, [N] each.
+        sure: What is known, by metric.
+        guesses: What is guessed, by metric.
     """
-    mean, deviation = np.zeros(len(sure)), np.zeros(len(sure))
-    for n, (known, guessed) in enumerate(zip(sure, unknown, strict=True)):
-        if not guessed:
-            mean[n] = score(known)
-            continue
-        middle = dict(known) | {name: guess.value(name, 0.0) for name, guess in guessed.items()}
-        far = len(guessed) ** 0.5
-        rewards = [
-            score({**middle, name: guess.value(name, deviations)})
-            for name, guess in guessed.items()
+    if not guesses:
+        mean = score(sure)
+        return Guess(mean, np.zeros(len(mean)))
+    middle = {**sure, **{name: guess.values(name, 0.0) for name, guess in guesses.items()}}
+    far = len(guesses) ** 0.5
+    rewards = np.stack(
+        [
+            score({**middle, name: guess.values(name, deviations)})
+            for name, guess in guesses.items()
             for deviations in (-far, far)
         ]
-        mean[n] = sum(rewards) / len(rewards)
-        deviation[n] = (sum((r - mean[n]) ** 2 for r in rewards) / len(rewards)) ** 0.5
-    return Guess(mean, deviation)
+    )
+    return Guess(rewards.mean(axis=0), rewards.std(axis=0))
 
 
 def metrics_that_matter(reward: Reward, metrics: Mapping[str, float], value: float) -> list[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effnas.errors import RewardError
 from effnas.guess import Guess, MetricGuess, guess_rewards, metrics_that_matter
 from effnas.surrogate import Encoding, GrowingSurrogate
 from effnas.trial import TrialState
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from effnas.goal import Goal
     from effnas.space import SearchSpace
     from effnas.trial import Trial
-
-#: Takes metrics by name, returns what they are worth; the larger, the better.
-Score = Callable[[Mapping[str, float]], float]
 
 #: Standard deviation of a metric's logarithm that too few trials have for a regression.
 _PRIOR_DEVIATION = 0.3
@@ -123,16 +119,20 @@ class Predictor:
                 that of the expected one.
         """
         sure = self._known(archs)
-        unknown: list[dict[str, MetricGuess]] = [{} for _ in archs]
         rows = self._matrix(archs)
-        for name, log_scale in self._is_log.items():
+        guesses = {}
+        for name, is_log in self._is_log.items():
             lacking = [n for n, metrics in enumerate(sure) if name not in metrics]
-            mean, deviation = self._models[name].predict(rows[lacking])
+            values = np.array([metrics.get(name, 1.0) for metrics in sure])
+            mean, deviation = np.log(values) if is_log else values, np.zeros(len(archs))
+            model = self._models[name]
+            mean[lacking], deviation[lacking] = model.predict(rows[lacking])
             if measured:
-                deviation = np.hypot(deviation, self._models[name].noise)
-            for n, middle, spread in zip(lacking, mean.tolist(), deviation.tolist(), strict=True):
-                unknown[n][name] = MetricGuess(middle, spread, log_scale)
-        return guess_rewards(self._score(), sure, unknown)
+                deviation[lacking] = np.hypot(deviation[lacking], model.noise)
+            guesses[name] = MetricGuess(mean, deviation, is_log)
+        known = set.intersection(*(set(metrics) for metrics in sure)) - guesses.keys()
+        columns = {name: np.array([metrics[name] for metrics in sure]) for name in sorted(known)}
+        return guess_rewards(self._score, columns, guesses)
 
     def log_feasible(self, archs: Sequence[Architecture]) -> NDArray[np.float64]:
         """Return the logarithm of the probability that each of N is feasible, [N]."""
@@ -143,19 +143,12 @@ class Predictor:
         mean, deviation = self._feasible.predict(self._matrix(archs))
         return np.asarray(log_ndtr((mean - 0.5) / np.sqrt(deviation**2 + _LABEL_VARIANCE)))
 
-    def _score(self) -> Score:
+    def _score(self, metrics: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Return rewards, [N]; where there is none, the worst there was."""
         if self.goal is None:
-            return lambda metrics: metrics[_REWARD]
-        reward = self.goal.reward
+            return metrics[_REWARD]
         worst = min((t.reward for t in self.complete.values() if t.reward is not None), default=0.0)
-
-        def score(metrics: Mapping[str, float]) -> float:
-            try:
-                return reward.score(metrics)
-            except RewardError:  # no value there: as bad as the worst
-                return worst
-
-        return score
+        return np.nan_to_num(self.goal.reward.score_columns(metrics), nan=worst)
 
     def _known(self, archs: Sequence[Architecture]) -> list[dict[str, float]]:
         """Return the metrics of N architectures that need no model."""

@@ -9,18 +9,23 @@ from __future__ import annotations
 import keyword
 import re
 from dataclasses import dataclass, field
-from math import isfinite
+from math import isfinite, nan
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from effnas.catalog import find, load_yaml, names
+from effnas.columns import evaluate_columns
 from effnas.errors import ExpressionError, RewardError, closest
 from effnas.expressions import FUNCTIONS, Expression
 from effnas.plugins import describe, is_plugin, load_plugin, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
+
+    from numpy.typing import NDArray
 
     from effnas.catalog import Source
     from effnas.errors import Location
@@ -122,6 +127,24 @@ class Reward:
             return self._evaluate({**metrics, **symbols})
         except ExpressionError as error:
             raise RewardError(f"{error}; a reward needs a value for every network") from None
+
+    def score_columns(self, metrics: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Return the rewards of N trials, [N]; NaN where there is none.
+
+        Args:
+            metrics: Values by the names of `METRICS`, [N] each.
+        """
+        if self.kind == "function" or not self.metrics <= metrics.keys():
+            rows = zip(*(column.tolist() for column in metrics.values()), strict=True)
+            return np.array([self._score_or_nan(dict(zip(metrics, r, strict=True))) for r in rows])
+        symbols = {s: metrics[metric] for s, metric in SYMBOLS.items() if metric in metrics}
+        return evaluate_columns(self.text, {**metrics, **symbols})
+
+    def _score_or_nan(self, metrics: Mapping[str, float]) -> float:
+        try:
+            return self.score(metrics)
+        except RewardError:
+            return nan
 
     def check(self, reference: Mapping[str, float]) -> None:
         """Try the reward on a reference network's metrics, before the first trial.

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effnas.errors import RewardError
 from effnas.evaluate import TIMING_METRICS
 from effnas.guess import Guess, MetricGuess, guess_rewards, metrics_that_matter
 from effnas.surrogate import Encoding, GrowingSurrogate
@@ -97,36 +96,36 @@ class Guesses:
 
     def rewards(self, archs: Sequence[Architecture]) -> Guess:
         """Return what rewards are to be expected."""
-        return guess_rewards(self._score_guess, *self._known_and_unknown(archs))
+        sure = self._known(archs)
+        counted = {
+            name: np.array([metrics[name] for metrics in sure])
+            for name in self.space.counted_metrics(self.space.reference)
+        }
+        guesses = {}
+        for name in [*self._device_names, *self._trained_names]:
+            is_log = name in self._device_names
+            lacking = [n for n, metrics in enumerate(sure) if name not in metrics]
+            values = np.array([metrics.get(name, 1.0) for metrics in sure])
+            mean, deviation = np.log(values) if is_log else values, np.zeros(len(archs))
+            mean[lacking], deviation[lacking] = self._predict(name, [archs[n] for n in lacking])
+            guesses[name] = MetricGuess(mean, deviation, is_log)
+        return guess_rewards(self._score, counted, guesses)
 
-    def _score_guess(self, metrics: Mapping[str, float]) -> float:
-        """Return the reward; where it has no value, the worst there was."""
-        try:
-            return self.reward.score(metrics)
-        except RewardError:
-            return min(self._old_reward.values())
+    def _score(self, metrics: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Return rewards; where there is none, the worst there was."""
+        return np.nan_to_num(self.reward.score_columns(metrics), nan=min(self._old_reward.values()))
 
-    def _known_and_unknown(
-        self, archs: Sequence[Architecture]
-    ) -> tuple[list[dict[str, float]], list[dict[str, MetricGuess]]]:
-        """Return the known metrics of N architectures, and what is guessed of those unknown."""
-        sure = [
+    def _known(self, archs: Sequence[Architecture]) -> list[dict[str, float]]:
+        """Return the metrics of N architectures that are counted or measured."""
+        return [
             (self._trained.get(arch.id) or self.space.counted_metrics(arch))
             | self._timed.get(arch.id, {})
             for arch in archs
         ]
-        unknown: list[dict[str, MetricGuess]] = [{} for _ in archs]
-        for name in [*self._device_names, *self._trained_names]:
-            lacking = [n for n, metrics in enumerate(sure) if name not in metrics]
-            mean, deviation = self._predict(name, [archs[n] for n in lacking])
-            guesses = zip(lacking, mean.tolist(), deviation.tolist(), strict=True)
-            for n, middle, spread in guesses:
-                unknown[n][name] = MetricGuess(middle, spread, is_log=name in self._device_names)
-        return sure, unknown
 
     def metrics(self, archs: Sequence[Architecture]) -> list[dict[str, float]]:
         """Return all metrics of trained architectures, those not measured by their median guess."""
-        sure, _ = self._known_and_unknown(archs)
+        sure = self._known(archs)
         for name in self._device_names:
             values = np.exp(self.device(name, archs)[0])
             for metrics, value in zip(sure, values.tolist(), strict=True):
