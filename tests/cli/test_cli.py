@@ -217,7 +217,8 @@ def test_the_options_are_those_that_were_decided_on() -> None:
     }  # fmt: skip
     assert options == {
         "search": data | where | training | step_times | target | {
-            "--space", "--budget", "--out", "--reward", "--controller", "--seed", "--json",
+            "--space", "--budget", "--out", "--reward", "--controller", "--objectives", "--seed",
+            "--json",
         },
         "status": {"--top", "--json"},
         "space": {"--samples", "--seed", "--json"},

@@ -41,7 +41,8 @@ def make_controller(
         goal: What the search is after; without one, the rewards that trials carry.
 
     Raises:
-        ConfigError: If there is none; offers the closest names.
+        ConfigError: If there is none, with the closest names; or if the goal has objectives and
+            it does not take them, with those that do.
     """
     if name not in CONTROLLERS:
         raise ConfigError(f"unknown controller {name!r}: {closest(name, CONTROLLERS)}")
