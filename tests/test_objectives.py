@@ -300,6 +300,24 @@ def test_a_stored_run_tells_its_front(tmp_path: Path) -> None:
     assert run.front == search.front
 
 
+def test_a_stopped_search_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    def opened(folder: RunFolder) -> Search:
+        search = Search(TINY, "A", "optuna:nsgaii", 3, store=folder, objectives=TWO)
+        search.resume(read_events(tmp_path, stem=TINY.stem, head=TINY.head))
+        return search
+
+    whole = Search(TINY, "A", "optuna:nsgaii", 3, objectives=TWO)
+    whole.run(cost, budget=62)  # the first generation has 50
+    for budget in (30, 55, 62):
+        with RunFolder.open(tmp_path) as folder:
+            search = opened(folder)
+            search.run(cost, budget=budget)
+            if budget < 62:
+                search.ask()  # it is under way when the driver dies
+    assert [t.architecture for t in search.trials] == [t.architecture for t in whole.trials]
+    assert [t.number for t in search.front] == [t.number for t in whole.front]
+
+
 @pytest.mark.parametrize("name", ["evolution", "tunas", "optuna:gp", "optuna:cmaes"])
 def test_a_controller_that_pursues_the_reward_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} .*those that do are optuna:nsgaii, optuna:tpe"):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from statistics import mean
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
@@ -22,7 +23,7 @@ from effnas.controllers.optuna import SAMPLERS, OptunaController
 from effnas.controllers.random import RandomController
 from effnas.errors import ConfigError
 from effnas.goal import Goal
-from effnas.objectives import Objectives, hypervolume
+from effnas.objectives import Objectives
 from effnas.testing import (
     FOREIGN,
     MNASNET,
@@ -316,7 +317,7 @@ def test_a_search_with_parallel_trials_is_taken_up(sampler: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sampler", "count"), [("nsgaii", 130), pytest.param("tpe", 40, marks=pytest.mark.slow)]
+    ("sampler", "count"), [("nsgaii", 75), pytest.param("tpe", 40, marks=pytest.mark.slow)]
 )
 def test_a_search_with_objectives_is_taken_up_past_the_first_generation(
     sampler: str, count: int
@@ -337,7 +338,7 @@ def test_a_search_with_objectives_is_taken_up_past_the_first_generation(
         again.tell(trial)
     assert again.ask(count) == live.ask(count)
     generations = [t.system_attrs.get("NSGAIISampler:generation", 0) for t in optunas(live)]
-    assert sampler != "nsgaii" or max(generations) == 2
+    assert sampler != "nsgaii" or max(generations) == 1
 
 
 # -- what it is good for
@@ -368,25 +369,13 @@ def test_proposals_are_those_of_the_seed_past_the_first_random_ones() -> None:
 
 
 @pytest.mark.slow
-def test_the_front_of_a_search_with_nsga_ii_covers_more_than_that_of_random_search() -> None:
-    """The more decisions are the reference's, the more accurate; the cheaper, the better."""
-    objectives = Objectives.parse("accuracy:max,params:min")
-
-    def searched(name: str, seed: int) -> Search:
-        search = Search(MNASNET, "A", name, seed, objectives=objectives)
-        search.run(lambda arch: {"accuracy": synthetic(arch)}, budget=200)
-        return search
-
-    covered: dict[str, list[float]] = {}
-    for name in ("optuna:nsgaii", "random"):
-        for seed in range(2):
-            search = searched(name, seed)
-            values = [objectives.values(t.metrics) for t in search.trials]
-            for trial in search.front:
-                mine = objectives.values(trial.metrics)
-                assert not any(
-                    all(a >= b for a, b in zip(other, mine, strict=True)) and other != mine
-                    for other in values
-                )
-            covered.setdefault(name, []).append(hypervolume(values, [0.0, -20e6]))
-    assert min(covered["optuna:nsgaii"]) > max(covered["random"])
+@pytest.mark.parametrize(("sampler", "count"), [("nsgaii", 200), ("tpe", 100)])
+def test_trials_get_better_in_all_objectives(sampler: str, count: int) -> None:
+    search = Search(MNASNET, "A", f"optuna:{sampler}", objectives=GOAL.objectives)
+    search.run(lambda arch: {"accuracy": synthetic(arch)}, budget=count)
+    assert search.objectives is not None
+    values = np.array([search.objectives.values(t.metrics) for t in search.trials])
+    assert (values[-50:].mean(axis=0) > values[:50].mean(axis=0)).all()
+    for trial in search.front:
+        mine = search.objectives.values(trial.metrics)
+        assert not ((values >= mine).all(axis=1) & (values > mine).any(axis=1)).any()

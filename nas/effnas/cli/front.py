@@ -63,4 +63,4 @@ def _value_text(metric: str, value: float) -> str:
         return duration(value)
     if metric.endswith("_s"):
         return f"{value * 1e3:.3g} ms"
-    return f"{value:.4g}"
+    return f"{value:#.4g}"
