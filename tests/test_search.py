@@ -567,6 +567,19 @@ def test_step_times_are_measured_until_those_of_the_best_are(count: int) -> None
     assert others == [before[t.number] for t in others]
 
 
+def test_with_objectives_the_whole_front_is_measured() -> None:
+    evaluator = PredictsThenMeasures(slow_half)
+    backend = InlineBackend(evaluator)
+    search = Search(TINY, "A", seed=5, objectives="accuracy:max,step_time:min,params:min")
+    search.run(budget=40, backend=backend)
+    predicted = search.front
+    assert len(predicted) > 5
+    search.time_finalists(backend, count=2)
+    assert search.front != predicted
+    assert set(sources([*search.front, *search.trials.ranked()[:2]])) == {"measured"}
+    assert len(evaluator.timed()) < 40
+
+
 def test_a_timing_changes_the_step_time_and_what_follows_from_it_and_nothing_else() -> None:
     backend = InlineBackend(PredictsThenMeasures(lambda arch: 4.0))
     search = Search(TINY, "A / S")

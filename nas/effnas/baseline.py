@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from effnas.front import relative_hypervolume
 from effnas.predictor import Predictor
 from effnas.trial import TrialState
 
@@ -19,16 +20,17 @@ if TYPE_CHECKING:
 #: Fewer complete trials do not say enough about the rest of the space.
 FEWEST_TRIALS = 20
 #: Architectures drawn at random, and searches made up of them.
-_POOL, _SEARCHES = 1_000, 400
+_POOL, _SEARCHES = 1_000, 200
 
 
 @dataclass(frozen=True)
 class RandomSearch:
-    """The best reward of a random search of so many trials.
+    """What a random search of so many trials reaches.
 
     Attributes:
         trials: Trials of the search.
-        best: The best measured reward to be expected.
+        best: The best measured reward to be expected; with several objectives the hypervolume of
+            its front, on the scale of the trials that it was estimated from.
         low: In one search of twenty it is below this.
         high: In one search of twenty it is above this.
     """
@@ -67,15 +69,25 @@ def random_search(
     predictor.update()
     rng = np.random.default_rng(seed)
     pool = list(dict.fromkeys(space.sample(rng) for _ in range(_POOL)))
-    guess = predictor.rewards(pool, measured=True)
+    known, guesses = predictor.metrics(pool, measured=True)
     feasible = np.exp(predictor.log_feasible(pool))
+    objectives = goal.objectives
+    seen = [objectives.of(trial) for trial in predictor.complete.values()] if objectives else []
     best = []
     for _ in range(_SEARCHES):
+        # All of the pool is measured; a search draws from it, and meets what is infeasible.
+        metrics = known | {
+            name: guess.values(name, rng.normal(size=len(pool))) for name, guess in guesses.items()
+        }
         drawn = rng.integers(len(pool), size=len(ended))
-        rewards = guess.mean[drawn] + guess.deviation[drawn] * rng.normal(size=len(drawn))
-        rewards = rewards[rng.random(len(drawn)) < feasible[drawn]]
-        if len(rewards):
-            best.append(rewards.max())
+        drawn = drawn[rng.random(len(drawn)) < feasible[drawn]]
+        if not len(drawn):
+            continue
+        if objectives:
+            values = objectives.columns(metrics)[drawn]
+            best.append(relative_hypervolume(values, np.array(seen)))
+        else:
+            best.append(predictor.reward(metrics)[drawn].max())
     if not best:
         return None
     low, high = np.quantile(best, [0.05, 0.95])

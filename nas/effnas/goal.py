@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from effnas.architecture import Architecture
+    from effnas.objectives import Objectives
     from effnas.reward import Reward
 
 
@@ -30,7 +31,10 @@ class Goal:
         known: Returns, for each of N architectures, the metrics that are known before it is tried,
             such as a step time that a device profile predicts. Those that a space counts need not
             be among them.
+        objectives: What is pursued in place of the reward, if anything, by the controllers that
+            take objectives.
     """
 
     reward: Reward
     known: Known = nothing_known
+    objectives: Objectives | None = None

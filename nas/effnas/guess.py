@@ -29,8 +29,8 @@ class MetricGuess(NamedTuple):
     deviation: NDArray[np.float64]
     is_log: bool
 
-    def values(self, name: str, deviations: float) -> NDArray[np.float64]:
-        """Return the metric so many deviations from the mean, within its bounds, [N]."""
+    def values(self, name: str, deviations: float | NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the metric so many deviations, or [N], from the mean, within its bounds, [N]."""
         values = self.mean + deviations * self.deviation
         if self.is_log:
             values = np.exp(np.minimum(values, 700.0))

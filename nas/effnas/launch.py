@@ -33,6 +33,7 @@ class Settings:
         data: Name or path of the images.
         reward: Name, path, expression or `file.py:function`.
         controller: Name of the controller, or `FILE.py:CLASS`.
+        objectives: What it pursues in place of the reward, such as `accuracy:max,params:min`.
         budget: Trials in all, 1 or more.
         seed: Of proposals, hold-out and trainings; 0 or more.
         out: The run folder.
@@ -52,6 +53,7 @@ class Settings:
     budget: int = 1000
     seed: int = 0
     out: Path
+    objectives: str | None = None
     recipe: Recipe
     data_root: Path | None = None
     on_bad_image: Literal["refuse", "skip"] = "refuse"
@@ -102,7 +104,10 @@ def launch(settings: Settings, observer: Observer) -> Search:
         image_size=settings.target_image_size, batch_size=settings.target_batch_size
     )
     reward = Reward.load(settings.reward)
-    _check(Search(space, reward, settings.controller, settings.seed), settings.step_times)
+    trying = Search(
+        space, reward, settings.controller, settings.seed, objectives=settings.objectives
+    )
+    _check(trying, settings.step_times)
     with RunFolder.open(settings.out) as folder:
         stored = folder.read_manifest()
         config = _config(settings, space)
@@ -116,6 +121,7 @@ def launch(settings: Settings, observer: Observer) -> Search:
                 space=space,
                 reward=reward,
                 controller=controller_text(settings.controller),
+                objectives=trying.objectives,
                 seed=settings.seed,
                 budget=settings.budget,
                 data=settings.data,
@@ -131,6 +137,7 @@ def launch(settings: Settings, observer: Observer) -> Search:
                 settings.controller,
                 settings.seed,
                 known=known_beforehand(settings.step_times, space),
+                objectives=trying.objectives,
                 store=folder,
             )
             search.resume(
@@ -157,11 +164,14 @@ def launch(settings: Settings, observer: Observer) -> Search:
 
 
 def _check(search: Search, step_times: StepTimeConfig) -> None:
-    """Find mistakes of space, controller and reward before anything slow is started."""
+    """Find mistakes of space, controller, reward, objectives before anything slow is started."""
     search.ask()
     names = (*TRAINING_METRICS, *step_time_metrics(step_times, search.space))
     measured = dict.fromkeys(names, 1.0) | {"accuracy": _TRIED_ACCURACY}
-    search.reward.check(measured | search.space.counted_metrics(search.space.reference))
+    measured |= search.space.counted_metrics(search.space.reference)
+    search.reward.check(measured)
+    if search.objectives:
+        search.objectives.values(measured)
 
 
 def _config(settings: Settings, space: SearchSpace) -> EvaluationConfig:

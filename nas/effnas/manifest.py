@@ -14,6 +14,7 @@ from effnas.catalog import Source
 from effnas.config import EvaluationConfig, Execution
 from effnas.errors import StoreError
 from effnas.evaluate import Preparation
+from effnas.objectives import Objectives
 from effnas.reward import Reward
 from effnas.space import SearchSpace
 from effnas.store import Json
@@ -22,6 +23,7 @@ from effnas.store import Json
 _FIXED: Mapping[str, Callable[[Mapping[str, Json]], Json]] = {
     "space (or its target)": lambda m: _inside(m, "space", "id"),
     "controller": lambda m: m.get("controller"),
+    "objectives": lambda m: m.get("objectives"),
     "seed": lambda m: m.get("seed"),
     "data": lambda m: _inside(m, "data", "fingerprint"),
     "hardware": lambda m: m.get("hardware"),
@@ -36,6 +38,7 @@ def describe(
     space: SearchSpace,
     reward: Reward,
     controller: str,
+    objectives: Objectives | None,
     seed: int,
     budget: int,
     data: str,
@@ -49,6 +52,7 @@ def describe(
         "budget": budget,
         "seed": seed,
         "controller": controller,
+        "objectives": str(objectives) if objectives else None,
         "space": {
             "name": space.name,
             "path": str(source.path),

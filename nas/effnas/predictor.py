@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from effnas.columns import Columns
 from effnas.guess import Guess, MetricGuess, guess_rewards, metrics_that_matter
 from effnas.surrogate import Encoding, GrowingSurrogate
 from effnas.trial import TrialState
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from effnas.architecture import Architecture
     from effnas.goal import Goal
     from effnas.space import SearchSpace
     from effnas.trial import Trial
+
+#: Takes metrics of N architectures by name, [N] each; returns a figure that is to be large, [N].
+Score = Callable[[Columns], NDArray[np.float64]]
 
 #: Standard deviation of a metric's logarithm that too few trials have for a regression.
 _PRIOR_DEVIATION = 0.3
@@ -28,12 +31,12 @@ _LABEL_VARIANCE = 0.05
 
 
 class Predictor:
-    """Predicts the rewards of architectures that were not tried.
+    """Predicts the metrics, and so the rewards, of architectures that were not tried.
 
     Params, MACs and whatever else the goal knows of an architecture are exact. Each other metric
-    that the reward depends on has a Gaussian process of its own over an encoding of architectures
-    (`effnas.surrogate`), on a logarithmic scale where all of its values are positive. One more
-    process learns from infeasible trials where architectures are feasible.
+    that the reward or an objective needs has a Gaussian process of its own over an encoding of
+    architectures (`effnas.surrogate`), on a logarithmic scale where all of its values are positive.
+    One more process learns from infeasible trials where architectures are feasible.
 
     What is predicted follows from the trials in the order in which they were told, and not from
     when one asks.
@@ -44,7 +47,8 @@ class Predictor:
             modelled.
 
     Attributes:
-        complete: The COMPLETE trials of the space, in the order in which they were told.
+        complete: The COMPLETE trials of the space that have all that is pursued, in the order in
+            which they were told.
     """
 
     def __init__(self, space: SearchSpace, goal: Goal | None = None) -> None:
@@ -79,10 +83,14 @@ class Predictor:
             self._is_feasible[arch] = False
         elif trial.reward is not None:
             self._is_feasible[arch] = True
+            objectives = self.goal.objectives if self.goal else None
+            if objectives and objectives.of(trial) is None:
+                return
             self.complete[arch] = trial
             if self.goal:
                 [known] = self._known([arch])
                 matter = metrics_that_matter(self.goal.reward, trial.metrics, trial.reward)
+                matter += [objective.metric for objective in objectives or ()]
                 self._names.update({name: None for name in matter if name not in known})
 
     def update(self) -> None:
@@ -110,13 +118,15 @@ class Predictor:
 
     # -- what is predicted
 
-    def rewards(self, archs: Sequence[Architecture], *, measured: bool = False) -> Guess:
-        """Return what rewards of N architectures are to be expected.
+    def metrics(
+        self, archs: Sequence[Architecture], *, measured: bool = False
+    ) -> tuple[dict[str, NDArray[np.float64]], dict[str, MetricGuess]]:
+        """Return what is known of N architectures, and what is guessed, by metric.
 
         Args:
-            archs: The architectures.
-            measured: Whether the deviation is that of a measured reward, with its noise, and not
-                that of the expected one.
+            archs: The architectures, one or more.
+            measured: Whether deviations are those of measured values, with their noise, and not
+                those of the expected ones.
         """
         sure = self._known(archs)
         rows = self._matrix(archs)
@@ -131,8 +141,25 @@ class Predictor:
                 deviation[lacking] = np.hypot(deviation[lacking], model.noise)
             guesses[name] = MetricGuess(mean, deviation, is_log)
         known = set.intersection(*(set(metrics) for metrics in sure)) - guesses.keys()
-        columns = {name: np.array([metrics[name] for metrics in sure]) for name in sorted(known)}
-        return guess_rewards(self._score, columns, guesses)
+        return {
+            name: np.array([metrics[name] for metrics in sure]) for name in sorted(known)
+        }, guesses
+
+    def guess(self, archs: Sequence[Architecture], score: Score) -> Guess:
+        """Return what is to be expected of a figure of N architectures that follows from metrics.
+
+        Args:
+            archs: The architectures, one or more.
+            score: The figure; `reward`, or any other.
+        """
+        return guess_rewards(score, *self.metrics(archs))
+
+    def reward(self, metrics: Columns) -> NDArray[np.float64]:
+        """Return the rewards that follow from metrics, [N]; where there is none, the worst seen."""
+        if self.goal is None:
+            return metrics[_REWARD]
+        worst = min((t.reward for t in self.complete.values() if t.reward is not None), default=0.0)
+        return np.nan_to_num(self.goal.reward.score_columns(metrics), nan=worst)
 
     def log_feasible(self, archs: Sequence[Architecture]) -> NDArray[np.float64]:
         """Return the logarithm of the probability that each of N is feasible, [N]."""
@@ -142,13 +169,6 @@ class Predictor:
 
         mean, deviation = self._feasible.predict(self._matrix(archs))
         return np.asarray(log_ndtr((mean - 0.5) / np.sqrt(deviation**2 + _LABEL_VARIANCE)))
-
-    def _score(self, metrics: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Return rewards, [N]; where there is none, the worst there was."""
-        if self.goal is None:
-            return metrics[_REWARD]
-        worst = min((t.reward for t in self.complete.values() if t.reward is not None), default=0.0)
-        return np.nan_to_num(self.goal.reward.score_columns(metrics), nan=worst)
 
     def _known(self, archs: Sequence[Architecture]) -> list[dict[str, float]]:
         """Return the metrics of N architectures that need no model."""

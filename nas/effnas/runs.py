@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from effnas.errors import StoreError
+from effnas.front import front
+from effnas.objectives import Objectives
 from effnas.space import SearchSpace
 from effnas.store import Json, read_events, read_manifest
 from effnas.trial import Trial, Trials
@@ -31,6 +33,17 @@ class Run:
     def best(self) -> Trial | None:
         """The trial with the highest reward, or None while there is none."""
         return self.trials.best
+
+    @property
+    def objectives(self) -> Objectives | None:
+        """What the search pursues in place of the reward, if anything."""
+        stored = self.manifest.get("objectives")
+        return Objectives.parse(stored) if isinstance(stored, str) else None
+
+    @property
+    def front(self) -> list[Trial]:
+        """The complete trials that none dominates, as `Search.front`."""
+        return front(self.trials, self.objectives) if self.objectives else []
 
 
 def load_run(path: str | Path) -> Run:

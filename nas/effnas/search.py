@@ -26,7 +26,9 @@ from effnas.errors import (
     SpaceExhaustedError,
 )
 from effnas.evaluate import TIMING_METRICS, Task
+from effnas.front import front
 from effnas.goal import Goal, Known, nothing_known
+from effnas.objectives import Objectives
 from effnas.plugins import describe
 from effnas.reward import Reward
 from effnas.space import SearchSpace
@@ -55,11 +57,13 @@ class Search:
         seed: Seed of all proposals.
         known: Returns, for each of N architectures, metrics that are known before it is tried, such
             as a predicted step time; controllers may use them. Counted ones are known anyhow.
+        objectives: What a controller that is given by its name pursues in place of the reward,
+            such as `accuracy:max,step_time:min`.
         store: Where trials are kept; nowhere by default.
         first_number: Number of the first new trial.
 
     Raises:
-        UserError: If a name or file cannot be found or read.
+        UserError: If a name or file cannot be found or read, or the controller takes no objectives.
     """
 
     def __init__(
@@ -70,12 +74,16 @@ class Search:
         seed: int = 0,
         *,
         known: Known = nothing_known,
+        objectives: Objectives | str | None = None,
         store: Store | None = None,
         first_number: int = 0,
     ) -> None:
         self.space = SearchSpace.load(space) if isinstance(space, str) else space
         self.reward = Reward.load(reward) if isinstance(reward, str) else reward
-        self.goal = Goal(self.reward, known)
+        self.objectives = (
+            Objectives.parse(objectives) if isinstance(objectives, str) else objectives
+        )
+        self.goal = Goal(self.reward, known, self.objectives)
         self.controller = (
             make_controller(controller, self.space, seed, goal=self.goal)
             if isinstance(controller, str)
@@ -98,6 +106,14 @@ class Search:
     def best(self) -> Trial | None:
         """The trial with the highest reward, or None while there is none."""
         return self.trials.best
+
+    @property
+    def front(self) -> list[Trial]:
+        """The complete trials that none dominates, the best of the first objective first.
+
+        Empty if there are no objectives.
+        """
+        return front(self.trials, self.objectives) if self.objectives else []
 
     # -- ask and tell
 
@@ -123,7 +139,8 @@ class Search:
 
         Raises:
             RewardError: If the reward cannot be computed from the metrics; they are stored.
-            ConfigError: If a metric is no finite number.
+            ConfigError: If a metric is no finite number, or the objectives lack one; the others
+                are stored then.
         """
         metrics = {name: float(value) for name, value in metrics.items()}
         for name, value in metrics.items():
@@ -234,7 +251,7 @@ class Search:
 
         Args:
             backend: Runs the timings.
-            count: The best so many trials are to be measured ones.
+            count: The best so many trials are to be measured ones, and the whole front.
             on_trial: Called with every trial whose step time was measured.
 
         Raises:
@@ -242,7 +259,7 @@ class Search:
         """
 
         def next_predicted(under_way: Collection[int]) -> Trial | None:
-            best = self.trials.ranked()[:count]
+            best = [*self.trials.ranked()[:count], *self.front]
             wanted = (t for t in best if t.measurement.step_time_source == "predicted")
             return next((t for t in wanted if t.number not in under_way), None)
 
@@ -349,8 +366,10 @@ class Search:
         )
         try:
             trial = replace(trial, reward=self.reward.score(metrics))
-        except RewardError:
-            self._record(trial)  # what was measured is not lost with the reward
+            if self.objectives:
+                self.objectives.values(metrics)
+        except (RewardError, ConfigError):
+            self._record(trial)  # what was measured is not lost with what was to follow from it
             raise
         return self._record(trial)
 

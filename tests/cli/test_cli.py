@@ -74,6 +74,20 @@ def test_a_bad_space_is_one_readable_error(
         (["--budget", "-3"], ["--budget", "1 or more"]),
         (["--budget", "many"], ["--budget"]),
         (["--controller", "evolutoin"], ["did you mean 'evolution'"]),
+        (["--objectives", "accuracy"], ["accuracy:max or accuracy:min"]),
+        (["--objectives", "accuracy:up"], ["accuracy:max or accuracy:min"]),
+        (["--objectives", "accuracy:max"], ["two or more"]),
+        (["--objectives", ""], ["--objectives", "accuracy"]),
+        (["--objectives", "accuracy:max,accuracy:min"], ["accuracy is there twice"]),
+        (["--objectives", "acuracy:max,params:min"], ["did you mean 'accuracy'"]),
+        (
+            ["--objectives", "A:max,S:min", "--controller", "evolution"],
+            ["evolution", "optuna:nsgaii", "optuna:tpe", "random", "surrogate"],
+        ),
+        (
+            ["--objectives", "A:max,peak_memory_bytes:min", "--step-time-command", "x {arch_json}"],
+            ["need peak_memory_bytes", "step_time_s"],
+        ),
         (["--epochs", "0"], ["epochs", "1 or more"]),
         (["--data-share", "1.5"], ["data_share"]),
         (["--learning-rate", "-1"], ["learning_rate"]),
@@ -179,6 +193,47 @@ def test_a_search_stores_scores_extends_and_rescores(effnas: Run, tmp_path: Path
 
 
 @pytest.mark.slow
+def test_a_search_with_objectives_ends_with_a_front(effnas: Run, tmp_path: Path) -> None:
+    command = ["search", *QUICK, "--out", "run", "--controller", "optuna:nsgaii",
+               "--objectives", "A:max,step_time:min,params:min"]  # fmt: skip
+    begun = effnas(*command, "--budget", "3")
+    assert begun.code == 0, begun.err
+    for words in ("accuracy:max,step_time:min,params:min", "on the front", "best ", " M ",
+                  "Hypervolume"):  # fmt: skip
+        assert words in begun.out
+    assert "rank" not in begun.out
+
+    extended = json.loads(effnas(*command, "--budget", "5", "--json").out)
+    run = load_run(tmp_path / "run")
+    assert extended["front"] == [t.number for t in run.front] != []
+    assert [point["trials"] for point in extended["hypervolume"]] == [1, 2, 3, 4, 5]
+    values = [point["value"] for point in extended["hypervolume"]]
+    assert values == sorted(values)
+    front = [run.trials[number].metrics for number in extended["front"]]
+    for mine in front:
+        for other in run.trials:
+            m = other.metrics
+            assert not (
+                m["accuracy"] >= mine["accuracy"]
+                and m["step_time"] < mine["step_time"]
+                and m["params"] <= mine["params"]
+            )
+
+    status = json.loads(effnas("status", "run", "--json").out)
+    assert (status["front"], status["hypervolume"]) == (
+        extended["front"],
+        extended["hypervolume"],
+    )
+    shown = effnas("status", "run").out
+    assert all(str(run.trials[number].architecture)[:12] in shown for number in status["front"])
+
+    for other in ([], ["--objectives", "accuracy:max,step_time:min"]):
+        refused = effnas(*command[:-2], *other, "--budget", "5")
+        assert refused.code == 2
+        assert "objectives (was accuracy:max,step_time:min,params:min, is" in refused.err
+
+
+@pytest.mark.slow
 def test_json_on_stdout_is_nothing_but_json(effnas: Run) -> None:
     result = effnas("search", *QUICK, "--budget", "1", "--out", "run", "--json")
     (row,) = json.loads(result.out)["trials"]
@@ -217,7 +272,8 @@ def test_the_options_are_those_that_were_decided_on() -> None:
     }  # fmt: skip
     assert options == {
         "search": data | where | training | step_times | target | {
-            "--space", "--budget", "--out", "--reward", "--controller", "--seed", "--json",
+            "--space", "--budget", "--out", "--reward", "--controller", "--objectives", "--seed",
+            "--json",
         },
         "status": {"--top", "--json"},
         "space": {"--samples", "--seed", "--json"},

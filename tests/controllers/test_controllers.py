@@ -6,15 +6,18 @@ import itertools
 from collections import Counter
 from math import comb
 from statistics import mean
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from effnas import Architecture, Search, SearchSpace, TrialState
+from effnas import Architecture, Reward, Search, SearchSpace, TrialState
 from effnas.controllers import CONTROLLERS, Controller, make_controller
 from effnas.controllers.evolution import EvolutionController
 from effnas.controllers.random import RandomController
 from effnas.errors import ConfigError
+from effnas.goal import Goal
+from effnas.objectives import Objectives
 from effnas.testing import (
     FOREIGN,
     MNASNET,
@@ -62,6 +65,20 @@ def test_a_search_tells_its_controller_what_it_is_after() -> None:
     assert goal is not None
     assert goal.reward == search.reward
     assert goal.known([TINY.reference]) == [{"step_time": 0.5}]
+
+
+def test_only_controllers_that_say_so_are_given_objectives() -> None:
+    goal = Goal(Reward.load("A"), objectives=Objectives.parse("A:max,S:min"))
+
+    class Takes(EvolutionController):
+        takes_objectives: ClassVar[bool] = True
+
+    controller = Takes(TINY, goal=goal)
+    assert controller.goal == goal
+    with pytest.raises(ConfigError, match="evolution pursues the reward and takes no --objectives"):
+        EvolutionController(TINY, goal=goal)
+    for name in ("random", "surrogate", "optuna:nsgaii", "optuna:tpe"):
+        assert make_controller(name, TINY, goal=goal).takes_objectives
 
 
 def test_an_unknown_controller_is_told_with_the_closest() -> None:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from statistics import mean
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from effnas import Architecture, SearchSpace, TrialState
+from effnas import Architecture, Measurement, Reward, Search, SearchSpace, TrialState
 from effnas.controllers import Controller, make_controller
 from effnas.controllers.optuna import SAMPLERS, OptunaController
 from effnas.controllers.random import RandomController
 from effnas.errors import ConfigError
+from effnas.goal import Goal
+from effnas.objectives import Objectives
 from effnas.testing import (
     FOREIGN,
     MNASNET,
@@ -105,6 +110,51 @@ class TestQmc(ControllerContract):
         return OptunaController(space, seed, sampler="qmc")
 
 
+# -- several objectives
+
+
+GOAL = Goal(Reward.load("A"), objectives=Objectives.parse("accuracy:max,params:min"))
+
+
+def measured(trial: Trial) -> Trial:
+    """The trial with the metrics of the objectives, if it is complete."""
+    if trial.reward is None:
+        return trial
+    metrics = {"accuracy": trial.reward, **MNASNET.counted_metrics(trial.architecture)}
+    return replace(trial, measurement=Measurement(metrics=metrics))
+
+
+class Measured(OptunaController):
+    """Is told the metrics of the contract's trials, which carry none."""
+
+    def tell(self, trial: Trial) -> None:
+        super().tell(measured(trial))
+
+
+@pytest.mark.slow
+class TestNsgaIIWithObjectives(ControllerContract):
+    length = 60  # the first generation has 50
+
+    def make(self, space: SearchSpace, seed: int) -> Controller:
+        return Measured(space, seed, goal=GOAL, sampler="nsgaii")
+
+
+@pytest.mark.slow
+class TestNsgaIIWithObjectivesThatNoTrialHas(ControllerContract):
+    length = 20
+
+    def make(self, space: SearchSpace, seed: int) -> Controller:
+        return OptunaController(space, seed, goal=GOAL, sampler="nsgaii")
+
+
+@pytest.mark.slow
+class TestTpeWithObjectives(ControllerContract):
+    length = 30
+
+    def make(self, space: SearchSpace, seed: int) -> Controller:
+        return Measured(space, seed, goal=GOAL)
+
+
 def optunas(controller: OptunaController) -> list[FrozenTrial]:
     """Optuna's trials, without the suggestions that were taken back."""
     finished = controller._study.get_trials(deepcopy=False)
@@ -184,6 +234,31 @@ def test_trials_without_a_reward_count_as_the_worst_so_far() -> None:
     assert len(controller._study.get_trials(deepcopy=False)) == 5
 
 
+def test_objectives_are_turned_to_be_maximised_and_lacking_ones_count_as_the_worst_in_each() -> (
+    None
+):
+    archs = some(5)
+    controller = OptunaController(TINY, goal=GOAL, sampler="nsgaii")
+    fates: list[dict[str, float] | None] = [
+        {"accuracy": 0.4, "params": 7.0}, None, {"accuracy": 0.6, "params": 9.0},
+        {"accuracy": 0.9}, None,
+    ]  # fmt: skip
+    for number, metrics in enumerate(fates):
+        fate = INFEASIBLE if metrics is None else metrics["accuracy"]
+        controller.tell(started(number, archs[number]))
+        trial = ended(number, archs[number], fate)
+        controller.tell(replace(trial, measurement=Measurement(metrics=metrics or {})))
+    assert [trial.values for trial in optunas(controller)] == [
+        [0.4, -7.0], [0.4, -7.0], [0.6, -9.0], [0.4, -9.0], [0.4, -9.0]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("sampler", ["gp", "cmaes", "qmc"])
+def test_other_samplers_take_no_objectives(sampler: str) -> None:
+    with pytest.raises(ConfigError, match=f"optuna:{sampler} .* are optuna:nsgaii, optuna:tpe"):
+        OptunaController(TINY, goal=GOAL, sampler=sampler)
+
+
 def test_what_was_never_started_here_is_learned_from_unless_it_is_foreign() -> None:
     controller = OptunaController(NARROW)
     controller.tell(started(0, FOREIGN))
@@ -241,6 +316,31 @@ def test_a_search_with_parallel_trials_is_taken_up(sampler: str) -> None:
     assert [again.ask(24), again.ask(24)] == [live.ask(24), live.ask(24)]
 
 
+@pytest.mark.parametrize(
+    ("sampler", "count"), [("nsgaii", 75), pytest.param("tpe", 40, marks=pytest.mark.slow)]
+)
+def test_a_search_with_objectives_is_taken_up_past_the_first_generation(
+    sampler: str, count: int
+) -> None:
+    live, history = OptunaController(MNASNET, goal=GOAL, sampler=sampler), []
+    running: deque[tuple[int, Architecture]] = deque()
+    for number in range(count):
+        running.append((number, live.ask(number)))
+        history.append(started(*running[-1]))
+        live.tell(history[-1])
+        if len(running) > 3:
+            first, arch = running.popleft()
+            fate = INFEASIBLE if luck(arch) < 0.2 else luck(arch)
+            history.append(measured(ended(first, arch, fate)))
+            live.tell(history[-1])
+    again = OptunaController(MNASNET, goal=GOAL, sampler=sampler)
+    for trial in history:
+        again.tell(trial)
+    assert again.ask(count) == live.ask(count)
+    generations = [t.system_attrs.get("NSGAIISampler:generation", 0) for t in optunas(live)]
+    assert sampler != "nsgaii" or max(generations) == 1
+
+
 # -- what it is good for
 
 
@@ -266,3 +366,16 @@ def test_samplers_beat_random_search(sampler: str, count: int) -> None:
 def test_proposals_are_those_of_the_seed_past_the_first_random_ones() -> None:
     found = [proposals(play(OptunaController(MNASNET, seed), 16)) for seed in (1, 1, 2)]
     assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sampler", "count"), [("nsgaii", 200), ("tpe", 100)])
+def test_trials_get_better_in_all_objectives(sampler: str, count: int) -> None:
+    search = Search(MNASNET, "A", f"optuna:{sampler}", objectives=GOAL.objectives)
+    search.run(lambda arch: {"accuracy": synthetic(arch)}, budget=count)
+    assert search.objectives is not None
+    values = np.array([search.objectives.values(t.metrics) for t in search.trials])
+    assert (values[-50:].mean(axis=0) > values[:50].mean(axis=0)).all()
+    for trial in search.front:
+        mine = search.objectives.values(trial.metrics)
+        assert not ((values >= mine).all(axis=1) & (values > mine).any(axis=1)).any()

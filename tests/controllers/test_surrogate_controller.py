@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from effnas import Architecture, Search, SearchSpace, TrialState
+from effnas import Architecture, Reward, Search, SearchSpace, TrialState
 from effnas.controllers import Controller
 from effnas.controllers.surrogate import SurrogateController
 from effnas.errors import ConfigError, InfeasibleError
+from effnas.front import relative_hypervolume
+from effnas.goal import Goal
+from effnas.objectives import Objectives
 from effnas.testing import MNASNET, TINY, ControllerContract, play, started
 
 REWARD = "accuracy * step_time^-0.07 * params_ratio^-0.05"
@@ -104,3 +107,48 @@ def test_a_reward_without_a_value_for_a_guess_counts_as_the_worst() -> None:
 
     found.run(accuracy, budget=24)
     assert len(found.trials) == 24
+
+
+# -- several objectives
+
+BOTH = Objectives.parse("accuracy:max,step_time:min")
+
+
+def searched_for_both(name: str, seed: int, budget: int, space: str) -> Search:
+    found = Search(space, REWARD, name, seed, objectives=BOTH)
+    found.run(measure, budget=budget)
+    return found
+
+
+def volumes(*searches: Search) -> list[float]:
+    """The hypervolume of each search, on the scale of all."""
+    points = [np.array([BOTH.of(trial) for trial in found.trials]) for found in searches]
+    return [relative_hypervolume(values, np.concatenate(points)) for values in points]
+
+
+def test_its_front_covers_more_than_that_of_random_search() -> None:
+    mine, drawn = (searched_for_both(name, 0, 34, "tiny") for name in ("surrogate", "random"))
+    mine_volume, drawn_volume = volumes(mine, drawn)
+    assert mine_volume > drawn_volume
+
+
+@pytest.mark.slow
+def test_its_front_covers_more_in_a_large_space_too() -> None:
+    mine = searched_for_both("surrogate", 0, 60, "mnasnet")
+    drawn = searched_for_both("random", 0, 240, "mnasnet")
+    mine_volume, drawn_volume = volumes(mine, drawn)
+    assert mine_volume > drawn_volume
+
+
+def test_told_a_stored_search_for_both_it_asks_for_the_same() -> None:
+    live = searched_for_both("surrogate", 3, 24, "tiny")
+    again = Search("tiny", REWARD, "surrogate", 3, objectives=BOTH)
+    again.resume(live.trials)
+    assert again.ask() == live.ask()
+
+
+def test_trials_without_the_metrics_of_objectives_are_passed_over() -> None:
+    goal = Goal(Reward.load("A"), objectives=BOTH)
+    controller = SurrogateController(TINY, goal=goal, initial=3)
+    told = play(controller, 8, lambda arch: measure(arch)["accuracy"])
+    assert len({trial.architecture.id for trial in told}) == 8

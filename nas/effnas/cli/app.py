@@ -116,6 +116,10 @@ def search(
         str,
         typer.Option(help="random, evolution, surrogate, reinforce, tunas, optuna:tpe, ..."),
     ] = "random",
+    objectives: Annotated[
+        str | None,
+        typer.Option(help="What it pursues in place of the reward: accuracy:max,step_time:min"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of proposals, hold-out and trainings.")] = 0,
     recipe: RecipeFile = None,
     epochs: Epochs = None,
@@ -158,6 +162,7 @@ def search(
         data=data,
         reward=reward,
         controller=controller,
+        objectives=objectives,
         budget=budget,
         seed=seed,
         out=out or Path("runs") / folder_name(space, data),

@@ -20,7 +20,9 @@ from rich.progress import (
 )
 
 from effnas.baseline import FEWEST_TRIALS, RandomSearch, random_search
+from effnas.cli.front import front_json, show_front
 from effnas.cli.tables import console, duration, facts, leaderboard, source_text
+from effnas.front import hypervolumes
 from effnas.launch import Settings, launch
 from effnas.plan import Plan, memory_text
 from effnas.search import Search
@@ -52,6 +54,8 @@ def run_search(settings: Settings, *, as_json: bool) -> int:
         rows = [trial.to_row() for trial in search.trials.ranked()]
         baseline = _baseline(search)
         found = {"random_search": asdict(baseline) if baseline else None, "trials": rows}
+        if search.objectives:
+            found |= front_json(search.trials, search.objectives)
         print(json.dumps({"run": str(settings.out), **found}, indent=2))
     else:
         _show_result(screen, search, settings)
@@ -113,7 +117,7 @@ class _Display:
 
     def trial_ended(self, trial: Trial, search: Search) -> None:
         self.ended = sum(t.state.is_finished for t in search.trials)
-        self._screen.print(_trial_line(trial, search.best, self._settings.budget))
+        self._screen.print(_trial_line(trial, search, self._settings.budget))
         left_s = mean_duration_s(search.trials, self._expected_trial_s) * max(
             self._settings.budget - self.ended, 0
         )
@@ -146,6 +150,7 @@ def _plan_rows(plan: Plan, settings: Settings) -> list[tuple[str, str]]:
             f"controller {settings.controller}",
         ),
         ("reward", reward.text if reward.name == reward.text else f"{reward.name}: {reward.text}"),
+        *([("objectives", f"{search.objectives}")] if search.objectives else []),
         (
             "reference",
             f"{reference.params / 1e6:.3g} M params, {reference.macs / 1e6:.4g} M MACs at "
@@ -183,13 +188,15 @@ def _slower_ways(plan: Plan) -> str:
     return f" (measured fastest; {', '.join(ways)} as long)" if ways else ""
 
 
-def _trial_line(trial: Trial, best: Trial | None, budget: int) -> str:
+def _trial_line(trial: Trial, search: Search, budget: int) -> str:
     head = f"trial {trial.number:>{len(str(budget - 1))}}"
     took = f"{duration(trial.duration_s)}" if trial.duration_s else ""
     if trial.state is not TrialState.COMPLETE or trial.reward is None:
         return f"{head}  [yellow]{trial.state.lower()}[/]: {trial.reason}  {took}"
-    m = trial.metrics
+    m, best = trial.metrics, search.best
     star = "  [green]best so far[/]" if best is not None and best.number == trial.number else ""
+    if trial in search.front:
+        star += "  [green]on the front[/]"
     return (
         f"{head}  reward {trial.reward:.4f}  accuracy {m['accuracy']:.4f}  "
         f"S {m['step_time']:.3f}{source_text(trial)}  P {m['params_ratio']:.3f}  {took}{star}"
@@ -197,7 +204,10 @@ def _trial_line(trial: Trial, best: Trial | None, budget: int) -> str:
 
 
 def _show_result(screen: Console, search: Search, settings: Settings) -> None:
-    screen.print(leaderboard(search.trials, _TOP))
+    if search.objectives:
+        show_front(screen, search.trials, search.objectives)
+    else:
+        screen.print(leaderboard(search.trials, _TOP))
     if search.exhausted:
         screen.print(
             f"\nThe space is exhausted: all of its architectures were tried with "
@@ -223,12 +233,15 @@ def _baseline_text(search: Search, settings: Settings) -> str:
             f"What random search would have reached is not known: that takes {FEWEST_TRIALS} "
             "complete trials."
         )
-    assert search.best is not None
-    assert search.best.reward is not None
+    if search.objectives:
+        what, reached = "a hypervolume of ", hypervolumes(search.trials, search.objectives)[-1][1]
+    else:
+        assert search.best is not None
+        what, reached = "", search.best.reward or 0.0
     return (
-        f"Random search would have reached {found.best:.4f} with {found.trials} trials (nine times "
-        f"in ten {found.low:.4f} to {found.high:.4f}), by a model of these; {settings.controller} "
-        f"reached {search.best.reward:.4f}."
+        f"Random search would have reached {what}{found.best:.4f} with {found.trials} trials (nine "
+        f"times in ten {found.low:.4f} to {found.high:.4f}), by a model of these; "
+        f"{settings.controller} reached {reached:.4f}."
     )
 
 

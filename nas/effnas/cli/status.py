@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import cast
 
+from effnas.cli.front import front_json, show_front
 from effnas.cli.tables import console, duration, facts, leaderboard
 from effnas.runs import Run, load_run
 from effnas.trial import TrialState
@@ -18,10 +19,11 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
         StoreError: If there is no run there.
     """
     run = load_run(path)
-    summary = summarize(run)
+    summary, objectives = summarize(run), run.objectives
     if as_json:
         best = [trial.to_row() for trial in run.trials.ranked()[:top]]
-        print(json.dumps({"run": str(path), **summary, "trials": best}, indent=2))
+        more = front_json(run.trials, objectives) if objectives else {}
+        print(json.dumps({"run": str(path), **summary, "trials": best, **more}, indent=2))
         return
     screen = console()
     states = cast("dict[str, int]", summary["states"])
@@ -30,6 +32,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
         ("space", f"{_name(run, 'space')}; reward {_name(run, 'reward')}; "
                   f"controller {run.manifest.get('controller')}"),
         ("data", f"{_name(run, 'data')} on {run.manifest.get('hardware')}"),
+        *([("objectives", str(objectives))] if objectives else []),
         *_parent_rows(run),
         ("trials", ", ".join(f"{count} {state.lower()}" for state, count in states.items())
                    + f"; budget {summary['budget']}"),
@@ -43,6 +46,8 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
     screen.print()
     if run.best is None:
         screen.print("No trial is complete yet.")
+    elif objectives:
+        show_front(screen, run.trials, objectives)
     else:
         screen.print(leaderboard(run.trials, top))
 

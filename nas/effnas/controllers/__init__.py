@@ -43,7 +43,8 @@ def make_controller(
         goal: What the search is after; without one, the rewards that trials carry.
 
     Raises:
-        ConfigError: If there is none (offers the closest names), or it cannot be made.
+        ConfigError: If there is none (offers the closest names), it cannot be made, or the goal has
+            objectives and it does not take them (names those that do).
     """
     if name not in CONTROLLERS and is_plugin(name):
         return _from_plugin(name, space, seed, goal)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from effnas.architecture import Architecture
-from effnas.errors import SpaceExhaustedError
+from effnas.errors import ConfigError, SpaceExhaustedError
 from effnas.space import SearchSpace
 from effnas.space.search_space import MOST_ENUMERATED
 from effnas.trial import Trial
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Draws in a row that may repeat an earlier one before the rest of the space is listed.
 _MOST_DRAWS = 500
+#: Those on the command line that take objectives.
+_TAKE_OBJECTIVES = ("optuna:nsgaii", "optuna:tpe", "random", "surrogate")
 
 
 class Controller(ABC):
@@ -35,14 +37,21 @@ class Controller(ABC):
         space: The space.
         seed: Seed of all proposals.
         goal: What the search is after; without one, the rewards that trials carry.
+
+    Raises:
+        ConfigError: If the goal has objectives and the controller does not take them.
     """
 
     #: The name on the command line.
     name: str
     #: Proposals in a row that may repeat an earlier one before architectures are drawn at random.
     most_repeats: ClassVar[int] = 500
+    #: Whether it pursues the objectives of its goal, if there are any, in place of the reward.
+    takes_objectives: ClassVar[bool] = False
 
     def __init__(self, space: SearchSpace, seed: int = 0, *, goal: Goal | None = None) -> None:
+        if goal and goal.objectives and not self.takes_objectives:
+            raise takes_no_objectives(self.name)
         self.space = space
         self.seed = seed
         self.goal = goal
@@ -87,3 +96,11 @@ class Controller(ABC):
 
     def learn(self, trial: Trial) -> None:  # noqa: B027  # random search has nothing to learn
         """Take note of an ended trial: COMPLETE with a reward, or one without. Called by `tell`."""
+
+
+def takes_no_objectives(name: str) -> ConfigError:
+    """Return what is said where a controller that pursues the reward alone is given objectives."""
+    return ConfigError(
+        f"--controller {name} pursues the reward and takes no --objectives; those that do are "
+        f"{', '.join(_TAKE_OBJECTIVES)}"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
@@ -21,7 +21,7 @@ from optuna.samplers import (
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
-from effnas.controllers.base import Controller
+from effnas.controllers.base import Controller, takes_no_objectives
 from effnas.errors import ConfigError, SpaceExhaustedError, closest
 from effnas.trial import TrialState
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from effnas.space.stage_space import Option
     from effnas.trial import Trial
 
-#: What Optuna pursues: the reward.
-_DIRECTIONS: tuple[Literal["maximize"], ...] = ("maximize",)
 #: Suggestions in a row that may repeat an earlier architecture or violate a constraint.
 _MOST_TRIES = 20
 
@@ -73,6 +71,8 @@ SAMPLERS: Mapping[str, Callable[[int, OptunaController], BaseSampler]] = {
 }
 #: Samplers that keep notes in the study when they are asked, and need them later.
 _NOTING = frozenset({"cmaes", "nsgaii", "qmc"})
+#: Samplers that pursue several objectives.
+_SEVERAL = frozenset({"nsgaii", "tpe"})
 
 
 class OptunaController(Controller):
@@ -80,8 +80,9 @@ class OptunaController(Controller):
 
     A choice is a parameter of the same name, such as `stage2.k`: the position of its option where
     options are numbers, so that their order counts, or else the option itself. Choices that others
-    close are not suggested. Trials without a reward count as the worst one so far, so that the
-    sampler stays away from them.
+    close are not suggested. What is pursued is the reward, or the objectives of the goal, each
+    turned so that larger is better. Trials without a value count as the worst one so far (in each
+    objective), so that the sampler stays away from them.
 
     What is asked for here is taken back at once, and put into Optuna's study when it is told of:
     so a controller that is told a stored search has the study of the one that made it.
@@ -89,12 +90,13 @@ class OptunaController(Controller):
     Args:
         space: The space.
         seed: Seed of all proposals.
-        goal: Not needed: the rewards that trials carry are made large.
-        sampler: One of `SAMPLERS`.
+        goal: Its objectives, if it has any, are pursued; else the rewards that trials carry.
+        sampler: One of `SAMPLERS`; `nsgaii` and `tpe` take objectives.
     """
 
     #: `propose` tries again by itself, with the same sampler.
     most_repeats = 1
+    takes_objectives: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -108,15 +110,21 @@ class OptunaController(Controller):
             raise ConfigError(
                 f"unknown sampler {sampler!r} of Optuna: {closest(sampler, SAMPLERS)}"
             )
-        super().__init__(space, seed, goal=goal)
         self.name = f"optuna:{sampler}"
+        if goal and goal.objectives and sampler not in _SEVERAL:
+            raise takes_no_objectives(self.name)
+        super().__init__(space, seed, goal=goal)
         #: Choices that every architecture of the space has made.
         self.always_open: frozenset[str] = _always_open(space)
+        self._objectives = goal.objectives if goal else None
         self._sampler = sampler
         self._options = {choice.name: _ordered(choice.options) for choice in space.choices}
         self._distributions = {n: _distribution(options) for n, options in self._options.items()}
         with _quiet():
-            self._study = optuna.create_study(sampler=RandomSampler(seed), directions=_DIRECTIONS)
+            count = len(self._objectives) if self._objectives else 1
+            self._study = optuna.create_study(
+                sampler=RandomSampler(seed), directions=["maximize"] * count
+            )
         #: The sampler's notes on its last suggestion.
         self._notes: dict[str, Any] = {}
         #: By trial: what was asked for and not told of yet, with the sampler's notes.
@@ -125,7 +133,7 @@ class OptunaController(Controller):
         self._running: dict[int, int] = {}
         #: By trial: how it has ended.
         self._ended: dict[int, TrialState] = {}
-        self._worst: float | None = None
+        self._worst: tuple[float, ...] | None = None
 
     def ask(self, number: int) -> Architecture:
         """Return a new architecture; asked again for the same trial, return the same."""
@@ -160,26 +168,32 @@ class OptunaController(Controller):
         super().tell(trial)
 
     def learn(self, trial: Trial) -> None:
-        """Tell Optuna the reward, or the worst one so far for a trial that has none."""
+        """Tell Optuna the values, or the worst ones so far for a trial that has none."""
         before = self._ended.get(trial.number)
         # A trial that has failed is tried again and may yet end well; all other ends are final.
         is_news = before is None or (before is TrialState.FAILED and before is not trial.state)
         if not is_news or not self.space.contains(trial.architecture):
             return
         self._ended[trial.number] = trial.state
-        reward = trial.reward
-        if reward is None:
-            reward = self._worst
-        elif self._worst is None or reward < self._worst:
-            self._worst = reward
+        values = self._values(trial)
+        if values is None:
+            values = self._worst
+        else:
+            self._worst = tuple(map(min, values, self._worst or values))
         theirs = self._running.pop(trial.number, None)
         if theirs is None:
             theirs = self._add(trial.architecture, {})
         with _quiet():
-            if reward is None:
+            if values is None:
                 self._study.tell(theirs, state=OptunaState.FAIL)
             else:
-                self._study.tell(theirs, reward)
+                self._study.tell(theirs, values)
+
+    def _values(self, trial: Trial) -> tuple[float, ...] | None:
+        """Return what Optuna is to make large, or None of a trial that does not have it."""
+        if self._objectives:
+            return self._objectives.of(trial)
+        return None if trial.reward is None else (trial.reward,)
 
     def _suggest(self, theirs: optuna.Trial) -> Architecture:
         """Have the sampler suggest an architecture, and keep its notes."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from effnas.architecture import Architecture
@@ -12,6 +14,7 @@ class RandomController(Controller):
     """Draws every decision uniformly, and no architecture twice."""
 
     name = "random"
+    takes_objectives: ClassVar[bool] = True  # drawing serves any
 
     def propose(self, rng: np.random.Generator) -> Architecture:
         """Draw an architecture."""

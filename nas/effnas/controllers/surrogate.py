@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from effnas.controllers.base import Controller
 from effnas.errors import ConfigError
-from effnas.predictor import Predictor
+from effnas.objectives import pareto_front, scalarise
+from effnas.predictor import Predictor, Score
 from effnas.surrogate import FEWEST
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from effnas.architecture import Architecture
+    from effnas.columns import Columns
     from effnas.goal import Goal
     from effnas.space import SearchSpace
     from effnas.trial import Trial
@@ -35,6 +39,9 @@ class SurrogateController(Controller):
     2023), weighed with the probability that the architecture is feasible. Its maximum is looked for
     by climbs from the best of random draws and from the best trials, one decision at a time.
 
+    Several objectives are weighed at random for every proposal (ParEGO, Knowles 2006), on a scale
+    from the worst to the best of the front, and improvement is that of the weighed figure.
+
     The incumbent is the best *expected* reward among all trials, so that a lucky measurement does
     not mislead.
 
@@ -48,6 +55,7 @@ class SurrogateController(Controller):
 
     name = "surrogate"
     most_repeats = 3
+    takes_objectives: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -61,6 +69,7 @@ class SurrogateController(Controller):
             raise ConfigError(f"surrogate: initial is {initial}, it must be {FEWEST} or more")
         super().__init__(space, seed, goal=goal)
         self.initial = initial
+        self._objectives = goal.objectives if goal else None
         self._predictor = Predictor(space, goal)
 
     def tell(self, trial: Trial) -> None:
@@ -74,16 +83,17 @@ class SurrogateController(Controller):
         if len(predictor.complete) < self.initial:
             return self.space.sample(rng)
         predictor.update()
-        trials = sorted(predictor.complete.values(), key=lambda trial: -(trial.reward or 0.0))
-        tried = [trial.architecture for trial in trials[:_LEADERS]]
-        expected = predictor.rewards(tried).mean
+        score, measured = self._scalarised(rng) if self._objectives else self._rewarded()
+        complete = [*predictor.complete]
+        tried = [complete[n] for n in np.argsort(-measured, kind="stable")[:_LEADERS]]
+        expected = predictor.guess(tried, score).mean
         best = float(expected.max())
         worth: dict[Architecture, float] = {}
 
         def look_at(archs: list[Architecture]) -> None:
             new = [arch for arch in dict.fromkeys(archs) if arch not in worth]
             if new:
-                values = predictor.rewards(new).log_gain(best) + predictor.log_feasible(new)
+                values = predictor.guess(new, score).log_gain(best) + predictor.log_feasible(new)
                 worth.update(zip(new, values.tolist(), strict=True))
 
         drawn = [self.space.sample(rng) for _ in range(_DRAWN)]
@@ -101,3 +111,22 @@ class SurrogateController(Controller):
         ranked = sorted(worth, key=worth.__getitem__, reverse=True)
         new = (arch for arch in ranked if arch.id not in self._proposed)
         return next(new, None) or self.space.sample(rng)
+
+    def _rewarded(self) -> tuple[Score, NDArray[np.float64]]:
+        """Return the reward as what is to be large, and what it was in all complete trials."""
+        rewards = [trial.reward for trial in self._predictor.complete.values()]
+        return self._predictor.reward, np.array(rewards, dtype=np.float64)
+
+    def _scalarised(self, rng: np.random.Generator) -> tuple[Score, NDArray[np.float64]]:
+        """Return the objectives weighed at random, and what that was in all complete trials."""
+        objectives = self._objectives
+        assert objectives is not None
+        values = np.array([objectives.of(t) for t in self._predictor.complete.values()])
+        weights = objectives.draw_weights(rng)
+        front = values[pareto_front(values)]
+        worst, best = front.min(axis=0), front.max(axis=0)
+
+        def score(metrics: Columns) -> NDArray[np.float64]:
+            return scalarise(objectives.columns(metrics), weights, worst, best)
+
+        return score, scalarise(values, weights, worst, best)

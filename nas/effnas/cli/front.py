@@ -1,0 +1,66 @@
+"""The front of a run on the terminal and in JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from effnas.cli.tables import duration
+from effnas.front import front, hypervolumes
+from effnas.plan import memory_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from effnas.objectives import Objectives
+    from effnas.trial import Trials
+
+#: Metrics that are shown in millions.
+_LARGE = frozenset({"params", "macs", "activations"})
+
+
+def show_front(screen: Console, trials: Trials, objectives: Objectives) -> None:
+    """Print the trials that none dominates, all of them, and how their hypervolume has grown."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("trial", *map(str, objectives), "reward"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("architecture", overflow="fold", min_width=30)
+    best = trials.best
+    for trial in front(trials, objectives):
+        reward = "-" if trial.reward is None else f"{trial.reward:.4f}"
+        is_best = best is not None and best.number == trial.number
+        table.add_row(
+            str(trial.number),
+            *(_value_text(each.metric, trial.metrics[each.metric]) for each in objectives),
+            f"[green]best[/] {reward}" if is_best else reward,
+            str(trial.architecture),
+        )
+    screen.print(table)
+    points = hypervolumes(trials, objectives)
+    if points:
+        curve = ", ".join(f"{value:.3f} ({count})" for count, value in points)
+        screen.print(f"\nHypervolume, 0 to 1, after so many complete trials: {curve}")
+
+
+def front_json(trials: Trials, objectives: Objectives) -> dict[str, Any]:
+    """Return the numbers of the trials on the front, and how its hypervolume has grown."""
+    return {
+        "front": [trial.number for trial in front(trials, objectives)],
+        "hypervolume": [
+            {"trials": count, "value": value} for count, value in hypervolumes(trials, objectives)
+        ],
+    }
+
+
+def _value_text(metric: str, value: float) -> str:
+    """Return a value with its unit, if it has one."""
+    if metric in _LARGE:
+        return f"{value / 1e6:.3g} M"
+    if metric.endswith("_bytes"):
+        return memory_text(value)
+    if metric == "train_time_s":
+        return duration(value)
+    if metric.endswith("_s"):
+        return f"{value * 1e3:.3g} ms"
+    return f"{value:#.4g}"
