@@ -24,7 +24,7 @@ LAYERS = [
     ["counts", "parts"],
     ["space", "trial"],
     ["reward", "store", "data", "step_times", "surrogate"],
-    ["goal", "guess"],
+    ["goal", "guess", "constraints"],
     ["controllers"],
     ["testing"],
     ["config"],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from effnas.architecture import Architecture
+    from effnas.expressions import Expression
     from effnas.reward import Reward
 
 
@@ -30,7 +31,11 @@ class Goal:
         known: Returns, for each of N architectures, the metrics that are known before it is tried,
             such as a step time that a device profile predicts. Those that a space counts need not
             be among them.
+        constraints: Conditions over metrics that every trial must meet, or be INFEASIBLE. What
+            they speak of are the space's quantities, and metrics and symbols of `effnas.reward`.
+            Those that a space can check by itself are constraints of the space, and not here.
     """
 
     reward: Reward
     known: Known = nothing_known
+    constraints: tuple[Expression, ...] = ()

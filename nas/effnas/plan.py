@@ -7,6 +7,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from effnas.evaluate import Preparation
+from effnas.space.summary import feasible_share
 from effnas.trial import TrialState
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class Plan:
         trial_s: Seconds of one trial: the mean of the stored ones, else the reference network's.
         total_s: Seconds until the budget is used up.
         workers: Trials at once.
+        feasible_share: Share of random architectures of the space that break no constraint as far
+            as is known before a trial, 0 to 1.
     """
 
     search: Search
@@ -36,6 +39,7 @@ class Plan:
     trial_s: float
     total_s: float
     workers: int
+    feasible_share: float
 
     @classmethod
     def make(cls, budget: int, search: Search, prepared: Preparation, workers: int) -> Plan:
@@ -52,6 +56,7 @@ class Plan:
             trial_s=trial_s,
             total_s=left * trial_s / workers,
             workers=workers,
+            feasible_share=feasible_share(search.space),
         )
 
     def warnings(self) -> list[str]:

@@ -7,12 +7,13 @@ scored anew without an accelerator.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING
 
 from effnas.backends import InlineBackend, Job, Outcome
+from effnas.constraints import Constraints
 from effnas.controllers import Controller, make_controller
 from effnas.errors import (
     ConfigError,
@@ -51,6 +52,9 @@ class Search:
         seed: Seed of all proposals.
         known: Returns, for each of N architectures, metrics that are known before it is tried, such
             as a predicted step time; controllers may use them. Counted ones are known anyhow.
+        constraints: Conditions that every architecture must meet, such as `params <= 5e6`. Those
+            over the space's quantities or known metrics narrow what is proposed; a trial that
+            breaks another one is INFEASIBLE.
         store: Where trials are kept; nowhere by default.
         first_number: Number of the first new trial.
 
@@ -66,18 +70,24 @@ class Search:
         seed: int = 0,
         *,
         known: Known = nothing_known,
+        constraints: Sequence[str] = (),
         store: Store | None = None,
         first_number: int = 0,
     ) -> None:
-        self.space = SearchSpace.load(space) if isinstance(space, str) else space
+        space = SearchSpace.load(space) if isinstance(space, str) else space
         self.reward = Reward.load(reward) if isinstance(reward, str) else reward
+        self.constraints = Constraints.parse(constraints, space)
+        self.space = self.constraints.narrowed(known)
+        goal = Goal(self.reward, known, self.constraints.of_metrics)
         self.controller = (
-            make_controller(controller, self.space, seed, goal=Goal(self.reward, known))
+            make_controller(controller, self.space, seed, goal=goal)
             if isinstance(controller, str)
             else controller
         )
+        self.constraints.check_narrowed(self.controller.space)
         self.seed = seed
         self.exhausted = False
+        self._known = known
         self._store = store or MemoryStore()
         self._first_number = first_number
         self._trials: dict[int, Trial] = {}
@@ -118,7 +128,7 @@ class Search:
 
         Raises:
             RewardError: If the reward cannot be computed from the metrics; they are stored.
-            ConfigError: If a metric is no finite number.
+            ConfigError: If a metric is no finite number, or a constraint needs another metric.
         """
         metrics = {name: float(value) for name, value in metrics.items()}
         for name, value in metrics.items():
@@ -327,16 +337,21 @@ class Search:
         return self._complete(trial, outcome.measurement)
 
     def _complete(self, trial: Trial, measurement: Measurement) -> Trial:
-        """Count, score, store and tell."""
+        """Count, check, score, store and tell."""
         metrics = self.space.counted_metrics(trial.architecture) | dict(measurement.metrics)
         trial = replace(
             trial,
             state=TrialState.COMPLETE,
             measurement=replace(measurement, metrics=metrics),
         )
+        if broken := self.constraints.broken(trial.architecture, metrics):
+            return self._record(replace(trial, state=TrialState.INFEASIBLE, reason=broken))
         try:
+            if self.constraints.of_metrics:
+                [known] = self._known([trial.architecture])
+                self.constraints.check_given(known.keys() | metrics.keys())
             trial = replace(trial, reward=self.reward.score(metrics))
-        except RewardError:
+        except (ConfigError, RewardError):
             self._record(trial)  # what was measured is not lost with the reward
             raise
         return self._record(trial)
@@ -365,8 +380,9 @@ class Search:
             reward=None,
             duration_s=before_s + outcome.duration_s,
         )
-        if outcome.infeasible is not None:
-            trial = replace(trial, state=TrialState.INFEASIBLE, reason=outcome.infeasible)
+        infeasible = outcome.infeasible or self.constraints.broken(trial.architecture, metrics)
+        if infeasible is not None:
+            trial = replace(trial, state=TrialState.INFEASIBLE, reason=infeasible)
         else:
             trial = replace(trial, reward=self.reward.score(metrics))
         if not is_ours:

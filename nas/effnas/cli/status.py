@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from effnas.cli.tables import console, duration, facts, leaderboard
+from effnas.manifest import constraints_of
 from effnas.runs import Run, load_run
 from effnas.trial import TrialState
 
@@ -21,7 +22,9 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
     summary = summarize(run)
     if as_json:
         best = [trial.to_row() for trial in run.trials.ranked()[:top]]
-        print(json.dumps({"run": str(path), **summary, "trials": best}, indent=2))
+        constraints = constraints_of(run.manifest)
+        found = {"run": str(path), "constraints": constraints, **summary, "trials": best}
+        print(json.dumps(found, indent=2))
         return
     screen = console()
     states = cast("dict[str, int]", summary["states"])
@@ -29,6 +32,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
         ("run", f"{path}, begun {run.manifest.get('created')}"),
         ("space", f"{_name(run, 'space')}; reward {_name(run, 'reward')}; "
                   f"controller {run.manifest.get('controller')}"),
+        *_constraint_rows(run),
         ("data", f"{_name(run, 'data')} on {run.manifest.get('hardware')}"),
         *_parent_rows(run),
         ("trials", ", ".join(f"{count} {state.lower()}" for state, count in states.items())
@@ -64,6 +68,11 @@ def summarize(run: Run) -> dict[str, object]:
         "cost_s": float(sum(seconds)),
         "forecast_s": sum(seconds) / len(seconds) * left if seconds else None,
     }
+
+
+def _constraint_rows(run: Run) -> list[tuple[str, str]]:
+    texts = constraints_of(run.manifest)
+    return [("constraints", "; ".join(texts))] if texts else []
 
 
 def _parent_rows(run: Run) -> list[tuple[str, str]]:
