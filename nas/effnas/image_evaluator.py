@@ -15,6 +15,7 @@ from effnas.constraints import Constraints
 from effnas.data import ImageSet, SearchImages, load_search_images
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.evaluate import Preparation, Task, default_image_size
+from effnas.goal import nothing_known
 from effnas.measure import (
     FEWEST_ROUNDS,
     Conditions,
@@ -87,6 +88,8 @@ class ImageEvaluator:
         classes = self._images.data.num_classes if self._images else 1000
         self._space = space.with_target(num_classes=space.target.num_classes or classes)
         self._constraints = Constraints.parse(config.constraints, self._space)
+        if self._images:  # only now are the classes known, on which counts depend
+            self._constraints.narrowed(nothing_known).check_satisfiable()
         self._available = available_memory_bytes(self._device)
         self._profile = self._load_profile()
         self._timing_batch_size = self._choose_timing_batch_size()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Random architectures from which descents begin, and how many that arrive are enough.
 _DESCENTS, _ENOUGH = 32, 16
 #: Changes of two decisions at once that are tried where none of a single one helps.
-_PAIRS = 300
+_PAIRS = 100
 #: Steps of a walk, most of which lead out of what is allowed and are not taken.
 _STEPS = 20
 #: Spaces up to this size are gone through one by one where nothing else finds what is looked for.
