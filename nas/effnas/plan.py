@@ -28,8 +28,6 @@ class Plan:
         trial_s: Seconds of one trial: the mean of the stored ones, else the reference network's.
         total_s: Seconds until the budget is used up.
         workers: Trials at once.
-        feasible_share: Share of random architectures of the space that break no constraint as far
-            as is known before a trial, 0 to 1.
     """
 
     search: Search
@@ -39,7 +37,6 @@ class Plan:
     trial_s: float
     total_s: float
     workers: int
-    feasible_share: float
 
     @classmethod
     def make(cls, budget: int, search: Search, prepared: Preparation, workers: int) -> Plan:
@@ -56,8 +53,12 @@ class Plan:
             trial_s=trial_s,
             total_s=left * trial_s / workers,
             workers=workers,
-            feasible_share=feasible_share(search.space),
         )
+
+    @property
+    def feasible_share(self) -> float:
+        """Share of random architectures that break no constraint as far as is known, 0 to 1."""
+        return feasible_share(self.search.space)
 
     def warnings(self) -> list[str]:
         """Return what the user should know before the first trial, with the options that help."""

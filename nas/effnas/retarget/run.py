@@ -220,6 +220,8 @@ class _Untrained(Controller):
         """Take note of what was timed or trained."""
         arch = trial.architecture
         if trial.state is not TrialState.COMPLETE:
+            if trial.number in self._trained and "step_time" in trial.metrics:
+                self._engine.tell_step_time(arch, trial.metrics)  # too slow teaches, too
             self._engine.tell_infeasible(arch)
         elif trial.number in self._trained:
             self._engine.tell_step_time(arch, trial.metrics)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 #: Draws of a sample that may be rejected before it is looked for in another way.
-MOST_REJECTIONS = 2_000
+_MOST_REJECTIONS = 2_000
 #: Draws that show whether drawing finds what meets the constraints at all.
 _TRIED = 200
 _COUNTED = frozenset(("params", "params_ratio", "P", "macs", "activations"))
@@ -265,7 +265,7 @@ class SearchSpace:
                 closest.
         """
         if self._is_roomy:
-            for _ in range(MOST_REJECTIONS):
+            for _ in range(_MOST_REJECTIONS):
                 arch = self.sample_unconstrained(rng)
                 if not self.violated(arch):
                     return arch
