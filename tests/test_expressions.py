@@ -111,6 +111,54 @@ def test_conditions_are_those_of_python(text: str) -> None:
     assert Expression.parse(text).holds(QUANTITIES) is python_value(text)
 
 
+@patient
+@given(conditions)
+def test_a_condition_is_missed_by_nothing_where_it_holds_and_by_something_elsewhere(
+    text: str,
+) -> None:
+    condition = Expression.parse(text)
+    missed = condition.shortfall(QUANTITIES)
+    assert (missed == 0) is condition.holds(QUANTITIES)
+    assert 0 <= missed < math.inf
+
+
+@pytest.mark.parametrize(
+    ("text", "missed"),
+    [
+        ("A < 0.4", 0.4 / 1.2),
+        ("A < 0.4 and S < 0.25 and P > 1", 0.4 / 1.2 + 0.25 / 0.75),
+        ("A < 0.4 or S < 0.25", 0.25 / 0.75),
+        ("A < 0.4 < S < 0.25", 0.4 / 1.2 + 0.25 / 0.75),
+        ("A > -0.8", 0),
+        ("A < -0.8", 1),
+        ("S < S", 1e-9),
+        ("not A < 1", 1),
+        ("op == 'fused'", 1),
+        ("op != 'mbconv' and A < 0.4", 1 + 0.4 / 1.2),
+        ("A < 0 and 1 / (A - A) > 0", 2),  # what follows a false part need not have a value
+        ("A < 1e308 * -1", 1),
+    ],
+)
+def test_how_far_a_condition_is_missed(text: str, missed: float) -> None:
+    found = Expression.parse(text).shortfall({**QUANTITIES, "op": "mbconv"})
+    assert found == pytest.approx(missed, rel=1e-12)
+
+
+def test_a_condition_is_missed_by_less_the_closer_a_quantity_comes() -> None:
+    condition = Expression.parse("A <= 1e4")
+    missed = [condition.shortfall({"A": value}) for value in (1e9, 1e6, 2e4, 10_001, 1e4)]
+    assert missed == sorted(missed, reverse=True)
+    assert len(set(missed)) == len(missed)
+    assert missed[-1] == 0
+
+
+@pytest.mark.parametrize("text", ["1 / (A - A) > 0", "A < 1 and log(A - 1) > 0", "B < 1"])
+def test_what_has_no_value_is_missed_by_no_amount(text: str) -> None:
+    for method in (Expression.parse(text).holds, Expression.parse(text).shortfall):
+        with pytest.raises(ExpressionError):
+            method(QUANTITIES)
+
+
 @given(
     st.one_of(
         st.text(),

@@ -19,7 +19,7 @@ from PIL import Image
 
 from effnas import Architecture, SearchSpace
 from effnas.config import EvaluationConfig, Execution, Recipe, StepTimeConfig
-from effnas.errors import ConfigError, DataError, InfeasibleError, UserError
+from effnas.errors import ConfigError, DataError, InfeasibleError, SpaceError, UserError
 from effnas.evaluate import TIMING_METRICS, TRAINING_METRICS, Task
 from effnas.image_evaluator import ImageEvaluator
 from effnas.launch import Settings, launch
@@ -27,6 +27,7 @@ from effnas.measure import MeasuredStepTimes, describe_device, hardware_id
 from effnas.plan import Plan
 from effnas.search import Search
 from effnas.step_times import DeviceProfile
+from effnas.training import train_proxy
 from effnas.trial import Trial, TrialState
 from effnas.workers import Workers
 from synthetic_profiles import profile_of
@@ -416,6 +417,67 @@ def test_a_command_gives_its_step_times() -> None:
     assert evaluator.prepare().timing_s > 0
 
 
+# -- constraints
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Everything that is trained from here on."""
+    found: list[object] = []
+
+    def train(model: object, *args: Any, **kwargs: Any) -> Any:
+        found.append(model)
+        return train_proxy(model, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("effnas.image_evaluator.train_proxy", train)
+    return found
+
+
+def test_what_is_too_slow_is_timed_and_not_trained(trainings: list[object]) -> None:
+    evaluator = ImageEvaluator(replace(CONFIG, constraints=("accuracy > 2", "step_time_s < 1e-9")))
+    with pytest.raises(
+        InfeasibleError, match=r"^step_time_s is .*wants 'step_time_s < 1e-9'$"
+    ) as e:
+        evaluator(ARCHS[0])
+    assert set(e.value.metrics) == TIMED
+    assert not trainings
+    # It is timed, or trained, for whoever asks for no more than that.
+    assert set(evaluator(ARCHS[0], Task.TIME).metrics) == TIMED
+    assert set(evaluator(ARCHS[0], Task.TRAIN).metrics) == TRAINED
+    assert len(trainings) == 1
+
+
+def test_what_needs_too_much_memory_is_not_even_timed(
+    with_images: ImageEvaluator, trainings: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peak = int(with_images(ARCHS[0], Task.TIME).metrics["peak_memory_bytes"])
+    exact = replace(CONFIG, constraints=(f"peak_memory_bytes <= {peak}",))
+    assert ImageEvaluator(exact)(ARCHS[0]).metrics["peak_memory_bytes"] == peak
+    assert len(trainings) == 1
+    less = ImageEvaluator(replace(CONFIG, constraints=(f"peak_memory_bytes < {peak}",)))
+    monkeypatch.setattr(MeasuredStepTimes, "__call__", lambda *_: pytest.fail("it was timed"))
+    with pytest.raises(InfeasibleError, match=f"^peak_memory_bytes is {peak:,}, and") as e:
+        less(ARCHS[0])
+    assert e.value.metrics == {"peak_memory_bytes": peak}
+    assert len(trainings) == 1
+
+
+def test_what_nothing_can_meet_with_the_datas_classes_is_told_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    space = replace(SPACE, target=replace(SPACE.target, num_classes=None))
+    least = min(SPACE.count(arch).params for arch in SPACE.architectures())  # for 10 classes
+    assert space.count(space.reference).params > least + 10_000
+    config = replace(CONFIG, space_text=space.to_text(), execution=None)
+    fine = replace(config, constraints=(f"params <= {least}",), execution=Execution())
+    assert ImageEvaluator(fine)
+    monkeypatch.setattr(
+        "effnas.image_evaluator.choose_execution", lambda *_: pytest.fail("it was measured")
+    )
+    with pytest.raises(SpaceError, match=f"no architecture meets .* has params = {least:,};"):
+        ImageEvaluator(replace(config, constraints=(f"params < {least}",)))
+
+
 # -- in a search
 
 
@@ -475,6 +537,28 @@ def test_a_search_by_predictions_ends_with_measured_ones(tmp_path: Path) -> None
     for trial in best:
         assert trial.reward == pytest.approx(search.reward.score(trial.metrics))
         assert set(trial.metrics) >= TIMED | TRAINED
+
+
+def test_a_predicted_step_time_that_breaks_a_constraint_is_never_proposed(tmp_path: Path) -> None:
+    path = tmp_path / "board.json"
+    profile = profile_of(SPACE, hardware="a board")
+    path.write_text(profile.to_json())
+    times = {arch.id: profile(arch).metrics["step_time"] for arch in SPACE.architectures()}
+    limit = sorted(times.values())[len(times) // 2]
+    settings = settings_for(
+        tmp_path / "run",
+        budget=50,
+        step_times=StepTimeConfig(mode="predicted", profile=str(path)),
+        constraints=(f"step_time <= {limit!r}", "accuracy >= 0.05"),
+        reward="-step_time",
+    )
+    search = launch(settings, Quiet())
+    assert search.exhausted
+    tried = {t.architecture.id for t in search.trials}
+    assert tried == {key for key, step_time in times.items() if step_time <= limit}
+    for trial in search.trials:
+        fine = trial.metrics["accuracy"] >= 0.05
+        assert trial.state is (TrialState.COMPLETE if fine else TrialState.INFEASIBLE)
 
 
 def write_pets(root: Path) -> None:

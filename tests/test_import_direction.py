@@ -25,7 +25,7 @@ LAYERS = [
     ["space", "trial"],
     ["reward", "store", "data", "step_times", "surrogate"],
     ["objectives"],
-    ["goal", "guess", "front"],
+    ["goal", "guess", "front", "constraints"],
     ["predictor"],
     ["baseline"],
     ["controllers"],

@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 
 from effnas import Architecture, InfeasibleError, Reward, Search, SearchSpace, Trials, TrialState
+from effnas.backends import InlineBackend
 from effnas.errors import ConfigError
+from effnas.evaluate import Task
 from effnas.retarget import Candidate, Retargeting
+from effnas.retarget.run import _Untrained as Untrained
+from effnas.trial import Measurement
 
 TINY = SearchSpace.load("tiny")
 REWARD = Reward.load("v2")
@@ -230,6 +234,36 @@ def test_infeasible_architectures_are_left_out_and_others_proposed() -> None:
     assert {c.architecture.id for c in engine.ranking()} == {
         t.architecture.id for t in PARENT
     } - lost
+
+
+def test_what_breaks_a_constraint_on_the_new_device_is_out_and_teaches_all_the_same() -> None:
+    def times(arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0) -> Measurement:
+        assert task is Task.TIME
+        metrics = {"step_time": new_step_time(arch)}
+        return Measurement(metrics=metrics, step_time_source="measured")
+
+    timed = list(PARENT)[:16]
+    limit = float(np.median([new_step_time(t.architecture) for t in timed]))
+    engine, free = Retargeting(TINY, REWARD, PARENT), Retargeting(TINY, REWARD, PARENT)
+    controller = Untrained(engine, PARENT, 0)
+    search = Search(
+        TINY, REWARD, controller, constraints=[f"step_time <= {limit!r}"], first_number=100
+    )
+    search.retime(
+        InlineBackend(times),
+        lambda under_way: next(
+            (t for t in timed if t.number not in {*under_way, *(s.number for s in search.trials)}),
+            None,
+        ),
+    )
+    for trial in timed:
+        free.tell_step_time(trial.architecture, on_new(trial.architecture))
+    gone = {t.architecture.id for t in search.trials if t.state is TrialState.INFEASIBLE}
+    assert gone == {t.architecture.id for t in timed if new_step_time(t.architecture) > limit}
+    assert gone
+    guesses = {c.architecture.id: c.step_time for c in free.ranking()}
+    kept = {c.architecture.id: c.step_time for c in engine.ranking()}
+    assert kept == {key: step_time for key, step_time in guesses.items() if key not in gone}
 
 
 def test_where_nothing_is_feasible_nothing_is_asked_for_or_ranked() -> None:

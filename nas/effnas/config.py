@@ -232,6 +232,7 @@ class EvaluationConfig:
         timing_batch_size: Images in a timed step; None takes the target's, or the largest power
             of two below it whose step fits the device's memory.
         step_times: Where step times come from; None for a worker that trains and times nothing.
+        constraints: Conditions, see `effnas.constraints`; what breaks one is not trained.
     """
 
     space_text: str
@@ -245,6 +246,7 @@ class EvaluationConfig:
     execution: Execution | None = None
     timing_batch_size: int | None = None
     step_times: StepTimeConfig | None = StepTimeConfig()
+    constraints: tuple[str, ...] = ()
 
 
 def _check_at_least(recipe: Recipe, minimum: int, *names: str) -> None:

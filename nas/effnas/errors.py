@@ -59,9 +59,9 @@ class SpaceExhaustedError(EffnasError):
 
 
 class InfeasibleError(EffnasError):
-    """An architecture that cannot be built, timed or trained: a result, not a fault.
+    """An architecture that cannot be built, timed or trained, or that breaks a constraint.
 
-    Its text is the reason that the trial keeps.
+    It is a result, not a fault. Its text is the reason that the trial keeps.
 
     Attributes:
         metrics: What was found out all the same.

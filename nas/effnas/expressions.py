@@ -13,13 +13,15 @@ import re
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from math import inf, isfinite
 from numbers import Real
 
 from effnas.errors import ExpressionError, Location, closest
 
 MAX_LENGTH = 2000
 MAX_DEPTH = 100  # evaluation nests two Python calls a level, so this stays far from its limit
+#: The shortfall of a comparison that equal numbers fail, such as `2 < 2`.
+_LEAST_MISSED = 1e-9
 
 Quantities = Mapping[str, float | str]
 _Number = Callable[[Quantities], float]
@@ -91,6 +93,7 @@ class Expression:
     is_condition: bool = field(compare=False)
     source: str = field(compare=False)
     _run: _Number | _Truth = field(compare=False, repr=False)
+    _missed: _Number | _Truth = field(compare=False, repr=False)
 
     @staticmethod
     def parse(
@@ -143,9 +146,22 @@ class Expression:
             raise ExpressionError(f"{self.source}: '{self.text}' {_NOT_A_CONDITION}")
         return bool(self._value(quantities))
 
-    def _value(self, quantities: Quantities) -> float | bool:
+    def shortfall(self, quantities: Quantities) -> float:
+        """Return how far the condition is from true: 0 where it holds, above 0 elsewhere.
+
+        A comparison of numbers a and b that fails is missed by |a - b| / (|a| + |b|), at most 1. A
+        failed comparison of texts, or a `not`, counts 1. `and` adds up, `or` takes the least.
+
+        Raises:
+            ExpressionError: As `holds` does.
+        """
+        if not self.is_condition:
+            raise ExpressionError(f"{self.source}: '{self.text}' {_NOT_A_CONDITION}")
+        return float(self._value(quantities, self._missed))
+
+    def _value(self, quantities: Quantities, run: _Number | _Truth | None = None) -> float | bool:
         try:
-            return self._run(quantities)
+            return (run or self._run)(quantities)
         except _Fault as fault:
             whole = " ".join(self.text.split())
             part = " ".join(fault.part.split()) or whole
@@ -191,7 +207,9 @@ class _Reader:
             raise self._error(0, f"the expression nests {depth} deep; the limit is {MAX_DEPTH}")
         condition = _is_condition(body)
         run = self._truth(body) if condition else self._number(body)
-        return Expression(self.text.strip(), frozenset(_names(body)), condition, self.source, run)
+        missed = self._shortfall(body) if condition else run
+        names = frozenset(_names(body))
+        return Expression(self.text.strip(), names, condition, self.source, run, missed)
 
     def _parse(self) -> ast.expr:
         if refused := _REFUSED_CHARACTER.search(self.text):
@@ -255,6 +273,33 @@ class _Reader:
             return lambda quantities: not operand(quantities)
         self._number(node)  # what is not even a number is refused as that
         raise self._error(node, f"'{self._segment(node)}' {_NOT_A_CONDITION}")
+
+    def _shortfall(self, node: ast.expr) -> _Number:
+        """Read by how much a condition that `_truth` has read is missed."""
+        if isinstance(node, ast.BoolOp):
+            parts = [self._shortfall(value) for value in node.values]
+            return _sum_missed(parts) if isinstance(node.op, ast.And) else _least_missed(parts)
+        if isinstance(node, ast.Compare) and len(node.ops) > 1:  # a < b < c
+            sides = [node.left, *node.comparators]
+            steps = zip(sides, node.ops, sides[1:], strict=False)
+            pairs = [ast.copy_location(ast.Compare(a, [how], [b]), node) for a, how, b in steps]
+            return _sum_missed([self._shortfall(pair) for pair in pairs])
+        holds = self._truth(node)
+        if not isinstance(node, ast.Compare):
+            return lambda quantities: 0.0 if holds(quantities) else 1.0
+        left, right = self._operand(node.left), self._operand(node.comparators[0])
+
+        def run(quantities: Quantities) -> float:
+            if holds(quantities):
+                return 0.0
+            a, b = left(quantities), right(quantities)
+            if isinstance(a, str) or isinstance(b, str):
+                return 1.0
+            # Halves, because a sum of two large numbers may have no value.
+            size = abs(a) / 2 + abs(b) / 2
+            return max(abs(a / 2 - b / 2) / size if size else 0.0, _LEAST_MISSED)
+
+        return run
 
     def _constant(self, node: ast.Constant) -> _Number:
         if isinstance(node.value, str):
@@ -381,6 +426,33 @@ class _Reader:
         excerpt = "".join(c if c.isprintable() else " " for c in self.text.split("\n")[line])
         location = Location(self.source, line + 1, column + 1, excerpt)
         return ExpressionError(location.describe(reason))
+
+
+def _sum_missed(parts: Sequence[_Number]) -> _Number:
+    def run(quantities: Quantities) -> float:
+        total = 0.0
+        for part in parts:
+            try:
+                total += part(quantities)
+            except _Fault:
+                if not total:
+                    raise
+                total += 1.0  # `and` does not look at what follows a part that is false
+        return total
+
+    return run
+
+
+def _least_missed(parts: Sequence[_Number]) -> _Number:
+    def run(quantities: Quantities) -> float:
+        least = inf
+        for part in parts:
+            least = min(least, part(quantities))
+            if not least:  # `or` does not look further
+                break
+        return least
+
+    return run
 
 
 def _finite(value: Real | float) -> float | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from effnas.architecture import Architecture
+    from effnas.expressions import Expression
     from effnas.objectives import Objectives
     from effnas.reward import Reward
 
@@ -33,8 +34,12 @@ class Goal:
             be among them.
         objectives: What is pursued in place of the reward, if anything, by the controllers that
             take objectives.
+        constraints: Conditions over metrics that every trial must meet, or be INFEASIBLE. What
+            they speak of are the space's quantities, and metrics and symbols of `effnas.reward`.
+            Those that a space can check by itself are constraints of the space, and not here.
     """
 
     reward: Reward
     known: Known = nothing_known
     objectives: Objectives | None = None
+    constraints: tuple[Expression, ...] = ()

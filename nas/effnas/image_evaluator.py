@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from effnas.config import CPU_TRAINING_IMAGES, EvaluationConfig, Execution, StepTimeConfig
+from effnas.constraints import Constraints
 from effnas.data import ImageSet, SearchImages, load_search_images
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.evaluate import Preparation, Task, default_image_size
+from effnas.goal import nothing_known
 from effnas.measure import (
     FEWEST_ROUNDS,
     Conditions,
@@ -43,6 +45,8 @@ from effnas.training import ProxyData, train_proxy
 from effnas.trial import Measurement
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from effnas.architecture import Architecture
 
 #: Share of the free memory that the reference network's step may take when the batch is chosen:
@@ -83,6 +87,9 @@ class ImageEvaluator:
         self._images = self._load_images() if config.data is not None else None
         classes = self._images.data.num_classes if self._images else 1000
         self._space = space.with_target(num_classes=space.target.num_classes or classes)
+        self._constraints = Constraints.parse(config.constraints, self._space)
+        if self._images:  # only now are the classes known, on which counts depend
+            self._constraints.narrowed(nothing_known).check_satisfiable()
         self._available = available_memory_bytes(self._device)
         self._profile = self._load_profile()
         self._timing_batch_size = self._choose_timing_batch_size()
@@ -99,10 +106,13 @@ class ImageEvaluator:
         """Time one architecture, then train it; or do one of both.
 
         Raises:
-            InfeasibleError: If it cannot be built, timed or trained.
+            InfeasibleError: If it cannot be built, timed or trained, or its timing breaks a
+                constraint; the metrics that are known by then come with it.
         """
         measurement = Measurement(metrics={})
         try:
+            if task is Task.EVALUATE:
+                self._check_constraints(arch, self._sure_before_timing(arch))
             if task is not Task.TRAIN and self._config.step_times is not None:
                 found = (self._timings if task is Task.TIME else self._step_times)(arch)
                 measurement = Measurement(
@@ -110,6 +120,8 @@ class ImageEvaluator:
                     hardware=found.hardware,
                     step_time_source=found.source,
                 )
+            if task is Task.EVALUATE:
+                self._check_constraints(arch, measurement.metrics)
             if task is not Task.TIME:
                 measurement = self._train(arch, repeat, measurement)
         except torch.OutOfMemoryError as error:
@@ -166,6 +178,21 @@ class ImageEvaluator:
             target_memory_bytes=self._timing_bytes(reference, target.batch_size),
             available_memory_bytes=self._available,
         )
+
+    # -- constraints
+
+    def _check_constraints(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
+        if broken := self._constraints.broken(arch, metrics):
+            raise InfeasibleError(broken, metrics=metrics)
+
+    def _sure_before_timing(self, arch: Architecture) -> dict[str, float]:
+        """Return the metrics that a constraint needs and that a timing would only repeat."""
+        # Off CUDA, a timing gives the estimate as the peak memory.
+        is_estimated = self._device.type != "cuda" and self._step_times is self._measured
+        wanted = any("peak_memory_bytes" in e.names for e in self._constraints.of_metrics)
+        if not wanted or not is_estimated or self._config.step_times is None:
+            return {}
+        return {"peak_memory_bytes": float(self._timing_bytes(arch, self._timing_batch_size))}
 
     # -- training
 

@@ -16,7 +16,7 @@ from effnas.plan import Plan
 from effnas.reward import Reward
 from effnas.search import Search
 from effnas.space import SearchSpace
-from effnas.store import RunFolder, read_events
+from effnas.store import MemoryStore, RunFolder, Store, read_events
 from effnas.trial import Trial
 from effnas.workers import Workers, start_workers
 
@@ -44,6 +44,7 @@ class Settings:
         step_times: Where step times come from.
         target_image_size: Image size of S and P in place of the space's.
         target_batch_size: Batch size of S in place of the space's.
+        constraints: Conditions that every network must meet, see `effnas.constraints`.
     """
 
     space: str = "v2"
@@ -61,6 +62,7 @@ class Settings:
     step_times: StepTimeConfig = field(default_factory=StepTimeConfig)
     target_image_size: int | None = None
     target_batch_size: int | None = None
+    constraints: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("budget", "target_image_size", "target_batch_size"):
@@ -104,10 +106,8 @@ def launch(settings: Settings, observer: Observer) -> Search:
         image_size=settings.target_image_size, batch_size=settings.target_batch_size
     )
     reward = Reward.load(settings.reward)
-    trying = Search(
-        space, reward, settings.controller, settings.seed, objectives=settings.objectives
-    )
-    _check(trying, settings.step_times)
+    search = _search(settings, space, reward, MemoryStore())
+    _check(search, settings.step_times)
     with RunFolder.open(settings.out) as folder:
         stored = folder.read_manifest()
         config = _config(settings, space)
@@ -116,30 +116,24 @@ def launch(settings: Settings, observer: Observer) -> Search:
         backend, prepared = start_workers(config, settings.workers, observer.preparing)
         try:
             space = space.with_target(num_classes=space.target.num_classes or prepared.num_classes)
+            search = _search(settings, space, reward, folder)
+            search.space.check_satisfiable()
             manifest = describe(
                 source=source,
                 space=space,
                 reward=reward,
                 controller=controller_text(settings.controller),
-                objectives=trying.objectives,
+                objectives=search.objectives,
                 seed=settings.seed,
                 budget=settings.budget,
                 data=settings.data,
                 config=config,
                 prepared=prepared,
+                constraints=search.constraints.texts,
             )
             if stored:
                 check_same_run(settings.out, stored, manifest)
                 manifest["created"] = stored.get("created")
-            search = Search(
-                space,
-                reward,
-                settings.controller,
-                settings.seed,
-                known=known_beforehand(settings.step_times, space),
-                objectives=trying.objectives,
-                store=folder,
-            )
             search.resume(
                 read_events(settings.out, stem=space.stem, head=space.head),
                 rescore=stored is not None and stored.get("reward") != manifest["reward"],
@@ -163,13 +157,30 @@ def launch(settings: Settings, observer: Observer) -> Search:
 # -- before the first trial
 
 
+def _search(settings: Settings, space: SearchSpace, reward: Reward, store: Store) -> Search:
+    return Search(
+        space,
+        reward,
+        settings.controller,
+        settings.seed,
+        known=known_beforehand(settings.step_times, space),
+        objectives=settings.objectives,
+        constraints=settings.constraints,
+        store=store,
+    )
+
+
 def _check(search: Search, step_times: StepTimeConfig) -> None:
-    """Find mistakes of space, controller, reward, objectives before anything slow is started."""
-    search.ask()
-    names = (*TRAINING_METRICS, *step_time_metrics(step_times, search.space))
+    """Find mistakes in what was given before anything slow is started."""
+    space = search.space
+    # Counts need the classes, which may be those of the data.
+    if space.target.num_classes is not None or not space.needs_counts:
+        search.ask()
+    names = (*TRAINING_METRICS, *step_time_metrics(step_times, space))
     measured = dict.fromkeys(names, 1.0) | {"accuracy": _TRIED_ACCURACY}
-    measured |= search.space.counted_metrics(search.space.reference)
+    measured |= space.counted_metrics(space.reference)
     search.reward.check(measured)
+    search.constraints.check_given(names)
     if search.objectives:
         search.objectives.values(measured)
 
@@ -184,4 +195,5 @@ def _config(settings: Settings, space: SearchSpace) -> EvaluationConfig:
         recipe=settings.recipe,
         seed=settings.seed,
         step_times=settings.step_times,
+        constraints=settings.constraints,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +29,7 @@ _FIXED: Mapping[str, Callable[[Mapping[str, Json]], Json]] = {
     "hardware": lambda m: m.get("hardware"),
     "finished run": lambda m: _inside(m, "parent", "created"),
     "step times": lambda m: m.get("step_times", "measured"),
+    "constraints": lambda m: list[Json](sorted(constraints_of(m))),
 }
 
 
@@ -44,6 +45,7 @@ def describe(
     data: str,
     config: EvaluationConfig,
     prepared: Preparation,
+    constraints: Sequence[str],
 ) -> dict[str, Json]:
     """Return the manifest of a run that is about to start."""
     reference = space.count(space.reference)
@@ -61,6 +63,7 @@ def describe(
             "text": space.to_text(),
         },
         "reward": {"name": reward.name, "kind": reward.kind, "text": reward.text},
+        "constraints": list(constraints),
         "reference": {
             "architecture": str(space.reference),
             "params": reference.params,
@@ -86,6 +89,11 @@ def describe(
         "device": cast("dict[str, Json]", dict(prepared.device)),
         "versions": versions(),
     }
+
+
+def constraints_of(manifest: Mapping[str, Json]) -> list[str]:
+    """Return the constraints of a run, beside those of its space."""
+    return cast("list[str]", manifest.get("constraints", []))
 
 
 def versions() -> dict[str, Json]:

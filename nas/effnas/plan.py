@@ -7,6 +7,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from effnas.evaluate import Preparation
+from effnas.space.summary import feasible_share
 from effnas.trial import TrialState
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ class Plan:
             total_s=left * trial_s / workers,
             workers=workers,
         )
+
+    @property
+    def feasible_share(self) -> float:
+        """Share of random architectures that break no constraint as far as is known, 0 to 1."""
+        return feasible_share(self.search.space)
 
     def warnings(self) -> list[str]:
         """Return what the user should know before the first trial, with the options that help."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from math import isfinite
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from effnas.architecture import Architecture
 from effnas.backends import InlineBackend, Job, Outcome
+from effnas.constraints import Constraints
 from effnas.controllers import Controller, make_controller
 from effnas.errors import (
     ConfigError,
@@ -59,6 +60,9 @@ class Search:
             as a predicted step time; controllers may use them. Counted ones are known anyhow.
         objectives: What a controller that is given by its name pursues in place of the reward,
             such as `accuracy:max,step_time:min`.
+        constraints: Conditions that every architecture must meet, such as `params <= 5e6`. Those
+            over the space's quantities or known metrics narrow what is proposed; a trial that
+            breaks another one is INFEASIBLE.
         store: Where trials are kept; nowhere by default.
         first_number: Number of the first new trial.
 
@@ -75,20 +79,24 @@ class Search:
         *,
         known: Known = nothing_known,
         objectives: Objectives | str | None = None,
+        constraints: Sequence[str] = (),
         store: Store | None = None,
         first_number: int = 0,
     ) -> None:
-        self.space = SearchSpace.load(space) if isinstance(space, str) else space
+        space = SearchSpace.load(space) if isinstance(space, str) else space
         self.reward = Reward.load(reward) if isinstance(reward, str) else reward
         self.objectives = (
             Objectives.parse(objectives) if isinstance(objectives, str) else objectives
         )
-        self.goal = Goal(self.reward, known, self.objectives)
+        self.constraints = Constraints.parse(constraints, space)
+        self.space = self.constraints.narrowed(known)
+        self.goal = Goal(self.reward, known, self.objectives, self.constraints.of_metrics)
         self.controller = (
             make_controller(controller, self.space, seed, goal=self.goal)
             if isinstance(controller, str)
             else controller
         )
+        self.constraints.check_narrowed(self.controller.space)
         self.seed = seed
         self.exhausted = False
         self._store = store or MemoryStore()
@@ -139,8 +147,8 @@ class Search:
 
         Raises:
             RewardError: If the reward cannot be computed from the metrics; they are stored.
-            ConfigError: If a metric is no finite number, or the objectives lack one; the others
-                are stored then.
+            ConfigError: If a metric is no finite number, or the objectives or a constraint lack
+                one; the others are stored then.
         """
         metrics = {name: float(value) for name, value in metrics.items()}
         for name, value in metrics.items():
@@ -357,14 +365,19 @@ class Search:
         return self._complete(trial, outcome.measurement)
 
     def _complete(self, trial: Trial, measurement: Measurement) -> Trial:
-        """Count, score, store and tell."""
+        """Count, check, score, store and tell."""
         metrics = self.space.counted_metrics(trial.architecture) | dict(measurement.metrics)
         trial = replace(
             trial,
             state=TrialState.COMPLETE,
             measurement=replace(measurement, metrics=metrics),
         )
+        if broken := self.constraints.broken(trial.architecture, metrics):
+            return self._record(replace(trial, state=TrialState.INFEASIBLE, reason=broken))
         try:
+            if self.constraints.of_metrics:
+                [known] = self.goal.known([trial.architecture])
+                self.constraints.check_given(known.keys() | metrics.keys())
             trial = replace(trial, reward=self.reward.score(metrics))
             if self.objectives:
                 self.objectives.values(metrics)
@@ -397,8 +410,9 @@ class Search:
             reward=None,
             duration_s=before_s + outcome.duration_s,
         )
-        if outcome.infeasible is not None:
-            trial = replace(trial, state=TrialState.INFEASIBLE, reason=outcome.infeasible)
+        infeasible = outcome.infeasible or self.constraints.broken(trial.architecture, metrics)
+        if infeasible is not None:
+            trial = replace(trial, state=TrialState.INFEASIBLE, reason=infeasible)
         else:
             trial = replace(trial, reward=self.reward.score(metrics))
         if not is_ours:

@@ -17,8 +17,8 @@ class TrialState(StrEnum):
     """Where a trial stands.
 
     WAITING and RUNNING are under way. COMPLETE has metrics. PRUNED was stopped early because others
-    did better. INFEASIBLE cannot be built, timed or trained: a result, with a reason. FAILED met
-    a bug or lost its worker, and is tried again.
+    did better. INFEASIBLE cannot be built, timed or trained, or breaks a constraint: a result, with
+    a reason. FAILED met a bug or lost its worker, and is tried again.
     """
 
     WAITING = "WAITING"

@@ -13,7 +13,7 @@ import pytest
 from command_line import Run
 from PIL import Image
 
-from effnas import load_run
+from effnas import SearchSpace, load_run
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("short_timings")
@@ -36,7 +36,7 @@ SPACES = {
     "an unknown key": ("stagez:\n  - x\n", ["space.yaml:1:1", "did you mean 'stages'"]),
     "a contradiction": (
         STAGE + "mbconv_r<1..3>_k3_s1_e1_c8\nconstraints: [stage1.r > 2, stage1.r < 2]\n",
-        ["no architecture meets the constraints", "stage1.r > 2"],
+        ["no architecture meets", "stage1.r > 2", "stage1.r = 2"],
     ),
 }
 
@@ -70,6 +70,20 @@ def test_a_bad_space_is_one_readable_error(
         (["--reward", "A / (S - 1)"], ["division by zero", "S = 1"]),
         (["--reward", "v3"], ["'v3'", "did you mean 'v2'"]),
         (["--reward", "none.py:f"], ["none.py"]),
+        (["--constraint", "parms <= 5e6"], ["'parms'", "did you mean 'params'"]),
+        (["--constraint", "stage4.r > 1"], ["'stage4.r'", "did you mean 'stage"]),
+        (["--constraint", "params * 2"], ["'params * 2' is a number", "params <= 30e6"]),
+        (["--constraint", "A > 0.1 and"], ["not an expression", "allowed"]),
+        (["--constraint", "S <= 1 / 0"], ["division by zero"]),
+        (["--constraint", "stage1.r > 2"], ["no architecture meets 'stage1.r > 2'", "= 2;"]),
+        (
+            ["--constraint", "largest_batch_size > 8"],
+            ["'largest_batch_size > 8' needs largest_batch_size", "nothing gives it"],
+        ),
+        (
+            ["--step-times", "times.csv", "--constraint", "step_time_low < 1"],
+            ["needs step_time_low", "nothing gives it", "step_time"],
+        ),
         (["--budget", "0"], ["--budget", "1 or more"]),
         (["--budget", "-3"], ["--budget", "1 or more"]),
         (["--budget", "many"], ["--budget"]),
@@ -104,6 +118,8 @@ def test_bad_search_options_are_refused_with_place_and_remedy(
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
+    blocks = SearchSpace.load("tiny").reference
+    (tmp_path / "times.csv").write_text(f"architecture,step_time_s\n{blocks},0.1\n")
     (tmp_path / "lonely" / "cat").mkdir(parents=True)
     Image.new("RGB", (16, 16)).save(tmp_path / "lonely" / "cat" / "1.png")
     result = effnas("search", *QUICK, *arguments)
@@ -273,7 +289,7 @@ def test_the_options_are_those_that_were_decided_on() -> None:
     assert options == {
         "search": data | where | training | step_times | target | {
             "--space", "--budget", "--out", "--reward", "--controller", "--objectives", "--seed",
-            "--json",
+            "--json", "--constraint",
         },
         "status": {"--top", "--json"},
         "space": {"--samples", "--seed", "--json"},

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command_line import Result, Run
 
-from effnas import load_run
+from effnas import SearchSpace, TrialState, load_run
 
 BLOCKS = "fused_r1_k3_s1_e1_c16 mbconv_r1_k3_s2_e4_c24_se0.25 fused_r1_k3_s2_e1_c48"
 pytestmark = pytest.mark.usefixtures("short_timings")
@@ -100,6 +100,42 @@ def test_a_network_too_large_is_told_with_the_batch_that_fits(effnas: Run) -> No
     assert result.code == 2
     assert "out of memory" in result.err
     assert "the largest batch that fits is" in result.err
+
+
+@pytest.mark.slow
+def test_a_run_with_constraints_keeps_them_when_it_goes_on_and_when_it_moves(
+    effnas: Run, tmp_path: Path
+) -> None:
+    limits = ["--constraint", "step_time <= 1.2", "--constraint", "params < 5e4"]
+    first = search(effnas, "--budget", "6", "--out", "run", *limits)
+    assert "step_time <= 1.2; params < 5e4; as far as is known before a trial" in first.out
+    parent = load_run(tmp_path / "run")
+    assert parent.space == SearchSpace.load("tiny").with_target(batch_size=8, num_classes=10)
+    assert {t.state for t in parent.trials} == {TrialState.COMPLETE, TrialState.INFEASIBLE}
+    for trial in parent.trials:
+        assert parent.space.count(trial.architecture).params < 5e4
+        is_fine = trial.metrics["step_time"] <= 1.2
+        assert trial.state is (TrialState.COMPLETE if is_fine else TrialState.INFEASIBLE)
+        assert ("accuracy" in trial.metrics) == is_fine
+        assert is_fine or "and the search wants 'step_time <= 1.2'" in (trial.reason or "")
+    assert "step_time <= 1.2; params < 5e4" in effnas("status", "run").out
+    assert json.loads(effnas("status", "run", "--json").out)["constraints"] == limits[1::2]
+    refused = effnas("search", *QUICK, "--budget", "9", "--out", "run", *limits[:2])
+    assert refused.code == 2
+    assert "constraints (was ['params < 5e4', 'step_time <= 1.2']" in refused.err
+    assert len(load_run(tmp_path / "run").trials) == 6
+
+    complete = parent.trials.ranked()
+    rows = "".join(f"{t.architecture},{1 + n}\n" for n, t in enumerate(complete))
+    reference = f"{parent.space.reference},1\n"
+    table = write(tmp_path / "board.csv", f"architecture,step_time_s\n{reference}{rows}")
+    assert effnas("retarget", "run", "--step-times", table).code == 0
+    moved = load_run(tmp_path / "run-board")
+    assert moved.manifest["constraints"] == limits[1::2]
+    states = {t.number: t.state for t in moved.trials}
+    # On the board, every network but the first takes twice the reference's time or more.
+    assert states.pop(complete[0].number) is TrialState.COMPLETE
+    assert set(states.values()) == {TrialState.INFEASIBLE}
 
 
 @pytest.mark.slow

@@ -124,7 +124,7 @@ def test_only_stages_are_required() -> None:
         (f"{STAGES}reference:@\n", "expected a list, found nothing"),
         (f"{TWO}reference:\n  - conv_r1_k3_s1_c8\n  - conv_r1_k@2_s2_c8\n", "k2: kernels are"),
         # constraints
-        (f"{STAGES}constraints: [@param <= 3]\n", "unknown name 'param'; did you mean 'params'?"),
+        (f"{STAGES}constraints: [@param <= 3]\n", "unknown name 'param'; did you mean 'params'"),
         (
             f"{STAGES}constraints:\n  - params <= 30e6\n  - 'layers > 1 and @stage2.r > 1'\n",
             "unknown name 'stage2.r'; did you mean 'stage1.r'",

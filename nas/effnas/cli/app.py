@@ -18,6 +18,7 @@ from effnas.cli.options import (
     BatchSize,
     CompileMode,
     CompileModeName,
+    Constraint,
     Data,
     DataRoot,
     DataShare,
@@ -112,6 +113,7 @@ def search(
     reward: Annotated[
         str, typer.Option(help="Name, file, expression, or FILE.py:FUNCTION.")
     ] = "v2",
+    constraint: Constraint = None,
     controller: Annotated[
         str,
         typer.Option(help="random, evolution, surrogate, reinforce, tunas, optuna:tpe, ..."),
@@ -186,6 +188,7 @@ def search(
         ),
         target_image_size=target_image_size,
         target_batch_size=target_batch_size,
+        constraints=tuple(constraint or ()),
     )
     raise typer.Exit(run_search(settings, as_json=as_json))
 

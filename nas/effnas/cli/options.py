@@ -100,6 +100,10 @@ Data = Annotated[
 ]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder of a timm data set that goes by name.")]
 OnBad = Annotated[OnBadImage, typer.Option(help="What to do with an image that cannot be decoded.")]
+Constraint = Annotated[
+    list[str] | None,
+    typer.Option(help="Condition that networks must meet, 'params <= 5e6'; may be repeated."),
+]
 RecipeFile = Annotated[
     Path | None, typer.Option(help="YAML file with the settings of the trainings.")
 ]

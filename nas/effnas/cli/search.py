@@ -151,6 +151,7 @@ def _plan_rows(plan: Plan, settings: Settings) -> list[tuple[str, str]]:
         ),
         ("reward", reward.text if reward.name == reward.text else f"{reward.name}: {reward.text}"),
         *([("objectives", f"{search.objectives}")] if search.objectives else []),
+        *_constraint_rows(plan),
         (
             "reference",
             f"{reference.params / 1e6:.3g} M params, {reference.macs / 1e6:.4g} M MACs at "
@@ -179,6 +180,21 @@ def _plan_rows(plan: Plan, settings: Settings) -> list[tuple[str, str]]:
             f"{plan.budget:,} trials{f', {done:,} done' if done else ''}: about "
             f"{duration(plan.total_s)} and {memory} of memory",
         ),
+    ]
+
+
+def _constraint_rows(plan: Plan) -> list[tuple[str, str]]:
+    texts = plan.search.constraints.texts
+    if not texts:
+        return []
+    share = plan.feasible_share
+    shown = f"{share:.1%}" if share else "less than 0.1%"
+    return [
+        (
+            "constraints",
+            f"{'; '.join(texts)}; as far as is known before a trial, {shown} of random "
+            "architectures meet them",
+        )
     ]
 
 

@@ -8,6 +8,7 @@ from typing import cast
 
 from effnas.cli.front import front_json, show_front
 from effnas.cli.tables import console, duration, facts, leaderboard
+from effnas.manifest import constraints_of
 from effnas.runs import Run, load_run
 from effnas.trial import TrialState
 
@@ -22,8 +23,9 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
     summary, objectives = summarize(run), run.objectives
     if as_json:
         best = [trial.to_row() for trial in run.trials.ranked()[:top]]
+        found = {"run": str(path), "constraints": constraints_of(run.manifest), **summary}
         more = front_json(run.trials, objectives) if objectives else {}
-        print(json.dumps({"run": str(path), **summary, "trials": best, **more}, indent=2))
+        print(json.dumps({**found, "trials": best, **more}, indent=2))
         return
     screen = console()
     states = cast("dict[str, int]", summary["states"])
@@ -31,6 +33,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
         ("run", f"{path}, begun {run.manifest.get('created')}"),
         ("space", f"{_name(run, 'space')}; reward {_name(run, 'reward')}; "
                   f"controller {run.manifest.get('controller')}"),
+        *_constraint_rows(run),
         ("data", f"{_name(run, 'data')} on {run.manifest.get('hardware')}"),
         *([("objectives", str(objectives))] if objectives else []),
         *_parent_rows(run),
@@ -69,6 +72,11 @@ def summarize(run: Run) -> dict[str, object]:
         "cost_s": float(sum(seconds)),
         "forecast_s": sum(seconds) / len(seconds) * left if seconds else None,
     }
+
+
+def _constraint_rows(run: Run) -> list[tuple[str, str]]:
+    texts = constraints_of(run.manifest)
+    return [("constraints", "; ".join(texts))] if texts else []
 
 
 def _parent_rows(run: Run) -> list[tuple[str, str]]:

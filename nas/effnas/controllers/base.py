@@ -10,7 +10,7 @@ import numpy as np
 from effnas.architecture import Architecture
 from effnas.errors import ConfigError, SpaceExhaustedError
 from effnas.space import SearchSpace
-from effnas.space.search_space import MOST_ENUMERATED
+from effnas.space.feasible import MOST_ENUMERATED
 from effnas.trial import Trial
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from effnas.errors import ConfigError
-from effnas.space.search_space import MOST_ENUMERATED
+from effnas.space.feasible import MOST_ENUMERATED
 
 if TYPE_CHECKING:
     from effnas.architecture import Architecture

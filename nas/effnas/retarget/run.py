@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from effnas.config import EvaluationConfig, Recipe, StepTimeConfig
+from effnas.constraints import Constraints
 from effnas.controllers import Controller
-from effnas.errors import ConfigError, SpaceExhaustedError
+from effnas.errors import ConfigError, InfeasibleError, SpaceExhaustedError
 from effnas.evaluate import (
     TRAINING_METRICS,
     Preparation,
     source_without_timing,
     step_time_metrics,
 )
-from effnas.manifest import check_same_run, continued, versions
+from effnas.goal import nothing_known
+from effnas.manifest import check_same_run, constraints_of, continued, versions
 from effnas.retarget.retargeting import Candidate, Retargeting
 from effnas.reward import Reward
 from effnas.runs import Run, load_run
@@ -116,29 +118,32 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
     parent = load_run(settings.run)
     trained = _trained(parent)
     reward = _reward(parent, settings.reward)
-    space = parent.space
-    source = source_without_timing(settings.step_times, space)
+    constraints = Constraints.parse(constraints_of(parent.manifest), parent.space)
+    source = source_without_timing(settings.step_times, parent.space)
+    space = constraints.narrowed(nothing_known)  # networks too slow here still teach accuracy
     seed = cast("int", parent.manifest.get("seed", 0))
     engine = Retargeting(
         space,
         reward,
         trained,
         seed=seed,
-        step_time_of=(lambda arch: source(arch).metrics) if source else None,
+        step_time_of=_step_time_of(source, constraints) if source else None,
         pool=source.architectures() if isinstance(source, StepTimeTable) else None,
     )
     controller = _Untrained(engine, trained, seed)
     with RunFolder.open(settings.out) as folder, ExitStack() as stack:
         search = Search(
-            space,
+            parent.space,
             reward,
             controller,
             seed,
+            constraints=constraints.texts,
             store=folder,
             first_number=max(trial.number for trial in parent.trials) + 1,
         )
         names = (*TRAINING_METRICS, *step_time_metrics(settings.step_times, space))
         reward.check(dict.fromkeys(names, 0.5) | space.counted_metrics(space.reference))
+        constraints.check_given(names)
         backend, prepared, stored = None, None, folder.read_manifest()
         if source is None or settings.budget or settings.step_times.mode == "auto":
             config = _config(settings, parent, stored)
@@ -215,6 +220,8 @@ class _Untrained(Controller):
         """Take note of what was timed or trained."""
         arch = trial.architecture
         if trial.state is not TrialState.COMPLETE:
+            if trial.number in self._trained and "step_time" in trial.metrics:
+                self._engine.tell_step_time(arch, trial.metrics)  # too slow teaches, too
             self._engine.tell_infeasible(arch)
         elif trial.number in self._trained:
             self._engine.tell_step_time(arch, trial.metrics)
@@ -283,6 +290,7 @@ def _config(
         recipe=recipe,
         seed=cast("int", manifest.get("seed", 0)),
         step_times=settings.step_times,
+        constraints=tuple(constraints_of(manifest)),
     )
     return continued(config, stored) if stored and stored.get("execution") else config
 
@@ -325,6 +333,20 @@ def _manifest(
             "best": best.number if best else None,
         },
     }
+
+
+def _step_time_of(
+    source: StepTimeSource, constraints: Constraints
+) -> Callable[[Architecture], Mapping[str, float]]:
+    """Return what gives the metrics of timing, and leaves out what breaks a constraint."""
+
+    def step_time_of(arch: Architecture) -> Mapping[str, float]:
+        metrics = source(arch).metrics
+        if broken := constraints.broken(arch, metrics):
+            raise InfeasibleError(broken)
+        return metrics
+
+    return step_time_of
 
 
 def _look_up(search: Search, trained: Trials, source: StepTimeSource) -> None:

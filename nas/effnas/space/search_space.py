@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING
 from effnas.architecture import DEFAULT_HEAD, DEFAULT_STEM, FIELDS, Architecture, Stage
 from effnas.catalog import Source, find
 from effnas.counts import Counts, count
-from effnas.errors import SpaceError
-from effnas.expressions import Expression
+from effnas.errors import ExpressionError, SpaceError
+from effnas.expressions import Expression, Quantities
+from effnas.space.feasible import find_feasible, wander
 from effnas.space.stage_space import Option, StageSpace
 
 if TYPE_CHECKING:
     import numpy as np
 
 FORMAT = 1
-#: Architectures that may be rejected in a row before the constraints are held to be unmeetable.
-MOST_REJECTIONS = 20_000
-#: Spaces up to this size are searched one by one where drawing does not find what it looks for.
-MOST_ENUMERATED = 200_000
-_COUNTED = ("params", "macs", "activations")
+#: Draws of a sample that may be rejected before it is looked for in another way.
+_MOST_REJECTIONS = 2_000
+#: Draws that show whether drawing finds what meets the constraints at all.
+_TRIED = 200
+_COUNTED = frozenset(("params", "params_ratio", "P", "macs", "activations"))
 
 
 @dataclass(frozen=True)
@@ -254,35 +255,43 @@ class SearchSpace:
     # -- drawing
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """Draw an architecture: every decision uniformly, until the constraints are met.
+        """Draw an architecture that meets the constraints.
+
+        Every decision is drawn uniformly until they are met. Where that hardly ever is so, it is
+        a random walk among those that meet them, from one of several that a descent has found.
 
         Raises:
-            SpaceError: If nothing that meets the constraints is found; names the one that
-                rejects most.
+            SpaceError: If nothing that meets the constraints is found; names them, and what comes
+                closest.
         """
-        arch = self.sample_unconstrained(rng)
-        if not self.violated(arch):
-            return arch
-        rejections: dict[str, int] = {}
-        for _ in range(MOST_REJECTIONS):
-            arch = self.sample_unconstrained(rng)
-            violated = self.violated(arch)
-            if not violated:
-                return arch
-            for constraint in violated:
-                rejections[constraint.text] = rejections.get(constraint.text, 0) + 1
-        if self.size <= MOST_ENUMERATED:
-            feasible = list(self.architectures())
-            if feasible:
-                return feasible[int(rng.integers(len(feasible)))]
-        shares = ", ".join(
-            f"{text!r} rejects {share / MOST_REJECTIONS:.0%}"
-            for text, share in sorted(rejections.items(), key=lambda item: -item[1])
-        )
-        raise SpaceError(
-            f"{self.name}: no architecture meets the constraints ({MOST_REJECTIONS:,} drawn): "
-            f"{shares}; loosen or remove one of them"
-        )
+        if self._is_roomy:
+            for _ in range(_MOST_REJECTIONS):
+                arch = self.sample_unconstrained(rng)
+                if not self.violated(arch):
+                    return arch
+        starts = self._found_by_descent
+        return wander(self, starts[int(rng.integers(len(starts)))], rng)
+
+    def check_satisfiable(self) -> None:
+        """Look for an architecture that meets the constraints.
+
+        Raises:
+            SpaceError: If none is found; names the constraints, and what comes closest.
+        """
+        if not self._is_roomy:
+            _ = self._found_by_descent
+
+    @cached_property
+    def _is_roomy(self) -> bool:
+        """Whether drawing finds what meets the constraints: the same for whoever asks first."""
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        return any(not self.violated(self.sample_unconstrained(rng)) for _ in range(_TRIED))
+
+    @cached_property
+    def _found_by_descent(self) -> tuple[Architecture, ...]:
+        return find_feasible(self)
 
     def sample_unconstrained(self, rng: np.random.Generator) -> Architecture:
         """Draw an architecture, every decision uniformly, whatever the constraints say."""
@@ -298,16 +307,7 @@ class SearchSpace:
         Raises:
             SpaceError: If `arch` is not in the space.
         """
-        decisions = self.decisions(arch)
-        if decisions is None:
-            raise SpaceError(f"{self.name}: the architecture {arch} is not in the space")
-        options = {choice.name: choice.options for choice in self.choices}
-        moves = [
-            (name, option)
-            for name in decisions
-            for option in options[name]
-            if option != decisions[name]
-        ]
+        moves = self.moves(arch)
         while moves:
             # A decision first, then an option: choices with many options are not favoured.
             names = list(dict.fromkeys(name for name, _ in moves))
@@ -315,14 +315,39 @@ class SearchSpace:
             mine = [move for move in moves if move[0] == name]
             move = mine[int(rng.integers(len(mine)))]
             moves.remove(move)
-            stage = int(name.removeprefix("stage").split(".")[0])
-            given = _of_stage({**decisions, move[0]: move[1]}, stage)
-            stages = list(arch.stages)
-            stages[stage - 1] = self.stages[stage - 1].draw(rng, given)
-            mutant = self._assemble(stages)
+            mutant = self.moved(arch, move, rng)
             if mutant != arch and not self.violated(mutant):
                 return mutant
         return arch
+
+    def moves(self, arch: Architecture) -> list[tuple[str, Option]]:
+        """Return the changes of a single decision: its name and another option.
+
+        Raises:
+            SpaceError: If `arch` is not in the space.
+        """
+        decisions = self.decisions(arch)
+        if decisions is None:
+            raise SpaceError(f"{self.name}: the architecture {arch} is not in the space")
+        options = {choice.name: choice.options for choice in self.choices}
+        return [
+            (name, option)
+            for name, taken in decisions.items()
+            for option in options[name]
+            if option != taken
+        ]
+
+    def moved(
+        self, arch: Architecture, move: tuple[str, Option], rng: np.random.Generator
+    ) -> Architecture:
+        """Return `arch` after a move, whatever the constraints say; what it opens is drawn."""
+        name, option = move
+        stage = int(name.removeprefix("stage").split(".")[0])
+        decisions = self.stages[stage - 1].decisions(arch.stages[stage - 1]) or {}
+        given = {**decisions, name.split(".")[1]: option}
+        stages = list(arch.stages)
+        stages[stage - 1] = self.stages[stage - 1].draw(rng, given)
+        return self._assemble(stages)
 
     def neighbours(self, arch: Architecture) -> Iterator[Architecture]:
         """Return all architectures of the space that are one decision away from `arch`.
@@ -342,6 +367,22 @@ class SearchSpace:
         """Names that constraints may use in a space of so many stages."""
         decisions = [f"stage{n}.{name}" for n in range(1, stages + 1) for name in ("op", *FIELDS)]
         return frozenset([*decisions, *_COUNTED, "layers"])
+
+    def constrained(self, texts: Iterable[str]) -> SearchSpace:
+        """Return the space with further constraints.
+
+        Raises:
+            SpaceError: If one is no condition over the space's quantities.
+        """
+        known = self.quantity_names(len(self.stages))
+        try:
+            added = [
+                Expression.parse(" ".join(text.split()), known=known, source="constraint")
+                for text in texts
+            ]
+        except ExpressionError as error:
+            raise SpaceError(str(error)) from None
+        return replace(self, constraints=tuple(dict.fromkeys((*self.constraints, *added))))
 
     def count(self, arch: Architecture) -> Counts:
         """Count `arch` at the space's target."""
@@ -364,18 +405,40 @@ class SearchSpace:
     def _reference_params(self) -> int:
         return self.count(self.reference).params
 
-    def violated(self, arch: Architecture) -> list[Expression]:
-        """Return the constraints that `arch` does not meet."""
-        if not self.constraints:
-            return []
+    def quantities(self, arch: Architecture, *, counted: bool = True) -> dict[str, float | str]:
+        """Return what constraints speak of: choices, layers and, if wanted, what is counted."""
         quantities: dict[str, float | str] = {"layers": arch.layers}
         for n, stage in enumerate(arch.stages, start=1):
             for name in ("op", *FIELDS):
                 quantities[f"stage{n}.{name}"] = getattr(stage, name)
-        if any(name in constraint.names for constraint in self.constraints for name in _COUNTED):
-            counts = self.count(arch)
-            quantities |= {name: getattr(counts, name) for name in _COUNTED}
-        return [c for c in self.constraints if not c.holds(quantities)]
+        if counted:
+            quantities |= self.counted_metrics(arch)
+            quantities["P"] = quantities["params_ratio"]
+        return quantities
+
+    def violated(self, arch: Architecture) -> list[Expression]:
+        """Return the constraints that `arch` does not meet."""
+        return [c for c, quantities in self.checks(arch) if not c.holds(quantities)]
+
+    def shortfall(self, arch: Architecture) -> float:
+        """Return by how much `arch` misses the constraints: 0 if it meets them all."""
+        return sum(c.shortfall(quantities) for c, quantities in self.checks(arch))
+
+    def checks(self, arch: Architecture) -> Iterator[tuple[Expression, Quantities]]:
+        """Return every constraint with the quantities of `arch` that it is about."""
+        if self.constraints:
+            quantities = self.quantities(arch, counted=self.needs_counts)
+            for constraint in self.constraints:
+                yield constraint, quantities
+
+    @cached_property
+    def needs_counts(self) -> bool:
+        """Whether constraints depend on counts, and so on the number of classes."""
+        return any(not _COUNTED.isdisjoint(condition.names) for condition in self._conditions)
+
+    @property
+    def _conditions(self) -> tuple[Expression, ...]:
+        return self.constraints
 
     def _assemble(self, stages: list[Stage] | tuple[Stage, ...]) -> Architecture:
         return Architecture(tuple(stages), self.stem, self.head)

@@ -31,6 +31,13 @@ class SpaceSummary:
     reference_inside: bool
 
 
+def feasible_share(space: SearchSpace, *, samples: int = 1000, seed: int = 0) -> float:
+    """Return the share of random architectures that meets the constraints, 0 to 1."""
+    rng = np.random.default_rng(seed)
+    drawn = (space.sample_unconstrained(rng) for _ in range(samples))
+    return sum(not space.violated(arch) for arch in drawn) / samples
+
+
 def summarize(space: SearchSpace, *, samples: int, seed: int) -> SpaceSummary:
     """Draw architectures and count them at the space's target.
 
@@ -38,7 +45,7 @@ def summarize(space: SearchSpace, *, samples: int, seed: int) -> SpaceSummary:
         SpaceError: If no architecture meets the constraints.
     """
     rng = np.random.default_rng(seed)
-    space.sample(rng)  # refuses constraints that nothing meets, and names them
+    space.check_satisfiable()
     drawn = [space.sample_unconstrained(rng) for _ in range(samples)]
     feasible = [arch for arch in drawn if not space.violated(arch)]
     shown = [space.count(arch) for arch in feasible or [space.sample(rng)]]
