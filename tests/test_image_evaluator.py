@@ -275,7 +275,7 @@ def evaluated(evaluator: ImageEvaluator, arch: Architecture) -> dict[str, float]
     """The metrics of an evaluation, of which a worker without images does the first half."""
     found: list[dict[str, float]] = []
 
-    def keep(arch: Architecture, repeat: int, timed: Any) -> Any:
+    def keep(arch: Architecture, repeat: int, timed: Any, epochs: int | None) -> Any:
         found.append({**timed.metrics, f"is_{timed.step_time_source}": 1.0})
         return timed
 

@@ -232,6 +232,8 @@ class EvaluationConfig:
         timing_batch_size: Images in a timed step; None takes the target's, or the largest power
             of two below it whose step fits the device's memory.
         step_times: Where step times come from; None for a worker that trains and times nothing.
+        checkpoints: Absolute path of the folder of trainings that have stopped early; None keeps
+            none, and they begin anew.
     """
 
     space_text: str
@@ -245,6 +247,7 @@ class EvaluationConfig:
     execution: Execution | None = None
     timing_batch_size: int | None = None
     step_times: StepTimeConfig | None = StepTimeConfig()
+    checkpoints: str | None = None
 
 
 def _check_at_least(recipe: Recipe, minimum: int, *names: str) -> None:

@@ -15,6 +15,7 @@ from effnas.config import EvaluationConfig, Execution
 from effnas.errors import StoreError
 from effnas.evaluate import Preparation
 from effnas.reward import Reward
+from effnas.rungs import Rungs
 from effnas.space import SearchSpace
 from effnas.store import Json
 
@@ -27,6 +28,7 @@ _FIXED: Mapping[str, Callable[[Mapping[str, Json]], Json]] = {
     "hardware": lambda m: m.get("hardware"),
     "finished run": lambda m: _inside(m, "parent", "created"),
     "step times": lambda m: m.get("step_times", "measured"),
+    "fidelity": lambda m: m.get("rungs"),
 }
 
 
@@ -39,6 +41,7 @@ def describe(
     seed: int,
     budget: int,
     data: str,
+    rungs: Rungs | None,
     config: EvaluationConfig,
     prepared: Preparation,
 ) -> dict[str, Json]:
@@ -74,6 +77,7 @@ def describe(
             "fingerprint": prepared.data_fingerprint,
             "skipped_images": list(prepared.skipped_images),
         },
+        "rungs": list(rungs.epochs) if rungs else None,
         "recipe": cast("dict[str, Json]", prepared.recipe.to_dict()),
         "execution": cast("dict[str, Json]", asdict(prepared.execution)),
         "timing_batch_size": prepared.timing_batch_size,

@@ -43,7 +43,11 @@ class Fates:
     folder: Path
 
     def __call__(
-        self, arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0
+        self,
+        arch: Architecture,
+        task: Task = Task.EVALUATE,
+        repeat: int = 0,
+        epochs: int | None = None,
     ) -> Measurement:
         number = ARCHS.index(arch)
         if number == 1:
