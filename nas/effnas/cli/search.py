@@ -45,8 +45,8 @@ def run_search(settings: Settings, *, as_json: bool) -> int:
     except KeyboardInterrupt:
         stored = display.ended
         screen.print(
-            f"\nStopped. {stored} finished trials are stored in {settings.out}; the same command "
-            "goes on."
+            f"\nStopped. The results of {stored} trials are stored in {settings.out}; the same "
+            "command goes on."
         )
         return INTERRUPTED
     if as_json:
