@@ -158,7 +158,7 @@ def test_an_infeasible_architecture_is_no_failure_and_keeps_what_is_known(
 def test_a_bug_is_a_failure_with_its_place(backend: Backend) -> None:
     failure = outcome_of(backend, 2).failure
     assert failure is not None
-    line = Fates.__call__.__code__.co_firstlineno + 7
+    line = Fates.__call__.__code__.co_firstlineno + 11
     assert failure.startswith("ZeroDivisionError: a bug")
     assert failure.endswith(f"{Path(__file__).name}:{line})")
 

@@ -27,8 +27,8 @@ COMMAND = [
 
 
 #: Accuracies alone decide, so that all of it repeats itself.
-RUNGS = ("--fidelity", "1,2,3", "--epochs", "3", "--budget", "4", "--reward", "A", "--data-share", "0.3",
-         "--step-time-command", "sh -c 'echo 0.01' {arch_json}")  # fmt: skip
+RUNGS = ("--fidelity", "1,2,3", "--epochs", "3", "--budget", "4", "--reward", "A",
+         "--data-share", "0.3", "--step-time-command", "sh -c 'echo 0.01' {arch_json}")  # fmt: skip
 
 
 def begin(out: Path, backend: str = "ray", options: Sequence[str] = ()) -> subprocess.Popen[str]:
