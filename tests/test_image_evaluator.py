@@ -25,6 +25,7 @@ from effnas.image_evaluator import ImageEvaluator
 from effnas.launch import Settings, launch
 from effnas.measure import MeasuredStepTimes, describe_device, hardware_id
 from effnas.plan import Plan
+from effnas.rungs import Rungs
 from effnas.search import Search
 from effnas.step_times import DeviceProfile
 from effnas.training import train_proxy
@@ -276,7 +277,7 @@ def evaluated(evaluator: ImageEvaluator, arch: Architecture) -> dict[str, float]
     """The metrics of an evaluation, of which a worker without images does the first half."""
     found: list[dict[str, float]] = []
 
-    def keep(arch: Architecture, repeat: int, timed: Any) -> Any:
+    def keep(arch: Architecture, repeat: int, timed: Any, epochs: int | None) -> Any:
         found.append({**timed.metrics, f"is_{timed.step_time_source}": 1.0})
         return timed
 
@@ -559,6 +560,58 @@ def test_a_predicted_step_time_that_breaks_a_constraint_is_never_proposed(tmp_pa
     for trial in search.trials:
         fine = trial.metrics["accuracy"] >= 0.05
         assert trial.state is (TrialState.COMPLETE if fine else TrialState.INFEASIBLE)
+
+
+def test_a_rung_is_timed_once_and_gone_on_with_from_its_checkpoint(tmp_path: Path) -> None:
+    config = replace(
+        CONFIG, recipe=replace(CONFIG.recipe, epochs=3), checkpoints=str(tmp_path / "checkpoints")
+    )
+    evaluator = ImageEvaluator(config)
+    whole = evaluator(ARCHS[0], Task.TRAIN)
+    assert not (tmp_path / "checkpoints").exists()
+    first = evaluator(ARCHS[0], Task.EVALUATE, epochs=1)
+    assert set(first.metrics) == TIMED | TRAINED
+    assert first.fidelity == f"1 of {whole.fidelity}"
+    kept = [path.name for path in (tmp_path / "checkpoints").iterdir()]
+    assert kept == [f"{ARCHS[0].id}.safetensors"]
+    again = ImageEvaluator(config)  # another process would be the same
+    last = again(ARCHS[0], Task.TRAIN, epochs=3)
+    assert set(last.metrics) == TRAINED
+    assert (last.fidelity, last.seed) == (whole.fidelity, whole.seed)
+    assert first.seed == whole.seed
+    for name in ("accuracy", "train_loss"):
+        assert last.metrics[name] == whole.metrics[name]
+    assert last.metrics["train_time_s"] > first.metrics["train_time_s"]
+
+
+def test_checkpoints_are_kept_while_trials_are_paused_and_no_longer(tmp_path: Path) -> None:
+    rungs = Rungs((1, 2))
+    out = tmp_path / "run"
+
+    class Watches(Quiet):
+        def trial_ended(self, trial: Trial, search: Search) -> None:
+            super().trial_ended(trial, search)
+            paused = {
+                f"{t.architecture.id}.safetensors"
+                for t in search.trials
+                if t.state is TrialState.WAITING
+            }
+            kept = {path.name for path in (out / "checkpoints").iterdir()}
+            pruning = any(t.state is TrialState.PRUNED for t in search.trials)
+            assert kept >= paused if pruning else kept == paused
+
+    recipe = Recipe(epochs=2, batch_size=16, image_size=8, data_share=0.05)
+    settings = settings_for(out, budget=5, rungs=rungs, recipe=recipe)
+    observer = Watches()
+    first = launch(settings, observer)
+    assert TrialState.WAITING in {t.state for t in observer.ended}
+    assert {t.state for t in first.trials} == {TrialState.COMPLETE, TrialState.PRUNED}
+    assert list((out / "checkpoints").iterdir()) == []
+    # What a kill has left of a trial that had ended is cleared away.
+    left = out / "checkpoints" / f"{first.trials[0].architecture.id}.safetensors"
+    left.write_bytes(b"left over")
+    launch(settings, Quiet())
+    assert not left.exists()
 
 
 def write_pets(root: Path) -> None:

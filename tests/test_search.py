@@ -516,7 +516,11 @@ class PredictsThenMeasures:
         self.tasks: list[tuple[Task, str]] = []
 
     def __call__(
-        self, arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0
+        self,
+        arch: Architecture,
+        task: Task = Task.EVALUATE,
+        repeat: int = 0,
+        epochs: int | None = None,
     ) -> Measurement:
         self.tasks.append((task, arch.id))
         if task is Task.TIME:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from effnas.counts import Counts, count
     from effnas.errors import EffnasError, InfeasibleError, UserError
     from effnas.reward import Reward
+    from effnas.rungs import Rungs
     from effnas.runs import Run, load_run
     from effnas.search import Search
     from effnas.space import SearchSpace
@@ -28,6 +29,7 @@ _HOMES = {
     "Measurement": "effnas.trial",
     "Reward": "effnas.reward",
     "Run": "effnas.runs",
+    "Rungs": "effnas.rungs",
     "Search": "effnas.search",
     "SearchSpace": "effnas.space",
     "Trial": "effnas.trial",
@@ -46,6 +48,7 @@ __all__ = [
     "Measurement",
     "Reward",
     "Run",
+    "Rungs",
     "Search",
     "SearchSpace",
     "Trial",

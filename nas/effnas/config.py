@@ -233,6 +233,8 @@ class EvaluationConfig:
             of two below it whose step fits the device's memory.
         step_times: Where step times come from; None for a worker that trains and times nothing.
         constraints: Conditions, see `effnas.constraints`; what breaks one is not trained.
+        checkpoints: Absolute path of the folder of trainings that have stopped early; None keeps
+            none, and they begin anew.
     """
 
     space_text: str
@@ -247,6 +249,7 @@ class EvaluationConfig:
     timing_batch_size: int | None = None
     step_times: StepTimeConfig | None = StepTimeConfig()
     constraints: tuple[str, ...] = ()
+    checkpoints: str | None = None
 
 
 def _check_at_least(recipe: Recipe, minimum: int, *names: str) -> None:

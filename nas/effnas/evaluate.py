@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from effnas.config import EvaluationConfig, Execution, Recipe, StepTimeConfig
 from effnas.data import native_image_size
-from effnas.errors import InfeasibleError
+from effnas.errors import ConfigError, InfeasibleError
 from effnas.goal import Known, nothing_known
 from effnas.step_times import DeviceProfile, StepTimeCommand, StepTimeTable
 from effnas.trial import Measurement
@@ -52,7 +53,11 @@ class Evaluator(Protocol):
     """Measures architectures."""
 
     def __call__(
-        self, arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0
+        self,
+        arch: Architecture,
+        task: Task = Task.EVALUATE,
+        repeat: int = 0,
+        epochs: int | None = None,
     ) -> Measurement:
         """Measure one architecture.
 
@@ -60,6 +65,8 @@ class Evaluator(Protocol):
             arch: The architecture.
             task: Timing, training, or both.
             repeat: Another number is another seed of the training.
+            epochs: The training stops after so many of its epochs, and can be gone on with; None
+                trains to the end.
 
         Raises:
             InfeasibleError: If it cannot be built, timed or trained.
@@ -68,17 +75,34 @@ class Evaluator(Protocol):
 
 
 class FunctionEvaluator:
-    """Measures with a function of the user's: an architecture in, metrics by name out."""
+    """Measures with a function of the user's: an architecture in, metrics by name out.
 
-    def __init__(self, function: Callable[[Architecture], Mapping[str, float]]) -> None:
+    One that has a parameter `epochs` is told after how many to stop, where there are rungs.
+    """
+
+    def __init__(self, function: Callable[..., Mapping[str, float]]) -> None:
         self._function = function
 
     def __call__(
-        self, arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0
+        self,
+        arch: Architecture,
+        task: Task = Task.EVALUATE,
+        repeat: int = 0,
+        epochs: int | None = None,
     ) -> Measurement:
-        """Call the function; a metric that is no finite number makes the trial infeasible."""
+        """Call the function; a metric that is no finite number makes the trial infeasible.
+
+        Raises:
+            ConfigError: If it is to stop after some epochs, and takes no `epochs`.
+        """
         del task, repeat  # a function does one thing
-        metrics = {name: float(value) for name, value in self._function(arch).items()}
+        told = {} if epochs is None else {"epochs": epochs}
+        if told and "epochs" not in inspect.signature(self._function).parameters:
+            raise ConfigError(
+                "rungs say after how many epochs to stop, and the function that evaluates has no "
+                "parameter `epochs`; give it one"
+            )
+        metrics = {name: float(value) for name, value in self._function(arch, **told).items()}
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise InfeasibleError(f"{name} is {value}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from effnas.checkpoints import Checkpoint
 from effnas.config import CPU_TRAINING_IMAGES, EvaluationConfig, Execution, StepTimeConfig
 from effnas.constraints import Constraints
 from effnas.data import ImageSet, SearchImages, load_search_images
@@ -101,7 +102,11 @@ class ImageEvaluator:
         self._timings = self._measured if self._source.mode == "auto" else self._step_times
 
     def __call__(
-        self, arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0
+        self,
+        arch: Architecture,
+        task: Task = Task.EVALUATE,
+        repeat: int = 0,
+        epochs: int | None = None,
     ) -> Measurement:
         """Time one architecture, then train it; or do one of both.
 
@@ -123,7 +128,7 @@ class ImageEvaluator:
             if task is Task.EVALUATE:
                 self._check_constraints(arch, measurement.metrics)
             if task is not Task.TIME:
-                measurement = self._train(arch, repeat, measurement)
+                measurement = self._train(arch, repeat, measurement, epochs)
         except torch.OutOfMemoryError as error:
             raise InfeasibleError(f"out of memory: {str(error).splitlines()[0]}") from error
         except MemoryError as error:
@@ -139,7 +144,7 @@ class ImageEvaluator:
 
     @property
     def fidelity(self) -> str:
-        """How far trainings go, in words; empty without images."""
+        """How far whole trainings go, in words; empty without images."""
         if self._images is None:
             return ""
         recipe, images = self._recipe, self._images.loaded
@@ -196,12 +201,18 @@ class ImageEvaluator:
 
     # -- training
 
-    def _train(self, arch: Architecture, repeat: int, timed: Measurement) -> Measurement:
+    def _train(
+        self, arch: Architecture, repeat: int, timed: Measurement, epochs: int | None
+    ) -> Measurement:
         if self._images is None:
             raise ConfigError("this worker has no images to train on; give --data")
         self._check_training_memory(arch)
         data, recipe = self._images.data, self._recipe
         seed = self._seed(arch, repeat)
+        checkpoint = None
+        if epochs is not None and self._config.checkpoints:
+            folder = Path(self._config.checkpoints)
+            checkpoint = Checkpoint.of(folder, arch, seed=seed, fidelity=self.fidelity)
         with lock.training(self._device):
             with torch.random.fork_rng([]):
                 torch.manual_seed(seed)
@@ -212,17 +223,25 @@ class ImageEvaluator:
                     drop_path_rate=recipe.drop_path_rate,
                 )
             result = train_proxy(
-                model, data, recipe, self._execution, flip=bool(recipe.flip), seed=seed
+                model,
+                data,
+                recipe,
+                self._execution,
+                flip=bool(recipe.flip),
+                seed=seed,
+                epochs=epochs,
+                checkpoint=checkpoint,
             )
         metrics = {
             "accuracy": result.accuracy,
             "train_time_s": result.train_time_s,
             "train_loss": result.train_loss,
         }
+        stops_early = epochs is not None and epochs < recipe.epochs
         return replace(
             timed,
             metrics={**timed.metrics, **metrics},
-            fidelity=self.fidelity,
+            fidelity=f"{epochs} of {self.fidelity}" if stops_early else self.fidelity,
             seed=seed,
             hardware=timed.hardware or hardware_id(self._facts()),
         )

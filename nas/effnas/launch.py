@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from effnas.catalog import find
+from effnas.checkpoints import Checkpoint
 from effnas.config import EvaluationConfig, Recipe, StepTimeConfig
 from effnas.controllers import controller_text
 from effnas.errors import ConfigError
@@ -14,14 +15,17 @@ from effnas.evaluate import TRAINING_METRICS, known_beforehand, step_time_metric
 from effnas.manifest import check_same_run, continued, describe
 from effnas.plan import Plan
 from effnas.reward import Reward
+from effnas.rungs import Rungs
 from effnas.search import Search
 from effnas.space import SearchSpace
-from effnas.store import MemoryStore, RunFolder, Store, read_events
-from effnas.trial import Trial
+from effnas.store import CHECKPOINTS, MemoryStore, RunFolder, Store, read_events
+from effnas.trial import Trial, TrialState
 from effnas.workers import Workers, start_workers
 
 #: Any accuracy will do to see whether the reward can be computed at all.
 _TRIED_ACCURACY = 0.5
+#: States of trials that are never run again.
+_FINAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.INFEASIBLE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,7 @@ class Settings:
         on_bad_image: Whether an image that cannot be decoded is skipped or ends the search.
         workers: Where evaluations run.
         step_times: Where step times come from.
+        rungs: Epochs at which trainings pause; the last are those of the recipe.
         target_image_size: Image size of S and P in place of the space's.
         target_batch_size: Batch size of S in place of the space's.
         constraints: Conditions that every network must meet, see `effnas.constraints`.
@@ -60,6 +65,7 @@ class Settings:
     on_bad_image: Literal["refuse", "skip"] = "refuse"
     workers: Workers = field(default_factory=Workers)
     step_times: StepTimeConfig = field(default_factory=StepTimeConfig)
+    rungs: Rungs | None = None
     target_image_size: int | None = None
     target_batch_size: int | None = None
     constraints: tuple[str, ...] = ()
@@ -72,6 +78,11 @@ class Settings:
                 raise ConfigError(f"--{option} is {value}, it must be 1 or more")
         if self.seed < 0:
             raise ConfigError(f"--seed is {self.seed}, it must be 0 or more")
+        if self.rungs and self.rungs.epochs[-1] != self.recipe.epochs:
+            raise ConfigError(
+                f"--fidelity {self.rungs} ends at {self.rungs.epochs[-1]} epochs, and a whole "
+                f"training has {self.recipe.epochs}; leave out --epochs, or end --fidelity with it"
+            )
 
 
 class Observer(Protocol):
@@ -86,7 +97,7 @@ class Observer(Protocol):
         ...
 
     def trial_ended(self, trial: Trial, search: Search) -> None:
-        """A trial has ended."""
+        """A trial has ended, or has paused at a rung."""
         ...
 
     def finalist_timed(self, trial: Trial, search: Search) -> None:
@@ -127,6 +138,7 @@ def launch(settings: Settings, observer: Observer) -> Search:
                 seed=settings.seed,
                 budget=settings.budget,
                 data=settings.data,
+                rungs=settings.rungs,
                 config=config,
                 prepared=prepared,
                 constraints=search.constraints.texts,
@@ -138,13 +150,16 @@ def launch(settings: Settings, observer: Observer) -> Search:
                 read_events(settings.out, stem=space.stem, head=space.head),
                 rescore=stored is not None and stored.get("reward") != manifest["reward"],
             )
+            for trial in search.trials:
+                _drop_checkpoint(settings, trial)  # a stop may have come before it was dropped
             folder.write_manifest(manifest)
             observer.planned(Plan.make(settings.budget, search, prepared, backend.capacity))
-            search.run(
-                budget=settings.budget,
-                backend=backend,
-                on_trial=lambda trial: observer.trial_ended(trial, search),
-            )
+
+            def ended(trial: Trial) -> None:
+                _drop_checkpoint(settings, trial)
+                observer.trial_ended(trial, search)
+
+            search.run(budget=settings.budget, backend=backend, on_trial=ended)
             if settings.step_times.mode == "auto":
                 search.time_finalists(
                     backend, on_trial=lambda trial: observer.finalist_timed(trial, search)
@@ -152,6 +167,12 @@ def launch(settings: Settings, observer: Observer) -> Search:
         finally:
             backend.close()
     return search
+
+
+def _drop_checkpoint(settings: Settings, trial: Trial) -> None:
+    """Delete the checkpoint of a trial that does not go on."""
+    if settings.rungs and trial.state in _FINAL:
+        Checkpoint.of(settings.out / CHECKPOINTS, trial.architecture).delete()
 
 
 # -- before the first trial
@@ -196,4 +217,5 @@ def _config(settings: Settings, space: SearchSpace) -> EvaluationConfig:
         seed=settings.seed,
         step_times=settings.step_times,
         constraints=settings.constraints,
+        checkpoints=str((settings.out / CHECKPOINTS).absolute()) if settings.rungs else None,
     )

@@ -16,6 +16,7 @@ from effnas.errors import StoreError
 from effnas.evaluate import Preparation
 from effnas.objectives import Objectives
 from effnas.reward import Reward
+from effnas.rungs import Rungs
 from effnas.space import SearchSpace
 from effnas.store import Json
 
@@ -30,6 +31,7 @@ _FIXED: Mapping[str, Callable[[Mapping[str, Json]], Json]] = {
     "finished run": lambda m: _inside(m, "parent", "created"),
     "step times": lambda m: m.get("step_times", "measured"),
     "constraints": lambda m: list[Json](sorted(constraints_of(m))),
+    "fidelity": lambda m: m.get("rungs"),
 }
 
 
@@ -43,6 +45,7 @@ def describe(
     seed: int,
     budget: int,
     data: str,
+    rungs: Rungs | None,
     config: EvaluationConfig,
     prepared: Preparation,
     constraints: Sequence[str],
@@ -81,6 +84,7 @@ def describe(
             "fingerprint": prepared.data_fingerprint,
             "skipped_images": list(prepared.skipped_images),
         },
+        "rungs": list(rungs.epochs) if rungs else None,
         "recipe": cast("dict[str, Json]", prepared.recipe.to_dict()),
         "execution": cast("dict[str, Json]", asdict(prepared.execution)),
         "timing_batch_size": prepared.timing_batch_size,

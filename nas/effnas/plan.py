@@ -25,7 +25,8 @@ class Plan:
         prepared: What the first worker has found out.
         budget: Trials in all.
         trials_left: Trials still to run.
-        trial_s: Seconds of one trial: the mean of the stored ones, else the reference network's.
+        trial_s: Seconds of one trial: the mean of the stored ones, else the reference network's;
+            with rungs, at the share of trials that is expected to go on.
         total_s: Seconds until the budget is used up.
         workers: Trials at once.
     """
@@ -41,9 +42,11 @@ class Plan:
     @classmethod
     def make(cls, budget: int, search: Search, prepared: Preparation, workers: int) -> Plan:
         """Forecast the rest of a search."""
-        done = [t for t in search.trials if t.state.is_finished and t.state != TrialState.FAILED]
+        done = [t for t in search.trials if t.has_result and t.state != TrialState.FAILED]
         seconds = [t.duration_s for t in done if t.duration_s]
-        trial_s = mean(seconds) if seconds else prepared.timing_s + prepared.training_s
+        rungs = search.rungs
+        share = rungs.expected_epochs / rungs.epochs[-1] if rungs else 1.0
+        trial_s = mean(seconds) if seconds else prepared.timing_s + share * prepared.training_s
         left = max(min(budget, search.space.size) - len(done), 0)
         return cls(
             search=search,

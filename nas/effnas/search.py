@@ -32,6 +32,7 @@ from effnas.goal import Goal, Known, nothing_known
 from effnas.objectives import Objectives
 from effnas.plugins import describe
 from effnas.reward import Reward
+from effnas.rungs import Rungs
 from effnas.space import SearchSpace
 from effnas.store import MemoryStore, Store
 from effnas.trial import Measurement, Trial, Trials, TrialState
@@ -65,6 +66,8 @@ class Search:
             breaks another one is INFEASIBLE.
         store: Where trials are kept; nowhere by default.
         first_number: Number of the first new trial.
+        rungs: Epochs at which trainings pause, so that only the best go on; by default all are
+            evaluated to the end.
 
     Raises:
         UserError: If a name or file cannot be found or read, or the controller takes no objectives.
@@ -82,6 +85,7 @@ class Search:
         constraints: Sequence[str] = (),
         store: Store | None = None,
         first_number: int = 0,
+        rungs: Rungs | None = None,
     ) -> None:
         space = SearchSpace.load(space) if isinstance(space, str) else space
         self.reward = Reward.load(reward) if isinstance(reward, str) else reward
@@ -98,12 +102,15 @@ class Search:
         )
         self.constraints.check_narrowed(self.controller.space)
         self.seed = seed
+        self.rungs = rungs
         self.exhausted = False
         self._store = store or MemoryStore()
         self._first_number = first_number
         self._trials: dict[int, Trial] = {}
         self._attempts: dict[int, int] = {}
         self._failures_in_a_row = 0
+        #: By trial and epochs: the reward at a rung, and the measurement that it follows from.
+        self._rewards_at: dict[tuple[int, int], tuple[Measurement, float | None]] = {}
 
     @property
     def trials(self) -> Trials:
@@ -177,7 +184,7 @@ class Search:
 
     def run(
         self,
-        evaluate: Callable[[Architecture], Mapping[str, float]] | None = None,
+        evaluate: Callable[..., Mapping[str, float]] | None = None,
         *,
         budget: int,
         backend: Backend | None = None,
@@ -185,21 +192,24 @@ class Search:
     ) -> Trials:
         """Search until `budget` trials have been proposed and have ended.
 
-        Trials that an earlier run left unfinished come first and count.
+        Trials that an earlier run left unfinished come first and count. With rungs, trials that are
+        still paused when nothing else is left to do are PRUNED, which is final.
 
         Args:
             evaluate: Takes an architecture and returns its metrics; it may raise
-                `InfeasibleError`. Runs in this process.
+                `InfeasibleError`. Runs in this process. With rungs it takes `epochs`, too, and
+                returns the accuracy after so many, among others.
             budget: Trials in all, 1 or more.
             backend: Runs evaluations elsewhere; takes the place of `evaluate`. The caller closes
                 it.
-            on_trial: Called with every trial that has ended.
+            on_trial: Called with every trial that has ended, and with one that pauses at a rung.
 
         Returns:
             All trials.
 
         Raises:
             RewardError: If a reward cannot be computed; the trial's metrics are stored.
+            ConfigError: With rungs, if `evaluate` has no parameter `epochs` or gives no accuracy.
             SearchFailedError: If evaluations fail time after time.
         """
         from effnas.evaluate import FunctionEvaluator
@@ -214,16 +224,32 @@ class Search:
         under_way = 0
         while True:
             while under_way < backend.capacity and (trial := self._next(waiting, budget)):
-                backend.submit(Job.of(trial.number, trial.architecture))
+                backend.submit(self._job(trial))
                 under_way += 1
             if not under_way:
-                return self.trials
+                break
             trial = self._finish(backend.next_done())
             under_way -= 1
             if _to_be_run(trial) and self._attempts[trial.number] < _MOST_ATTEMPTS:
                 waiting.appendleft(trial)
             elif on_trial:
                 on_trial(trial)
+        for trial in self._prune():
+            if on_trial:
+                on_trial(trial)
+        return self.trials
+
+    def reward_at(self, trial: Trial, epochs: int) -> float | None:
+        """Return the reward of a trial at a rung that it has reached; None if it has no value."""
+        measured, reward = self._rewards_at.get((trial.number, epochs), (None, None))
+        if measured is not trial.measurement:
+            metrics = {**trial.metrics, "accuracy": trial.measurement.rungs[epochs]}
+            try:
+                reward = self.reward.score(metrics)
+            except RewardError:
+                reward = None
+            self._rewards_at[trial.number, epochs] = trial.measurement, reward
+        return reward
 
     def resume(self, events: Iterable[Trial], *, rescore: bool = False) -> None:
         """Take over the stored changes of trials, in the order in which they happened.
@@ -236,16 +262,16 @@ class Search:
         last = {trial.number: trial for trial in history}
         if rescore:
             for number, trial in last.items():
-                if trial.state is TrialState.COMPLETE:
+                if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
                     last[number] = replace(trial, reward=self.reward.score(trial.metrics))
                     self._store.append(last[number], durable=True)
-        told: set[tuple[int, TrialState]] = set()
+        told: set[tuple[int, TrialState, int]] = set()
         for event in history:
-            if (event.number, event.state) not in told:
-                told.add((event.number, event.state))
+            if _step(event) not in told:
+                told.add(_step(event))
                 final = last[event.number]
                 with self._controller_blamed():
-                    self.controller.tell(final if event.state is final.state else event)
+                    self.controller.tell(final if _step(event) == _step(final) else event)
         self._trials = last
 
     def time_finalists(
@@ -318,9 +344,11 @@ class Search:
     # -- the steps of the loop
 
     def _next(self, waiting: deque[Trial], budget: int) -> Trial | None:
-        """Return the next trial to evaluate: one left over, or a new one within the budget."""
-        if waiting:
-            trial = waiting.popleft()
+        """Return the next trial: one left over, one to go on, or a new one within the budget."""
+        trial = waiting.popleft() if waiting else None
+        if trial is None and self.rungs:
+            trial = self.rungs.promoted(self.trials, self.reward_at)
+        if trial is not None:
             return self._record(replace(trial, state=TrialState.RUNNING, reason=None))
         if len(self._trials) >= budget or self.exhausted:
             return None
@@ -344,9 +372,19 @@ class Search:
             )
         return self._record(Trial(number=number, architecture=arch))
 
+    def _job(self, trial: Trial) -> Job:
+        """Return what is to be done for a trial: the step time is found at the first rung alone."""
+        if self.rungs is None:
+            return Job.of(trial.number, trial.architecture)
+        task = Task.TRAIN if trial.measurement.rungs else Task.EVALUATE
+        epochs = self.rungs.next_epochs(trial)
+        return Job.of(trial.number, trial.architecture, task, epochs=epochs)
+
     def _finish(self, outcome: Outcome) -> Trial:
         """Store what became of a trial and tell the controller."""
-        trial = replace(self._trials[outcome.trial], duration_s=outcome.duration_s)
+        trial = self._trials[outcome.trial]
+        before_s = (trial.duration_s or 0.0) if trial.measurement.rungs else 0.0
+        trial = replace(trial, duration_s=before_s + outcome.duration_s)
         if outcome.user_error is not None:
             raise outcome.user_error
         if outcome.failure is not None:
@@ -358,33 +396,72 @@ class Search:
                     trial,
                     state=TrialState.INFEASIBLE,
                     reason=outcome.infeasible,
-                    measurement=outcome.measurement or Measurement(metrics={}),
+                    measurement=trial.measurement.continued(
+                        outcome.measurement or Measurement(metrics={})
+                    ),
                 )
             )
         assert outcome.measurement is not None
+        if self.rungs:
+            return self._reach_rung(trial, outcome.measurement)
         return self._complete(trial, outcome.measurement)
+
+    def _reach_rung(self, trial: Trial, found: Measurement) -> Trial:
+        """Take the accuracy at a rung: at the last one the trial is complete, before it pauses."""
+        assert self.rungs is not None
+        if "accuracy" not in found.metrics:
+            raise ConfigError(
+                "a search with rungs compares accuracies, and the evaluation gave none: return the "
+                "metric accuracy"
+            )
+        epochs = self.rungs.next_epochs(trial)
+        rungs = {**trial.measurement.rungs, epochs: found.metrics["accuracy"]}
+        measurement = replace(trial.measurement.continued(found), rungs=rungs)
+        if epochs == self.rungs.epochs[-1]:
+            return self._complete(trial, measurement)
+        self._attempts.pop(trial.number, None)
+        trial = self._record(
+            replace(trial, state=TrialState.WAITING, measurement=self._counted(trial, measurement))
+        )
+        self.reward.score(trial.metrics)  # a reward that cannot be computed is told at once
+        return trial
+
+    def _prune(self) -> list[Trial]:
+        """Stop the trials that are still paused, with the reward at the rung that they reached."""
+        paused = [trial for trial in self.trials if trial.state is TrialState.WAITING]
+        return [
+            self._record(
+                replace(
+                    trial,
+                    state=TrialState.PRUNED,
+                    reward=self.reward_at(trial, max(trial.measurement.rungs)),
+                )
+            )
+            for trial in paused
+        ]
 
     def _complete(self, trial: Trial, measurement: Measurement) -> Trial:
         """Count, check, score, store and tell."""
-        metrics = self.space.counted_metrics(trial.architecture) | dict(measurement.metrics)
-        trial = replace(
-            trial,
-            state=TrialState.COMPLETE,
-            measurement=replace(measurement, metrics=metrics),
-        )
-        if broken := self.constraints.broken(trial.architecture, metrics):
+        measurement = self._counted(trial, measurement)
+        trial = replace(trial, state=TrialState.COMPLETE, measurement=measurement)
+        if broken := self.constraints.broken(trial.architecture, trial.metrics):
             return self._record(replace(trial, state=TrialState.INFEASIBLE, reason=broken))
         try:
             if self.constraints.of_metrics:
                 [known] = self.goal.known([trial.architecture])
-                self.constraints.check_given(known.keys() | metrics.keys())
-            trial = replace(trial, reward=self.reward.score(metrics))
+                self.constraints.check_given(known.keys() | trial.metrics.keys())
+            trial = replace(trial, reward=self.reward.score(trial.metrics))
             if self.objectives:
-                self.objectives.values(metrics)
+                self.objectives.values(trial.metrics)
         except (RewardError, ConfigError):
             self._record(trial)  # what was measured is not lost with what was to follow from it
             raise
         return self._record(trial)
+
+    def _counted(self, trial: Trial, measurement: Measurement) -> Measurement:
+        """Return a measurement with what is counted of the architecture."""
+        counted = self.space.counted_metrics(trial.architecture)
+        return replace(measurement, metrics=counted | dict(measurement.metrics))
 
     def _retimed(self, trial: Trial, outcome: Outcome) -> Trial:
         """Store a trial with the step time that was found, and the reward that follows from it."""
@@ -435,7 +512,7 @@ class Search:
 
     def _record(self, trial: Trial) -> Trial:
         """Store a change of a trial, then tell the controller: never the other way round."""
-        self._store.append(trial, durable=trial.state.is_finished)
+        self._store.append(trial, durable=trial.state is not TrialState.RUNNING)
         self._trials[trial.number] = trial
         with self._controller_blamed():
             self.controller.tell(trial)
@@ -457,4 +534,9 @@ class Search:
 
 
 def _to_be_run(trial: Trial) -> bool:
-    return trial.state in (TrialState.RUNNING, TrialState.WAITING, TrialState.FAILED)
+    return trial.state in (TrialState.RUNNING, TrialState.FAILED)
+
+
+def _step(trial: Trial) -> tuple[int, TrialState, int]:
+    """What a controller is told once: that a trial is in a state, with so many rungs reached."""
+    return trial.number, trial.state, len(trial.measurement.rungs)

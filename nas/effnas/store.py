@@ -23,6 +23,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 TRIALS = "trials.jsonl"
 _NEW_MANIFEST = f"{MANIFEST}.tmp"
+#: Folder of the paused trainings (`effnas.checkpoints`).
+CHECKPOINTS = "checkpoints"
 _LOCK = ".lock"
 
 T = TypeVar("T")
@@ -71,7 +73,7 @@ class RunFolder:
         """
         try:
             path.mkdir(parents=True, exist_ok=True)
-            ours = {_LOCK, cls.records_name, _NEW_MANIFEST}
+            ours = {_LOCK, cls.records_name, _NEW_MANIFEST, CHECKPOINTS}
             if not (path / MANIFEST).exists() and {e.name for e in path.iterdir()} - ours:
                 raise StoreError(
                     f"{path}: the folder is not empty and holds no run; choose another --out"
@@ -234,6 +236,7 @@ def to_record(trial: Trial) -> dict[str, Json]:
         "seed": measured.seed,
         "hardware": measured.hardware or None,
         "step_time_source": measured.step_time_source or None,
+        "rungs": {str(epochs): value for epochs, value in measured.rungs.items()} or None,
         "duration_s": trial.duration_s,
     }
     return record | {name: value for name, value in optional.items() if value is not None}
@@ -251,6 +254,9 @@ def from_record(record: Mapping[str, object], *, stem: int, head: int) -> Trial:
     metrics = record.get("metrics", {})
     if not isinstance(metrics, dict):
         raise TypeError("metrics is not a mapping")
+    rungs = record.get("rungs", {})
+    if not isinstance(rungs, dict):
+        raise TypeError("rungs is not a mapping")
     return Trial(
         number=_typed(record, "trial", int),
         architecture=arch,
@@ -261,6 +267,7 @@ def from_record(record: Mapping[str, object], *, stem: int, head: int) -> Trial:
             seed=_typed(record, "seed", int) if "seed" in record else None,
             hardware=str(record.get("hardware", "")),
             step_time_source=str(record.get("step_time_source", "")),
+            rungs={int(epochs): float(value) for epochs, value in rungs.items()},
         ),
         reward=float(_typed(record, "reward", (int, float))) if "reward" in record else None,
         reason=_typed(record, "reason", str) if "reason" in record else None,

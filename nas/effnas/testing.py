@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -23,7 +24,7 @@ from effnas.architecture import Architecture
 from effnas.controllers import Controller
 from effnas.errors import SpaceExhaustedError
 from effnas.space import SearchSpace
-from effnas.trial import Trial, TrialState
+from effnas.trial import Measurement, Trial, TrialState
 
 TINY = SearchSpace.load("tiny")
 MNASNET = SearchSpace.load("mnasnet")  # 1e11 architectures
@@ -70,6 +71,38 @@ def play(controller: Controller, count: int, fate: Fate = luck, *, first: int = 
         for trial in (started(number, arch), ended(number, arch, fate(arch))):
             controller.tell(trial)
             told.append(trial)
+    return told
+
+
+def play_with_rungs(
+    controller: Controller, count: int, *, prune: bool, first: int = 0
+) -> list[Trial]:
+    """Run trials that pause at a rung, from where the better half goes on at once.
+
+    With `prune` the others are stopped at the end. Returns what the controller was told.
+    """
+    told: list[Trial] = []
+
+    def tell(trial: Trial) -> Trial:
+        controller.tell(trial)
+        told.append(trial)
+        return trial
+
+    paused = []
+    for number in range(first, first + count):
+        trial = tell(started(number, controller.ask(number)))
+        reward = luck(trial.architecture)
+        rung = Measurement(metrics={"accuracy": reward / 2}, rungs={1: reward / 2})
+        trial = tell(replace(trial, state=TrialState.WAITING, measurement=rung))
+        if reward < 0.5:
+            paused.append(trial)
+        else:
+            tell(replace(trial, state=TrialState.RUNNING))
+            whole = Measurement(metrics={"accuracy": reward}, rungs={1: reward / 2, 2: reward})
+            tell(replace(trial, state=COMPLETE, measurement=whole, reward=reward))
+    for trial in paused if prune else []:
+        accuracy = trial.metrics["accuracy"]
+        tell(replace(trial, state=TrialState.PRUNED, reward=accuracy))
     return told
 
 
@@ -199,3 +232,22 @@ class ControllerContract:
             for trial in told[: trials + number]:
                 again.tell(trial)
             assert again.ask(number) == live.ask(number)
+
+    @pytest.mark.parametrize("prune", [False, True], ids=["paused", "pruned"])
+    def test_trials_may_pause_and_go_on_or_be_pruned(self, prune: bool) -> None:
+        controller = self.make(TINY, 0)
+        told = play_with_rungs(controller, self.length, prune=prune)
+        told += play(controller, 3, first=self.length)
+        assert all(TINY.contains(t.architecture) for t in told)
+        assert len({t.architecture.id for t in told}) == self.length + 3
+
+    @pytest.mark.parametrize("prune", [False, True], ids=["paused", "pruned"])
+    def test_told_of_the_same_rungs_again_it_asks_for_the_same(self, prune: bool) -> None:
+        live = self.make(TINY, 0)
+        count = 5 * self.length // 8
+        told = play_with_rungs(live, count, prune=prune)
+        told += play_with_rungs(live, 2, prune=prune, first=count)
+        again = self.make(TINY, 0)
+        for trial in told:
+            again.tell(trial)
+        assert again.ask(count + 2) == live.ask(count + 2)

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 class TrialState(StrEnum):
     """Where a trial stands.
 
-    WAITING and RUNNING are under way. COMPLETE has metrics. PRUNED was stopped early because others
-    did better. INFEASIBLE cannot be built, timed or trained, or breaks a constraint: a result, with
-    a reason. FAILED met a bug or lost its worker, and is tried again.
+    RUNNING is under way. WAITING has paused at a rung, with a measurement, and goes on if it is
+    among the best there (`effnas.rungs`). COMPLETE has metrics. PRUNED was stopped at a rung, for
+    others did better. INFEASIBLE cannot be built, timed or trained, or breaks a constraint: a
+    result, with a reason. FAILED met a bug or lost its worker, and is tried again.
     """
 
     WAITING = "WAITING"
@@ -45,6 +46,7 @@ class Measurement:
         hardware: Identity of the device that step times and memory belong to.
         step_time_source: How the step time became known: `measured`, `predicted`, `table` or
             `command`.
+        rungs: Accuracy at each rung that the training has reached, by epochs (`effnas.rungs`).
     """
 
     metrics: Mapping[str, float]
@@ -52,6 +54,18 @@ class Measurement:
     seed: int | None = None
     hardware: str = ""
     step_time_source: str = ""
+    rungs: Mapping[int, float] = field(default_factory=dict)
+
+    def continued(self, later: Measurement) -> Measurement:
+        """Return this measurement with what was found out later; the step time is kept."""
+        return Measurement(
+            metrics={**self.metrics, **later.metrics},
+            fidelity=later.fidelity or self.fidelity,
+            seed=self.seed if later.seed is None else later.seed,
+            hardware=self.hardware or later.hardware,
+            step_time_source=self.step_time_source or later.step_time_source,
+            rungs=self.rungs,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +77,10 @@ class Trial:
         architecture: What was tried.
         state: Where the trial stands.
         measurement: What was measured, if anything.
-        reward: What the controller is to make large; None unless the trial is COMPLETE.
+        reward: What the controller is to make large; None unless the trial is COMPLETE, or PRUNED:
+            then that of the last rung that it has reached.
         reason: Why a trial is INFEASIBLE or FAILED.
-        duration_s: Wall-clock seconds of its worker.
+        duration_s: Wall-clock seconds of its worker, at all rungs.
     """
 
     number: int
@@ -80,6 +95,11 @@ class Trial:
     def metrics(self) -> Mapping[str, float]:
         """The measured metrics by name."""
         return self.measurement.metrics
+
+    @property
+    def has_result(self) -> bool:
+        """Whether something came of the trial: it has ended, or it has reached a rung."""
+        return self.state.is_finished or bool(self.measurement.rungs)
 
     def to_row(self) -> dict[str, object]:
         """Return the trial as one row of a table; every table of effnas uses these names."""

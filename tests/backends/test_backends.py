@@ -32,8 +32,8 @@ MEASUREMENT = Measurement(
 PATIENCE_S = 60.0
 
 
-def job(number: int, task: Task = Task.EVALUATE, repeat: int = 0) -> Job:
-    return Job.of(number, ARCHS[number], task, repeat)
+def job(number: int, task: Task = Task.EVALUATE, repeat: int = 0, epochs: int | None = None) -> Job:
+    return Job.of(number, ARCHS[number], task, repeat, epochs)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,11 @@ class Fates:
     folder: Path
 
     def __call__(
-        self, arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0
+        self,
+        arch: Architecture,
+        task: Task = Task.EVALUATE,
+        repeat: int = 0,
+        epochs: int | None = None,
     ) -> Measurement:
         number = ARCHS.index(arch)
         if number == 1:
@@ -64,7 +68,7 @@ class Fates:
         return replace(
             MEASUREMENT,
             metrics={"accuracy": number / 10, "process": float(os.getpid())},
-            step_time_source=f"{task} {repeat}",
+            step_time_source=f"{task} {repeat} {epochs}",
         )
 
 
@@ -127,17 +131,17 @@ def test_a_measurement_comes_back_whole(backend: Backend) -> None:
     assert found == replace(
         MEASUREMENT,
         metrics={"accuracy": 0.0, "process": process},
-        step_time_source="evaluate 0",
+        step_time_source="evaluate 0 None",
     )
     assert (process == os.getpid()) == isinstance(backend, InlineBackend)
 
 
 @pytest.mark.parametrize("task", list(Task))
-def test_the_task_and_the_repeat_reach_the_evaluator(backend: Backend, task: Task) -> None:
-    backend.submit(job(9, task, 3))
+def test_task_repeat_and_epochs_reach_the_evaluator(backend: Backend, task: Task) -> None:
+    backend.submit(job(9, task, 3, 2))
     found = backend.next_done().measurement
     assert found is not None
-    assert found.step_time_source == f"{task} 3"
+    assert found.step_time_source == f"{task} 3 2"
 
 
 def test_an_infeasible_architecture_is_no_failure_and_keeps_what_is_known(
@@ -154,7 +158,7 @@ def test_an_infeasible_architecture_is_no_failure_and_keeps_what_is_known(
 def test_a_bug_is_a_failure_with_its_place(backend: Backend) -> None:
     failure = outcome_of(backend, 2).failure
     assert failure is not None
-    line = Fates.__call__.__code__.co_firstlineno + 7
+    line = Fates.__call__.__code__.co_firstlineno + 11
     assert failure.startswith("ZeroDivisionError: a bug")
     assert failure.endswith(f"{Path(__file__).name}:{line})")
 

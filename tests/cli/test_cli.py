@@ -103,6 +103,11 @@ def test_a_bad_space_is_one_readable_error(
             ["need peak_memory_bytes", "step_time_s"],
         ),
         (["--epochs", "0"], ["epochs", "1 or more"]),
+        (["--fidelity", "4,2"], ["--fidelity 4,2", "such as 1,2,4"]),
+        (["--fidelity", "1"], ["--fidelity 1 ", "two or more"]),
+        (["--fidelity", "0,2"], ["--fidelity 0,2", "1 or more"]),
+        (["--fidelity", "a,b"], ["--fidelity 'a,b'", "such as 1,2,4"]),
+        (["--fidelity", "1,2,4"], ["--fidelity 1,2,4 ends at 4", "has 1", "--epochs"]),
         (["--data-share", "1.5"], ["data_share"]),
         (["--learning-rate", "-1"], ["learning_rate"]),
         (["--seed", "-1"], ["--seed"]),
@@ -249,6 +254,31 @@ def test_a_search_with_objectives_ends_with_a_front(effnas: Run, tmp_path: Path)
         assert "objectives (was accuracy:max,step_time:min,params:min, is" in refused.err
 
 
+def test_a_search_by_rungs_says_what_it_costs_and_what_pauses(effnas: Run, tmp_path: Path) -> None:
+    command = ["search", *QUICK, "--epochs", "2", "--budget", "2", "--out", "run",
+               "--step-time-command", "sh -c 'echo 0.01' {arch_json}"]  # fmt: skip
+    found = effnas(*command, "--fidelity", "1,2")
+    assert found.code == 0, found.err
+    for words in (
+        "pause after 1,2 epochs", "1.5 of 2 epochs a trial", "rung 1 of 2: reward", "paused",
+        "pruned", "Trained 3 epochs in all; 2 whole trainings have 4.",
+    ):  # fmt: skip
+        assert words in found.out
+    status = json.loads(effnas("status", "run", "--json").out)
+    assert status["states"] == {"COMPLETE": 1, "PRUNED": 1}
+    (row,) = status["trials"]
+    assert row["state"] == "COMPLETE"
+    records = (tmp_path / "run" / "trials.jsonl").read_text().splitlines()
+    kept = [line for line in records if '"PRUNED"' not in line]
+    (tmp_path / "run" / "trials.jsonl").write_text("\n".join(kept) + "\n")
+    assert "1 complete, 1 paused" in " ".join(effnas("status", "run").out.split()).replace(
+        "1 paused, 1 complete", "1 complete, 1 paused"
+    )
+    refused = effnas(*command)
+    assert refused.code == 2
+    assert "fidelity (was [1, 2], is None)" in refused.err
+
+
 @pytest.mark.slow
 def test_json_on_stdout_is_nothing_but_json(effnas: Run) -> None:
     result = effnas("search", *QUICK, "--budget", "1", "--out", "run", "--json")
@@ -289,7 +319,7 @@ def test_the_options_are_those_that_were_decided_on() -> None:
     assert options == {
         "search": data | where | training | step_times | target | {
             "--space", "--budget", "--out", "--reward", "--controller", "--objectives", "--seed",
-            "--json", "--constraint",
+            "--fidelity", "--json", "--constraint",
         },
         "status": {"--top", "--json"},
         "space": {"--samples", "--seed", "--json"},

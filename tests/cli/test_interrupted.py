@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,9 +26,14 @@ COMMAND = [
 ]  # fmt: skip
 
 
-def begin(out: Path, backend: str = "ray") -> subprocess.Popen[str]:
+#: Accuracies alone decide, so that all of it repeats itself.
+RUNGS = ("--fidelity", "1,2,3", "--epochs", "3", "--budget", "4", "--reward", "A",
+         "--data-share", "0.3", "--step-time-command", "sh -c 'echo 0.01' {arch_json}")  # fmt: skip
+
+
+def begin(out: Path, backend: str = "ray", options: Sequence[str] = ()) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*COMMAND, str(out), "--backend", backend],
+        [*COMMAND, str(out), "--backend", backend, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -90,3 +97,41 @@ def test_a_signal_stops_cleanly(tmp_path: Path, number: signal.Signals, backend:
     assert "Traceback" not in output
     assert "the same command goes on" in output.replace("\n", " ")
     assert any(trial.state.is_finished for trial in load_run(out).trials)
+
+
+def records(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "trials.jsonl").read_text().splitlines()]
+
+
+def test_after_sigkill_in_the_midst_of_rungs_the_same_search_is_finished(tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    search = begin(whole, "inline", RUNGS)
+    output, _ = search.communicate(timeout=300)
+    assert search.returncode == 0, output
+    told = records(whole)
+    promoted = [n for n, r in enumerate(told) if r["state"] == "RUNNING" and "rungs" in r]
+    assert len(promoted) >= 3
+    assert {r["state"] for r in told} == {"RUNNING", "WAITING", "COMPLETE", "PRUNED"}
+
+    repeated = 0
+    for lines in (promoted[0] + 1, promoted[-1] + 1):  # while a training goes on
+        search = begin(out, "inline", RUNGS)
+        wait_for_lines(out, lines + repeated)
+        os.killpg(search.pid, signal.SIGKILL)
+        search.wait()
+        repeated += records(out)[-1]["state"] == "RUNNING"
+        assert list((out / "checkpoints").iterdir())
+    search = begin(out, "inline", RUNGS)
+    output, _ = search.communicate(timeout=300)
+    assert search.returncode == 0, output
+
+    def summary(path: Path) -> list[tuple[object, ...]]:
+        last = {r["trial"]: r for r in records(path)}
+        names = ("architecture_id", "state", "rungs", "reward", "seed", "fidelity")
+        return [
+            (number, r["metrics"]["train_loss"], *(r[name] for name in names))
+            for number, r in sorted(last.items())
+        ]
+
+    assert summary(out) == summary(whole)
+    assert list((out / "checkpoints").iterdir()) == []

@@ -27,10 +27,16 @@ class Job:
     head: int
     task: Task = Task.EVALUATE
     repeat: int = 0
+    epochs: int | None = None
 
     @classmethod
     def of(
-        cls, number: int, arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0
+        cls,
+        number: int,
+        arch: Architecture,
+        task: Task = Task.EVALUATE,
+        repeat: int = 0,
+        epochs: int | None = None,
     ) -> Job:
         """Return the job of a trial; arguments as for an `Evaluator`."""
         return cls(
@@ -40,6 +46,7 @@ class Job:
             head=arch.head,
             task=task,
             repeat=repeat,
+            epochs=epochs,
         )
 
     @property
@@ -92,7 +99,7 @@ def run_job(evaluator: Evaluator, job: Job) -> Outcome:
     started = time.perf_counter()
     measurement, infeasible, failure, user_error = None, None, None, None
     try:
-        measurement = evaluator(job.architecture, job.task, job.repeat)
+        measurement = evaluator(job.architecture, job.task, job.repeat, job.epochs)
     except InfeasibleError as error:
         infeasible = str(error)
         measurement = Measurement(metrics=error.metrics)

@@ -24,6 +24,7 @@ from effnas.cli.options import (
     DataShare,
     Device,
     Epochs,
+    Fidelity,
     HoldoutShare,
     ImageSize,
     Json,
@@ -125,6 +126,7 @@ def search(
     seed: Annotated[int, typer.Option(help="Seed of proposals, hold-out and trainings.")] = 0,
     recipe: RecipeFile = None,
     epochs: Epochs = None,
+    fidelity: Fidelity = None,
     image_size: ImageSize = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
@@ -156,9 +158,11 @@ def search(
     from effnas.cli.search import run_search
     from effnas.config import Recipe, StepTimeConfig
     from effnas.launch import Settings
+    from effnas.rungs import Rungs
     from effnas.workers import Workers
 
     base = Recipe.load(recipe) if recipe else Recipe()
+    rungs = Rungs.parse(fidelity) if fidelity is not None else None
     settings = Settings(
         space=space,
         data=data,
@@ -168,8 +172,9 @@ def search(
         budget=budget,
         seed=seed,
         out=out or Path("runs") / folder_name(space, data),
+        rungs=rungs,
         recipe=base.overridden(
-            epochs=epochs,
+            epochs=rungs.epochs[-1] if rungs and epochs is None else epochs,
             image_size=image_size,
             batch_size=batch_size,
             learning_rate=learning_rate,

@@ -108,6 +108,13 @@ RecipeFile = Annotated[
     Path | None, typer.Option(help="YAML file with the settings of the trainings.")
 ]
 Epochs = Annotated[int | None, typer.Option(help="Epochs of a training.")]
+Fidelity = Annotated[
+    str | None,
+    typer.Option(
+        help="Epochs at which trainings pause so that only the best go on, such as 1,2,4; the last "
+        "is the whole training."
+    ),
+]
 ImageSize = Annotated[int | None, typer.Option(help="Image size of trainings, in pixels.")]
 BatchSize = Annotated[int | None, typer.Option(help="Batch size of trainings.")]
 LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate of trainings.")]

@@ -25,11 +25,14 @@ from effnas.cli.tables import console, duration, facts, leaderboard, source_text
 from effnas.front import hypervolumes
 from effnas.launch import Settings, launch
 from effnas.plan import Plan, memory_text
+from effnas.rungs import trained_epochs
 from effnas.search import Search
 from effnas.trial import Trial, Trials, TrialState
 
 #: Rows of the leaderboard at the end of a search.
 _TOP = 10
+#: Of a checkpoint, for each parameter: the weight, and two moments of the optimizer.
+_CHECKPOINT_BYTES = 12
 #: What a shell makes of a program that SIGINT has ended.
 INTERRUPTED = 130
 
@@ -46,8 +49,8 @@ def run_search(settings: Settings, *, as_json: bool) -> int:
     except KeyboardInterrupt:
         stored = display.ended
         screen.print(
-            f"\nStopped. {stored} finished trials are stored in {settings.out}; the same command "
-            "goes on."
+            f"\nStopped. The results of {stored} trials are stored in {settings.out}; the same "
+            "command goes on."
         )
         return INTERRUPTED
     if as_json:
@@ -116,7 +119,7 @@ class _Display:
         )
 
     def trial_ended(self, trial: Trial, search: Search) -> None:
-        self.ended = sum(t.state.is_finished for t in search.trials)
+        self.ended = sum(t.has_result for t in search.trials)
         self._screen.print(_trial_line(trial, search, self._settings.budget))
         left_s = mean_duration_s(search.trials, self._expected_trial_s) * max(
             self._settings.budget - self.ended, 0
@@ -129,8 +132,8 @@ class _Display:
 
 
 def mean_duration_s(trials: Trials, otherwise: float) -> float:
-    """Return the mean seconds of the trials that have ended, or `otherwise` if none has."""
-    seconds = [t.duration_s for t in trials if t.state.is_finished and t.duration_s is not None]
+    """Return the mean seconds of the trials that have a result, or `otherwise` if none has."""
+    seconds = [t.duration_s for t in trials if t.has_result and t.duration_s is not None]
     return sum(seconds) / len(seconds) if seconds else otherwise
 
 
@@ -174,6 +177,7 @@ def _plan_rows(plan: Plan, settings: Settings) -> list[tuple[str, str]]:
             f"({recipe.epochs} epochs at {recipe.image_size} px, batch {recipe.batch_size}), "
             "measured on the reference network",
         ),
+        *_rung_rows(plan),
         ("step times", ready.step_times),
         (
             "budget",
@@ -198,6 +202,23 @@ def _constraint_rows(plan: Plan) -> list[tuple[str, str]]:
     ]
 
 
+def _rung_rows(plan: Plan) -> list[tuple[str, str]]:
+    """Return what rungs save, and what paused trainings take on the disk, as rows."""
+    search, rungs = plan.search, plan.search.rungs
+    if rungs is None:
+        return []
+    weights = search.space.count(search.space.reference).params
+    paused = plan.budget * (1 - rungs.epochs[0] / rungs.epochs[-1])
+    return [
+        (
+            "fidelity",
+            f"trainings pause after {rungs} epochs, and the best go on: about "
+            f"{rungs.expected_epochs:.3g} of {rungs.epochs[-1]} epochs a trial; checkpoints of up "
+            f"to about {memory_text(paused * weights * _CHECKPOINT_BYTES)} on the disk",
+        )
+    ]
+
+
 def _slower_ways(plan: Plan) -> str:
     seconds = sorted(plan.prepared.execution_seconds.items(), key=lambda item: item[1])
     ways = [f"{way} {value / seconds[0][1]:.1f}x" for way, value in seconds[1:]]
@@ -207,6 +228,12 @@ def _slower_ways(plan: Plan) -> str:
 def _trial_line(trial: Trial, search: Search, budget: int) -> str:
     head = f"trial {trial.number:>{len(str(budget - 1))}}"
     took = f"{duration(trial.duration_s)}" if trial.duration_s else ""
+    if search.rungs and trial.state in (TrialState.WAITING, TrialState.PRUNED):
+        reached = trial.measurement.rungs
+        reward = search.reward_at(trial, max(reached))
+        value = "no value" if reward is None else f"{reward:.4f}"
+        what = f"paused  {took}" if trial.state is TrialState.WAITING else "pruned"
+        return f"{head}  rung {len(reached)} of {len(search.rungs.epochs)}: reward {value}, {what}"
     if trial.state is not TrialState.COMPLETE or trial.reward is None:
         return f"{head}  [yellow]{trial.state.lower()}[/]: {trial.reason}  {took}"
     m, best = trial.metrics, search.best
@@ -228,6 +255,12 @@ def _show_result(screen: Console, search: Search, settings: Settings) -> None:
         screen.print(
             f"\nThe space is exhausted: all of its architectures were tried with "
             f"{len(search.trials)} of {settings.budget} trials."
+        )
+    if search.rungs:
+        full = settings.budget * search.rungs.epochs[-1]
+        screen.print(
+            f"\nTrained {trained_epochs(search.trials):,} epochs in all; {settings.budget:,} whole "
+            f"trainings have {full:,}."
         )
     if search.best is None:
         reasons = {t.reason for t in search.trials if t.reason}

@@ -12,6 +12,9 @@ from effnas.manifest import constraints_of
 from effnas.runs import Run, load_run
 from effnas.trial import TrialState
 
+#: States that go by another name here.
+_STATES = {str(TrialState.WAITING): "paused"}
+
 
 def show_status(path: Path, *, top: int, as_json: bool) -> None:
     """Print a run.
@@ -37,7 +40,8 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
         ("data", f"{_name(run, 'data')} on {run.manifest.get('hardware')}"),
         *([("objectives", str(objectives))] if objectives else []),
         *_parent_rows(run),
-        ("trials", ", ".join(f"{count} {state.lower()}" for state, count in states.items())
+        ("trials", ", ".join(f"{count} {_STATES.get(state, state.lower())}"
+                             for state, count in states.items())
                    + f"; budget {summary['budget']}"),
     ]  # fmt: skip
     cost = cast("float", summary["cost_s"])
@@ -58,11 +62,12 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
 def summarize(run: Run) -> dict[str, object]:
     """Return counts by state, cost and forecast.
 
-    `cost_s` is the worker time of all trials that have ended, in seconds; `forecast_s` the worker
-    time that the rest of the budget will take at the same mean, or None before the first trial.
+    `cost_s` is the worker time of all trials that have ended or paused, in seconds; `forecast_s`
+    the worker time that the rest of the budget will take at the same mean, or None before the first
+    trial.
     """
     states = {str(s): run.trials.count(s) for s in TrialState if run.trials.count(s)}
-    ended = [t for t in run.trials if t.state.is_finished]
+    ended = [t for t in run.trials if t.has_result]
     seconds = [t.duration_s for t in ended if t.duration_s is not None]
     budget = run.manifest.get("budget")
     left = max(budget - len(ended), 0) if isinstance(budget, int) else 0

@@ -26,9 +26,11 @@ class Controller(ABC):
     """Base of all controllers.
 
     The search calls `ask` for a new architecture and `tell` for every change of a trial: once when
-    it is RUNNING, and once when it has ended. Trials may end in any order, and `tell` may speak of
-    architectures that were never asked for. Everything that a controller knows it has from `tell`,
-    so that telling a new one the stored trials again makes it the same controller.
+    it is RUNNING, and once when it has ended. In a search with rungs, a trial may be WAITING in
+    between, with the measurement of a rung, and RUNNING again; if it does not go on, it ends
+    PRUNED, with the reward at the rung that it has reached. Trials may end in any order, and `tell`
+    may speak of architectures that were never asked for. Everything that a controller knows it has
+    from `tell`, so that telling a new one the stored trials again makes it the same controller.
 
     A controller of your own needs no more than `propose`. `effnas.testing.ControllerContract` has
     the tests that it must pass.
@@ -82,7 +84,7 @@ class Controller(ABC):
         )
 
     def tell(self, trial: Trial) -> None:
-        """Learn that a trial has started or ended."""
+        """Learn that a trial has started, paused or ended."""
         self._proposed.add(trial.architecture.id)
         if trial.state.is_finished:
             self.learn(trial)
@@ -95,7 +97,7 @@ class Controller(ABC):
         """
 
     def learn(self, trial: Trial) -> None:  # noqa: B027  # random search has nothing to learn
-        """Take note of an ended trial: COMPLETE with a reward, or one without. Called by `tell`."""
+        """Take note of an ended trial: with a reward, or one without. Called by `tell`."""
 
 
 def takes_no_objectives(name: str) -> ConfigError:

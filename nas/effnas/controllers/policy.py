@@ -121,7 +121,8 @@ class PolicyController(Controller):
     published: the controllers' Adam makes the size of a step independent of the rewards' scale.
 
     An INFEASIBLE trial counts with the lowest reward so far, so that the policy leaves where
-    nothing can be built; MnasNet has no such trials. Those that FAILED or were PRUNED say nothing.
+    nothing can be built; MnasNet has no such trials. A PRUNED one counts with the reward that it
+    carries. Others without a reward say nothing.
 
     Proposals are samples of the policy that meet the constraints and were not proposed before. If
     16 draws hold none, logits are divided by 2, 4 and 8 in turn, and then the draw is uniform. The

@@ -320,6 +320,7 @@ def _manifest(
         **device,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "controller": "retarget",
+        "rungs": None,
         "budget": settings.budget,
         "reward": {"name": reward.name, "kind": reward.kind, "text": reward.text},
         "hardware": hardware,

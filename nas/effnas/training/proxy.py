@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
+from effnas.checkpoints import Checkpoint
 from effnas.config import Execution, Recipe
 from effnas.errors import InfeasibleError
 from effnas.training.augment import normalize, random_crop_and_flip
@@ -62,10 +65,14 @@ def train_proxy(
     *,
     flip: bool,
     seed: int,
+    epochs: int | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> ProxyResult:
     """Train a fresh model by the recipe and measure its accuracy on the held-out images.
 
-    The model's weights are changed; torch's global random state is not.
+    The model's weights are changed; torch's global random state is not. A training that stops early
+    has the learning rates of the whole one, so that it can be gone on with: on a CPU, the result is
+    that of an unbroken training to the bit.
 
     Args:
         model: The network.
@@ -74,9 +81,13 @@ def train_proxy(
         execution: Precision and memory format.
         flip: Whether images may be mirrored.
         seed: Fixes the order of the images, the augmentation and dropout.
+        epochs: Stop after so many of the recipe's; None trains to the end.
+        checkpoint: Where an earlier stop may have left the training, and where this one leaves it
+            if it stops early. One that cannot be used, or has gone further, is passed over.
 
     Raises:
         InfeasibleError: If the loss diverges or is not finite.
+        StoreError: If the checkpoint cannot be written.
     """
     device = data.train_images.device
     step = TrainingStep(model, recipe, execution, device)
@@ -85,14 +96,19 @@ def train_proxy(
     batch_size = min(recipe.batch_size, count)
     steps_per_epoch = count // batch_size
     steps = steps_per_epoch * recipe.epochs
+    last = recipe.epochs if epochs is None else min(epochs, recipe.epochs)
     schedule = cosine_schedule(step.optimizer, steps, recipe)
     limit = _DIVERGED * math.log(max(data.num_classes, 2))
 
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
+        begun = _Begun()
+        if checkpoint and (found := checkpoint.load()):
+            begun = _go_on(found, last, step, generator) or begun
         started = time.perf_counter()
         losses = torch.zeros(steps_per_epoch, device=device)
-        for n in range(steps):
+        stop = steps_per_epoch * last
+        for n in range(steps_per_epoch * begun.epochs, stop):
             place = n % steps_per_epoch
             if place == 0:
                 order = torch.randperm(count, generator=generator)
@@ -105,15 +121,58 @@ def train_proxy(
             )
             schedule.step_update(n)
             losses[place] = step(images, data.train_labels[chosen])
-            if n % _LOOK_EVERY == _LOOK_EVERY - 1 or n == steps - 1:
+            if n % _LOOK_EVERY == _LOOK_EVERY - 1 or n == stop - 1:
                 _check_loss(losses[: place + 1], limit, n + 1, steps)
         synchronize(device)
-        train_time_s = time.perf_counter() - started
+        if begun.epochs < last:
+            begun = _Begun(
+                epochs=last,
+                train_loss=float(losses.mean()),
+                train_time_s=begun.train_time_s + time.perf_counter() - started,
+            )
+            if checkpoint and last < recipe.epochs:
+                checkpoint.save(_state(begun, step, generator))
     return ProxyResult(
         accuracy=_accuracy(step, data, 2 * batch_size),
-        train_loss=float(losses.mean()),
-        train_time_s=train_time_s,
+        train_loss=begun.train_loss,
+        train_time_s=begun.train_time_s,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Begun:
+    """How far a training has come."""
+
+    epochs: int = 0
+    train_loss: float = 0.0
+    train_time_s: float = 0.0
+
+
+def _state(begun: _Begun, step: TrainingStep, generator: torch.Generator) -> dict[str, object]:
+    """Return all that the rest of a training depends on."""
+    cuda = torch.cuda.get_rng_state(step.device) if step.device.type == "cuda" else None
+    return {
+        "begun": asdict(begun),
+        "step": step.state_dict(),
+        "generator": generator.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": cuda,
+    }
+
+
+def _go_on(
+    state: Mapping[str, Any], last: int, step: TrainingStep, generator: torch.Generator
+) -> _Begun | None:
+    """Take the state of a training over, unless it has gone beyond its epoch `last`."""
+    begun = _Begun(**state["begun"])
+    if begun.epochs > last:
+        return None
+    step.load_state_dict(state["step"])
+    generator.set_state(state["generator"])
+    torch.set_rng_state(state["torch"])
+    if step.device.type == "cuda" and state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"], step.device)
+    return begun
 
 
 def _check_loss(losses: torch.Tensor, limit: float, step: int, steps: int) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -90,6 +90,20 @@ class TrainingStep:
         self._scaler.update()
         mark()
         return loss.detach()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return weights, optimizer and loss scale; `load_state_dict` takes them back."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what `state_dict` gave, of a step of the same model and recipe."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return what the model makes of a batch, in the step's precision and memory format."""
