@@ -182,7 +182,11 @@ class TimesThenTrains:
         self.trained: Counter[str] = Counter()
 
     def __call__(
-        self, arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0
+        self,
+        arch: Architecture,
+        task: Task = Task.EVALUATE,
+        repeat: int = 0,
+        epochs: int | None = None,
     ) -> Measurement:
         predicted = {"step_time": step_time(arch), "step_time_high": 1.1 * step_time(arch)}
         if task is Task.TIME:

@@ -25,7 +25,7 @@ LAYERS = [
     ["space", "trial"],
     ["reward", "rungs", "store", "data", "step_times", "surrogate"],
     ["objectives"],
-    ["goal", "guess", "front", "constraints"],
+    ["goal", "guess", "front", "constraints", "fidelity"],
     ["predictor"],
     ["baseline"],
     ["controllers"],

@@ -237,7 +237,9 @@ def test_infeasible_architectures_are_left_out_and_others_proposed() -> None:
 
 
 def test_what_breaks_a_constraint_on_the_new_device_is_out_and_teaches_all_the_same() -> None:
-    def times(arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0) -> Measurement:
+    def times(
+        arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0, epochs: int | None = None
+    ) -> Measurement:
         assert task is Task.TIME
         metrics = {"step_time": new_step_time(arch)}
         return Measurement(metrics=metrics, step_time_source="measured")

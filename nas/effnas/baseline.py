@@ -72,7 +72,8 @@ def random_search(
     known, guesses = predictor.metrics(pool, measured=True)
     feasible = np.exp(predictor.log_feasible(pool))
     objectives = goal.objectives
-    seen = [objectives.of(trial) for trial in predictor.complete.values()] if objectives else []
+    seen = [objectives.of(trial) for trial in ended] if objectives else []
+    seen = [values for values in seen if values is not None]
     best = []
     for _ in range(_SEARCHES):
         # All of the pool is measured; a search draws from it, and meets what is infeasible.

@@ -13,6 +13,12 @@ from effnas.errors import EffnasError
 
 Columns = Mapping[str, NDArray[np.float64]]
 
+
+def _power(base: NDArray[np.float64], exponent: NDArray[np.float64]) -> NDArray[np.float64]:
+    # NumPy has 1 for NaN to the 0 and for 1 to the NaN; here NaN stays what it is.
+    return np.where(np.isnan(base) | np.isnan(exponent), np.nan, np.power(base, exponent))
+
+
 _FUNCTIONS: Mapping[str, Callable[..., NDArray[np.float64]]] = {
     "min": lambda *parts: reduce(np.minimum, parts),
     "max": lambda *parts: reduce(np.maximum, parts),
@@ -28,7 +34,7 @@ _OPERATORS: Mapping[type[ast.AST], Callable[..., NDArray[np.float64]]] = {
     ast.Sub: np.subtract,
     ast.Mult: np.multiply,
     ast.Div: np.divide,
-    ast.Pow: np.power,
+    ast.Pow: _power,
     ast.Lt: np.less,
     ast.LtE: np.less_equal,
     ast.Gt: np.greater,

@@ -187,6 +187,7 @@ def _search(settings: Settings, space: SearchSpace, reward: Reward, store: Store
         known=known_beforehand(settings.step_times, space),
         objectives=settings.objectives,
         constraints=settings.constraints,
+        rungs=settings.rungs,
         store=store,
     )
 

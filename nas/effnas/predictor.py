@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from effnas.columns import Columns
+from effnas.errors import RewardError
+from effnas.fidelity import FidelitySurrogate, Level
 from effnas.guess import Guess, MetricGuess, guess_rewards, metrics_that_matter
 from effnas.surrogate import Encoding, GrowingSurrogate
 from effnas.trial import TrialState
@@ -36,7 +38,8 @@ class Predictor:
     Params, MACs and whatever else the goal knows of an architecture are exact. Each other metric
     that the reward or an objective needs has a Gaussian process of its own over an encoding of
     architectures (`effnas.surrogate`), on a logarithmic scale where all of its values are positive.
-    One more process learns from infeasible trials where architectures are feasible.
+    One more process learns from infeasible trials where architectures are feasible. Accuracies at
+    all rungs of a search tell of those at the highest one (`effnas.fidelity`).
 
     What is predicted follows from the trials in the order in which they were told, and not from
     when one asks.
@@ -47,14 +50,17 @@ class Predictor:
             modelled.
 
     Attributes:
-        complete: The COMPLETE trials of the space that have all that is pursued, in the order in
-            which they were told.
+        measured: The trials of the space that have a reward, or that have paused at a rung, in the
+            order in which they were told of first. Those without a metric that is pursued are not
+            among them.
     """
 
     def __init__(self, space: SearchSpace, goal: Goal | None = None) -> None:
         self.space = space
         self.goal = goal
-        self.complete: dict[Architecture, Trial] = {}
+        self.measured: dict[Architecture, Trial] = {}
+        #: Accuracies by the epochs that gave them; without rungs all of them at 0.
+        self._accuracies: dict[int, dict[Architecture, float]] = {}
         self._encoding = Encoding(space)
         self._is_feasible: dict[Architecture, bool] = {}
         self._running: dict[Architecture, None] = {}
@@ -62,7 +68,7 @@ class Predictor:
         self._rows: dict[Architecture, NDArray[np.float64]] = {}
         #: The metrics that rewards depend on and that were not known of some trial beforehand.
         self._names = {} if goal else {_REWARD: None}
-        self._models: dict[str, GrowingSurrogate] = {}
+        self._models: dict[str, FidelitySurrogate] = {}
         self._is_log: dict[str, bool] = {}
         self._feasible = GrowingSurrogate(self._encoding.groups, 1.0)
 
@@ -75,23 +81,38 @@ class Predictor:
             if not self.space.contains(arch):
                 return
             [self._rows[arch]] = self._encoding.matrix([arch])
-        if not trial.state.is_finished:
+        if trial.state is TrialState.RUNNING:
             self._running[arch] = None
             return
         self._running.pop(arch, None)
         if trial.state is TrialState.INFEASIBLE:
             self._is_feasible[arch] = False
-        elif trial.reward is not None:
-            self._is_feasible[arch] = True
-            objectives = self.goal.objectives if self.goal else None
-            if objectives and objectives.of(trial) is None:
-                return
-            self.complete[arch] = trial
-            if self.goal:
-                [known] = self._known([arch])
-                matter = metrics_that_matter(self.goal.reward, trial.metrics, trial.reward)
-                matter += [objective.metric for objective in objectives or ()]
-                self._names.update({name: None for name in matter if name not in known})
+            self.measured.pop(arch, None)  # it may have paused at a rung
+        reward = self.reward_of(trial)
+        if reward is None:
+            return
+        self._is_feasible[arch] = True
+        objectives = self.goal.objectives if self.goal else None
+        if objectives and any(each.metric not in trial.metrics for each in objectives):
+            return
+        self.measured[arch] = trial
+        whole = {0: trial.metrics["accuracy"]} if "accuracy" in trial.metrics else {}
+        for epochs, value in (trial.measurement.rungs or whole).items():
+            self._accuracies.setdefault(epochs, {})[arch] = value
+        if self.goal:
+            [known] = self._known([arch])
+            matter = metrics_that_matter(self.goal.reward, trial.metrics, reward)
+            matter += [objective.metric for objective in objectives or ()]
+            self._names.update({name: None for name in matter if name not in known})
+
+    def reward_of(self, trial: Trial) -> float | None:
+        """Return the reward of a trial, of one that has paused that at its rung, or None."""
+        if trial.state is not TrialState.WAITING:
+            return trial.reward
+        try:
+            return self.goal.reward.score(trial.metrics) if self.goal else None
+        except RewardError:
+            return None
 
     def update(self) -> None:
         """Bring the models up to date with what was told.
@@ -99,22 +120,41 @@ class Predictor:
         Trials under way count as if they had given what is expected of them (the kriging believer
         of Ginsbourger et al. 2010), so that parallel workers get different ones.
         """
-        trials = list(self.complete.values())
-        told_rows = self._matrix([*self.complete])
         running_rows = self._matrix([*self._running])
         for name in self._names:
-            kept = [n for n, trial in enumerate(trials) if name in _metrics(trial)]
-            values = np.array([_metrics(trials[n])[name] for n in kept])
-            self._is_log[name] = len(values) > 0 and bool(values.min() > 0)
-            model = self._models.setdefault(
-                name, GrowingSurrogate(self._encoding.groups, _PRIOR_DEVIATION)
+            at = self._accuracies if name == "accuracy" else {0: self._values(name)}
+            self._is_log[name] = all(
+                value > 0 for values in at.values() for value in values.values()
             )
-            model.update(told_rows[kept], np.log(values) if self._is_log[name] else values)
+            model = self._models.setdefault(
+                name, FidelitySurrogate(self._encoding.groups, _PRIOR_DEVIATION)
+            )
+            model.update(list(self._levels(at, is_log=self._is_log[name])))
             if self._running:
                 model.believe(running_rows)
         if not all(self._is_feasible.values()):
             labels = np.array([*self._is_feasible.values()], dtype=np.float64)
             self._feasible.update(self._matrix([*self._is_feasible]), labels)
+
+    def _values(self, name: str) -> dict[Architecture, float]:
+        """Return a metric of the trials that have it."""
+        if name == _REWARD:
+            return {a: t.reward for a, t in self.measured.items() if t.reward is not None}
+        return {a: t.metrics[name] for a, t in self.measured.items() if name in t.metrics}
+
+    def _levels(
+        self, at: Mapping[int, Mapping[Architecture, float]], *, is_log: bool
+    ) -> Iterator[Level]:
+        """Yield what was measured at each fidelity, the lowest first."""
+        below: Mapping[Architecture, float] = {}
+        for epochs in sorted(at):
+            archs = [arch for arch in at[epochs] if arch in below or not below]
+            columns = [
+                np.array([values.get(arch, 1.0) for arch in archs])
+                for values in (at[epochs], below)
+            ]
+            yield Level(self._matrix(archs), *(np.log(c) if is_log else c for c in columns))
+            below = at[epochs]
 
     # -- what is predicted
 
@@ -158,7 +198,7 @@ class Predictor:
         """Return the rewards that follow from metrics, [N]; where there is none, the worst seen."""
         if self.goal is None:
             return metrics[_REWARD]
-        worst = min((t.reward for t in self.complete.values() if t.reward is not None), default=0.0)
+        worst = min((t.reward for t in self.measured.values() if t.reward is not None), default=0.0)
         return np.nan_to_num(self.goal.reward.score_columns(metrics), nan=worst)
 
     def log_feasible(self, archs: Sequence[Architecture]) -> NDArray[np.float64]:
@@ -185,8 +225,3 @@ class Predictor:
         rows = dict(zip(new, self._encoding.matrix(new), strict=True))
         found = [rows[arch] if arch in rows else self._rows[arch] for arch in archs]
         return np.stack(found) if found else self._encoding.matrix([])
-
-
-def _metrics(trial: Trial) -> Mapping[str, float]:
-    assert trial.reward is not None
-    return {**trial.metrics, _REWARD: trial.reward}

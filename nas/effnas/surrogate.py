@@ -319,7 +319,7 @@ class GrowingSurrogate:
             self._prior_mean = float(y.mean()) if len(y) else 0.0
             self._current = None
             return
-        size = _learned_size(len(y))
+        size = learned_size(len(y))
         if self._learned is None or not self._learned.knows(X[:size], y[:size]):
             self._learned = self._grown = Surrogate(self._groups).fit(X[:size], y[:size])
         if not self._grown.begins(X):
@@ -349,7 +349,7 @@ class GrowingSurrogate:
         return self._current.predict(X)
 
 
-def _learned_size(count: int) -> int:
+def learned_size(count: int) -> int:
     """Return how many of `count` values the kernel is learned from."""
     size = FEWEST
     while (larger := ceil(_GROWTH * size)) <= count:

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from effnas import Architecture, InfeasibleError, Search, SearchSpace, TrialState
+from effnas import Architecture, InfeasibleError, Rungs, Search, SearchSpace, TrialState
 from effnas.backends import Job
 from effnas.backends.simulated import FittedEvaluator, SimulatedBackend, TabularEvaluator
 from effnas.errors import ConfigError
@@ -88,6 +88,24 @@ def test_a_table_gives_what_was_measured_and_nothing_else() -> None:
     for arch, reason in ((too_large, "out of memory"), (unknown, "does not have")):
         with pytest.raises(InfeasibleError, match=reason):
             evaluate(arch)
+
+
+def test_a_table_of_trials_with_rungs_has_the_accuracies_of_each() -> None:
+    def train(arch: Architecture, epochs: int) -> dict[str, float]:
+        return {"accuracy": arch.layers / 100 + epochs / 10}
+
+    rungs = Rungs((1, 2, 4))
+    finished = Search(TINY, "A", "random", rungs=rungs).run(train, budget=12)
+    complete = [trial for trial in finished if trial.state is TrialState.COMPLETE]
+    evaluate = TabularEvaluator(finished)
+    for trial in complete:
+        for epochs in rungs.epochs:
+            expected = train(trial.architecture, epochs)
+            assert evaluate(trial.architecture, epochs=epochs).metrics.items() >= expected.items()
+    with pytest.raises(ConfigError, match="no accuracy after 3 epochs; it has those after 1, 2, 4"):
+        evaluate(complete[0].architecture, epochs=3)
+    with pytest.raises(ConfigError, match="knows no rungs"):
+        FittedEvaluator(TINY, finished)(ARCHS[0], epochs=1)
 
 
 def test_a_fit_foresees_what_trials_of_a_space_measure() -> None:

@@ -85,12 +85,17 @@ class TabularEvaluator:
         self._trials = {trial.architecture: trial for trial in trials}
 
     def __call__(
-        self, arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0
+        self,
+        arch: Architecture,
+        task: Task = Task.EVALUATE,
+        repeat: int = 0,
+        epochs: int | None = None,
     ) -> Measurement:
-        """Return the measurement of a trial.
+        """Return the measurement of a trial; after so many epochs, with the accuracy at that rung.
 
         Raises:
             InfeasibleError: If there is none, or the trial was infeasible itself.
+            ConfigError: If the trial has no accuracy after so many epochs.
         """
         del task, repeat  # the table has one row for each
         trial = self._trials.get(arch)
@@ -98,7 +103,16 @@ class TabularEvaluator:
             raise InfeasibleError("the table does not have this architecture")
         if trial.state is not TrialState.COMPLETE:
             raise InfeasibleError(trial.reason or f"{trial.state} in the table")
-        return trial.measurement
+        if epochs is None:
+            return trial.measurement
+        at = trial.measurement.rungs
+        if epochs not in at:
+            raise ConfigError(
+                f"trial {trial.number} of the table has no accuracy after {epochs} epochs; it has "
+                f"those after {', '.join(map(str, at)) or 'the whole training alone'}"
+            )
+        metrics = {**trial.metrics, "accuracy": at[epochs]}
+        return replace(trial.measurement, metrics=metrics)
 
 
 class FittedEvaluator:
@@ -135,10 +149,20 @@ class FittedEvaluator:
             self._models[name] = is_log, model
 
     def __call__(
-        self, arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0
+        self,
+        arch: Architecture,
+        task: Task = Task.EVALUATE,
+        repeat: int = 0,
+        epochs: int | None = None,
     ) -> Measurement:
-        """Return what is expected of an architecture; accuracy stays within 0 and 1."""
+        """Return what is expected of an architecture; accuracy stays within 0 and 1.
+
+        Raises:
+            ConfigError: If it is asked for a part of the training.
+        """
         del task, repeat  # expectations have no seed
+        if epochs is not None:
+            raise ConfigError("a fit to whole trainings knows no rungs; use a table, or a function")
         point = self._encoding.matrix([arch])
         metrics = {}
         for name, (is_log, model) in self._models.items():

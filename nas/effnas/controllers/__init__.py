@@ -46,7 +46,7 @@ def make_controller(
         ConfigError: If there is none (offers the closest names), it cannot be made, or the goal has
             objectives and it does not take them (names those that do).
     """
-    if name not in CONTROLLERS and is_plugin(name):
+    if _is_of_the_user(name):
         return _from_plugin(name, space, seed, goal)
     if name not in CONTROLLERS:
         raise ConfigError(f"unknown controller {name!r}: {closest(name, CONTROLLERS)}")
@@ -57,9 +57,11 @@ def make_controller(
 
 def controller_text(name: str) -> str:
     """Return what a run records of a controller: its name, of the user's own a digest as well."""
-    if name in CONTROLLERS or not is_plugin(name):
-        return name
-    return _load(name).text
+    return _load(name).text if _is_of_the_user(name) else name
+
+
+def _is_of_the_user(name: str) -> bool:
+    return is_plugin(name) and not name.startswith("optuna:")
 
 
 def _from_plugin(spec: str, space: SearchSpace, seed: int, goal: Goal | None) -> Controller:

@@ -50,7 +50,8 @@ class SurrogateController(Controller):
         seed: Seed of all proposals.
         goal: The reward and what is known before a trial. Without one, rewards themselves are
             modelled.
-        initial: Complete trials that are drawn at random before the first guess, 3 or more.
+        initial: Trials that are drawn at random before the first guess, 3 or more; those with a
+            reward or paused at a rung count.
     """
 
     name = "surrogate"
@@ -80,12 +81,12 @@ class SurrogateController(Controller):
     def propose(self, rng: np.random.Generator) -> Architecture:
         """Return the architecture with the most expected improvement that was not tried yet."""
         predictor = self._predictor
-        if len(predictor.complete) < self.initial:
+        if len(predictor.measured) < self.initial:
             return self.space.sample(rng)
         predictor.update()
         score, measured = self._scalarised(rng) if self._objectives else self._rewarded()
-        complete = [*predictor.complete]
-        tried = [complete[n] for n in np.argsort(-measured, kind="stable")[:_LEADERS]]
+        archs = [*predictor.measured]
+        tried = [archs[n] for n in np.argsort(-measured, kind="stable")[:_LEADERS]]
         expected = predictor.guess(tried, score).mean
         best = float(expected.max())
         worth: dict[Architecture, float] = {}
@@ -113,15 +114,17 @@ class SurrogateController(Controller):
         return next(new, None) or self.space.sample(rng)
 
     def _rewarded(self) -> tuple[Score, NDArray[np.float64]]:
-        """Return the reward as what is to be large, and what it was in all complete trials."""
-        rewards = [trial.reward for trial in self._predictor.complete.values()]
-        return self._predictor.reward, np.array(rewards, dtype=np.float64)
+        """Return the reward as what is to be large, and what it was in all trials."""
+        predictor = self._predictor
+        rewards = [predictor.reward_of(trial) for trial in predictor.measured.values()]
+        return predictor.reward, np.array(rewards, dtype=np.float64)
 
     def _scalarised(self, rng: np.random.Generator) -> tuple[Score, NDArray[np.float64]]:
-        """Return the objectives weighed at random, and what that was in all complete trials."""
+        """Return the objectives weighed at random, and what that was in all trials."""
         objectives = self._objectives
         assert objectives is not None
-        values = np.array([objectives.of(t) for t in self._predictor.complete.values()])
+        trials = self._predictor.measured.values()
+        values = np.array([objectives.values(trial.metrics) for trial in trials])
         weights = objectives.draw_weights(rng)
         front = values[pareto_front(values)]
         worst, best = front.min(axis=0), front.max(axis=0)
