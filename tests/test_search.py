@@ -554,7 +554,7 @@ def test_step_times_are_measured_until_those_of_the_best_are(count: int) -> None
     evaluator = PredictsThenMeasures(slow_half)
     backend = InlineBackend(evaluator)
     ended: list[Trial] = []
-    search = Search(TINY, "A / S", seed=5)
+    search = Search(TINY, "A / S", "random", seed=5)
     before = search.run(budget=40, backend=backend)
     search.time_finalists(backend, count=count, on_trial=ended.append)
     ranked = search.trials.ranked()

@@ -55,7 +55,7 @@ class Settings:
     space: str = "v2"
     data: str = "digits"
     reward: str = "v2"
-    controller: str = "random"
+    controller: str = "surrogate"
     budget: int = 1000
     seed: int = 0
     out: Path

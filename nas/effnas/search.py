@@ -77,7 +77,7 @@ class Search:
         self,
         space: SearchSpace | str = "v2",
         reward: Reward | str = "v2",
-        controller: Controller | str = "random",
+        controller: Controller | str = "surrogate",
         seed: int = 0,
         *,
         known: Known = nothing_known,

@@ -297,7 +297,7 @@ def test_a_retried_trial_told_once_of_each_state_gives_the_same(sampler: str) ->
             live.tell(trial)
         again = told(history, CONDITIONAL, sampler)
         assert values(again) == values(live)
-    assert values(live)[-2:] == [min(luck(t.architecture) for t in history[:28]), 2.0]
+    assert values(live) == [*(luck(t.architecture) for t in history[1:28:2]), 2.0]
     assert again.ask(15) == live.ask(15)
 
 

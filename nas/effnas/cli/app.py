@@ -117,8 +117,8 @@ def search(
     constraint: Constraint = None,
     controller: Annotated[
         str,
-        typer.Option(help="random, evolution, surrogate, reinforce, tunas, optuna:tpe, ..."),
-    ] = "random",
+        typer.Option(help="surrogate, random, evolution, optuna:tpe, ..., or FILE.py:CLASS."),
+    ] = "surrogate",
     objectives: Annotated[
         str | None,
         typer.Option(help="What it pursues in place of the reward: accuracy:max,step_time:min"),

@@ -131,8 +131,8 @@ class OptunaController(Controller):
         self._asked: dict[int, tuple[Architecture, dict[str, Any]]] = {}
         #: By trial: the number of Optuna's trial that is running.
         self._running: dict[int, int] = {}
-        #: By trial: how it has ended.
-        self._ended: dict[int, TrialState] = {}
+        #: Trials that have ended for good.
+        self._ended: set[int] = set()
         self._worst: tuple[float, ...] | None = None
 
     def ask(self, number: int) -> Architecture:
@@ -169,12 +169,11 @@ class OptunaController(Controller):
 
     def learn(self, trial: Trial) -> None:
         """Tell Optuna the values, or the worst ones so far for a trial that has none."""
-        before = self._ended.get(trial.number)
-        # A trial that has failed is tried again and may yet end well; all other ends are final.
-        is_news = before is None or (before is TrialState.FAILED and before is not trial.state)
+        # A trial that has failed is tried again: to Optuna it is running until it ends otherwise.
+        is_news = trial.state is not TrialState.FAILED and trial.number not in self._ended
         if not is_news or not self.space.contains(trial.architecture):
             return
-        self._ended[trial.number] = trial.state
+        self._ended.add(trial.number)
         values = self._values(trial)
         if values is None:
             values = self._worst
