@@ -67,7 +67,7 @@ def test_what_is_known_beforehand_is_used() -> None:
     )
     found.run(lambda arch: measure(arch) | {"step_time": chance(arch)}, budget=26)
     rewards = [trial.reward or 0.0 for trial in found.trials]
-    assert min(rewards[20:]) > max(rewards[:20])
+    assert min(rewards[10:]) > max(rewards[:10])
 
 
 def test_trials_under_way_are_not_asked_for_twice() -> None:

@@ -64,7 +64,7 @@ class SurrogateController(Controller):
         seed: int = 0,
         *,
         goal: Goal | None = None,
-        initial: int = 20,
+        initial: int = 10,
     ) -> None:
         if initial < FEWEST:
             raise ConfigError(f"surrogate: initial is {initial}, it must be {FEWEST} or more")
