@@ -12,7 +12,7 @@ from effnas.config import EvaluationConfig, Recipe, StepTimeConfig
 from effnas.controllers import controller_text
 from effnas.errors import ConfigError
 from effnas.evaluate import TRAINING_METRICS, known_beforehand, step_time_metrics
-from effnas.manifest import check_same_run, continued, describe
+from effnas.manifest import check_same_choices, check_same_run, choices, continued, describe
 from effnas.plan import Plan
 from effnas.reward import Reward
 from effnas.rungs import Rungs
@@ -119,10 +119,18 @@ def launch(settings: Settings, observer: Observer) -> Search:
     reward = Reward.load(settings.reward)
     search = _search(settings, space, reward, MemoryStore())
     _check(search, settings.step_times)
+    chosen = choices(
+        controller=controller_text(settings.controller),
+        objectives=search.objectives,
+        seed=settings.seed,
+        constraints=search.constraints.texts,
+        rungs=settings.rungs,
+    )
     with RunFolder.open(settings.out) as folder:
         stored = folder.read_manifest()
         config = _config(settings, space)
         if stored:
+            check_same_choices(settings.out, stored, chosen)
             config = continued(config, stored)
         backend, prepared = start_workers(config, settings.workers, observer.preparing)
         try:
@@ -133,15 +141,11 @@ def launch(settings: Settings, observer: Observer) -> Search:
                 source=source,
                 space=space,
                 reward=reward,
-                controller=controller_text(settings.controller),
-                objectives=search.objectives,
-                seed=settings.seed,
+                chosen=chosen,
                 budget=settings.budget,
                 data=settings.data,
-                rungs=settings.rungs,
                 config=config,
                 prepared=prepared,
-                constraints=search.constraints.texts,
             )
             if stored:
                 check_same_run(settings.out, stored, manifest)

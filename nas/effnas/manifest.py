@@ -20,19 +20,42 @@ from effnas.rungs import Rungs
 from effnas.space import SearchSpace
 from effnas.store import Json
 
-#: What must be the same for a run to go on: changing it would mix trials that do not compare.
-_FIXED: Mapping[str, Callable[[Mapping[str, Json]], Json]] = {
-    "space (or its target)": lambda m: _inside(m, "space", "id"),
+_Readers = Mapping[str, Callable[[Mapping[str, Json]], Json]]
+
+#: What must be the same for a run to go on, since trials would not compare: what the user chooses,
+#: and what is known once the data and the device are there.
+_CHOSEN: _Readers = {
     "controller": lambda m: m.get("controller"),
     "objectives": lambda m: m.get("objectives"),
     "seed": lambda m: m.get("seed"),
+    "constraints": lambda m: list[Json](sorted(constraints_of(m))),
+    "fidelity": lambda m: m.get("rungs"),
+}
+_FOUND: _Readers = {
+    "space (or its target)": lambda m: _inside(m, "space", "id"),
     "data": lambda m: _inside(m, "data", "fingerprint"),
     "hardware": lambda m: m.get("hardware"),
     "finished run": lambda m: _inside(m, "parent", "created"),
     "step times": lambda m: m.get("step_times", "measured"),
-    "constraints": lambda m: list[Json](sorted(constraints_of(m))),
-    "fidelity": lambda m: m.get("rungs"),
 }
+
+
+def choices(
+    *,
+    controller: str,
+    objectives: Objectives | None,
+    seed: int,
+    constraints: Sequence[str],
+    rungs: Rungs | None,
+) -> dict[str, Json]:
+    """Return the part of a manifest that is known before anything slow is started."""
+    return {
+        "seed": seed,
+        "controller": controller,
+        "objectives": str(objectives) if objectives else None,
+        "constraints": list(constraints),
+        "rungs": list(rungs.epochs) if rungs else None,
+    }
 
 
 def describe(
@@ -40,24 +63,18 @@ def describe(
     source: Source,
     space: SearchSpace,
     reward: Reward,
-    controller: str,
-    objectives: Objectives | None,
-    seed: int,
+    chosen: Mapping[str, Json],
     budget: int,
     data: str,
-    rungs: Rungs | None,
     config: EvaluationConfig,
     prepared: Preparation,
-    constraints: Sequence[str],
 ) -> dict[str, Json]:
     """Return the manifest of a run that is about to start."""
     reference = space.count(space.reference)
     return {
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "budget": budget,
-        "seed": seed,
-        "controller": controller,
-        "objectives": str(objectives) if objectives else None,
+        **chosen,
         "space": {
             "name": space.name,
             "path": str(source.path),
@@ -66,7 +83,6 @@ def describe(
             "text": space.to_text(),
         },
         "reward": {"name": reward.name, "kind": reward.kind, "text": reward.text},
-        "constraints": list(constraints),
         "reference": {
             "architecture": str(space.reference),
             "params": reference.params,
@@ -84,7 +100,6 @@ def describe(
             "fingerprint": prepared.data_fingerprint,
             "skipped_images": list(prepared.skipped_images),
         },
-        "rungs": list(rungs.epochs) if rungs else None,
         "recipe": cast("dict[str, Json]", prepared.recipe.to_dict()),
         "execution": cast("dict[str, Json]", asdict(prepared.execution)),
         "timing_batch_size": prepared.timing_batch_size,
@@ -116,21 +131,37 @@ def continued(config: EvaluationConfig, stored: Mapping[str, Json]) -> Evaluatio
     return replace(config, execution=execution, timing_batch_size=batch_size)
 
 
+def check_same_choices(path: Path, stored: Mapping[str, Json], chosen: Mapping[str, Json]) -> None:
+    """Refuse to go on with a run under other choices, before anything slow is started.
+
+    Raises:
+        StoreError: If any of the `choices` differs; names all that do.
+    """
+    _refuse(path, _differing(_CHOSEN, stored, chosen))
+
+
 def check_same_run(path: Path, stored: Mapping[str, Json], manifest: Mapping[str, Json]) -> None:
     """Refuse to mix trials that do not compare.
 
     Raises:
         StoreError: If anything but the reward and the budget differs; names all that does.
     """
-    differing: list[str] = []
-    for what, read in _FIXED.items():
-        before, now = read(stored), read(manifest)
-        if before != now:
-            differing.append(f"{what} (was {before}, is {now})")
+    differing = _differing({**_CHOSEN, **_FOUND}, stored, manifest)
     for name, now in cast("dict[str, Json]", manifest["recipe"]).items():
         before = _inside(stored, "recipe", name)
         if before != now:
             differing.append(f"{name.replace('_', '-')} (was {before}, is {now})")
+    _refuse(path, differing)
+
+
+def _differing(
+    readers: _Readers, stored: Mapping[str, Json], manifest: Mapping[str, Json]
+) -> list[str]:
+    values = {what: (read(stored), read(manifest)) for what, read in readers.items()}
+    return [f"{what} (was {a}, is {b})" for what, (a, b) in values.items() if a != b]
+
+
+def _refuse(path: Path, differing: Sequence[str]) -> None:
     if differing:
         raise StoreError(
             f"{path}: this run was begun with other settings: {'; '.join(differing)}. Give those "

@@ -48,12 +48,10 @@ def test_workers_start_again_as_soon_as_they_are_free() -> None:
     assert busy_s / 3 <= backend.now_s < busy_s / 3 + 50
 
 
-@pytest.mark.parametrize(
-    "controller", ["random", pytest.param("evolution", marks=pytest.mark.slow)]
-)
-def test_thousands_of_trials_of_64_workers(controller: str) -> None:
+@pytest.mark.slow
+def test_thousands_of_trials_of_64_workers() -> None:
     backend = SimulatedBackend(FunctionEvaluator(measure), capacity=64, duration_s=seconds)
-    trials = Search(MNASNET, "A - 1e-3 * S", controller).run(budget=3000, backend=backend)
+    trials = Search(MNASNET, "A - 1e-3 * S", "evolution").run(budget=3000, backend=backend)
     assert len({trial.architecture.id for trial in trials}) == 3000
     assert trials.count(TrialState.COMPLETE) == 3000
 

@@ -216,6 +216,7 @@ def test_a_search_stores_scores_extends_and_rescores(effnas: Run, tmp_path: Path
 @pytest.mark.slow
 def test_a_search_with_objectives_ends_with_a_front(effnas: Run, tmp_path: Path) -> None:
     command = ["search", *QUICK, "--out", "run", "--controller", "optuna:nsgaii",
+               "--step-time-command", "sh -c 'wc -c < {arch_json}'",
                "--objectives", "A:max,step_time:min,params:min"]  # fmt: skip
     begun = effnas(*command, "--budget", "3")
     assert begun.code == 0, begun.err
