@@ -16,6 +16,7 @@ from effnas.controllers.random import RandomController
 from effnas.errors import ConfigError, ExpressionError, InfeasibleError, SpaceError
 from effnas.evaluate import Task
 from effnas.goal import nothing_known
+from effnas.retiming import take_step_time, time_finalists
 from effnas.step_times import StepTime
 from effnas.store import RunFolder, read_events
 from effnas.trial import Measurement
@@ -223,7 +224,7 @@ def test_a_finalist_whose_measured_step_time_breaks_one_is_infeasible() -> None:
     backend = InlineBackend(TimesThenTrains(TEXTS))
     search.run(budget=60, backend=backend)
     before = {t.number for t in search.trials.ranked()}
-    search.time_finalists(backend)
+    time_finalists(search, backend)
     gone = [t for t in search.trials if t.number in before and t.state is INFEASIBLE]
     assert gone
     for trial in gone:
@@ -247,7 +248,7 @@ def test_a_step_time_from_elsewhere_is_checked_too() -> None:
     finished = Search(TINY, "A").run(measure, budget=2)
     for limit, state in ((0.8, INFEASIBLE), (1.0, COMPLETE)):
         search = Search(TINY, "A", constraints=[f"S <= {limit}"])
-        trial: Trial = search.take_step_time(finished[0], Table())
+        trial: Trial = take_step_time(search, finished[0], Table())
         assert trial.state is state
         assert trial.metrics["step_time"] == 0.9
 

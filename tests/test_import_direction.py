@@ -38,6 +38,7 @@ LAYERS = [
     ["image_evaluator"],
     ["backends"],
     ["search"],
+    ["retiming"],
     ["plan", "runs", "manifest", "workers"],
     ["launch", "bench", "retarget", "proxy"],
     [""],  # the names of `import effnas`, each imported when it is asked for

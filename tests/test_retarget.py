@@ -15,6 +15,7 @@ from effnas.errors import ConfigError
 from effnas.evaluate import Task
 from effnas.retarget import Candidate, Retargeting
 from effnas.retarget.run import _Untrained as Untrained
+from effnas.retiming import retime
 from effnas.trial import Measurement
 
 TINY = SearchSpace.load("tiny")
@@ -251,7 +252,8 @@ def test_what_breaks_a_constraint_on_the_new_device_is_out_and_teaches_all_the_s
     search = Search(
         TINY, REWARD, controller, constraints=[f"step_time <= {limit!r}"], first_number=100
     )
-    search.retime(
+    retime(
+        search,
         InlineBackend(times),
         lambda under_way: next(
             (t for t in timed if t.number not in {*under_way, *(s.number for s in search.trials)}),

@@ -40,6 +40,7 @@ from effnas.errors import (
     UserError,
 )
 from effnas.evaluate import FunctionEvaluator, Task
+from effnas.retiming import retime, take_step_time, time_finalists
 from effnas.step_times import StepTime
 from effnas.store import RunFolder, read_events
 
@@ -556,7 +557,7 @@ def test_step_times_are_measured_until_those_of_the_best_are(count: int) -> None
     ended: list[Trial] = []
     search = Search(TINY, "A / S", "random", seed=5)
     before = search.run(budget=40, backend=backend)
-    search.time_finalists(backend, count=count, on_trial=ended.append)
+    time_finalists(search, backend, count=count, on_trial=ended.append)
     ranked = search.trials.ranked()
     assert sources(ranked[:count]) == ["measured"] * count
     assert all(slow_half(t.architecture) == 1.0 for t in ranked[:count])
@@ -578,7 +579,7 @@ def test_with_objectives_the_whole_front_is_measured() -> None:
     search.run(budget=40, backend=backend)
     predicted = search.front
     assert len(predicted) > 5
-    search.time_finalists(backend, count=2)
+    time_finalists(search, backend, count=2)
     assert search.front != predicted
     assert set(sources([*search.front, *search.trials.ranked()[:2]])) == {"measured"}
     assert len(evaluator.timed()) < 40
@@ -588,7 +589,7 @@ def test_a_timing_changes_the_step_time_and_what_follows_from_it_and_nothing_els
     backend = InlineBackend(PredictsThenMeasures(lambda arch: 4.0))
     search = Search(TINY, "A / S")
     (before,) = search.run(budget=1, backend=backend)
-    search.time_finalists(backend)
+    time_finalists(search, backend)
     (after,) = search.trials
     assert before.reward is not None
     assert after.reward == before.reward / 4
@@ -607,14 +608,14 @@ def test_what_is_measured_already_is_not_measured_again(tmp_path: Path) -> None:
     backend = InlineBackend(evaluator)
     with opened(tmp_path, reward="A / S") as search:
         search.run(budget=30, backend=backend)
-        search.time_finalists(backend)
+        time_finalists(search, backend)
         first, timed = summary(search.trials), evaluator.timed()
-        search.time_finalists(backend)
+        time_finalists(search, backend)
         assert evaluator.timed() == timed
     assert summary(stored(tmp_path)) == first
     with opened(tmp_path, reward="A / S") as search:
         search.run(budget=30, backend=backend)
-        search.time_finalists(backend)
+        time_finalists(search, backend)
         assert summary(search.trials) == first
         assert sources(search.trials.ranked()[:5]) == ["measured"] * 5
     assert evaluator.timed() == timed
@@ -637,7 +638,7 @@ def test_a_run_stopped_while_the_best_are_timed_goes_on_as_if_it_had_not_been(
         backend = InlineBackend(PredictsThenMeasures(slow_half))
         with opened(path, kind, "A / S") as search, suppress(KeyboardInterrupt):
             search.run(budget=30, backend=backend)
-            search.time_finalists(backend, on_trial=stop)
+            time_finalists(search, backend, on_trial=stop)
 
     run(tmp_path / "whole", None)
     for stop_after in (1, 2, None):
@@ -659,7 +660,7 @@ def test_the_best_that_turns_out_not_to_fit_is_infeasible_and_the_next_is_timed(
     backend = InlineBackend(PredictsThenMeasures(refuse_first))
     with opened(tmp_path, reward="A / S") as search:
         before = {t.number: t for t in search.run(budget=20, backend=backend)}
-        search.time_finalists(backend)
+        time_finalists(search, backend)
         ranked = search.trials.ranked()
     assert len(ranked) == 18
     assert sources(ranked[:5]) == ["measured"] * 5
@@ -699,12 +700,12 @@ def test_a_timing_that_fails_ends_the_search_and_loses_nothing(
     with opened(tmp_path, reward="A / S") as search:
         search.run(budget=20, backend=backend)
         with pytest.raises(error, match=said):
-            search.time_finalists(backend)
+            time_finalists(search, backend)
     trials = stored(tmp_path)
     assert trials.count(TrialState.COMPLETE) == 20
     assert sources(list(trials)).count("measured") == 1
     with opened(tmp_path, reward="A / S") as search:  # mended
-        search.time_finalists(InlineBackend(PredictsThenMeasures()))
+        time_finalists(search, InlineBackend(PredictsThenMeasures()))
         assert sources(search.trials.ranked()[:5]) == ["measured"] * 5
 
 
@@ -717,7 +718,7 @@ def test_several_workers_time_the_best_whatever_the_order(tmp_path: Path, seed: 
     with opened(tmp_path, reward="A / S") as search:
         search.run(budget=40, backend=backend)
         backend.most = 0
-        search.time_finalists(backend, on_trial=ended.append)
+        time_finalists(search, backend, on_trial=ended.append)
         ranked = search.trials.ranked()
     assert backend.most == 3
     assert not backend.jobs
@@ -731,7 +732,7 @@ def test_several_workers_time_the_best_whatever_the_order(tmp_path: Path, seed: 
 def test_measured_step_times_are_left_as_they_are() -> None:
     search = Search(TINY, "A / S")
     search.run(lambda arch: {"accuracy": 0.5, "step_time": 1.0}, budget=3)
-    search.time_finalists(InlineBackend(lambda *_: pytest.fail("it was timed")))
+    time_finalists(search, InlineBackend(lambda *_: pytest.fail("it was timed")))
 
 
 def test_a_search_of_infeasible_networks_has_no_finalists() -> None:
@@ -740,7 +741,7 @@ def test_a_search_of_infeasible_networks_has_no_finalists() -> None:
 
     search = Search(TINY, "A / S")
     search.run(refuse, budget=3)
-    search.time_finalists(InlineBackend(lambda *_: pytest.fail("it was timed")))
+    time_finalists(search, InlineBackend(lambda *_: pytest.fail("it was timed")))
 
 
 # -- going on with a run
@@ -959,7 +960,7 @@ def test_trials_of_another_run_are_timed_and_their_numbers_stay(tmp_path: Path) 
         search = Search(TINY, "A / S", Listens(TINY), store=folder, first_number=6)
         waiting = list(wanted)
         backend = InlineBackend(PredictsThenMeasures(lambda arch: 2.0))
-        search.retime(backend, lambda under_way: waiting.pop(0) if waiting else None)
+        retime(search, backend, lambda under_way: waiting.pop(0) if waiting else None)
         assert [t.number for t in search.trials] == [1, 4]
         assert told == [4, 1]
         for trial in search.trials:
@@ -986,10 +987,10 @@ def test_a_source_gives_step_times_or_says_why_there_are_none() -> None:
         return StepTime(metrics={"step_time": 0.5}, source="table", hardware="a board")
 
     search = Search(TINY, "A / S", first_number=2)
-    timed = search.take_step_time(known, source)
+    timed = take_step_time(search, known, source)
     assert timed.reward == known.metrics["accuracy"] / 0.5
     assert timed.measurement.step_time_source == "table"
-    lost = search.take_step_time(unknown, source)
+    lost = take_step_time(search, unknown, source)
     assert (lost.state, lost.reason, lost.reward) == (
         TrialState.INFEASIBLE, "not in the table", None,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from effnas.errors import ConfigError
 from effnas.evaluate import TRAINING_METRICS, known_beforehand, step_time_metrics
 from effnas.manifest import check_same_choices, check_same_run, choices, continued, describe
 from effnas.plan import Plan
+from effnas.retiming import time_finalists
 from effnas.reward import Reward
 from effnas.rungs import Rungs
 from effnas.search import Search
@@ -165,8 +166,8 @@ def launch(settings: Settings, observer: Observer) -> Search:
 
             search.run(budget=settings.budget, backend=backend, on_trial=ended)
             if settings.step_times.mode == "auto":
-                search.time_finalists(
-                    backend, on_trial=lambda trial: observer.finalist_timed(trial, search)
+                time_finalists(
+                    search, backend, on_trial=lambda trial: observer.finalist_timed(trial, search)
                 )
         finally:
             backend.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from math import isfinite
@@ -21,7 +21,6 @@ from effnas.controllers import Controller, make_controller
 from effnas.errors import (
     ConfigError,
     EffnasError,
-    InfeasibleError,
     RewardError,
     SearchFailedError,
     SpaceExhaustedError,
@@ -39,10 +38,7 @@ from effnas.trial import Measurement, Trial, Trials, TrialState
 
 if TYPE_CHECKING:
     from effnas.backends import Backend
-    from effnas.step_times import StepTimeSource
 
-#: Trials whose predicted step times are measured at the end of a search.
-FINALISTS = 5
 #: Attempts at a trial whose worker is lost or meets a bug.
 _MOST_ATTEMPTS = 2
 #: Trials in a row that may fail so before the search gives up.
@@ -180,6 +176,54 @@ class Search:
             )
         return self._complete(trial, Measurement(metrics=metrics))
 
+    def take_timing(self, trial: Trial, outcome: Outcome) -> Trial:
+        """Store a complete trial with the step time that was found, and score it anew.
+
+        The controller is not told of a trial that it knows.
+
+        Args:
+            trial: A trial of this search or of another one.
+            outcome: What came of timing it.
+
+        Returns:
+            The trial, INFEASIBLE if it cannot be timed or breaks a constraint.
+
+        Raises:
+            SearchFailedError: If it could not be timed though its network may be fine.
+        """
+        if outcome.user_error is not None:
+            raise outcome.user_error
+        if outcome.failure is not None:
+            raise SearchFailedError(
+                f"trial {trial.number} cannot be timed: {outcome.failure}; all trials are stored"
+            )
+        is_ours = trial.number in self._trials
+        found = outcome.measurement or Measurement(metrics={})
+        kept = {n: v for n, v in trial.metrics.items() if n not in ("step_time", *TIMING_METRICS)}
+        metrics = {**kept, **found.metrics}
+        before_s = (trial.duration_s or 0.0) if is_ours else 0.0
+        trial = replace(
+            trial,
+            measurement=replace(
+                trial.measurement,
+                metrics=metrics,
+                hardware=found.hardware,
+                step_time_source=found.step_time_source,
+            ),
+            reward=None,
+            duration_s=before_s + outcome.duration_s,
+        )
+        infeasible = outcome.infeasible or self.constraints.broken(trial.architecture, metrics)
+        if infeasible is not None:
+            trial = replace(trial, state=TrialState.INFEASIBLE, reason=infeasible)
+        else:
+            trial = replace(trial, reward=self.reward.score(metrics))
+        if not is_ours:
+            return self._record(trial)
+        self._store.append(trial, durable=True)
+        self._trials[trial.number] = trial
+        return trial
+
     # -- the loop
 
     def run(
@@ -273,73 +317,6 @@ class Search:
                 with self._controller_blamed():
                     self.controller.tell(final if _step(event) == _step(final) else event)
         self._trials = last
-
-    def time_finalists(
-        self,
-        backend: Backend,
-        *,
-        count: int = FINALISTS,
-        on_trial: Callable[[Trial], None] | None = None,
-    ) -> None:
-        """Measure step times that were predicted, until those of the best trials are measured.
-
-        Args:
-            backend: Runs the timings.
-            count: The best so many trials are to be measured ones, and the whole front.
-            on_trial: Called with every trial whose step time was measured.
-
-        Raises:
-            SearchFailedError: If one cannot be timed though its network may be fine.
-        """
-
-        def next_predicted(under_way: Collection[int]) -> Trial | None:
-            best = [*self.trials.ranked()[:count], *self.front]
-            wanted = (t for t in best if t.measurement.step_time_source == "predicted")
-            return next((t for t in wanted if t.number not in under_way), None)
-
-        self.retime(backend, next_predicted, on_trial=on_trial)
-
-    def retime(
-        self,
-        backend: Backend,
-        choose: Callable[[Collection[int]], Trial | None],
-        *,
-        on_trial: Callable[[Trial], None] | None = None,
-    ) -> None:
-        """Time trials that are complete (of this search or another one), and score them anew.
-
-        The controller is not told of trials that it knows.
-
-        Args:
-            backend: Runs the timings.
-            choose: Gives the next trial to time, or None; takes the numbers of those under way.
-            on_trial: Called with every trial that was timed.
-
-        Raises:
-            SearchFailedError: If one cannot be timed though its network may be fine.
-        """
-        under_way: dict[int, Trial] = {}
-        while True:
-            while len(under_way) < backend.capacity and (trial := choose(under_way)):
-                backend.submit(Job.of(trial.number, trial.architecture, Task.TIME))
-                under_way[trial.number] = trial
-            if not under_way:
-                return
-            outcome = backend.next_done()
-            trial = self._retimed(under_way.pop(outcome.trial), outcome)
-            if on_trial:
-                on_trial(trial)
-
-    def take_step_time(self, trial: Trial, source: StepTimeSource) -> Trial:
-        """Give a complete trial (of this search or another one) the step time of a source."""
-        try:
-            found = source(trial.architecture)
-        except InfeasibleError as error:
-            return self._retimed(trial, Outcome(trial=trial.number, infeasible=str(error)))
-        measurement = Measurement(
-            metrics=found.metrics, hardware=found.hardware, step_time_source=found.source
-        )
-        return self._retimed(trial, Outcome(trial=trial.number, measurement=measurement))
 
     # -- the steps of the loop
 
@@ -462,41 +439,6 @@ class Search:
         """Return a measurement with what is counted of the architecture."""
         counted = self.space.counted_metrics(trial.architecture)
         return replace(measurement, metrics=counted | dict(measurement.metrics))
-
-    def _retimed(self, trial: Trial, outcome: Outcome) -> Trial:
-        """Store a trial with the step time that was found, and the reward that follows from it."""
-        if outcome.user_error is not None:
-            raise outcome.user_error
-        if outcome.failure is not None:
-            raise SearchFailedError(
-                f"trial {trial.number} cannot be timed: {outcome.failure}; all trials are stored"
-            )
-        is_ours = trial.number in self._trials
-        found = outcome.measurement or Measurement(metrics={})
-        kept = {n: v for n, v in trial.metrics.items() if n not in ("step_time", *TIMING_METRICS)}
-        metrics = {**kept, **found.metrics}
-        before_s = (trial.duration_s or 0.0) if is_ours else 0.0
-        trial = replace(
-            trial,
-            measurement=replace(
-                trial.measurement,
-                metrics=metrics,
-                hardware=found.hardware,
-                step_time_source=found.step_time_source,
-            ),
-            reward=None,
-            duration_s=before_s + outcome.duration_s,
-        )
-        infeasible = outcome.infeasible or self.constraints.broken(trial.architecture, metrics)
-        if infeasible is not None:
-            trial = replace(trial, state=TrialState.INFEASIBLE, reason=infeasible)
-        else:
-            trial = replace(trial, reward=self.reward.score(metrics))
-        if not is_ours:
-            return self._record(trial)
-        self._store.append(trial, durable=True)
-        self._trials[trial.number] = trial
-        return trial
 
     def _fail(self, trial: Trial, failure: str) -> Trial:
         self._attempts[trial.number] = self._attempts.get(trial.number, 0) + 1

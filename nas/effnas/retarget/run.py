@@ -22,6 +22,7 @@ from effnas.evaluate import (
 from effnas.goal import nothing_known
 from effnas.manifest import check_same_run, constraints_of, continued, versions
 from effnas.retarget.retargeting import Candidate, Retargeting
+from effnas.retiming import retime, take_step_time, time_finalists
 from effnas.reward import Reward
 from effnas.runs import Run, load_run
 from effnas.search import Search
@@ -164,7 +165,8 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
         if source:
             _look_up(search, trained, source)
         elif backend:
-            search.retime(
+            retime(
+                search,
                 backend,
                 lambda under_way: controller.next_to_time(search, limit - len(under_way)),
                 on_trial=observer.timed,
@@ -176,7 +178,7 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
                 on_trial=lambda trial: observer.trained(trial, search),
             )
         if settings.step_times.mode == "auto" and backend:
-            search.time_finalists(backend, on_trial=observer.timed)
+            time_finalists(search, backend, on_trial=observer.timed)
             for trial in search.trials:
                 controller.learn(trial)
     return Retargeted(parent=parent, search=search, ranking=engine.ranking())
@@ -355,7 +357,7 @@ def _look_up(search: Search, trained: Trials, source: StepTimeSource) -> None:
     known = {trial.number for trial in search.trials}
     for trial in trained:
         if trial.number not in known:
-            search.take_step_time(trial, source)
+            take_step_time(search, trial, source)
 
 
 def _check_data(settings: RetargetSettings, parent: Run, prepared: Preparation) -> None:
