@@ -11,6 +11,8 @@ import pytest
 # Before torch is imported: waiting threads soon sleep, so that a busy machine slows tests little.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    # As many processes as cores: with more threads than those they would wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Device locks are files in the temporary folder: workers are not to wait for each other's.
     os.environ["TMPDIR"] = str(Path(tempfile.gettempdir(), f"effnas-{worker}-{os.getuid()}"))
     Path(os.environ["TMPDIR"]).mkdir(exist_ok=True)
