@@ -22,7 +22,7 @@ LAYERS = [
     ["errors", "runtime"],
     ["expressions", "catalog", "architecture"],
     ["counts", "parts", "plugins", "columns"],
-    ["space", "trial"],
+    ["space", "trial", "scaling"],
     ["reward", "rungs", "store", "data", "step_times", "surrogate"],
     ["objectives"],
     ["goal", "guess", "front", "constraints", "fidelity"],

@@ -1,4 +1,4 @@
-"""The named files of search spaces and rewards, and the strict YAML that they are written in.
+"""The named files of search spaces, rewards and scaling rules, and the strict YAML of them.
 
 A name is looked up as a path, then in the working folder, then among the files that effnas ships.
 YAML is read to a tree in which every value is text with a place, so that nothing is guessed (`no`
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import yaml
     from yaml._yaml import Mark as CMark
 
-Kind = Literal["search_spaces", "rewards"]
+Kind = Literal["search_spaces", "rewards", "scaling_rules"]
 Origin = Literal["path", "working folder", "package"]
 
 _MAX_DEPTH = 20
@@ -88,7 +88,7 @@ def names(kind: Kind) -> list[str]:
 
 def _look_up(kind: Kind, name: str) -> tuple[Path, Origin]:
     path = Path(name)
-    label = kind.replace("_", " ").removesuffix("s")
+    label = "family" if kind == "scaling_rules" else kind.replace("_", " ").removesuffix("s")
     if path.suffix in (".yaml", ".yml") or "/" in name or _is_file(path):
         return path, "path"
     for folder, origin in _folders(kind):

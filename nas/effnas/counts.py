@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from effnas.architecture.blocks import round_channels
 from effnas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -73,9 +74,7 @@ def count(
 
 def hidden_channels(channels: int, expansion: Number) -> int:
     """Return the width inside a block, rounded to a multiple of 8 as timm rounds it."""
-    exact = channels * float(expansion)
-    rounded = max(8, int(exact + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * exact else rounded
+    return round_channels(channels * float(expansion))
 
 
 @lru_cache(maxsize=1 << 16)

@@ -13,6 +13,7 @@ from effnas.architecture.blocks import (
     Operator,
     Stage,
     number_text,
+    round_channels,
 )
 from effnas.architecture.files import load_architecture, to_json
 from effnas.architecture.notation import Alternative, StageSyntax, read
@@ -32,5 +33,6 @@ __all__ = [
     "number_text",
     "parse_stage",
     "read",
+    "round_channels",
     "to_json",
 ]

@@ -145,6 +145,17 @@ class Stage:
         return f"ir_{head}_{expansion}_c{self.c}{se}"
 
 
+def round_channels(channels: float, round_limit: float = 0.9) -> int:
+    """Return the nearest multiple of 8 channels, as EfficientNet's code and timm round; 8 or more.
+
+    Args:
+        channels: The exact number.
+        round_limit: Where rounding would leave less than this share of it, 8 more are taken.
+    """
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < round_limit * channels else rounded
+
+
 @lru_cache(maxsize=1 << 16)  # a search asks for the same stages again and again
 def _block_string(stage: Stage) -> str:
     taken = OPERATORS[stage.op].required

@@ -1,0 +1,145 @@
+"""Growing a network: more channels and layers, by one factor or by one for each stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil, isfinite
+
+import numpy as np
+
+from effnas.architecture import Architecture, Stage, round_channels
+from effnas.errors import ConfigError
+
+#: Factors are quotients of small numbers: what is above a whole number by less is that number.
+_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class LastStage:
+    """A stage that is added at the end: the base's last one at stride 1, with other sizes.
+
+    Attributes:
+        width: Its channels over those of the base's last stage, above 0.
+        depth: Its layers over those of the base's last stage, above 0.
+    """
+
+    width: float
+    depth: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """What a network has for what its base has; all factors are 1 or more.
+
+    Attributes:
+        width: Factors of the channels, one for all stages or one for each of the stages that they
+            were found for; a base with another number of stages takes what lies between them, at
+            the same share of the way from its first stage to its last.
+        depth: Factors of the layers, alike.
+        stem: Factor of the stem's channels.
+        head: Factor of the head's channels.
+        last_stage: A stage to add; None for none.
+    """
+
+    width: tuple[float, ...] = (1.0,)
+    depth: tuple[float, ...] = (1.0,)
+    stem: float = 1.0
+    head: float = 1.0
+    last_stage: LastStage | None = None
+
+    def __post_init__(self) -> None:
+        factors = {"width": self.width, "depth": self.depth, "stem": (self.stem,),
+                   "head": (self.head,)}  # fmt: skip
+        for name, values in factors.items():
+            if not values:
+                raise ConfigError(f"{name}: a factor is missing")
+            for value in values:
+                if not (isfinite(value) and value >= 1):
+                    raise ConfigError(
+                        f"{name} {value:g} shrinks the network: factors are 1 or more"
+                    )
+        if self.last_stage and not (self.last_stage.width > 0 and self.last_stage.depth > 0):
+            raise ConfigError("last_stage: width and depth are above 0")
+
+    @classmethod
+    def between(cls, low: Growth, high: Growth, share: float) -> Growth:
+        """Return the growth at a share of the way from one to another, 0 to 1."""
+
+        def mix(a: float, b: float) -> float:
+            return a + (b - a) * share
+
+        def mix_all(a: tuple[float, ...], b: tuple[float, ...]) -> tuple[float, ...]:
+            stages = max(len(a), len(b))
+            return tuple(
+                mix(x, y) for x, y in zip(_spread(a, stages), _spread(b, stages), strict=True)
+            )
+
+        last = None
+        if ends := [end for end in (low.last_stage, high.last_stage) if end]:
+            # Where only one of them has the stage, it comes layer by layer, in its full width.
+            deep = [end.last_stage.depth if end.last_stage else 0.0 for end in (low, high)]
+            last = LastStage(mix(ends[0].width, ends[-1].width), mix(deep[0], deep[1]))
+        return cls(
+            width=mix_all(low.width, high.width),
+            depth=mix_all(low.depth, high.depth),
+            stem=mix(low.stem, high.stem),
+            head=mix(low.head, high.head),
+            last_stage=last if last and last.depth > 0 else None,
+        )
+
+
+def grow(base: Architecture, growth: Growth, *, round_limit: float = 0.9) -> Architecture:
+    """Return a network that has grown; one that has not is the base itself.
+
+    Channels are rounded to the nearest multiple of 8, layers up (`round_filters` and
+    `round_repeats` of EfficientNet's code); what does not grow stays as it is.
+
+    Args:
+        base: The network.
+        growth: Its factors.
+        round_limit: Channels that rounding would bring below this share of the exact number get 8
+            more: 0.9 in EfficientNet, 0 in EfficientNetV2, which left that rule out.
+    """
+
+    def channels(count: int, factor: float) -> int:
+        return count if factor == 1 else round_channels(count * factor, round_limit)
+
+    widths, depths = (_spread(f, len(base.stages)) for f in (growth.width, growth.depth))
+    before, after = base.stem, channels(base.stem, growth.stem)
+    stem = after
+    stages: list[Stage] = []
+    for stage, width, depth in zip(base.stages, widths, depths, strict=True):
+        if stage.op == "identity":
+            # What changes nothing in the base changes nothing here.
+            passes = stage.s == 1 and stage.c == before
+            grown = replace(stage, c=after if passes else channels(stage.c, width))
+        else:
+            grown = replace(stage, r=_layers(stage.r, depth), c=channels(stage.c, width))
+        stages.append(grown)
+        before, after = stage.c, grown.c
+    if growth.last_stage:
+        last = base.stages[-1]
+        stages.append(
+            replace(
+                last,
+                s=1,
+                r=1 if last.op == "identity" else _layers(last.r, growth.last_stage.depth),
+                c=round_channels(last.c * growth.last_stage.width, round_limit),
+            )
+        )
+    return Architecture(tuple(stages), stem, channels(base.head, growth.head))
+
+
+def _layers(count: int, factor: float) -> int:
+    return max(1, ceil(round(count * factor, _DIGITS)))
+
+
+def _spread(factors: tuple[float, ...], stages: int) -> tuple[float, ...]:
+    """Return a factor for each of some stages."""
+    if len(factors) == 1:
+        return factors * stages
+    if len(factors) == stages:
+        return factors
+    known, wanted = (np.linspace(0, 1, n) if n > 1 else np.array([0.5])
+                     for n in (len(factors), stages))  # fmt: skip
+    return tuple(float(value) for value in np.interp(wanted, known, factors))

@@ -1,0 +1,204 @@
+"""Scaling rules: the members of a family as data that one can read and change.
+
+    format: 1
+    round_limit: 0
+    max_image_size: 480
+    members:
+      s: {image_size: 384, train_image_size: 300, dropout: [0.1, 0.3]}
+      m: {width: [1, 1, 80/64], depth: 1.2, last_stage: {width: 2, depth: 1/3}, image_size: 480}
+
+The first member is the base itself. `width` and `depth` are one factor or one for each stage,
+`stem` is the first width unless it is given, `head` is 1. A strength is one number, or one
+for the first and one for the last stage of a training with growing images.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from effnas.catalog import Node, find, load_yaml
+from effnas.errors import ConfigError, closest
+from effnas.scaling.growth import Growth, LastStage
+
+if TYPE_CHECKING:
+    from effnas.catalog import Source
+
+FORMAT = 1
+_NAME = re.compile(r"[a-z][a-z0-9_-]*")
+_QUOTIENT = re.compile(r"([0-9]+)/([1-9][0-9]*)")
+_KEYS = ("format", "round_limit", "max_image_size", "members")
+_STRENGTHS = {"dropout": 1.0, "randaugment": 100.0, "mixup": 10.0}
+_SIZES = ("image_size", "train_image_size", "first_image_size")
+_MEMBER_KEYS = ("width", "depth", "stem", "head", "last_stage", *_SIZES, *_STRENGTHS)
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """The strength of a regularisation, from the first to the last stage of a training."""
+
+    first: float
+    last: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberRule:
+    """What one member of a family has for what its base has.
+
+    Attributes:
+        name: Of the member.
+        growth: Factors of channels and layers.
+        image_size: Pixels at inference, of the published family.
+        train_image_size: Pixels at the end of training, `image_size` or less.
+        first_image_size: Pixels at the start of a training with growing images.
+        dropout: Before the classifier, 0 to 1.
+        randaugment: Magnitude, 0 or more.
+        mixup: Its alpha, 0 or more.
+    """
+
+    name: str
+    growth: Growth
+    image_size: int
+    train_image_size: int
+    first_image_size: int
+    dropout: Ramp = Ramp(0.0, 0.0)
+    randaugment: Ramp = Ramp(0.0, 0.0)
+    mixup: Ramp = Ramp(0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class ScalingRules:
+    """A family's members, from the base upwards.
+
+    Attributes:
+        name: Of the family.
+        members: The first is the base itself.
+        round_limit: See `grow`.
+        max_image_size: Pixels that no member exceeds at inference; None for no limit.
+        source: The file.
+    """
+
+    name: str
+    members: tuple[MemberRule, ...]
+    round_limit: float = 0.9
+    max_image_size: int | None = None
+    source: Source | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def load(cls, name: str) -> ScalingRules:
+        """Read the rules that a name or the path of a YAML file stands for.
+
+        Raises:
+            CatalogError: The file cannot be found or read.
+            ConfigError: It breaks the rules of the module, with the place.
+        """
+        source = find("scaling_rules", name)
+        return cls.parse(source.text, str(source.path), source=source)
+
+    @classmethod
+    def parse(cls, text: str, name: str, *, source: Source | None = None) -> ScalingRules:
+        """Read rules from YAML text.
+
+        Raises:
+            ConfigError: With the place of what is wrong.
+        """
+        top = load_yaml(text, name, error=ConfigError).mapping(known=_KEYS, required=("members",))
+        if "format" in top and top["format"].integer(minimum=1) != FORMAT:
+            raise top["format"].error(
+                f"format {top['format'].text()} is not known to this version, which reads {FORMAT}"
+            )
+        limit = top["round_limit"].number() if "round_limit" in top else 0.9
+        if not 0 <= limit <= 1:
+            raise top["round_limit"].error("round_limit is a share, 0 to 1")
+        most = top["max_image_size"].integer(minimum=1) if "max_image_size" in top else None
+        nodes = top["members"].mapping()
+        if not nodes:
+            raise top["members"].error("members is empty: the first of them is the base")
+        members = tuple(_member(key, node) for key, node in nodes.items())
+        if members[0].growth != Growth():
+            raise nodes[members[0].name].error(
+                "the first member is the base itself: it has no factors but 1, and no last_stage"
+            )
+        return cls(source.name if source else name, members, limit, most, source)
+
+    def member(self, name: str) -> MemberRule:
+        """Return a member's rule.
+
+        Raises:
+            ConfigError: If there is none of that name.
+        """
+        for rule in self.members:
+            if rule.name == name.lower():
+                return rule
+        known = [rule.name for rule in self.members]
+        raise ConfigError(f"the family {self.name} has no member {name!r}; {closest(name, known)}")
+
+
+def _member(name: str, node: Node) -> MemberRule:
+    if not _NAME.fullmatch(name):
+        raise node.error(f"{name!r}: a member's name has small letters, digits, - and _")
+    values = node.mapping(known=_MEMBER_KEYS, required=("image_size",))
+    sizes = [values[key].integer(minimum=1) if key in values else None for key in _SIZES]
+    image_size = sizes[0] or 1
+    train_image_size = sizes[1] or image_size
+    first_image_size = sizes[2] or train_image_size
+    if not first_image_size <= train_image_size <= image_size:
+        raise node.error(
+            "first_image_size, train_image_size and image_size grow in this order, not "
+            f"{first_image_size}, {train_image_size}, {image_size}"
+        )
+    width = _factors(values["width"]) if "width" in values else (1.0,)
+    depth = _factors(values["depth"]) if "depth" in values else (1.0,)
+    stem = _factor(values["stem"]) if "stem" in values else width[0]
+    head = _factor(values["head"]) if "head" in values else 1.0
+    last = _last_stage(values["last_stage"]) if "last_stage" in values else None
+    try:
+        growth = Growth(width=width, depth=depth, stem=stem, head=head, last_stage=last)
+    except ConfigError as error:
+        raise node.error(str(error)) from None
+    strengths = {key: _ramp(values[key], most) for key, most in _STRENGTHS.items() if key in values}
+    return MemberRule(
+        name=name,
+        growth=growth,
+        image_size=image_size,
+        train_image_size=train_image_size,
+        first_image_size=first_image_size,
+        **strengths,
+    )
+
+
+def _last_stage(node: Node) -> LastStage:
+    values = node.mapping(known=("width", "depth"), required=("width", "depth"))
+    width, depth = (_factor(values[key]) for key in ("width", "depth"))
+    if width <= 0 or depth <= 0:
+        raise node.error("the factors of last_stage are above 0")
+    return LastStage(width, depth)
+
+
+def _factors(node: Node) -> tuple[float, ...]:
+    """Read one factor, or a list with one for each stage."""
+    if isinstance(node.value, tuple):
+        if not node.value:
+            raise node.error("the list is empty: give one factor for each stage")
+        return tuple(_factor(item) for item in node.sequence())
+    return (_factor(node),)
+
+
+def _factor(node: Node) -> float:
+    """Read a number, or a quotient of whole ones such as 80/64."""
+    if isinstance(node.value, str) and (match := _QUOTIENT.fullmatch(node.value)):
+        return float(Fraction(int(match[1]), int(match[2])))
+    return node.number()
+
+
+def _ramp(node: Node, most: float) -> Ramp:
+    """Read a strength: one number, or the first and the last, which is no smaller."""
+    items = node.sequence() if isinstance(node.value, tuple) else [node, node]
+    if len(items) != 2:
+        raise node.error("a strength is one number, or two: for the first and the last stage")
+    first, last = (item.number() for item in items)
+    if not 0 <= first <= last <= most:
+        raise node.error(f"strengths are 0 to {most:g}, and do not decrease")
+    return Ramp(first, last)
