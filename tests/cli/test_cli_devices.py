@@ -195,11 +195,11 @@ def test_a_device_is_timed_and_new_networks_are_trained(effnas: Run, tmp_path: P
 def test_a_profile_is_made_used_and_checked_by_measurement(
     effnas: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from effnas.measure import profiling
+    from effnas.measure import part_timer, profiling
     from effnas.step_times import profile
 
     monkeypatch.setattr(profiling, "_PASSES", 1)
-    monkeypatch.setattr(profiling, "_ROUNDS", 2)
+    monkeypatch.setattr(part_timer, "_ROUNDS", 2)
     monkeypatch.setattr(profiling, "FITTED", 2)
     monkeypatch.setattr(profiling, "CHECKED", 4)
     monkeypatch.setattr(profiling, "_NETWORK_TIME_LIMIT_S", 0.01)

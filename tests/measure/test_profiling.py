@@ -19,6 +19,7 @@ from effnas.measure import (
     estimate_peak_memory,
     make_profile,
     model_error,
+    part_timer,
     profiling,
 )
 from effnas.models import build
@@ -54,11 +55,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         "CHECKED": 4,
         "FEWEST_CHECKED": 3,
         "_PASSES": 2,
-        "_ROUNDS": 1,
-        "_WARM_UPS": 1,
         "_NETWORK_TIME_LIMIT_S": 0.0,
     }.items():
         monkeypatch.setattr(profiling, name, value)
+    for name in ("_ROUNDS", "_WARM_UPS"):
+        monkeypatch.setattr(part_timer, name, 1)
 
 
 def check(

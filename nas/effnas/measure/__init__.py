@@ -10,6 +10,7 @@ from effnas.measure.device import (
     resident_memory_bytes,
 )
 from effnas.measure.execution import choose_execution
+from effnas.measure.layer_times import LayerTimes, SizedNetwork
 from effnas.measure.memory import MemoryTracker, estimate_peak_memory, largest_batch_size
 from effnas.measure.networks import MeasuredStepTimes, time_networks
 from effnas.measure.profiling import make_profile, model_error
@@ -28,10 +29,12 @@ __all__ = [
     "FEWEST_ROUNDS",
     "PRECISION",
     "Conditions",
+    "LayerTimes",
     "MeasuredStepTimes",
     "MemoryTracker",
     "NetworkRun",
     "PartRun",
+    "SizedNetwork",
     "StepTiming",
     "available_memory_bytes",
     "choose_execution",

@@ -5,25 +5,19 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from effnas.config import Execution
 from effnas.errors import ConfigError, InfeasibleError
-from effnas.measure.clock import Clock, clock_of
 from effnas.measure.conditions import Conditions
 from effnas.measure.device import describe_device, hardware_id
 from effnas.measure.lock import timing
-from effnas.measure.memory import MemoryTracker
-from effnas.measure.networks import first_steps, maker, time_networks
-from effnas.measure.runs import NetworkRun, PartRun, fixed_random_state
-from effnas.measure.timer import warm_up
-from effnas.models import build
-from effnas.parts import Part, parts_of_space
-from effnas.step_times import DeviceProfile, ModelError, NetworkFigures, PartFigures, StepTimeModel
+from effnas.measure.networks import maker, time_networks
+from effnas.measure.part_timer import measure_parts
+from effnas.parts import parts_of_space
+from effnas.step_times import DeviceProfile, ModelError, NetworkFigures, StepTimeModel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -35,15 +29,12 @@ if TYPE_CHECKING:
 FITTED, CHECKED = 8, 16
 #: The fewest that the model is checked on, where others do not fit the device.
 FEWEST_CHECKED = 4
-#: Parts that take turns, as the layers of one network would.
-_TOGETHER = 16
 #: Networks that are timed in turn, beside the reference.
 _NETWORKS_TOGETHER = 8
-#: How often all parts are gone through, in ever new company, so that minutes in which a device is
-#: slow fall on all of them alike; timed rounds of each time, and rounds before them.
-_PASSES, _ROUNDS, _WARM_UPS = 3, 4, 2
 #: Half-width of the interval that the timing of a network is to reach, and seconds for it.
 _NETWORK_PRECISION, _NETWORK_TIME_LIMIT_S = 0.02, 5.0
+#: How often all parts are gone through.
+_PASSES = 3
 #: More parts would take a day on any device.
 _MOST_PARTS = 20_000
 _RESAMPLES = 2_000
@@ -85,7 +76,16 @@ def make_profile(
     networks = _draw(space, rng, FITTED + CHECKED)
     started = time.perf_counter()
     with timing(conditions.device, waiting):
-        parts_found, reference_s = _measure_parts(parts, space, conditions, rng, progress)
+        try:
+            parts_found, reference_s = measure_parts(
+                parts, space.reference, conditions, rng, passes=_PASSES, progress=progress
+            )
+        except InfeasibleError as error:
+            raise ConfigError(
+                f"space '{space.name}': the reference network takes more than half of the memory "
+                f"that is free, or a part does not fit ({error}); take a smaller "
+                "--target-batch-size or --target-image-size, and the same in the search"
+            ) from error
     after_parts = time.perf_counter()
     measured = _measure_networks(networks, space, conditions, progress, waiting)
     seconds = time.perf_counter() - after_parts
@@ -186,138 +186,6 @@ def _figures(
         predicted_step_time=model.step_time(arch),
         predicted_peak_memory_bytes=model.peak_memory_bytes(arch),
     )
-
-
-# -- parts
-
-
-def _measure_parts(
-    parts: Sequence[Part],
-    space: SearchSpace,
-    conditions: Conditions,
-    rng: np.random.Generator,
-    progress: Callable[[str, int, int], None],
-) -> tuple[dict[Part, PartFigures], float]:
-    """Measure parts beside the reference network; return their figures and its seconds."""
-    clock = clock_of(conditions.device)
-    shares: dict[Part, list[npt.NDArray[np.float64]]] = {part: [] for part in parts}
-    references: list[npt.NDArray[np.float64]] = []
-    with fixed_random_state(conditions.device):
-        reference, limit = _reference(space, conditions)
-        warm_up(reference, clock)
-        sizes = {part: _part_bytes(part, conditions) for part in parts}
-        for number in range(_PASSES):
-            order = [parts[n] for n in rng.permutation(len(parts))]
-            while order:
-                done = number * len(parts) + len(parts) - len(order)
-                progress("timings of parts", done, _PASSES * len(parts))
-                chunk = _chunk(order, sizes, limit)
-                runs = [PartRun(part, conditions) for part in chunk]
-                seconds, reference_s = _rounds(runs, reference, clock, rng)
-                references.append(reference_s)
-                for n, part in enumerate(chunk):
-                    shares[part].append(seconds[:, n] / reference_s[:, None])
-    found = {}
-    for part in parts:
-        forward, backward, optimizer = np.median(np.concatenate(shares[part]), axis=0)
-        found[part] = PartFigures(
-            forward=float(forward),
-            backward=float(backward),
-            optimizer=float(optimizer),
-            kept_bytes=float(sizes[part].kept),
-            weight_bytes=float(sizes[part].weights),
-        )
-    return found, float(np.median(np.concatenate(references)))
-
-
-def _reference(space: SearchSpace, conditions: Conditions) -> tuple[NetworkRun, int]:
-    """Return the reference network ready for its steps, and its peak memory in bytes.
-
-    Raises:
-        ConfigError: If it takes too much for other networks to fit.
-    """
-    free = conditions.available_bytes
-    roomy = replace(conditions, available_bytes=None if free is None else free // 2)
-    try:
-        return first_steps(build(space.reference, num_classes=conditions.num_classes), roomy)
-    except InfeasibleError as error:
-        raise ConfigError(
-            f"space '{space.name}': the reference network takes more than half of the memory that "
-            f"is free, or does not fit ({error}); take a smaller --target-batch-size or "
-            "--target-image-size, and the same in the search"
-        ) from error
-
-
-def _chunk(order: list[Part], sizes: Mapping[Part, _PartBytes], limit: int) -> list[Part]:
-    """Take the next parts off `order`: so many that together they need no more than a network."""
-    chunk = [order.pop()]
-    taken = sizes[chunk[0]].needed
-    while order and len(chunk) < _TOGETHER and taken + sizes[order[-1]].needed <= limit:
-        taken += sizes[order[-1]].needed
-        chunk.append(order.pop())
-    return chunk
-
-
-def _rounds(
-    runs: Sequence[PartRun], reference: NetworkRun, clock: Clock, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Run parts in turn, as layers of one network; return seconds [rounds, parts, 3], and [rounds].
-
-    The second is the reference network's.
-    """
-    seconds, reference_s = [], []
-    for number in range(_WARM_UPS + _ROUNDS):
-        order = rng.permutation(len(runs))
-        clock.mark()
-        reference(clock.mark)
-        for n in order:
-            runs[n].forward(clock.mark)
-        for n in order[::-1]:
-            runs[n].backward(clock.mark)
-        for n in order:
-            runs[n].optimize(clock.mark)
-        marks = clock.read()
-        if number < _WARM_UPS:
-            continue
-        phases = marks[4:].reshape(3, len(runs), 2)
-        spent = phases[:, :, 1] - phases[:, :, 0]
-        by_part = np.empty((len(runs), 3))
-        by_part[order, 0], by_part[order[::-1], 1], by_part[order, 2] = spent
-        seconds.append(by_part)
-        reference_s.append(marks[3])
-    return np.array(seconds), np.array(reference_s)
-
-
-@dataclass(frozen=True)
-class _PartBytes:
-    """Bytes of a part: kept for the backward pass, of its weights, and needed to run it alone."""
-
-    kept: int
-    weights: int
-    needed: int
-
-
-def _part_bytes(part: Part, conditions: Conditions) -> _PartBytes:
-    """Find out by a dry run what a part takes."""
-    dry = replace(conditions, device=torch.device("meta"), execution=Execution())
-    run = PartRun(part, dry)
-    model, optimizer = run.step.model, run.step.optimizer
-    with MemoryTracker([*model.parameters(), *model.buffers()]) as tracker:
-        before = tracker.live_bytes
-        run.forward(lambda: None)
-        kept = tracker.live_bytes - before
-        run.backward(lambda: None)
-        optimizer.step()
-    states = [
-        value
-        for state in optimizer.state.values()
-        for value in state.values()
-        if isinstance(value, torch.Tensor)
-    ]
-    # Parameters twice: their gradients are as large.
-    tensors = [*model.parameters(), *model.parameters(), *model.buffers(), *states]
-    weights = sum(tensor.nbytes for tensor in tensors)
-    return _PartBytes(kept, weights, kept + weights + run.buffer_bytes)
 
 
 # -- networks

@@ -1,6 +1,7 @@
 """From one network to a family: compound scaling, and the rules of published families."""
 
-from effnas.scaling.compound import CompoundScaling
+from effnas.scaling.budget import Fit, Limit, largest_within
+from effnas.scaling.compound import CompoundScaling, coefficients_grid
 from effnas.scaling.family import FamilyMember, ModelFamily, scale
 from effnas.scaling.growth import Growth, LastStage, grow
 from effnas.scaling.rules import MemberRule, Ramp, ScalingRules
@@ -8,12 +9,16 @@ from effnas.scaling.rules import MemberRule, Ramp, ScalingRules
 __all__ = [
     "CompoundScaling",
     "FamilyMember",
+    "Fit",
     "Growth",
     "LastStage",
+    "Limit",
     "MemberRule",
     "ModelFamily",
     "Ramp",
     "ScalingRules",
+    "coefficients_grid",
     "grow",
+    "largest_within",
     "scale",
 ]

@@ -9,7 +9,7 @@ from math import isfinite
 
 from effnas.errors import ConfigError
 from effnas.scaling.growth import Growth
-from effnas.scaling.rules import MemberRule, Ramp, ScalingRules
+from effnas.scaling.rules import MemberRule, Ramp, ScalingRules, round_size
 
 #: What one more φ multiplies the MACs by (Tan & Le 2019, equation 3).
 GROWTH = 2.0
@@ -86,11 +86,6 @@ class CompoundScaling:
                 )
             )
         return ScalingRules(f"compound scaling by {self}", tuple(members), round_limit)
-
-
-def round_size(pixels: float) -> int:
-    """Return the nearest multiple of 4 pixels, as the published image sizes are; 4 or more."""
-    return max(4, round(pixels / 4) * 4)
 
 
 def coefficients_grid(

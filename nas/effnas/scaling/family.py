@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from effnas.errors import ConfigError
-from effnas.scaling.compound import round_size
 from effnas.scaling.growth import grow
-from effnas.scaling.rules import MemberRule, Ramp, ScalingRules
+from effnas.scaling.rules import MemberRule, Ramp, ScalingRules, round_size
 
 if TYPE_CHECKING:
     from effnas.architecture import Architecture
 
 #: Training sees about 20 % less than inference (Tan & Le 2021, section 4).
 _TRAIN_SHARE = 0.8
+#: Stages of a training with growing images, all of the same number of steps.
+STAGES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,14 @@ class FamilyMember:
     dropout: Ramp
     randaugment: Ramp
     mixup: Ramp
+
+    @property
+    def stage_image_sizes(self) -> tuple[int, ...]:
+        """Pixels of the stages of a training with growing images (Algorithm 1 of the paper)."""
+        low, high = self.first_image_size, self.train_image_size
+        if low == high:
+            return (high,)
+        return tuple(round(low + (high - low) * n / (STAGES - 1)) for n in range(STAGES))
 
 
 @dataclass(frozen=True)

@@ -74,17 +74,19 @@ class Growth:
                 mix(x, y) for x, y in zip(_spread(a, stages), _spread(b, stages), strict=True)
             )
 
-        last = None
-        if ends := [end for end in (low.last_stage, high.last_stage) if end]:
-            # Where only one of them has the stage, it comes layer by layer, in its full width.
-            deep = [end.last_stage.depth if end.last_stage else 0.0 for end in (low, high)]
-            last = LastStage(mix(ends[0].width, ends[-1].width), mix(deep[0], deep[1]))
+        one, other = low.last_stage, high.last_stage
+        if one and other:
+            last = LastStage(mix(one.width, other.width), mix(one.depth, other.depth))
+        else:  # it is there from half-way on, with the layers that it has by then
+            there = one if share < 0.5 else other
+            grown = 1 - share if share < 0.5 else share
+            last = LastStage(there.width, there.depth * grown) if there else None
         return cls(
             width=mix_all(low.width, high.width),
             depth=mix_all(low.depth, high.depth),
             stem=mix(low.stem, high.stem),
             head=mix(low.head, high.head),
-            last_stage=last if last and last.depth > 0 else None,
+            last_stage=last,
         )
 
 

@@ -42,6 +42,14 @@ class Ramp:
     first: float
     last: float
 
+    @classmethod
+    def between(cls, low: Ramp, high: Ramp, share: float) -> Ramp:
+        """Return the ramp at a share of the way from one to another, 0 to 1."""
+        return cls(
+            low.first + (high.first - low.first) * share,
+            low.last + (high.last - low.last) * share,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemberRule:
@@ -123,6 +131,32 @@ class ScalingRules:
             )
         return cls(source.name if source else name, members, limit, most, source)
 
+    def between(self, position: float) -> MemberRule:
+        """Return what is between two members.
+
+        Args:
+            position: 0 is the base, 1 the member after it, 1.5 half-way from that to the next.
+        """
+        below = min(int(position), len(self.members) - 1)
+        low, share = self.members[below], position - below
+        if share == 0:
+            return low
+        high = self.members[below + 1]
+
+        def pixels(small: int, large: int) -> int:
+            return round_size(small + (large - small) * share)
+
+        return MemberRule(
+            name=f"{low.name}-{high.name}-{share:.3f}",
+            growth=Growth.between(low.growth, high.growth, share),
+            image_size=pixels(low.image_size, high.image_size),
+            train_image_size=pixels(low.train_image_size, high.train_image_size),
+            first_image_size=pixels(low.first_image_size, high.first_image_size),
+            dropout=Ramp.between(low.dropout, high.dropout, share),
+            randaugment=Ramp.between(low.randaugment, high.randaugment, share),
+            mixup=Ramp.between(low.mixup, high.mixup, share),
+        )
+
     def member(self, name: str) -> MemberRule:
         """Return a member's rule.
 
@@ -134,6 +168,11 @@ class ScalingRules:
                 return rule
         known = [rule.name for rule in self.members]
         raise ConfigError(f"the family {self.name} has no member {name!r}; {closest(name, known)}")
+
+
+def round_size(pixels: float) -> int:
+    """Return the nearest multiple of 4 pixels, as the published image sizes are; 4 or more."""
+    return max(4, round(pixels / 4) * 4)
 
 
 def _member(name: str, node: Node) -> MemberRule:
