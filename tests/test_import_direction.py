@@ -40,7 +40,8 @@ LAYERS = [
     ["search"],
     ["retiming"],
     ["plan", "runs", "manifest", "workers"],
-    ["launch", "bench", "retarget", "proxy"],
+    ["launch", "bench", "retarget", "proxy", "member_costs"],
+    ["sizing"],
     [""],  # the names of `import effnas`, each imported when it is asked for
     ["cli"],
     ["__main__"],

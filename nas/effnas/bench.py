@@ -24,7 +24,7 @@ from effnas.measure import (
     time_networks,
 )
 from effnas.models import build, build_timm
-from effnas.runs import load_run
+from effnas.runs import Run, load_run
 from effnas.space import SearchSpace
 
 #: How block strings begin, and no name of timm's.
@@ -191,12 +191,17 @@ class Subject:
     Attributes:
         name: As the user knows it.
         arch: The architecture, if it is one.
-        space: The space that it belongs to, if that is known.
+        run: The run that it is from, if any.
     """
 
     name: str
     arch: Architecture | None = None
-    space: SearchSpace | None = None
+    run: Run | None = None
+
+    @property
+    def space(self) -> SearchSpace | None:
+        """The space that it belongs to, if that is known."""
+        return self.run.space if self.run else None
 
     def maker(self, num_classes: int) -> Callable[[], nn.Module]:
         """Return what makes the network."""
@@ -228,7 +233,7 @@ def find_network(text: str, home: SearchSpace | None) -> Subject:
                 f"{folder}: no trial {number!r} among {len(run.trials)}; give a number, or best: "
                 "the complete one with the highest reward"
             )
-        return Subject(text, trial.architecture, run.space)
+        return Subject(text, trial.architecture, run)
     if _BLOCK.match(text.strip()):
         around = home or SearchSpace.load("v2")
         return Subject(text, Architecture.parse(text, stem=around.stem, head=around.head))

@@ -332,6 +332,12 @@ def test_the_options_are_those_that_were_decided_on() -> None:
         "retarget": where | step_times | {
             "--out", "--timings", "--budget", "--reward", "--data", "--data-root", "--json",
         },
+        "scale": {
+            "--family", "--alpha", "--beta", "--gamma", "--phi", "--round-limit", "--last-stage",
+            "--step-time", "--params", "--memory", "--image-size", "--max-image-size", "--space",
+            "--batch-size", "--classes", "--epochs", "--images", "--device", "--threads", "--out",
+            "--json",
+        },
         "proxy check": data | where | training | study,
         "proxy search": data | where | training | study,
     }  # fmt: skip
@@ -339,8 +345,8 @@ def test_the_options_are_those_that_were_decided_on() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [["search"], ["status"], ["space"], ["bench"], ["profile"], ["retarget"], ["proxy", "check"],
-     ["proxy", "search"]],
+    [["search"], ["status"], ["space"], ["bench"], ["profile"], ["retarget"], ["scale"],
+     ["proxy", "check"], ["proxy", "search"]],
     ids=" ".join,
 )  # fmt: skip
 def test_the_help_of_a_command_shows_its_example_on_a_line_of_its_own(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -10,11 +11,13 @@ from hypothesis import strategies as st
 
 from effnas import SearchSpace, count
 from effnas.errors import ConfigError
-from effnas.scaling import FamilyMember, Limit, ScalingRules, largest_within
+from effnas.scaling import FamilyMember, Limit, ScalingRules, between, largest_within, scale
 
 RULES = ScalingRules.load("v2")
 BASE = SearchSpace.load("v2").reference
 CIFAR = SearchSpace.load("v2-cifar").reference
+FAMILY = scale(BASE, RULES)
+SMALL_FAMILY = scale(CIFAR, RULES, train_image_size=32)
 
 
 def counted(member: FamilyMember) -> Mapping[str, float]:
@@ -28,10 +31,10 @@ def params(most: float) -> Limit:
 
 def test_a_member_fits_its_own_cost() -> None:
     for position, most in enumerate((21_458_488, 54_139_356, 118_515_272, 208_119_808)):
-        fit = largest_within(BASE, RULES, [params(most)], counted)
+        fit = largest_within(FAMILY, [params(most)], counted)
         assert fit.costs["params"] == most
         assert fit.position == position
-        one_less = largest_within(BASE, RULES, [params(most - 1)], counted) if position else None
+        one_less = largest_within(FAMILY, [params(most - 1)], counted) if position else None
         assert one_less is None or one_less.position < position
 
 
@@ -51,7 +54,7 @@ def test_limits_are_kept_and_one_of_them_binds(base: object, first: float, secon
         asked.append(member)
         return counted(member)
 
-    fit = largest_within(arch, RULES, limits, costs, train_image_size=size)
+    fit = largest_within(scale(arch, RULES, train_image_size=size), limits, costs)
     assert len(asked) <= 10  # few costs are asked for, since they may be measured
     assert all(fit.costs[limit.metric] <= limit.most for limit in limits)
     assert fit.costs == counted(fit.member)
@@ -60,13 +63,30 @@ def test_limits_are_kept_and_one_of_them_binds(base: object, first: float, secon
 
 
 def test_the_largest_member_is_the_end() -> None:
-    fit = largest_within(BASE, RULES, [params(1e12)], counted)
+    fit = largest_within(FAMILY, [params(1e12)], counted)
     assert (fit.position, fit.binding) == (3, ())
     assert fit.costs["params"] == 208_119_808
 
 
 def test_a_base_beyond_a_limit_names_it() -> None:
     limits = [params(20e6), Limit("macs", 1e12, "--macs 1e12")]
-    with pytest.raises(ConfigError, match=r"params\), more than --params 2e\+07, and") as error:
-        largest_within(BASE, RULES, limits, counted)
+    with pytest.raises(ConfigError, match="params of 21,458,488, more than --params 2e") as error:
+        largest_within(FAMILY, limits, counted)
     assert "macs" not in str(error.value)
+
+
+@pytest.mark.parametrize("family", [FAMILY, SMALL_FAMILY], ids=["v2", "v2-cifar"])
+def test_the_way_from_one_member_to_the_next_has_small_steps_only_upwards(
+    family: tuple[FamilyMember, ...],
+) -> None:
+    costs = []
+    for low, high in pairwise(family):
+        way = [between(low, high, n / 64) for n in range(65)]
+        assert way[0].architecture == low.architecture
+        assert way[-1].architecture == high.architecture
+        assert (way[0].image_size, way[-1].image_size) == (low.image_size, high.image_size)
+        costs += [counted(member) for member in way]
+    for name in ("params", "macs"):
+        values = [cost[name] for cost in costs]
+        assert values == sorted(values)
+        assert max(b / a for a, b in pairwise(values)) < 1.7  # a layer of the added stage at once

@@ -89,7 +89,7 @@ def test_a_file_of_ones_own_goes_by_its_path(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["v1", "v2", "v2-b"])
 def test_every_family_grows_in_layers_images_and_strengths(family: str) -> None:
-    members = scale(BASE, ScalingRules.load(family)).members
+    members = scale(BASE, ScalingRules.load(family))
     for smaller, larger in pairwise(members):
         assert smaller.architecture.layers < larger.architecture.layers
         assert smaller.image_size <= larger.image_size
@@ -104,7 +104,7 @@ class TestImageSizes:
     rules = ScalingRules.load("v2")
 
     def sizes(self, **options: int) -> dict[str, tuple[int, int, int]]:
-        members = scale(BASE, self.rules, **options).members
+        members = scale(BASE, self.rules, **options)
         return {m.name: (m.image_size, m.train_image_size, m.first_image_size) for m in members}
 
     def test_they_are_the_published_ones_within_480_pixels(self) -> None:
@@ -143,6 +143,6 @@ class TestImageSizes:
             self.sizes(train_image_size=500)
 
     def test_a_base_with_other_stages_grows_too(self) -> None:
-        members = scale(CIFAR, self.rules, train_image_size=32).members
+        members = scale(CIFAR, self.rules, train_image_size=32)
         assert [len(m.architecture.stages) for m in members] == [5, 6, 6, 6]
         assert members[0].architecture == CIFAR

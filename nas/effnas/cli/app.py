@@ -413,3 +413,117 @@ def retarget(
         data_root=data_root,
     )
     raise typer.Exit(run_retarget(settings, as_json=as_json))
+
+
+@app.command()
+def scale(
+    base: Annotated[
+        str,
+        typer.Argument(
+            help="Architecture file, quoted block strings, RUN:NUMBER or RUN:best.", metavar="BASE"
+        ),
+    ],
+    family: Annotated[
+        str | None,
+        typer.Option(help="Name or file of scaling rules: v2, v2-b, v1. [default: v2]"),
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="Compound scaling: depth for each phi. [default: 1.2]")
+    ] = None,
+    beta: Annotated[float | None, typer.Option(help="Width for each phi. [default: 1.1]")] = None,
+    gamma: Annotated[
+        float | None, typer.Option(help="Image size for each phi. [default: 1.15]")
+    ] = None,
+    phi: Annotated[
+        str | None, typer.Option(help="Exponents, such as 0.5,1,2. [default: 1,2,3]")
+    ] = None,
+    round_limit: Annotated[
+        float | None,
+        typer.Option(help="Share of its width that rounding must leave a layer: 0.9, or 0."),
+    ] = None,
+    last_stage: Annotated[
+        bool, typer.Option("--last-stage/--no-last-stage", help="Add the stage of the rules.")
+    ] = True,
+    step_time: Annotated[
+        str | None,
+        typer.Option(help="The largest network up to this step time: 2x the base's, or seconds."),
+    ] = None,
+    params: Annotated[
+        float | None, typer.Option(help="The largest up to so many parameters.")
+    ] = None,
+    memory: Annotated[
+        float | None, typer.Option(help="The largest up to so many bytes in a training step.")
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(help="Pixels that the base is trained at. [default: the run's or family's]"),
+    ] = None,
+    max_image_size: Annotated[
+        int | None, typer.Option(help="Pixels at inference at most. [default: the family's]")
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(help="Gives block strings their stem and head, and the sizes.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images in a step. [default: the space's, else 32]")
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(help="Outputs. [default: the space's, else 1000]")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Of the trainings whose time is told. [default: 350]")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Their images. [default: the run's, else ImageNet's]")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="Where layers are timed: auto, cpu, cuda, cuda:N, mps, or none.")
+    ] = "auto",
+    threads: Threads = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the architecture files and family.json.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Scale a network to a family, or to the largest that stays within limits.
+
+    \b
+    Examples:
+      effnas scale runs/first:best --family v2 --out families/first
+      effnas scale runs/first:best --step-time 2x --params 60e6
+      effnas scale base.json --alpha 1.2 --beta 1.1 --gamma 1.15 --phi 1,2
+    """
+    from effnas.runtime import settle_process
+
+    settle_process()
+    from effnas.bench import DeviceSettings
+    from effnas.cli.scale import limits_of, rules_of, run_scale
+    from effnas.sizing import EPOCHS, ScaleSettings
+
+    rules = rules_of(
+        family,
+        coefficients={"alpha": alpha, "beta": beta, "gamma": gamma},
+        phi=phi,
+        image_size=image_size,
+        round_limit=round_limit,
+        last_stage=last_stage,
+    )
+    timed = device != "none"
+    settings = ScaleSettings(
+        base=base,
+        rules=rules,
+        space=space,
+        device=DeviceSettings(
+            device=device if timed else "cpu",
+            threads=threads,
+            image_size=image_size,
+            batch_size=batch_size,
+            num_classes=classes,
+        ),
+        with_step_times=timed,
+        max_image_size=max_image_size,
+        limits=limits_of(step_time=step_time, params=params, memory=memory),
+        epochs=EPOCHS if epochs is None else epochs,
+        images=images,
+    )
+    raise typer.Exit(run_scale(settings, out=out, as_json=as_json))

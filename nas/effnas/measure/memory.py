@@ -67,8 +67,8 @@ def estimate_peak_memory(
 ) -> int:
     """Return the peak memory of a training step in float32, in bytes; exact but for workspaces.
 
-    Weights, gradients, optimizer states, images and activations are counted. It takes some tenths
-    of a second, whatever the sizes.
+    Weights, gradients, optimizer states, images and activations are counted. It takes
+    tenths of a second to seconds by the number of layers, whatever the sizes.
 
     Args:
         model: The network, on any device; it stays as it is.
@@ -86,8 +86,11 @@ def estimate_peak_memory(
     before = [*step.model.parameters(), *step.model.buffers(), images, labels]
     try:
         with torch.random.fork_rng([]), MemoryTracker(before) as tracker:
-            for _ in range(2):  # the first step makes the optimizer's states
-                step(images, labels)
+            # The optimizer makes its states at its first step, and each later one holds as much.
+            for parameter in step.model.parameters():
+                parameter.grad = torch.empty_like(parameter)
+            step.optimizer.step()
+            step.find_gradients(images, labels)
     except (ValueError, RuntimeError) as error:
         raise InfeasibleError(f"cannot be trained: {str(error).splitlines()[0]}") from error
     return int(tracker.peak_bytes)

@@ -2,7 +2,7 @@
 
 from effnas.scaling.budget import Fit, Limit, largest_within
 from effnas.scaling.compound import CompoundScaling, coefficients_grid
-from effnas.scaling.family import FamilyMember, ModelFamily, scale
+from effnas.scaling.family import FamilyMember, between, scale
 from effnas.scaling.growth import Growth, LastStage, grow
 from effnas.scaling.rules import MemberRule, Ramp, ScalingRules
 
@@ -14,9 +14,9 @@ __all__ = [
     "LastStage",
     "Limit",
     "MemberRule",
-    "ModelFamily",
     "Ramp",
     "ScalingRules",
+    "between",
     "coefficients_grid",
     "grow",
     "largest_within",

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from itertools import pairwise
 
 from effnas.errors import ConfigError
-from effnas.scaling.family import FamilyMember, member_of
-
-if TYPE_CHECKING:
-    from effnas.architecture import Architecture
-    from effnas.scaling.rules import ScalingRules
+from effnas.scaling.family import FamilyMember, between
 
 #: Steps from one member to the next; neighbours are often the same network.
 _STEPS = 64
@@ -51,40 +47,29 @@ class Fit:
 
 
 def largest_within(
-    base: Architecture,
-    rules: ScalingRules,
+    members: Sequence[FamilyMember],
     limits: Sequence[Limit],
     costs_of: Callable[[FamilyMember], Mapping[str, float]],
-    *,
-    train_image_size: int | None = None,
-    max_image_size: int | None = None,
 ) -> Fit:
     """Return the largest network within limits on the way through a family's members.
 
-    Members are steps on a way on which everything grows together; between two of them, all factors,
-    image sizes and strengths are what lies between. Costs are to grow along the way, and few are
-    asked for: the way is bisected.
+    Costs are to grow along the way, and few are asked for: the way is bisected.
 
     Args:
-        base: The first member.
-        rules: The family.
+        members: From the base upwards.
         limits: At least one.
         costs_of: Gives the costs of a network, all that there is a limit of.
-        train_image_size: See `scale`.
-        max_image_size: See `scale`.
 
     Raises:
         ConfigError: If the base itself is beyond a limit; names all that it breaks.
     """
-    way: list[tuple[float, FamilyMember]] = []
-    for n in range((len(rules.members) - 1) * _STEPS + 1):
-        rule = rules.between(n / _STEPS)
-        member = member_of(base, rules, rule, train_image_size, max_image_size)
-        if way and _same(way[-1][1], member):
-            if n % _STEPS:
-                continue
-            way.pop()  # a member goes by its own position
-        way.append((n / _STEPS, member))
+    way: list[tuple[float, FamilyMember]] = [(0.0, members[0])]
+    for n, (low, high) in enumerate(pairwise(members)):
+        for step in range(1, _STEPS):
+            member = between(low, high, step / _STEPS)
+            if _costly(member) not in (_costly(way[-1][1]), _costly(high)):
+                way.append((n + step / _STEPS, member))
+        way.append((n + 1.0, high))
     known: dict[int, Mapping[str, float]] = {}
 
     def broken(n: int) -> list[Limit]:
@@ -94,27 +79,30 @@ def largest_within(
 
     if beyond := broken(0):
         what = " and ".join(
-            f"{known[0][limit.metric]:.4g} ({limit.metric}), more than {limit.text}"
+            f"{limit.metric} of {_number(known[0][limit.metric])}, more than {limit.text}"
             for limit in beyond
         )
         raise ConfigError(
-            f"the base itself needs {what}, and scaling only adds to that: start from a smaller "
+            f"the base itself has {what}, and scaling only adds to that: start from a smaller "
             "network or raise the limit"
         )
-    low, high = 0, len(way)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if broken(middle) else (middle, high)
-    position, member = way[low]
+    fits, breaks = 0, len(way)
+    while breaks - fits > 1:
+        middle = (fits + breaks) // 2
+        fits, breaks = (fits, middle) if broken(middle) else (middle, breaks)
+    position, member = way[fits]
     return Fit(
         member=replace(member, name="fit"),
         position=position,
-        costs=known[low],
-        binding=tuple(broken(high)) if high < len(way) else (),
+        costs=known[fits],
+        binding=tuple(broken(breaks)) if breaks < len(way) else (),
     )
 
 
-def _same(one: FamilyMember, other: FamilyMember) -> bool:
-    """Say whether two members cost the same."""
-    return replace(one, name="", dropout=other.dropout, randaugment=other.randaugment,
-                   mixup=other.mixup) == replace(other, name="")  # fmt: skip
+def _costly(member: FamilyMember) -> tuple[object, ...]:
+    """Return what a member's costs depend on."""
+    return member.architecture, member.image_size, *member.stage_image_sizes
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from math import floor
 
+from effnas.architecture import Architecture
 from effnas.errors import ConfigError
 from effnas.scaling.growth import grow
 from effnas.scaling.rules import MemberRule, Ramp, ScalingRules, round_size
-
-if TYPE_CHECKING:
-    from effnas.architecture import Architecture
 
 #: Training sees about 20 % less than inference (Tan & Le 2021, section 4).
 _TRAIN_SHARE = 0.8
@@ -31,6 +29,7 @@ class FamilyMember:
         dropout: Before the classifier.
         randaugment: Magnitude.
         mixup: Its alpha.
+        drop_path: Stochastic depth of the last layer.
     """
 
     name: str
@@ -41,6 +40,7 @@ class FamilyMember:
     dropout: Ramp
     randaugment: Ramp
     mixup: Ramp
+    drop_path: Ramp
 
     @property
     def stage_image_sizes(self) -> tuple[int, ...]:
@@ -51,23 +51,14 @@ class FamilyMember:
         return tuple(round(low + (high - low) * n / (STAGES - 1)) for n in range(STAGES))
 
 
-@dataclass(frozen=True)
-class ModelFamily:
-    """A base and its members, from the smallest to the largest."""
-
-    rules: ScalingRules
-    base: Architecture
-    members: tuple[FamilyMember, ...]
-
-
 def scale(
     base: Architecture,
     rules: ScalingRules,
     *,
     train_image_size: int | None = None,
     max_image_size: int | None = None,
-) -> ModelFamily:
-    """Return the family that a base grows to.
+) -> tuple[FamilyMember, ...]:
+    """Return the family that a base grows to, from the base itself upwards.
 
     Args:
         base: What the first member is.
@@ -79,24 +70,67 @@ def scale(
     Raises:
         ConfigError: If the limit is below the base's own image size.
     """
-    members = tuple(
-        member_of(base, rules, rule, train_image_size, max_image_size) for rule in rules.members
+    return tuple(
+        _member(base, rules, rule, train_image_size, max_image_size) for rule in rules.members
     )
-    return ModelFamily(rules, base, members)
 
 
-def member_of(
+def between(low: FamilyMember, high: FamilyMember, share: float) -> FamilyMember:
+    """Return a network on the way from one member to the next, for which all of it grows together.
+
+    Layers and channels come one by one, in later stages first; a stage that only the higher member
+    has comes layer by layer.
+
+    Args:
+        low: At share 0.
+        high: At share 1; nowhere smaller.
+        share: Of the way.
+    """
+    one, other = low.architecture, high.architecture
+
+    def gained(few: int, many: int, unit: int, place: float) -> int:
+        """Return what is reached of `many`: the later the place, 0 to 1, the sooner."""
+        exact = few + (many - few) * share
+        return min(many, max(few, unit * floor(exact / unit + place + 1e-9)))
+
+    count = len(other.stages)
+    stages = []
+    for n, large in enumerate(other.stages):
+        place = (n + 0.5) / count
+        is_there = n < len(one.stages)
+        small = one.stages[n if is_there else -1]
+        layers = gained(small.r if is_there else 0, large.r, 1, place)
+        if layers:
+            stages.append(replace(large, r=layers, c=gained(small.c, large.c, 8, place)))
+    arch = Architecture(
+        tuple(stages),
+        stem=gained(one.stem, other.stem, 8, 0.5 / count),
+        head=gained(one.head, other.head, 8, 1 - 0.5 / count),
+    )
+
+    def pixels(small: int, large: int) -> int:
+        return small if small == large else round_size(small + (large - small) * share)
+
+    return FamilyMember(
+        name=f"{low.name}-{high.name}-{share:.3f}",
+        architecture=arch,
+        image_size=pixels(low.image_size, high.image_size),
+        train_image_size=pixels(low.train_image_size, high.train_image_size),
+        first_image_size=pixels(low.first_image_size, high.first_image_size),
+        dropout=Ramp.between(low.dropout, high.dropout, share),
+        randaugment=Ramp.between(low.randaugment, high.randaugment, share),
+        mixup=Ramp.between(low.mixup, high.mixup, share),
+        drop_path=Ramp.between(low.drop_path, high.drop_path, share),
+    )
+
+
+def _member(
     base: Architecture,
     rules: ScalingRules,
     rule: MemberRule,
-    train_image_size: int | None = None,
-    max_image_size: int | None = None,
+    train_image_size: int | None,
+    max_image_size: int | None,
 ) -> FamilyMember:
-    """Return one member; see `scale`.
-
-    Raises:
-        ConfigError: If the limit is below the base's own image size.
-    """
     base_rule = rules.members[0]
     wanted = train_image_size or base_rule.train_image_size
 
@@ -126,4 +160,5 @@ def member_of(
         dropout=rule.dropout,
         randaugment=rule.randaugment,
         mixup=rule.mixup,
+        drop_path=rule.drop_path,
     )

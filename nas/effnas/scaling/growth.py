@@ -61,34 +61,6 @@ class Growth:
         if self.last_stage and not (self.last_stage.width > 0 and self.last_stage.depth > 0):
             raise ConfigError("last_stage: width and depth are above 0")
 
-    @classmethod
-    def between(cls, low: Growth, high: Growth, share: float) -> Growth:
-        """Return the growth at a share of the way from one to another, 0 to 1."""
-
-        def mix(a: float, b: float) -> float:
-            return a + (b - a) * share
-
-        def mix_all(a: tuple[float, ...], b: tuple[float, ...]) -> tuple[float, ...]:
-            stages = max(len(a), len(b))
-            return tuple(
-                mix(x, y) for x, y in zip(_spread(a, stages), _spread(b, stages), strict=True)
-            )
-
-        one, other = low.last_stage, high.last_stage
-        if one and other:
-            last = LastStage(mix(one.width, other.width), mix(one.depth, other.depth))
-        else:  # it is there from half-way on, with the layers that it has by then
-            there = one if share < 0.5 else other
-            grown = 1 - share if share < 0.5 else share
-            last = LastStage(there.width, there.depth * grown) if there else None
-        return cls(
-            width=mix_all(low.width, high.width),
-            depth=mix_all(low.depth, high.depth),
-            stem=mix(low.stem, high.stem),
-            head=mix(low.head, high.head),
-            last_stage=last,
-        )
-
 
 def grow(base: Architecture, growth: Growth, *, round_limit: float = 0.9) -> Architecture:
     """Return a network that has grown; one that has not is the base itself.

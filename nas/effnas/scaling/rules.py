@@ -8,8 +8,8 @@
       m: {width: [1, 1, 80/64], depth: 1.2, last_stage: {width: 2, depth: 1/3}, image_size: 480}
 
 The first member is the base itself. `width` and `depth` are one factor or one for each stage,
-`stem` is the first width unless it is given, `head` is 1. A strength is one number, or one
-for the first and one for the last stage of a training with growing images.
+`stem` is the first width unless it is given, `head` is 1, `drop_path` is 0.2. A strength is one
+number, or one for the first and one for the last stage of a training with growing images.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FORMAT = 1
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _QUOTIENT = re.compile(r"([0-9]+)/([1-9][0-9]*)")
 _KEYS = ("format", "round_limit", "max_image_size", "members")
-_STRENGTHS = {"dropout": 1.0, "randaugment": 100.0, "mixup": 10.0}
+_STRENGTHS = {"dropout": 1.0, "randaugment": 100.0, "mixup": 10.0, "drop_path": 1.0}
 _SIZES = ("image_size", "train_image_size", "first_image_size")
 _MEMBER_KEYS = ("width", "depth", "stem", "head", "last_stage", *_SIZES, *_STRENGTHS)
 
@@ -64,6 +64,7 @@ class MemberRule:
         dropout: Before the classifier, 0 to 1.
         randaugment: Magnitude, 0 or more.
         mixup: Its alpha, 0 or more.
+        drop_path: Stochastic depth of the last layer, 0 to 1.
     """
 
     name: str
@@ -74,6 +75,7 @@ class MemberRule:
     dropout: Ramp = Ramp(0.0, 0.0)
     randaugment: Ramp = Ramp(0.0, 0.0)
     mixup: Ramp = Ramp(0.0, 0.0)
+    drop_path: Ramp = Ramp(0.2, 0.2)
 
 
 @dataclass(frozen=True)
@@ -130,32 +132,6 @@ class ScalingRules:
                 "the first member is the base itself: it has no factors but 1, and no last_stage"
             )
         return cls(source.name if source else name, members, limit, most, source)
-
-    def between(self, position: float) -> MemberRule:
-        """Return what is between two members.
-
-        Args:
-            position: 0 is the base, 1 the member after it, 1.5 half-way from that to the next.
-        """
-        below = min(int(position), len(self.members) - 1)
-        low, share = self.members[below], position - below
-        if share == 0:
-            return low
-        high = self.members[below + 1]
-
-        def pixels(small: int, large: int) -> int:
-            return round_size(small + (large - small) * share)
-
-        return MemberRule(
-            name=f"{low.name}-{high.name}-{share:.3f}",
-            growth=Growth.between(low.growth, high.growth, share),
-            image_size=pixels(low.image_size, high.image_size),
-            train_image_size=pixels(low.train_image_size, high.train_image_size),
-            first_image_size=pixels(low.first_image_size, high.first_image_size),
-            dropout=Ramp.between(low.dropout, high.dropout, share),
-            randaugment=Ramp.between(low.randaugment, high.randaugment, share),
-            mixup=Ramp.between(low.mixup, high.mixup, share),
-        )
 
     def member(self, name: str) -> MemberRule:
         """Return a member's rule.

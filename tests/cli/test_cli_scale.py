@@ -1,0 +1,161 @@
+"""`effnas scale` as a person types it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from command_line import Run
+
+from effnas import Architecture, SearchSpace, TrialState
+from effnas.architecture import load_architecture, to_json
+from effnas.measure import part_timer
+from effnas.store import RunFolder
+from effnas.trial import Measurement, Trial
+
+S = SearchSpace.load("v2").reference
+B0 = (
+    "mbconv_r1_k3_s1_e1_c16_se0.25 mbconv_r2_k3_s2_e6_c24_se0.25 mbconv_r2_k5_s2_e6_c40_se0.25 "
+    "mbconv_r3_k3_s2_e6_c80_se0.25 mbconv_r3_k5_s1_e6_c112_se0.25 mbconv_r4_k5_s2_e6_c192_se0.25 "
+    "mbconv_r1_k3_s1_e6_c320_se0.25"
+)
+COUNTED = ["--device", "none"]
+
+
+@pytest.fixture
+def s(tmp_path: Path) -> str:
+    """The architecture file of EfficientNetV2-S."""
+    (tmp_path / "s.json").write_text(to_json(S), encoding="utf-8")
+    return "s.json"
+
+
+def test_a_family_is_shown_written_and_told_as_json(effnas: Run, s: str, tmp_path: Path) -> None:
+    shown = effnas("scale", s, *COUNTED, "--batch-size", "2", "--out", "family")
+    assert shown.code == 0, shown.err
+    for words in ("54.14 M", "24.582 G", "118.52 M", "56.080 G", "208.12 M", "128-380", "480",
+                  "mbconv_r5_k3_s1_e6_c512_se0.25", "0.1-0.4", "5-20", "0-0.2"):  # fmt: skip
+        assert words in shown.out
+    told = json.loads(effnas("scale", s, *COUNTED, "--batch-size", "2", "--json").out)
+    assert told == json.loads((tmp_path / "family" / "family.json").read_text())
+    assert [row["params"] for row in told["members"]] == [
+        21_458_488, 54_139_356, 118_515_272, 208_119_808,
+    ]  # fmt: skip
+    assert [row["name"] for row in told["members"]] == ["s", "m", "l", "xl"]
+    for row in told["members"]:
+        arch = load_architecture(tmp_path / "family" / f"{row['name']}.json")
+        assert (str(arch), arch.id) == (row["architecture"], row["architecture_id"])
+        assert row["stage_image_sizes"][-1] == row["train_image_size"]
+        assert "step_time" not in row
+    assert told["members"][1]["stage_image_sizes"] == [128, 212, 296, 380]  # Table 6
+    # A member is a base, too.
+    again = json.loads(effnas("scale", "family/m.json", *COUNTED, "--json").out)
+    assert again["members"][0]["params"] == 54_139_356
+
+
+def test_compound_scaling_by_phi(effnas: Run) -> None:
+    base = ["scale", B0, "--space", "mnasnet", *COUNTED, "--image-size", "224", "--json"]
+    told = json.loads(effnas(*base, "--phi", "1,2").out)
+    assert [row["name"] for row in told["members"]] == ["phi0", "phi1", "phi2"]
+    assert told["members"][0]["params"] == 5_288_548
+    assert told["members"][1]["params"] == 9_109_994  # B2's layers and channels
+    assert [row["train_image_size"] for row in told["members"]] == [224, 256, 296]
+    wide = json.loads(effnas(*base, "--alpha", "1", "--gamma", "1", "--beta", "1.2", "--phi", "1",
+                             "--round-limit", "0").out)  # fmt: skip
+    stage = Architecture.parse(wide["members"][1]["architecture"]).stages[0]
+    assert (stage.c, stage.r) == (16, 1)  # 24 with the rule of nine tenths
+
+
+def test_the_largest_network_within_limits(effnas: Run, s: str) -> None:
+    found = effnas("scale", s, *COUNTED, "--params", "60e6", "--memory", "16e9", "--batch-size",
+                   "8")  # fmt: skip
+    assert found.code == 0, found.err
+    assert re.search(r"\d+% of the way from m to l. What binds: --params 6e\+07", found.out)
+    told = json.loads(
+        effnas("scale", s, *COUNTED, "--params", "60e6", "--json", "--batch-size", "2").out
+    )
+    base, fit = told["members"]
+    assert (base["name"], fit["name"]) == ("s", "fit")
+    assert 54_139_356 < fit["params"] <= 60e6
+    assert 1 < told["fit"]["position"] < 2
+    all_of_it = effnas("scale", s, *COUNTED, "--params", "1e12", "--batch-size", "2")
+    assert "within all limits (it is xl)" in all_of_it.out
+
+
+def test_without_the_last_stage(effnas: Run, s: str) -> None:
+    told = json.loads(effnas("scale", s, *COUNTED, "--no-last-stage", "--json").out)
+    assert {len(row["architecture"].split()) for row in told["members"]} == {6}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["none.json"], ["none.json", "no such file"]),
+        (["resnet50"], ["resnet50", "architecture file"]),
+        (["old.json"], ["old.json", "format 9"]),
+        (["empty:best"], ["empty", "no trial 'best'"]),
+        (["s.json", "--family", "v3"], ["no family is called 'v3'", "did you mean"]),
+        (["s.json", "--family", "v2", "--phi", "1"], ["choose one"]),
+        (["s.json", "--alpha", "0.9"], ["alpha is 0.9", "1 or more"]),
+        (["s.json", "--phi", "-1"], ["phi is -1", "0 or more"]),
+        (["s.json", "--phi", "a"], ["--phi 'a'", "1,2"]),
+        (["s.json", "--round-limit", "2"], ["--round-limit is 2", "0 to 1"]),
+        (["s.json", "--max-image-size", "200"], ["200 px", "384 or more as --max-image-size"]),
+        (["s.json", "--max-image-size", "0"], ["--max-image-size is 0", "1 or more"]),
+        (["s.json", "--image-size", "0"], ["--image-size is 0", "1 or more"]),
+        (["s.json", "--params", "20e6"], ["params of 21,458,488", "more than --params 2e+07"]),
+        (["s.json", "--params", "0"], ["--params", "above 0"]),
+        (["s.json", "--step-time", "fast"], ["--step-time fast", "2x"]),
+        (["s.json", "--step-time", "2x"], ["--step-time needs a --device"]),
+        (["s.json", "--epochs", "0"], ["--epochs is 0"]),
+        (["s.json", "--out", "s.json"], ["s.json", "not a folder"]),
+        (["s.json", "--device", "cuda:77"], ["cuda:77"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_line_with_place_and_remedy(
+    effnas: Run, s: str, tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    del s
+    (tmp_path / "old.json").write_text(to_json(S).replace('"format": 1', '"format": 9'))
+    space = SearchSpace.load("tiny")
+    with RunFolder.open(tmp_path / "empty") as folder:
+        folder.write_manifest({"space": {"text": space.to_text()}})
+        folder.append(
+            Trial(
+                number=0,
+                architecture=space.reference,
+                state=TrialState.INFEASIBLE,
+                measurement=Measurement(metrics={}),
+                reason="none fits",
+            ),
+            durable=True,
+        )
+    result = effnas("scale", *([] if "--device" in arguments else COUNTED), *arguments)
+    assert result.code == 2
+    assert all(word in result.err for word in words), result.err
+    assert result.err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_step_times_are_predicted_from_those_of_the_layers(
+    effnas: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part_timer, "_ROUNDS", 1)
+    monkeypatch.setattr(part_timer, "_WARM_UPS", 1)
+    base = ["scale", str(SearchSpace.load("tiny").reference), "--space", "tiny", "--device", "cpu",
+            "--threads", "1", "--batch-size", "4", "--classes", "10", "--epochs", "3", "--images",
+            "10"]  # fmt: skip
+    told = json.loads(effnas(*base, "--json").out)
+    first, *others = told["members"]
+    assert first["step_time"] == pytest.approx(1)
+    for row in told["members"]:
+        assert row["train_time_s"] == pytest.approx(9 * row["step_time_s"])  # 3 steps an epoch
+        assert 0 < row["progressive_train_time_s"]
+    assert all(row["step_time"] > 1 for row in others)
+    assert told["hardware"]
+    shown = effnas(*base, "--step-time", "1.5x")
+    assert shown.code == 0, shown.err
+    assert "What binds: --step-time 1.5x" in shown.out
+    assert "3 epochs of 10 images" in shown.out
