@@ -86,11 +86,11 @@ def estimate_peak_memory(
     before = [*step.model.parameters(), *step.model.buffers(), images, labels]
     try:
         with torch.random.fork_rng([]), MemoryTracker(before) as tracker:
-            # The optimizer makes its states at its first step, and each later one holds as much.
+            # The optimizer makes its states at its first step.
             for parameter in step.model.parameters():
                 parameter.grad = torch.empty_like(parameter)
             step.optimizer.step()
-            step.find_gradients(images, labels)
+            step(images, labels)
     except (ValueError, RuntimeError) as error:
         raise InfeasibleError(f"cannot be trained: {str(error).splitlines()[0]}") from error
     return int(tracker.peak_bytes)

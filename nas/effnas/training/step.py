@@ -80,24 +80,14 @@ class TrainingStep:
         Returns:
             The loss before the step, a scalar on the device.
         """
-        loss = self.find_gradients(images, labels, mark)
-        self._scaler.step(self.optimizer)
-        self._scaler.update()
-        mark()
-        return loss
-
-    def find_gradients(
-        self,
-        images: torch.Tensor,
-        labels: torch.Tensor,
-        mark: Callable[[], None] = lambda: None,
-    ) -> torch.Tensor:
-        """Do a step but for the optimizer's part; arguments and result are those of a step."""
         logits = self.forward(images)
         loss = cross_entropy(logits.float(), labels, label_smoothing=self._label_smoothing)
         mark()
         self.optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        mark()
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
         mark()
         return loss.detach()
 
