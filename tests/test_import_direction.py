@@ -41,6 +41,7 @@ LAYERS = [
     ["retiming"],
     ["plan", "runs", "manifest", "workers"],
     ["launch", "bench", "retarget", "proxy", "member_costs"],
+    ["promotion"],
     ["sizing"],
     [""],  # the names of `import effnas`, each imported when it is asked for
     ["cli"],

@@ -13,6 +13,7 @@ from effnas.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
     from effnas.architecture import Architecture
 
@@ -98,6 +99,33 @@ class Checkpoint:
     @property
     def _owner(self) -> str:
         return json.dumps(dict(self.owner), sort_keys=True)
+
+
+def weights_file(folder: Path, arch: Architecture, repeat: int) -> Path:
+    """Return the file of the weights of a network's training."""
+    return folder / f"{arch.id}-{repeat}.safetensors"
+
+
+def save_weights(folder: Path, arch: Architecture, repeat: int, model: Module) -> None:
+    """Write the weights and buffers of a trained model, by the names of its state dict.
+
+    Raises:
+        StoreError: If they cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    path = weights_file(folder, arch, repeat)
+    temporary = path.with_suffix(".tmp")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(state, temporary, {"architecture": arch.id})
+        temporary.replace(path)
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be written ({error.strerror}); all results are stored: make room or "
+            "free the folder, then start the same command again"
+        ) from error
 
 
 def _packed(value: State, tensors: dict[str, Tensor]) -> object:

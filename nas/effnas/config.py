@@ -235,6 +235,8 @@ class EvaluationConfig:
         constraints: Conditions, see `effnas.constraints`; what breaks one is not trained.
         checkpoints: Absolute path of the folder of trainings that have stopped early; None keeps
             none, and they begin anew.
+        weights: Absolute path of the folder for the weights of trainings that have come to their
+            end; None keeps none.
     """
 
     space_text: str
@@ -250,6 +252,7 @@ class EvaluationConfig:
     step_times: StepTimeConfig | None = StepTimeConfig()
     constraints: tuple[str, ...] = ()
     checkpoints: str | None = None
+    weights: str | None = None
 
 
 def _check_at_least(recipe: Recipe, minimum: int, *names: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from effnas.checkpoints import Checkpoint
+from effnas.checkpoints import Checkpoint, save_weights
 from effnas.config import CPU_TRAINING_IMAGES, EvaluationConfig, Execution, StepTimeConfig
 from effnas.constraints import Constraints
 from effnas.data import ImageSet, SearchImages, load_search_images
@@ -211,7 +211,8 @@ class ImageEvaluator:
         seed = self._seed(arch, repeat)
         checkpoint = None
         if epochs is not None and self._config.checkpoints:
-            folder = Path(self._config.checkpoints)
+            # A search trains a network once, by one seed.
+            folder = Path(self._config.checkpoints, *([str(repeat)] if repeat else []))
             checkpoint = Checkpoint.of(folder, arch, seed=seed, fidelity=self.fidelity)
         with lock.training(self._device):
             with torch.random.fork_rng([]):
@@ -238,6 +239,8 @@ class ImageEvaluator:
             "train_loss": result.train_loss,
         }
         stops_early = epochs is not None and epochs < recipe.epochs
+        if self._config.weights and not stops_early:
+            save_weights(Path(self._config.weights), arch, repeat, model)
         return replace(
             timed,
             metrics={**timed.metrics, **metrics},

@@ -77,9 +77,56 @@ def _start_inline(
 def _start_ray(
     config: EvaluationConfig, workers: Workers, preparing: Callable[[str], None]
 ) -> tuple[Backend, Preparation]:
-    from effnas.backends.ray import RayBackend, start_ray
+    from effnas.backends.ray import RayBackend
 
     preparing("starting Ray")
+    share = share_out(workers)
+    config = replace(config, device=share.device, threads=share.threads)
+    preparing(_what_takes_a_while(config))
+    backend = RayBackend(MakeImageEvaluator(config), cpus=share.cpus, gpus=share.gpus)
+    try:
+        prepared = backend.ask(_ask_preparation)
+        settled = replace(
+            config,
+            recipe=prepared.recipe,
+            execution=prepared.execution,
+            timing_batch_size=prepared.timing_batch_size,
+        )
+        backend.grow(MakeImageEvaluator(settled), share.workers)
+    except BaseException:
+        backend.close()
+        raise
+    return backend, prepared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What a worker has of what Ray has.
+
+    Attributes:
+        workers: How many share it.
+        device: `cpu`, `cuda` (one of its own), or what was named.
+        cpus: CPUs that it asks Ray for.
+        gpus: GPUs that it asks Ray for.
+        threads: CPU threads.
+    """
+
+    workers: int
+    device: str
+    cpus: int
+    gpus: int
+    threads: int
+
+
+def share_out(workers: Workers) -> Share:
+    """Start Ray, or join its cluster, and share out what it has.
+
+    Raises:
+        ConfigError: If there is too little for so many workers.
+        SearchFailedError: If Ray does not start.
+    """
+    from effnas.backends.ray import start_ray
+
     resources = start_ray()
     device = workers.device
     if device == "auto":
@@ -94,22 +141,13 @@ def _start_ray(
             "fewer --workers or another --device"
         )
     cpus = max(resources.cpus // count, 1)
-    config = replace(config, device=device, threads=config.threads or cpus)
-    preparing(_what_takes_a_while(config))
-    backend = RayBackend(_MakeImageEvaluator(config), cpus=cpus, gpus=1 if shared_out else 0)
-    try:
-        prepared = backend.ask(_ask_preparation)
-        settled = replace(
-            config,
-            recipe=prepared.recipe,
-            execution=prepared.execution,
-            timing_batch_size=prepared.timing_batch_size,
-        )
-        backend.grow(_MakeImageEvaluator(settled), count)
-    except BaseException:
-        backend.close()
-        raise
-    return backend, prepared
+    return Share(
+        workers=count,
+        device=device,
+        cpus=cpus,
+        gpus=1 if shared_out else 0,
+        threads=workers.threads or cpus,
+    )
 
 
 def _what_takes_a_while(config: EvaluationConfig) -> str:
@@ -117,12 +155,13 @@ def _what_takes_a_while(config: EvaluationConfig) -> str:
 
 
 @dataclass(frozen=True)
-class _MakeImageEvaluator:
+class MakeImageEvaluator:
     """Makes the evaluator in the worker, where torch may be imported."""
 
     config: EvaluationConfig
 
     def __call__(self) -> ImageEvaluator:
+        """Settle the process and make the evaluator."""
         settle_process()
         from effnas.image_evaluator import ImageEvaluator
 

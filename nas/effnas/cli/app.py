@@ -527,3 +527,66 @@ def scale(
         images=images,
     )
     raise typer.Exit(run_scale(settings, out=out, as_json=as_json))
+
+
+@app.command()
+def promote(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished search.")],
+    top: Annotated[
+        int, typer.Option(help="Best trials by reward; up to as many more from the front.")
+    ] = 5,
+    seeds: Annotated[int, typer.Option(help="Trainings of each, with other seeds.")] = 3,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the finals. [default: RUN-finals]")
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Epochs of a training. [default: 4 times the search's]"),
+    ] = None,
+    image_size: ImageSize = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    data_share: Annotated[
+        float | None, typer.Option(help="Share of the training images used. [default: 1]")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Where the run's images are, if they have moved.")
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of a timm data set, if it has moved.")
+    ] = None,
+    device: Device = "auto",
+    workers: WorkerCount = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Train the best of a search longer, with several seeds, and pick one.
+
+    \b
+    Example:
+      effnas promote runs/first --top 5
+
+    Ctrl-C stops it; the same command goes on.
+    """
+    from effnas.cli.promote import run_promote
+    from effnas.promotion import FinalsSettings
+    from effnas.workers import Workers
+
+    beside = run if run.name not in ("", "..") else run.resolve()
+    settings = FinalsSettings(
+        run=run,
+        out=out or beside.with_name(f"{beside.name}-finals"),
+        top=top,
+        seeds=seeds,
+        recipe={
+            "epochs": epochs,
+            "image_size": image_size,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "data_share": data_share,
+        },
+        data=data,
+        data_root=data_root,
+        workers=Workers(device=device, count=workers, threads=threads),
+    )
+    raise typer.Exit(run_promote(settings, as_json=as_json))
