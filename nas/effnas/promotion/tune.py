@@ -255,7 +255,7 @@ class _Scheduler(AsyncHyperBandScheduler):
         self._accuracies: dict[tuple[str, int], list[float]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Tune stores its parts as pickles, which nothing here reads: what cannot be is left out."""
+        """Tune pickles its parts, which nothing here reads; what cannot be pickled is left out."""
         return AsyncHyperBandScheduler, ()
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
