@@ -332,6 +332,11 @@ def test_the_options_are_those_that_were_decided_on() -> None:
         "retarget": where | step_times | {
             "--out", "--timings", "--budget", "--reward", "--data", "--data-root", "--json",
         },
+        "promote": {
+            "--top", "--seeds", "--out", "--epochs", "--image-size", "--batch-size",
+            "--learning-rate", "--data-share", "--data", "--data-root", "--device", "--workers",
+            "--threads", "--json",
+        },
         "scale": {
             "--family", "--alpha", "--beta", "--gamma", "--phi", "--round-limit", "--last-stage",
             "--step-time", "--params", "--memory", "--image-size", "--max-image-size", "--space",
@@ -345,8 +350,8 @@ def test_the_options_are_those_that_were_decided_on() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [["search"], ["status"], ["space"], ["bench"], ["profile"], ["retarget"], ["scale"],
-     ["proxy", "check"], ["proxy", "search"]],
+    [["search"], ["status"], ["space"], ["bench"], ["profile"], ["retarget"], ["promote"],
+     ["scale"], ["proxy", "check"], ["proxy", "search"]],
     ids=" ".join,
 )  # fmt: skip
 def test_the_help_of_a_command_shows_its_example_on_a_line_of_its_own(

@@ -79,9 +79,9 @@ class _Display:
                     ("finals", f"{self._settings.out}: {len(finalists)} networks, "
                                f"{len(finalists) - by_front} by reward and {by_front} more from "
                                f"the front; {schedule.seeds} seeds each"),
-                    ("training", f"{recipe.epochs} epochs of {recipe.data_share:.0%} of the images "
-                                 f"at {recipe.image_size} px; compared after {levels}, where the "
-                                 "weaker half stops"),
+                    ("training", f"{_epochs_text(recipe.epochs)} of {recipe.data_share:.0%} of "
+                                 f"the images at {recipe.image_size} px; compared after {levels}, "
+                                 "where the weaker half stops"),
                 ]
             )
         )  # fmt: skip
@@ -92,7 +92,7 @@ class _Display:
 
     def trained(self, finalist: Finalist, result: Result, reward: float | None) -> None:
         self._progress.advance(self._task)
-        who = f"trial {finalist.trial.number}  seed {result.repeat}  {result.epochs} epochs"
+        who = f"trial {finalist.trial.number}  seed {result.repeat}  {_epochs_text(result.epochs)}"
         if result.accuracy is None or reward is None:
             self._screen.print(f"{who}  [yellow]infeasible[/]: {result.reason}")
         else:
@@ -162,7 +162,11 @@ def _correlation_text(report: FinalsReport) -> str:
         return "Too few networks to say whether the search's short trainings rank as these do."
     return (
         f"The search's short trainings rank these networks as those of "
-        f"{report.correlation_epochs} epochs do with a rank correlation of "
+        f"{_epochs_text(report.correlation_epochs)} do with a rank correlation of "
         f"{report.correlation:.2f}. They are the best of the search, which differ little: expect "
         "less than what `effnas proxy check` says of all."
     )
+
+
+def _epochs_text(epochs: int) -> str:
+    return f"{epochs} epoch{'s' * (epochs != 1)}"

@@ -1,0 +1,135 @@
+"""`effnas promote` as a person types it: real trainings under a real Ray Tune."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command_line import Run
+from safetensors.torch import load_file
+
+from effnas import Measurement, SearchSpace, Trial, TrialState, load_run
+from effnas.config import Execution, Recipe
+from effnas.store import Json, RunFolder
+
+SPACE = SearchSpace.load("tiny").with_target(num_classes=10)
+NETWORKS = [
+    "fused_r1_k3_s1_e1_c16 fused_r1_k3_s2_e1_c24 fused_r1_k3_s2_e1_c48",
+    "mbconv_r1_k3_s1_e1_c16_se0.25 fused_r1_k3_s2_e1_c24 fused_r1_k3_s2_e1_c48",
+]
+
+
+def write_run(path: Path, *, states: TrialState = TrialState.COMPLETE) -> None:
+    """Write a finished search on the digits, of two small networks."""
+    recipe = Recipe(epochs=1, image_size=16, batch_size=32, flip=False)
+    manifest: dict[str, Json] = {
+        "created": "2026-01-01T00:00:00Z",
+        "seed": 0,
+        "space": {"name": "tiny", "text": SPACE.to_text()},
+        "reward": {"name": "v2", "kind": "expression", "text": "A * S^-0.07 * P^-0.05"},
+        "data": {"name": "digits", "path": "digits", "on_bad_image": "refuse"},
+        "recipe": dict(recipe.to_dict()),
+        "execution": dict(vars(Execution())),
+    }
+    with RunFolder.open(path) as folder:
+        folder.write_manifest(manifest)
+        for n, blocks in enumerate(NETWORKS):
+            arch = type(SPACE.reference).parse(blocks, stem=SPACE.stem, head=SPACE.head)
+            metrics = {"accuracy": 0.5 + n / 10, "step_time": 1.0, "params_ratio": 1.0,
+                       "params": 1e4}  # fmt: skip
+            done = states is TrialState.COMPLETE
+            trial = Trial(
+                number=n,
+                architecture=arch,
+                state=states,
+                measurement=Measurement(metrics=metrics if done else {}),
+                reward=metrics["accuracy"] if done else None,
+                reason=None if done else "none fits",
+            )
+            folder.append(trial, durable=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere"], ["nowhere", "no run there"]),
+        (["none"], ["none: none of its 2 trials is complete", "let the search go on"]),
+        (["run", "--top", "0"], ["--top is 0", "1 or more"]),
+        (["run", "--seeds", "0"], ["--seeds is 0", "1 or more"]),
+        (["run", "--epochs", "0"], ["epochs", "1 or more"]),
+        (["run", "--data-share", "2"], ["data_share"]),
+        (["run", "--out", "run"], ["run", "holds no finals"]),
+        (["function"], ["function", "a Python function", "--reward"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_line_with_place_and_remedy(
+    effnas: Run, tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    write_run(tmp_path / "run")
+    write_run(tmp_path / "none", states=TrialState.INFEASIBLE)
+    write_run(tmp_path / "function")
+    file = tmp_path / "function" / "manifest.json"
+    file.write_text(file.read_text().replace('"kind": "expression"', '"kind": "function"'))
+    result = effnas("promote", *arguments)
+    assert result.code == 2
+    assert all(word in result.err for word in words), result.err
+    assert result.err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_finals_that_are_killed_are_finished_by_the_same_command(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    command = [sys.executable, "-m", "effnas", "promote", "run", "--top", "2", "--seeds", "2",
+               "--epochs", "2", "--json", "--out"]  # fmt: skip
+
+    def lines(out: str) -> list[dict[str, object]]:
+        file = tmp_path / out / "trainings.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    process = subprocess.Popen(
+        [*command, "killed"], cwd=tmp_path, start_new_session=True, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while len(lines("killed")) < 3:
+        assert time.monotonic() < deadline, "the finals did not get so far"
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = lines("killed")
+
+    told = {
+        out: json.loads(
+            subprocess.run(
+                [*command, out], cwd=tmp_path, check=True, capture_output=True, text=True
+            ).stdout
+        )
+        for out in ("killed", "whole")
+    }
+    results = {out: lines(out) for out in told}
+    assert results["killed"][: len(before)] == before
+
+    def accuracies(out: str) -> dict[tuple[object, ...], object]:
+        return {(r["candidate"], r["repeat"], r["epochs"]): r["accuracy"] for r in results[out]}
+
+    assert len(accuracies("killed")) == len(results["killed"])  # nothing was trained twice
+    assert accuracies("killed") == accuracies("whole")
+    assert told["killed"]["base"] == told["whole"]["base"]
+    best = load_run(tmp_path / "run").trials[told["whole"]["base"]].architecture
+    weights = load_file(tmp_path / told["killed"]["weights"])
+    model = best.build(num_classes=10)
+    model.load_state_dict(weights)
+    assert not (tmp_path / "killed" / "checkpoints").exists()
+    standings = told["whole"]["standings"]
+    assert [row["epochs"] for row in standings] == sorted(
+        (row["epochs"] for row in standings), reverse=True
+    )
+    assert sum(row["chance"] for row in standings) == pytest.approx(1)
