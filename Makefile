@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # Two files at a time: every process loads torch, and a test may start Ray.
 # Files stand in order, so that those with few and long tests do not come last.
-PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
+PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 .PHONY: search test quick lint clean
 

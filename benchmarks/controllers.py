@@ -72,7 +72,7 @@ class Setting:
 
 
 #: Trials of controllers whose proposals take long, and ever longer: as many as can be waited for.
-SLOW = {"optuna:gp": 50, "optuna:tpe": 500}
+SLOW = {"optuna:gp": 50, "optuna:tpe": 300}
 SETTINGS: Mapping[str, Setting] = {
     "learned": Setting("S learned from the trials", 1000, tuple(CONTROLLERS)),
     "known": Setting("S known of every network", controllers=("surrogate",), known=True),
