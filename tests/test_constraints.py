@@ -220,7 +220,7 @@ def test_a_run_with_constraints_goes_on_as_if_it_had_not_been_stopped(tmp_path: 
 
 
 def test_a_finalist_whose_measured_step_time_breaks_one_is_infeasible() -> None:
-    search = Search(TINY, "A", constraints=TEXTS)
+    search = Search(TINY, "A", "random", constraints=TEXTS)
     backend = InlineBackend(TimesThenTrains(TEXTS))
     search.run(budget=60, backend=backend)
     before = {t.number for t in search.trials.ranked()}

@@ -65,6 +65,7 @@ def test_a_profile_of_another_space_is_refused(tmp_path: Path) -> None:
         known_beforehand(config, SearchSpace.load("v2-cifar"))
 
 
+@pytest.mark.slow
 def test_a_search_by_predictions_goes_where_they_are_best(tmp_path: Path) -> None:
     known = known_beforehand(StepTimeConfig(mode="predicted", profile=stored(tmp_path, 0.02)), TINY)
     model = model_of(TINY)

@@ -287,7 +287,7 @@ def test_a_search_runs_its_budget_and_nothing_twice(kind: str) -> None:
 
 
 def test_infeasible_architectures_are_results_with_reasons() -> None:
-    search = Search(TINY, REWARD, seed=5)
+    search = Search(TINY, REWARD, "random", seed=5)
     trials = search.run(measure, budget=60)
     reasons = Counter(t.reason for t in trials if t.state is TrialState.INFEASIBLE)
     assert set(reasons) == {"out of memory: needs 5.0 GB", "accuracy is nan"}

@@ -255,6 +255,7 @@ def test_a_search_with_objectives_ends_with_a_front(effnas: Run, tmp_path: Path)
         assert "objectives (was accuracy:max,step_time:min,params:min, is" in refused.err
 
 
+@pytest.mark.slow
 def test_a_search_by_rungs_says_what_it_costs_and_what_pauses(effnas: Run, tmp_path: Path) -> None:
     command = ["search", *QUICK, "--epochs", "2", "--budget", "2", "--out", "run",
                "--step-time-command", "sh -c 'echo 0.01' {arch_json}"]  # fmt: skip

@@ -59,6 +59,7 @@ def test_a_family_is_shown_written_and_told(effnas: Run, small: str, tmp_path: P
     assert again["members"][0]["params"] == told["members"][1]["params"]
 
 
+@pytest.mark.slow
 def test_compound_scaling_by_phi(effnas: Run) -> None:
     base = ["scale", B0, "--space", "mnasnet", *COUNTED, "--image-size", "224", "--json"]
     told = json.loads(effnas(*base, "--phi", "1,2").out)
@@ -72,6 +73,7 @@ def test_compound_scaling_by_phi(effnas: Run) -> None:
     assert (stage.c, stage.r) == (16, 1)  # 24 with the rule of nine tenths
 
 
+@pytest.mark.slow
 def test_the_largest_network_within_limits(effnas: Run, small: str) -> None:
     command = ["scale", small, *COUNTED, "--batch-size", "2"]
     found = effnas(*command, "--params", "2e6", "--memory", "16e9")

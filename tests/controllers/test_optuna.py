@@ -353,7 +353,7 @@ def synthetic(arch: Architecture) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sampler", "count"), [("tpe", 100), ("cmaes", 150)])
+@pytest.mark.parametrize(("sampler", "count"), [("tpe", 60), ("cmaes", 150)])
 def test_samplers_beat_random_search(sampler: str, count: int) -> None:
     def best(controller: Controller) -> float:
         return max(t.reward for t in play(controller, count, synthetic) if t.reward is not None)

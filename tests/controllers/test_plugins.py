@@ -104,7 +104,8 @@ def test_the_command_line_takes_it(tmp_path: Path) -> None:
         return subprocess.run(
             [sys.executable, "-m", "effnas", "search", "--space", "tiny", "--budget", "2",
              "--epochs", "1", "--data-share", "0.2", "--backend", "inline", "--out",
-             str(tmp_path / "run"), "--controller", spec],
+             str(tmp_path / "run"), "--step-time-command", "sh -c 'echo 1' {arch_json}",
+             "--controller", spec],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
 
