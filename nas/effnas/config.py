@@ -237,6 +237,8 @@ class EvaluationConfig:
             none, and they begin anew.
         weights: Absolute path of the folder for the weights of trainings that have come to their
             end; None keeps none.
+        holdout_fingerprint: That of the held-out images which accuracies are to compare with; None
+            takes any images.
     """
 
     space_text: str
@@ -253,6 +255,7 @@ class EvaluationConfig:
     constraints: tuple[str, ...] = ()
     checkpoints: str | None = None
     weights: str | None = None
+    holdout_fingerprint: str | None = None
 
 
 def _check_at_least(recipe: Recipe, minimum: int, *names: str) -> None:

@@ -341,6 +341,12 @@ class ImageEvaluator:
             on_bad_image=config.on_bad_image,
             root=Path(config.data_root) if config.data_root else None,
         )
+        expected = config.holdout_fingerprint
+        if expected is not None and images.holdout.fingerprint != expected:
+            raise ConfigError(
+                f"the held-out images of {config.data} are not those of the search, so accuracies "
+                "would not compare; give the place of its images as --data"
+            )
         if recipe.flip is None:
             # A mirrored digit is another sign; a mirrored cat is a cat.
             recipe = replace(recipe, flip=not any(d in config.data for d in ("digits", "mnist")))

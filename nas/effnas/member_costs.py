@@ -21,10 +21,11 @@ class SizedMember:
     Attributes:
         member: The network, its image sizes and its regularisation.
         metrics: By name: `params`; `macs` and `activations` at inference; `peak_memory_bytes` of a
-            step with images of the last size; where layers were timed, `step_time` (over the
-            base's) and `step_time_s` of such a step, `train_time_s` of a training with these images
-            throughout and `progressive_train_time_s` of one with growing images.
-        reason: Why step times are missing, if they are.
+            step with images of the last size, if there can be one; where layers were timed,
+            `step_time` (over the base's) and `step_time_s` of such a step, `train_time_s` of a
+            training with these images throughout, and `progressive_train_time_s` of one with
+            growing images.
+        reason: Why memory or step times are missing, if they are.
     """
 
     member: FamilyMember
@@ -83,12 +84,13 @@ class MemberCosts:
         return [self._of(member) for member in members]
 
     def _of(self, member: FamilyMember) -> SizedMember:
-        metrics = self.limited(member, ("peak_memory_bytes",))
-        if self._layer_times is None:
-            return SizedMember(member=member, metrics=metrics)
+        metrics = self._counts(member)
         sizes = member.stage_image_sizes
         ends = [SizedNetwork(member.architecture, size) for size in (sizes[0], sizes[-1])]
         try:
+            metrics["peak_memory_bytes"] = float(self._peak_memory_bytes(ends[-1]))
+            if self._layer_times is None:
+                return SizedMember(member=member, metrics=metrics)
             first, last = self._layer_times(ends)
         except InfeasibleError as error:
             return SizedMember(member=member, metrics=metrics, reason=str(error))

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, TypedDict, cast
 
-from effnas.errors import StoreError
+from effnas.config import Recipe
+from effnas.errors import ConfigError, StoreError
 from effnas.front import front
 from effnas.objectives import Objectives
+from effnas.reward import Reward
 from effnas.space import SearchSpace
 from effnas.store import Json, read_events, read_manifest
 from effnas.trial import Trial, Trials
+
+
+class ImagesPlace(TypedDict):
+    """Where a run's images are, by the names of `EvaluationConfig`."""
+
+    data: str | None
+    data_root: str | None
+    on_bad_image: Literal["refuse", "skip"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,78 @@ class Run:
     def front(self) -> list[Trial]:
         """The complete trials that none dominates, as `Search.front`."""
         return front(self.trials, self.objectives) if self.objectives else []
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the networks were trained.
+
+        Raises:
+            StoreError: If the manifest does not say.
+        """
+        try:
+            return Recipe(**cast("dict[str, Any]", self.manifest["recipe"]))
+        except (KeyError, TypeError, ConfigError) as error:
+            raise self._lacks("recipe", error) from error
+
+    @property
+    def full_training_images(self) -> int:
+        """Images of the training part: those trained on, left out, and held out.
+
+        Raises:
+            StoreError: If the manifest does not say.
+        """
+        data = cast("dict[str, float]", self.manifest.get("data"))
+        try:
+            share = self.recipe.data_share or 1.0
+            return int(data["train_images"] / share + data["holdout_images"])
+        except (KeyError, TypeError) as error:
+            raise self._lacks("data", error) from error
+
+    @property
+    def holdout_fingerprint(self) -> str | None:
+        """Differs when other images are held out; None where no images are known."""
+        data = self.manifest.get("data")
+        stored = data.get("fingerprint") if isinstance(data, dict) else None
+        return stored.split("-")[-1] if isinstance(stored, str) and stored else None
+
+    def load_reward(self, given: str | None = None) -> Reward:
+        """Return the reward that was given, else the run's own.
+
+        Raises:
+            ConfigError: If that is a Python function, which no file may have executed.
+            RewardError: If it cannot be read.
+        """
+        if given is not None:
+            return Reward.load(given)
+        stored = cast("dict[str, str]", self.manifest.get("reward", {}))
+        if stored.get("kind") != "expression":
+            raise ConfigError(
+                f"{self.path}: its reward is the Python function {stored.get('name')}; name it "
+                "again as --reward, since no code is run because a file says so"
+            )
+        return Reward.load(stored["text"])
+
+    def images(self, data: str | None = None, data_root: Path | None = None) -> ImagesPlace:
+        """Return where the images are: the place that is given, else the one that is stored.
+
+        Args:
+            data: A name or path, if they have moved.
+            data_root: Folder of a timm data set, likewise.
+        """
+        stored = cast("dict[str, str | None]", self.manifest.get("data", {}))
+        place = data or stored.get("path") or stored.get("name")
+        if place and Path(place).exists():
+            place = str(Path(place).absolute())
+        return {
+            "data": place,
+            "data_root": str(data_root.absolute()) if data_root else stored.get("root"),
+            "on_bad_image": "skip" if stored.get("on_bad_image") == "skip" else "refuse",
+        }
+
+    def _lacks(self, part: str, error: Exception) -> StoreError:
+        return StoreError(
+            f"{self.path}: the manifest's {part} cannot be used ({error}); restore it from a copy"
+        )
 
 
 def load_run(path: str | Path) -> Run:

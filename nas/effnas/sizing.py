@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from effnas.architecture import to_json
 from effnas.bench import DeviceSettings, find_network
@@ -14,8 +14,7 @@ from effnas.errors import ConfigError, InfeasibleError
 from effnas.measure import LayerTimes, describe_device, hardware_id
 from effnas.member_costs import MemberCosts, SizedMember
 from effnas.models import build
-from effnas.runs import Run
-from effnas.scaling import Fit, Limit, ScalingRules, largest_within, scale
+from effnas.scaling import STRENGTHS, Fit, Limit, ScalingRules, largest_within, scale
 from effnas.space import SearchSpace
 
 FORMAT = 1
@@ -167,6 +166,9 @@ def size_family(
         "train_image_size": train_image_size or rules.members[0].train_image_size,
         "max_image_size": settings.max_image_size,
     }
+    images = settings.images or IMAGENET_IMAGES
+    if settings.images is None and subject.run:
+        images = subject.run.full_training_images
     # Before anything is measured: it refuses what cannot be scaled.
     members = scale(base, rules, **sizes)
     conditions = replace(settings.device, image_size=sizes["train_image_size"]).conditions(space)
@@ -182,7 +184,7 @@ def size_family(
         batch_size=conditions.batch_size,
         num_classes=conditions.num_classes,
         epochs=settings.epochs,
-        images=settings.images or _images(subject.run),
+        images=images,
     )
     fit = None
     if settings.limits:
@@ -190,7 +192,7 @@ def size_family(
         try:
             fit = largest_within(members, settings.limits, lambda one: costs.limited(one, names))
         except InfeasibleError as error:
-            raise ConfigError(f"the step times cannot be predicted: {error}") from error
+            raise ConfigError(f"what there are limits of cannot be found: {error}") from error
         members = (members[0], fit.member) if fit.position else (members[0],)
     progress("adding up what the members cost", 0, 1)
     return SizedFamily(
@@ -206,18 +208,9 @@ def size_family(
     )
 
 
-def _images(run: Run | None) -> int:
-    """Return the images that a full training on a run's data would see; else ImageNet's."""
-    if run is None:
-        return IMAGENET_IMAGES
-    data, recipe = (cast("dict[str, Any]", run.manifest[name]) for name in ("data", "recipe"))
-    return int(data["train_images"] / recipe["data_share"] + data["holdout_images"])
-
-
 def _row(sized: SizedMember) -> dict[str, Any]:
     member = sized.member
-    strengths = ("dropout", "randaugment", "mixup", "drop_path")
-    ramps = {name: getattr(member, name) for name in strengths}
+    ramps = {name: getattr(member.regularization, name) for name in STRENGTHS}
     return {
         "name": member.name,
         "architecture": str(member.architecture),

@@ -10,10 +10,10 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, ClassVar, Protocol, Self, TypeVar
+from typing import IO, Any, ClassVar, Protocol, Self, TypeVar
 
 from effnas.architecture import Architecture
 from effnas.errors import StoreError
@@ -143,6 +143,18 @@ class RunFolder:
                 "is stored already stays: make room, then start the same command again"
             ) from error
 
+    def read_records(self, parse: Callable[[dict[str, Any]], T], what: str) -> list[T]:
+        """Return what the lines of the file stand for.
+
+        Args:
+            parse: Makes it of a line's data.
+            what: What a line is, in words.
+
+        Raises:
+            StoreError: If a line cannot be read.
+        """
+        return list(_parsed(self.path / self.records_name, parse, what))
+
     def close(self) -> None:
         """Release the folder; one that holds nothing yet is removed."""
         if self._lock.closed:
@@ -204,19 +216,24 @@ def read_events(path: Path, *, stem: int, head: int) -> Iterator[Trial]:
     Raises:
         StoreError: If a line other than a torn last one cannot be read.
     """
-    file = path / TRIALS
+    return _parsed(path / TRIALS, lambda record: from_record(record, stem=stem, head=head), "trial")
+
+
+def _parsed(file: Path, parse: Callable[[dict[str, Any]], T], what: str) -> Iterator[T]:
+    """Yield what each line stands for; a torn last one is passed over."""
     try:
         lines = file.read_bytes().split(b"\n") if file.exists() else []
     except OSError as error:
         raise StoreError(f"{file}: cannot be read ({error.strerror})") from error
     for number, line in enumerate(lines[:-1], start=1):  # behind the last newline: a torn line
         try:
-            yield from_record(json.loads(line), stem=stem, head=head)
+            found = parse(json.loads(line))
         except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
-                f"{file}:{number}: not a trial ({error}); restore the file from a copy, or delete "
-                "this line: that trial is then run again"
+                f"{file}:{number}: not a {what} ({error}); restore the file from a copy, or delete "
+                f"this line: that {what} is then run again"
             ) from error
+        yield found
 
 
 def to_record(trial: Trial) -> dict[str, Json]:

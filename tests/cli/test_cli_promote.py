@@ -65,7 +65,8 @@ def write_run(path: Path, *, states: TrialState = TrialState.COMPLETE) -> None:
         (["run", "--epochs", "0"], ["epochs", "1 or more"]),
         (["run", "--data-share", "2"], ["data_share"]),
         (["run", "--out", "run"], ["run", "holds no finals"]),
-        (["function"], ["function", "a Python function", "--reward"]),
+        (["function"], ["function", "the Python function", "--reward"]),
+        (["bare"], ["bare", "recipe cannot be used"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -77,10 +78,25 @@ def test_a_mistake_is_one_line_with_place_and_remedy(
     write_run(tmp_path / "function")
     file = tmp_path / "function" / "manifest.json"
     file.write_text(file.read_text().replace('"kind": "expression"', '"kind": "function"'))
+    write_run(tmp_path / "bare")
+    file = tmp_path / "bare" / "manifest.json"
+    file.write_text(file.read_text().replace('"recipe"', '"recept"'))
     result = effnas("promote", *arguments)
     assert result.code == 2
     assert all(word in result.err for word in words), result.err
     assert result.err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_other_images_than_those_of_the_search_are_refused(effnas: Run, tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    file = tmp_path / "run" / "manifest.json"
+    content = file.read_text()
+    file.write_text(content.replace('"name": "digits"', '"name": "digits", "fingerprint": "a-b"'))
+    result = effnas("promote", "run", "--top", "1", "--seeds", "1", "--epochs", "1")
+    assert result.code == 2, result.err
+    assert "not those of the search" in result.err
+    assert (tmp_path / "run-finals" / "trainings.jsonl").read_text() == ""
 
 
 @pytest.mark.slow

@@ -110,6 +110,7 @@ def test_without_the_last_stage(effnas: Run, small: str) -> None:
         (["s.json", "--image-size", "0"], ["--image-size is 0", "1 or more"]),
         (["s.json", "--params", "20e6"], ["params of 21,458,488", "more than --params 2e+07"]),
         (["s.json", "--params", "0"], ["--params", "above 0"]),
+        (["s.json", "--family", "odd.yaml", "--params", "1e9"], ["member c has less", "than b"]),
         (["s.json", "--step-time", "fast"], ["--step-time fast", "2x"]),
         (["s.json", "--step-time", "2x"], ["--step-time needs a --device"]),
         (["s.json", "--epochs", "0"], ["--epochs is 0"]),
@@ -123,6 +124,10 @@ def test_a_mistake_is_one_line_with_place_and_remedy(
 ) -> None:
     del s
     (tmp_path / "old.json").write_text(to_json(S).replace('"format": 1', '"format": 9'))
+    (tmp_path / "odd.yaml").write_text(
+        "members: {a: {image_size: 64}, b: {depth: 3, image_size: 64}, "
+        "c: {depth: 2, image_size: 64}}"
+    )
     space = SearchSpace.load("tiny")
     with RunFolder.open(tmp_path / "empty") as folder:
         folder.write_manifest({"space": {"text": space.to_text()}})
@@ -140,6 +145,16 @@ def test_a_mistake_is_one_line_with_place_and_remedy(
     assert result.code == 2
     assert all(word in result.err for word in words), result.err
     assert result.err.count("\n") == 1
+
+
+def test_a_batch_that_cannot_be_trained_leaves_the_memory_out_and_says_why(effnas: Run) -> None:
+    command = ["scale", "fused_r1_k3_s2_e1_c16", "--image-size", "4", "--batch-size", "1", *COUNTED]
+    shown = effnas(*command)
+    assert shown.code == 0, shown.err
+    assert "cannot be trained: Expected more than 1 value per channel" in shown.out
+    told = json.loads(effnas(*command, "--json").out)["members"][0]
+    assert "peak_memory_bytes" not in told
+    assert told["params"] > 0
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from effnas.errors import StoreError
 from effnas.promotion import Finalist
 from effnas.promotion.folder import FinalsFolder, Result
 from effnas.promotion.report import make_report
-from effnas.promotion.tune import Schedule
+from effnas.promotion.schedule import Schedule
 
 FINALISTS = [Finalist(trial, "reward") for trial in run_of(drawn(12)).trials.ranked()[:4]]
 SCHEDULE = Schedule(levels=(2, 4), seeds=3)
@@ -54,7 +54,7 @@ def test_those_trained_farthest_come_first_and_the_best_of_them_is_picked() -> N
     assert sum(each.chance for each in report.standings) == pytest.approx(1)
     # All reached the first level, where the proxy's ranks are compared.
     assert report.correlation_epochs == 2
-    assert report.correlation == pytest.approx(0.2)
+    assert report.correlation.value == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize(("gap", "low", "high"), [(0.0, 0.4, 0.6), (0.01, 0.6, 0.95)])
@@ -88,7 +88,7 @@ def test_one_that_cannot_be_trained_is_told_with_its_reason() -> None:
     assert report.base is not None
     nothing = make_report(FINALISTS[1:2], SCHEDULE, [failed], score)
     assert nothing.base is None
-    assert nothing.correlation is None
+    assert nothing.correlation.value is None
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ class TestCompoundScaling:
     def test_the_published_coefficients(self) -> None:
         published = CompoundScaling()
         assert published.growth == pytest.approx(1.9203, abs=1e-4)
-        rules = published.rules([1, 2])
+        rules = published.rules([2, 1])
         assert [rule.name for rule in rules.members] == ["phi0", "phi1", "phi2"]
         one, two = (rule.growth for rule in rules.members[1:])
         assert (one.width[0], one.depth[0], one.head) == pytest.approx((1.1, 1.2, 1.1))

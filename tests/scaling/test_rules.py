@@ -10,7 +10,15 @@ import pytest
 
 from effnas import SearchSpace
 from effnas.errors import CatalogError, ConfigError
-from effnas.scaling import Growth, LastStage, Ramp, ScalingRules, scale
+from effnas.scaling import (
+    STRENGTHS,
+    Growth,
+    LastStage,
+    Ramp,
+    Regularization,
+    ScalingRules,
+    scale,
+)
 
 BASE = SearchSpace.load("v2").reference
 CIFAR = SearchSpace.load("v2-cifar").reference
@@ -33,7 +41,9 @@ def test_a_rule_is_read_as_it_is_written() -> None:
         width=(1, 1.25), depth=(1.5,), stem=1, head=1, last_stage=LastStage(2, 1 / 3)
     )
     assert (rule.image_size, rule.train_image_size, rule.first_image_size) == (80, 64, 32)
-    assert (rule.dropout, rule.randaugment, rule.mixup) == (Ramp(0.1, 0.4), Ramp(5, 5), Ramp(0, 0))
+    assert rule.regularization == Regularization(
+        dropout=Ramp(0.1, 0.4), randaugment=Ramp(5, 5), mixup=Ramp(0, 0), drop_path=Ramp(0.2, 0.2)
+    )
     assert rules.member("a").growth == Growth()
 
 
@@ -94,8 +104,8 @@ def test_every_family_grows_in_layers_images_and_strengths(family: str) -> None:
         assert smaller.architecture.layers < larger.architecture.layers
         assert smaller.image_size <= larger.image_size
         assert smaller.train_image_size <= larger.train_image_size
-        for name in ("dropout", "randaugment", "mixup"):
-            low, high = getattr(smaller, name), getattr(larger, name)
+        for name in STRENGTHS:
+            low, high = (getattr(m.regularization, name) for m in (smaller, larger))
             assert low.first <= high.first
             assert low.last <= high.last
 

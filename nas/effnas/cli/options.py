@@ -99,6 +99,13 @@ Data = Annotated[
     ),
 ]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder of a timm data set that goes by name.")]
+MovedData = Annotated[
+    str | None, typer.Option(help="Where the run's images are, if they have moved.")
+]
+MovedDataRoot = Annotated[
+    Path | None, typer.Option(help="Folder of a timm data set, if it has moved.")
+]
+OtherReward = Annotated[str | None, typer.Option(help="Another reward than the run's.")]
 OnBad = Annotated[OnBadImage, typer.Option(help="What to do with an image that cannot be decoded.")]
 Constraint = Annotated[
     list[str] | None,

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn
 
 from effnas.cli.search import INTERRUPTED
-from effnas.cli.tables import console, duration, facts
+from effnas.cli.tables import console, duration, facts, progress_on
 from effnas.errors import ConfigError
 from effnas.measure import make_profile
 from effnas.models import build
@@ -66,14 +66,7 @@ def _measure(
     screen: Console,
 ) -> DeviceProfile:
     """Make the profile and show how far it is."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(
-        *columns,
-        console=screen,
-        transient=True,
-        disable=not screen.is_terminal,
-        refresh_per_second=2,  # every redraw takes time from the CPU that is being timed
-    ) as progress:
+    with progress_on(screen, BarColumn()) as progress:
         task = progress.add_task("choosing precision and memory format", total=None)
 
         def waiting() -> None:

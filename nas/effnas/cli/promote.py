@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress
 from rich.table import Table
 
 from effnas.checkpoints import weights_file
 from effnas.cli.search import INTERRUPTED, interrupt
-from effnas.cli.tables import console, duration, facts
+from effnas.cli.tables import console, duration, facts, progress_on
 from effnas.promotion import Finalist, FinalsReport, FinalsSettings, Standing, launch_finals
 from effnas.promotion.folder import WEIGHTS, Result
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from effnas.config import Recipe
-    from effnas.promotion.tune import Schedule
+    from effnas.promotion.schedule import Schedule
     from effnas.runs import Run
 
 
@@ -33,15 +34,7 @@ def run_promote(settings: FinalsSettings, *, as_json: bool) -> int:
     """
     screen = console(stderr=as_json)
     signal.signal(signal.SIGTERM, interrupt)
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=screen,
-        transient=True,
-        disable=not screen.is_terminal,
-    ) as progress:
+    with progress_on(screen, BarColumn()) as progress:
         display = _Display(screen, progress, settings)
         try:
             report = launch_finals(settings, display)
@@ -104,7 +97,7 @@ def _payload(report: FinalsReport, settings: FinalsSettings) -> dict[str, Any]:
     return {
         "epochs": report.epochs,
         "seeds": report.seeds,
-        "proxy_correlation": report.correlation,
+        "proxy_correlation": asdict(report.correlation),
         "proxy_correlation_epochs": report.correlation_epochs,
         "base": base.finalist.trial.number if base else None,
         "weights": str(_weights(base, settings)) if base else None,
@@ -158,13 +151,17 @@ def _show(screen: Console, report: FinalsReport, settings: FinalsSettings) -> No
 
 
 def _correlation_text(report: FinalsReport) -> str:
-    if report.correlation is None:
+    found = report.correlation
+    if found.value is None:
         return "Too few networks to say whether the search's short trainings rank as these do."
+    interval = ""
+    if found.low is not None and found.high is not None:
+        interval = f" (95 % interval {found.low:.2f} to {found.high:.2f})"
     return (
         f"The search's short trainings rank these networks as those of "
         f"{_epochs_text(report.correlation_epochs)} do with a rank correlation of "
-        f"{report.correlation:.2f}. They are the best of the search, which differ little: expect "
-        "less than what `effnas proxy check` says of all."
+        f"{found.value:.2f}{interval}. They are the best of the search, which differ little: "
+        "expect less than what `effnas proxy check` says of all."
     )
 
 

@@ -13,14 +13,11 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
 )
 from rich.table import Table
 
 from effnas.cli.search import INTERRUPTED, interrupt
-from effnas.cli.tables import console, duration, facts
+from effnas.cli.tables import console, duration, facts, progress_on
 from effnas.proxy import (
     Estimate,
     FidelityFigures,
@@ -68,17 +65,7 @@ def run_proxy_search(settings: ProxySettings, grid: Grid, *, as_json: bool) -> i
 def _observed(settings: ProxySettings, as_json: bool) -> Iterator[_Display]:
     screen = console(stderr=as_json)
     signal.signal(signal.SIGTERM, interrupt)
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=screen,
-        transient=True,
-        disable=not screen.is_terminal,
-        refresh_per_second=2,
-    ) as progress:
+    with progress_on(screen, BarColumn(), MofNCompleteColumn()) as progress:
         yield _Display(screen, progress, settings)
 
 

@@ -6,11 +6,11 @@ import json
 import signal
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 from rich.table import Table
 
 from effnas.cli.search import INTERRUPTED, interrupt
-from effnas.cli.tables import console, duration, facts
+from effnas.cli.tables import console, duration, facts, progress_on
 from effnas.retarget import Retargeted, RetargetSettings, retarget
 from effnas.trial import TrialState
 
@@ -34,15 +34,7 @@ def run_retarget(settings: RetargetSettings, *, as_json: bool) -> int:
     """
     screen = console(stderr=as_json)
     signal.signal(signal.SIGTERM, interrupt)
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        console=screen,
-        transient=True,
-        disable=not screen.is_terminal,
-        refresh_per_second=2,  # every redraw takes time from the CPU that is being timed
-    ) as progress:
+    with progress_on(screen) as progress:
         display = _Display(screen, progress, settings)
         try:
             found = retarget(settings, display)

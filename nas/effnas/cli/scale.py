@@ -9,11 +9,11 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn
 from rich.table import Table
 
 from effnas.cli.search import INTERRUPTED
-from effnas.cli.tables import console, duration, facts
+from effnas.cli.tables import console, duration, facts, progress_on
 from effnas.errors import ConfigError
 from effnas.plan import memory_text
 from effnas.scaling import CompoundScaling, Limit, Ramp, ScalingRules
@@ -110,15 +110,8 @@ def run_scale(settings: ScaleSettings, *, out: Path | None, as_json: bool) -> in
     if out is not None and out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: not a folder; choose another --out")
     screen = console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     try:
-        with Progress(
-            *columns,
-            console=screen,
-            transient=True,
-            disable=not screen.is_terminal,
-            refresh_per_second=2,  # every redraw takes time from the CPU that is being timed
-        ) as progress:
+        with progress_on(screen, BarColumn()) as progress:
             task = progress.add_task("starting", total=None)
             family = size_family(
                 settings,
@@ -207,12 +200,13 @@ def _table(family: SizedFamily, timed: bool) -> Table:
             str(member.architecture.layers),
             str(last) if first == last else f"{first}-{last}",
             str(member.image_size),
-            memory_text(m["peak_memory_bytes"]),
+            memory_text(m["peak_memory_bytes"]) if "peak_memory_bytes" in m else "-",
         ]
         if timed:
             cells += _times(m)
-        strengths = (member.dropout, member.randaugment, member.mixup)
-        table.add_row(*cells, *(_ramp_text(ramp) for ramp in strengths))
+        strengths = member.regularization
+        ramps = (strengths.dropout, strengths.randaugment, strengths.mixup)
+        table.add_row(*cells, *map(_ramp_text, ramps))
     return table
 
 

@@ -13,15 +13,12 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
     TextColumn,
-    TimeElapsedColumn,
 )
 
 from effnas.baseline import FEWEST_TRIALS, RandomSearch, random_search
 from effnas.cli.front import front_json, show_front
-from effnas.cli.tables import console, duration, facts, leaderboard, source_text
+from effnas.cli.tables import console, duration, facts, leaderboard, progress_on, source_text
 from effnas.front import hypervolumes
 from effnas.launch import Settings, launch
 from effnas.plan import Plan, memory_text
@@ -70,18 +67,8 @@ class _Display:
 
     def __init__(self, screen: Console, settings: Settings) -> None:
         self.ended = 0
-        self.progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-            console=screen,
-            transient=True,
-            disable=not screen.is_terminal,
-            refresh_per_second=2,  # every redraw takes time from the CPU that is being timed
-        )
+        left = TextColumn("{task.fields[left]}")
+        self.progress = progress_on(screen, BarColumn(), MofNCompleteColumn(), left)
         self._screen = screen
         self._settings = settings
         self._task = self.progress.add_task("starting", total=None, left="")

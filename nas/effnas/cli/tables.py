@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from rich.console import Console
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from effnas.trial import Trial, Trials
@@ -59,6 +60,20 @@ def console(*, stderr: bool = False) -> Console:
     """Return a console that folds nothing away when its output goes to a file."""
     found = Console(stderr=stderr, highlight=False)
     return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=160)
+
+
+def progress_on(screen: Console, *columns: ProgressColumn) -> Progress:
+    """Return a line that says what is going on, with further columns, and vanishes at the end."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        *columns,
+        TimeElapsedColumn(),
+        console=screen,
+        transient=True,
+        disable=not screen.is_terminal,
+        refresh_per_second=2,  # every redraw takes time from the CPU that is being timed
+    )
 
 
 def source_text(trial: Trial) -> str:

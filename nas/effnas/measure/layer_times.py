@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from effnas.architecture import Architecture
 
 
+#: How often new layers are gone through.
+_PASSES = 2
+
+
 @dataclass(frozen=True)
 class SizedNetwork:
     """A network at an image size in pixels."""
@@ -37,7 +41,6 @@ class LayerTimes:
     Args:
         base: Step times are ratios to its own.
         conditions: What to time under; the image size is the base's, the batch size is that of all.
-        passes: How often new layers are timed.
         progress: Is told what is being done and how far it is.
         waiting: Called if the device is in use by others.
     """
@@ -47,13 +50,11 @@ class LayerTimes:
         base: Architecture,
         conditions: Conditions,
         *,
-        passes: int = 2,
         progress: Callable[[str, int, int], None] = lambda what, done, total: None,
         waiting: Callable[[], None] = lambda: None,
     ) -> None:
         self._base = SizedNetwork(base, conditions.image_size)
         self._conditions = conditions
-        self._passes = passes
         self._progress = progress
         self._waiting = waiting
         self._rng = np.random.default_rng(0)
@@ -83,7 +84,7 @@ class LayerTimes:
                     self._base.arch,
                     self._conditions,
                     self._rng,
-                    passes=self._passes,
+                    passes=_PASSES,
                     progress=self._progress,
                 )
             self._shares |= {part: figures.step_time for part, figures in found.items()}

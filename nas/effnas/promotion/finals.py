@@ -6,20 +6,18 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 from effnas.config import EvaluationConfig, Execution, Recipe
 from effnas.errors import ConfigError
 from effnas.promotion.finalists import Finalist, choose_finalists
 from effnas.promotion.folder import WEIGHTS, FinalsFolder, Result
 from effnas.promotion.report import FinalsReport, make_report
+from effnas.promotion.schedule import Schedule
 from effnas.reward import Reward
 from effnas.runs import Run, load_run
 from effnas.store import CHECKPOINTS, Json
-from effnas.workers import Workers, share_out
-
-if TYPE_CHECKING:
-    from effnas.promotion.tune import Schedule
+from effnas.workers import Share, Workers, share_out
 
 #: Epochs of a final over those of the search's trainings.
 _LONGER = 4
@@ -38,6 +36,7 @@ class FinalsSettings:
             `epochs` (four times as many) and `data_share` (1: all images).
         data: Where the images are now; None takes the place that the run stored.
         data_root: Folder of a timm data set, likewise.
+        reward: Another reward than the run's; None takes the run's own.
         workers: Where trainings run.
     """
 
@@ -48,6 +47,7 @@ class FinalsSettings:
     recipe: Mapping[str, int | float | None] = field(default_factory=dict)
     data: str | None = None
     data_root: Path | None = None
+    reward: str | None = None
     workers: Workers = field(default_factory=Workers)
 
     def __post_init__(self) -> None:
@@ -78,10 +78,10 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
     """
     run = load_run(settings.run)
     finalists = choose_finalists(run, settings.top)
-    score = _scorer(run)
+    score = _scorer(run.load_reward(settings.reward))
     for finalist in finalists:
         score(finalist, finalist.trial.metrics.get("accuracy", 0.5))  # it can be scored
-    from effnas.promotion.tune import Candidate, Schedule, train_all
+    from effnas.promotion.tune import Candidate, train_all
 
     recipe = _recipe(run, settings)
     schedule = Schedule.of(recipe.epochs, settings.seeds)
@@ -89,7 +89,7 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
         results = folder.begin(_manifest(run, finalists, recipe, settings))
         observer.planned(run, finalists, recipe, schedule)
         share = share_out(settings.workers)
-        config = replace(_config(run, recipe, settings), device=share.device, threads=share.threads)
+        config = _config(run, recipe, settings, share)
         by_name = {finalist.trial.architecture.id: finalist for finalist in finalists}
 
         def took(result: Result) -> None:
@@ -119,15 +119,8 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
     return make_report(finalists, schedule, results, score)
 
 
-def _scorer(run: Run) -> Callable[[Finalist, float], float]:
+def _scorer(reward: Reward) -> Callable[[Finalist, float], float]:
     """Return what scores a finalist with the accuracy of its final: S and P are the search's."""
-    stored = cast("dict[str, str]", run.manifest["reward"])
-    if stored["kind"] == "function":
-        raise ConfigError(
-            f"{run.path}: its reward is a Python function ({stored['name']}), which finals do not "
-            "run; score the run with an expression first: `effnas search ... --reward`"
-        )
-    reward = Reward.load(stored["text"])
 
     def score(finalist: Finalist, accuracy: float) -> float:
         return reward.score({**finalist.trial.metrics, "accuracy": accuracy})
@@ -136,28 +129,26 @@ def _scorer(run: Run) -> Callable[[Finalist, float], float]:
 
 
 def _recipe(run: Run, settings: FinalsSettings) -> Recipe:
-    stored = Recipe(**cast("dict[str, Any]", run.manifest["recipe"]))
-    longer = replace(stored, epochs=_LONGER * stored.epochs, data_share=1.0)
+    longer = replace(run.recipe, epochs=_LONGER * run.recipe.epochs, data_share=1.0)
     return longer.overridden(**settings.recipe)
 
 
-def _config(run: Run, recipe: Recipe, settings: FinalsSettings) -> EvaluationConfig:
-    data = cast("dict[str, str | None]", run.manifest["data"])
-    place = settings.data or data.get("path") or data.get("name")
-    if place and Path(place).exists():
-        place = str(Path(place).absolute())
+def _config(run: Run, recipe: Recipe, settings: FinalsSettings, share: Share) -> EvaluationConfig:
     folder = settings.out.absolute()
+    execution = run.manifest.get("execution")  # none where step times came from elsewhere
+    same_pixels = recipe.image_size == run.recipe.image_size
     return EvaluationConfig(
         space_text=run.space.to_text(),
-        data=place,
-        data_root=str(settings.data_root.absolute()) if settings.data_root else data.get("root"),
-        on_bad_image="skip" if data.get("on_bad_image") == "skip" else "refuse",
+        **run.images(settings.data, settings.data_root),
         recipe=recipe,
         seed=cast("int", run.manifest.get("seed", 0)),
-        execution=Execution(**cast("dict[str, Any]", run.manifest["execution"])),
+        device=share.device,
+        threads=share.threads,
+        execution=Execution(**cast("dict[str, Any]", execution)) if execution else None,
         step_times=None,
         checkpoints=str(folder / CHECKPOINTS),
         weights=str(folder / WEIGHTS),
+        holdout_fingerprint=run.holdout_fingerprint if same_pixels else None,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite
@@ -75,7 +74,7 @@ class FinalsFolder(RunFolder):
                 f"{self.path}: these finals were begun with another {', '.join(differing)}. Give "
                 "the same again to go on with them, or choose another --out"
             )
-        return self._read()
+        return self.read_records(lambda record: Result(**record), "result")
 
     def add(self, result: Result) -> None:
         """Store one result; the disk has it when this returns.
@@ -84,16 +83,3 @@ class FinalsFolder(RunFolder):
             StoreError: If it cannot be written; what is stored already stays.
         """
         self.append_record(asdict(result), durable=True)
-
-    def _read(self) -> list[Result]:
-        file = self.path / TRAININGS
-        results = []
-        for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], start=1):
-            try:
-                results.append(Result(**json.loads(line)))
-            except (ValueError, TypeError) as error:
-                raise StoreError(
-                    f"{file}:{number}: not a result ({error}); restore the file from a copy, or "
-                    "delete this line: that training is then done again from its checkpoint"
-                ) from error
-        return results

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from effnas.promotion.finalists import Finalist
 from effnas.promotion.folder import Result
-from effnas.proxy.statistics import spearman
-
-if TYPE_CHECKING:
-    from effnas.promotion.tune import Schedule
+from effnas.promotion.schedule import Schedule
+from effnas.proxy.statistics import Estimate, correlate, spearman
 
 #: Draws from what is known of the means.
 _DRAWS = 20_000
+#: Networks whose ranks can be compared.
+_FEWEST_RANKED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +82,15 @@ class FinalsReport:
         epochs: Of a whole training.
         seeds: Of each finalist.
         correlation: Spearman's rho of the proxy's rewards with those of the finals, at the last
-            level that all have reached; None for fewer than three, or where one side is constant.
+            level that all have reached; without a value for fewer than three, or where one side is
+            constant.
         correlation_epochs: That level.
     """
 
     standings: tuple[Standing, ...]
     epochs: int
     seeds: int
-    correlation: float | None
+    correlation: Estimate
     correlation_epochs: int
 
     @property
@@ -120,23 +121,26 @@ def make_report(
         standings[n] = replace(standings[n], chance=chance)
     shared = [each for each in standings if each.reason is None]
     level = min((each.epochs for each in shared), default=0)
-    rho = None
-    if len(shared) >= 3 and level:
-        means = [
-            float(
-                np.mean([score(s.finalist, a) for a in _at(s.finalist, level, schedule, results)])
-            )
-            for s in shared
-        ]
-        proxy = [s.finalist.trial.reward or 0.0 for s in shared]
-        value = float(spearman(np.array(proxy), np.array(means)))
-        rho = None if np.isnan(value) else value
+    correlation = Estimate(None)
+    if len(shared) >= _FEWEST_RANKED and level:
+        correlation = correlate(
+            spearman,
+            np.array([[each.finalist.trial.reward or 0.0] for each in shared]),
+            np.array(
+                [
+                    [score(each.finalist, a) for a in _at(each.finalist, level, schedule, results)]
+                    for each in shared
+                ]
+            ),
+            np.random.default_rng(0),
+            averaged=True,
+        )
     ordered = sorted(standings, key=lambda each: (-each.epochs, -each.mean))
     return FinalsReport(
         standings=tuple(ordered),
         epochs=schedule.levels[-1],
         seeds=schedule.seeds,
-        correlation=rho,
+        correlation=correlation,
         correlation_epochs=level,
     )
 

@@ -25,6 +25,7 @@ from effnas.config import EvaluationConfig
 from effnas.errors import SearchFailedError, UserError
 from effnas.evaluate import Evaluator, Task
 from effnas.promotion.folder import Result
+from effnas.promotion.schedule import ETA, Schedule
 from effnas.workers import MakeImageEvaluator
 
 #: Tune writes logs and tables of its own and catches Ctrl-C, unless it is told not to.
@@ -32,12 +33,9 @@ _SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints boxes whatever `verbose` is
 }
-#: Of the candidates at a level, one in so many goes on.
-ETA = 2
 #: Attempts at trainings whose worker is lost or meets a bug.
 _MOST_ATTEMPTS = 2
 
@@ -55,35 +53,6 @@ class Candidate:
     name: str
     architecture: Architecture
     config: EvaluationConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """How far trainings go before they are compared.
-
-    Attributes:
-        levels: Epochs, growing; the last is the whole training.
-        seeds: Trainings of a candidate.
-    """
-
-    levels: tuple[int, ...]
-    seeds: int
-
-    @classmethod
-    def of(cls, epochs: int, seeds: int) -> Schedule:
-        """Return the schedule of trainings of so many epochs: levels at about 1/4 and 1/2."""
-        first = max(1, epochs // 4)
-        levels = {level for n in range(3) if (level := first * ETA**n) < epochs}
-        return cls(levels=(*sorted(levels), epochs), seeds=seeds)
-
-    def step(self, number: int) -> tuple[int, int]:
-        """Return the epochs and the seed of a candidate's step, from 0."""
-        return self.levels[number // self.seeds], number % self.seeds
-
-    @property
-    def steps(self) -> int:
-        """Steps of a candidate that is trained to the end."""
-        return len(self.levels) * self.seeds
 
 
 def train_all(
@@ -195,9 +164,12 @@ class _Training(tune.Trainable):
         self._number += 1
         if found := self._known.get((self._candidate.name, epochs, repeat)):
             return {"result": found}
+        try:
+            evaluator = self._warm()
+        except UserError as error:
+            return {"result": error}
         outcome = run_job(
-            self._warm(),
-            Job.of(0, self._candidate.architecture, Task.TRAIN, repeat, epochs),
+            evaluator, Job.of(0, self._candidate.architecture, Task.TRAIN, repeat, epochs)
         )
         if outcome.user_error is not None:
             return {"result": outcome.user_error}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -75,7 +74,9 @@ class TrainingsFolder(RunFolder):
                 manifest["networks"] = before
         if stored is None or stored["networks"] != manifest["networks"]:
             self.write_manifest(manifest)
-        return self._read(space)
+        return self.read_records(
+            lambda record: from_record(record, stem=space.stem, head=space.head), "training"
+        )
 
     def add(self, training: Training) -> None:
         """Store one training; the disk has it when this returns.
@@ -111,17 +112,3 @@ class TrainingsFolder(RunFolder):
                 f"{self.path}: these trainings were begun with another {', '.join(differing)}. "
                 "Give the same again to go on with them, or choose another --out"
             )
-
-    def _read(self, space: SearchSpace) -> list[Training]:
-        file = self.path / TRAININGS
-        trainings = []
-        for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], start=1):
-            try:
-                record = json.loads(line)
-                trainings.append(from_record(record, stem=space.stem, head=space.head))
-            except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
-                raise StoreError(
-                    f"{file}:{number}: not a training ({error}); restore the file from a copy, or "
-                    "delete this line: that training is then done again"
-                ) from error
-        return trainings

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from effnas.config import EvaluationConfig, Recipe, StepTimeConfig
+from effnas.config import EvaluationConfig, StepTimeConfig
 from effnas.constraints import Constraints
 from effnas.controllers import Controller
 from effnas.errors import ConfigError, InfeasibleError, SpaceExhaustedError
@@ -118,7 +118,7 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
     """
     parent = load_run(settings.run)
     trained = _trained(parent)
-    reward = _reward(parent, settings.reward)
+    reward = parent.load_reward(settings.reward)
     constraints = Constraints.parse(constraints_of(parent.manifest), parent.space)
     source = source_without_timing(settings.step_times, parent.space)
     space = constraints.narrowed(nothing_known)  # networks too slow here still teach accuracy
@@ -256,43 +256,20 @@ def _trained(parent: Run) -> Trials:
     return Trials(found.values())
 
 
-def _reward(parent: Run, given: str | None) -> Reward:
-    """Return the reward that was given, else the run's own.
-
-    Raises:
-        ConfigError: If that is a Python function, which no file may have executed.
-    """
-    if given is not None:
-        return Reward.load(given)
-    stored = cast("dict[str, str]", parent.manifest.get("reward", {}))
-    if stored.get("kind") != "expression":
-        raise ConfigError(
-            f"{parent.path}: its reward is the Python function {stored.get('name')}; name it again "
-            "as --reward, since no code is run because a file says so"
-        )
-    return Reward.load(stored["text"])
-
-
 def _config(
     settings: RetargetSettings, parent: Run, stored: Mapping[str, Json] | None
 ) -> EvaluationConfig:
     """Return what workers need: as the parent's, on another device."""
-    manifest = parent.manifest
-    data = cast("dict[str, str | None]", manifest.get("data", {}))
-    recipe = Recipe(**cast("dict[str, float]", manifest["recipe"]))  # type: ignore[arg-type]
-    place = settings.data or data.get("path") or data.get("name")
-    if place and Path(place).exists():
-        place = str(Path(place).absolute())
-    root = str(settings.data_root.absolute()) if settings.data_root else data.get("root")
+    images = parent.images(settings.data, settings.data_root)
+    if not settings.budget:
+        images["data"] = None
     config = EvaluationConfig(
         space_text=parent.space.to_text(),
-        data=place if settings.budget else None,
-        data_root=root,
-        on_bad_image="skip" if data.get("on_bad_image") == "skip" else "refuse",
-        recipe=recipe,
-        seed=cast("int", manifest.get("seed", 0)),
+        **images,
+        recipe=parent.recipe,
+        seed=cast("int", parent.manifest.get("seed", 0)),
         step_times=settings.step_times,
-        constraints=tuple(constraints_of(manifest)),
+        constraints=tuple(constraints_of(parent.manifest)),
     )
     return continued(config, stored) if stored and stored.get("execution") else config
 

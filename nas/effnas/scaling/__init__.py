@@ -4,9 +4,10 @@ from effnas.scaling.budget import Fit, Limit, largest_within
 from effnas.scaling.compound import CompoundScaling, coefficients_grid
 from effnas.scaling.family import FamilyMember, between, scale
 from effnas.scaling.growth import Growth, LastStage, grow
-from effnas.scaling.rules import MemberRule, Ramp, ScalingRules
+from effnas.scaling.rules import STRENGTHS, MemberRule, Ramp, Regularization, ScalingRules
 
 __all__ = [
+    "STRENGTHS",
     "CompoundScaling",
     "FamilyMember",
     "Fit",
@@ -15,6 +16,7 @@ __all__ = [
     "Limit",
     "MemberRule",
     "Ramp",
+    "Regularization",
     "ScalingRules",
     "between",
     "coefficients_grid",

@@ -61,8 +61,15 @@ def largest_within(
         costs_of: Gives the costs of a network, all that there is a limit of.
 
     Raises:
-        ConfigError: If the base itself is beyond a limit; names all that it breaks.
+        ConfigError: If a member is smaller than the one before it, or the base itself is beyond a
+            limit; names all that it breaks.
     """
+    for low, high in pairwise(members):
+        if not _grows(low, high):
+            raise ConfigError(
+                f"the member {high.name} has less of something than {low.name} before it, so there "
+                "is no way to grow from one to the other: leave the limits out, or order the family"
+            )
     way: list[tuple[float, FamilyMember]] = [(0.0, members[0])]
     for n, (low, high) in enumerate(pairwise(members)):
         for step in range(1, _STEPS):
@@ -97,6 +104,21 @@ def largest_within(
         costs=known[fits],
         binding=tuple(broken(breaks)) if breaks < len(way) else (),
     )
+
+
+def _grows(low: FamilyMember, high: FamilyMember) -> bool:
+    """Say whether one member is nowhere smaller than another."""
+    one, other = low.architecture, high.architecture
+    sizes = [
+        (one.stem, other.stem),
+        (one.head, other.head),
+        (len(one.stages), len(other.stages)),
+        (low.image_size, high.image_size),
+        (low.train_image_size, high.train_image_size),
+        *((a.r, b.r) for a, b in zip(one.stages, other.stages, strict=False)),
+        *((a.c, b.c) for a, b in zip(one.stages, other.stages, strict=False)),
+    ]
+    return all(small <= large for small, large in sizes)
 
 
 def _costly(member: FamilyMember) -> tuple[object, ...]:

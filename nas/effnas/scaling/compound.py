@@ -9,7 +9,7 @@ from math import isfinite
 
 from effnas.errors import ConfigError
 from effnas.scaling.growth import Growth
-from effnas.scaling.rules import MemberRule, Ramp, ScalingRules, round_size
+from effnas.scaling.rules import MemberRule, Ramp, Regularization, ScalingRules, round_size
 
 #: What one more φ multiplies the MACs by (Tan & Le 2019, equation 3).
 GROWTH = 2.0
@@ -46,46 +46,36 @@ class CompoundScaling:
     def __str__(self) -> str:
         return f"alpha {self.alpha:g}, beta {self.beta:g}, gamma {self.gamma:g}"
 
-    def rules(
-        self,
-        phis: Sequence[float],
-        *,
-        image_size: int = 224,
-        train_share: float = 1.0,
-        round_limit: float = 0.9,
-    ) -> ScalingRules:
+    def rules(self, phis: Sequence[float], *, image_size: int = 224) -> ScalingRules:
         """Return the rules of a family: the base, and one member for each φ.
 
         Dropout is 0.2 + 0.05·φ, 0.5 at most: a line through those of EfficientNet-B0 to B7.
 
         Args:
-            phis: Exponents above 0.
-            image_size: Pixels of the base at inference.
-            train_share: Pixels of training over those of inference, above 0 to 1.
-            round_limit: See `grow`.
+            phis: Exponents, 0 or more.
+            image_size: Pixels of the base.
 
         Raises:
             ConfigError: If an exponent shrinks the network.
         """
         members = []
-        for phi in dict.fromkeys((0.0, *phis)):
+        for phi in sorted({0.0, *phis}):  # members grow
             if not 0 <= phi <= 100:
                 raise ConfigError(f"phi is {phi:g}, which shrinks the network: it is 0 or more")
             width, depth = self.beta**phi, self.alpha**phi
             size = round_size(image_size * self.gamma**phi) if phi else image_size
-            train_size = size if train_share == 1 else round_size(size * train_share)
             dropout = min(0.5, 0.2 + 0.05 * phi)
             members.append(
                 MemberRule(
                     name=f"phi{phi:g}",
                     growth=Growth(width=(width,), depth=(depth,), stem=width, head=width),
                     image_size=size,
-                    train_image_size=train_size,
-                    first_image_size=train_size,
-                    dropout=Ramp(dropout, dropout),
+                    train_image_size=size,
+                    first_image_size=size,
+                    regularization=Regularization(dropout=Ramp(dropout, dropout)),
                 )
             )
-        return ScalingRules(f"compound scaling by {self}", tuple(members), round_limit)
+        return ScalingRules(f"compound scaling by {self}", tuple(members))
 
 
 def coefficients_grid(

@@ -8,7 +8,7 @@ from math import floor
 from effnas.architecture import Architecture
 from effnas.errors import ConfigError
 from effnas.scaling.growth import grow
-from effnas.scaling.rules import MemberRule, Ramp, ScalingRules, round_size
+from effnas.scaling.rules import MemberRule, Regularization, ScalingRules, round_size
 
 #: Training sees about 20 % less than inference (Tan & Le 2021, section 4).
 _TRAIN_SHARE = 0.8
@@ -26,10 +26,7 @@ class FamilyMember:
         image_size: Pixels at inference.
         train_image_size: Pixels at the end of training.
         first_image_size: Pixels at the start of a training with growing images.
-        dropout: Before the classifier.
-        randaugment: Magnitude.
-        mixup: Its alpha.
-        drop_path: Stochastic depth of the last layer.
+        regularization: From the start to the end of a training.
     """
 
     name: str
@@ -37,10 +34,7 @@ class FamilyMember:
     image_size: int
     train_image_size: int
     first_image_size: int
-    dropout: Ramp
-    randaugment: Ramp
-    mixup: Ramp
-    drop_path: Ramp
+    regularization: Regularization
 
     @property
     def stage_image_sizes(self) -> tuple[int, ...]:
@@ -117,10 +111,7 @@ def between(low: FamilyMember, high: FamilyMember, share: float) -> FamilyMember
         image_size=pixels(low.image_size, high.image_size),
         train_image_size=pixels(low.train_image_size, high.train_image_size),
         first_image_size=pixels(low.first_image_size, high.first_image_size),
-        dropout=Ramp.between(low.dropout, high.dropout, share),
-        randaugment=Ramp.between(low.randaugment, high.randaugment, share),
-        mixup=Ramp.between(low.mixup, high.mixup, share),
-        drop_path=Ramp.between(low.drop_path, high.drop_path, share),
+        regularization=Regularization.between(low.regularization, high.regularization, share),
     )
 
 
@@ -157,8 +148,5 @@ def _member(
         image_size=max(image_size, train_size),
         train_image_size=train_size,
         first_image_size=min(size(rule.first_image_size), train_size),
-        dropout=rule.dropout,
-        randaugment=rule.randaugment,
-        mixup=rule.mixup,
-        drop_path=rule.drop_path,
+        regularization=rule.regularization,
     )

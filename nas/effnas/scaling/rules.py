@@ -30,9 +30,10 @@ FORMAT = 1
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _QUOTIENT = re.compile(r"([0-9]+)/([1-9][0-9]*)")
 _KEYS = ("format", "round_limit", "max_image_size", "members")
-_STRENGTHS = {"dropout": 1.0, "randaugment": 100.0, "mixup": 10.0, "drop_path": 1.0}
+#: Strengths of a regularisation, and the most that each can be.
+STRENGTHS = {"dropout": 1.0, "randaugment": 100.0, "mixup": 10.0, "drop_path": 1.0}
 _SIZES = ("image_size", "train_image_size", "first_image_size")
-_MEMBER_KEYS = ("width", "depth", "stem", "head", "last_stage", *_SIZES, *_STRENGTHS)
+_MEMBER_KEYS = ("width", "depth", "stem", "head", "last_stage", *_SIZES, *STRENGTHS)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,33 @@ class Ramp:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Regularization:
+    """How strongly a training is regularised.
+
+    Attributes:
+        dropout: Before the classifier, 0 to 1.
+        randaugment: Magnitude, 0 or more.
+        mixup: Its alpha, 0 or more.
+        drop_path: Stochastic depth of the last layer, 0 to 1.
+    """
+
+    dropout: Ramp = Ramp(0.0, 0.0)
+    randaugment: Ramp = Ramp(0.0, 0.0)
+    mixup: Ramp = Ramp(0.0, 0.0)
+    drop_path: Ramp = Ramp(0.2, 0.2)
+
+    @classmethod
+    def between(cls, low: Regularization, high: Regularization, share: float) -> Regularization:
+        """Return the strengths at a share of the way from one to another, 0 to 1."""
+        return cls(
+            **{
+                name: Ramp.between(getattr(low, name), getattr(high, name), share)
+                for name in STRENGTHS
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class MemberRule:
     """What one member of a family has for what its base has.
 
@@ -61,10 +89,7 @@ class MemberRule:
         image_size: Pixels at inference, of the published family.
         train_image_size: Pixels at the end of training, `image_size` or less.
         first_image_size: Pixels at the start of a training with growing images.
-        dropout: Before the classifier, 0 to 1.
-        randaugment: Magnitude, 0 or more.
-        mixup: Its alpha, 0 or more.
-        drop_path: Stochastic depth of the last layer, 0 to 1.
+        regularization: Of its training.
     """
 
     name: str
@@ -72,10 +97,7 @@ class MemberRule:
     image_size: int
     train_image_size: int
     first_image_size: int
-    dropout: Ramp = Ramp(0.0, 0.0)
-    randaugment: Ramp = Ramp(0.0, 0.0)
-    mixup: Ramp = Ramp(0.0, 0.0)
-    drop_path: Ramp = Ramp(0.2, 0.2)
+    regularization: Regularization = Regularization()
 
 
 @dataclass(frozen=True)
@@ -173,14 +195,14 @@ def _member(name: str, node: Node) -> MemberRule:
         growth = Growth(width=width, depth=depth, stem=stem, head=head, last_stage=last)
     except ConfigError as error:
         raise node.error(str(error)) from None
-    strengths = {key: _ramp(values[key], most) for key, most in _STRENGTHS.items() if key in values}
+    strengths = {key: _ramp(values[key], most) for key, most in STRENGTHS.items() if key in values}
     return MemberRule(
         name=name,
         growth=growth,
         image_size=image_size,
         train_image_size=train_image_size,
         first_image_size=first_image_size,
-        **strengths,
+        regularization=Regularization(**strengths),
     )
 
 
