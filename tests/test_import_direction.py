@@ -41,6 +41,7 @@ LAYERS = [
     ["retiming"],
     ["plan", "runs", "manifest", "workers"],
     ["launch", "bench", "retarget", "proxy", "member_costs"],
+    ["trainings"],
     ["promotion"],
     ["sizing"],
     [""],  # the names of `import effnas`, each imported when it is asked for
@@ -217,7 +218,7 @@ def test_timm_has_its_homes() -> None:
 
 
 def test_ray_has_its_homes() -> None:
-    homes = {"backends.ray", "promotion.tune"}
+    homes = {"backends.ray", "trainings.tune"}
     assert {f.by for f in all_imports() if f.distribution == "ray"} == homes
     inside = [f for f in all_imports() if target(f) in homes]
     assert {found.by for found in inside if found.at_the_top} <= homes

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-
 import numpy as np
 import pytest
 from test_finalists import drawn, run_of
 
-from effnas.errors import StoreError
 from effnas.promotion import Finalist
-from effnas.promotion.folder import FinalsFolder, Result
 from effnas.promotion.report import make_report
-from effnas.promotion.schedule import Schedule
+from effnas.trainings import Result, Schedule
 
 FINALISTS = [Finalist(trial, "reward") for trial in run_of(drawn(12)).trials.ranked()[:4]]
 SCHEDULE = Schedule(levels=(2, 4), seeds=3)
@@ -89,49 +84,3 @@ def test_one_that_cannot_be_trained_is_told_with_its_reason() -> None:
     nothing = make_report(FINALISTS[1:2], SCHEDULE, [failed], score)
     assert nothing.base is None
     assert nothing.correlation.value is None
-
-
-@pytest.mark.parametrize(
-    ("epochs", "levels"), [(1, (1,)), (2, (1, 2)), (10, (2, 4, 8, 10)), (16, (4, 8, 16))]
-)
-def test_levels_are_at_a_quarter_and_doubled(epochs: int, levels: tuple[int, ...]) -> None:
-    schedule = Schedule.of(epochs, 3)
-    assert schedule.levels == levels
-    steps = [schedule.step(n) for n in range(schedule.steps)]
-    assert steps == [(level, seed) for level in levels for seed in range(3)]
-
-
-class TestFolder:
-    def test_results_come_back_and_other_finals_are_refused(self, tmp_path: Path) -> None:
-        found = results([[0.5, 0.25]], 2)
-        with FinalsFolder.open(tmp_path / "f") as folder:
-            assert folder.begin({"seeds": 2}) == []
-            for result in found:
-                folder.add(result)
-        with FinalsFolder.open(tmp_path / "f") as folder:
-            assert folder.begin({"seeds": 2}) == found
-            with pytest.raises(StoreError, match="begun with another seeds"):
-                folder.begin({"seeds": 3})
-
-    def test_a_torn_line_is_cut_and_a_wrong_one_named(self, tmp_path: Path) -> None:
-        found = results([[0.5]], 2)
-        with FinalsFolder.open(tmp_path / "f") as folder:
-            folder.begin({})
-            folder.add(found[0])
-        file = tmp_path / "f" / "trainings.jsonl"
-        whole = file.read_text()
-        file.write_text(whole + whole[:20])
-        with FinalsFolder.open(tmp_path / "f") as folder:
-            assert folder.begin({}) == found
-        file.write_text(whole.replace("0.5", "5"))
-        with (
-            FinalsFolder.open(tmp_path / "f") as folder,
-            pytest.raises(StoreError, match=r"trainings.jsonl:1: not a result \(accuracy is 5"),
-        ):
-            folder.begin({})
-
-    def test_a_result_is_an_accuracy_or_a_reason(self) -> None:
-        (good,) = results([[0.5]], 2)
-        for wrong in ({"accuracy": None}, {"reason": "x"}, {"train_time_s": -1.0}):
-            with pytest.raises(ValueError, match=r"accuracy|reason|train_time_s"):
-                replace(good, **wrong)  # type: ignore[arg-type]

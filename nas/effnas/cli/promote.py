@@ -15,15 +15,15 @@ from rich.table import Table
 from effnas.checkpoints import weights_file
 from effnas.cli.search import INTERRUPTED, interrupt
 from effnas.cli.tables import console, duration, facts, progress_on
-from effnas.promotion import Finalist, FinalsReport, FinalsSettings, Standing, launch_finals
-from effnas.promotion.folder import WEIGHTS, Result
+from effnas.promotion import Finalist, FinalistStanding, FinalsReport, FinalsSettings, launch_finals
+from effnas.trainings import WEIGHTS, Result
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from effnas.config import Recipe
-    from effnas.promotion.schedule import Schedule
     from effnas.runs import Run
+    from effnas.trainings import Schedule
 
 
 def run_promote(settings: FinalsSettings, *, as_json: bool) -> int:
@@ -105,7 +105,7 @@ def _payload(report: FinalsReport, settings: FinalsSettings) -> dict[str, Any]:
     }
 
 
-def _weights(base: Standing, settings: FinalsSettings) -> Path:
+def _weights(base: FinalistStanding, settings: FinalsSettings) -> Path:
     """Return the weights of the base's seed of middle accuracy: the best would owe it to luck."""
     order = sorted(range(len(base.accuracies)), key=lambda n: base.accuracies[n])
     middle = order[(len(order) - 1) // 2]
@@ -120,14 +120,13 @@ def _show(screen: Console, report: FinalsReport, settings: FinalsSettings) -> No
     table.add_column("architecture", overflow="fold", min_width=30)
     for rank, each in enumerate(report.standings, start=1):
         trial = each.finalist.trial
-        mean = sum(each.accuracies) / len(each.accuracies) if each.accuracies else None
         table.add_row(
             str(rank),
             str(trial.number),
             each.finalist.reason,
             str(each.epochs),
-            f"{each.mean:.4f} ±{each.spread:.4f}" if each.rewards else "-",
-            f"{mean:.4f}" if mean is not None else "-",
+            f"{each.mean:.4f} ±{each.spread:.4f}" if each.scores else "-",
+            "-" if each.accuracy is None else f"{each.accuracy:.4f}",
             f"{trial.reward:.4f}",
             f"{each.chance:.0%}" if each.epochs == report.epochs else "-",
             duration(each.train_time_s),

@@ -2,13 +2,13 @@
 
 from effnas.promotion.finalists import Finalist, choose_finalists
 from effnas.promotion.finals import FinalsSettings, launch_finals
-from effnas.promotion.report import FinalsReport, Standing
+from effnas.promotion.report import FinalistStanding, FinalsReport
 
 __all__ = [
     "Finalist",
+    "FinalistStanding",
     "FinalsReport",
     "FinalsSettings",
-    "Standing",
     "choose_finalists",
     "launch_finals",
 ]

@@ -11,14 +11,14 @@ from typing import Any, Protocol, cast
 from effnas.config import EvaluationConfig, Execution, Recipe
 from effnas.errors import ConfigError
 from effnas.promotion.finalists import Finalist, choose_finalists
-from effnas.promotion.folder import WEIGHTS, FinalsFolder, Result
 from effnas.promotion.report import FinalsReport, make_report
-from effnas.promotion.schedule import Schedule
 from effnas.reward import Reward
 from effnas.runs import Run, load_run
 from effnas.store import CHECKPOINTS, Json
+from effnas.trainings import WEIGHTS, Result, Schedule, TrainingsFolder
 from effnas.workers import Share, Workers, share_out
 
+_KIND = "finals"
 #: Epochs of a final over those of the search's trainings.
 _LONGER = 4
 
@@ -81,12 +81,12 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
     score = _scorer(run.load_reward(settings.reward))
     for finalist in finalists:
         score(finalist, finalist.trial.metrics.get("accuracy", 0.5))  # it can be scored
-    from effnas.promotion.tune import Candidate, train_all
+    from effnas.trainings.tune import Candidate, train_all
 
     recipe = _recipe(run, settings)
     schedule = Schedule.of(recipe.epochs, settings.seeds)
-    with FinalsFolder.open(settings.out) as folder:
-        results = folder.begin(_manifest(run, finalists, recipe, settings))
+    with TrainingsFolder.open(settings.out) as folder:
+        results = folder.begin(_KIND, _manifest(run, finalists, recipe, settings))
         observer.planned(run, finalists, recipe, schedule)
         share = share_out(settings.workers)
         config = _config(run, recipe, settings, share)

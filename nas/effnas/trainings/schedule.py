@@ -1,4 +1,4 @@
-"""How far the trainings of finals go before they are compared."""
+"""How far trainings go before they are compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of finals: `manifest.json`, the append-only `trainings.jsonl`, and weights."""
+"""A folder of trainings: `manifest.json`, the append-only `trainings.jsonl`, and weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from effnas.store import Json, RunFolder
 TRAININGS = "trainings.jsonl"
 #: Where the weights of whole trainings are, below the folder.
 WEIGHTS = "weights"
-_KIND = "finals"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +43,20 @@ class Result:
             raise ValueError(f"train_time_s is {self.train_time_s}, it must be 0 or more")
 
 
-class FinalsFolder(RunFolder):
-    """Results of finals on disk, locked against other drivers.
+class TrainingsFolder(RunFolder):
+    """Results of trainings on disk, locked against other drivers.
 
     Use as a context manager, or call `close`.
     """
 
     records_name = TRAININGS
 
-    def begin(self, manifest: Mapping[str, Json]) -> list[Result]:
-        """Note what the finals are made with, or see that it is the same as before.
+    def begin(self, kind: str, manifest: Mapping[str, Json]) -> list[Result]:
+        """Note what the trainings are for, or see that it is the same as before.
+
+        Args:
+            kind: What they are, for people, in the plural.
+            manifest: What they are made with.
 
         Returns:
             The results that are stored.
@@ -61,17 +64,17 @@ class FinalsFolder(RunFolder):
         Raises:
             StoreError: If the folder holds something else; names what differs.
         """
-        content: dict[str, Json] = {"kind": _KIND, **manifest}
+        content: dict[str, Json] = {"kind": kind, **manifest}
         stored = self.read_manifest()
         if stored is None:
             self.write_manifest(content)
             return []
-        if stored.get("kind") != _KIND:
-            raise StoreError(f"{self.path}: the folder holds no finals; choose another --out")
+        if stored.get("kind") != kind:
+            raise StoreError(f"{self.path}: the folder holds no {kind}; choose another --out")
         differing = [name for name, value in content.items() if stored.get(name) != value]
         if differing:
             raise StoreError(
-                f"{self.path}: these finals were begun with another {', '.join(differing)}. Give "
+                f"{self.path}: these {kind} were begun with another {', '.join(differing)}. Give "
                 "the same again to go on with them, or choose another --out"
             )
         return self.read_records(lambda record: Result(**record), "result")

@@ -24,8 +24,8 @@ from effnas.backends.ray import start_ray
 from effnas.config import EvaluationConfig
 from effnas.errors import SearchFailedError, UserError
 from effnas.evaluate import Evaluator, Task
-from effnas.promotion.folder import Result
-from effnas.promotion.schedule import ETA, Schedule
+from effnas.trainings.folder import Result
+from effnas.trainings.schedule import ETA, Schedule
 from effnas.workers import MakeImageEvaluator
 
 #: Tune writes logs and tables of its own and catches Ctrl-C, unless it is told not to.
@@ -125,7 +125,7 @@ def _run(
                 metric="reward", mode="max", scheduler=scheduler, reuse_actors=True
             ),
             run_config=tune.RunConfig(
-                name="finals",
+                name="trainings",
                 storage_path=scrap,
                 verbose=0,
                 stop=lambda trial, result: scheduler.error is not None,
