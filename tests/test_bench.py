@@ -124,7 +124,7 @@ def test_a_trial_that_is_not_there_is_told(run_folder: Path, number: str) -> Non
         (f"{SMALL} resnet18", SpaceError, "resnet18"),
         ("", ConfigError, "timm has no model ''"),
         ("resnet19", ConfigError, "did you mean .*resnet"),
-        ("no/such/run:best", ConfigError, "timm has no model"),
+        ("no/such/run:best", ConfigError, "^no/such/run: no run there"),
         (":best", StoreError, "no run there"),
     ],
 )

@@ -43,7 +43,7 @@ LAYERS = [
     ["launch", "bench", "retarget", "proxy", "member_costs"],
     ["trainings"],
     ["promotion"],
-    ["sizing"],
+    ["sizing", "scaling_search"],
     [""],  # the names of `import effnas`, each imported when it is asked for
     ["cli"],
     ["__main__"],

@@ -234,6 +234,8 @@ def find_network(text: str, home: SearchSpace | None) -> Subject:
                 "the complete one with the highest reward"
             )
         return Subject(text, trial.architecture, run)
+    if colon and (number == "best" or number.isdigit()):
+        raise ConfigError(f"{folder}: no run there; RUN:best and RUN:NUMBER name a folder's trial")
     if _BLOCK.match(text.strip()):
         around = home or SearchSpace.load("v2")
         return Subject(text, Architecture.parse(text, stem=around.stem, head=around.head))

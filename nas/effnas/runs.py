@@ -113,20 +113,33 @@ class Run:
             data: A name or path, if they have moved.
             data_root: Folder of a timm data set, likewise.
         """
-        stored = cast("dict[str, str | None]", self.manifest.get("data", {}))
-        place = data or stored.get("path") or stored.get("name")
-        if place and Path(place).exists():
-            place = str(Path(place).absolute())
-        return {
-            "data": place,
-            "data_root": str(data_root.absolute()) if data_root else stored.get("root"),
-            "on_bad_image": "skip" if stored.get("on_bad_image") == "skip" else "refuse",
-        }
+        return images_place(data, data_root, self)
 
     def _lacks(self, part: str, error: Exception) -> StoreError:
         return StoreError(
             f"{self.path}: the manifest's {part} cannot be used ({error}); restore it from a copy"
         )
+
+
+def images_place(
+    data: str | None, data_root: Path | None = None, run: Run | None = None
+) -> ImagesPlace:
+    """Return where images are: the place that is given, else the one that a run has stored.
+
+    Args:
+        data: A name or path.
+        data_root: Folder of a timm data set.
+        run: The run, if there is one.
+    """
+    stored = cast("dict[str, str | None]", run.manifest.get("data", {})) if run else {}
+    place = data or stored.get("path") or stored.get("name")
+    if place and Path(place).exists():
+        place = str(Path(place).absolute())
+    return {
+        "data": place,
+        "data_root": str(data_root.absolute()) if data_root else stored.get("root"),
+        "on_bad_image": "skip" if stored.get("on_bad_image") == "skip" else "refuse",
+    }
 
 
 def load_run(path: str | Path) -> Run:

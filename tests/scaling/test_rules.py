@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -156,3 +157,10 @@ class TestImageSizes:
         members = scale(CIFAR, self.rules, train_image_size=32)
         assert [len(m.architecture.stages) for m in members] == [5, 6, 6, 6]
         assert members[0].architecture == CIFAR
+
+
+@pytest.mark.parametrize("family", ["v1", "v2", "v2-b"])
+def test_rules_come_back_from_their_text(family: str) -> None:
+    rules = ScalingRules.load(family)
+    again = ScalingRules.parse(rules.to_text(), "again")
+    assert replace(again, name=rules.name) == rules

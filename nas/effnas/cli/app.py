@@ -47,6 +47,7 @@ from effnas.cli.options import (
 )
 from effnas.cli.proxy_app import proxy
 from effnas.cli.results_app import results
+from effnas.cli.scaling_app import scaling
 from effnas.errors import EffnasError, UserError
 
 app = typer.Typer(
@@ -84,6 +85,7 @@ def main() -> None:
 
 app.add_typer(proxy, name="proxy")
 app.add_typer(results)
+app.add_typer(scaling, name="scaling")
 
 
 @app.callback(invoke_without_command=True)

@@ -144,3 +144,9 @@ ProxyOut = Annotated[
 def folder_name(space: str, data: str) -> str:
     """Return what a folder is called by default: SPACE-DATA, without paths and endings."""
     return f"{Path(space).stem}-{Path(data).name.split('.')[0]}"
+
+
+def beside(run: Path, name: str) -> Path:
+    """Return the default folder of what is made of a run: RUN-NAME."""
+    run = run if run.name not in ("", "..") else run.resolve()
+    return run.with_name(f"{run.name}-{name}")

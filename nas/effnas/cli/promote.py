@@ -14,7 +14,7 @@ from rich.table import Table
 
 from effnas.checkpoints import weights_file
 from effnas.cli.search import INTERRUPTED, interrupt
-from effnas.cli.tables import console, duration, facts, progress_on
+from effnas.cli.tables import console, duration, epochs_text, facts, progress_on
 from effnas.promotion import Finalist, FinalistStanding, FinalsReport, FinalsSettings, launch_finals
 from effnas.trainings import WEIGHTS, Result
 
@@ -72,7 +72,7 @@ class _Display:
                     ("finals", f"{self._settings.out}: {len(finalists)} networks, "
                                f"{len(finalists) - by_front} by reward and {by_front} more from "
                                f"the front; {schedule.seeds} seeds each"),
-                    ("training", f"{_epochs_text(recipe.epochs)} of {recipe.data_share:.0%} of "
+                    ("training", f"{epochs_text(recipe.epochs)} of {recipe.data_share:.0%} of "
                                  f"the images at {recipe.image_size} px; compared after {levels}, "
                                  "where the weaker half stops"),
                 ]
@@ -85,7 +85,7 @@ class _Display:
 
     def trained(self, finalist: Finalist, result: Result, reward: float | None) -> None:
         self._progress.advance(self._task)
-        who = f"trial {finalist.trial.number}  seed {result.repeat}  {_epochs_text(result.epochs)}"
+        who = f"trial {finalist.trial.number}  seed {result.repeat}  {epochs_text(result.epochs)}"
         if result.accuracy is None or reward is None:
             self._screen.print(f"{who}  [yellow]infeasible[/]: {result.reason}")
         else:
@@ -158,11 +158,7 @@ def _correlation_text(report: FinalsReport) -> str:
         interval = f" (95 % interval {found.low:.2f} to {found.high:.2f})"
     return (
         f"The search's short trainings rank these networks as those of "
-        f"{_epochs_text(report.correlation_epochs)} do with a rank correlation of "
+        f"{epochs_text(report.correlation_epochs)} do with a rank correlation of "
         f"{found.value:.2f}{interval}. They are the best of the search, which differ little: "
         "expect less than what `effnas proxy check` says of all."
     )
-
-
-def _epochs_text(epochs: int) -> str:
-    return f"{epochs} epoch{'s' * (epochs != 1)}"

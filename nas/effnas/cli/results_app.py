@@ -25,6 +25,7 @@ from effnas.cli.options import (
     StepTimeTimeout,
     Threads,
     WorkerCount,
+    beside,
 )
 
 results = typer.Typer(rich_markup_mode=None)
@@ -76,7 +77,7 @@ def retarget(
     )
     settings = RetargetSettings(
         run=run,
-        out=out or _beside(run, name),
+        out=out or beside(run, name),
         workers=Workers(device=device, backend=backend.value, count=workers, threads=threads),
         step_times=StepTimeConfig.of(
             mode=step_time,
@@ -250,7 +251,7 @@ def promote(
 
     settings = FinalsSettings(
         run=run,
-        out=out or _beside(run, "finals"),
+        out=out or beside(run, "finals"),
         top=top,
         seeds=seeds,
         recipe={
@@ -266,9 +267,3 @@ def promote(
         workers=Workers(device=device, count=workers, threads=threads),
     )
     raise typer.Exit(run_promote(settings, as_json=as_json))
-
-
-def _beside(run: Path, name: str) -> Path:
-    """Return the default folder of what is made of a run: RUN-NAME."""
-    run = run if run.name not in ("", "..") else run.resolve()
-    return run.with_name(f"{run.name}-{name}")

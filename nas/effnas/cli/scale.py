@@ -19,6 +19,14 @@ from effnas.plan import memory_text
 from effnas.scaling import CompoundScaling, Limit, Ramp, ScalingRules
 from effnas.sizing import ScaleSettings, SizedFamily, size_family
 
+#: What options limit: a number, and one over the base's.
+_METRICS = {
+    "step_time": ("step_time_s", "step_time"),
+    "params": ("params", "params_ratio"),
+    "memory": ("peak_memory_bytes", "peak_memory_bytes_ratio"),
+    "macs": ("macs", "macs_ratio"),
+}
+
 
 def rules_of(
     family: str | None,
@@ -42,7 +50,7 @@ def rules_of(
                 f"--family {family} and --{option}: a family has factors of its own; choose one"
             )
         scaling = CompoundScaling(**given)
-        rules = scaling.rules(_numbers(phi or "1,2,3"), image_size=image_size or 224)
+        rules = scaling.rules(numbers_of("--phi", phi or "1,2,3"), image_size=image_size or 224)
     else:
         rules = ScalingRules.load(family or "v2")
     if round_limit is not None:
@@ -60,26 +68,24 @@ def rules_of(
     return rules
 
 
-def limits_of(
-    *, step_time: str | None, params: float | None, memory: float | None
-) -> tuple[Limit, ...]:
+def limits_of(**given: str | float | None) -> tuple[Limit, ...]:
     """Return the limits that options mean.
+
+    Args:
+        given: Of `step_time`, `params`, `memory` and `macs`; 2x is twice the base's.
 
     Raises:
         ConfigError: If one is no number above 0.
     """
     found = []
-    if step_time is not None:
-        is_ratio = step_time.endswith("x")
-        most = _positive("--step-time", step_time.removesuffix("x"))
-        metric = "step_time" if is_ratio else "step_time_s"
-        found.append(Limit(metric, most, f"--step-time {step_time}"))
-    for option, metric, value in (
-        ("--params", "params", params),
-        ("--memory", "peak_memory_bytes", memory),
-    ):
-        if value is not None:
-            found.append(Limit(metric, _positive(option, str(value)), f"{option} {value:g}"))
+    for name, value in given.items():
+        if value is None:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        text = value if isinstance(value, str) else f"{value:g}"
+        is_ratio = text.endswith("x")
+        most = _positive(option, text.removesuffix("x"))
+        found.append(Limit(_METRICS[name][is_ratio], most, f"{option} {text}"))
     return tuple(found)
 
 
@@ -94,11 +100,18 @@ def _positive(option: str, text: str) -> float:
     return number
 
 
-def _numbers(text: str) -> list[float]:
+def numbers_of(option: str, text: str) -> list[float]:
+    """Return the numbers that a text with commas means.
+
+    Raises:
+        ConfigError: If it is none.
+    """
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise ConfigError(f"--phi {text!r}: numbers with commas are needed, such as 1,2") from None
+        raise ConfigError(
+            f"{option} {text!r}: numbers with commas are needed, such as 0.5,1"
+        ) from None
 
 
 def run_scale(settings: ScaleSettings, *, out: Path | None, as_json: bool) -> int:

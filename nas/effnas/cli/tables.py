@@ -56,6 +56,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86_400:,.1f} days"
 
 
+def epochs_text(epochs: int) -> str:
+    """Return `1 epoch`, `4 epochs`."""
+    return f"{epochs} epoch{'s' * (epochs != 1)}"
+
+
 def console(*, stderr: bool = False) -> Console:
     """Return a console that folds nothing away when its output goes to a file."""
     found = Console(stderr=stderr, highlight=False)

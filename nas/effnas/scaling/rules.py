@@ -155,6 +155,17 @@ class ScalingRules:
             )
         return cls(source.name if source else name, members, limit, most, source)
 
+    def to_text(self) -> str:
+        """Return YAML that `parse` reads back to the same rules, but for their name."""
+        lines = [f"format: {FORMAT}", f"round_limit: {self.round_limit!r}"]
+        if self.max_image_size is not None:
+            lines.append(f"max_image_size: {self.max_image_size}")
+        lines.append("members:")
+        for rule in self.members:
+            lines.append(f"  {rule.name}:")
+            lines += [f"    {key}: {value}" for key, value in _values(rule).items()]
+        return "\n".join(lines) + "\n"
+
     def member(self, name: str) -> MemberRule:
         """Return a member's rule.
 
@@ -204,6 +215,22 @@ def _member(name: str, node: Node) -> MemberRule:
         first_image_size=first_image_size,
         regularization=Regularization(**strengths),
     )
+
+
+def _values(rule: MemberRule) -> dict[str, object]:
+    """Return what a file says of a member, as YAML writes it."""
+    growth, last = rule.growth, rule.growth.last_stage
+    values: dict[str, object] = {}
+    if growth != Growth():
+        values |= {"width": list(growth.width), "depth": list(growth.depth)}
+        values |= {"stem": growth.stem, "head": growth.head}
+    if last:
+        values["last_stage"] = f"{{width: {last.width!r}, depth: {last.depth!r}}}"
+    values |= {size: getattr(rule, size) for size in _SIZES}
+    for name in STRENGTHS:
+        ramp = getattr(rule.regularization, name)
+        values[name] = [ramp.first, ramp.last]
+    return values
 
 
 def _last_stage(node: Node) -> LastStage:
