@@ -8,7 +8,7 @@ from typing import Any
 
 from effnas.architecture import Architecture
 from effnas.counts import count
-from effnas.errors import ConfigError, InfeasibleError
+from effnas.errors import ConfigError
 from effnas.member_costs import MemberCosts
 from effnas.scaling import (
     CompoundScaling,
@@ -99,27 +99,31 @@ def compound_candidates(
 
     Raises:
         ConfigError: If fewer than two are within the limits; says which limit binds.
+        InfeasibleError: If one cannot be trained at all.
     """
-    names = {limit.metric.removesuffix("_ratio") for limit in limits}
-    found: dict[tuple[Architecture, int], ScaledNetwork] = {}
+    # What is counted comes before memory, whose dry runs take a while.
+    order = sorted({limit.metric.removesuffix("_ratio") for limit in limits} - {"macs", "params"})
     own: Mapping[str, float] = {}
+    found: dict[tuple[Architecture, int], ScaledNetwork] = {}
     seen: set[tuple[Architecture, int]] = set()
     beyond: dict[str, int] = {limit.text: 0 for limit in limits}
     for n, coefficients in enumerate(grid):
-        progress("counting what the grid costs", n, len(grid))
+        progress("finding out what the grid costs", n, len(grid))
         rules = coefficients.rules([1], image_size=image_size)
         first, grown = scale(base, replace(rules, round_limit=round_limit))
         key = grown.architecture, grown.train_image_size
         if key in seen or key == (base, image_size):
             continue
         seen.add(key)
-        own = own or costs.limited(first, names)
-        try:
+        own = own or costs.limited(first, order)
+        broken: list[Limit] = []
+        for names in ([], order) if order else ([],):
             its = costs.limited(grown, names)
-        except InfeasibleError:
-            continue
-        ratios = {f"{name}_ratio": its[name] / own[name] for name in names}
-        broken = [one for one in limits if {**its, **ratios}[one.metric] > one.most]
+            ratios = {f"{name}_ratio": value / own[name] for name, value in its.items()}
+            known = {**its, **ratios}
+            broken = [one for one in limits if known.get(one.metric, 0.0) > one.most]
+            if broken:
+                break
         for limit in broken:
             beyond[limit.text] += 1
         if not broken:
@@ -127,7 +131,7 @@ def compound_candidates(
                 name=str(coefficients),
                 architecture=grown.architecture,
                 image_size=grown.train_image_size,
-                costs={**its, "macs_ratio": its["macs"] / own["macs"]},
+                costs=its,
                 how={
                     "alpha": coefficients.alpha,
                     "beta": coefficients.beta,

@@ -309,17 +309,17 @@ def _plan(
         epochs=1,
         images=1,
     )
-    if isinstance(tried, CompoundGrid):
-        return compound_candidates(
-            base,
-            tried.grid,
-            image_size=image_size,
-            limits=tried.limits,
-            round_limit=tried.round_limit,
-            costs=costs,
-            progress=progress,
-        )
     try:
+        if isinstance(tried, CompoundGrid):
+            return compound_candidates(
+                base,
+                tried.grid,
+                image_size=image_size,
+                limits=tried.limits,
+                round_limit=tried.round_limit,
+                costs=costs,
+                progress=progress,
+            )
         return layer_candidates(
             base,
             tried.rules,
@@ -330,7 +330,7 @@ def _plan(
             costs=costs,
         )
     except InfeasibleError as error:
-        raise ConfigError(f"step times cannot be predicted: {error}") from error
+        raise ConfigError(f"what the networks cost cannot be found: {error}") from error
 
 
 def _stored(folder: TrainingsFolder, kind: str) -> list[ScaledNetwork] | None:
