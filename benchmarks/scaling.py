@@ -1,0 +1,167 @@
+"""Uniform compound scaling against EfficientNetV2's, of one base and at equal predicted step time.
+
+    python benchmarks/scaling.py runs/first:12 --data tiny-imagenet-20.tar.gz [--members m]
+
+The base grows by the rules of V2 (later stages gain the most layers, a stage is added, images stay
+small) and by EfficientNet's coefficients (all stages and the image alike), with that exponent whose
+predicted step time comes nearest to that of V2's member. Both are trained from nothing with three
+seeds by the recipe of the base's run, on all training images, for `--epochs`; a run of its own is
+not needed: the base can be an architecture file. Trainings are stored in `--out`, and go on there.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from effnas.runtime import settle_process
+
+settle_process()
+
+from rich.console import Console  # noqa: E402  # behind settle_process, as torch is
+from rich.table import Table  # noqa: E402
+
+from effnas import Architecture  # noqa: E402
+from effnas.bench import DeviceSettings, find_network  # noqa: E402
+from effnas.config import EvaluationConfig, Execution, Recipe  # noqa: E402
+from effnas.counts import count  # noqa: E402
+from effnas.measure import LayerTimes  # noqa: E402
+from effnas.member_costs import MemberCosts  # noqa: E402
+from effnas.scaling import CompoundScaling, FamilyMember, ScalingRules, scale  # noqa: E402
+from effnas.space import SearchSpace  # noqa: E402
+from effnas.trainings import Result, Schedule, TrainingsFolder, ranked  # noqa: E402
+from effnas.trainings.tune import Candidate, train_all  # noqa: E402
+from effnas.workers import Workers, share_out  # noqa: E402
+
+#: Exponents of compound scaling that are looked at.
+PHIS = [n / 25 for n in range(1, 151)]
+
+
+def uniform_like(
+    base: Architecture, image_size: int, wanted: float, costs: MemberCosts
+) -> FamilyMember:
+    """Return the uniformly scaled network whose predicted step time is nearest to a wanted one."""
+    members = list(scale(base, CompoundScaling().rules(PHIS, image_size=image_size)))
+    low, high = 0, len(members) - 1
+
+    def step_time(n: int) -> float:
+        return costs.limited(members[n], ["step_time"])["step_time"]
+
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if step_time(middle) <= wanted else (low, middle)
+    best = min((low, high), key=lambda n: abs(step_time(n) - wanted))
+    return replace(members[best], name=f"uniform, {members[best].name}")
+
+
+def networks(
+    base: Architecture, names: Sequence[str], image_size: int, costs: MemberCosts
+) -> list[FamilyMember]:
+    """Return the base, and for each name V2's member and the uniformly scaled network like it."""
+    family = {one.name: one for one in scale(base, ScalingRules.load("v2"),
+                                             train_image_size=image_size)}  # fmt: skip
+    found = [replace(family["s"], name="base")]
+    for name in names:
+        member = family[name]
+        wanted = costs.limited(member, ["step_time"])["step_time"]
+        found += [
+            uniform_like(base, image_size, wanted, costs),
+            replace(member, name=f"V2, {name}"),
+        ]
+    return found
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("base", help="RUN:NUMBER, RUN:best or an architecture file")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--members", nargs="+", default=["m"], choices=("m", "l", "xl"))
+    parser.add_argument("--image-size", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("runs/scaling-benchmark"))
+    arguments = parser.parse_args()
+    subject = find_network(arguments.base, None)
+    base, run = subject.arch, subject.run
+    assert base is not None, f"{arguments.base} cannot be scaled"
+    recipe = replace(
+        run.recipe if run else Recipe(), epochs=arguments.epochs, data_share=1.0,
+        image_size=arguments.image_size,
+    )  # fmt: skip
+    conditions = DeviceSettings(
+        device="cpu", image_size=arguments.image_size, batch_size=recipe.batch_size
+    ).conditions(None)
+    costs = MemberCosts(
+        LayerTimes(base, conditions), batch_size=recipe.batch_size, num_classes=1000, epochs=1,
+        images=1,
+    )  # fmt: skip
+    members = networks(base, arguments.members, arguments.image_size, costs)
+    schedule = Schedule(levels=(arguments.epochs,), seeds=arguments.seeds)
+    share = share_out(Workers(device="cpu"))
+    space = run.space if run else SearchSpace.load("v2-cifar")
+    config = EvaluationConfig(
+        space_text=space.to_text(),
+        data=str(Path(arguments.data).absolute()),
+        recipe=recipe,
+        device=share.device,
+        threads=share.threads,
+        execution=Execution(),
+        step_times=None,
+    )
+    with TrainingsFolder.open(arguments.out) as folder:
+        results = folder.begin(
+            "trainings of a benchmark",
+            {"base": base.id, "recipe": dict(recipe.to_dict()), "seeds": arguments.seeds},
+        )
+
+        def took(result: Result) -> None:
+            folder.add(result)
+            results.append(result)
+            print(result, flush=True)
+
+        train_all(
+            [
+                Candidate(
+                    name=one.name,
+                    architecture=one.architecture,
+                    config=replace(config, recipe=replace(recipe, image_size=one.train_image_size)),
+                )
+                for one in members
+            ],
+            schedule,
+            list(results),
+            cpus=share.cpus,
+            gpus=share.gpus,
+            score=lambda name, accuracies: 1.0,  # all are trained to the end
+            on_result=took,
+        )
+    standings = {
+        one.name: one
+        for one in ranked([m.name for m in members], schedule, results, lambda name, a: a)
+    }
+    table = Table(title=f"{arguments.base}, {arguments.epochs} epochs, {arguments.seeds} seeds")
+    for heading in ("", "layers", "px", "params", "MACs", "memory", "predicted S", "accuracy",
+                    "training"):  # fmt: skip
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    for one in members:
+        found = costs.limited(one, ["step_time", "peak_memory_bytes"])
+        standing = standings[one.name]
+        table.add_row(
+            one.name,
+            " ".join(str(stage.r) for stage in one.architecture.stages),
+            str(one.train_image_size),
+            f"{found['params'] / 1e6:.2f} M",
+            f"{count(one.architecture, one.train_image_size).macs / 1e6:,.1f} M",
+            f"{found['peak_memory_bytes'] / 1e6:,.0f} MB",
+            f"{found['step_time']:.2f}",
+            f"{standing.mean:.4f} ± {standing.spread:.4f}",
+            f"{standing.train_time_s / arguments.seeds:.0f} s",
+        )
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()
