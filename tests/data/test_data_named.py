@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from effnas.data import load_search_images, load_training_part, native_image_size
+from effnas.data import (
+    load_search_images,
+    load_test_part,
+    load_training_part,
+    native_image_size,
+)
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
@@ -54,6 +59,60 @@ def test_a_data_set_of_torchvision_is_read_by_its_name(
     assert [path for path in touched if "train-images" in path]
     assert not [path for path in touched if "t10k" in path]
     assert native_image_size("torch/mnist", root=mnist.root) == 28
+
+
+def test_the_test_part_of_a_data_set_of_torchvision_is_read_by_its_name(
+    mnist: SimpleNamespace, touched_files: TouchedFiles
+) -> None:
+    raw = mnist.root / "MNIST" / "raw"
+    images = np.random.default_rng(1).integers(0, 256, (20, 28, 28))
+    write_idx(raw / "t10k-images-idx3-ubyte", images)
+    write_idx(raw / "t10k-labels-idx1-ubyte", np.arange(20) % 10)
+    classes = load_training_part("torch/mnist", image_size=28, root=mnist.root).classes
+    with touched_files() as touched:
+        found = load_test_part("torch/mnist", image_size=28, classes=classes, root=mnist.root)
+    assert found.part == "test"
+    assert np.array_equal(found.images[..., 0], images)
+    assert found.classes == classes
+    opened = [path for path in touched if path.startswith(str(raw)) and "-idx" in path]
+    assert opened
+    assert not [path for path in opened if "train" in path]
+
+
+def test_a_test_part_that_timm_cannot_read_is_told_with_what_was_looked_for(
+    mnist: SimpleNamespace,
+) -> None:
+    with pytest.raises(DataError, match="no test part; looked for the splits") as caught:
+        load_test_part("torch/mnist", image_size=28, classes=("0",), root=mnist.root)
+    assert str(caught.value).startswith("torch/mnist: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "read"),
+    [
+        ({"test": [0, 1, 2, 0], "validation": [0, 1, 2]}, "test"),
+        ({"test": [-1, -1, -1], "validation": [0, 1, 2]}, "validation"),
+        ({"validation": [0, 1, 2]}, "validation"),
+    ],
+    ids=["both", "secret labels", "no test part"],
+)
+def test_a_split_of_timm_without_labels_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, labels: dict[str, list[int]], read: str
+) -> None:
+    stream = io.BytesIO()
+    numbered_image(7).save(stream, "PNG")
+
+    def open_split(*_: object, split: str, **__: object) -> object:
+        reader = RandomAccessReader([stream.getvalue()] * len(labels[split]))
+        reader.class_to_idx = {"a": 0, "b": 1, "c": 2}
+        reader.dataset = {"label": labels[split]}
+        return image_dataset(reader)
+
+    monkeypatch.setattr("timm.data.create_dataset", open_split)
+    found = load_test_part("hfds/x", image_size=8, classes=("a", "b", "c"))
+    assert found.part == read
+    assert found.labels.tolist() == labels[read]
 
 
 def test_the_label_of_qmnist_is_the_digit(tmp_path: Path) -> None:
@@ -187,10 +246,10 @@ def test_labels_that_are_not_those_of_single_classes_are_refused(
 class RandomAccessReader:
     """Stands for timm's reader of Hugging Face data sets."""
 
-    class_to_idx = {"even": 0, "odd": 1}  # noqa: RUF012
     label_key = "label"
 
     def __init__(self, encoded: list[bytes]) -> None:
+        self.class_to_idx = {"even": 0, "odd": 1}
         self.encoded = encoded
         self.dataset = {"label": [i % 2 for i in range(len(encoded))]}
 

@@ -1,7 +1,8 @@
-"""The training part of an image data set, decoded once and kept in memory.
+"""A part of an image data set, decoded once and kept in memory.
 
 A search never sees the test part: what is named `val`, `test` and the like is neither opened nor
-listed, and the images that accuracy is measured on are held out of the training part.
+listed, and the images that accuracy is measured on are held out of the training part. The test
+part is read by `load_test_part`, and by nothing else.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from effnas.data.images import ImageSet
 from effnas.data.loading import (
     SearchImages,
     load_search_images,
+    load_test_part,
     load_training_part,
     native_image_size,
 )
@@ -20,6 +22,7 @@ __all__ = [
     "SearchImages",
     "holdout_split",
     "load_search_images",
+    "load_test_part",
     "load_training_part",
     "native_image_size",
 ]

@@ -1,7 +1,7 @@
 """Class folders, on disk or in a tar archive.
 
 Both are seen through a function that lists one folder. The rules of the layout are written once
-on top of it, and never ask for the listing of a validation or test part.
+on top of it. Who asks for the training part never causes the listing of another one.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from effnas.data.source import Encoded
+    from effnas.data.source import Encoded, Part
 
 _SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
 )  # fmt: skip
 _TRAINING_PARTS = frozenset({"train", "training"})
-_OTHER_PARTS = frozenset({"val", "valid", "validation", "test", "testing", "eval"})
+_TEST_PARTS = frozenset({"test", "testing"})
+_VALIDATION_PARTS = frozenset({"val", "valid", "validation", "eval"})
+_OTHER_PARTS = _TEST_PARTS | _VALIDATION_PARTS
 
 
 class _Listing(NamedTuple):
@@ -43,40 +45,34 @@ class _Listing(NamedTuple):
 _ListFolder: TypeAlias = "Callable[[str], _Listing]"
 
 
-def folder_source(root: Path) -> Source:
-    """Return the training images below a folder of class folders.
+def folder_source(root: Path, *, part: Part = "training") -> Source:
+    """Return the images of one part below a folder of class folders.
 
     Raises:
-        DataError: It cannot be read, or is not laid out as class folders.
+        DataError: It cannot be read, is not laid out as class folders, or lacks the part.
     """
-    names, labels, classes = _training_images(lambda folder: _list_directory(root, folder), root)
+    found = _find_images(lambda folder: _list_directory(root, folder), root, part)
 
     def read(chosen: npt.NDArray[np.int64]) -> Iterator[tuple[int, Encoded]]:
         for position, index in enumerate(chosen):
-            yield position, root / names[index]
+            yield position, root / found.names[index]
 
-    return Source(
-        origin=str(root),
-        classes=classes,
-        names=names,
-        labels=labels,
-        read=read,
-        class_noun="class folder",
-    )
+    return found.source(root, read)
 
 
-def archive_source(path: Path, *, first: int | None = None) -> Source:
-    """Return the training images in a tar archive of class folders, compressed or not.
+def archive_source(path: Path, *, first: int | None = None, part: Part = "training") -> Source:
+    """Return the images of one part in a tar archive of class folders, compressed or not.
 
     Nothing is ever unpacked to disk. Links are passed over. With `first`, the archive is listed
     only until that many images of a training part have been met.
 
     Raises:
-        DataError: It is not an archive, is damaged, or is not laid out as class folders.
+        DataError: It is not an archive, is damaged, is not laid out as class folders, or lacks
+            the part.
     """
     contents = _archive_contents(path, first)
-    names, labels, classes = _training_images(contents.listing, path)
-    members = [contents.member(name) for name in names]
+    found = _find_images(contents.listing, path, part)
+    members = [contents.member(name) for name in found.names]
 
     def read(chosen: npt.NDArray[np.int64]) -> Iterator[tuple[int, Encoded]]:
         # In the order of the archive, since going back in a compressed one means starting anew.
@@ -86,24 +82,37 @@ def archive_source(path: Path, *, first: int | None = None) -> Source:
                 file = archive.extractfile(members[chosen[position]])
                 yield position, file.read() if file else b""
 
-    return Source(
-        origin=str(path),
-        classes=classes,
-        names=names,
-        labels=labels,
-        read=read,
-        class_noun="class folder",
-    )
+    return found.source(path, read)
 
 
-def _training_images(
-    list_folder: _ListFolder, origin: Path
-) -> tuple[list[str], npt.NDArray[np.int64], tuple[str, ...]]:
-    """Return names (paths below the root) and labels of the training images, and the classes."""
-    part = _training_part(list_folder, origin)
-    top = list_folder(part)
+class _Found(NamedTuple):
+    """The images of a part: their paths below the root."""
+
+    names: list[str]
+    labels: npt.NDArray[np.int64]
+    classes: tuple[str, ...]
+    part: str
+
+    def source(
+        self, origin: Path, read: Callable[[npt.NDArray[np.int64]], Iterator[tuple[int, Encoded]]]
+    ) -> Source:
+        return Source(
+            origin=str(origin),
+            classes=self.classes,
+            names=self.names,
+            labels=self.labels,
+            read=read,
+            class_noun="class folder",
+            part=self.part,
+        )
+
+
+def _find_images(list_folder: _ListFolder, origin: Path, part: Part) -> _Found:
+    find_part = _training_part if part == "training" else _test_part
+    folder, name = find_part(list_folder, origin)
+    top = list_folder(folder)
     if not top.folders:
-        where = origin / part
+        where = origin / folder
         if top.images:
             raise DataError(
                 f"{where}: the images lie directly in it; put those of each class into a folder"
@@ -112,32 +121,57 @@ def _training_images(
         raise DataError(f"{where}: nothing in it; expected class folders with images, as cat/1.jpg")
     names: list[str] = []
     counts = []
-    for folder in top.folders:
-        below = sorted(_images_below(list_folder, f"{part}{folder}/"))
+    for class_folder in top.folders:
+        below = sorted(_images_below(list_folder, f"{folder}{class_folder}/"))
         names += below
         counts.append(len(below))
-    return names, np.repeat(np.arange(len(counts)), counts), tuple(top.folders)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    return _Found(names, labels, tuple(top.folders), name)
 
 
-def _training_part(list_folder: _ListFolder, origin: Path) -> str:
+def _training_part(list_folder: _ListFolder, origin: Path) -> tuple[str, str]:
+    """Return the folder of the training part, and its name."""
+    root, folders = _top(list_folder)
+    training = _only_one(folders, _TRAINING_PARTS, "training", origin / root)
+    others = [name for name in folders if name.lower() in _OTHER_PARTS]
+    if others and not training:
+        raise DataError(
+            f"{origin / root}: there is a part {others[0]!r} but none named 'train';"
+            " a search reads the training part only"
+        )
+    return (f"{root}{training}/", training) if training else (root, "train")
+
+
+def _test_part(list_folder: _ListFolder, origin: Path) -> tuple[str, str]:
+    """Return the folder of the test part, or of what there is in its place, and its name."""
+    root, folders = _top(list_folder)
+    for names, kind in ((_TEST_PARTS, "test"), (_VALIDATION_PARTS, "validation")):
+        name = _only_one(folders, names, kind, origin / root)
+        # Images that lie directly in a test part are those of a contest, which keeps their labels.
+        if name and list_folder(f"{root}{name}/").folders:
+            return f"{root}{name}/", name
+    raise DataError(
+        f"{origin / root}: no test part with class folders; looked for a folder named test or"
+        " testing, then for val, valid, validation or eval"
+    )
+
+
+def _only_one(folders: list[str], names: frozenset[str], kind: str, where: Path) -> str | None:
+    found = [name for name in folders if name.lower() in names]
+    if len(found) > 1:
+        raise DataError(f"{where}: {' and '.join(found)} are both {kind} parts; keep one of them")
+    return found[0] if found else None
+
+
+def _top(list_folder: _ListFolder) -> tuple[str, list[str]]:
+    """Return the folder that parts or classes lie in, and the folders in it."""
     root, folders = "", list_folder("").folders
     if len(folders) == 1 and folders[0].lower() not in _TRAINING_PARTS | _OTHER_PARTS:
         # A folder that all else lies in, as archives have it, unless it is itself a class.
         inner = list_folder(f"{folders[0]}/")
         if inner.folders and not inner.images:
             root, folders = f"{folders[0]}/", inner.folders
-    training = [name for name in folders if name.lower() in _TRAINING_PARTS]
-    others = [name for name in folders if name.lower() in _OTHER_PARTS]
-    if len(training) > 1:
-        raise DataError(
-            f"{origin / root}: {' and '.join(training)} are both training parts; keep one of them"
-        )
-    if others and not training:
-        raise DataError(
-            f"{origin / root}: there is a part {others[0]!r} but none named 'train';"
-            " a search reads the training part only"
-        )
-    return f"{root}{training[0]}/" if training else root
+    return root, folders
 
 
 def _images_below(list_folder: _ListFolder, folder: str) -> Iterator[str]:

@@ -26,12 +26,14 @@ class ImageSet:
         labels: Class of each image, int64 in 0..num_classes-1, of shape [N].
         classes: Name of each class; a label is a position in it.
         skipped: Names of the images that were left out because they cannot be decoded.
+        part: What the data set calls the part that they are of.
     """
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
     classes: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    part: str = "train"
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -1,9 +1,10 @@
-"""From the name of a data set to its decoded training part."""
+"""From the name of a data set to the decoded images of a part."""
 
 from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,7 +20,7 @@ from effnas.errors import DataError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from effnas.data.source import Source
+    from effnas.data.source import Part, Source
 
 # Images that the native size is told from.
 _SIZE_SAMPLE = 9
@@ -139,12 +140,54 @@ def load_training_part(
         DataError: The data are missing, unreadable, not laid out as expected, too large for the
             memory, or without images in some class.
     """
-    source = _find_source(name, root)
+    return _load_whole(_find_source(name, root), image_size, on_bad_image)
+
+
+def load_test_part(
+    name: str,
+    *,
+    image_size: int,
+    classes: tuple[str, ...],
+    on_bad_image: Literal["refuse", "skip"] = "refuse",
+    root: Path | None = None,
+) -> ImageSet:
+    """Read the test part of a data set, which no search does: it is for the end, once.
+
+    Images are decoded as in `load_training_part`. The part is the folder `test` or `testing`, else
+    `val`, `valid`, `validation` or `eval`, since the labels of some test parts are not published;
+    of timm's data sets, the split `test`, else `validation`; of the digits, what is not training.
+    The result's `part` says which one it was.
+
+    Args:
+        name: As in `load_training_part`.
+        image_size: Side of the images in pixels, 1 or more.
+        classes: Those of the training part, in its order.
+        on_bad_image: As in `load_training_part`.
+        root: As in `load_training_part`.
+
+    Raises:
+        DataError: There is no such part, its classes are not those of the training part, or as
+            `load_training_part`.
+    """
+    source = _find_source(name, root, part="test")
+    _check_same_classes(source, classes)
+    return _load_whole(source, image_size, on_bad_image)
+
+
+def _load_whole(
+    source: Source, image_size: int, on_bad_image: Literal["refuse", "skip"]
+) -> ImageSet:
     source.check_classes()
     images, good, skipped = _decode(source, np.arange(len(source.labels)), image_size, on_bad_image)
     labels = source.labels[good]
     _check_classes_left(source, labels)
-    return ImageSet(images=images, labels=labels, classes=source.classes, skipped=skipped)
+    return ImageSet(
+        images=images,
+        labels=labels,
+        classes=source.classes,
+        skipped=skipped,
+        part=source.part,
+    )
 
 
 def _decode(
@@ -205,24 +248,40 @@ def native_image_size(name: str, root: Path | None = None) -> int:
     return statistics.median_low(sides)
 
 
-def _find_source(name: str, root: Path | None, *, first: int | None = None) -> Source:
+def _find_source(
+    name: str, root: Path | None, *, first: int | None = None, part: Part = "training"
+) -> Source:
     if name == "digits":
-        return digits_source()
+        return digits_source(part)
     path = Path(name).expanduser()
     try:
         # An empty name would be the working directory.
         if name and path.is_dir():
-            return folder_source(path)
+            return folder_source(path, part=part)
         if name and path.is_file():
-            return archive_source(path, first=first)
+            return archive_source(path, first=first, part=part)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     if is_timm_name(name):
-        return timm_source(name, root, first=first)
+        return timm_source(name, root, first=first, part=part)
     raise DataError(
         f"no data set {name!r}: there is no such file or folder, and it is neither 'digits' nor a"
         " name that timm knows by its prefix, such as torch/cifar10, hfds/..., tfds/... or wds/..."
     )
+
+
+def _check_same_classes(source: Source, classes: tuple[str, ...]) -> None:
+    for expected, found in zip_longest(classes, source.classes):
+        if expected == found:
+            continue
+        if expected is not None and expected not in source.classes:
+            difference = f"lacks the {source.class_noun} {expected!r} of the training part"
+        else:
+            there = "none" if expected is None else repr(expected)
+            difference = f"has {source.class_noun} {found!r} where the training part has {there}"
+        raise DataError(
+            f"{source.origin}: its part {source.part!r} {difference}; both need the same classes"
+        )
 
 
 def _check_classes_left(source: Source, labels: npt.NDArray[np.int64]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from effnas.data.source import Encoded
+    from effnas.data.source import Encoded, Part
 
     Read: TypeAlias = Callable[[npt.NDArray[np.int64]], Iterator[tuple[int, Encoded]]]
     # Labels, names of the classes (none where the data set does not tell them), and access.
@@ -31,8 +31,8 @@ _DIGITS_TRAINING_SHARE = 0.8
 _PREFIXES = ("torch", "hfds", "hfids", "tfds", "wds")
 
 
-def digits_source() -> Source:
-    """Return the training part of scikit-learn's digits: the first 80 % of each class."""
+def digits_source(part: Part = "training") -> Source:
+    """Return a part of scikit-learn's digits: the first 80 % of each class, or the others."""
     from PIL import Image
     from sklearn.datasets import load_digits
 
@@ -40,11 +40,11 @@ def digits_source() -> Source:
     # Sixteen is the brightest of its grey levels.
     grey = np.rint(np.asarray(digits.images) * (255 / 16)).astype(np.uint8)
     targets = np.asarray(digits.target, dtype=np.int64)
-    training = []
+    is_training = np.zeros(len(targets), dtype=bool)
     for label in range(10):
         members = np.flatnonzero(targets == label)
-        training.append(members[: round(_DIGITS_TRAINING_SHARE * len(members))])
-    indices = np.sort(np.concatenate(training))
+        is_training[members[: round(_DIGITS_TRAINING_SHARE * len(members))]] = True
+    indices = np.flatnonzero(is_training if part == "training" else ~is_training)
 
     def read(chosen: npt.NDArray[np.int64]) -> Iterator[tuple[int, Encoded]]:
         for position, index in enumerate(indices[chosen]):
@@ -56,6 +56,7 @@ def digits_source() -> Source:
         names=[f"digits[{index}]" for index in indices],
         labels=targets[indices],
         read=read,
+        part="train" if part == "training" else "test",
     )
 
 
@@ -65,18 +66,39 @@ def is_timm_name(name: str) -> bool:
     return prefix.lower() in _PREFIXES and bool(rest)
 
 
-def timm_source(name: str, root: Path | None, *, first: int | None = None) -> Source:
-    """Return the training part of a data set that timm opens; nothing is downloaded by timm.
+def timm_source(
+    name: str, root: Path | None, *, first: int | None = None, part: Part = "training"
+) -> Source:
+    """Return a part of a data set that timm opens; nothing is downloaded by timm.
+
+    The test part is the split `test`, or `validation` where that one is not there, or has labels
+    that nobody publishes.
 
     Args:
         name: As `timm.data.create_dataset` has it, with a prefix.
         root: Folder that the data set lies in; by default the working directory, or for `hfds/`,
             `hfids/` and `tfds/` the folder where these libraries keep their data.
         first: List about that many images only, where listing them means decoding them.
+        part: Which part.
 
     Raises:
         DataError: timm cannot open or read it, or its labels are not those of single classes.
     """
+    if part == "training":
+        return _timm_split(name, root, "train", first)
+    refusals = []
+    for split in ("test", "validation"):
+        try:
+            return _timm_split(name, root, split, first)
+        except DataError as error:
+            refusals.append(f"{split!r}: {str(error).removeprefix(f'{name}: ')}")
+    raise DataError(
+        f"{name}: no test part; looked for the splits 'test' and 'validation' with labels"
+        f" ({'; '.join(refusals)})"
+    )
+
+
+def _timm_split(name: str, root: Path | None, split: str, first: int | None) -> Source:
     prefix = name.partition("/")[0].lower()
     if prefix == "torch" and name.split("/", 2)[-1].lower() in ("folder", "image_folder"):
         raise DataError(f"{name}: name the folder itself as the data set, without the prefix")
@@ -85,7 +107,7 @@ def timm_source(name: str, root: Path | None, *, first: int | None = None) -> So
     with _as_data_error(name, root):
         from timm.data import create_dataset
 
-        dataset = create_dataset(name, root=str(root) if root else None, split="train")
+        dataset = create_dataset(name, root=str(root) if root else None, split=split)
         if prefix == "torch":
             targets, classes, read_images = _open_torchvision(dataset)
         elif prefix == "hfds":
@@ -94,7 +116,7 @@ def timm_source(name: str, root: Path | None, *, first: int | None = None) -> So
             targets, classes, read_images = _open_stream(dataset, first)
         labels = np.asarray(targets, dtype=np.int64)
     if len(labels) == 0:
-        raise DataError(f"{name}: its training part holds no images")
+        raise DataError(f"{name}: its split {split!r} holds no images")
     classes = tuple(classes) or tuple(str(label) for label in range(labels.max() + 1))
     if labels.min() < 0 or labels.max() >= len(classes):
         raise DataError(
@@ -112,6 +134,7 @@ def timm_source(name: str, root: Path | None, *, first: int | None = None) -> So
         names=[f"{name}[{index}]" for index in range(len(labels))],
         labels=labels,
         read=read,
+        part=split,
     )
 
 

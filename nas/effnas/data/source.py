@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
     Encoded: TypeAlias = Path | bytes | Image.Image
 
+#: What is asked for: a search asks for the training part only.
+Part = Literal["training", "test"]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Source:
-    """The training images of a data set: their names and labels, and a way to get at them.
+    """The images of one part of a data set: their names and labels, and a way to get at them.
 
     Attributes:
         origin: The path or name that the user gave, for messages.
@@ -32,6 +35,7 @@ class Source:
         read: Given indices into `names`, yields `(position in the indices, image)` for each of
             them, in the order that suits the medium.
         class_noun: What a class is called in messages.
+        part: What the data set calls the part; `train` if it has no parts.
     """
 
     origin: str
@@ -40,6 +44,7 @@ class Source:
     labels: npt.NDArray[np.int64]
     read: Callable[[npt.NDArray[np.int64]], Iterator[tuple[int, Encoded]]]
     class_noun: str = "class"
+    part: str = "train"
 
     def check_classes(self) -> None:
         """Raise a `DataError` unless there are two or more classes, each with an image."""
@@ -52,5 +57,6 @@ class Source:
         if not counts.all():
             empty = self.classes[int(np.argmin(counts))]
             raise DataError(
-                f"{self.origin}: {self.class_noun} {empty!r} holds no images; add some or remove it"
+                f"{self.origin}: {self.class_noun} {empty!r} holds no images;"
+                " add some, or remove it from all parts"
             )
