@@ -128,6 +128,26 @@ def save_weights(folder: Path, arch: Architecture, repeat: int, model: Module) -
         ) from error
 
 
+def load_weights(folder: Path, arch: Architecture, repeat: int, model: Module) -> None:
+    """Give a model the weights and buffers that `save_weights` wrote.
+
+    Raises:
+        StoreError: If they are not there, damaged, or those of another network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = weights_file(folder, arch, repeat)
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = "damaged, or those of another network" if path.exists() else "gone"
+        raise StoreError(
+            f"{path}: the weights are {reason}; put the file back, or train again with another "
+            "--out. All results are stored"
+        ) from error
+
+
 def _packed(value: State, tensors: dict[str, Tensor]) -> object:
     """Return a value as JSON data; its tensors are added to `tensors`, and stand there by name."""
     import torch

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from effnas.checkpoints import Checkpoint, save_weights
+from effnas.checkpoints import Checkpoint, load_weights, save_weights
 from effnas.config import CPU_TRAINING_IMAGES, EvaluationConfig, Execution, StepTimeConfig
 from effnas.constraints import Constraints
-from effnas.data import ImageSet, SearchImages, load_search_images
+from effnas.data import ImageSet, SearchImages, load_search_images, load_test_part
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.evaluate import Preparation, Task, default_image_size
 from effnas.goal import nothing_known
@@ -42,7 +42,7 @@ from effnas.step_times import (
     StepTimeSource,
     StepTimeTable,
 )
-from effnas.training import ProxyData, train_proxy
+from effnas.training import ProxyData, TrainingStep, accuracy, train_proxy
 from effnas.trial import Measurement
 
 if TYPE_CHECKING:
@@ -248,6 +248,44 @@ class ImageEvaluator:
             seed=seed,
             hardware=timed.hardware or hardware_id(self._facts()),
         )
+
+    def test(self, arch: Architecture, seeds: int) -> tuple[ImageSet, list[float]]:
+        """Read the test part of the data, and measure a trained network on it.
+
+        No search asks for it: what a choice was made by says too much good of what was chosen.
+
+        Args:
+            arch: A network that was trained with this configuration's `weights`.
+            seeds: Its trainings.
+
+        Returns:
+            The test part, and the accuracy there of each training, 0 to 1.
+
+        Raises:
+            UserError: If weights are not there, which is found out first, or the data have no test
+                part of the same classes.
+        """
+        assert self._images is not None
+        assert self._config.data is not None
+        assert self._config.weights is not None
+        assert self._recipe.image_size is not None
+        models = []
+        for repeat in range(seeds):
+            models.append(build(arch, num_classes=self._images.data.num_classes))
+            load_weights(Path(self._config.weights), arch, repeat, models[-1])
+        images = load_test_part(
+            self._config.data,
+            image_size=self._recipe.image_size,
+            classes=self._images.loaded.train.classes,
+            on_bad_image=self._config.on_bad_image,
+            root=Path(self._config.data_root) if self._config.data_root else None,
+        )
+        pixels = torch.from_numpy(images.images).permute(0, 3, 1, 2)
+        labels = torch.from_numpy(images.labels)
+        batch_size = 2 * self._config.recipe.batch_size
+        with lock.training(self._device):
+            steps = (TrainingStep(m, self._recipe, self._execution, self._device) for m in models)
+            return images, [accuracy(step, pixels, labels, batch_size) for step in steps]
 
     def _check_training_memory(self, arch: Architecture) -> None:
         """Refuse what the system would end this process for, instead of raising an error."""

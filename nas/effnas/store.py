@@ -108,18 +108,7 @@ class RunFolder:
     def write_manifest(self, manifest: Mapping[str, Json]) -> None:
         """Replace the manifest in one step: a crash leaves the old one or the new one."""
         text = json.dumps({"format": FORMAT, **manifest}, indent=2)
-        temporary = self.path / _NEW_MANIFEST
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path / MANIFEST)
-        except OSError as error:
-            raise StoreError(
-                f"{self.path / MANIFEST}: cannot be written ({error.strerror}); make "
-                "room or free the folder, then start again"
-            ) from error
+        write_whole(self.path / MANIFEST, text)
 
     def append(self, trial: Trial, *, durable: bool) -> None:
         """Add one line; `durable` waits until the disk has it.
@@ -179,6 +168,26 @@ class RunFolder:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file of text, or replace it, in one step: a crash leaves the old one or the new one.
+
+    Raises:
+        StoreError: If it cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be written ({error.strerror}); make room or free the folder, then "
+            "start again"
+        ) from error
 
 
 def read_manifest(path: Path) -> dict[str, Json]:

@@ -335,9 +335,8 @@ def test_the_options_are_those_that_were_decided_on() -> None:
         },
         "promote": {
             "--top", "--seeds", "--out", "--epochs", "--image-size", "--batch-size",
-            "--learning-rate", "--data-share", "--reward", "--data", "--data-root", "--device",
-            "--workers",
-            "--threads", "--json",
+            "--learning-rate", "--data-share", "--reward", "--test", "--data", "--data-root",
+            "--device", "--workers", "--threads", "--json",
         },
         "scale": {
             "--family", "--alpha", "--beta", "--gamma", "--phi", "--round-limit", "--last-stage",

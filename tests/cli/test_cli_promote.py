@@ -11,12 +11,15 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import Run
 from safetensors.torch import load_file
 
-from effnas import Measurement, SearchSpace, Trial, TrialState, load_run
+from effnas import Architecture, Measurement, SearchSpace, Trial, TrialState, load_run
 from effnas.config import Execution, Recipe
+from effnas.data import ImageSet, load_test_part
 from effnas.store import Json, RunFolder
+from effnas.training import normalize
 
 SPACE = SearchSpace.load("tiny").with_target(num_classes=10)
 NETWORKS = [
@@ -97,6 +100,59 @@ def test_other_images_than_those_of_the_search_are_refused(effnas: Run, tmp_path
     assert result.code == 2, result.err
     assert "not those of the search" in result.err
     assert (tmp_path / "run-finals" / "trainings.jsonl").read_text() == ""
+
+
+@pytest.mark.slow
+def test_the_test_part_is_read_once_and_only_if_asked_for(effnas: Run, tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    command = ("promote", "run", "--top", "2", "--seeds", "2", "--epochs", "1")
+    finals = tmp_path / "run-finals"
+    file, weights = finals / "test.json", finals / "weights"
+    quiet = effnas(*command)
+    assert quiet.code == 0, quiet.err
+    assert "test part of the data was not read" in " ".join(quiet.out.split())
+    assert not file.exists()
+
+    results = (finals / "trainings.jsonl").read_bytes()
+    told = json.loads(effnas(*command, "--test", "--json").out)
+    test = told["test"]
+    arch = load_run("run").trials[told["base"]].architecture
+    part = load_test_part("digits", image_size=16, classes=tuple("0123456789"))
+    assert test["trial"] == told["base"]
+    assert (test["data"], test["part"], test["images"]) == ("digits", "test", len(part))
+    assert test["fingerprint"] == part.fingerprint
+    assert test["accuracies"] == [
+        pytest.approx(accuracy_of(arch, weights / f"{arch.id}-{seed}.safetensors", part))
+        for seed in range(2)
+    ]
+    assert test["mean_accuracy"] == pytest.approx(sum(test["accuracies"]) / 2)
+
+    # Were it read again, the weights would be missed.
+    weights.rename(tmp_path / "elsewhere")
+    before = file.read_bytes()
+    again = effnas(*command, "--test")
+    assert again.code == 0, again.err
+    assert f"accuracy {test['mean_accuracy']:.4f} ±{test['spread']:.4f}" in again.out
+
+    # Another reward picks the other network.
+    other = effnas(*command, "--test", "--reward", "1 - A")
+    assert other.code == 2
+    assert other.err.count("\n") == 1
+    assert f"was read for trial {told['base']}" in other.err
+    without = effnas(*command, "--reward", "1 - A")
+    assert without.code == 0, without.err
+    assert f"was read for trial {told['base']}" in without.out
+    assert file.read_bytes() == before
+    assert (finals / "trainings.jsonl").read_bytes() == results
+
+
+def accuracy_of(arch: Architecture, weights: Path, part: ImageSet) -> float:
+    model = arch.build(num_classes=10).eval()
+    model.load_state_dict(load_file(weights))
+    images = normalize(torch.from_numpy(part.images).permute(0, 3, 1, 2))
+    with torch.inference_mode():
+        right = model(images).argmax(1) == torch.from_numpy(part.labels)
+    return float(right.float().mean())
 
 
 @pytest.mark.slow

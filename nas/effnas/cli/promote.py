@@ -15,7 +15,14 @@ from rich.table import Table
 from effnas.checkpoints import weights_file
 from effnas.cli.search import INTERRUPTED, interrupt
 from effnas.cli.tables import console, duration, epochs_text, facts, progress_on
-from effnas.promotion import Finalist, FinalistStanding, FinalsReport, FinalsSettings, launch_finals
+from effnas.promotion import (
+    Finalist,
+    FinalistStanding,
+    FinalsReport,
+    FinalsSettings,
+    FinalTest,
+    launch_finals,
+)
 from effnas.trainings import WEIGHTS, Result
 
 if TYPE_CHECKING:
@@ -83,6 +90,9 @@ class _Display:
             self._task, description="training", total=len(finalists) * schedule.steps, completed=0
         )
 
+    def testing(self) -> None:
+        self._progress.update(self._task, description="reading the test part", total=None)
+
     def trained(self, finalist: Finalist, result: Result, reward: float | None) -> None:
         self._progress.advance(self._task)
         who = f"trial {finalist.trial.number}  seed {result.repeat}  {epochs_text(result.epochs)}"
@@ -101,6 +111,7 @@ def _payload(report: FinalsReport, settings: FinalsSettings) -> dict[str, Any]:
         "proxy_correlation_epochs": report.correlation_epochs,
         "base": base.finalist.trial.number if base else None,
         "weights": str(_weights(base, settings)) if base else None,
+        "test": report.test.to_dict() if report.test else None,
         "standings": [standing.to_row() for standing in report.standings],
     }
 
@@ -145,7 +156,26 @@ def _show(screen: Console, report: FinalsReport, settings: FinalsSettings) -> No
         f"Picked: trial {base.finalist.trial.number}, reward {base.mean:.4f} ±{base.spread:.4f} "
         f"over {report.seeds} seeds; the best of the finals with a probability of "
         f"{base.chance:.0%}.\nIts weights (the seed of middle accuracy): "
-        f"{_weights(base, settings)}"
+        f"{_weights(base, settings)}\n{_test_text(base, report.test)}"
+    )
+
+
+def _test_text(base: FinalistStanding, test: FinalTest | None) -> str:
+    if test is None:
+        return (
+            "Its accuracy is that on held-out images, which it was picked by; the test part of the "
+            "data was not read (--test reads it, once)."
+        )
+    if test.architecture_id != base.finalist.trial.architecture.id:
+        return (
+            f"The test part of the data was read for trial {test.trial}, which was picked before."
+        )
+    seeds = len(test.accuracies)
+    skipped = f", {len(test.skipped)} more cannot be decoded" if test.skipped else ""
+    return (
+        f"On the part {test.part!r} of {test.data} ({test.images:,} images{skipped}): accuracy "
+        f"{test.mean:.4f} ±{test.spread:.4f} over {seeds} seed{'s' * (seeds != 1)}. It was read "
+        f"once, on {test.date[:10]}."
     )
 
 

@@ -230,6 +230,10 @@ def promote(
         float | None, typer.Option(help="Share of the training images used. [default: 1]")
     ] = None,
     reward: OtherReward = None,
+    test: Annotated[
+        bool,
+        typer.Option("--test", help="Read the test part of the data, once, for what is picked."),
+    ] = False,
     data: MovedData = None,
     data_root: MovedDataRoot = None,
     device: Device = "auto",
@@ -264,6 +268,7 @@ def promote(
         data=data,
         data_root=data_root,
         reward=reward,
+        test=test,
         workers=Workers(device=device, count=workers, threads=threads),
     )
     raise typer.Exit(run_promote(settings, as_json=as_json))

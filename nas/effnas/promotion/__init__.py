@@ -3,8 +3,10 @@
 from effnas.promotion.finalists import Finalist, choose_finalists
 from effnas.promotion.finals import FinalsSettings, launch_finals
 from effnas.promotion.report import FinalistStanding, FinalsReport
+from effnas.promotion.unseen import FinalTest
 
 __all__ = [
+    "FinalTest",
     "Finalist",
     "FinalistStanding",
     "FinalsReport",

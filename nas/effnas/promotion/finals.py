@@ -12,6 +12,7 @@ from effnas.config import EvaluationConfig, Execution, Recipe
 from effnas.errors import ConfigError
 from effnas.promotion.finalists import Finalist, choose_finalists
 from effnas.promotion.report import FinalsReport, make_report
+from effnas.promotion.unseen import look_once
 from effnas.reward import Reward
 from effnas.runs import Run, load_run
 from effnas.store import CHECKPOINTS, Json
@@ -37,6 +38,7 @@ class FinalsSettings:
         data: Where the images are now; None takes the place that the run stored.
         data_root: Folder of a timm data set, likewise.
         reward: Another reward than the run's; None takes the run's own.
+        test: Whether the test part of the data is read, once, for the network that is picked.
         workers: Where trainings run.
     """
 
@@ -48,6 +50,7 @@ class FinalsSettings:
     data: str | None = None
     data_root: Path | None = None
     reward: str | None = None
+    test: bool = False
     workers: Workers = field(default_factory=Workers)
 
     def __post_init__(self) -> None:
@@ -66,6 +69,10 @@ class FinalsObserver(Protocol):
 
     def trained(self, finalist: Finalist, result: Result, reward: float | None) -> None:
         """A training has come to a level."""
+        ...
+
+    def testing(self) -> None:
+        """The test part is about to be read."""
         ...
 
 
@@ -116,7 +123,17 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
             on_result=took,
         )
         shutil.rmtree(settings.out / CHECKPOINTS, ignore_errors=True)
-    return make_report(finalists, schedule, results, score)
+        report = make_report(finalists, schedule, results, score)
+        test = look_once(
+            folder.path,
+            report.base.finalist.trial if report.base else None,
+            schedule.seeds,
+            config,
+            share,
+            read=settings.test,
+            reading=observer.testing,
+        )
+    return replace(report, test=test)
 
 
 def _scorer(reward: Reward) -> Callable[[Finalist, float], float]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from effnas.promotion.finalists import Finalist
+from effnas.promotion.unseen import FinalTest
 from effnas.proxy.statistics import Estimate, correlate, spearman
 from effnas.trainings import Result, Schedule, Standing, accuracies_at, ranked
 
@@ -59,6 +60,8 @@ class FinalsReport:
             level that all have reached; without a value for fewer than three, or where one side is
             constant.
         correlation_epochs: That level.
+        test: What a network that these finals picked reaches on the test part; None if that was not
+            read.
     """
 
     standings: tuple[FinalistStanding, ...]
@@ -66,6 +69,7 @@ class FinalsReport:
     seeds: int
     correlation: Estimate
     correlation_epochs: int
+    test: FinalTest | None = None
 
     @property
     def base(self) -> FinalistStanding | None:

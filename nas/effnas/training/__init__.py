@@ -1,13 +1,14 @@
 """Training: one step, batch augmentation, and the short proxy training of a trial."""
 
 from effnas.training.augment import normalize, random_crop_and_flip
-from effnas.training.proxy import ProxyData, ProxyResult, train_proxy
+from effnas.training.proxy import ProxyData, ProxyResult, accuracy, train_proxy
 from effnas.training.step import TrainingStep, cosine_schedule, synchronize
 
 __all__ = [
     "ProxyData",
     "ProxyResult",
     "TrainingStep",
+    "accuracy",
     "cosine_schedule",
     "normalize",
     "random_crop_and_flip",

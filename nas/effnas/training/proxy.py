@@ -133,7 +133,7 @@ def train_proxy(
             if checkpoint and last < recipe.epochs:
                 checkpoint.save(_state(begun, step, generator))
     return ProxyResult(
-        accuracy=_accuracy(step, data, 2 * batch_size),
+        accuracy=accuracy(step, data.holdout_images, data.holdout_labels, 2 * batch_size),
         train_loss=begun.train_loss,
         train_time_s=begun.train_time_s,
     )
@@ -189,12 +189,25 @@ def _check_loss(losses: torch.Tensor, limit: float, step: int, steps: int) -> No
         )
 
 
-def _accuracy(step: TrainingStep, data: ProxyData, batch_size: int) -> float:
-    right = torch.zeros((), dtype=torch.long, device=data.holdout_images.device)
-    for start in range(0, len(data.holdout_labels), batch_size):
+def accuracy(
+    step: TrainingStep, images: torch.Tensor, labels: torch.Tensor, batch_size: int
+) -> float:
+    """Return the share of images whose class a trained model names rightly, 0 to 1.
+
+    Args:
+        step: Has the model, and runs it as in training but for dropout and batch statistics.
+        images: uint8 [N, 3, S, S], on any device.
+        labels: Class numbers [N].
+        batch_size: Images at a time.
+
+    Raises:
+        InfeasibleError: If an output is not finite.
+    """
+    right = torch.zeros((), dtype=torch.long, device=step.device)
+    for start in range(0, len(labels), batch_size):
         part = slice(start, start + batch_size)
-        logits = step.logits(normalize(data.holdout_images[part]))
+        logits = step.logits(normalize(images[part].to(step.device)))
         if not bool(torch.isfinite(logits).all()):
             raise InfeasibleError("training diverged: the trained network's outputs are not finite")
-        right += (logits.argmax(1) == data.holdout_labels[part]).sum()
-    return float(right) / len(data.holdout_labels)
+        right += (logits.argmax(1) == labels[part].to(step.device)).sum()
+    return float(right) / len(labels)
