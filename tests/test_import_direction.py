@@ -234,6 +234,11 @@ def test_controllers_are_imported_without_optuna() -> None:
     assert "optuna" not in loaded_by("-c", "import effnas.controllers")
 
 
+def test_the_test_part_is_read_in_one_place() -> None:
+    users = {found.by for found in all_imports() if found.name == "load_test_part"}
+    assert users == {"data", "image_evaluator"}
+
+
 def loaded_by(*arguments: str) -> set[str]:
     """The top-level modules that a new interpreter imports."""
     run = subprocess.run(

@@ -91,7 +91,7 @@ class _Found(NamedTuple):
     names: list[str]
     labels: npt.NDArray[np.int64]
     classes: tuple[str, ...]
-    part: str
+    part: str | None
 
     def source(
         self, origin: Path, read: Callable[[npt.NDArray[np.int64]], Iterator[tuple[int, Encoded]]]
@@ -108,8 +108,10 @@ class _Found(NamedTuple):
 
 
 def _find_images(list_folder: _ListFolder, origin: Path, part: Part) -> _Found:
-    find_part = _training_part if part == "training" else _test_part
-    folder, name = find_part(list_folder, origin)
+    if part == "training":
+        folder, name = _training_part(list_folder, origin), None
+    else:
+        folder, name = _test_part(list_folder, origin)
     top = list_folder(folder)
     if not top.folders:
         where = origin / folder
@@ -129,8 +131,8 @@ def _find_images(list_folder: _ListFolder, origin: Path, part: Part) -> _Found:
     return _Found(names, labels, tuple(top.folders), name)
 
 
-def _training_part(list_folder: _ListFolder, origin: Path) -> tuple[str, str]:
-    """Return the folder of the training part, and its name."""
+def _training_part(list_folder: _ListFolder, origin: Path) -> str:
+    """Return the folder of the training part."""
     root, folders = _top(list_folder)
     training = _only_one(folders, _TRAINING_PARTS, "training", origin / root)
     others = [name for name in folders if name.lower() in _OTHER_PARTS]
@@ -139,7 +141,7 @@ def _training_part(list_folder: _ListFolder, origin: Path) -> tuple[str, str]:
             f"{origin / root}: there is a part {others[0]!r} but none named 'train';"
             " a search reads the training part only"
         )
-    return (f"{root}{training}/", training) if training else (root, "train")
+    return f"{root}{training}/" if training else root
 
 
 def _test_part(list_folder: _ListFolder, origin: Path) -> tuple[str, str]:

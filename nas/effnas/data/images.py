@@ -26,14 +26,15 @@ class ImageSet:
         labels: Class of each image, int64 in 0..num_classes-1, of shape [N].
         classes: Name of each class; a label is a position in it.
         skipped: Names of the images that were left out because they cannot be decoded.
-        part: What the data set calls the part that they are of.
+        part: What the data set calls its test part, if they are of that; None for the training
+            part.
     """
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
     classes: tuple[str, ...]
     skipped: tuple[str, ...] = ()
-    part: str = "train"
+    part: str | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,7 +68,7 @@ def allocate_images(count: int, image_size: int) -> npt.NDArray[np.uint8]:
             f"{count:,} images of {image_size}×{image_size} pixels take"
             f" {needed_bytes / 1e9:.1f} GB, more than half of the memory that is available"
             f" ({limit_bytes / 1e9:.1f} GB);"
-            " lower --data-share or --image-size"
+            " lower --data-share or --image-size, or free some memory"
         )
     return np.empty((count, image_size, image_size, 3), dtype=np.uint8)
 

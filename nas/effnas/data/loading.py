@@ -209,9 +209,11 @@ def _decode(
 
     def note_bad_image(position: int, reason: str) -> None:
         if on_bad_image == "refuse":
+            # Whoever reads a test part goes by what was chosen for the training part.
+            skip = ", or pass --on-bad-image skip" if source.part is None else ""
             raise DataError(
                 f"{source.origin}: {source.names[chosen[position]]} cannot be decoded ({reason});"
-                " mend or remove it, or pass --on-bad-image skip"
+                f" mend or remove it{skip}"
             )
         bad.append(position)
 

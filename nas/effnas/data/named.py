@@ -56,7 +56,7 @@ def digits_source(part: Part = "training") -> Source:
         names=[f"digits[{index}]" for index in indices],
         labels=targets[indices],
         read=read,
-        part="train" if part == "training" else "test",
+        part=None if part == "training" else "test",
     )
 
 
@@ -134,7 +134,7 @@ def _timm_split(name: str, root: Path | None, split: str, first: int | None) -> 
         names=[f"{name}[{index}]" for index in range(len(labels))],
         labels=labels,
         read=read,
-        part=split,
+        part=None if split == "train" else split,
     )
 
 

@@ -35,7 +35,7 @@ class Source:
         read: Given indices into `names`, yields `(position in the indices, image)` for each of
             them, in the order that suits the medium.
         class_noun: What a class is called in messages.
-        part: What the data set calls the part; `train` if it has no parts.
+        part: What the data set calls its test part; None for the training part.
     """
 
     origin: str
@@ -44,7 +44,7 @@ class Source:
     labels: npt.NDArray[np.int64]
     read: Callable[[npt.NDArray[np.int64]], Iterator[tuple[int, Encoded]]]
     class_noun: str = "class"
-    part: str = "train"
+    part: str | None = None
 
     def check_classes(self) -> None:
         """Raise a `DataError` unless there are two or more classes, each with an image."""
