@@ -154,7 +154,7 @@ def _test_part(list_folder: _ListFolder, origin: Path) -> tuple[str, str]:
             return f"{root}{name}/", name
     raise DataError(
         f"{origin / root}: no test part with class folders; looked for a folder named test or"
-        " testing, then for val, valid, validation or eval"
+        " testing, then for val, valid, validation or eval: add one"
     )
 
 
