@@ -64,7 +64,7 @@ def run_folder(tmp_path: Path) -> Path:
 def test_an_architecture_file_is_that_network(tmp_path: Path) -> None:
     path = tmp_path / "small.json"
     path.write_text(to_json(ARCH))
-    assert find_network(str(path), TINY) == Subject(str(path), ARCH)
+    assert find_network(str(path), TINY) == Subject(str(path), ARCH, file=path)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ LAYERS = [
     ["trainings"],
     ["promotion"],
     ["sizing", "scaling_search"],
+    ["export"],
     [""],  # the names of `import effnas`, each imported when it is asked for
     ["cli"],
     ["__main__"],
@@ -53,11 +54,13 @@ LEVELS = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 #: The one import from right to left: `Architecture.build` makes the network when it is called.
 EXCEPTIONS = {("architecture.architecture", "models")}
 
-TORCH_AT_THE_TOP = {"models", "training", "measure", "image_evaluator", "bench"}
+TORCH_AT_THE_TOP = {"models", "training", "measure", "image_evaluator", "bench", "export"}
 #: Controllers that learn with torch; `make_controller` imports them when they are asked for.
 TORCH_CONTROLLERS = {"controllers.reinforce"}
 TIMM = {"models", "training", "measure", "image_evaluator", "data"}
-HEAVY = {"torch", "torchvision", "timm", "ray", "numpy", "pandas", "sklearn", "plotly", "optuna"}
+HEAVY = {
+    "torch", "torchvision", "timm", "ray", "numpy", "pandas", "sklearn", "plotly", "optuna", "onnx",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -228,6 +231,12 @@ def test_optuna_has_one_home() -> None:
     assert {f.by for f in all_imports() if f.distribution == "optuna"} == {"controllers.optuna"}
     inside = [f for f in all_imports() if target(f) == "controllers.optuna"]
     assert not any(found.at_the_top for found in inside)
+
+
+def test_onnx_has_one_home_and_may_be_missing() -> None:
+    onnx = [f for f in all_imports() if f.distribution in ("onnx", "onnxruntime", "onnxscript")]
+    assert {found.by for found in onnx} == {"export.programs"}
+    assert not any(found.at_the_top for found in onnx)
 
 
 def test_controllers_are_imported_without_optuna() -> None:

@@ -26,6 +26,7 @@ from effnas.measure import (
 from effnas.models import build, build_timm
 from effnas.runs import Run, load_run
 from effnas.space import SearchSpace
+from effnas.trial import Trial
 
 #: How block strings begin, and no name of timm's.
 _BLOCK = re.compile(rf"({'|'.join(OPERATORS)})_")
@@ -192,11 +193,15 @@ class Subject:
         name: As the user knows it.
         arch: The architecture, if it is one.
         run: The run that it is from, if any.
+        trial: Its trial there.
+        file: The architecture file that it is from, if any.
     """
 
     name: str
     arch: Architecture | None = None
     run: Run | None = None
+    trial: Trial | None = None
+    file: Path | None = None
 
     @property
     def space(self) -> SearchSpace | None:
@@ -222,7 +227,7 @@ def find_network(text: str, home: SearchSpace | None) -> Subject:
         UserError: If it is none of these.
     """
     if text.endswith(".json"):
-        return Subject(text, load_architecture(text))
+        return Subject(text, load_architecture(text), file=Path(text))
     folder, colon, number = text.rpartition(":")
     if colon and Path(folder).is_dir():
         run = load_run(folder)
@@ -233,7 +238,7 @@ def find_network(text: str, home: SearchSpace | None) -> Subject:
                 f"{folder}: no trial {number!r} among {len(run.trials)}; give a number, or best: "
                 "the complete one with the highest reward"
             )
-        return Subject(text, trial.architecture, run)
+        return Subject(text, trial.architecture, run, trial)
     if colon and (number == "best" or number.isdigit()):
         raise ConfigError(f"{folder}: no run there; RUN:best and RUN:NUMBER name a folder's trial")
     if _BLOCK.match(text.strip()):

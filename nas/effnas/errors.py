@@ -54,6 +54,10 @@ class SearchFailedError(EffnasError):
     """A search that cannot go on, though nothing the user gave is wrong (exit code 1)."""
 
 
+class ExportFailedError(EffnasError):
+    """An exported file that does not compute what the network does (exit code 1)."""
+
+
 class SpaceExhaustedError(EffnasError):
     """Every architecture of the space (within its constraints) has been proposed already."""
 

@@ -122,6 +122,7 @@ class Preparation:
         timing_batch_size: Images in a timed step.
         step_times: Where step times come from, in words.
         num_classes: Classes of the data; without data, of the target.
+        class_names: Their names, in the order of the network's outputs; empty without data.
         train_images: Images trained on.
         holdout_images: Images that give A.
         data_fingerprint: Changes when the images, labels or classes do.
@@ -142,6 +143,7 @@ class Preparation:
     timing_batch_size: int
     step_times: str
     num_classes: int
+    class_names: tuple[str, ...]
     train_images: int
     holdout_images: int
     data_fingerprint: str

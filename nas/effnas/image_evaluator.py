@@ -171,6 +171,7 @@ class ImageEvaluator:
             timing_batch_size=self._timing_batch_size,
             step_times=self._step_times.description,
             num_classes=images.train.num_classes if images else self._target_classes,
+            class_names=images.train.classes if images else (),
             train_images=len(images.train) if images else 0,
             holdout_images=len(images.holdout) if images else 0,
             data_fingerprint=images.fingerprint if images else "",

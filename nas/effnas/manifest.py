@@ -95,6 +95,7 @@ def describe(
             "root": config.data_root,
             "on_bad_image": config.on_bad_image,
             "classes": prepared.num_classes,
+            "class_names": list(prepared.class_names),
             "train_images": prepared.train_images,
             "holdout_images": prepared.holdout_images,
             "fingerprint": prepared.data_fingerprint,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from effnas.errors import ConfigError, InfeasibleError, closest
 
@@ -36,6 +36,24 @@ def build_timm(name: str, *, num_classes: int) -> nn.Module:
     return model
 
 
+def timm_arguments(arch: Architecture) -> dict[str, Any]:
+    """Return, as plain data, what timm builds a network from.
+
+    Returns:
+        `arch_def`, timm's block strings, and the arguments of `timm.models.EfficientNet` that are
+        not its defaults: `stem_size`, `num_features`, `output_stride`; and `norm_eps`, the epsilon
+        of batch norm. Channels are not rounded, and the activation is SiLU.
+    """
+    return {
+        "arch_def": arch.to_timm(),
+        "stem_size": arch.stem,
+        "num_features": arch.head,
+        # Strides beyond 32 in all would become dilation.
+        "output_stride": 2 ** (len(arch.stages) + 2),
+        "norm_eps": BATCH_NORM_EPS,
+    }
+
+
 def build(
     arch: Architecture,
     *,
@@ -64,22 +82,20 @@ def build(
     from timm.models.efficientnet import EfficientNet
     from torch import nn
 
-    definition = arch.to_timm()
+    arguments = timm_arguments(arch)
+    # Decoded for every build, since timm's builder changes what it is given.
+    definition = arguments.pop("arch_def")
+    norm_eps = arguments.pop("norm_eps")
     if not definition:
         raise InfeasibleError("cannot be built: no stage has a layer")
     try:
         model: nn.Module = EfficientNet(
-            # Decoded for every build, since timm's builder changes what it is given.
             block_args=decode_arch_def(definition),
             num_classes=num_classes,
-            num_features=arch.head,
-            stem_size=arch.stem,
-            # timm would round channels to multiples of 8, and turn strides beyond 32 in all into
-            # dilation; both make another network than the one that was asked for.
-            round_chs_fn=int,
-            output_stride=2 ** (len(arch.stages) + 2),
+            round_chs_fn=int,  # timm would round channels to multiples of 8
             act_layer=nn.SiLU,
-            norm_layer=partial(nn.BatchNorm2d, eps=BATCH_NORM_EPS),
+            norm_layer=partial(nn.BatchNorm2d, eps=norm_eps),
+            **arguments,
             drop_rate=drop_rate,
             drop_path_rate=drop_path_rate,
             device=device,

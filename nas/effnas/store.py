@@ -142,7 +142,7 @@ class RunFolder:
         Raises:
             StoreError: If a line cannot be read.
         """
-        return list(_parsed(self.path / self.records_name, parse, what))
+        return read_records(self.path / self.records_name, parse, what)
 
     def close(self) -> None:
         """Release the folder; one that holds nothing yet is removed."""
@@ -226,6 +226,11 @@ def read_events(path: Path, *, stem: int, head: int) -> Iterator[Trial]:
         StoreError: If a line other than a torn last one cannot be read.
     """
     return _parsed(path / TRIALS, lambda record: from_record(record, stem=stem, head=head), "trial")
+
+
+def read_records(file: Path, parse: Callable[[dict[str, Any]], T], what: str) -> list[T]:
+    """Return what the lines of a file of records stand for; as `RunFolder.read_records`."""
+    return list(_parsed(file, parse, what))
 
 
 def _parsed(file: Path, parse: Callable[[dict[str, Any]], T], what: str) -> Iterator[T]:

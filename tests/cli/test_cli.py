@@ -295,10 +295,10 @@ def test_the_options_are_those_that_were_decided_on() -> None:
 
     from effnas.cli.app import app
 
-    group = get_command(app)
-    commands = dict(group.commands)  # type: ignore[attr-defined]
-    proxy = commands.pop("proxy").commands
-    commands |= {f"proxy {name}": command for name, command in proxy.items()}
+    commands = dict(get_command(app).commands)  # type: ignore[attr-defined]
+    for group in ("proxy", "scaling"):
+        inner = commands.pop(group).commands
+        commands |= {f"{group} {name}": command for name, command in inner.items()}
     options = {
         name: {option for p in command.params for option in p.opts if option.startswith("--")}
         for name, command in commands.items()
@@ -317,6 +317,11 @@ def test_the_options_are_those_that_were_decided_on() -> None:
     study = {
         "--space", "--out", "--seed", "--networks", "--seeds", "--high-seeds", "--high-epochs",
         "--target-image-size", "--json",
+    }  # fmt: skip
+    scaling = {
+        "--out", "--tolerance", "--data", "--data-root", "--seeds", "--seed", "--recipe",
+        "--epochs", "--image-size", "--batch-size", "--learning-rate", "--data-share", "--device",
+        "--workers", "--threads", "--json",
     }  # fmt: skip
     assert options == {
         "search": data | where | training | step_times | target | {
@@ -344,6 +349,11 @@ def test_the_options_are_those_that_were_decided_on() -> None:
             "--batch-size", "--classes", "--epochs", "--images", "--device", "--threads", "--out",
             "--json",
         },
+        "export": {
+            "--weights", "--out", "--image-size", "--classes", "--formats", "--json",
+        },
+        "scaling coefficients": scaling | {"--grid-step", "--macs", "--memory", "--round-limit"},
+        "scaling layers": scaling | {"--family", "--member", "--slopes"},
         "proxy check": data | where | training | study,
         "proxy search": data | where | training | study,
     }  # fmt: skip
@@ -352,7 +362,8 @@ def test_the_options_are_those_that_were_decided_on() -> None:
 @pytest.mark.parametrize(
     "command",
     [["search"], ["status"], ["space"], ["bench"], ["profile"], ["retarget"], ["promote"],
-     ["scale"], ["proxy", "check"], ["proxy", "search"]],
+     ["scale"], ["export"], ["proxy", "check"], ["proxy", "search"],
+     ["scaling", "coefficients"], ["scaling", "layers"]],
     ids=" ".join,
 )  # fmt: skip
 def test_the_help_of_a_command_shows_its_example_on_a_line_of_its_own(

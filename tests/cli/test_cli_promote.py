@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -113,7 +114,16 @@ def test_the_test_part_is_read_once_and_only_if_asked_for(effnas: Run, tmp_path:
     assert "test part of the data was not read" in " ".join(quiet.out.split())
     assert not file.exists()
 
+    # The command that is shown exports the picked network with its weights.
+    command_line = next(s for s in quiet.out.splitlines() if s.startswith("  effnas export "))
+    exported = json.loads(effnas(*shlex.split(command_line)[1:], "--formats", "timm", "--json").out)
+    figures = {figure["name"]: figure for figure in exported["figures"]}
+    assert (exported["image_size"], exported["random_weights"]) == (16, False)
+
     results = (finals / "trainings.jsonl").read_bytes()
+    whole = [json.loads(line) for line in results.splitlines()]
+    accuracies = {one["accuracy"] for one in whole}
+    assert figures["accuracy of these weights"]["value"] in accuracies
     told = json.loads(effnas(*command, "--test", "--json").out)
     test = told["test"]
     arch = load_run("run").trials[told["base"]].architecture

@@ -15,7 +15,7 @@ from effnas.architecture.blocks import (
     number_text,
     round_channels,
 )
-from effnas.architecture.files import load_architecture, to_json
+from effnas.architecture.files import load_architecture, load_sizes, to_json
 from effnas.architecture.notation import Alternative, StageSyntax, read
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Stage",
     "StageSyntax",
     "load_architecture",
+    "load_sizes",
     "number_text",
     "parse_stage",
     "read",

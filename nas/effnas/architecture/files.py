@@ -17,7 +17,8 @@ from effnas.errors import SpaceError, UserError, closest
 
 FORMAT = 1
 _REQUIRED = ("format", "stem", "head", "blocks")
-_INFORMATIVE = ("id", "timm", "image_size", "batch_size", "num_classes")
+_SIZES = ("image_size", "batch_size", "num_classes")
+_INFORMATIVE = ("id", "timm", *_SIZES)
 _MOST_BYTES = 1_000_000
 
 
@@ -60,6 +61,24 @@ def load_architecture(path: str | Path) -> Architecture:
         return _parse(read_text(path, most_bytes=_MOST_BYTES))
     except UserError as error:
         raise SpaceError(f"{path}: {error}") from None
+
+
+def load_sizes(path: str | Path) -> dict[str, int]:
+    """Read what an architecture file says of the sizes that its network is meant for.
+
+    Returns:
+        Those of `image_size` (pixels), `batch_size` and `num_classes` that are there.
+
+    Raises:
+        SpaceError: As `load_architecture`, or if a size is no whole number above 0.
+    """
+    load_architecture(path)
+    content = json.loads(read_text(path, most_bytes=_MOST_BYTES))
+    sizes = {name: content[name] for name in _SIZES if name in content}
+    for name, size in sizes.items():
+        if type(size) is not int or size < 1:
+            raise SpaceError(f"{path}: {name} is {str(size)[:40]}, it must be 1 or more")
+    return sizes
 
 
 def _parse(text: str) -> Architecture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -158,6 +159,9 @@ def _show(screen: Console, report: FinalsReport, settings: FinalsSettings) -> No
         f"{base.chance:.0%}.\nIts weights (the seed of middle accuracy): "
         f"{_weights(base, settings)}\n{_test_text(base, report.test)}"
     )
+    network = shlex.quote(f"{settings.run}:{base.finalist.trial.number}")
+    weights = shlex.quote(str(_weights(base, settings)))
+    screen.print(f"\nFor other programs:\n  effnas export {network} --weights {weights}")
 
 
 def _test_text(base: FinalistStanding, test: FinalTest | None) -> str:

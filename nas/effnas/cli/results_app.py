@@ -272,3 +272,53 @@ def promote(
         workers=Workers(device=device, count=workers, threads=threads),
     )
     raise typer.Exit(run_promote(settings, as_json=as_json))
+
+
+@results.command()
+def export(
+    network: Annotated[
+        str,
+        typer.Argument(
+            help="Architecture file, quoted block strings, RUN:NUMBER or RUN:best.",
+            metavar="NETWORK",
+        ),
+    ],
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="State dict, .safetensors. [default: random weights]"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder that is made. [default: exports/NETWORK]")
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(help="Pixels at inference. [default: the file's or run's, else 224]"),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(help="Outputs. [default: those of the weights, file or run, else 1000]"),
+    ] = None,
+    formats: Annotated[
+        str, typer.Option(help="Some of timm, onnx, torch-export; timm always is written.")
+    ] = "timm,onnx,torch-export",
+    as_json: Json = False,
+) -> None:
+    """Write a network for programs outside effnas: timm, ONNX, torch.export, a model card.
+
+    \b
+    Examples:
+      effnas export runs/first:best --weights runs/first-finals/weights/ID-0.safetensors
+      effnas export families/first/m.json --formats timm,onnx
+    """
+    from effnas.cli.export import default_folder, formats_of, run_export
+    from effnas.export import ExportSettings
+
+    settings = ExportSettings(
+        network=network,
+        out=out or default_folder(network),
+        weights=weights,
+        image_size=image_size,
+        num_classes=classes,
+        formats=formats_of(formats),
+    )
+    raise typer.Exit(run_export(settings, as_json=as_json))

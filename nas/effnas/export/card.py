@@ -1,0 +1,161 @@
+"""The model card: the README.md of an export, in the format of Hugging Face."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from string import Template
+from typing import cast
+
+from effnas.data.named import is_timm_name
+from effnas.export.figures import Figure
+from effnas.export.programs import Check
+from effnas.export.subject import Network
+from effnas.export.weights import SEED
+from effnas.manifest import versions
+from effnas.store import Json
+
+_TEMPLATE = Path(__file__).with_name("card.tmpl")
+_LONGEST = 300
+_ONNX = """
+With onnxruntime, on any number of images of {size} × {size} pixels:
+
+```python
+import numpy
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+images = numpy.zeros((1, 3, {size}, {size}), numpy.float32)
+(logits,) = session.run(None, {{"images": images}})
+```
+"""
+_TORCH_EXPORT = """
+With torch alone, likewise:
+
+```python
+import torch
+
+network = torch.export.load("model.pt2").module()
+```
+"""
+
+
+def card(
+    network: Network,
+    figures: Iterable[Figure],
+    checks: Sequence[Check],
+    *,
+    is_random: bool,
+) -> str:
+    """Return the text of the card; it names no path and no folder of this machine."""
+    files = {check.file for check in checks}
+    programs = "".join(
+        text.format(size=network.image_size)
+        for file, text in (("model.onnx", _ONNX), ("model.pt2", _TORCH_EXPORT))
+        if file in files
+    )
+    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        name=network.name,
+        image_size=network.image_size,
+        num_classes=network.num_classes,
+        weights=_weights(network, is_random),
+        figures=_rows([one.name, one.text, one.how, one.at] for one in figures),
+        training=_training(network),
+        stem=network.arch.stem,
+        head=network.arch.head,
+        blocks="\n".join(f"- `{block}`" for block in network.arch.blocks),
+        programs=programs,
+        checks=_rows(
+            [
+                f"`{check.file}`",
+                f"{check.difference:.2g}",
+                f"{check.largest_logit:.2g}",
+                f"{check.allowed:.2g}",
+                " and ".join(map(str, check.batch_sizes)),
+            ]
+            for check in checks
+        ),
+        provenance="\n".join(f"- {name}: {_bare(value)}" for name, value in _provenance(network)),
+    )
+
+
+def _weights(network: Network, is_random: bool) -> str:
+    if is_random:
+        return (
+            f"**The weights are random** (seed {SEED}): the network is not trained, and what it "
+            "says means nothing."
+        )
+    if network.final:
+        return (
+            "The weights are those of a training in the finals of the search (`effnas promote`), "
+            "the moving averages of batch norm with them."
+        )
+    return (
+        "The weights are those of a file that was given; what they were trained on, and how well, "
+        "is not known here."
+    )
+
+
+def _training(network: Network) -> str:
+    member = network.member
+    if not member:
+        return ""
+    rows = [[name, f"{first:g}", f"{last:g}"] for name, (first, last) in member.strengths.items()]
+    return (
+        f"\n## Training\n\nMember `{_bare(member.name)}` of a family by the rules "
+        f"`{_bare(member.family)}`: to be trained with images of "
+        f"up to {member.train_image_size} pixels and used at {member.image_size}, with a "
+        "regularisation that grows from the start to the end of the training:\n\n"
+        f"| strength | start | end |\n|---|---|---|\n{_rows(rows)}\n"
+    )
+
+
+def _provenance(network: Network) -> Iterator[tuple[str, str]]:
+    yield "architecture", network.arch.id
+    if network.run and network.trial:
+        manifest = network.run.manifest
+        space = manifest.get("space")
+        name = data_name(str(space.get("name"))) if isinstance(space, dict) else "not known"
+        yield "search space", f"{name} ({network.run.space.id})"
+        yield "search", f"created {manifest.get('created')}, seed {manifest.get('seed')}"
+        yield "trial", f"{network.trial.number} of {len(network.run.trials)}"
+        yield "reward", _reward(manifest.get("reward"))
+        if network.run.objectives:
+            yield "objectives", str(network.run.objectives)
+        data = manifest.get("data")
+        if isinstance(data, dict):
+            yield "data", data_name(str(data.get("name")))
+        used = manifest.get("versions")
+        if isinstance(used, dict):
+            yield "versions in the search", _versions(used)
+    yield "versions in this export", _versions(versions())
+
+
+def data_name(name: str) -> str:
+    """Return what a data set is called, without the folders that it is in."""
+    return name if is_timm_name(name) and not Path(name).exists() else Path(name).name
+
+
+def _reward(stored: Json) -> str:
+    if not isinstance(stored, dict):
+        return "not known"
+    if stored.get("kind") != "expression":
+        return f"the Python function {stored.get('name')}"
+    return cast("str", stored.get("text"))
+
+
+def _versions(found: dict[str, Json]) -> str:
+    return ", ".join(
+        f"{name} {found[name]}" for name in ("effnas", "torch", "timm") if name in found
+    )
+
+
+def _rows(rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(_bare(cell) for cell in row)} |" for row in rows)
+
+
+def _bare(text: str) -> str:
+    """Return a text of a file as one line that is no markup."""
+    line = " ".join(text.split())[:_LONGEST]
+    return re.sub(r"[|<>\[\]]", r"\\\g<0>", line)

@@ -1,0 +1,145 @@
+"""What is known of an exported network: every figure with how and where it was found out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from effnas.counts import count
+from effnas.export.family import Member
+from effnas.export.subject import Network
+from effnas.plan import memory_text
+from effnas.promotion.origin import Final
+from effnas.runs import Run
+from effnas.trial import Trial
+
+How = Literal["counted", "measured", "predicted", "from a table", "from a command"]
+_SOURCES: dict[str, How] = {
+    "measured": "measured",
+    "predicted": "predicted",
+    "table": "from a table",
+    "command": "from a command",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One figure.
+
+    Attributes:
+        name: What it is of, in words.
+        value: As a number: a share, seconds, bytes, or a count.
+        text: As it is shown.
+        how: How it became known.
+        at: Device, sizes and whatever else it depends on.
+    """
+
+    name: str
+    value: float
+    text: str
+    how: How
+    at: str
+
+
+def figures_of(network: Network) -> tuple[Figure, ...]:
+    """Return all figures: counts, those of the finals, of the trial and of the family."""
+    found = list(_counts(network))
+    if network.final:
+        found.append(_accuracy(network.final))
+    if network.run and network.trial:
+        found += _of_trial(network.run, network.trial)
+    if network.member:
+        found += _of_member(network.member)
+    return tuple(found)
+
+
+def _counts(network: Network) -> Iterator[Figure]:
+    counts = count(network.arch, network.image_size, network.num_classes)
+    classes, size = f"{network.num_classes} classes", f"one image of {network.image_size} px"
+    for name, value, at in (
+        ("params", counts.params, classes),
+        ("multiply-accumulates", counts.macs, f"{size}, {classes}"),
+        ("activations", counts.activations, f"{size}, {classes}"),
+    ):
+        yield Figure(name=name, value=value, text=f"{value:,}", how="counted", at=at)
+
+
+def _accuracy(final: Final) -> Figure:
+    recipe, result = final.recipe, final.result
+    share = f"{recipe.data_share:.0%}" if recipe.data_share else "all"
+    return Figure(
+        name="accuracy of these weights",
+        value=cast("float", result.accuracy),
+        text=f"{result.accuracy:.4f}",
+        how="measured",
+        at=f"held-out images of {recipe.image_size} px, after {result.epochs} epochs of {share} of "
+        "the training images",
+    )
+
+
+def _of_trial(run: Run, trial: Trial) -> Iterator[Figure]:
+    metrics, measured = trial.metrics, trial.measurement
+    if "accuracy" in metrics:
+        yield Figure(
+            name="accuracy in the search",
+            value=metrics["accuracy"],
+            text=f"{metrics['accuracy']:.4f}",
+            how="measured",
+            at=f"held-out images, after a short training: {measured.fidelity or 'not known'}; not "
+            "that of the weights here",
+        )
+    target = run.space.target
+    batch_size = run.manifest.get("timing_batch_size") or target.batch_size
+    step = f"training step of {batch_size} images of {target.image_size} px"
+    device = measured.hardware or "device not known"
+    how = _SOURCES.get(measured.step_time_source, "measured")
+    if "step_time" in metrics:
+        yield Figure(
+            name="S, step time over the reference network's",
+            value=metrics["step_time"],
+            text=f"{metrics['step_time']:.3f}",
+            how=how,
+            at=f"{step}, {device}",
+        )
+    if "step_time_s" in metrics:
+        yield _step_time(metrics["step_time_s"], how, f"{step}, {device}")
+    if "peak_memory_bytes" in metrics:
+        facts = run.manifest.get("device")
+        on_gpu = isinstance(facts, dict) and facts.get("device") == "cuda"
+        # Off CUDA it is the result of a dry run (`effnas.measure.memory`).
+        if on_gpu or how != "measured":
+            yield _memory(metrics["peak_memory_bytes"], how, f"{step}, {device}")
+        else:
+            yield _memory(metrics["peak_memory_bytes"], "predicted", f"{step}, by a dry run")
+
+
+def _of_member(member: Member) -> Iterator[Figure]:
+    step = f"training step of {member.batch_size} images of {member.train_image_size} px"
+    step += f", {member.num_classes} classes"
+    costs, device = member.costs, member.hardware or "device not known"
+    if "step_time_s" in costs:
+        yield _step_time(costs["step_time_s"], "predicted", f"{step}, {device}")
+    if "peak_memory_bytes" in costs:
+        yield _memory(costs["peak_memory_bytes"], "predicted", f"{step}, float32, by a dry run")
+    training = f"{member.epochs} epochs of {member.images:,} images, {device}"
+    for name, key, how in (
+        ("training", "train_time_s", f"images of {member.train_image_size} px"),
+        ("training with growing images", "progressive_train_time_s", "images that grow"),
+    ):
+        if key in costs:
+            yield Figure(
+                name=f"time of a {name}",
+                value=costs[key],
+                text=f"{costs[key] / 3600:,.2f} h",
+                how="predicted",
+                at=f"{training}, {how}",
+            )
+
+
+def _step_time(seconds: float, how: How, at: str) -> Figure:
+    return Figure(name="step time", value=seconds, text=f"{seconds * 1e3:,.1f} ms", how=how, at=at)
+
+
+def _memory(count: float, how: How, at: str) -> Figure:
+    return Figure(name="peak memory", value=count, text=memory_text(count), how=how, at=at)

@@ -1,0 +1,161 @@
+"""The files that run without Python code: ONNX and torch.export; and checks of what files compute.
+
+Both are made of one program that torch.export traces, with any number of images.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from effnas.errors import ConfigError, ExportFailedError
+
+#: Images of the checks, at once.
+BATCH_SIZES = (1, 3)
+#: Largest difference of the logits that is let through, over the largest logit, or 1 if that is
+#: less. Other libraries add up in another order.
+TOLERANCES = {"model.py": 1e-5, "model.pt2": 1e-5, "model.onnx": 1e-4}
+_ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """How far the outputs of a file are from those of the network that it was made of.
+
+    Attributes:
+        file: Its name.
+        batch_sizes: Numbers of random images in -1..1 that both were given.
+        image_size: Pixels.
+        largest_logit: Largest absolute logit of the network; random weights make it small.
+        difference: Largest absolute difference of a logit.
+        allowed: Largest difference that is let through.
+    """
+
+    file: str
+    batch_sizes: tuple[int, ...]
+    image_size: int
+    largest_logit: float
+    difference: float
+    allowed: float
+
+
+def check_onnx_packages() -> None:
+    """See that what ONNX needs is installed.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if missing := [name for name in _ONNX_PACKAGES if find_spec(name) is None]:
+        raise ConfigError(
+            f"ONNX needs {', '.join(missing)}: pip install 'effnas[export]', or leave it out with "
+            "--formats timm,torch-export"
+        )
+
+
+def trace(model: nn.Module, image_size: int) -> ExportedProgram:
+    """Return the network as a program: images [N, 3, S, S] with any N to logits."""
+    # With a batch of 1, the tracer would take every batch to be one.
+    images = torch.zeros(2, 3, image_size, image_size)
+    with torch.no_grad():
+        program = torch.export.export(model, (images,), dynamic_shapes=({0: Dim("batch", min=1)},))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # names files of this machine
+    return program
+
+
+def write_torch_export(program: ExportedProgram, file: Path) -> Callable[[Tensor], Tensor]:
+    """Write a program as torch.export's file; return what runs the file."""
+    content = io.BytesIO()  # a full disk is then an error of the system, and not of torch
+    torch.export.save(program, content)
+    file.write_bytes(content.getbuffer())
+    loaded: Callable[[Tensor], Tensor] = torch.export.load(file).module()
+    return loaded
+
+
+def write_onnx(program: ExportedProgram, file: Path) -> Callable[[Tensor], Tensor]:
+    """Write a program as one ONNX file and check it; return what runs the file."""
+    import onnx
+    import onnxruntime
+
+    with _quiet():
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=["images"],
+            output_names=["logits"],
+            external_data=False,
+            verbose=False,
+        )
+    assert exported is not None
+    exported.save(file)
+    onnx.checker.check_model(str(file), full_check=True)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> Tensor:
+        (logits,) = session.run(None, {"images": images.numpy()})
+        return torch.from_numpy(logits)
+
+    return run
+
+
+def compare(file: str, run: Callable[[Tensor], Tensor], model: nn.Module, image_size: int) -> Check:
+    """Compare what a file computes with what the network computes.
+
+    Args:
+        file: Name of the file.
+        run: Runs it: images [N, 3, S, S] in, logits [N, C] out.
+        model: The network.
+        image_size: Pixels.
+
+    Raises:
+        ExportFailedError: If they differ by more than is allowed, or any logit is not finite.
+    """
+    generator = torch.Generator().manual_seed(0)
+    difference = largest = 0.0
+    for batch_size in BATCH_SIZES:
+        shape = (batch_size, 3, image_size, image_size)
+        images = 2 * torch.rand(shape, generator=generator) - 1
+        with torch.inference_mode():
+            expected, found = model(images), run(images)
+        if found.shape != expected.shape:
+            raise ExportFailedError(
+                f"{file}: gives logits {list(found.shape)} for {list(expected.shape)}"
+            )
+        largest = max(largest, float(expected.abs().max()))
+        worst = float((found - expected).abs().max())
+        difference = max(worst, difference)  # in this order, not a number stays so
+    allowed = TOLERANCES[file] * max(1.0, largest)
+    if not difference <= allowed:
+        raise ExportFailedError(
+            f"{file}: its logits differ from the network's by {difference:.2g}, which is more than "
+            f"{allowed:.2g}; nothing was written"
+        )
+    return Check(
+        file=file,
+        batch_sizes=BATCH_SIZES,
+        image_size=image_size,
+        largest_logit=largest,
+        difference=difference,
+        allowed=allowed,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks on operators of other libraries from the terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

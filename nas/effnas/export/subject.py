@@ -1,0 +1,150 @@
+"""What is exported: which network, at which sizes, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from effnas.architecture import Architecture, load_sizes
+from effnas.bench import find_network
+from effnas.errors import ConfigError
+from effnas.export.family import Member, find_member
+from effnas.export.weights import classes_of
+from effnas.promotion.origin import Final, final_of
+from effnas.runs import Run
+from effnas.trial import Trial
+
+#: What can be written; the first one always is.
+FORMATS = ("timm", "onnx", "torch-export")
+#: Sizes where nothing says otherwise: those of ImageNet.
+_IMAGE_SIZE, _NUM_CLASSES = 224, 1000
+_LARGEST_IMAGE, _MOST_CLASSES = 4096, 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings:
+    """What the user asked for.
+
+    Attributes:
+        network: An architecture file, block strings, RUN:NUMBER or RUN:best.
+        out: Folder that is made.
+        weights: State dict as a safetensors file; None initialises the weights at random.
+        image_size: Pixels at inference; None takes what the network's origin says, else 224.
+        num_classes: Outputs; None takes those of the weights, else of the origin, else 1000.
+        formats: Some of `FORMATS`.
+    """
+
+    network: str
+    out: Path
+    weights: Path | None = None
+    image_size: int | None = None
+    num_classes: int | None = None
+    formats: tuple[str, ...] = FORMATS
+
+    def __post_init__(self) -> None:
+        for option, value, most in (
+            ("image-size", self.image_size, _LARGEST_IMAGE),
+            ("classes", self.num_classes, _MOST_CLASSES),
+        ):
+            if value is not None and not 1 <= value <= most:
+                raise ConfigError(f"--{option} is {value}, it must be 1 to {most}")
+        for name in self.formats:
+            if name not in FORMATS:
+                raise ConfigError(f"--formats {name!r} is not known; known: {', '.join(FORMATS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network that is exported, and what is known of it.
+
+    Attributes:
+        arch: The network.
+        image_size: Pixels at inference.
+        train_image_size: Pixels at the end of training.
+        num_classes: Outputs.
+        run: The search that it is from, if any.
+        trial: Its trial there.
+        member: What its family says of it, if it is from one.
+        final: The training of the weights, if they are from finals.
+    """
+
+    arch: Architecture
+    image_size: int
+    train_image_size: int
+    num_classes: int
+    run: Run | None = None
+    trial: Trial | None = None
+    member: Member | None = None
+    final: Final | None = None
+
+    @property
+    def name(self) -> str:
+        """What timm knows it by: the same for the same architecture everywhere."""
+        return f"effnas_{self.arch.id}"
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the outputs; empty where the run does not say, or has other classes."""
+        data = self.run.manifest.get("data") if self.run else None
+        names = data.get("class_names") if isinstance(data, dict) else None
+        if not isinstance(names, list) or len(names) != self.num_classes:
+            return ()
+        return tuple(str(name) for name in names)
+
+
+def find_subject(settings: ExportSettings) -> Network:
+    """Find the network and settle its sizes.
+
+    Raises:
+        UserError: If there is no such network, it is one of timm's, or what stands beside it or
+            its weights cannot be read.
+    """
+    found = find_network(settings.network, None)
+    arch = found.arch
+    if arch is None:
+        raise ConfigError(
+            f"{found.name}: no network of effnas; give an architecture file (.json), block "
+            "strings, RUN:NUMBER or RUN:best (models of timm are in timm already)"
+        )
+    sizes: Mapping[str, int] = {}
+    member = final = None
+    if found.file:
+        sizes = load_sizes(found.file)
+        member = find_member(found.file, arch)
+    elif found.run:
+        sizes = _sizes_of(found.run)
+    if settings.weights:
+        sizes = {**sizes, **classes_of(settings.weights)}
+        final = final_of(settings.weights)
+    train_size = sizes.get("image_size")
+    if member:
+        train_size = member.train_image_size
+    elif final and final.recipe.image_size:
+        train_size = final.recipe.image_size
+    image_size = settings.image_size or (member.image_size if member else train_size)
+    image_size = image_size or _IMAGE_SIZE
+    num_classes = settings.num_classes or sizes.get("num_classes") or _NUM_CLASSES
+    if image_size > _LARGEST_IMAGE or num_classes > _MOST_CLASSES:
+        raise ConfigError(
+            f"{found.name}: images of {image_size} px or {num_classes} classes are too many; give "
+            "--image-size or --classes"
+        )
+    return Network(
+        arch=arch,
+        image_size=image_size,
+        train_image_size=(train_size if member or final else None) or image_size,
+        num_classes=num_classes,
+        run=found.run,
+        trial=found.trial,
+        member=member,
+        final=final,
+    )
+
+
+def _sizes_of(run: Run) -> dict[str, int]:
+    sizes = {"image_size": run.space.target.image_size}
+    data = run.manifest.get("data")
+    classes = data.get("classes") if isinstance(data, dict) else None
+    classes = classes or run.space.target.num_classes
+    return sizes | ({"num_classes": classes} if type(classes) is int else {})

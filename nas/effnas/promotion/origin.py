@@ -1,0 +1,49 @@
+"""Which training of finals a file of weights is from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from effnas.config import Recipe
+from effnas.errors import ConfigError, StoreError
+from effnas.store import read_manifest, read_records
+from effnas.trainings import TRAININGS, WEIGHTS, Result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Final:
+    """A whole training of finals.
+
+    Attributes:
+        recipe: How it was trained.
+        result: What came of it.
+    """
+
+    recipe: Recipe
+    result: Result
+
+
+def final_of(weights: Path) -> Final | None:
+    """Return the training that a file of weights is from, or None if it is not from finals.
+
+    Raises:
+        StoreError: If it stands in finals that cannot be read.
+    """
+    folder = weights.absolute().parent.parent
+    if weights.absolute().parent.name != WEIGHTS or not (folder / TRAININGS).is_file():
+        return None
+    manifest = read_manifest(folder)
+    try:
+        recipe = Recipe(**cast("dict[str, Any]", manifest["recipe"]))
+    except (KeyError, TypeError, ConfigError) as error:
+        raise StoreError(
+            f"{folder}: the manifest's recipe cannot be used ({error}); restore it from a copy"
+        ) from error
+    results = read_records(folder / TRAININGS, lambda record: Result(**record), "result")
+    for result in results:
+        is_whole = result.epochs == recipe.epochs and result.accuracy is not None
+        if is_whole and weights.stem == f"{result.candidate}-{result.repeat}":
+            return Final(recipe=recipe, result=result)
+    return None

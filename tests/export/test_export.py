@@ -1,0 +1,285 @@
+"""Exports as programs without effnas find them: the same numbers, all files or none."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from networks import ARCH, CLASSES, SIZE, trained_like, write_weights
+from safetensors.torch import load_file
+
+from effnas import SearchSpace
+from effnas.architecture import to_json
+from effnas.errors import ConfigError, ExportFailedError
+from effnas.export import Exported, ExportSettings, export_network, model_file, programs
+from effnas.export.model_file import model_py
+from effnas.export.subject import Network
+
+FILES = {
+    "README.md", "arch_def.json", "config.json", "model.onnx", "model.pt2", "model.py",
+    "model.safetensors",
+}  # fmt: skip
+#: Makes `import effnas` fail in the program that follows.
+BLOCKER = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "effnas":
+            raise ImportError("effnas is blocked")
+sys.meta_path.insert(0, Blocker())
+try:
+    import effnas
+except ImportError:
+    pass
+else:
+    raise SystemExit("effnas can be imported")
+"""
+OUTSIDE = """
+import json, os, numpy, timm, torch
+import model
+images = torch.from_numpy(numpy.load("images.npy"))
+loaded = model.load()
+local = timm.create_model("local-dir:.", pretrained=True).eval()
+program = torch.export.load("model.pt2").module()
+config = timm.data.resolve_data_config({}, model=local, use_test_size=True)
+with torch.inference_mode():
+    numpy.savez("logits.npz", load=loaded(images), local=local(images), program=program(images),
+                features=local.forward_features(images))
+other = timm.create_model("local-dir:.", pretrained=True, num_classes=3)
+sys.path.insert(0, "s")
+del sys.modules["model"]
+import model as s
+with torch.device("meta"):
+    params = sum(p.numel() for p in timm.create_model(s.NAME).parameters())
+print(json.dumps({"config": config, "params": params, "labels": local.pretrained_cfg["label_names"],
+    "names": list(loaded.state_dict()), "other": other.classifier.out_features}))
+"""
+ONNX = """
+import numpy, onnxruntime
+assert "torch" not in sys.modules
+images = numpy.load("images.npy")
+(logits,) = onnxruntime.InferenceSession("model.onnx").run(None, {"images": images})
+numpy.save("onnx.npy", logits)
+"""
+
+
+def outside(program: str, folder: Path) -> str:
+    """Run a program that cannot import effnas; return what it prints."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, "-c", BLOCKER + program], cwd=folder, env=environment, check=True,
+        stdout=subprocess.PIPE, text=True,
+    ).stdout  # fmt: skip
+
+
+def settings(folder: Path, **changes: Any) -> ExportSettings:
+    """Settings for the small network with weights."""
+    folder.mkdir(exist_ok=True)
+    file = folder / "small.json"
+    file.write_text(to_json(ARCH, image_size=SIZE, num_classes=CLASSES))
+    given: dict[str, Any] = {
+        "network": str(file),
+        "out": folder / "out",
+        "weights": write_weights(folder),
+        **changes,
+    }
+    return ExportSettings(**given)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return export_network(settings(tmp_path_factory.mktemp("export")))
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return torch.rand(5, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(3)) * 2 - 1
+
+
+def test_programs_without_effnas_find_the_same_network(
+    exported: Exported, images: torch.Tensor, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for name in FILES:  # elsewhere: no file knows where it was written
+        (folder / name).write_bytes((exported.folder / name).read_bytes())
+    config = folder / "config.json"
+    labels = [f"class {n}" for n in range(CLASSES)]
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"label_names": labels}))
+    np.save(folder / "images.npy", images.numpy())
+    (folder / "s").mkdir()
+    s = SearchSpace.load("v2").reference
+    network = Network(arch=s, image_size=384, train_image_size=300, num_classes=1000)
+    (folder / "s" / "model.py").write_text(model_py(network))
+
+    told = json.loads(outside(OUTSIDE, folder))
+    outside(ONNX, folder)
+    model = trained_like()
+    with torch.inference_mode():
+        expected = model(images).numpy()
+    assert np.abs(expected).max() > 0.1
+    with np.load(folder / "logits.npz") as logits:
+        for way in ("load", "local", "program"):
+            np.testing.assert_allclose(logits[way], expected, atol=1e-5)
+    np.testing.assert_allclose(np.load(folder / "onnx.npy"), expected, atol=1e-4)
+    assert told["names"] == list(model.state_dict())
+    assert told["params"] == 21_458_488  # EfficientNetV2-S
+    assert told["config"]["input_size"] == [3, SIZE, SIZE]
+    assert told["config"]["mean"] == told["config"]["std"] == [0.5] * 3
+    assert told["config"]["crop_pct"] == 1.0
+    assert told["labels"] == labels
+    assert told["other"] == 3
+
+
+def test_all_files_are_told_and_none_names_a_place_of_this_machine(exported: Exported) -> None:
+    assert exported.files.keys() == FILES
+    for name, size in exported.files.items():
+        content = (exported.folder / name).read_bytes()
+        assert len(content) == size
+        places = (str(exported.folder.parent), str(Path.home()), str(Path(__file__).parents[2]))
+        assert not any(place.encode() in content for place in places if place != "/"), name
+        assert b"import effnas" not in content
+
+
+def test_checks_are_of_every_file_that_computes_and_stand_in_the_card(exported: Exported) -> None:
+    assert {check.file for check in exported.checks} == {"model.py", "model.pt2", "model.onnx"}
+    card = (exported.folder / "README.md").read_text()
+    for check in exported.checks:
+        assert 0 <= check.difference <= check.allowed
+        assert check.batch_sizes == (1, 3)
+        assert check.largest_logit > 0.1
+        assert f"| `{check.file}` | {check.difference:.2g} |" in card
+
+
+@pytest.mark.parametrize(
+    "formats", [("torch-export",), pytest.param(("onnx",), marks=pytest.mark.slow)]
+)
+def test_the_same_export_has_the_same_bytes(
+    exported: Exported, tmp_path: Path, formats: tuple[str, ...]
+) -> None:
+    again = export_network(settings(tmp_path, formats=formats))
+    assert len(again.files) == len(FILES) - 1
+    for name in again.files.keys() - {"README.md"}:  # which tells of the files beside it
+        assert (again.folder / name).read_bytes() == (exported.folder / name).read_bytes(), name
+
+
+def test_the_weights_are_those_that_were_given(exported: Exported) -> None:
+    state = load_file(exported.folder / "model.safetensors")
+    for name, tensor in trained_like().state_dict().items():
+        assert torch.equal(state[name], tensor)
+    assert json.loads((exported.folder / "config.json").read_text())["random_weights"] is False
+    assert "random" not in (exported.folder / "README.md").read_text().split("## Figures")[0]
+
+
+def test_arch_def_is_all_that_timm_needs(exported: Exported) -> None:
+    from functools import partial
+
+    from timm.models._efficientnet_builder import decode_arch_def
+    from timm.models.efficientnet import EfficientNet
+
+    told = json.loads((exported.folder / "arch_def.json").read_text())
+    assert told["format"] == 1
+    assert told["act_layer"] == "silu"
+    assert told["round_channels"] is False
+    model = EfficientNet(
+        decode_arch_def(told["arch_def"]),
+        num_classes=told["num_classes"],
+        stem_size=told["stem_size"],
+        num_features=told["num_features"],
+        output_stride=told["output_stride"],
+        norm_layer=partial(torch.nn.BatchNorm2d, eps=told["norm_eps"]),
+        act_layer=torch.nn.SiLU,
+        round_chs_fn=int,
+    )
+    model.load_state_dict(load_file(exported.folder / "model.safetensors"))
+
+
+def test_random_weights_are_said_to_be_random(tmp_path: Path) -> None:
+    random = export_network(settings(tmp_path, weights=None, formats=("timm",)))
+    assert random.files.keys() == FILES - {"model.onnx", "model.pt2"}
+    assert random.is_random
+    config = json.loads((random.folder / "config.json").read_text())
+    assert config["random_weights"] is True
+    assert "not trained" in config["weights"]
+    card = (random.folder / "README.md").read_text()
+    assert "**The weights are random**" in card
+    assert "onnxruntime" not in card
+    front = yaml.safe_load(card.split("---")[1])
+    assert (front["license"], front["library_name"]) == ("apache-2.0", "timm")
+
+
+def test_a_file_that_computes_something_else_is_an_error_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = model_file.timm_arguments
+    monkeypatch.setattr(model_file, "timm_arguments", lambda arch: exact(arch) | {"norm_eps": 0.1})
+    with pytest.raises(ExportFailedError, match=r"model\.py: its logits differ .* by"):
+        export_network(settings(tmp_path, formats=("timm",)))
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "small.json", f"{ARCH.id}-0.safetensors",
+    }  # fmt: skip
+
+
+def test_what_is_not_a_number_is_no_small_difference() -> None:
+    model = trained_like()
+    with pytest.raises(ExportFailedError, match="differ"):
+        programs.compare("model.onnx", lambda images: model(images) * torch.nan, model, SIZE)
+    with pytest.raises(ExportFailedError, match=r"logits \[1, 3\] for \[1, 7\]"):
+        programs.compare("model.onnx", lambda images: model(images)[:, :3], model, SIZE)
+
+
+def test_a_folder_that_holds_something_stays_as_it_is(tmp_path: Path) -> None:
+    how = settings(tmp_path, formats=("timm",))
+    how.out.mkdir()
+    (how.out / "mine.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="there already"):
+        export_network(how)
+    assert [path.name for path in how.out.iterdir()] == ["mine.txt"]
+    (how.out / "mine.txt").unlink()
+    export_network(how)  # an empty one is taken
+    assert (how.out / "model.py").exists()
+    with pytest.raises(ConfigError, match="there already"):
+        export_network(settings(tmp_path, out=tmp_path / "small.json"))
+    with pytest.raises(ConfigError, match="cannot be written"):
+        export_network(settings(tmp_path, out=tmp_path / "small.json" / "out"))
+
+
+def test_without_its_packages_onnx_must_be_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = programs.find_spec
+    monkeypatch.setattr(
+        programs, "find_spec", lambda name: None if name == "onnxscript" else found(name)
+    )
+    with pytest.raises(ConfigError, match=r"needs onnxscript: pip install 'effnas\[export\]'"):
+        export_network(settings(tmp_path))
+    left_out = export_network(settings(tmp_path, formats=("torch-export",)))
+    assert left_out.files.keys() == FILES - {"model.onnx"}
+
+
+@pytest.mark.slow
+def test_an_export_that_is_killed_leaves_no_folder_and_is_done_again(tmp_path: Path) -> None:
+    how = settings(tmp_path)
+    command = [sys.executable, "-m", "effnas", "export", how.network, "--out", "out"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / ".out.tmp" / "model.safetensors").exists():
+        assert time.monotonic() < deadline, "the export did not get so far"
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "out").exists()
+    subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    assert not (tmp_path / ".out.tmp").exists()
