@@ -211,6 +211,7 @@ def test_what_a_worker_prepares_is_plain_data_that_fixes_the_rest() -> None:
     assert prepared.recipe.flip is False  # a mirrored digit is another sign
     assert prepared.timing_batch_size == 8
     assert prepared.train_images + prepared.holdout_images == 1438
+    assert prepared.class_names == tuple("0123456789")
     assert str(prepared.execution) in prepared.execution_seconds
     assert prepared.step_times == "measured"
     assert prepared.timing_s > 0
@@ -231,7 +232,7 @@ def test_a_worker_without_images_prepares_timings(bare: ImageEvaluator) -> None:
     prepared = bare.prepare()
     assert (prepared.train_images, prepared.holdout_images, prepared.training_s) == (0, 0, 0.0)
     assert prepared.data_fingerprint == ""
-    assert prepared.num_classes == 10
+    assert (prepared.num_classes, prepared.class_names) == (10, ())
     assert prepared.timing_s > 0
     assert prepared.peak_memory_bytes > 0
     assert prepared.target_memory_bytes > 0

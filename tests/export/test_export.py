@@ -273,7 +273,7 @@ def test_an_export_that_is_killed_leaves_no_folder_and_is_done_again(tmp_path: P
     command = [sys.executable, "-m", "effnas", "export", how.network, "--out", "out"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not (tmp_path / ".out.tmp" / "model.safetensors").exists():
+    while not (tmp_path / ".out.effnas-export" / "model.safetensors").exists():
         assert time.monotonic() < deadline, "the export did not get so far"
         assert process.poll() is None
         time.sleep(0.01)
@@ -282,4 +282,4 @@ def test_an_export_that_is_killed_leaves_no_folder_and_is_done_again(tmp_path: P
     assert not (tmp_path / "out").exists()
     subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
-    assert not (tmp_path / ".out.tmp").exists()
+    assert not (tmp_path / ".out.effnas-export").exists()

@@ -122,7 +122,7 @@ def test_a_trial_brings_its_figures_and_each_says_how_it_is_known(tmp_path: Path
     assert figures["peak memory"].how == "predicted"  # on a CPU it is a dry run's
     assert figures["params"].how == "counted"
     text = card(network, figures.values(), [], is_random=True)
-    for words in ("A * S^-0.07 * P^-0.05", "seed 4", "- data: photos", "- search space: tiny (",
+    for words in ("A * S^-0.07 * P^-0.05", "seed 4", "- data: `photos`", "- search space: `tiny` (",
                   "2026-01-01", "torch 2.6.0", "| 12.0 ms | measured |"):  # fmt: skip
         assert words in text
     assert "somebody" not in text
@@ -133,6 +133,16 @@ def test_a_trial_brings_its_figures_and_each_says_how_it_is_known(tmp_path: Path
 def test_names_of_other_classes_are_left_out(tmp_path: Path, names: Json) -> None:
     write_run(tmp_path / "run", classes=3, class_names=names)
     assert find(f"{tmp_path / 'run'}:0").class_names == ()
+
+
+def test_what_the_search_was_told_is_not_said_to_be_measured(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    file = tmp_path / "run" / "trials.jsonl"
+    record = json.loads(file.read_text())
+    del record["step_time_source"], record["fidelity"]
+    file.write_text(json.dumps(record) + "\n")
+    figures = by_name(find(f"{tmp_path / 'run'}:0"))
+    assert {figure.how for figure in figures.values()} == {"counted", "told"}
 
 
 def test_a_data_set_is_named_without_its_folders() -> None:

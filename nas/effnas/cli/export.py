@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from effnas.cli.search import INTERRUPTED
@@ -66,7 +67,7 @@ def _show(exported: Exported) -> None:
         ("network", f"{network.name}  {network.arch}"),
         ("images", f"{size} px{trained_at}, {network.num_classes} classes"),
     ]
-    rows += [(one.name, f"{one.text}  {one.how}: {one.at}") for one in exported.figures]
+    rows += [(one.name, escape(f"{one.text}  {one.how}: {one.at}")) for one in exported.figures]
     screen.print(facts(rows))
     screen.print()
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from string import Template
-from typing import cast
 
 from effnas.data.named import is_timm_name
 from effnas.export.figures import Figure
@@ -76,7 +75,7 @@ def card(
             ]
             for check in checks
         ),
-        provenance="\n".join(f"- {name}: {_bare(value)}" for name, value in _provenance(network)),
+        provenance="\n".join(f"- {name}: {text}" for name, text in _provenance(network)),
     )
 
 
@@ -103,32 +102,33 @@ def _training(network: Network) -> str:
         return ""
     rows = [[name, f"{first:g}", f"{last:g}"] for name, (first, last) in member.strengths.items()]
     return (
-        f"\n## Training\n\nMember `{_bare(member.name)}` of a family by the rules "
-        f"`{_bare(member.family)}`: to be trained with images of "
-        f"up to {member.train_image_size} pixels and used at {member.image_size}, with a "
-        "regularisation that grows from the start to the end of the training:\n\n"
+        f"\n## Training\n\nMember {_code(member.name)} of a family by the rules "
+        f"{_code(member.family)}: to be trained with images of up to {member.train_image_size} "
+        f"pixels and used at {member.image_size}, with a regularisation that grows from the start "
+        "to the end of the training:\n\n"
         f"| strength | start | end |\n|---|---|---|\n{_rows(rows)}\n"
     )
 
 
 def _provenance(network: Network) -> Iterator[tuple[str, str]]:
+    """Yield names and texts in Markdown."""
     yield "architecture", network.arch.id
     if network.run and network.trial:
         manifest = network.run.manifest
         space = manifest.get("space")
         name = data_name(str(space.get("name"))) if isinstance(space, dict) else "not known"
-        yield "search space", f"{name} ({network.run.space.id})"
-        yield "search", f"created {manifest.get('created')}, seed {manifest.get('seed')}"
+        yield "search space", f"{_code(name)} ({network.run.space.id})"
+        yield "search", _bare(f"created {manifest.get('created')}, seed {manifest.get('seed')}")
         yield "trial", f"{network.trial.number} of {len(network.run.trials)}"
         yield "reward", _reward(manifest.get("reward"))
         if network.run.objectives:
-            yield "objectives", str(network.run.objectives)
+            yield "objectives", _code(str(network.run.objectives))
         data = manifest.get("data")
         if isinstance(data, dict):
-            yield "data", data_name(str(data.get("name")))
+            yield "data", _code(data_name(str(data.get("name"))))
         used = manifest.get("versions")
         if isinstance(used, dict):
-            yield "versions in the search", _versions(used)
+            yield "versions in the search", _bare(_versions(used))
     yield "versions in this export", _versions(versions())
 
 
@@ -141,8 +141,8 @@ def _reward(stored: Json) -> str:
     if not isinstance(stored, dict):
         return "not known"
     if stored.get("kind") != "expression":
-        return f"the Python function {stored.get('name')}"
-    return cast("str", stored.get("text"))
+        return f"the Python function {_code(str(stored.get('name')))}"
+    return _code(str(stored.get("text")))
 
 
 def _versions(found: dict[str, Json]) -> str:
@@ -157,5 +157,13 @@ def _rows(rows: Iterable[Sequence[str]]) -> str:
 
 def _bare(text: str) -> str:
     """Return a text of a file as one line that is no markup."""
-    line = " ".join(text.split())[:_LONGEST]
-    return re.sub(r"[|<>\[\]]", r"\\\g<0>", line)
+    return re.sub(r"[|<>\[\]]", r"\\\g<0>", _line(text))
+
+
+def _code(text: str) -> str:
+    """Return a text of a file as one line of code."""
+    return f"`{_line(text).replace('`', '')}`"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:_LONGEST]

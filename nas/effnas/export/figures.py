@@ -14,7 +14,8 @@ from effnas.promotion.origin import Final
 from effnas.runs import Run
 from effnas.trial import Trial
 
-How = Literal["counted", "measured", "predicted", "from a table", "from a command"]
+#: `told`: by the program that ran the search, which does not say how it knows.
+How = Literal["counted", "measured", "predicted", "from a table", "from a command", "told"]
 _SOURCES: dict[str, How] = {
     "measured": "measured",
     "predicted": "predicted",
@@ -85,7 +86,7 @@ def _of_trial(run: Run, trial: Trial) -> Iterator[Figure]:
             name="accuracy in the search",
             value=metrics["accuracy"],
             text=f"{metrics['accuracy']:.4f}",
-            how="measured",
+            how="measured" if measured.fidelity else "told",
             at=f"held-out images, after a short training: {measured.fidelity or 'not known'}; not "
             "that of the weights here",
         )
@@ -93,7 +94,7 @@ def _of_trial(run: Run, trial: Trial) -> Iterator[Figure]:
     batch_size = run.manifest.get("timing_batch_size") or target.batch_size
     step = f"training step of {batch_size} images of {target.image_size} px"
     device = measured.hardware or "device not known"
-    how = _SOURCES.get(measured.step_time_source, "measured")
+    how = _SOURCES.get(measured.step_time_source, "told")
     if "step_time" in metrics:
         yield Figure(
             name="S, step time over the reference network's",

@@ -140,7 +140,7 @@ def _new_folder(out: Path) -> Iterator[Path]:
         ConfigError: If `out` is there and not empty, or cannot be written.
     """
     out = out.absolute()
-    temporary = out.with_name(f".{out.name}.tmp")
+    temporary = out.with_name(f".{out.name}.effnas-export")
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise ConfigError(f"{out}: it is there already; choose another --out, or remove it")
