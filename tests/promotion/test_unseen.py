@@ -19,10 +19,9 @@ from effnas.errors import DataError, StoreError
 from effnas.evaluate import Task
 from effnas.promotion import FinalTest
 from effnas.promotion.unseen import look_once
-from effnas.workers import Share
+from effnas.workers import Workers
 
 FIRST, SECOND = list(run_of(drawn(2)).trials)[:2]
-SHARE = Share(workers=1, device="cpu", cpus=1, gpus=0, threads=1)
 FOUND = FinalTest(
     trial=FIRST.number,
     architecture_id=FIRST.architecture.id,
@@ -53,7 +52,7 @@ def write(folder: Path, **changed: object) -> bytes:
 def look(folder: Path, *, read: bool, pick: object = FIRST) -> FinalTest | None:
     """Look where no data are: what is read is told as a mistake."""
     config = EvaluationConfig(space_text=SPACE.to_text(), data="nowhere", recipe=Recipe())
-    return look_once(folder, pick, 3, config, SHARE, read=read, reading=lambda: None)  # type: ignore[arg-type]
+    return look_once(folder, pick, 3, config, Workers(), read=read, reading=lambda: None)  # type: ignore[arg-type]
 
 
 def test_what_was_found_is_told_again_and_nothing_is_read(tmp_path: Path) -> None:

@@ -39,6 +39,18 @@ class TestFolder:
             with pytest.raises(StoreError, match="holds no trainings of layers"):
                 folder.begin("trainings of layers", {"seeds": 2})
 
+    def test_what_is_finished_stays_so_until_something_else_judges(self, tmp_path: Path) -> None:
+        with TrainingsFolder.open(tmp_path / "f") as folder:
+            folder.begin("finals", {"seeds": 2})
+            (tmp_path / "f" / "checkpoints").mkdir()
+            assert not folder.is_finished("A")
+            folder.finish("A")
+        with TrainingsFolder.open(tmp_path / "f") as folder:
+            assert folder.begin("finals", {"seeds": 2}) == []
+            assert folder.is_finished("A")
+            assert not folder.is_finished("1 - A")
+        assert not (tmp_path / "f" / "checkpoints").exists()
+
     def test_a_torn_line_is_cut_and_a_wrong_one_named(self, tmp_path: Path) -> None:
         found = FOUND[:1]
         with TrainingsFolder.open(tmp_path / "f") as folder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from effnas.reward import Reward
 from effnas.runs import Run, load_run
 from effnas.store import CHECKPOINTS, Json
 from effnas.trainings import WEIGHTS, Result, Schedule, TrainingsFolder
-from effnas.workers import Share, Workers, share_out
+from effnas.workers import Workers, share_out
 
 _KIND = "finals"
 #: Epochs of a final over those of the search's trainings.
@@ -85,7 +84,8 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
     """
     run = load_run(settings.run)
     finalists = choose_finalists(run, settings.top)
-    score = _scorer(run.load_reward(settings.reward))
+    reward = run.load_reward(settings.reward)
+    score = _scorer(reward)
     for finalist in finalists:
         score(finalist, finalist.trial.metrics.get("accuracy", 0.5))  # it can be scored
     from effnas.trainings.tune import Candidate, train_all
@@ -95,8 +95,7 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
     with TrainingsFolder.open(settings.out) as folder:
         results = folder.begin(_KIND, _manifest(run, finalists, recipe, settings))
         observer.planned(run, finalists, recipe, schedule)
-        share = share_out(settings.workers)
-        config = _config(run, recipe, settings, share)
+        config = _config(run, recipe, settings)
         by_name = {finalist.trial.architecture.id: finalist for finalist in finalists}
 
         def took(result: Result) -> None:
@@ -108,28 +107,31 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
                 finalist, result, None if accuracy is None else score(finalist, accuracy)
             )
 
-        train_all(
-            [
-                Candidate(name=name, architecture=f.trial.architecture, config=config)
-                for name, f in by_name.items()
-            ],
-            schedule,
-            list(results),
-            cpus=share.cpus,
-            gpus=share.gpus,
-            score=lambda name, accuracies: (
-                sum(score(by_name[name], a) for a in accuracies) / len(accuracies)
-            ),
-            on_result=took,
-        )
-        shutil.rmtree(settings.out / CHECKPOINTS, ignore_errors=True)
+        if not folder.is_finished(reward.text):
+            share = share_out(settings.workers)
+            here = replace(config, device=share.device, threads=share.threads)
+            train_all(
+                [
+                    Candidate(name=name, architecture=f.trial.architecture, config=here)
+                    for name, f in by_name.items()
+                ],
+                schedule,
+                list(results),
+                cpus=share.cpus,
+                gpus=share.gpus,
+                score=lambda name, accuracies: (
+                    sum(score(by_name[name], a) for a in accuracies) / len(accuracies)
+                ),
+                on_result=took,
+            )
+            folder.finish(reward.text)
         report = make_report(finalists, schedule, results, score)
         test = look_once(
             folder.path,
             report.base.finalist.trial if report.base else None,
             schedule.seeds,
             config,
-            share,
+            settings.workers,
             read=settings.test,
             reading=observer.testing,
         )
@@ -150,7 +152,7 @@ def _recipe(run: Run, settings: FinalsSettings) -> Recipe:
     return longer.overridden(**settings.recipe)
 
 
-def _config(run: Run, recipe: Recipe, settings: FinalsSettings, share: Share) -> EvaluationConfig:
+def _config(run: Run, recipe: Recipe, settings: FinalsSettings) -> EvaluationConfig:
     folder = settings.out.absolute()
     execution = run.manifest.get("execution")  # none where step times came from elsewhere
     same_pixels = recipe.image_size == run.recipe.image_size
@@ -159,8 +161,6 @@ def _config(run: Run, recipe: Recipe, settings: FinalsSettings, share: Share) ->
         **run.images(settings.data, settings.data_root),
         recipe=recipe,
         seed=cast("int", run.manifest.get("seed", 0)),
-        device=share.device,
-        threads=share.threads,
         execution=Execution(**cast("dict[str, Any]", execution)) if execution else None,
         step_times=None,
         checkpoints=str(folder / CHECKPOINTS),

@@ -16,7 +16,7 @@ from effnas.errors import StoreError, UserError
 from effnas.evaluate import Evaluator
 from effnas.store import write_whole
 from effnas.trial import Trial
-from effnas.workers import MakeImageEvaluator, Share
+from effnas.workers import MakeImageEvaluator, Workers, share_out
 
 if TYPE_CHECKING:
     from effnas.architecture import Architecture
@@ -90,7 +90,7 @@ def look_once(
     pick: Trial | None,
     seeds: int,
     config: EvaluationConfig,
-    share: Share,
+    workers: Workers,
     *,
     read: bool,
     reading: Callable[[], None],
@@ -102,7 +102,7 @@ def look_once(
         pick: What the finals pick, if they do.
         seeds: Its trainings, the weights of all of which are there.
         config: What it was trained with.
-        share: Where the work is done.
+        workers: Where the work is done.
         read: Whether the test part may be read, if it was not.
         reading: Called before it is.
 
@@ -120,7 +120,7 @@ def look_once(
         return stored
     if stored is None:
         reading()
-        stored = _read_once(pick, seeds, config, share)
+        stored = _read_once(pick, seeds, config, workers)
         write_whole(folder / TEST, json.dumps({"format": _FORMAT, **asdict(stored)}, indent=2))
     if stored.architecture_id != pick.architecture.id:
         raise StoreError(
@@ -131,11 +131,14 @@ def look_once(
     return stored
 
 
-def _read_once(pick: Trial, seeds: int, config: EvaluationConfig, share: Share) -> FinalTest:
+def _read_once(pick: Trial, seeds: int, config: EvaluationConfig, workers: Workers) -> FinalTest:
     from effnas.backends.ray import RayBackend
 
+    share = share_out(workers)
     config = replace(
         config,
+        device=share.device,
+        threads=share.threads,
         recipe=replace(config.recipe, data_share=_LEAST_SHARE),
         # Where the search measured none, what is quickest for a step need not be measured either.
         execution=config.execution or Execution(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from effnas.workers import Share, Workers, share_out
 
 #: The file of the rules that a search of layers ends with.
 RULES = "rules.yaml"
+_JUDGED_BY = "accuracy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,30 +205,31 @@ def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> Scal
         }
         results = folder.begin(settings.tried.kind, asked)
         observer.planned(networks, schedule)
-        share = share_out(settings.workers)
 
         def took(result: Result) -> None:
             folder.add(result)
             results.append(result)
             observer.trained(result)
 
-        train_all(
-            [
-                Candidate(
-                    name=network.name,
-                    architecture=network.architecture,
-                    config=_of_candidate(config, network, number, share),
-                )
-                for number, network in enumerate(networks)
-            ],
-            schedule,
-            list(results),
-            cpus=share.cpus,
-            gpus=share.gpus,
-            score=lambda name, accuracies: sum(accuracies) / len(accuracies),
-            on_result=took,
-        )
-        shutil.rmtree(settings.out / CHECKPOINTS, ignore_errors=True)
+        if not folder.is_finished(_JUDGED_BY):
+            share = share_out(settings.workers)
+            train_all(
+                [
+                    Candidate(
+                        name=network.name,
+                        architecture=network.architecture,
+                        config=_of_candidate(config, network, number, share),
+                    )
+                    for number, network in enumerate(networks)
+                ],
+                schedule,
+                list(results),
+                cpus=share.cpus,
+                gpus=share.gpus,
+                score=lambda name, accuracies: sum(accuracies) / len(accuracies),
+                on_result=took,
+            )
+            folder.finish(_JUDGED_BY)
     names = [network.name for network in networks]
     report = ScalingReport(
         networks={network.name: network for network in networks},

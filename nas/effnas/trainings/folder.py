@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite
 
 from effnas.errors import StoreError
-from effnas.store import Json, RunFolder
+from effnas.store import CHECKPOINTS, Json, RunFolder
 
 TRAININGS = "trainings.jsonl"
 #: Where the weights of whole trainings are, below the folder.
@@ -78,6 +79,22 @@ class TrainingsFolder(RunFolder):
                 "the same again to go on with them, or choose another --out"
             )
         return self.read_records(lambda record: Result(**record), "result")
+
+    def is_finished(self, judged_by: str) -> bool:
+        """Say whether all trainings have come to their end, judged by the same as now."""
+        return (self.read_manifest() or {}).get("finished") == judged_by
+
+    def finish(self, judged_by: str) -> None:
+        """Note that all trainings have come to their end; checkpoints are of no more use.
+
+        Args:
+            judged_by: What decided on which of them went on, such as the text of a reward.
+
+        Raises:
+            StoreError: If it cannot be written; what is stored already stays.
+        """
+        self.write_manifest({**(self.read_manifest() or {}), "finished": judged_by})
+        shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
 
     def add(self, result: Result) -> None:
         """Store one result; the disk has it when this returns.
