@@ -103,7 +103,7 @@ def test_without_the_last_stage(effnas: Run, small: str) -> None:
         (["s.json", "--family", "v2", "--phi", "1"], ["choose one"]),
         (["s.json", "--alpha", "0.9"], ["alpha is 0.9", "1 or more"]),
         (["s.json", "--phi", "-1"], ["phi is -1", "0 or more"]),
-        (["s.json", "--phi", "a"], ["--phi 'a'", "1,2"]),
+        (["s.json", "--phi", "a"], ["--phi 'a'", "0.5,1"]),
         (["s.json", "--round-limit", "2"], ["--round-limit is 2", "0 to 1"]),
         (["s.json", "--max-image-size", "200"], ["200 px", "384 or more as --max-image-size"]),
         (["s.json", "--max-image-size", "0"], ["--max-image-size is 0", "1 or more"]),

@@ -16,7 +16,7 @@ from test_cli_promote import write_run
 
 from effnas.architecture import load_architecture
 
-GRID = ["--grid-step", "0.2", "--tolerance", "0.3", "--macs", "4x"]
+GRID = ["--grid-step", "0.2", "--tolerance", "0.3", "--macs", "2.5x"]
 SHORT = ["--epochs", "2", "--seeds", "1"]
 SCALED = ["--out", "family", "--device", "none", "--images", "100"]
 
