@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from effnas.export import ExportSettings
 from effnas.export.card import card, data_name
 from effnas.export.figures import Figure, figures_of
 from effnas.export.subject import Network, find_subject
+from effnas.promotion import FinalTest
 from effnas.scaling import STRENGTHS
 from effnas.store import Json, RunFolder
 from effnas.trainings import Result, TrainingsFolder
@@ -205,6 +207,15 @@ def test_weights_of_finals_bring_their_accuracy_and_image_size(tmp_path: Path) -
     accuracy = by_name(network)["accuracy of these weights"]
     assert (accuracy.value, accuracy.how) == (0.8, "measured")
     assert "28 px, after 6 epochs of 100%" in accuracy.at
+    assert "accuracy of these weights on the test part" not in by_name(network)
+    test = FinalTest(
+        trial=0, architecture_id=ARCH.id, data="pets", part="test", images=200, skipped=(),
+        fingerprint="f", accuracies=(0.7, 0.9), date="2026-01-31T12:00:00Z",
+    )  # fmt: skip
+    (tmp_path / "finals" / "test.json").write_text(json.dumps({"format": 1, **asdict(test)}))
+    tested = by_name(find(file, weights=weights))["accuracy of these weights on the test part"]
+    assert tested.value == 0.7
+    assert tested.at == "200 images of 28 px, part 'test' of pets"
     manifest = tmp_path / "finals" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"epochs": 6', '"epochs": 0'))
     with pytest.raises(StoreError, match="recipe cannot be used"):

@@ -129,6 +129,17 @@ def _provenance(network: Network) -> Iterator[tuple[str, str]]:
         used = manifest.get("versions")
         if isinstance(used, dict):
             yield "versions in the search", _bare(_versions(used))
+    if network.final:
+        final = network.final
+        yield (
+            "weights",
+            _bare(
+                f"seed {final.result.repeat} in the finals of {final.run}, a search that began "
+                f"{final.created}"
+            ),
+        )
+    if network.member:
+        yield "scaled from", _code(data_name(network.member.base))
     yield "versions in this export", _versions(versions())
 
 

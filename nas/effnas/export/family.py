@@ -33,6 +33,7 @@ class Member:
     Attributes:
         name: Within the family.
         family: Name of the rules that it grew by.
+        base: What it grew from, as the user of `effnas scale` named it.
         image_size: Pixels at inference.
         train_image_size: Pixels at the end of training.
         batch_size: Images in a step.
@@ -46,6 +47,7 @@ class Member:
 
     name: str
     family: str
+    base: str
     image_size: int
     train_image_size: int
     batch_size: int
@@ -102,6 +104,7 @@ def _parse(text: str, name: str, arch: Architecture) -> Member | None:
     return Member(
         name=name,
         family=str(content.get("family")),
+        base=str(content.get("base")),
         image_size=_whole(row, "image_size"),
         train_image_size=_whole(row, "train_image_size"),
         batch_size=_whole(content, "batch_size"),

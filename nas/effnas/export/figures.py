@@ -47,7 +47,7 @@ def figures_of(network: Network) -> tuple[Figure, ...]:
     """Return all figures: counts, those of the finals, of the trial and of the family."""
     found = list(_counts(network))
     if network.final:
-        found.append(_accuracy(network.final))
+        found += _of_final(network.final)
     if network.run and network.trial:
         found += _of_trial(network.run, network.trial)
     if network.member:
@@ -66,17 +66,26 @@ def _counts(network: Network) -> Iterator[Figure]:
         yield Figure(name=name, value=value, text=f"{value:,}", how="counted", at=at)
 
 
-def _accuracy(final: Final) -> Figure:
+def _of_final(final: Final) -> Iterator[Figure]:
     recipe, result = final.recipe, final.result
     share = f"{recipe.data_share:.0%}" if recipe.data_share else "all"
-    return Figure(
+    after = f"after {result.epochs} epochs of {share} of the training images"
+    yield Figure(
         name="accuracy of these weights",
         value=cast("float", result.accuracy),
         text=f"{result.accuracy:.4f}",
         how="measured",
-        at=f"held-out images of {recipe.image_size} px, after {result.epochs} epochs of {share} of "
-        "the training images",
+        at=f"held-out images of {recipe.image_size} px, {after}",
     )
+    if final.test and final.test_accuracy is not None:
+        yield Figure(
+            name="accuracy of these weights on the test part",
+            value=final.test_accuracy,
+            text=f"{final.test_accuracy:.4f}",
+            how="measured",
+            at=f"{final.test.images:,} images of {recipe.image_size} px, part "
+            f"{final.test.part!r} of {final.test.data}",
+        )
 
 
 def _of_trial(run: Run, trial: Trial) -> Iterator[Figure]:

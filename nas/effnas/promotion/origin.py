@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from effnas.config import Recipe
 from effnas.errors import ConfigError, StoreError
+from effnas.promotion.unseen import FinalTest, stored_test
 from effnas.store import read_manifest, read_records
 from effnas.trainings import TRAININGS, WEIGHTS, Result
 
@@ -19,10 +20,23 @@ class Final:
     Attributes:
         recipe: How it was trained.
         result: What came of it.
+        run: Name of the search's folder.
+        created: When that search began.
+        test: What the network's trainings reach on the test part, if that was read.
     """
 
     recipe: Recipe
     result: Result
+    run: str
+    created: str
+    test: FinalTest | None = None
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """Of this training, on the test part; None if that was not read."""
+        if self.test is None or self.result.repeat >= len(self.test.accuracies):
+            return None
+        return self.test.accuracies[self.result.repeat]
 
 
 def final_of(weights: Path) -> Final | None:
@@ -45,5 +59,12 @@ def final_of(weights: Path) -> Final | None:
     for result in results:
         is_whole = result.epochs == recipe.epochs and result.accuracy is not None
         if is_whole and weights.stem == f"{result.candidate}-{result.repeat}":
-            return Final(recipe=recipe, result=result)
+            test = stored_test(folder)
+            return Final(
+                recipe=recipe,
+                result=result,
+                run=str(manifest.get("run")),
+                created=str(manifest.get("run created")),
+                test=test if test and test.architecture_id == result.candidate else None,
+            )
     return None

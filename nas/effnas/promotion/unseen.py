@@ -115,7 +115,7 @@ def look_once(
             are not there; nothing stored is changed.
         SearchFailedError: If the worker is lost.
     """
-    stored = _stored(folder / TEST)
+    stored = stored_test(folder)
     if pick is None or not read:
         return stored
     if stored is None:
@@ -176,7 +176,13 @@ class _Look:
         }
 
 
-def _stored(file: Path) -> FinalTest | None:
+def stored_test(folder: Path) -> FinalTest | None:
+    """Return what finals found on the test part; None if that was not read.
+
+    Raises:
+        StoreError: If the file cannot be read, or is not what was written.
+    """
+    file = folder / TEST
     if not file.exists():
         return None
     try:
