@@ -13,7 +13,7 @@ from rich.progress import BarColumn
 from rich.table import Table
 
 from effnas.cli.search import INTERRUPTED
-from effnas.cli.tables import console, duration, facts, progress_on
+from effnas.cli.tables import console, duration, facts, macs_text, progress_on
 from effnas.errors import ConfigError
 from effnas.plan import memory_text
 from effnas.scaling import CompoundScaling, Limit, Ramp, ScalingRules
@@ -208,7 +208,7 @@ def _table(family: SizedFamily, timed: bool) -> Table:
         cells = [
             member.name,
             f"{m['params'] / 1e6:,.2f} M",
-            f"{m['macs'] / 1e9:,.3f} G",
+            macs_text(m["macs"]),
             f"{m['activations'] / 1e6:,.2f} M",
             str(member.architecture.layers),
             str(last) if first == last else f"{first}-{last}",

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress
 from rich.table import Table
 
 from effnas.cli.search import INTERRUPTED, interrupt
-from effnas.cli.tables import console, duration, epochs_text, facts, progress_on
+from effnas.cli.tables import console, duration, epochs_text, facts, macs_text, progress_on
 from effnas.plan import memory_text
 from effnas.scaling_search import (
     LayerGrowth,
@@ -149,7 +149,7 @@ def _show(screen: Console, report: ScalingReport, settings: ScalingSettings) -> 
             " ".join(str(stage.r) for stage in network.architecture.stages),
             str(network.image_size),
             f"{network.costs['params'] / 1e6:,.2f} M",
-            f"{network.costs['macs'] / 1e9:,.3f} G",
+            macs_text(network.costs["macs"]),
         ]
         if "peak_memory_bytes" in costs:
             cells.append(memory_text(network.costs["peak_memory_bytes"]))

@@ -56,6 +56,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86_400:,.1f} days"
 
 
+def macs_text(macs: float) -> str:
+    """Return `385.8 M`, `8.366 G`."""
+    return f"{macs / 1e9:,.3f} G" if macs >= 1e9 else f"{macs / 1e6:,.1f} M"
+
+
 def epochs_text(epochs: int) -> str:
     """Return `1 epoch`, `4 epochs`."""
     return f"{epochs} epoch{'s' * (epochs != 1)}"
