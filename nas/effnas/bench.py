@@ -245,3 +245,18 @@ def find_network(text: str, home: SearchSpace | None) -> Subject:
         around = home or SearchSpace.load("v2")
         return Subject(text, Architecture.parse(text, stem=around.stem, head=around.head))
     return Subject(text)
+
+
+def find_architecture(text: str, home: SearchSpace | None) -> tuple[Subject, Architecture]:
+    """Return the network that a text of the user's means, with its architecture.
+
+    Raises:
+        UserError: As `find_network`, or if it is a name of timm's.
+    """
+    subject = find_network(text, home)
+    if subject.arch is None:
+        raise ConfigError(
+            f"{text}: no architecture of effnas; give an architecture file (.json), block strings, "
+            "RUN:NUMBER or RUN:best (what is timm's can be had from timm alone)"
+        )
+    return subject, subject.arch

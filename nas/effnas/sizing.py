@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from effnas.architecture import to_json
-from effnas.bench import DeviceSettings, find_network
+from effnas.bench import DeviceSettings, find_architecture
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.measure import LayerTimes, describe_device, hardware_id
 from effnas.member_costs import MemberCosts, SizedMember
@@ -153,13 +153,8 @@ def size_family(
         UserError: If the base cannot be found or scaled, or the device cannot be used.
     """
     home = SearchSpace.load(settings.space) if settings.space else None
-    subject = find_network(settings.base, home)
-    base, rules = subject.arch, settings.rules
-    if base is None:
-        raise ConfigError(
-            f"{subject.name}: no architecture that can be scaled; give an architecture file "
-            "(.json), block strings, RUN:NUMBER or RUN:best"
-        )
+    subject, base = find_architecture(settings.base, home)
+    rules = settings.rules
     space = home or subject.space
     train_image_size = settings.device.image_size or (space.target.image_size if space else None)
     sizes = {

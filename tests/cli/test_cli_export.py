@@ -69,7 +69,7 @@ def test_a_member_of_a_family_is_exported_from_its_folder(effnas: Run, tmp_path:
     [
         (["none.json"], ["none.json", "no such file"]),
         (["old.json"], ["old.json", "format 9 is not known"]),
-        (["resnet50"], ["resnet50", "in timm already"]),
+        (["resnet50"], ["resnet50", "architecture file", "from timm"]),
         (["run:3", "--out", "x"], ["run: no run there"]),
         ([str(TINY)], ["give an --out"]),
         (["tiny.json", "--formats", "timm,tflite"], ["--formats 'tflite'", "torch-export"]),

@@ -90,6 +90,7 @@ def test_a_grid_that_is_killed_is_finished_by_the_same_command(effnas: Run, tmp_
     assert not (tmp_path / "run-coefficients" / "checkpoints").exists()
     assert told["best"] == told["standings"][0]["name"]
     assert sum(row["chance"] for row in told["standings"]) == pytest.approx(1)
+    assert told["command"].endswith("--round-limit 0.9")
     # The command that it ends with makes the network that won.
     scaled = effnas(*told["command"].split()[1:], *SCALED, "--image-size", "16")
     assert scaled.code == 0, scaled.err

@@ -127,11 +127,12 @@ def _command(report: ScalingReport, settings: ScalingSettings) -> str:
     """Return the command that scales the base so."""
     best = report.best
     assert best is not None
-    if report.rules is not None:
+    tried = settings.tried
+    if isinstance(tried, LayerGrowth):
         how = ["--family", str(report.rules)]
     else:
         how = [part for name, value in best.how.items() for part in (f"--{name}", f"{value:g}")]
-        how += ["--phi", "1,2,3"]
+        how += ["--phi", "1,2,3", "--round-limit", f"{tried.round_limit:g}"]
     return shlex.join(["effnas", "scale", settings.base, *how])
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from effnas.architecture import Architecture, load_sizes
-from effnas.bench import find_network
+from effnas.bench import find_architecture
 from effnas.errors import ConfigError
 from effnas.export.family import Member, find_member
 from effnas.export.weights import classes_of
@@ -100,13 +100,7 @@ def find_subject(settings: ExportSettings) -> Network:
         UserError: If there is no such network, it is one of timm's, or what stands beside it or
             its weights cannot be read.
     """
-    found = find_network(settings.network, None)
-    arch = found.arch
-    if arch is None:
-        raise ConfigError(
-            f"{found.name}: no network of effnas; give an architecture file (.json), block "
-            "strings, RUN:NUMBER or RUN:best (models of timm are in timm already)"
-        )
+    found, arch = find_architecture(settings.network, None)
     sizes: Mapping[str, int] = {}
     member = final = None
     if found.file:

@@ -103,19 +103,19 @@ def compound_candidates(
     """
     # What is counted comes before memory, whose dry runs take a while.
     order = sorted({limit.metric.removesuffix("_ratio") for limit in limits} - {"macs", "params"})
-    own: Mapping[str, float] = {}
+    unscaled = scale(base, CompoundScaling().rules([], image_size=image_size))[0]
+    own = costs.limited(unscaled, order)
     found: dict[tuple[Architecture, int], ScaledNetwork] = {}
     seen: set[tuple[Architecture, int]] = set()
     beyond: dict[str, int] = {limit.text: 0 for limit in limits}
     for n, coefficients in enumerate(grid):
         progress("finding out what the grid costs", n, len(grid))
         rules = coefficients.rules([1], image_size=image_size)
-        first, grown = scale(base, replace(rules, round_limit=round_limit))
+        grown = scale(base, replace(rules, round_limit=round_limit))[1]
         key = grown.architecture, grown.train_image_size
         if key in seen or key == (base, image_size):
             continue
         seen.add(key)
-        own = own or costs.limited(first, order)
         broken: list[Limit] = []
         for names in ([], order) if order else ([],):
             its = costs.limited(grown, names)

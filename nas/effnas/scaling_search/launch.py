@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from effnas.architecture import Architecture
-from effnas.bench import DeviceSettings, Subject, find_network
+from effnas.bench import DeviceSettings, Subject, find_architecture
 from effnas.config import EvaluationConfig, Execution, Recipe
 from effnas.errors import ConfigError, InfeasibleError, StoreError, UserError
 from effnas.evaluate import default_image_size
@@ -179,13 +179,7 @@ def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> Scal
         UserError: If something given is wrong; what is stored already stays.
         SearchFailedError: If a training fails time after time.
     """
-    subject = find_network(settings.base, None)
-    base = subject.arch
-    if base is None:
-        raise ConfigError(
-            f"{subject.name}: no architecture that can be scaled; give an architecture file "
-            "(.json), block strings, RUN:NUMBER or RUN:best"
-        )
+    subject, base = find_architecture(settings.base, None)
     config = _config(settings, subject, base)
     schedule = Schedule.of(config.recipe.epochs, settings.seeds)
     from effnas.trainings.tune import Candidate, train_all
@@ -299,10 +293,14 @@ def _plan(
         device = replace(tried.device, image_size=image_size, batch_size=recipe.batch_size)
         conditions = device.conditions(space)
         progress("choosing precision and memory format", 0, 1)
+
+        def waiting() -> None:
+            progress("waiting for the device, which others use", 0, 1)
+
         conditions = device.with_execution(
-            conditions, lambda: build(base, num_classes=conditions.num_classes), lambda: None
+            conditions, lambda: build(base, num_classes=conditions.num_classes), waiting
         )
-        layer_times = LayerTimes(base, conditions, progress=progress)
+        layer_times = LayerTimes(base, conditions, progress=progress, waiting=waiting)
     costs = MemberCosts(
         layer_times,
         batch_size=recipe.batch_size,
