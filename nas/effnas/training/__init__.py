@@ -1,7 +1,14 @@
 """Training: one step, batch augmentation, and the short proxy training of a trial."""
 
-from effnas.training.augment import normalize, random_crop_and_flip
+from effnas.training.augment import (
+    normalize,
+    random_crop_and_flip,
+    resize,
+    resized_crop_and_flip,
+)
+from effnas.training.mixing import mix
 from effnas.training.proxy import ProxyData, ProxyResult, accuracy, train_proxy
+from effnas.training.randaugment import rand_augment
 from effnas.training.step import TrainingStep, cosine_schedule, synchronize
 
 __all__ = [
@@ -10,8 +17,12 @@ __all__ = [
     "TrainingStep",
     "accuracy",
     "cosine_schedule",
+    "mix",
     "normalize",
+    "rand_augment",
     "random_crop_and_flip",
+    "resize",
+    "resized_crop_and_flip",
     "synchronize",
     "train_proxy",
 ]
