@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 # start other programs.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 
+#: Threads that decode at the same time.
+DECODERS = min(os.cpu_count() or 1, 16)
+
 # Images handed to a thread at a time: enough to make small images cheap to hand over, and few
 # enough that encoded photographs waiting for a thread stay below some tens of megabytes.
 _BATCH = 16
@@ -43,7 +46,6 @@ def decode_all(
     `on_bad_image(position, reason)` is called instead, in the calling thread and in the order of
     `encoded`; what it raises ends the work.
     """
-    workers = min(os.cpu_count() or 1, 16)
     items = iter(encoded)
     pending: deque[Future[list[tuple[int, str]]]] = deque()
 
@@ -51,10 +53,10 @@ def decode_all(
         for position, reason in pending.popleft().result():
             on_bad_image(position, reason)
 
-    with _strict_pillow(), ThreadPoolExecutor(workers) as pool:
+    with _quiet_pillow(), ThreadPoolExecutor(DECODERS) as pool:
         while batch := list(islice(items, _BATCH)):
-            pending.append(pool.submit(_decode_batch, batch, images))
-            if len(pending) > 2 * workers:
+            pending.append(pool.submit(decode_into, batch, images))
+            if len(pending) > 2 * DECODERS:
                 finish_oldest()
         while pending:
             finish_oldest()
@@ -67,19 +69,24 @@ def shorter_side(encoded: Encoded) -> int:
         ValueError: It is not an image that can be read.
     """
     try:
-        with _strict_pillow(), _open(encoded) as image:
+        with _quiet_pillow(), _open(encoded) as image:
             return min(image.size)
     except Exception as error:
         raise ValueError(_reason(error)) from error
 
 
-def _decode_batch(
-    batch: list[tuple[int, Encoded]], images: npt.NDArray[np.uint8]
+def decode_into(
+    encoded: Iterable[tuple[int, Encoded]], images: npt.NDArray[np.uint8]
 ) -> list[tuple[int, str]]:
+    """Decode each `(position, image)` into `images[position]`, in this thread.
+
+    `images` has the shape [N, S, S, 3]. Returns `(position, reason)` for each image that cannot be
+    decoded.
+    """
     bad = []
-    for position, encoded in batch:
+    for position, image in encoded:
         try:
-            images[position] = _decode_square(encoded, images.shape[1])
+            images[position] = _decode_square(image, images.shape[1])
         except Exception as error:  # noqa: BLE001 - damaged files make Pillow raise anything
             bad.append((position, _reason(error)))
     return bad
@@ -105,7 +112,13 @@ def _open(encoded: Encoded) -> Image.Image:
     if isinstance(encoded, Image.Image):
         return encoded
     source = encoded if isinstance(encoded, Path) else io.BytesIO(encoded)
-    return Image.open(source, formats=_FORMATS)
+    image = Image.open(source, formats=_FORMATS)
+    # Pillow itself has but a warning up to twice as many.
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and image.width * image.height > most:
+        image.close()
+        raise ValueError(f"{image.width}×{image.height} pixels, which may be a decompression bomb")
+    return image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -120,14 +133,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-@contextmanager
-def _strict_pillow() -> Iterator[None]:
-    """Make Pillow's warning of a decompression bomb an error, and silence its other remarks."""
-    from PIL import Image
+def silence_pillow() -> None:
+    """Keep remarks of Pillow off the terminal from now on."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        silence_pillow()
         yield
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from effnas.data.source import Source
+from effnas.data.source import Source, reader_of_files
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,15 +25,16 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from effnas.data.source import Encoded, Part
+    from effnas.data.source import Encoded, Part, Read
 
 _SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
 )  # fmt: skip
-_TRAINING_PARTS = frozenset({"train", "training"})
-_TEST_PARTS = frozenset({"test", "testing"})
-_VALIDATION_PARTS = frozenset({"val", "valid", "validation", "eval"})
-_OTHER_PARTS = _TEST_PARTS | _VALIDATION_PARTS
+#: Names of parts, in small letters.
+TRAINING_PARTS = frozenset({"train", "training"})
+TEST_PARTS = frozenset({"test", "testing"})
+VALIDATION_PARTS = frozenset({"val", "valid", "validation", "eval"})
+_OTHER_PARTS = TEST_PARTS | VALIDATION_PARTS
 
 
 class _Listing(NamedTuple):
@@ -53,11 +54,10 @@ def folder_source(root: Path, *, part: Part = "training") -> Source:
     """
     found = _find_images(lambda folder: _list_directory(root, folder), root, part)
 
-    def read(chosen: npt.NDArray[np.int64]) -> Iterator[tuple[int, Encoded]]:
-        for position, index in enumerate(chosen):
-            yield position, root / found.names[index]
+    def file(index: int) -> Path:
+        return root / found.names[index]
 
-    return found.source(root, read)
+    return found.source(root, reader_of_files(file), file=file)
 
 
 def archive_source(path: Path, *, first: int | None = None, part: Part = "training") -> Source:
@@ -82,7 +82,7 @@ def archive_source(path: Path, *, first: int | None = None, part: Part = "traini
                 file = archive.extractfile(members[chosen[position]])
                 yield position, file.read() if file else b""
 
-    return found.source(path, read)
+    return found.source(path, read, way_out="unpack the archive and name its folder")
 
 
 class _Found(NamedTuple):
@@ -94,7 +94,12 @@ class _Found(NamedTuple):
     part: str | None
 
     def source(
-        self, origin: Path, read: Callable[[npt.NDArray[np.int64]], Iterator[tuple[int, Encoded]]]
+        self,
+        origin: Path,
+        read: Read,
+        *,
+        file: Callable[[int], Path] | None = None,
+        way_out: str | None = None,
     ) -> Source:
         return Source(
             origin=str(origin),
@@ -104,6 +109,8 @@ class _Found(NamedTuple):
             read=read,
             class_noun="class folder",
             part=self.part,
+            file=file,
+            way_out=way_out,
         )
 
 
@@ -134,7 +141,7 @@ def _find_images(list_folder: _ListFolder, origin: Path, part: Part) -> _Found:
 def _training_part(list_folder: _ListFolder, origin: Path) -> str:
     """Return the folder of the training part."""
     root, folders = _top(list_folder)
-    training = _only_one(folders, _TRAINING_PARTS, "training", origin / root)
+    training = _only_one(folders, TRAINING_PARTS, "training", origin / root)
     others = [name for name in folders if name.lower() in _OTHER_PARTS]
     if others and not training:
         raise DataError(
@@ -147,7 +154,7 @@ def _training_part(list_folder: _ListFolder, origin: Path) -> str:
 def _test_part(list_folder: _ListFolder, origin: Path) -> tuple[str, str]:
     """Return the folder of the test part, or of what there is in its place, and its name."""
     root, folders = _top(list_folder)
-    for names, kind in ((_TEST_PARTS, "test"), (_VALIDATION_PARTS, "validation")):
+    for names, kind in ((TEST_PARTS, "test"), (VALIDATION_PARTS, "validation")):
         name = _only_one(folders, names, kind, origin / root)
         # Images that lie directly in a test part are those of a contest, which keeps their labels.
         if name and list_folder(f"{root}{name}/").folders:
@@ -168,7 +175,7 @@ def _only_one(folders: list[str], names: frozenset[str], kind: str, where: Path)
 def _top(list_folder: _ListFolder) -> tuple[str, list[str]]:
     """Return the folder that parts or classes lie in, and the folders in it."""
     root, folders = "", list_folder("").folders
-    if len(folders) == 1 and folders[0].lower() not in _TRAINING_PARTS | _OTHER_PARTS:
+    if len(folders) == 1 and folders[0].lower() not in TRAINING_PARTS | _OTHER_PARTS:
         # A folder that all else lies in, as archives have it, unless it is itself a class.
         inner = list_folder(f"{folders[0]}/")
         if inner.folders and not inner.images:
@@ -250,7 +257,7 @@ def _archive_contents(path: Path, first: int | None) -> _ArchiveContents:
             contents.add(names, member)
             if first is not None and member.isreg() and _is_image(names[-1]):
                 # A class folder and a file name lie below the part.
-                met += any(name.lower() in _TRAINING_PARTS for name in names[:-2][:2])
+                met += any(name.lower() in TRAINING_PARTS for name in names[:-2][:2])
                 if met >= first:
                     return contents
         _check_end(archive)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def holdout_split(
-    labels: npt.ArrayLike, *, share: float, seed: int
+    labels: npt.ArrayLike, *, share: float, seed: int, keep_single: bool = False
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Split images into those to train on and those held out, class by class at random.
 
@@ -22,6 +22,7 @@ def holdout_split(
         share: Share of each class that is held out, above 0 and below 1; it is rounded so that
             each class has an image on either side.
         seed: Of the draw; the same labels, share and seed give the same split.
+        keep_single: Whether the single image of a class is trained on, and not an error.
 
     Returns:
         Ascending indices of the training images and of the held-out ones. The two are disjoint
@@ -34,7 +35,7 @@ def holdout_split(
         raise DataError(f"the share to hold out must lie between 0 and 1, not {share}")
     labels = np.asarray(labels)
     classes, counts = np.unique(labels, return_counts=True)
-    if (counts < 2).any():
+    if not keep_single and (counts < 2).any():
         raise DataError(
             f"class {classes[np.argmin(counts)]} has a single image, and needs two or more:"
             " one to train on and one to hold out"

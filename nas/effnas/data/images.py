@@ -7,27 +7,76 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     import numpy.typing as npt
+
+    from effnas.data.label_lists import LabelLists
+
+
+class TrainSet(Protocol):
+    """Labelled images of one square size, in memory or decoded whenever they are needed."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Class of each image, in 0..num_classes-1, of shape [N]; the first of several."""
+
+    @property
+    def label_lists(self) -> LabelLists | None:
+        """All labels of each image; None where every image has one."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Name of each class; a label is a position in it."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+
+    @property
+    def image_size(self) -> int:
+        """Side S of the images in pixels."""
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Names of the images that cannot be decoded, as far as they have been met."""
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that differ when the data differ."""
+
+    def __len__(self) -> int:
+        """Return the number of images, N."""
+
+    def batches(self, chosen: Iterable[npt.NDArray[np.int64]]) -> Iterator[npt.NDArray[np.uint8]]:
+        """Yield the images at each array of n positions, RGB, of shape [n, S, S, 3], in order.
+
+        `chosen` may be read some batches ahead.
+
+        Raises:
+            DataError: An image cannot be decoded or read.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageSet:
-    """Labelled images of one square size.
+    """Labelled images of one square size, in memory: a `TrainSet`.
 
     Attributes:
         images: Pixels, uint8 RGB, of shape [N, S, S, 3].
-        labels: Class of each image, int64 in 0..num_classes-1, of shape [N].
+        labels: Class of each image, int64 in 0..num_classes-1, of shape [N]; the first of several.
         classes: Name of each class; a label is a position in it.
         skipped: Names of the images that were left out because they cannot be decoded.
         part: What the data set calls its test part, if they are of that; None for the training
             part.
+        label_lists: All labels of each image; None where every image has one.
     """
 
     images: npt.NDArray[np.uint8]
@@ -35,6 +84,7 @@ class ImageSet:
     classes: tuple[str, ...]
     skipped: tuple[str, ...] = ()
     part: str | None = None
+    label_lists: LabelLists | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,6 +94,16 @@ class ImageSet:
         """Number of classes."""
         return len(self.classes)
 
+    @property
+    def image_size(self) -> int:
+        """Side of the images in pixels."""
+        return int(self.images.shape[1])
+
+    def batches(self, chosen: Iterable[npt.NDArray[np.int64]]) -> Iterator[npt.NDArray[np.uint8]]:
+        """Yield the images at each array of n positions, [n, S, S, 3], in order."""
+        for indices in chosen:
+            yield self.images[indices]
+
     @cached_property
     def fingerprint(self) -> str:
         """Hash of images, labels and classes, 16 hex digits: it differs when the data differ."""
@@ -52,25 +112,40 @@ class ImageSet:
         digest.update(repr((self.images.shape, self.classes)).encode())
         digest.update(np.ascontiguousarray(self.images).data)
         digest.update(np.ascontiguousarray(self.labels).data)
+        if self.label_lists is not None:
+            self.label_lists.update(digest)
         return digest.hexdigest()
 
 
-def allocate_images(count: int, image_size: int) -> npt.NDArray[np.uint8]:
+def fit_into_memory(count: int, image_size: int) -> bool:
+    """Whether that many images take no more than half of the memory that is available now."""
+    return _bytes(count, image_size) <= _limit_bytes()
+
+
+def allocate_images(
+    count: int, image_size: int, *, way_out: str = "lower --data-share or --image-size"
+) -> npt.NDArray[np.uint8]:
     """Return an unfilled array [count, image_size, image_size, 3].
 
     Raises:
-        DataError: It would take more than half of the memory that is available now.
+        DataError: The images do not fit into memory; it says what to do, `way_out`.
     """
-    needed_bytes = count * image_size * image_size * 3
-    limit_bytes = _available_memory_bytes() // 2
+    needed_bytes, limit_bytes = _bytes(count, image_size), _limit_bytes()
     if needed_bytes > limit_bytes:
         raise DataError(
             f"{count:,} images of {image_size}×{image_size} pixels take"
             f" {needed_bytes / 1e9:.1f} GB, more than half of the memory that is available"
-            f" ({limit_bytes / 1e9:.1f} GB);"
-            " lower --data-share or --image-size, or free some memory"
+            f" ({limit_bytes / 1e9:.1f} GB); {way_out}, or free some memory"
         )
     return np.empty((count, image_size, image_size, 3), dtype=np.uint8)
+
+
+def _bytes(count: int, image_size: int) -> int:
+    return count * image_size * image_size * 3
+
+
+def _limit_bytes() -> int:
+    return _available_memory_bytes() // 2
 
 
 def _available_memory_bytes() -> int:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from itertools import zip_longest
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effnas.data.decoding import decode_all, shorter_side
-from effnas.data.folders import archive_source, folder_source
-from effnas.data.holdout import draw_per_class, holdout_split
-from effnas.data.images import ImageSet, allocate_images
-from effnas.data.named import digits_source, is_timm_name, timm_source
+from effnas.data.choosing import hold_out, load_parts
+from effnas.data.decoding import shorter_side
+from effnas.data.finding import check_same_classes, find_source
+from effnas.data.holdout import draw_per_class
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from pathlib import Path
 
-    from effnas.data.source import Part, Source
+    from effnas.data.images import ImageSet
+    from effnas.data.source import OnBadImage, Source
 
 # Images that the native size is told from.
 _SIZE_SAMPLE = 9
@@ -61,7 +59,7 @@ def load_search_images(
     data_share: float | None = None,
     most_train_images: int | None = None,
     seed: int = 0,
-    on_bad_image: Literal["refuse", "skip"] = "refuse",
+    on_bad_image: OnBadImage = "refuse",
     root: Path | None = None,
 ) -> SearchImages:
     """Read what a search needs of the training part of a data set, each image decoded once.
@@ -84,41 +82,29 @@ def load_search_images(
     """
     if data_share is not None and not 0 < data_share <= 1:
         raise DataError(f"--data-share must be above 0 and at most 1, not {data_share}")
-    source = _find_source(name, root)
+    source = find_source(name, root)
     source.check_classes()
-    counts = np.bincount(source.labels)
-    if counts.min() < 2:
-        lone = source.classes[int(np.argmin(counts))]
-        raise DataError(
-            f"{source.origin}: {source.class_noun} {lone!r} has a single image, and needs two or"
-            " more: one to train on and one to hold out"
-        )
-    train, holdout = holdout_split(source.labels, share=holdout_share, seed=seed)
+    source.check_single_labels()
+    train, holdout = hold_out(source, holdout_share, seed)
     if data_share is None:
         data_share = min((most_train_images or len(train)) / len(train), 1.0)
     if data_share < 1:
         labels = source.labels[train]
         train = train[draw_per_class(labels, data_share, seed, at_least=1, leave=0)]
-    images, good, skipped = _decode(
-        source, np.concatenate([train, holdout]), image_size, on_bad_image
+    train_set, holdout_set = load_parts(source, [train, holdout], image_size, on_bad_image)
+    return SearchImages(
+        train=train_set,
+        holdout=holdout_set,
+        data_share=data_share,
+        skipped=train_set.skipped + holdout_set.skipped,
     )
-    border = int(np.searchsorted(good, len(train)))
-    parts = []
-    for chosen, pixels in (
-        (train[good[:border]], images[:border]),
-        (holdout[good[border:] - len(train)], images[border:]),
-    ):
-        labels = source.labels[chosen]
-        _check_classes_left(source, labels)
-        parts.append(ImageSet(images=pixels, labels=labels, classes=source.classes))
-    return SearchImages(train=parts[0], holdout=parts[1], data_share=data_share, skipped=skipped)
 
 
 def load_training_part(
     name: str,
     *,
     image_size: int,
-    on_bad_image: Literal["refuse", "skip"] = "refuse",
+    on_bad_image: OnBadImage = "refuse",
     root: Path | None = None,
 ) -> ImageSet:
     """Read the whole training part of a data set into memory, each image decoded once.
@@ -140,7 +126,9 @@ def load_training_part(
         DataError: The data are missing, unreadable, not laid out as expected, too large for the
             memory, or without images in some class.
     """
-    return _load_whole(_find_source(name, root), image_size, on_bad_image)
+    source = find_source(name, root)
+    source.check_single_labels()
+    return _load_whole(source, image_size, on_bad_image)
 
 
 def load_test_part(
@@ -148,7 +136,7 @@ def load_test_part(
     *,
     image_size: int,
     classes: tuple[str, ...],
-    on_bad_image: Literal["refuse", "skip"] = "refuse",
+    on_bad_image: OnBadImage = "refuse",
     root: Path | None = None,
 ) -> ImageSet:
     """Read the test part of a data set, which no search does: it is for the end, once.
@@ -169,63 +157,14 @@ def load_test_part(
         DataError: There is no such part, its classes are not those of the training part, or as
             `load_training_part`.
     """
-    source = _find_source(name, root, part="test")
-    _check_same_classes(source, classes)
+    source = find_source(name, root, part="test")
+    check_same_classes(source, classes)
     return _load_whole(source, image_size, on_bad_image)
 
 
-def _load_whole(
-    source: Source, image_size: int, on_bad_image: Literal["refuse", "skip"]
-) -> ImageSet:
+def _load_whole(source: Source, image_size: int, on_bad_image: OnBadImage) -> ImageSet:
     source.check_classes()
-    images, good, skipped = _decode(source, np.arange(len(source.labels)), image_size, on_bad_image)
-    labels = source.labels[good]
-    _check_classes_left(source, labels)
-    return ImageSet(
-        images=images,
-        labels=labels,
-        classes=source.classes,
-        skipped=skipped,
-        part=source.part,
-    )
-
-
-def _decode(
-    source: Source,
-    chosen: npt.NDArray[np.int64],
-    image_size: int,
-    on_bad_image: Literal["refuse", "skip"],
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], tuple[str, ...]]:
-    """Decode the chosen images in their order.
-
-    Returns:
-        Pixels [M, S, S, 3] of those that can be decoded, their positions in `chosen`, and the
-        names of the others.
-    """
-    if image_size < 1:
-        raise DataError(f"--image-size must be 1 or more, not {image_size}")
-    images = allocate_images(len(chosen), image_size)
-    bad: list[int] = []
-
-    def note_bad_image(position: int, reason: str) -> None:
-        if on_bad_image == "refuse":
-            # Whoever reads a test part goes by what was chosen for the training part.
-            skip = ", or pass --on-bad-image skip" if source.part is None else ""
-            raise DataError(
-                f"{source.origin}: {source.names[chosen[position]]} cannot be decoded ({reason});"
-                f" mend or remove it{skip}"
-            )
-        bad.append(position)
-
-    decode_all(source.read(chosen), images, note_bad_image)
-    bad.sort()
-    good = np.delete(np.arange(len(chosen)), bad)
-    if bad:
-        # Closing the gaps in place: a copy could take more memory than there is.
-        for position, index in enumerate(good):
-            images[position] = images[index]
-    names = tuple(source.names[chosen[position]] for position in bad)
-    return images[: len(good)], good, names
+    return load_parts(source, [np.arange(len(source.labels))], image_size, on_bad_image)[0]
 
 
 def native_image_size(name: str, root: Path | None = None) -> int:
@@ -238,7 +177,7 @@ def native_image_size(name: str, root: Path | None = None) -> int:
         DataError: The data are missing, unreadable or not laid out as expected, or none of these
             images can be read.
     """
-    source = _find_source(name, root, first=_SIZE_SAMPLE)
+    source = find_source(name, root, first=_SIZE_SAMPLE)
     sides = []
     for _, encoded in source.read(np.arange(min(_SIZE_SAMPLE, len(source.names)))):
         try:
@@ -248,48 +187,3 @@ def native_image_size(name: str, root: Path | None = None) -> int:
     if not sides:
         raise DataError(f"{source.origin}: none of its first training images can be read")
     return statistics.median_low(sides)
-
-
-def _find_source(
-    name: str, root: Path | None, *, first: int | None = None, part: Part = "training"
-) -> Source:
-    if name == "digits":
-        return digits_source(part)
-    path = Path(name).expanduser()
-    try:
-        # An empty name would be the working directory.
-        if name and path.is_dir():
-            return folder_source(path, part=part)
-        if name and path.is_file():
-            return archive_source(path, first=first, part=part)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    if is_timm_name(name):
-        return timm_source(name, root, first=first, part=part)
-    raise DataError(
-        f"no data set {name!r}: there is no such file or folder, and it is neither 'digits' nor a"
-        " name that timm knows by its prefix, such as torch/cifar10, hfds/..., tfds/... or wds/..."
-    )
-
-
-def _check_same_classes(source: Source, classes: tuple[str, ...]) -> None:
-    for expected, found in zip_longest(classes, source.classes):
-        if expected == found:
-            continue
-        if expected is not None and expected not in source.classes:
-            difference = f"lacks the {source.class_noun} {expected!r} of the training part"
-        else:
-            there = "none" if expected is None else repr(expected)
-            difference = f"has {source.class_noun} {found!r} where the training part has {there}"
-        raise DataError(
-            f"{source.origin}: its part {source.part!r} {difference}; both need the same classes"
-        )
-
-
-def _check_classes_left(source: Source, labels: npt.NDArray[np.int64]) -> None:
-    lost = set(range(len(source.classes))) - set(np.unique(labels).tolist())
-    if lost:
-        raise DataError(
-            f"{source.origin}: no image of {source.class_noun} {source.classes[min(lost)]!r}"
-            " can be decoded"
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,22 +14,24 @@ from effnas.data.source import Source
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import TypeAlias
 
     import numpy.typing as npt
 
-    from effnas.data.source import Encoded, Part
+    from effnas.data.source import Encoded, Part, Read
 
-    Read: TypeAlias = Callable[[npt.NDArray[np.int64]], Iterator[tuple[int, Encoded]]]
-    # Labels, names of the classes (none where the data set does not tell them), and access.
-    Opened: TypeAlias = tuple[Sequence[int], Sequence[str], Read]
+    # Labels, names of the classes (none where the data set does not tell them), access, and the
+    # images' files (none where they are not files).
+    Opened: TypeAlias = tuple[Sequence[int], Sequence[str], Read, Sequence[Path]]
 
 _DIGITS_TRAINING_SHARE = 0.8
 
 # timm's prefixes: torchvision, Hugging Face with random access and as a stream, TensorFlow
 # Datasets, WebDataset.
 _PREFIXES = ("torch", "hfds", "hfids", "tfds", "wds")
+_AT_RANDOM = ("torch", "hfds")
+_STREAM_WAY_OUT = "name its images as a folder, or by torch/ or hfds/"
 
 
 def digits_source(part: Part = "training") -> Source:
@@ -109,11 +112,11 @@ def _timm_split(name: str, root: Path | None, split: str, first: int | None) -> 
 
         dataset = create_dataset(name, root=str(root) if root else None, split=split)
         if prefix == "torch":
-            targets, classes, read_images = _open_torchvision(dataset)
+            targets, classes, read_images, files = _open_torchvision(dataset)
         elif prefix == "hfds":
-            targets, classes, read_images = _open_hugging_face(dataset)
+            targets, classes, read_images, files = _open_hugging_face(dataset)
         else:
-            targets, classes, read_images = _open_stream(dataset, first)
+            targets, classes, read_images, files = _open_stream(dataset, first)
         labels = np.asarray(targets, dtype=np.int64)
     if len(labels) == 0:
         raise DataError(f"{name}: its split {split!r} holds no images")
@@ -135,6 +138,8 @@ def _timm_split(name: str, root: Path | None, split: str, first: int | None) -> 
         labels=labels,
         read=read,
         part=None if split == "train" else split,
+        file=files.__getitem__ if files else None,
+        way_out=None if prefix in _AT_RANDOM else _STREAM_WAY_OUT,
     )
 
 
@@ -155,19 +160,21 @@ def _open_torchvision(dataset: Any) -> Opened:
         for position, index in enumerate(chosen.tolist()):
             yield position, files[index] if files else dataset[index][0]
 
-    return targets.tolist(), classes, read
+    return targets.tolist(), classes, read, files
 
 
 def _open_hugging_face(dataset: Any) -> Opened:
     # timm's dataset answers a bad image with the one that follows it. Its reader does not.
     reader = dataset.reader
+    lock = Lock()  # nobody says that it may be used by several threads at a time
 
     def read(chosen: npt.NDArray[np.int64]) -> Iterator[tuple[int, Encoded]]:
         for position, index in enumerate(chosen.tolist()):
-            with reader[index][0] as file:
-                yield position, file.read()
+            with lock, reader[index][0] as file:
+                encoded = file.read()
+            yield position, encoded
 
-    return list(reader.dataset[reader.label_key]), _names_by_index(reader.class_to_idx), read
+    return list(reader.dataset[reader.label_key]), _names_by_index(reader.class_to_idx), read, ()
 
 
 def _open_stream(dataset: Any, first: int | None) -> Opened:
@@ -185,7 +192,7 @@ def _open_stream(dataset: Any, first: int | None) -> Opened:
                 return
         raise RuntimeError("it gave fewer images when it was read again")
 
-    return targets, _names_by_index(dataset.reader.class_to_idx), read
+    return targets, _names_by_index(dataset.reader.class_to_idx), read, ()
 
 
 def _names_by_index(class_to_index: dict[str, int]) -> list[str]:

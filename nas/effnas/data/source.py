@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL import Image
 
+    from effnas.data.label_lists import LabelLists
+
     Encoded: TypeAlias = Path | bytes | Image.Image
+    Read: TypeAlias = Callable[[npt.NDArray[np.int64]], Iterator[tuple[int, Encoded]]]
 
 #: What is asked for: a search asks for the training part only.
 Part = Literal["training", "test"]
+#: What becomes of an image that cannot be decoded.
+OnBadImage = Literal["refuse", "skip"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,32 +36,60 @@ class Source:
         origin: The path or name that the user gave, for messages.
         classes: Name of each class.
         names: Name of each image, in an order that is the same on every machine.
-        labels: Class of each image, of shape [N].
+        labels: Class of each image, of shape [N]; the first one where images have several.
         read: Given indices into `names`, yields `(position in the indices, image)` for each of
             them, in the order that suits the medium.
         class_noun: What a class is called in messages.
         part: What the data set calls its test part; None for the training part.
+        label_lists: All labels of each image; None where every image has one.
+        every_class: Whether each class must have images.
+        file: The file of the image at an index into `names`; None if they are not files.
+        way_out: Of a medium that can only be read from its beginning to its end: what to do where
+            images must be read in any order. None for one that can be read so.
     """
 
     origin: str
     classes: tuple[str, ...]
     names: Sequence[str]
     labels: npt.NDArray[np.int64]
-    read: Callable[[npt.NDArray[np.int64]], Iterator[tuple[int, Encoded]]]
+    read: Read
     class_noun: str = "class"
     part: str | None = None
+    label_lists: LabelLists | None = None
+    every_class: bool = True
+    file: Callable[[int], Path] | None = None
+    way_out: str | None = None
 
     def check_classes(self) -> None:
         """Raise a `DataError` unless there are two or more classes, each with an image."""
         if len(self.classes) < 2:
             raise DataError(
                 f"{self.origin}: there is one {self.class_noun} only, {self.classes[0]!r};"
-                " a search needs two or more"
+                " two or more are needed"
             )
         counts = np.bincount(self.labels, minlength=len(self.classes))
-        if not counts.all():
+        if self.every_class and not counts.all():
             empty = self.classes[int(np.argmin(counts))]
             raise DataError(
                 f"{self.origin}: {self.class_noun} {empty!r} holds no images;"
                 " add some, or remove it from all parts"
             )
+
+    def check_single_labels(self) -> None:
+        """Raise a `DataError` if images have several labels."""
+        if self.label_lists is not None:
+            several = int(np.argmax(np.diff(self.label_lists.borders) > 1))
+            raise DataError(
+                f"{self.origin}: {self.names[several]} has several labels, and a search takes"
+                " images of one class each; name a table with one label in each row"
+            )
+
+
+def reader_of_files(file: Callable[[int], Path]) -> Read:
+    """Return the `read` of a source whose images are files."""
+
+    def read(chosen: npt.NDArray[np.int64]) -> Iterator[tuple[int, Encoded]]:
+        for position, index in enumerate(chosen.tolist()):
+            yield position, file(index)
+
+    return read

@@ -1,0 +1,366 @@
+"""The images of a training: the split, the sizes, and what does not fit into memory."""
+
+from __future__ import annotations
+
+import threading
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import pytest
+from image_trees import NOT_AN_IMAGE, write_archive
+from PIL import Image
+
+import effnas.data.images
+import effnas.data.streaming
+from effnas.data import (
+    ImageSet,
+    StreamedSet,
+    TrainImages,
+    TrainSet,
+    load_search_images,
+    load_train_images,
+)
+from effnas.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    from effnas.data.source import OnBadImage
+
+PACKED = pytest.mark.parametrize("pack", [False, True], ids=["folder", "archive"])
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Twenty JPEGs of each of three classes, of different sizes and all different."""
+    rng = np.random.default_rng(0)
+    for name in ("ant", "bee", "cat"):
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        for i in range(20):
+            noise = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+            size = (int(rng.integers(20, 90)), int(rng.integers(20, 90)))
+            Image.fromarray(noise).resize(size).save(folder / f"{i:02}.jpg", quality=95)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 0)
+
+
+def load(path: Path | str, **options: Any) -> TrainImages:
+    defaults = {"image_size": 16, "eval_image_size": 24, "minival_share": 0.2}
+    return load_train_images(str(path), **{**defaults, **options})
+
+
+def every(images: TrainSet) -> npt.NDArray[np.uint8]:
+    return next(images.batches([np.arange(len(images))]))
+
+
+def decoders() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+def stream(path: Path, on_bad_image: OnBadImage = "refuse", size: int = 16) -> StreamedSet:
+    found = load(path, image_size=size, minival_share=0, on_bad_image=on_bad_image).train
+    assert isinstance(found, StreamedSet)
+    return found
+
+
+@PACKED
+@pytest.mark.parametrize("size", [16, 24])
+def test_the_split_is_that_of_a_search(tmp_path: Path, photos: Path, pack: bool, size: int) -> None:
+    path = write_archive(tmp_path / "photos.tar.gz", photos) if pack else photos
+    found = load(path, image_size=size, seed=3)
+    assert found.minival is not None
+    assert (found.train.image_size, found.minival.image_size) == (size, 24)
+    for part, other, side in ((found.train, "train", size), (found.minival, "holdout", 24)):
+        search = load_search_images(str(path), image_size=side, holdout_share=0.2, seed=3)
+        expected = getattr(search, other)
+        assert isinstance(part, ImageSet)
+        assert part.fingerprint == expected.fingerprint
+        assert np.array_equal(every(part), expected.images)
+    assert np.bincount(found.minival.labels).tolist() == [4, 4, 4]
+
+
+def test_an_archive_is_read_once_if_the_sizes_are_equal(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tarfile
+
+    archive = write_archive(tmp_path / "photos.tar", photos)
+    opened = 0
+    original = tarfile.open
+
+    def noting(*args: Any, **options: Any) -> tarfile.TarFile:
+        nonlocal opened
+        opened += 1
+        return original(*args, **options)
+
+    monkeypatch.setattr(tarfile, "open", noting)
+    load(archive, image_size=24)
+    assert opened == 2  # once for the list of its files
+    load(archive)
+    assert opened == 5
+
+
+def test_without_a_minival_all_images_are_trained_on(photos: Path) -> None:
+    found = load(photos, minival_share=0)
+    assert found.minival is None
+    assert len(found.train) == 60
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"minival_share": -0.1}, "between 0 and 1"),
+        ({"minival_share": 1}, "between 0 and 1"),
+        ({"minival_share": float("nan")}, "between 0 and 1"),
+        ({"image_size": 0}, "--image-size must be 1 or more"),
+        ({"eval_image_size": 0}, "--image-size must be 1 or more"),
+    ],
+)
+def test_what_is_out_of_range_is_refused(
+    photos: Path, options: dict[str, float], said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        load(photos, **options)
+
+
+@PACKED
+@pytest.mark.parametrize("size", [16, 24])
+def test_bad_images_that_are_skipped_are_left_out_and_named(
+    tmp_path: Path, photos: Path, pack: bool, size: int
+) -> None:
+    for name in ("ant/03.jpg", "cat/19.jpg"):
+        (photos / name).write_bytes(NOT_AN_IMAGE)
+    path = write_archive(tmp_path / "photos.tar", photos) if pack else photos
+    found = load(path, image_size=size, on_bad_image="skip")
+    assert found.minival is not None
+    assert sorted(found.skipped) == ["ant/03.jpg", "cat/19.jpg"]
+    assert len(found.train) + len(found.minival) == 58
+    with pytest.raises(DataError, match=r"03\.jpg cannot be decoded .*--on-bad-image skip"):
+        load(path, image_size=size)
+
+
+def test_what_does_not_fit_into_memory_is_streamed(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_bytes = 48 * 24 * 24 * 3
+    monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 2 * train_bytes - 2)
+    found = load(photos, image_size=24)
+    assert isinstance(found.train, StreamedSet)
+    assert isinstance(found.minival, ImageSet)
+    monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 2 * train_bytes)
+    assert isinstance(load(photos, image_size=24).train, ImageSet)
+
+
+def test_an_archive_that_does_not_fit_into_memory_is_to_be_unpacked(
+    tmp_path: Path, photos: Path, no_memory: None
+) -> None:
+    archive = write_archive(tmp_path / "photos.tar", photos)
+    for size in (16, 24):
+        with pytest.raises(DataError, match=r"images of \d+×\d+ pixels take .* GB") as caught:
+            load(archive, image_size=size)
+        assert "unpack the archive" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [8, 16, 64])
+def test_streamed_images_are_those_in_memory_pixel_for_pixel(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    in_memory = load(photos, image_size=size)
+    monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 0)
+    streamed = load(photos, image_size=size)
+    for old, new in ((in_memory.train, streamed.train), (in_memory.minival, streamed.minival)):
+        assert isinstance(old, ImageSet)
+        assert isinstance(new, StreamedSet)
+        assert np.array_equal(every(new), old.images)
+        assert np.array_equal(new.labels, old.labels)
+        assert (new.classes, new.num_classes, len(new)) == (old.classes, 3, len(old))
+        assert new.image_size == old.image_size
+        assert new.label_lists is old.label_lists is None
+
+
+@pytest.mark.parametrize("name", ["digits", "photos"])
+@pytest.mark.parametrize("ahead_bytes", [1, 10_000, 256_000_000])
+def test_batches_come_in_order_whatever_is_read_ahead(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, name: str, ahead_bytes: int
+) -> None:
+    path = name if name == "digits" else str(photos)
+    in_memory = load(path).train
+    monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 0)
+    monkeypatch.setattr(effnas.data.streaming, "_MOST_BYTES", ahead_bytes)
+    streamed = load(path).train
+    rng = np.random.default_rng(0)
+    # Of sizes around those of the pieces that threads get, one longer than all that is read
+    # ahead, and empty ones, too.
+    chosen = [rng.integers(0, len(in_memory), n) for n in (7, 8, 0, 9, 1, 200, 16, 33, 0)]
+    expected = list(in_memory.batches(chosen))
+    for _ in range(2):
+        found = list(streamed.batches(iter(chosen)))
+        assert len(found) == len(expected) == 9
+        assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+        assert all(batch.dtype == np.uint8 for batch in found)
+    assert decoders() == []
+
+
+def test_no_more_than_a_bounded_number_of_images_is_read_ahead(
+    photos: Path, no_memory: None
+) -> None:
+    def without_end() -> Iterator[npt.NDArray[np.int64]]:
+        while True:
+            asked.append(1)
+            yield np.arange(16)
+
+    for size, most in ((16, 1024), (480, 256_000_000 // (480 * 480 * 3))):
+        asked: list[int] = []
+        batches = stream(photos, size=size).batches(without_end())
+        next(batches)
+        ahead = 16 * len(asked) - 16
+        assert 16 <= ahead <= most
+        next(batches)
+        assert 16 * len(asked) - 32 <= most
+        batches.close()
+
+
+def test_the_threads_end_with_the_iterator(photos: Path, no_memory: None) -> None:
+    images = stream(photos)
+    chosen = [np.arange(60)] * 100
+    batches = images.batches(chosen)
+    next(batches)
+    assert decoders()
+    batches.close()
+    assert decoders() == []
+    for _ in images.batches(chosen):  # left to the interpreter
+        break
+    assert decoders() == []
+
+
+def test_an_error_of_what_chooses_the_images_ends_the_threads(
+    photos: Path, no_memory: None
+) -> None:
+    def broken() -> Iterator[npt.NDArray[np.int64]]:
+        yield np.arange(60)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(stream(photos).batches(broken()))
+    assert decoders() == []
+
+
+def test_a_bad_image_that_is_streamed_is_refused_when_it_is_met(
+    photos: Path, no_memory: None
+) -> None:
+    good = (photos / "bee" / "05.jpg").read_bytes()
+    (photos / "bee" / "05.jpg").write_bytes(good[: len(good) // 2])
+    images = stream(photos)
+    batches = images.batches(np.split(np.arange(60), 6))
+    assert len([next(batches) for _ in range(2)]) == 2
+    with pytest.raises(DataError, match=r"bee/05\.jpg cannot be decoded") as caught:
+        next(batches)
+    assert "--on-bad-image skip" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert decoders() == []
+    (photos / "bee" / "05.jpg").write_bytes(good)
+    assert len(every(images)) == 60
+
+
+def test_in_place_of_a_bad_image_stands_the_nearest_good_one_of_its_batch(
+    photos: Path, no_memory: None
+) -> None:
+    pixels = every(stream(photos))
+    for name in ("ant/00.jpg", "ant/01.jpg", "ant/05.jpg", "ant/06.jpg", "ant/19.jpg"):
+        (photos / name).write_bytes(NOT_AN_IMAGE)
+    images = stream(photos, "skip")
+    assert images.skipped == ()
+    chosen = [np.arange(20), np.array([30, 5, 31, 6, 19]), np.array([1, 0, 40]), np.arange(40, 50)]
+    stand_ins = [
+        [2, 2, 2, 3, 4, 4, 4, *range(7, 19), 18],
+        [30, 30, 31, 31, 31],
+        [40, 40, 40],
+        range(40, 50),
+    ]
+    for _ in range(2):
+        for found, expected in zip(images.batches(chosen), stand_ins, strict=True):
+            assert np.array_equal(found, pixels[list(expected)])
+        assert images.skipped == tuple(f"ant/{n:02}.jpg" for n in (0, 1, 5, 6, 19))
+
+
+def test_a_batch_without_a_good_image_is_an_error(photos: Path, no_memory: None) -> None:
+    for i in range(10):
+        (photos / "ant" / f"{i:02}.jpg").write_bytes(NOT_AN_IMAGE)
+    images = stream(photos, "skip")
+    batches = images.batches([np.arange(11), np.arange(10)])
+    next(batches)
+    with pytest.raises(DataError, match=r"none of the 10 images .*ant/00\.jpg") as caught:
+        next(batches)
+    assert "\n" not in str(caught.value)
+    assert decoders() == []
+
+
+def test_what_was_skipped_is_told_of_both_parts(photos: Path, no_memory: None) -> None:
+    for name in ("ant", "bee", "cat"):
+        for i in range(10):
+            (photos / name / f"{i:02}.jpg").write_bytes(NOT_AN_IMAGE)
+    found = load(photos, on_bad_image="skip")
+    assert found.minival is not None
+    every(found.train)
+    assert found.skipped == found.train.skipped
+    every(found.minival)
+    assert len(found.skipped) == 30
+
+
+def test_the_fingerprint_of_what_is_streamed_tells_a_change(photos: Path, no_memory: None) -> None:
+    prints = [stream(photos).fingerprint]
+    assert stream(photos).fingerprint == prints[0]
+    assert len(prints[0]) == 16
+    prints.append(stream(photos, size=24).fingerprint)
+    (photos / "cat").rename(photos / "cow")
+    prints.append(stream(photos).fingerprint)
+    (photos / "cow" / "00.jpg").rename(photos / "bee" / "00x.jpg")
+    prints.append(stream(photos).fingerprint)
+    with (photos / "ant" / "00.jpg").open("ab") as file:
+        file.write(b"\0")
+    prints.append(stream(photos).fingerprint)
+    (photos / "ant" / "00.jpg").unlink()
+    prints.append(stream(photos).fingerprint)
+    assert len(set(prints)) == 6
+
+
+def test_a_file_that_vanishes_is_told_by_its_name(photos: Path, no_memory: None) -> None:
+    images = stream(photos)
+    (photos / "bee" / "07.jpg").unlink()
+    with pytest.raises(DataError, match=r"bee/07\.jpg cannot be decoded .*No such file"):
+        every(images)
+    assert images.fingerprint != stream(photos).fingerprint
+
+
+def test_an_error_of_the_medium_comes_through(
+    photos: Path, no_memory: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = stream(photos)
+
+    def broken(_: object) -> NoReturn:
+        raise DataError("the disk is gone")
+
+    object.__setattr__(images.source, "read", broken)
+    with pytest.raises(DataError, match="the disk is gone"):
+        every(images)
+    assert decoders() == []
+
+
+def test_batches_of_two_parts_may_be_read_at_the_same_time(photos: Path, no_memory: None) -> None:
+    found = load(photos)
+    assert found.minival is not None
+    train = found.train.batches([np.arange(48)] * 3)
+    first = next(train)
+    minival = every(found.minival)
+    assert all(np.array_equal(a, b) for a, b in pairwise([first, *train]))
+    assert minival.shape == (12, 24, 24, 3)
