@@ -31,7 +31,7 @@ LAYERS = [
     ["controllers"],
     ["testing"],
     ["config"],
-    ["models", "checkpoints"],
+    ["models", "checkpoints", "trackers"],
     ["training"],
     ["measure"],
     ["evaluate"],
@@ -60,6 +60,7 @@ TORCH_CONTROLLERS = {"controllers.reinforce"}
 TIMM = {"models", "training", "measure", "image_evaluator", "data"}
 HEAVY = {
     "torch", "torchvision", "timm", "ray", "numpy", "pandas", "sklearn", "plotly", "optuna", "onnx",
+    "tensorboard", "mlflow", "wandb",
 }  # fmt: skip
 
 
@@ -237,6 +238,14 @@ def test_onnx_has_one_home_and_may_be_missing() -> None:
     onnx = [f for f in all_imports() if f.distribution in ("onnx", "onnxruntime", "onnxscript")]
     assert {found.by for found in onnx} == {"export.programs"}
     assert not any(found.at_the_top for found in onnx)
+
+
+@pytest.mark.parametrize("package", ["tensorboard", "mlflow", "wandb"])
+def test_trackers_have_one_home_each_and_may_be_missing(package: str) -> None:
+    found = [f for f in all_imports() if package in f.module.removeprefix("effnas").split(".")]
+    ours = [f for f in found if f.distribution != "effnas"]
+    assert {f.by for f in ours} == {f"trackers.{package}"}
+    assert not any(f.at_the_top for f in ours)
 
 
 def test_controllers_are_imported_without_optuna() -> None:
