@@ -126,7 +126,7 @@ def _change_values(
         high = solarized.bitwise_not() <= values - 1
         solarized.bitwise_xor_(high.to(torch.uint8).neg_())
     addition = added.bitwise_not().clamp_(max=min(255, round(_SOLARIZE_ADD * strength)))
-    added.add_(addition.mul_(added < _GREY))
+    added.add_(addition.mul_(added < 128))
 
 
 def _enhance(images: torch.Tensor, sizes: list[int], chance: torch.Tensor, strength: float) -> None:
