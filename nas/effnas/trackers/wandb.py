@@ -29,7 +29,9 @@ class WandB:
         import wandb
 
         # Silent, and with its hands off the terminal, which is the progress bar's.
-        ours = wandb.Settings(silent=True, console="off", finish_timeout=_FINISH_S)
+        ours = wandb.Settings(
+            silent=True, console="off", finish_timeout=_FINISH_S, finish_timeout_raises=True
+        )
         mode = wandb.setup(ours).settings.mode
         if mode not in _OFF and not wandb.login(prompt=False, verify=False):
             mode = "offline"
