@@ -31,7 +31,8 @@ LAYERS = [
     ["controllers"],
     ["testing"],
     ["config"],
-    ["models", "checkpoints", "trackers"],
+    ["models", "weights", "trackers"],
+    ["checkpoints"],
     ["training"],
     ["measure"],
     ["evaluate"],
@@ -44,6 +45,8 @@ LAYERS = [
     ["trainings"],
     ["promotion"],
     ["sizing", "scaling_search"],
+    ["family_file"],
+    ["progressive"],
     ["export"],
     [""],  # the names of `import effnas`, each imported when it is asked for
     ["cli"],
@@ -54,10 +57,12 @@ LEVELS = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 #: The one import from right to left: `Architecture.build` makes the network when it is called.
 EXCEPTIONS = {("architecture.architecture", "models")}
 
-TORCH_AT_THE_TOP = {"models", "training", "measure", "image_evaluator", "bench", "export"}
+TORCH_AT_THE_TOP = {
+    "models", "weights", "training", "measure", "image_evaluator", "bench", "progressive", "export",
+}  # fmt: skip
 #: Controllers that learn with torch; `make_controller` imports them when they are asked for.
 TORCH_CONTROLLERS = {"controllers.reinforce"}
-TIMM = {"models", "training", "measure", "image_evaluator", "data"}
+TIMM = {"models", "training", "measure", "image_evaluator", "data", "progressive"}
 HEAVY = {
     "torch", "torchvision", "timm", "ray", "numpy", "pandas", "sklearn", "plotly", "optuna", "onnx",
     "tensorboard", "mlflow", "wandb",
@@ -222,7 +227,7 @@ def test_timm_has_its_homes() -> None:
 
 
 def test_ray_has_its_homes() -> None:
-    homes = {"backends.ray", "trainings.tune"}
+    homes = {"backends.ray", "trainings.tune", "progressive.distributed"}
     assert {f.by for f in all_imports() if f.distribution == "ray"} == homes
     inside = [f for f in all_imports() if target(f) in homes]
     assert {found.by for found in inside if found.at_the_top} <= homes
@@ -254,7 +259,7 @@ def test_controllers_are_imported_without_optuna() -> None:
 
 def test_the_test_part_is_read_in_one_place() -> None:
     users = {found.by for found in all_imports() if found.name == "load_test_part"}
-    assert users == {"data", "image_evaluator"}
+    assert users == {"data", "image_evaluator", "progressive.worker"}
 
 
 def loaded_by(*arguments: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""The named files of search spaces, rewards and scaling rules, and the strict YAML of them.
+"""The named files of spaces, rewards, scaling rules and recipes, and the strict YAML of them.
 
 A name is looked up as a path, then in the working folder, then among the files that effnas ships.
 YAML is read to a tree in which every value is text with a place, so that nothing is guessed (`no`
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import yaml
     from yaml._yaml import Mark as CMark
 
-Kind = Literal["search_spaces", "rewards", "scaling_rules"]
+Kind = Literal["search_spaces", "rewards", "scaling_rules", "recipes"]
 Origin = Literal["path", "working folder", "package"]
 
 _MAX_DEPTH = 20

@@ -55,8 +55,8 @@ class Checkpoint:
             text = json.dumps(_packed(state, tensors))
         except TypeError as error:
             raise ConfigError(
-                f"--fidelity: the optimizer's state cannot be stored ({error}); choose another "
-                "optimizer, or leave out --fidelity"
+                f"the optimizer's state cannot be stored ({error}); choose another optimizer, or "
+                "leave out --fidelity"
             ) from error
         content = save(tensors, {"owner": self._owner, "state": text})
         try:
@@ -68,8 +68,8 @@ class Checkpoint:
             self._temporary.replace(self.path)
         except OSError as error:
             raise StoreError(
-                f"{self.path}: cannot be written ({error.strerror}); all trials are stored: make "
-                "room or free the folder, then start the same command again"
+                f"{self.path}: cannot be written ({error.strerror}); what is stored already stays: "
+                "make room or free the folder, then start the same command again"
             ) from error
 
     def load(self) -> dict[str, State] | None:
@@ -112,20 +112,9 @@ def save_weights(folder: Path, arch: Architecture, repeat: int, model: Module) -
     Raises:
         StoreError: If they cannot be written.
     """
-    from safetensors.torch import save_file
+    from effnas.weights import ARCHITECTURE, write_weights
 
-    state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    path = weights_file(folder, arch, repeat)
-    temporary = path.with_suffix(".tmp")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(state, temporary, {"architecture": arch.id})
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreError(
-            f"{path}: cannot be written ({error.strerror}); all results are stored: make room or "
-            "free the folder, then start the same command again"
-        ) from error
+    write_weights(weights_file(folder, arch, repeat), model, {ARCHITECTURE: arch.id})
 
 
 def load_weights(folder: Path, arch: Architecture, repeat: int, model: Module) -> None:

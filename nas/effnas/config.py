@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from effnas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from effnas.catalog import Node
 
 Precision = Literal["float32", "bfloat16", "float16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
@@ -80,6 +83,11 @@ class Recipe:
                 f"{self.weight_decay} 0 or more"
             )
 
+    @property
+    def optimizer_arguments(self) -> dict[str, float]:
+        """Numbers that the optimizer takes beside: none, its own defaults hold."""
+        return {}
+
     @classmethod
     def load(cls, path: Path) -> Recipe:
         """Read a recipe from a YAML file whose keys are the attributes.
@@ -94,25 +102,8 @@ class Recipe:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: the recipe cannot be read ({error})") from error
         known = {f.name: str(f.type) for f in fields(cls)}
-        values: dict[str, object] = {}
-        for name, node in (
-            load_yaml(text, str(path), error=ConfigError).mapping(known=known).items()
-        ):
-            kind = known[name]
-            if node.text() in ("null", "~", ""):
-                if "None" not in kind:
-                    raise node.error(f"{name} needs a value")
-                values[name] = None
-            elif kind.startswith("int"):
-                values[name] = node.integer()
-            elif kind.startswith("float"):
-                values[name] = node.number()
-            elif kind.startswith("bool"):
-                if node.text() not in ("true", "false"):
-                    raise ConfigError(node.location().describe(f"{name} must be true or false"))
-                values[name] = node.text() == "true"
-            else:
-                values[name] = node.text()
+        nodes = load_yaml(text, str(path), error=ConfigError).mapping(known=known)
+        values = {name: read_scalar(node, name, known[name]) for name, node in nodes.items()}
         return cls(**values)  # type: ignore[arg-type]  # each was read as its field's type
 
     def to_dict(self) -> dict[str, int | float | str | bool | None]:
@@ -256,6 +247,27 @@ class EvaluationConfig:
     checkpoints: str | None = None
     weights: str | None = None
     holdout_fingerprint: str | None = None
+
+
+def read_scalar(node: Node, name: str, kind: str) -> int | float | bool | str | None:
+    """Read the value of a setting from YAML by the text of its type: `int | None` and the like.
+
+    Raises:
+        ConfigError: With the place, if it is something else.
+    """
+    if node.text() in ("null", "~", ""):
+        if "None" not in kind:
+            raise node.error(f"{name} needs a value")
+        return None
+    if kind.startswith("int"):
+        return node.integer()
+    if kind.startswith("float"):
+        return node.number()
+    if kind.startswith("bool"):
+        if node.text() not in ("true", "false"):
+            raise node.error(f"{name} must be true or false")
+        return node.text() == "true"
+    return node.text()
 
 
 def _check_at_least(recipe: Recipe, minimum: int, *names: str) -> None:

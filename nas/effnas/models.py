@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 BATCH_NORM_EPS = 1e-3
 
 
-def build_timm(name: str, *, num_classes: int) -> nn.Module:
+def build_timm(name: str, *, num_classes: int, drop_path_rate: float = 0.0) -> nn.Module:
     """Build a model of timm's by its name, without pretrained weights.
 
+    Args:
+        name: As timm lists it.
+        num_classes: Outputs of the classifier.
+        drop_path_rate: Stochastic depth of the last layer, a fraction.
+
     Raises:
-        ConfigError: If timm has no model of that name, or it takes no such number of classes.
+        ConfigError: If timm has no model of that name, or it takes no such number of classes or no
+            stochastic depth.
     """
     import timm
 
@@ -29,8 +35,12 @@ def build_timm(name: str, *, num_classes: int) -> nn.Module:
         near, _, _ = closest(name, timm.list_models()).partition("? known")
         hint = f"{near}?" if near.startswith("did") else "timm.list_models() lists them"
         raise ConfigError(f"timm has no model {name!r}; {hint}")
+    # Models without stochastic depth do not know the argument, so it is left out where it can be.
+    rates = {"drop_path_rate": drop_path_rate} if drop_path_rate else {}
     try:
-        model: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes)
+        model: nn.Module = timm.create_model(
+            name, pretrained=False, num_classes=num_classes, **rates
+        )
     except (RuntimeError, ValueError, AssertionError, TypeError) as error:
         raise ConfigError(f"timm cannot build {name!r}: {error}") from error
     return model

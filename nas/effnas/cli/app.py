@@ -48,6 +48,7 @@ from effnas.cli.options import (
 from effnas.cli.proxy_app import proxy
 from effnas.cli.results_app import results
 from effnas.cli.scaling_app import scaling
+from effnas.cli.train_app import training
 from effnas.errors import EffnasError, UserError
 
 app = typer.Typer(
@@ -85,6 +86,7 @@ def main() -> None:
 
 app.add_typer(proxy, name="proxy")
 app.add_typer(results)
+app.add_typer(training)
 app.add_typer(scaling, name="scaling")
 
 

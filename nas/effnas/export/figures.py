@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from effnas.counts import count
-from effnas.export.family import Member
 from effnas.export.subject import Network
+from effnas.family_file import Member
 from effnas.plan import memory_text
 from effnas.promotion.origin import Final
 from effnas.runs import Run

@@ -9,8 +9,8 @@ from pathlib import Path
 from effnas.architecture import Architecture, load_sizes
 from effnas.bench import find_architecture
 from effnas.errors import ConfigError
-from effnas.export.family import Member, find_member
 from effnas.export.weights import classes_of
+from effnas.family_file import Member, find_member
 from effnas.promotion.origin import Final, final_of
 from effnas.runs import Run
 from effnas.trial import Trial

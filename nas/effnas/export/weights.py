@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ from torch import nn
 from effnas.architecture import Architecture
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.models import build
+from effnas.weights import read_weights, shapes_of
 
 #: Of random weights.
 SEED = 0
@@ -23,7 +23,7 @@ def classes_of(file: Path) -> dict[str, int]:
     Raises:
         ConfigError: If the file cannot be read.
     """
-    shape = _shapes(file).get(_CLASSIFIER, ())
+    shape = shapes_of(file).get(_CLASSIFIER, ())
     return {"num_classes": shape[0]} if shape and shape[0] else {}
 
 
@@ -49,7 +49,13 @@ def make_model(arch: Architecture, num_classes: int, file: Path | None) -> nn.Mo
         except InfeasibleError as error:
             raise ConfigError(f"{arch}: the network {error}") from error
     if file:
-        _load(model, arch, file)
+        read_weights(
+            model,
+            file,
+            architecture_id=arch.id,
+            remedy=f"give weights of this network, effnas_{arch.id}",
+            hints={_CLASSIFIER: " (or leave out --classes)"},
+        )
     return model.eval()
 
 
@@ -60,56 +66,3 @@ def save_model(model: nn.Module, file: Path) -> None:
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     # Metadata of more than one key would stand in random order.
     file.write_bytes(save(state, {"format": "pt"}))
-
-
-def _load(model: nn.Module, arch: Architecture, file: Path) -> None:
-    from safetensors import safe_open
-
-    remedy = f"give weights of this network, effnas_{arch.id}"
-    wanted = model.state_dict()
-    found = _shapes(file)
-    for name, tensor in wanted.items():
-        if name not in found:
-            raise ConfigError(f"{file}: it lacks the tensor {name}; {remedy}")
-        if found[name] != tuple(tensor.shape):
-            other = " (or leave out --classes)" if name == _CLASSIFIER else ""
-            raise ConfigError(
-                f"{file}: the tensor {name} is {list(found[name])} and must be "
-                f"{list(tensor.shape)}; {remedy}{other}"
-            )
-    if unknown := next((name for name in found if name not in wanted), None):
-        raise ConfigError(f"{file}: the network has no tensor {unknown[:80]}; {remedy}")
-    with safe_open(file, framework="pt") as opened:
-        owner = (opened.metadata() or {}).get("architecture", arch.id)
-        if owner != arch.id:  # of the same shapes: another stride, or with a residual
-            raise ConfigError(f"{file}: these are weights of effnas_{owner[:16]}; {remedy}")
-        state = {name: opened.get_tensor(name) for name in wanted}
-    for name, tensor in state.items():
-        if tensor.dtype != wanted[name].dtype:
-            raise ConfigError(
-                f"{file}: the tensor {name} is {tensor.dtype} and must be {wanted[name].dtype}; "
-                "convert it"
-            )
-        if not bool(torch.isfinite(tensor).all()):
-            raise ConfigError(f"{file}: the tensor {name} is not finite; {remedy}")
-    model.load_state_dict(state)
-
-
-def _shapes(file: Path) -> Mapping[str, tuple[int, ...]]:
-    """Return the shapes of the tensors in a file, by name, without reading the tensors."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework="pt") as opened:
-            names = sorted(opened.keys())
-            return {name: tuple(opened.get_slice(name).get_shape()) for name in names}
-    except OSError as error:
-        raise ConfigError(
-            f"{file}: the weights cannot be read ({error.strerror or error}); give a .safetensors "
-            "file"
-        ) from error
-    except SafetensorError as error:
-        raise ConfigError(
-            f"{file}: not a whole safetensors file ({error}); give one that `effnas promote` or "
-            "safetensors.torch.save_file wrote"
-        ) from error

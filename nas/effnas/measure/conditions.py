@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from effnas.config import Execution, Recipe
+from effnas.config import Execution
+from effnas.training import StepSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Conditions:
     """
 
     device: torch.device
-    recipe: Recipe
+    recipe: StepSettings
     execution: Execution
     batch_size: int
     image_size: int

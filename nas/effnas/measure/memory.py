@@ -12,9 +12,9 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from effnas.config import Execution, Recipe
+from effnas.config import Execution
 from effnas.errors import InfeasibleError
-from effnas.training import TrainingStep
+from effnas.training import StepSettings, TrainingStep
 
 
 class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -63,7 +63,7 @@ class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def estimate_peak_memory(
-    model: nn.Module, recipe: Recipe, *, image_size: int, batch_size: int
+    model: nn.Module, recipe: StepSettings, *, image_size: int, batch_size: int
 ) -> int:
     """Return the peak memory of a training step in float32, in bytes; exact but for workspaces.
 

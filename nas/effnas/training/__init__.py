@@ -9,11 +9,12 @@ from effnas.training.augment import (
 from effnas.training.mixing import mix
 from effnas.training.proxy import ProxyData, ProxyResult, accuracy, train_proxy
 from effnas.training.randaugment import rand_augment
-from effnas.training.step import TrainingStep, cosine_schedule, synchronize
+from effnas.training.step import StepSettings, TrainingStep, cosine_schedule, synchronize
 
 __all__ = [
     "ProxyData",
     "ProxyResult",
+    "StepSettings",
     "TrainingStep",
     "accuracy",
     "cosine_schedule",

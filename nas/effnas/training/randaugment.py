@@ -211,3 +211,19 @@ def _grey_values(pixels: torch.Tensor) -> torch.Tensor:
     red, green, blue = pixels.unbind(1)
     luma = (red * 0.299).add_(green, alpha=0.587).add_(blue, alpha=0.114)
     return luma.round_().unsqueeze(1)
+
+
+def cutout(images: torch.Tensor, side: float, generator: torch.Generator) -> torch.Tensor:
+    """Fill a square of every image with grey (DeVries & Taylor 2017).
+
+    Args:
+        images: uint8 images [N, 3, H, W] on any device.
+        side: Of the square, a share of the image's shorter side, 0 to 1; the border may clip it.
+        generator: The source of randomness, on the CPU.
+
+    Returns:
+        uint8 images [N, 3, H, W].
+    """
+    operations = torch.full((len(images),), OPERATIONS.index("Cutout"))
+    chance = torch.rand(len(images), 3, generator=generator)
+    return apply_operations(images, operations, chance, 10 * side / _CUTOUT_SIDE)

@@ -1,15 +1,16 @@
-"""One training step, the same for the timer and for proxy training."""
+"""One training step, the same for the timer, for proxy training and for long trainings."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
 
 from effnas.config import Execution, Recipe
 from effnas.errors import ConfigError
@@ -19,6 +20,35 @@ if TYPE_CHECKING:
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+class StepSettings(Protocol):
+    """What a step takes of a recipe."""
+
+    @property
+    def optimizer(self) -> str:
+        """An optimizer name of timm."""
+        ...
+
+    @property
+    def optimizer_arguments(self) -> Mapping[str, float]:
+        """Numbers that it takes beside the learning rate and weight decay."""
+        ...
+
+    @property
+    def learning_rate(self) -> float:
+        """Peak of the schedule, for the batch size that is trained with."""
+        ...
+
+    @property
+    def weight_decay(self) -> float:
+        """Not applied to biases and norms."""
+        ...
+
+    @property
+    def label_smoothing(self) -> float:
+        """0 to below 1."""
+        ...
 
 
 class TrainingStep:
@@ -37,7 +67,7 @@ class TrainingStep:
     """
 
     def __init__(
-        self, model: nn.Module, recipe: Recipe, execution: Execution, device: torch.device
+        self, model: nn.Module, recipe: StepSettings, execution: Execution, device: torch.device
     ) -> None:
         from timm.optim import create_optimizer_v2
 
@@ -45,9 +75,9 @@ class TrainingStep:
         self.model.train()
         self.device = device
         self.memory_format = _FORMATS[execution.memory_format]
-        self._run: Callable[[torch.Tensor], torch.Tensor] = self.model
-        if execution.compile_mode != "none":
-            self._run = torch.compile(self.model, mode=execution.compile_mode)
+        self._replicas: DistributedDataParallel | None = None
+        self._compile_mode = execution.compile_mode
+        self._run = self._compiled(self.model)
         self._dtype = _DTYPES[execution.precision]
         self._label_smoothing = recipe.label_smoothing
         self._scaler = torch.amp.GradScaler(device.type, enabled=execution.precision == "float16")
@@ -57,6 +87,7 @@ class TrainingStep:
                 opt=recipe.optimizer,
                 lr=recipe.learning_rate,
                 weight_decay=recipe.weight_decay,
+                **recipe.optimizer_arguments,
             )
         except (ValueError, AssertionError, TypeError) as error:
             raise ConfigError(
@@ -80,16 +111,49 @@ class TrainingStep:
         Returns:
             The loss before the step, a scalar on the device.
         """
-        logits = self.forward(images)
-        loss = cross_entropy(logits.float(), labels, label_smoothing=self._label_smoothing)
+        loss = self.loss(images, labels)
         mark()
         self.optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.backward(loss)
         mark()
-        self._scaler.step(self.optimizer)
-        self._scaler.update()
+        self.update()
         mark()
         return loss.detach()
+
+    def loss(self, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the mean loss of a batch, a scalar with its graph.
+
+        Args:
+            images: Normalised float images [N, 3, H, W] on the device.
+            targets: Class numbers [N], or shares of the classes [N, C].
+        """
+        logits = self.forward(images)
+        return cross_entropy(logits.float(), targets, label_smoothing=self._label_smoothing)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradients of a loss to those that are there."""
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def update(self) -> None:
+        """Change the weights by the gradients that are there."""
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+
+    def distribute(self) -> None:
+        """Average the gradients over all processes of torch's default group from here on.
+
+        Each process keeps its own running statistics; `average_buffers` makes them the same.
+        """
+        self._replicas = DistributedDataParallel(
+            self.model,
+            device_ids=[self.device] if self.device.type == "cuda" else None,
+            broadcast_buffers=False,
+        )
+        self._run = self._compiled(self._replicas)
+
+    def apart(self) -> AbstractContextManager[object]:
+        """Return a context in which a backward pass leaves the other processes alone."""
+        return self._replicas.no_sync() if self._replicas else nullcontext()
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, optimizer and loss scale; `load_state_dict` takes them back."""
@@ -111,12 +175,27 @@ class TrainingStep:
             return self._run(images.contiguous(memory_format=self.memory_format))
 
     @torch.inference_mode()
-    def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits [N, classes] of a batch in evaluation mode."""
+    def logits(self, images: torch.Tensor, model: nn.Module | None = None) -> torch.Tensor:
+        """Return the logits [N, classes] of a batch in evaluation mode.
+
+        Args:
+            images: Normalised float images [N, 3, H, W] on the device.
+            model: Another network in evaluation mode, such as an average of weights; None takes
+                the one that is trained.
+        """
+        if model is not None:
+            with self._autocast():
+                logits: torch.Tensor = model(images.contiguous(memory_format=self.memory_format))
+            return logits.float()
         self.model.eval()
         logits = self.forward(images)
         self.model.train()
         return logits.float()
+
+    def _compiled(self, model: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+        if self._compile_mode == "none":
+            return model
+        return torch.compile(model, mode=self._compile_mode)
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self._dtype is torch.float32:

@@ -36,6 +36,7 @@ class Member:
         base: What it grew from, as the user of `effnas scale` named it.
         image_size: Pixels at inference.
         train_image_size: Pixels at the end of training.
+        first_image_size: Pixels at the start of a training with growing images.
         batch_size: Images in a step.
         num_classes: Outputs that its costs were found with.
         epochs: Of the trainings whose time is told.
@@ -50,6 +51,7 @@ class Member:
     base: str
     image_size: int
     train_image_size: int
+    first_image_size: int
     batch_size: int
     num_classes: int
     epochs: int
@@ -107,6 +109,7 @@ def _parse(text: str, name: str, arch: Architecture) -> Member | None:
         base=str(content.get("base")),
         image_size=_whole(row, "image_size"),
         train_image_size=_whole(row, "train_image_size"),
+        first_image_size=_first_size(row),
         batch_size=_whole(content, "batch_size"),
         num_classes=_whole(content, "num_classes"),
         epochs=_whole(content, "epochs"),
@@ -122,6 +125,17 @@ def _whole(content: Mapping[str, Any], key: str) -> int:
     if type(value) is not int or value < 1:
         raise UserError(f"{key} is {str(value)[:40]}, it must be 1 or more")
     return value
+
+
+def _first_size(row: Mapping[str, Any]) -> int:
+    last = _whole(row, "train_image_size")
+    sizes = row.get("stage_image_sizes", [last])
+    if not isinstance(sizes, list) or not sizes:
+        raise UserError("stage_image_sizes: a list of sizes is needed")
+    first = _whole({"stage_image_sizes": sizes[0]}, "stage_image_sizes")
+    if first > last:
+        raise UserError(f"stage_image_sizes begins with {first}, above train_image_size {last}")
+    return first
 
 
 def _number(value: object, key: str) -> float:

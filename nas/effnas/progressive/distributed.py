@@ -1,0 +1,188 @@
+"""Several processes that train one network: Ray Train starts them, torch averages gradients."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from threading import Thread
+from typing import Any, cast
+
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from effnas.errors import EffnasError, SearchFailedError
+from effnas.progressive.group import Group
+from effnas.progressive.settings import TrainingPlan, TrainSettings
+from effnas.progressive.training import EpochRow
+from effnas.progressive.worker import TrainObserver, TrainReport, train_here
+from effnas.runtime import settle_process
+from effnas.workers import Workers, share_out
+
+#: Seconds between two looks at what the workers say, and between two things that they say.
+_LOOK_EVERY_S, _TELL_EVERY_S = 0.1, 0.5
+#: Times that lost workers are started anew; they go on from the last checkpoint.
+_MOST_FAILURES = 2
+#: Train prints what it does with boxes, and makes a folder of its own, unless it is told not to.
+_SETTINGS = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "0", "RAY_CHDIR_TO_TRIAL_DIR": "0"}
+
+
+def train_together(
+    settings: TrainSettings,
+    workers: int,
+    observer: TrainObserver,
+    stopping: Callable[[], bool],
+) -> TrainReport | None:
+    """Train in several processes, each with its share of every batch.
+
+    Arguments and errors are those of `effnas.progressive.launch_training`.
+    """
+    os.environ.update({name: os.environ.get(name, value) for name, value in _SETTINGS.items()})
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    observer.preparing("starting Ray")
+    share = share_out(Workers(device=settings.device, count=workers, threads=settings.threads))
+    channel: Any = ray.remote(num_cpus=0)(_Channel).remote()
+    theirs = replace(
+        settings, device=share.device, threads=share.threads, out=settings.out.absolute()
+    )
+    with tempfile.TemporaryDirectory(prefix="effnas-train-") as scrap:
+        trainer = TorchTrainer(
+            _work,
+            train_loop_config={"settings": theirs, "channel": channel},
+            torch_config=TorchConfig(backend="nccl" if share.gpus else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=workers,
+                use_gpu=bool(share.gpus),
+                resources_per_worker={"CPU": share.cpus, "GPU": share.gpus},
+            ),
+            run_config=RunConfig(
+                name="training",
+                storage_path=scrap,
+                failure_config=FailureConfig(max_failures=_MOST_FAILURES),
+            ),
+        )
+        failures: list[Exception] = []
+        thread = Thread(target=lambda: _fit(trainer, failures), daemon=True)
+        thread.start()
+        listener = _Listener(observer)
+        asked = False
+        while thread.is_alive():
+            time.sleep(_LOOK_EVERY_S)
+            listener.hear(ray.get(channel.take.remote()))
+            if stopping() and not asked:
+                asked = True
+                channel.stop.remote()
+        listener.hear(ray.get(channel.take.remote()))
+    ray.kill(channel)
+    if listener.error is not None:
+        raise listener.error
+    if failures:
+        raise SearchFailedError(
+            f"the workers failed {_MOST_FAILURES + 1} times, the last with: "
+            f"{str(failures[0]).strip().splitlines()[-1]}; the training's state is stored, and the "
+            "same command goes on"
+        )
+    return listener.report
+
+
+class _Channel:
+    """Between the command and its workers: what they say, and whether they are to stop."""
+
+    def __init__(self) -> None:
+        self._said: list[tuple[str, Any]] = []
+        self._stop = False
+        self._failed = False
+
+    def say(self, what: str, value: object) -> None:
+        self._said.append((what, value))
+        self._failed |= what == "error"
+
+    def has_failed(self) -> bool:
+        return self._failed
+
+    def take(self) -> list[tuple[str, Any]]:
+        said, self._said = self._said, []
+        return said
+
+    def stop(self) -> None:
+        self._stop = True
+
+    def is_stopping(self) -> bool:
+        return self._stop
+
+
+class _Listener:
+    """Passes on what the workers say."""
+
+    def __init__(self, observer: TrainObserver) -> None:
+        self._observer = observer
+        self.report: TrainReport | None = None
+        self.error: EffnasError | None = None
+
+    def hear(self, said: list[tuple[str, Any]]) -> None:
+        for what, value in said:
+            if what == "report":
+                self.report = value
+            elif what == "error":
+                self.error = value
+            elif what == "stepped":
+                self._observer.stepped(*value)
+            else:
+                getattr(self._observer, what)(value)
+
+
+class _Teller:
+    """The observer of the first worker: says all to the command, steps not too often."""
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+        self._last = 0.0
+
+    def preparing(self, what: str) -> None:
+        self._channel.say.remote("preparing", what)
+
+    def planned(self, plan: TrainingPlan) -> None:
+        self._channel.say.remote("planned", plan)
+
+    def stepped(self, step: int, remaining_s: float) -> None:
+        now = time.monotonic()
+        if now - self._last >= _TELL_EVERY_S:
+            self._last = now
+            self._channel.say.remote("stepped", (step, remaining_s))
+
+    def epoch_ended(self, row: EpochRow) -> None:
+        self._channel.say.remote("epoch_ended", row)
+
+
+def _fit(trainer: TorchTrainer, failures: list[Exception]) -> None:
+    try:
+        trainer.fit()
+    except Exception as error:  # noqa: BLE001  # the command raises it
+        failures.append(error)
+
+
+def _work(config: dict[str, Any]) -> None:
+    """Do the share of one worker; what the user can mend is told and ends all of them."""
+    settle_process()
+    context = get_context()
+    rank, size = context.get_world_rank(), context.get_world_size()
+    channel = config["channel"]
+    if ray.get(channel.has_failed.remote()):
+        return
+    group = Group(rank=rank, size=size, connected=True)
+    try:
+        report = train_here(
+            cast("TrainSettings", config["settings"]),
+            group,
+            _Teller(channel),
+            lambda: bool(ray.get(channel.is_stopping.remote())),
+        )
+    except EffnasError as error:
+        ray.get(channel.say.remote("error", error))
+        raise  # which ends the others, that may wait for this one; they begin anew, and see it
+    if rank == 0 and report is not None:
+        ray.get(channel.say.remote("report", report))

@@ -1,0 +1,113 @@
+"""In how many parts a step's batch is cut so that each fits the device's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from math import ceil
+
+from torch import nn
+
+from effnas.errors import ConfigError, InfeasibleError
+from effnas.measure import estimate_peak_memory, largest_batch_size
+from effnas.plan import memory_text
+from effnas.progressive.recipe import TrainingRecipe
+from effnas.progressive.stages import Stage
+
+#: Batch norm needs several images; with fewer, its statistics say little.
+FEWEST_IMAGES = 4
+#: Of the memory that is there, what is counted exactly may take this share; the rest is for what
+#: kernels need beside, and for the images that come next.
+_SHARE = 0.8
+#: More image sizes than this are not looked at one by one.
+_MOST_SIZES = 8
+
+
+def fit_parts(
+    model: nn.Module,
+    recipe: TrainingRecipe,
+    stages: Sequence[Stage],
+    *,
+    batch_size: int,
+    processes: int,
+    available_bytes: int,
+    device_batch_size: int | None = None,
+) -> tuple[int, ...]:
+    """Return, for each stage, the number of parts of a step's batch: a multiple of `processes`.
+
+    Args:
+        model: The network, on any device.
+        recipe: Its optimizer and average of weights take memory.
+        stages: Have the image sizes.
+        batch_size: Images in a step, over all processes.
+        processes: How many share the batch.
+        available_bytes: Memory of each of their devices.
+        device_batch_size: The most images of a part; None has as many as fit.
+
+    Raises:
+        ConfigError: If the batch is too small to be shared, or the least part, or the one that is
+            asked for, does not fit.
+    """
+    most = batch_size // processes
+    if most < min(FEWEST_IMAGES, batch_size):
+        raise ConfigError(
+            f"a batch of {batch_size} gives each of {processes} workers fewer than {FEWEST_IMAGES} "
+            "images; raise --batch-size or lower --workers"
+        )
+    limit = int(_SHARE * available_bytes)
+    average = sum(t.nbytes for t in model.state_dict().values()) if recipe.ema_decay else 0
+
+    @cache
+    def needed(image_size: int, images: int) -> int:
+        try:
+            peak = estimate_peak_memory(model, recipe, image_size=image_size, batch_size=images)
+        except InfeasibleError as error:
+            raise ConfigError(f"at {image_size} px, the network {error}") from error
+        return peak + average
+
+    sizes = sorted({stage.image_size for stage in stages}, reverse=True)
+    parts: dict[int, int] = {}
+    for size in sizes:
+        if device_batch_size is not None:
+            parts[size] = _asked(size, batch_size, processes, device_batch_size, limit, needed)
+        elif parts and (len(sizes) > _MOST_SIZES or parts[sizes[0]] == processes):
+            parts[size] = parts[sizes[0]]
+        else:
+            parts[size] = _largest(size, batch_size, processes, limit, needed)
+    return tuple(parts[stage.image_size] for stage in stages)
+
+
+def _asked(
+    size: int,
+    batch_size: int,
+    processes: int,
+    device_batch_size: int,
+    limit: int,
+    needed: Callable[[int, int], int],
+) -> int:
+    parts = processes * ceil(batch_size / processes / device_batch_size)
+    images = ceil(batch_size / parts)
+    if needed(size, images) > limit:
+        fits = largest_batch_size(lambda n: needed(size, n) <= limit, below=images)
+        remedy = f"the most that fit are {fits}" if fits else "not even one fits"
+        raise ConfigError(
+            f"--device-batch-size {device_batch_size}: {images} images at {size} px take "
+            f"{memory_text(needed(size, images))}, and there are {memory_text(limit)}; {remedy}"
+        )
+    return parts
+
+
+def _largest(
+    size: int, batch_size: int, processes: int, limit: int, needed: Callable[[int, int], int]
+) -> int:
+    parts = processes
+    while needed(size, ceil(batch_size / parts)) > limit:
+        parts *= 2
+        if batch_size / parts < FEWEST_IMAGES:
+            images = min(FEWEST_IMAGES, batch_size)
+            raise ConfigError(
+                f"the batch does not fit: even {images} images at {size} px take "
+                f"{memory_text(needed(size, images))}, and there are {memory_text(limit)}; "
+                "lower --image-size, take a smaller network, or free some memory"
+            )
+    return parts

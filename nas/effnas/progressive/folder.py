@@ -1,0 +1,199 @@
+"""The folder of a training: what it was made with, its log, its state, and its weights."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from effnas.config import Execution
+from effnas.errors import StoreError
+from effnas.progressive.forecast import Forecast
+from effnas.progressive.settings import TrainingPlan, TrainSettings
+from effnas.progressive.training import EpochRow, Progress
+from effnas.store import FORMAT, MANIFEST, Json, RunFolder, read_manifest, write_whole
+
+if TYPE_CHECKING:
+    from effnas.data import TrainImages
+
+KIND = "training"
+LOG = "log.csv"
+#: The state of a training that has not come to its end.
+CHECKPOINT = "checkpoint.safetensors"
+#: Weights of the epoch of the highest accuracy, and of the last one.
+BEST, LAST = "best.safetensors", "last.safetensors"
+#: What must be the same for a training to go on.
+_SAME = ("network", "recipe", "seed", "weights", "new_head", "data")
+_TRAINING = "the state or the manifest of the training cannot be used"
+
+
+class TrainingFolder(RunFolder):
+    """The folder, locked against other commands."""
+
+    records_name = LOG
+
+
+def describe(settings: TrainSettings, plan: TrainingPlan, images: TrainImages) -> dict[str, Json]:
+    """Return the manifest of a training.
+
+    Args:
+        settings: What the user asked for.
+        plan: What was settled.
+        images: Tell which data they are.
+    """
+    arch = plan.arch
+    network: dict[str, Json] = {"name": settings.network} if arch is None else {
+        "architecture": str(arch), "architecture_id": arch.id, "stem": arch.stem, "head": arch.head
+    }  # fmt: skip
+    name = settings.data
+    return {
+        "kind": KIND,
+        "effnas": version("effnas"),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "network": network,
+        "params": plan.params,
+        "recipe": plan.recipe.to_dict(),
+        "seed": settings.seed,
+        "weights": digest(settings.weights) if settings.weights else None,
+        "new_head": settings.new_head,
+        "data": {
+            "name": Path(name).name if Path(name).is_absolute() else name,
+            "fingerprint": images.train.fingerprint,
+            "minival_fingerprint": images.minival.fingerprint if images.minival else None,
+            "images": plan.images,
+            "minival": plan.minival,
+            "class_names": list(plan.classes),
+            "skipped": list(plan.skipped),
+        },
+        "eval_image_size": plan.eval_image_size,
+        "stages": [cast("Json", asdict(stage)) for stage in plan.stages],
+        "parts": list(plan.parts),
+        "workers": plan.workers,
+        "execution": cast("Json", asdict(plan.execution)),
+        "hardware": plan.hardware,
+        "forecast": cast("Json", asdict(plan.forecast)),
+    }
+
+
+def digest(file: Path) -> str:
+    """Return 16 hex digits that differ when a file does."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
+
+
+def stored_manifest(folder: Path) -> dict[str, Json] | None:
+    """Return the manifest of a training; None if there is none yet.
+
+    Raises:
+        StoreError: If it cannot be read, or is of something else.
+    """
+    if not (folder / MANIFEST).exists():
+        return None
+    manifest = read_manifest(folder)
+    if manifest.get("kind") != KIND:
+        raise StoreError(f"{folder}: the folder holds no training; choose another --out")
+    return manifest
+
+
+def check_same(folder: Path, stored: Mapping[str, Json], manifest: Mapping[str, Json]) -> None:
+    """See that a training may go on.
+
+    Raises:
+        StoreError: If it was begun with something else; names what.
+    """
+    for name in _SAME:
+        if stored.get(name) == manifest[name]:
+            continue
+        differing = name
+        mine, other = manifest[name], stored.get(name)
+        if isinstance(mine, dict) and isinstance(other, dict):
+            inner = [key for key in mine if mine[key] != other.get(key)]
+            differing = f"{name} ({', '.join(inner)})"
+        raise StoreError(
+            f"{folder}: this training was begun with another {differing}. Give the same again to "
+            "go on with it, or choose another --out"
+        )
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Json]) -> None:
+    """Write the manifest, or replace it.
+
+    Raises:
+        StoreError: If it cannot be written.
+    """
+    write_whole(folder / MANIFEST, json.dumps({"format": FORMAT, **manifest}, indent=2))
+
+
+def write_log(folder: Path, rows: Sequence[EpochRow]) -> None:
+    """Write `log.csv`: a row for each epoch; what is unknown is empty.
+
+    Raises:
+        StoreError: If it cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [f.name for f in fields(EpochRow)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    write_whole(folder / LOG, text.getvalue().removesuffix("\n"))
+
+
+def stored_execution(manifest: Mapping[str, Json]) -> Execution:
+    """Return how the training has been run.
+
+    Raises:
+        StoreError: If the manifest does not say.
+    """
+    return cast("Execution", _read(Execution, manifest, "execution"))
+
+
+def stored_forecast(manifest: Mapping[str, Json]) -> Forecast:
+    """Return the forecast of the training.
+
+    Raises:
+        StoreError: If the manifest holds none.
+    """
+    found = cast("Forecast", _read(Forecast, manifest, "forecast"))
+    return Forecast(
+        step_times_s=tuple(found.step_times_s),
+        stage_times_s=tuple(found.stage_times_s),
+        epoch_evaluation_s=found.epoch_evaluation_s,
+        epochs=found.epochs,
+    )
+
+
+def stored_progress(manifest: Mapping[str, Json]) -> Progress | None:
+    """Return how a training that has come to its end went; None if it has not.
+
+    Raises:
+        StoreError: If that cannot be read.
+    """
+    if manifest.get("progress") is None:
+        return None
+    found = cast("Progress", _read(Progress, manifest, "progress"))
+    try:
+        found.rows = [EpochRow(**cast("dict[str, Any]", row)) for row in found.rows]
+    except TypeError as error:
+        raise StoreError(f"{_TRAINING}: {error}; restore it from a copy") from error
+    return found
+
+
+def progress_dict(progress: Progress) -> dict[str, Json]:
+    """Return how a training went as plain data."""
+    return {**vars(progress), "rows": [asdict(row) for row in progress.rows]}
+
+
+def _read(kind: type, manifest: Mapping[str, Json], name: str) -> object:
+    try:
+        return kind(**cast("dict[str, Any]", manifest[name]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(
+            f"the manifest's {name} cannot be used ({error}); restore it from a copy, or choose "
+            "another --out"
+        ) from error

@@ -1,0 +1,274 @@
+"""What is settled of a training before its first step: the network, how it is run, how long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from effnas.bench import Subject, find_network
+from effnas.config import Execution
+from effnas.data import StreamedSet, TrainImages, load_train_images, native_image_size
+from effnas.errors import ConfigError
+from effnas.family_file import find_member
+from effnas.measure import (
+    Conditions,
+    available_memory_bytes,
+    choose_execution,
+    describe_device,
+    hardware_id,
+    lock,
+    open_device,
+)
+from effnas.progressive.batches import Order
+from effnas.progressive.fitting import fit_parts
+from effnas.progressive.folder import stored_execution, stored_forecast
+from effnas.progressive.forecast import Forecast, forecast
+from effnas.progressive.group import Group
+from effnas.progressive.network import classifier_tensors, make_network
+from effnas.progressive.recipe import TrainingRecipe
+from effnas.progressive.settings import TrainingPlan, TrainSettings, settle
+from effnas.progressive.stages import Stage, stages_of
+from effnas.progressive.training import Training
+from effnas.weights import read_weights
+
+if TYPE_CHECKING:
+    from effnas.store import Json
+
+#: Data whose images are not mirrored unless the recipe says so: a mirrored digit is none.
+_NOT_MIRRORED = ("digits", "mnist")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A training in one process, with what is known once the images are there.
+
+    Attributes:
+        settings: What the user asked for.
+        group: Which process.
+        found: The network.
+        recipe: With all sizes and strengths.
+        images: To train on, and to measure accuracy on.
+        device: Where.
+    """
+
+    settings: TrainSettings
+    group: Group
+    found: Subject
+    recipe: TrainingRecipe
+    images: TrainImages
+    device: torch.device
+
+    @classmethod
+    def begin(cls, settings: TrainSettings, group: Group, preparing: Callable[[str], None]) -> Job:
+        """Find the network, open the device, and read the images.
+
+        Raises:
+            UserError: If something given is wrong.
+        """
+        found = find_network(settings.network, None)
+        member = find_member(found.file, found.arch) if found.file and found.arch else None
+        sizes = settings.recipe.image_size
+        if sizes is None and member is None:
+            native = native_image_size(settings.data, settings.data_root)
+            sizes = (native + 1) // 2, native
+        recipe = settle(settings.recipe, member, sizes)
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        device = open_device(settings.device)
+        with torch.random.fork_rng([]):
+            make_network(found.arch, found.name, recipe, num_classes=2)  # mistakes come out early
+        preparing("reading the images")
+        assert recipe.image_size is not None
+        assert recipe.eval_image_size is not None
+        images = load_train_images(
+            settings.data,
+            image_size=recipe.image_size[1],
+            eval_image_size=recipe.eval_image_size,
+            minival_share=recipe.minival_share,
+            seed=settings.seed,
+            on_bad_image=settings.on_bad_image,
+            root=settings.data_root,
+        )
+        return cls(
+            settings=settings,
+            group=group,
+            found=found,
+            recipe=recipe,
+            images=images,
+            device=device,
+        )
+
+    @property
+    def order(self) -> Order:
+        """The order of the images."""
+        count = len(self.images.train)
+        batch_size = min(self.recipe.batch_size, count)
+        return Order(count=count, batch_size=batch_size, seed=self.settings.seed)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Of the training."""
+        return stages_of(
+            self.recipe, steps_per_epoch=self.order.steps_per_epoch, seed=self.settings.seed
+        )
+
+    @property
+    def architecture_id(self) -> str | None:
+        """The network's, if it is an architecture."""
+        return self.found.arch.id if self.found.arch else None
+
+    def prepare(
+        self, stored: Mapping[str, Json] | None, preparing: Callable[[str], None]
+    ) -> tuple[TrainingPlan, Training]:
+        """Settle how the training is run, as before if it goes on.
+
+        Args:
+            stored: The manifest, if the training goes on.
+            preparing: Is told what takes a while.
+
+        Raises:
+            UserError: If the network, its weights or a setting cannot be used.
+        """
+        model = self._network()
+        parts, execution, expected = self.group.share(
+            lambda: self._choose(model, stored, preparing)
+        )
+        training = self._training(model, parts, execution, self.group)
+        recipe, images = self.recipe, self.images
+        assert recipe.eval_image_size is not None
+        plan = TrainingPlan(
+            network=self.settings.network,
+            arch=self.found.arch,
+            params=sum(p.numel() for p in model.parameters() if p.requires_grad),
+            images=len(images.train),
+            minival=len(images.minival) if images.minival else 0,
+            classes=images.train.classes,
+            skipped=images.skipped,
+            is_streamed=isinstance(images.train, StreamedSet),
+            recipe=recipe,
+            eval_image_size=recipe.eval_image_size,
+            stages=self.stages,
+            parts=parts,
+            steps_per_epoch=self.order.steps_per_epoch,
+            workers=self.group.size,
+            execution=execution,
+            hardware=hardware_id(describe_device(self.device)),
+            forecast=expected,
+        )
+        return plan, training
+
+    def _network(self) -> nn.Module:
+        """Build the network, with the weights that it begins with."""
+        settings, name = self.settings, self.found.name
+        classes = self.images.train.num_classes
+        with torch.random.fork_rng([]):
+            torch.manual_seed(settings.seed)
+            model = make_network(self.found.arch, name, self.recipe, num_classes=classes)
+        if settings.weights:
+            head = classifier_tensors(model)
+            hint = f" (the data have {classes} classes: --new-head makes the classifier anew)"
+            read_weights(
+                model,
+                settings.weights,
+                architecture_id=self.architecture_id,
+                remedy=f"give weights of {name}",
+                left_out=head if settings.new_head else (),
+                hints=dict.fromkeys(head, hint),
+            )
+        return model
+
+    def _choose(
+        self, model: nn.Module, stored: Mapping[str, Json] | None, preparing: Callable[[str], None]
+    ) -> tuple[tuple[int, ...], Execution, Forecast]:
+        """Return the parts of a batch, how it is run, and how long that will take."""
+        settings = self.settings
+        if stored:
+            execution = stored_execution(stored)
+            named = Execution(
+                precision=settings.precision or execution.precision,
+                memory_format=settings.memory_format or execution.memory_format,
+                compile_mode=settings.compile_mode,
+            )
+            return self._stored_parts(stored) or self._parts(model), named, stored_forecast(stored)
+        parts = self._parts(model)
+        alone = replace(self.group, connected=False)
+        waiting = "waiting for the device: another process times or trains on it"
+        with lock.timing(self.device, lambda: preparing(waiting)):
+            preparing("choosing precision and memory format")
+            execution = self._fastest(parts)
+            preparing("timing steps")
+            expected = forecast(
+                lambda: self._training(self._network(), parts, execution, alone),
+                self.images.minival,
+            )
+        return parts, execution, expected
+
+    def _stored_parts(self, stored: Mapping[str, Json]) -> tuple[int, ...] | None:
+        """Return the parts of before, since results depend on them, unless they are to change."""
+        kept = stored.get("parts")
+        if not isinstance(kept, list) or len(kept) != len(self.stages):
+            return None
+        parts = tuple(one for one in kept if type(one) is int and one > 0)
+        fit = len(parts) == len(kept) and all(one % self.group.size == 0 for one in parts)
+        return parts if fit and self.settings.device_batch_size is None else None
+
+    def _parts(self, model: nn.Module) -> tuple[int, ...]:
+        on_one_machine = self.group.size if self.device.type == "cpu" else 1
+        return fit_parts(
+            model,
+            self.recipe,
+            self.stages,
+            batch_size=self.order.batch_size,
+            processes=self.group.size,
+            available_bytes=available_memory_bytes(self.device) // on_one_machine,
+            device_batch_size=self.settings.device_batch_size,
+        )
+
+    def _fastest(self, parts: tuple[int, ...]) -> Execution:
+        """Return the fastest way to run a step of the last stage, of those that were asked for."""
+        settings = self.settings
+        conditions = Conditions(
+            device=self.device,
+            recipe=self.recipe,
+            execution=Execution(),
+            batch_size=max(1, self.order.batch_size // parts[-1]),
+            image_size=self.stages[-1].image_size,
+            num_classes=self.images.train.num_classes,
+        )
+        try:
+            chosen, _ = choose_execution(
+                self._network,
+                conditions,
+                precision=settings.precision,
+                memory_format=settings.memory_format,
+            )
+        except (RuntimeError, ValueError) as error:
+            raise ConfigError(
+                f"{self.found.name}: a step at {conditions.image_size} px cannot be run: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+        return replace(chosen, compile_mode=settings.compile_mode)
+
+    def _training(
+        self, model: nn.Module, parts: tuple[int, ...], execution: Execution, group: Group
+    ) -> Training:
+        flip = self.recipe.flip
+        if flip is None:
+            flip = not any(name in self.settings.data for name in _NOT_MIRRORED)
+        return Training(
+            model,
+            self.images.train,
+            self.images.minival,
+            self.recipe,
+            self.stages,
+            parts,
+            execution=execution,
+            device=self.device,
+            flip=flip,
+            seed=self.settings.seed,
+            group=group,
+        )
