@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import effnas.data.images
 from effnas.data import (
+    ImageSet,
+    StreamedSet,
     load_search_images,
     load_test_part,
+    load_train_images,
     load_training_part,
     native_image_size,
 )
@@ -277,3 +281,45 @@ def test_a_bad_image_of_a_hugging_face_data_set_is_not_replaced_by_another(
     assert found.skipped == ("hfds/x[5]",)
     assert found.images[:, 0, 0, 0].tolist() == [n for n in range(20) if n != 5]
     assert found.labels.tolist() == [n % 2 for n in range(20) if n != 5]
+
+
+def load_twice(
+    name: str, monkeypatch: pytest.MonkeyPatch, root: Path | None = None
+) -> tuple[ImageSet, StreamedSet]:
+    """The training images of a data set, once in memory and once streamed."""
+    options: Any = {"image_size": 16, "eval_image_size": 8, "minival_share": 0.2, "root": root}
+    in_memory = load_train_images(name, **options).train
+    monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 0)
+    streamed = load_train_images(name, **options).train
+    assert isinstance(in_memory, ImageSet)
+    assert isinstance(streamed, StreamedSet)
+    return in_memory, streamed
+
+
+def test_a_data_set_of_torchvision_is_streamed(
+    mnist: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_memory, streamed = load_twice("torch/mnist", monkeypatch, mnist.root)
+    assert np.array_equal(next(streamed.batches([np.arange(40)])), in_memory.images)
+    assert len(streamed.fingerprint) == 16
+
+
+def test_a_hugging_face_data_set_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[bytes] = []
+    for number in range(100):
+        stream = io.BytesIO()
+        numbered_image(number).save(stream, "PNG")
+        encoded.append(stream.getvalue())
+    dataset = image_dataset(RandomAccessReader(encoded))
+    monkeypatch.setattr("timm.data.create_dataset", lambda *_, **__: dataset)
+    in_memory, streamed = load_twice("hfds/x", monkeypatch)
+    chosen = np.split(np.random.default_rng(0).permutation(80), 5)
+    for found, expected in zip(streamed.batches(chosen), in_memory.batches(chosen), strict=True):
+        assert np.array_equal(found, expected)
+
+
+def test_a_stream_that_does_not_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    open_stream(monkeypatch, range(30))
+    monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 0)
+    with pytest.raises(DataError, match=r"GB.*name its images as a folder, or by torch/ or hfds/"):
+        load_train_images("wds/x", image_size=8, eval_image_size=8, minival_share=0.2)

@@ -115,8 +115,9 @@ def load_training_part(
 
     Args:
         name: `digits`; a folder or a tar archive of class folders, with or without parts such as
-            `train` and `val`, of which only the training part is read; or a name with a prefix
-            that timm understands, such as `torch/cifar10`, unless a path of that name exists.
+            `train` and `val`, of which only the training part is read; a table of images, as
+            `table_source` has it, with one label in each row; or a name with a prefix that timm
+            understands, such as `torch/cifar10`, unless a path of that name exists.
         image_size: Side of the images in pixels, 1 or more.
         on_bad_image: Whether an image that cannot be decoded ends the reading, or is left out
             and named in the result.
@@ -143,11 +144,11 @@ def load_test_part(
 
     Images are decoded as in `load_training_part`. The part is the folder `test` or `testing`, else
     `val`, `valid`, `validation` or `eval`, since the labels of some test parts are not published;
-    of timm's data sets, the split `test`, else `validation`; of the digits, what is not training.
-    The result's `part` says which one it was.
+    of a table, the rows of such a part; of timm's data sets, the split `test`, else `validation`;
+    of the digits, what is not training. The result's `part` says which one it was.
 
     Args:
-        name: As in `load_training_part`.
+        name: As in `load_training_part`; also a table whose images have several labels.
         image_size: Side of the images in pixels, 1 or more.
         classes: Those of the training part, in its order.
         on_bad_image: As in `load_training_part`.
