@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from array import array
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -194,15 +193,15 @@ def _check_header(header: list[str], place: str) -> None:
 
 
 def _image(cell: str, place: str) -> str:
-    image = PurePosixPath(cell)
-    if not image.parts or "\0" in cell:
+    names = [name for name in cell.split("/") if name not in ("", ".")]
+    if not names or "\0" in cell:
         raise DataError(f"{place}: image: {_shown(cell)} is no path")
-    if image.is_absolute() or ".." in image.parts:
+    if cell.startswith("/") or ".." in names:
         raise DataError(
             f"{place}: image: {_shown(cell)} leads out of the table's folder; put the table above"
             " the images"
         )
-    return str(image)
+    return "/".join(names)
 
 
 def _labels(cell: str, place: str) -> list[str]:
