@@ -18,7 +18,6 @@ from effnas.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from concurrent.futures import Future
-    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -83,7 +82,7 @@ class StreamedSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of names, labels and classes, and the sizes of files; not of pixels."""
+        """Hash of names, labels and classes; a file that was mended leaves it as it is."""
         digest = hashlib.blake2b(digest_size=8)
         digest.update(repr((len(self), self.image_size, self.classes)).encode())
         for index in self.indices.tolist():
@@ -92,9 +91,6 @@ class StreamedSet:
         digest.update(self.labels.data)
         if self.label_lists is not None:
             self.label_lists.update(digest)
-        if self.source.file is not None:
-            sizes = [_size(self.source.file(index)) for index in self.indices.tolist()]
-            digest.update(np.array(sizes, np.int64).data)
         return digest.hexdigest()
 
     def batches(self, chosen: Iterable[npt.NDArray[np.int64]]) -> Iterator[npt.NDArray[np.uint8]]:
@@ -177,10 +173,3 @@ class _Piece(NamedTuple):
     @property
     def is_last(self) -> bool:
         return self.start + _PIECE >= len(self.indices)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1  # told when its image is needed
