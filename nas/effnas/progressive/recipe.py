@@ -67,7 +67,8 @@ class TrainingRecipe:
         flip: Whether images are mirrored at random; None mirrors all but digits.
         label_smoothing: 0 to below 1.
         optimizer: Any optimizer name of timm.
-        optimizer_arguments: Numbers that it takes beside the learning rate and weight decay.
+        optimizer_arguments: Numbers, `true` and `false` that it takes beside the learning rate and
+            weight decay.
         learning_rate_per_256: Peak for a batch of 256; others have it in proportion.
         weight_decay: Not applied to biases and norms.
         schedule: `cosine` to 0, `staircase` or `constant`.
@@ -255,7 +256,7 @@ def _read(text: str, path: str) -> tuple[dict[str, Any], str | None]:
 
 def _value(node: Node, name: str, kind: str) -> object:
     if name == "optimizer_arguments":
-        return {key: value.number() for key, value in node.mapping().items()}
+        return {key: _argument(value) for key, value in node.mapping().items()}
     if name in STRENGTHS:
         first, last = (one.number() for one in _ends(node))
         if not 0 <= first <= last <= STRENGTHS[name]:
@@ -267,6 +268,10 @@ def _value(node: Node, name: str, kind: str) -> object:
             raise node.error(f"sizes are 1 to {_LARGEST_IMAGE} px, and do not decrease")
         return small, large
     return read_scalar(node, name, kind)
+
+
+def _argument(node: Node) -> float | bool:
+    return node.text() == "true" if node.text() in ("true", "false") else node.number()
 
 
 def _ends(node: Node) -> list[Node]:
