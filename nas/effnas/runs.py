@@ -152,8 +152,8 @@ def load_run(path: str | Path) -> Run:
     manifest = read_manifest(path)
     if manifest.get("kind") is not None:
         raise StoreError(
-            f"{path}: the folder holds the trainings of `effnas proxy`, and no search; give the "
-            "folder that `effnas search --out` wrote"
+            f"{path}: the folder holds no search ({str(manifest['kind'])[:40]}); give the folder "
+            "that `effnas search --out` wrote"
         )
     stored = manifest.get("space")
     text = stored.get("text") if isinstance(stored, dict) else None

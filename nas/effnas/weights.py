@@ -20,13 +20,13 @@ def write_weights(path: Path, model: nn.Module, metadata: Mapping[str, str]) -> 
     Raises:
         StoreError: If they cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     temporary = path.with_suffix(".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, temporary, dict(metadata))
+        temporary.write_bytes(save(state, dict(metadata)))  # save_file leaves it to the owner alone
         temporary.replace(path)
     except OSError as error:
         raise StoreError(
