@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from effnas.catalog import Node, find, load_yaml
+from effnas.catalog import Node, Source, find, load_yaml
 from effnas.config import read_scalar
-from effnas.errors import ConfigError
+from effnas.errors import CatalogError, ConfigError
 from effnas.scaling import STRENGTHS as FAMILY_STRENGTHS
 from effnas.scaling import Ramp
 
@@ -169,16 +169,20 @@ class TrainingRecipe:
         """Read the recipe that a name or the path of a YAML file stands for.
 
         Raises:
-            CatalogError: The file, or one that it is based on, cannot be found or read.
-            ConfigError: It breaks the rules of the module, with the place.
+            CatalogError: The file cannot be found or read.
+            ConfigError: It, or one that it is based on, breaks the rules of the module, with the
+                place.
         """
-        layers: list[dict[str, Any]] = []
-        wanted: str | None = name
-        while wanted is not None:
+        values, base = _read(find("recipes", name))
+        layers = [values]
+        while base is not None:
             if len(layers) == _MOST_BASES:
-                raise ConfigError(f"{name}: more than {_MOST_BASES} recipes, each the base of one")
-            source = find("recipes", wanted)
-            values, wanted = _read(source.text, str(source.path))
+                raise base.error(f"more than {_MOST_BASES} recipes, each the base of one")
+            try:
+                source = find("recipes", base.text())
+            except CatalogError as error:
+                raise base.error(str(error)) from None
+            values, base = _read(source)
             layers.append(values)
         merged: dict[str, Any] = {}
         for values in reversed(layers):
@@ -244,30 +248,35 @@ class TrainingRecipe:
         return max(1, round(largest * low / high)), largest
 
 
-def _read(text: str, path: str) -> tuple[dict[str, Any], str | None]:
+def _read(source: Source) -> tuple[dict[str, Any], Node | None]:
     """Return what a file says, by attribute, and the name of its base."""
     kinds = {f.name: str(f.type) for f in fields(TrainingRecipe)}
-    nodes = load_yaml(text, path, error=ConfigError).mapping(known=("format", "base", *kinds))
+    path = str(source.path)
+    nodes = load_yaml(source.text, path, error=ConfigError).mapping(
+        known=("format", "base", *kinds)
+    )
     if "format" in nodes and nodes.pop("format").integer(minimum=1) != FORMAT:
         raise ConfigError(f"{path}: its format is not {FORMAT}, which this version reads")
-    base = nodes.pop("base").text() if "base" in nodes else None
-    return {name: _value(node, name, kinds[name]) for name, node in nodes.items()}, base
+    base = nodes.pop("base", None)
+    values: dict[str, Any] = {}
+    for name, node in nodes.items():
+        values[name] = _value(node, name, kinds[name])
+        try:
+            TrainingRecipe(**{name: values[name]})
+        except ConfigError as error:
+            raise node.error(str(error).removeprefix("recipe: ")) from None
+    return values, base
 
 
 def _value(node: Node, name: str, kind: str) -> object:
     if name == "optimizer_arguments":
         return {key: _argument(value) for key, value in node.mapping().items()}
-    if name in STRENGTHS:
-        first, last = (one.number() for one in _ends(node))
-        if not 0 <= first <= last <= STRENGTHS[name]:
-            raise node.error(f"strengths are 0 to {STRENGTHS[name]:g}, and do not decrease")
-        return Ramp(first, last)
+    if node.value in ("null", "~") or (name not in STRENGTHS and name != "image_size"):
+        return read_scalar(node, name, kind)
     if name == "image_size":
-        small, large = (one.integer(minimum=1) for one in _ends(node))
-        if not small <= large <= _LARGEST_IMAGE:
-            raise node.error(f"sizes are 1 to {_LARGEST_IMAGE} px, and do not decrease")
+        small, large = (one.integer() for one in _ends(node))
         return small, large
-    return read_scalar(node, name, kind)
+    return Ramp(*(one.number() for one in _ends(node)))
 
 
 def _argument(node: Node) -> float | bool:
