@@ -107,13 +107,13 @@ def _stage(
     assert recipe.image_size is not None
     small, large = recipe.image_size
     exact = small + (large - small) * size_share
-    multiple = recipe.size_multiple
-    size = min(large, max(small, multiple * round(exact / multiple)))
+    multiple = 1 if size_share in (0, 1) else recipe.size_multiple
+    size = multiple * round(exact / multiple)
     ramps: dict[str, Ramp] = {name: getattr(recipe, name) or Ramp(0.0, 0.0) for name in STRENGTHS}
     return Stage(
         first_step=first_step,
         steps=steps,
-        image_size=large if size_share == 1 else size,
+        image_size=min(large, max(small, size)),
         strengths=Strengths(
             **{name: ramp.first + (ramp.last - ramp.first) * share for name, ramp in ramps.items()}
         ),
