@@ -149,7 +149,7 @@ def run_scale(settings: ScaleSettings, *, out: Path | None, as_json: bool) -> in
 
 def _show(family: SizedFamily, out: Path | None) -> None:
     screen = console()
-    base = family.members[0].member
+    base, last = family.members[0].member, family.members[-1].member
     timed = family.hardware is not None
     rows = [
         ("base", f"{family.base}, trained at {base.train_image_size} px"),
@@ -176,7 +176,8 @@ def _show(family: SizedFamily, out: Path | None) -> None:
     if out is not None:
         screen.print(
             f"\nWritten to {out}: family.json, and an architecture file for each member, such as "
-            f"{out / base.name}.json."
+            f"{out / base.name}.json.\nTo train one:\n  effnas train {out / last.name}.json --data "
+            "DATA --recipe family"
         )
 
 
