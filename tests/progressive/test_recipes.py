@@ -15,7 +15,8 @@ from effnas.progressive import TrainingRecipe
 from effnas.scaling import Ramp
 
 SHIPPED = (
-    "cifar", "family", "finetune", "pretrain-21k", "tiny", "v1", "v2-l", "v2-m", "v2-released", "v2-s",
+    "cifar", "family", "finetune", "pretrain-21k", "tiny", "v1", "v2-l", "v2-m", "v2-released",
+    "v2-s",
 )  # fmt: skip
 PAPER = {"alpha": 0.9, "momentum": 0.9, "eps": 0.001}
 

@@ -55,8 +55,8 @@ def train(
     recipe: Annotated[
         str,
         typer.Option(
-            help="Name (v2-s, v2-m, v2-l, v2-released, v1, finetune, pretrain-21k, family, cifar, tiny) "
-            "or YAML file."
+            help="Name (v2-s, v2-m, v2-l, v2-released, v1, finetune, pretrain-21k, family, cifar, "
+            "tiny) or YAML file."
         ),
     ] = "tiny",
     out: Annotated[

@@ -81,13 +81,16 @@ class TrainingStep:
         self._dtype = _DTYPES[execution.precision]
         self._label_smoothing = recipe.label_smoothing
         self._scaler = torch.amp.GradScaler(device.type, enabled=execution.precision == "float16")
+        arguments = dict(recipe.optimizer_arguments)
+        if device.type == "meta":
+            arguments.pop("fused", None)  # a dry run has no kernels to be fused
         try:
             self.optimizer: torch.optim.Optimizer = create_optimizer_v2(
                 self.model,
                 opt=recipe.optimizer,
                 lr=recipe.learning_rate,
                 weight_decay=recipe.weight_decay,
-                **recipe.optimizer_arguments,
+                **arguments,
             )
         except (ValueError, AssertionError, TypeError) as error:
             raise ConfigError(
