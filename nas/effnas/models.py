@@ -42,6 +42,10 @@ def build_timm(name: str, *, num_classes: int, drop_path_rate: float = 0.0) -> n
             name, pretrained=False, num_classes=num_classes, **rates
         )
     except (RuntimeError, ValueError, AssertionError, TypeError) as error:
+        if any(rate in str(error) for rate in rates):
+            raise ConfigError(
+                f"{name}: it has no stochastic depth; set `drop_path: 0` in the recipe"
+            ) from error
         raise ConfigError(f"timm cannot build {name!r}: {error}") from error
     return model
 
