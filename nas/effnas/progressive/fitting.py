@@ -59,21 +59,21 @@ def fit_parts(
 
     @cache
     def needed(image_size: int, images: int) -> int:
-        try:
-            peak = estimate_peak_memory(model, recipe, image_size=image_size, batch_size=images)
-        except InfeasibleError as error:
-            raise ConfigError(f"at {image_size} px, the network {error}") from error
+        peak = estimate_peak_memory(model, recipe, image_size=image_size, batch_size=images)
         return peak + average
 
     sizes = sorted({stage.image_size for stage in stages}, reverse=True)
     parts: dict[int, int] = {}
     for size in sizes:
-        if device_batch_size is not None:
-            parts[size] = _asked(size, batch_size, processes, device_batch_size, limit, needed)
-        elif parts and (len(sizes) > _MOST_SIZES or parts[sizes[0]] == processes):
-            parts[size] = parts[sizes[0]]
-        else:
-            parts[size] = _largest(size, batch_size, processes, limit, needed)
+        try:
+            if device_batch_size is not None:
+                parts[size] = _asked(size, batch_size, processes, device_batch_size, limit, needed)
+            elif parts and (len(sizes) > _MOST_SIZES or parts[sizes[0]] == processes):
+                parts[size] = parts[sizes[0]]
+            else:
+                parts[size] = _largest(size, batch_size, processes, limit, needed)
+        except InfeasibleError as error:
+            raise ConfigError(f"at {size} px, the network {error}") from error
     return tuple(parts[stage.image_size] for stage in stages)
 
 
@@ -86,10 +86,22 @@ def _asked(
     needed: Callable[[int, int], int],
 ) -> int:
     parts = processes * ceil(batch_size / processes / device_batch_size)
+    if parts > batch_size:
+        raise ConfigError(
+            f"--device-batch-size {device_batch_size}: a batch of {batch_size} cannot be shared "
+            f"out among {processes} workers in equally many parts of so few images; raise it"
+        )
     images = ceil(batch_size / parts)
     if needed(size, images) > limit:
-        fits = largest_batch_size(lambda n: needed(size, n) <= limit, below=images)
-        remedy = f"the most that fit are {fits}" if fits else "not even one fits"
+
+        def fits(count: int) -> bool:
+            try:
+                return needed(size, count) <= limit
+            except InfeasibleError:  # batch norm cannot take a single value
+                return False
+
+        most = largest_batch_size(fits, below=images)
+        remedy = f"the most that fit are {most}" if most else "not even one fits"
         raise ConfigError(
             f"--device-batch-size {device_batch_size}: {images} images at {size} px take "
             f"{memory_text(needed(size, images))}, and there are {memory_text(limit)}; {remedy}"
@@ -100,14 +112,13 @@ def _asked(
 def _largest(
     size: int, batch_size: int, processes: int, limit: int, needed: Callable[[int, int], int]
 ) -> int:
-    parts = processes
-    while needed(size, ceil(batch_size / parts)) > limit:
-        parts *= 2
-        if batch_size / parts < FEWEST_IMAGES:
-            images = min(FEWEST_IMAGES, batch_size)
+    parts, most = processes, processes * max(batch_size // processes // FEWEST_IMAGES, 1)
+    while needed(size, images := ceil(batch_size / parts)) > limit:
+        if parts == most:
             raise ConfigError(
                 f"the batch does not fit: even {images} images at {size} px take "
                 f"{memory_text(needed(size, images))}, and there are {memory_text(limit)}; "
                 "lower --image-size, take a smaller network, or free some memory"
             )
+        parts = min(2 * parts, most)
     return parts
