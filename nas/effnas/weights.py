@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -23,10 +24,14 @@ def write_weights(path: Path, model: nn.Module, metadata: Mapping[str, str]) -> 
     from safetensors.torch import save
 
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    content = save(state, dict(metadata))
     temporary = path.with_suffix(".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(save(state, dict(metadata)))  # save_file leaves it to the owner alone
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         raise StoreError(
