@@ -148,4 +148,10 @@ def _ramp(row: Mapping[str, Any], key: str) -> tuple[float, float]:
     ends = row.get(key)
     if not isinstance(ends, list) or len(ends) != 2:
         raise UserError(f"{key}: two numbers are needed")
-    return _number(ends[0], key), _number(ends[1], key)
+    first, last = _number(ends[0], key), _number(ends[1], key)
+    if not first <= last <= STRENGTHS[key]:
+        raise UserError(
+            f"{key} goes from {first:g} to {last:g}; strengths are 0 to {STRENGTHS[key]:g} and do "
+            "not decrease"
+        )
+    return first, last
