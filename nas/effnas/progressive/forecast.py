@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from effnas.progressive.stages import Stage
 from effnas.training import synchronize
@@ -91,8 +92,10 @@ def forecast(make: Callable[[], Training], minival: TrainSet | None) -> Forecast
     ordered = sorted(sizes)
     places = np.linspace(0, len(ordered) - 1, min(_MOST_SIZES, len(ordered)))
     timed = {ordered[round(place)]: 0.0 for place in places}
-    for size in timed:
-        timed[size] = _step_time_s(training, sizes[size])
+    # Steps seed torch for their dropout.
+    with torch.random.fork_rng([training.device] if training.device.type == "cuda" else []):
+        for size in timed:
+            timed[size] = _step_time_s(training, sizes[size])
     step_times = [_between(timed, stage.image_size) for stage in training.stages]
     steps_per_epoch = training.order.steps_per_epoch
     return Forecast(
