@@ -5,12 +5,14 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from effnas.errors import InfeasibleError
 from effnas.progressive.stages import Stage
 from effnas.training import synchronize
 
@@ -83,9 +85,6 @@ def forecast(make: Callable[[], Training], minival: TrainSet | None) -> Forecast
     Args:
         make: Makes a training that may be spoilt.
         minival: What accuracy will be measured on, if it will be.
-
-    Raises:
-        InfeasibleError: If the training does not run at all.
     """
     training = make()
     sizes = {stage.image_size: number for number, stage in enumerate(training.stages)}
@@ -144,5 +143,7 @@ def _evaluation_s(training: Training, minival: TrainSet) -> float:
     """Return the seconds of measuring accuracy, from a part of the images."""
     count = min(training.measured_at_once, len(minival))
     started = time.perf_counter()
-    training.measure(minival, count)
+    # After so few steps without a warm-up, outputs may well not be finite; only their time counts.
+    with suppress(InfeasibleError):
+        training.measure(minival, count)
     return (time.perf_counter() - started) * len(minival) / count
