@@ -28,7 +28,7 @@ def make_schedule(
     if recipe.schedule == "cosine":
         return CosineLRScheduler(
             optimizer,
-            t_initial=max(steps - warmup, 1),
+            t_initial=max(steps - warmup, 2),  # timm warns of 1, whose one step is the same
             warmup_t=warmup,
             warmup_lr_init=start,
             warmup_prefix=True,
