@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from effnas.config import Execution
 from effnas.errors import StoreError
@@ -22,6 +22,8 @@ from effnas.store import FORMAT, MANIFEST, Json, RunFolder, read_manifest, write
 
 if TYPE_CHECKING:
     from effnas.data import TrainImages
+
+T = TypeVar("T")
 
 KIND = "training"
 LOG = "log.csv"
@@ -38,6 +40,16 @@ class TrainingFolder(RunFolder):
     """The folder, locked against other commands."""
 
     records_name = LOG
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open it as `RunFolder.open` does; a folder of something else is left as it is.
+
+        Raises:
+            StoreError: Also if its manifest cannot be read, or is of something else.
+        """
+        stored_manifest(path)
+        return super().open(path)
 
 
 def describe(settings: TrainSettings, plan: TrainingPlan, images: TrainImages) -> dict[str, Json]:
@@ -150,7 +162,7 @@ def stored_execution(manifest: Mapping[str, Json]) -> Execution:
     Raises:
         StoreError: If the manifest does not say.
     """
-    return cast("Execution", _read(Execution, manifest, "execution"))
+    return read_part(Execution, manifest, "execution")
 
 
 def stored_forecast(manifest: Mapping[str, Json]) -> Forecast:
@@ -159,7 +171,7 @@ def stored_forecast(manifest: Mapping[str, Json]) -> Forecast:
     Raises:
         StoreError: If the manifest holds none.
     """
-    found = cast("Forecast", _read(Forecast, manifest, "forecast"))
+    found = read_part(Forecast, manifest, "forecast")
     return Forecast(
         step_times_s=tuple(found.step_times_s),
         stage_times_s=tuple(found.stage_times_s),
@@ -176,7 +188,7 @@ def stored_progress(manifest: Mapping[str, Json]) -> Progress | None:
     """
     if manifest.get("progress") is None:
         return None
-    found = cast("Progress", _read(Progress, manifest, "progress"))
+    found = read_part(Progress, manifest, "progress")
     try:
         found.rows = [EpochRow(**cast("dict[str, Any]", row)) for row in found.rows]
     except TypeError as error:
@@ -189,7 +201,12 @@ def progress_dict(progress: Progress) -> dict[str, Json]:
     return {**vars(progress), "rows": [asdict(row) for row in progress.rows]}
 
 
-def _read(kind: type, manifest: Mapping[str, Json], name: str) -> object:
+def read_part(kind: type[T], manifest: Mapping[str, Json], name: str) -> T:
+    """Return a part of the manifest as what it stands for.
+
+    Raises:
+        StoreError: If it is not there, or not of that kind.
+    """
     try:
         return kind(**cast("dict[str, Any]", manifest[name]))
     except (KeyError, TypeError, ValueError) as error:

@@ -16,7 +16,7 @@ from torch import nn
 
 from effnas.checkpoints import Checkpoint
 from effnas.config import Execution
-from effnas.errors import InfeasibleError
+from effnas.errors import InfeasibleError, StoreError
 from effnas.progressive.batches import Augmentation, Chunk, Order, TrainPixels
 from effnas.progressive.group import Group
 from effnas.progressive.network import Regulator, WeightAverage
@@ -178,9 +178,24 @@ class Training:
         """Take the state that a checkpoint has, if it has one.
 
         On a CPU, a training that goes on gives the same result as an unbroken one, to the bit.
+
+        Raises:
+            StoreError: If the file is there and cannot be used: what has been trained is not to be
+                lost without a word.
         """
-        if state := checkpoint.load():
+        if not checkpoint.path.exists():
+            return
+        try:
+            state = checkpoint.load()
+            if state is None:
+                raise ValueError("it is damaged, or of another training")
             self.load_state_dict(state)
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
+            raise StoreError(
+                f"{checkpoint.path}: the training's state cannot be used ({reason}); put back a "
+                "copy, or delete the file, and the same command begins anew"
+            ) from error
 
     def run(
         self,

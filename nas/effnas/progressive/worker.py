@@ -20,6 +20,7 @@ from effnas.progressive.folder import (
     describe,
     digest,
     progress_dict,
+    read_part,
     stored_manifest,
     stored_progress,
     write_log,
@@ -116,10 +117,10 @@ def train_here(
     if stored:
         check_same(settings.out, stored, manifest)
         manifest |= {key: stored[key] for key in ("created", "progress", "test") if key in stored}
+    ended = stored_progress(manifest)
     is_first = group.rank == 0
     if is_first:
         write_manifest(settings.out, manifest)
-    ended = stored_progress(manifest)
     if ended:
         training.progress = ended
     else:
@@ -186,9 +187,8 @@ def _test(
     job: Job, training: Training, manifest: dict[str, Json], observer: TrainObserver
 ) -> TestResult | None:
     """Return what the best epoch's weights reach on the test part, which is read once."""
-    stored = manifest.get("test")
-    if isinstance(stored, dict):
-        return TestResult(**stored)  # type: ignore[arg-type]
+    if manifest.get("test") is not None:
+        return read_part(TestResult, manifest, "test")
     settings = job.settings
     if not settings.test:
         return None
