@@ -352,6 +352,11 @@ def test_the_options_are_those_that_were_decided_on() -> None:
         "export": {
             "--weights", "--out", "--image-size", "--classes", "--formats", "--json",
         },
+        "train": data | way | {
+            "--recipe", "--out", "--regime", "--epochs", "--image-size", "--batch-size",
+            "--device-batch-size", "--weights", "--new-head", "--seed", "--test", "--workers",
+            "--checkpoint-every", "--log", "--json",
+        },
         "scaling coefficients": scaling | {"--grid-step", "--macs", "--memory", "--round-limit"},
         "scaling layers": scaling | {"--family", "--member", "--slopes"},
         "proxy check": data | where | training | study,
@@ -362,7 +367,7 @@ def test_the_options_are_those_that_were_decided_on() -> None:
 @pytest.mark.parametrize(
     "command",
     [["search"], ["status"], ["space"], ["bench"], ["profile"], ["retarget"], ["promote"],
-     ["scale"], ["export"], ["proxy", "check"], ["proxy", "search"],
+     ["scale"], ["export"], ["train"], ["proxy", "check"], ["proxy", "search"],
      ["scaling", "coefficients"], ["scaling", "layers"]],
     ids=" ".join,
 )  # fmt: skip
