@@ -136,14 +136,16 @@ class _Listener:
 
 
 class _Teller:
-    """The observer of the first worker: says all to the command, steps not too often."""
+    """The observer of a worker: the first one says all to the command, steps not too often."""
 
-    def __init__(self, channel: Any) -> None:
+    def __init__(self, channel: Any, rank: int) -> None:
         self._channel = channel
+        self._is_first = rank == 0
         self._last = 0.0
 
     def preparing(self, what: str) -> None:
-        self._channel.say.remote("preparing", what)
+        if self._is_first:
+            self._channel.say.remote("preparing", what)
 
     def planned(self, plan: TrainingPlan) -> None:
         self._channel.say.remote("planned", plan)
@@ -178,7 +180,7 @@ def _work(config: dict[str, Any]) -> None:
         report = train_here(
             cast("TrainSettings", config["settings"]),
             group,
-            _Teller(channel),
+            _Teller(channel, rank),
             lambda: bool(ray.get(channel.is_stopping.remote())),
         )
     except EffnasError as error:
