@@ -15,8 +15,8 @@ from effnas.architecture import to_json
 from effnas.config import Recipe
 from effnas.errors import ConfigError, StoreError, UserError
 from effnas.export import ExportSettings
-from effnas.export.card import card, data_name
-from effnas.export.figures import Figure, figures_of
+from effnas.export.card import card
+from effnas.export.figures import Figure, data_name, figures_of
 from effnas.export.subject import Network, find_subject
 from effnas.promotion import FinalTest
 from effnas.scaling import STRENGTHS

@@ -88,5 +88,5 @@ def _show(exported: Exported) -> None:
     if exported.is_random:
         screen.print(
             "[yellow]The weights are random: the network is not trained.[/] --weights takes those "
-            "of `effnas promote`."
+            "of `effnas train` and `effnas promote`."
         )

@@ -292,7 +292,9 @@ def export(
     ] = None,
     image_size: Annotated[
         int | None,
-        typer.Option(help="Pixels at inference. [default: the file's or run's, else 224]"),
+        typer.Option(
+            help="Pixels at inference. [default: the training's, file's or run's, else 224]"
+        ),
     ] = None,
     classes: Annotated[
         int | None,
@@ -307,7 +309,8 @@ def export(
 
     \b
     Examples:
-      effnas export runs/first:best --weights runs/first-finals/weights/ID-0.safetensors
+      effnas export runs/first:12 --weights runs/first-finals/weights/ID-0.safetensors
+      effnas export families/first/m.json --weights runs/train-first-m-photos/best.safetensors
       effnas export families/first/m.json --formats timm,onnx
     """
     from effnas.cli.export import default_folder, formats_of, run_export

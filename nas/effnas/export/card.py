@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from string import Template
 
-from effnas.data.named import is_timm_name
-from effnas.export.figures import Figure
+from effnas.export.figures import Figure, data_name
 from effnas.export.programs import Check
 from effnas.export.subject import Network
 from effnas.export.weights import SEED
 from effnas.manifest import versions
+from effnas.progressive.origin import Trained
 from effnas.store import Json
 
 _TEMPLATE = Path(__file__).with_name("card.tmpl")
@@ -85,6 +85,8 @@ def _weights(network: Network, is_random: bool) -> str:
             f"**The weights are random** (seed {SEED}): the network is not trained, and what it "
             "says means nothing."
         )
+    if network.trained:
+        return _trained_weights(network.trained)
     if network.final:
         return (
             "The weights are those of a training in the finals of the search (`effnas promote`), "
@@ -96,18 +98,51 @@ def _weights(network: Network, is_random: bool) -> str:
     )
 
 
+def _trained_weights(trained: Trained) -> str:
+    outcome = trained.outcome
+    if outcome is None:
+        epoch = "the best epoch so far of a training that had not come to its end"
+    elif not trained.is_best:
+        epoch = f"the last of {outcome.epochs} epochs of a training"
+    else:
+        which = "that of the highest accuracy" if trained.minival else "the last"
+        epoch = f"epoch {outcome.epoch} of {outcome.epochs}, {which}, of a training"
+    average = "" if trained.ema_decay is None else "; they are a moving average over its steps"
+    return f"The weights are those of {epoch} (`effnas train`){average}."
+
+
 def _training(network: Network) -> str:
+    if network.trained:
+        return _training_done(network.trained)
     member = network.member
     if not member:
         return ""
-    rows = [[name, f"{first:g}", f"{last:g}"] for name, (first, last) in member.strengths.items()]
     return (
         f"\n## Training\n\nMember {_code(member.name)} of a family by the rules "
         f"{_code(member.family)}: to be trained with images of up to {member.train_image_size} "
         f"pixels and used at {member.image_size}, with a regularisation that grows from the start "
-        "to the end of the training:\n\n"
-        f"| strength | start | end |\n|---|---|---|\n{_rows(rows)}\n"
+        f"to the end of the training:\n{_strengths(member.strengths)}"
     )
+
+
+def _training_done(trained: Trained) -> str:
+    first, last = trained.image_size
+    sizes = f"{first} to {last}" if first != last and trained.regime != "fixed" else f"{last}"
+    ramps = {
+        # Only adaptive regimes have other strengths than those of the end.
+        name: (ramp.first if trained.regime.endswith("adaptive") else ramp.last, ramp.last)
+        for name, ramp in trained.strengths.items()
+    }
+    regularised = f", with this regularisation:\n{_strengths(ramps)}" if ramps else ".\n"
+    return (
+        f"\n## Training\n\nBy the regime {_code(trained.regime)}, with images of {sizes} pixels "
+        f"in batches of {trained.batch_size}{regularised}"
+    )
+
+
+def _strengths(ramps: Mapping[str, tuple[float, float]]) -> str:
+    rows = [[name, f"{first:g}", f"{last:g}"] for name, (first, last) in ramps.items()]
+    return f"\n| strength | start | end |\n|---|---|---|\n{_rows(rows)}\n"
 
 
 def _provenance(network: Network) -> Iterator[tuple[str, str]]:
@@ -138,14 +173,17 @@ def _provenance(network: Network) -> Iterator[tuple[str, str]]:
                 f"{final.created}"
             ),
         )
+    if network.trained:
+        trained = network.trained
+        begun = ", from weights that were given" if trained.is_tuned else ""
+        yield (
+            "weights",
+            _bare(f"a training that began {trained.created}, seed {trained.seed}{begun}"),
+        )
+        yield "images of the training", _code(data_name(trained.data))
     if network.member:
         yield "scaled from", _code(data_name(network.member.base))
     yield "versions in this export", _versions(versions())
-
-
-def data_name(name: str) -> str:
-    """Return what a data set is called, without the folders that it is in."""
-    return name if is_timm_name(name) and not Path(name).exists() else Path(name).name
 
 
 def _reward(stored: Json) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, cast
 
 from effnas.counts import count
+from effnas.data.named import is_timm_name
 from effnas.export.subject import Network
 from effnas.family_file import Member
 from effnas.plan import memory_text
+from effnas.progressive.origin import Outcome, Trained
 from effnas.promotion.origin import Final
 from effnas.runs import Run
 from effnas.trial import Trial
@@ -44,8 +47,10 @@ class Figure:
 
 
 def figures_of(network: Network) -> tuple[Figure, ...]:
-    """Return all figures: counts, those of the finals, of the trial and of the family."""
+    """Return all figures: counts, those of the weights, of the trial and of the family."""
     found = list(_counts(network))
+    if network.trained and network.trained.outcome:
+        found += _of_training(network.trained, network.trained.outcome)
     if network.final:
         found += _of_final(network.final)
     if network.run and network.trial:
@@ -53,6 +58,11 @@ def figures_of(network: Network) -> tuple[Figure, ...]:
     if network.member:
         found += _of_member(network.member)
     return tuple(found)
+
+
+def data_name(name: str) -> str:
+    """Return what a data set is called, without the folders that it is in."""
+    return name if is_timm_name(name) and not Path(name).exists() else Path(name).name
 
 
 def _counts(network: Network) -> Iterator[Figure]:
@@ -66,24 +76,46 @@ def _counts(network: Network) -> Iterator[Figure]:
         yield Figure(name=name, value=value, text=f"{value:,}", how="counted", at=at)
 
 
+def _of_training(trained: Trained, outcome: Outcome) -> Iterator[Figure]:
+    size = f"{trained.eval_image_size} px"
+    if outcome.accuracy is not None:
+        chosen = ", which the epoch was chosen by" if trained.is_best else ""
+        yield _accuracy(
+            "accuracy of these weights",
+            outcome.accuracy,
+            f"{trained.minival:,} held-out images of {size}{chosen}, after {outcome.epoch} of "
+            f"{outcome.epochs} epochs",
+        )
+    if outcome.test:
+        yield _accuracy(
+            "accuracy of these weights on the test part",
+            outcome.test.accuracy,
+            f"{outcome.test.images:,} images of {size}, part {outcome.test.part!r} of "
+            f"{data_name(trained.data)}",
+        )
+    yield Figure(
+        name="time of the training of these weights",
+        value=outcome.train_time_s,
+        text=_duration(outcome.train_time_s),
+        how="measured",
+        at=f"all steps of {outcome.epochs} epochs of {trained.images:,} images, {trained.hardware}",
+    )
+
+
 def _of_final(final: Final) -> Iterator[Figure]:
     recipe, result = final.recipe, final.result
     share = f"{recipe.data_share:.0%}" if recipe.data_share else "all"
     after = f"after {result.epochs} epochs of {share} of the training images"
-    yield Figure(
-        name="accuracy of these weights",
-        value=cast("float", result.accuracy),
-        text=f"{result.accuracy:.4f}",
-        how="measured",
-        at=f"held-out images of {recipe.image_size} px, {after}",
+    yield _accuracy(
+        "accuracy of these weights",
+        cast("float", result.accuracy),
+        f"held-out images of {recipe.image_size} px, {after}",
     )
     if final.test and final.test_accuracy is not None:
-        yield Figure(
-            name="accuracy of these weights on the test part",
-            value=final.test_accuracy,
-            text=f"{final.test_accuracy:.4f}",
-            how="measured",
-            at=f"{final.test.images:,} images of {recipe.image_size} px, part "
+        yield _accuracy(
+            "accuracy of these weights on the test part",
+            final.test_accuracy,
+            f"{final.test.images:,} images of {recipe.image_size} px, part "
             f"{final.test.part!r} of {final.test.data}",
         )
 
@@ -141,10 +173,18 @@ def _of_member(member: Member) -> Iterator[Figure]:
             yield Figure(
                 name=f"time of a {name}",
                 value=costs[key],
-                text=f"{costs[key] / 3600:,.2f} h",
+                text=_duration(costs[key]),
                 how="predicted",
                 at=f"{training}, {how}",
             )
+
+
+def _accuracy(name: str, value: float, at: str) -> Figure:
+    return Figure(name=name, value=value, text=f"{value:.4f}", how="measured", at=at)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:,.2f} h" if seconds >= 360 else f"{seconds:.1f} s"
 
 
 def _step_time(seconds: float, how: How, at: str) -> Figure:

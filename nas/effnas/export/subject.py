@@ -11,6 +11,7 @@ from effnas.bench import find_architecture
 from effnas.errors import ConfigError
 from effnas.export.weights import classes_of
 from effnas.family_file import Member, find_member
+from effnas.progressive.origin import Trained, trained_of
 from effnas.promotion.origin import Final, final_of
 from effnas.runs import Run
 from effnas.trial import Trial
@@ -67,6 +68,7 @@ class Network:
         trial: Its trial there.
         member: What its family says of it, if it is from one.
         final: The training of the weights, if they are from finals.
+        trained: The training of the weights, if they are from `effnas train`.
     """
 
     arch: Architecture
@@ -77,6 +79,7 @@ class Network:
     trial: Trial | None = None
     member: Member | None = None
     final: Final | None = None
+    trained: Trained | None = None
 
     @property
     def name(self) -> str:
@@ -85,12 +88,15 @@ class Network:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the outputs; empty where the run does not say, or has other classes."""
+        """Names of the outputs; empty where it is not known, or for other classes."""
+        if self.trained:
+            names = self.trained.classes
+            return names if len(names) == self.num_classes else ()
         data = self.run.manifest.get("data") if self.run else None
-        names = data.get("class_names") if isinstance(data, dict) else None
-        if not isinstance(names, list) or len(names) != self.num_classes:
+        listed = data.get("class_names") if isinstance(data, dict) else None
+        if not isinstance(listed, list) or len(listed) != self.num_classes:
             return ()
-        return tuple(str(name) for name in names)
+        return tuple(str(name) for name in listed)
 
 
 def find_subject(settings: ExportSettings) -> Network:
@@ -102,7 +108,7 @@ def find_subject(settings: ExportSettings) -> Network:
     """
     found, arch = find_architecture(settings.network, None)
     sizes: Mapping[str, int] = {}
-    member = final = None
+    member = final = trained = None
     if found.file:
         sizes = load_sizes(found.file)
         member = find_member(found.file, arch)
@@ -111,13 +117,17 @@ def find_subject(settings: ExportSettings) -> Network:
     if settings.weights:
         sizes = {**sizes, **classes_of(settings.weights)}
         final = final_of(settings.weights)
-    train_size = sizes.get("image_size")
-    if member:
-        train_size = member.train_image_size
+        trained = trained_of(settings.weights)
+        if trained and trained.architecture_id != arch.id:
+            trained = None  # the file says whose weights it holds, when it is read
+    train_size = inference_size = sizes.get("image_size")
+    if trained:
+        train_size, inference_size = trained.image_size[1], trained.eval_image_size
+    elif member:
+        train_size, inference_size = member.train_image_size, member.image_size
     elif final and final.recipe.image_size:
-        train_size = final.recipe.image_size
-    image_size = settings.image_size or (member.image_size if member else train_size)
-    image_size = image_size or _IMAGE_SIZE
+        train_size = inference_size = final.recipe.image_size
+    image_size = settings.image_size or inference_size or _IMAGE_SIZE
     num_classes = settings.num_classes or sizes.get("num_classes") or _NUM_CLASSES
     if image_size > _LARGEST_IMAGE or num_classes > _MOST_CLASSES:
         raise ConfigError(
@@ -127,12 +137,13 @@ def find_subject(settings: ExportSettings) -> Network:
     return Network(
         arch=arch,
         image_size=image_size,
-        train_image_size=(train_size if member or final else None) or image_size,
+        train_image_size=(train_size if trained or member or final else None) or image_size,
         num_classes=num_classes,
         run=found.run,
         trial=found.trial,
         member=member,
         final=final,
+        trained=trained,
     )
 
 

@@ -1,0 +1,254 @@
+"""What weights of `effnas train` bring along: sizes, class names, figures; nothing on trust."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from networks import ARCH
+from PIL import Image
+
+from effnas import Architecture
+from effnas.architecture import to_json
+from effnas.errors import ConfigError, StoreError
+from effnas.export import ExportSettings, export_network
+from effnas.export.card import card
+from effnas.export.figures import Figure, figures_of
+from effnas.export.subject import Network, find_subject
+from effnas.progressive import (
+    EpochRow,
+    TrainingPlan,
+    TrainingRecipe,
+    TrainReport,
+    TrainSettings,
+    launch_training,
+)
+from effnas.progressive.origin import trained_of
+from effnas.scaling import Ramp
+
+NAMES = ("ant", "bee", "[cat](x)")
+RECIPE = TrainingRecipe(
+    epochs=2, batch_size=16, stages=2, image_size=(12, 20), eval_image_size=24,
+    dropout=Ramp(0.1, 0.3), optimizer="nadamw", ema_decay=0.9, minival_share=0.2,
+)  # fmt: skip
+
+
+class Silent:
+    """An observer that shows nothing."""
+
+    def preparing(self, what: str) -> None: ...
+
+    def planned(self, plan: TrainingPlan) -> None: ...
+
+    def stepped(self, step: int, remaining_s: float) -> None: ...
+
+    def epoch_ended(self, row: EpochRow) -> None: ...
+
+
+def write_images(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 20), ("test", 3)):
+        for label, name in enumerate(NAMES):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 100, (24, 24, 3), dtype=np.uint8)
+                pixels[..., label] += 120
+                Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainReport]:
+    """A folder with an architecture file, and a training of it whose test part was read."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_images(folder / "photos")
+    network = folder / "a.json"
+    network.write_text(to_json(ARCH, image_size=48, num_classes=9))
+    settings = TrainSettings(
+        network=str(network), data=str(folder / "photos"), recipe=RECIPE, out=folder / "first",
+        seed=5, device="cpu", precision="float32", memory_format="contiguous", test=True,
+    )  # fmt: skip
+    report = launch_training(settings, Silent())
+    assert report
+    return folder, report
+
+
+@pytest.fixture
+def copy(trained: tuple[Path, TrainReport], tmp_path: Path) -> Path:
+    """The folder of the training, to be changed."""
+    shutil.copytree(trained[0] / "first", tmp_path / "first")
+    return tmp_path / "first"
+
+
+def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    file = folder / "manifest.json"
+    content = json.loads(file.read_text())
+    edit(content)
+    file.write_text(json.dumps(content))
+
+
+def find(folder: Path, weights: Path, **given: Any) -> Network:
+    network = str(folder / "a.json")
+    return find_subject(ExportSettings(network=network, out=Path("out"), weights=weights, **given))
+
+
+def by_name(network: Network) -> dict[str, Figure]:
+    return {figure.name: figure for figure in figures_of(network)}
+
+
+def test_an_export_of_a_training_needs_no_option(
+    trained: tuple[Path, TrainReport], tmp_path: Path
+) -> None:
+    folder, report = trained
+    out = tmp_path / "out"
+    exported = export_network(
+        ExportSettings(
+            network=str(folder / "a.json"), out=out, weights=folder / "first" / "best.safetensors",
+            formats=("timm",),
+        )
+    )  # fmt: skip
+    config = json.loads((out / "config.json").read_text())
+    assert config["label_names"] == sorted(NAMES)
+    assert config["num_classes"] == 3
+    assert config["pretrained_cfg"]["input_size"] == [3, 20, 20]
+    assert config["pretrained_cfg"]["test_input_size"] == [3, 24, 24]
+    figures = {figure.name: figure for figure in exported.figures}
+    progress, test = report.progress, report.test
+    assert test
+    accuracy = figures["accuracy of these weights"]
+    assert (accuracy.value, accuracy.how) == (progress.best_accuracy, "measured")
+    assert accuracy.at == (
+        "12 held-out images of 24 px, which the epoch was chosen by, after "
+        f"{progress.best_epoch} of 2 epochs"
+    )
+    assert figures["accuracy of these weights on the test part"].value == test.accuracy
+    assert "9 images of 24 px, part 'test' of photos" in (
+        figures["accuracy of these weights on the test part"].at
+    )
+    time = figures["time of the training of these weights"]
+    assert time.value == pytest.approx(progress.train_time_s)
+    assert report.plan.hardware in time.at
+    text = (out / "README.md").read_text()
+    for words in (f"epoch {progress.best_epoch} of 2, that of the highest accuracy",
+                  "moving average", "`progressive-adaptive`, with images of 12 to 20 pixels in "
+                  "batches of 16", "| dropout | 0.1 | 0.3 |", "seed 5",
+                  "- images of the training: `photos`"):  # fmt: skip
+        assert words in text
+    assert str(folder) not in text
+
+
+def test_the_last_weights_have_their_own_figures(trained: tuple[Path, TrainReport]) -> None:
+    folder, report = trained
+    network = find(folder, folder / "first" / "last.safetensors")
+    figures = by_name(network)
+    assert figures["accuracy of these weights"].value == report.progress.rows[-1].accuracy
+    assert "chosen" not in figures["accuracy of these weights"].at
+    assert "accuracy of these weights on the test part" not in figures
+    text = card(network, figures.values(), [], is_random=False)
+    assert "the last of 2 epochs of a training" in text
+
+
+def test_options_come_first_and_a_training_before_the_file(
+    trained: tuple[Path, TrainReport],
+) -> None:
+    folder, _ = trained
+    best = folder / "first" / "best.safetensors"
+    found = find(folder, best)
+    assert (found.image_size, found.train_image_size, found.num_classes) == (24, 20, 3)
+    found = find(folder, best, image_size=30)
+    assert (found.image_size, found.train_image_size) == (30, 20)
+    assert find(folder, best, num_classes=4).class_names == ()
+
+
+def test_weights_that_stand_elsewhere_bring_nothing(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(to_json(ARCH, image_size=48))
+    moved = tmp_path / "best.safetensors"
+    shutil.copy(copy / "best.safetensors", moved)
+    assert find(tmp_path, moved).trained is None
+    assert find(tmp_path, moved).image_size == 48
+    (tmp_path / "manifest.json").write_text('{"name": "of another program"}')
+    assert trained_of(moved) is None
+    assert trained_of((copy / "best.safetensors").rename(copy / "mine.safetensors")) is None
+
+
+def test_another_network_than_the_trained_one_is_refused(copy: Path, tmp_path: Path) -> None:
+    other = Architecture.parse("fused_r1_k3_s1_e1_c8", stem=8, head=32)
+    (tmp_path / "a.json").write_text(to_json(other))
+    weights = copy / "best.safetensors"
+    assert find(tmp_path, weights).trained is None
+    settings = ExportSettings(network=str(tmp_path / "a.json"), out=tmp_path / "o", weights=weights)
+    with pytest.raises(ConfigError, match="give weights of this network"):
+        export_network(replace(settings, formats=("timm",)))
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_training_under_way_has_no_figures_yet(
+    trained: tuple[Path, TrainReport], copy: Path
+) -> None:
+    change(copy, lambda content: (content.pop("progress"), content.pop("test")))
+    network = find(trained[0], copy / "best.safetensors")
+    assert not [name for name in by_name(network) if "these weights" in name]
+    assert (network.image_size, network.class_names) == (24, tuple(sorted(NAMES)))
+    assert "not come to its end" in card(network, (), [], is_random=False)
+
+
+def test_without_a_minival_the_best_epoch_is_the_last(
+    trained: tuple[Path, TrainReport], copy: Path
+) -> None:
+    def edit(content: dict[str, Any]) -> None:
+        content["data"]["minival"] = content["progress"]["best_epoch"] = 0
+        for row in content["progress"]["rows"]:
+            row["accuracy"] = None
+
+    change(copy, edit)
+    network = find(trained[0], copy / "best.safetensors")
+    figures = by_name(network)
+    assert "accuracy of these weights" not in figures
+    assert "accuracy of these weights on the test part" in figures
+    text = card(network, figures.values(), [], is_random=False)
+    assert "epoch 2 of 2, the last, of a training" in text
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (("format",), 2, "format 2 is not known"),
+        (("recipe",), [], r"recipe is \[\], and must be an object"),
+        (("recipe", "regime"), "wild", "regime is wild"),
+        (("recipe", "image_size"), [12], "image_size: two numbers"),
+        (("recipe", "image_size"), [12, 1e9], "image_size is 1000000000.0, and must be 1 to 4096"),
+        (("recipe", "dropout"), [0, "much"], "dropout is much, and must be 0 to 1"),
+        (("recipe", "batch_size"), True, "batch_size is True"),
+        (("eval_image_size",), 10**9, "eval_image_size is 1000000000"),
+        (("data", "class_names"), [1, 2, 3], "class_names: a list of names"),
+        (("data", "minival"), -1, "minival is -1"),
+        (("progress", "rows"), [], "a list of epochs"),
+        (("progress", "best_epoch"), 99, "best_epoch is 99"),
+        (("test", "accuracy"), float("nan"), "accuracy is nan"),
+    ],
+)
+def test_a_training_that_cannot_be_trusted_is_one_line(
+    trained: tuple[Path, TrainReport], copy: Path, place: tuple[str, ...], value: Any, words: str
+) -> None:
+    def edit(content: dict[str, Any]) -> None:
+        for key in place[:-1]:
+            content = content[key]
+        content[place[-1]] = value
+
+    change(copy, edit)
+    with pytest.raises(StoreError, match=words) as raised:
+        find(trained[0], copy / "best.safetensors")
+    assert str(raised.value).startswith(str(copy / "manifest.json"))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "\xff"])
+def test_a_manifest_that_is_no_json_is_one_line(copy: Path, text: str) -> None:
+    (copy / "manifest.json").write_text(text, encoding="latin-1")
+    with pytest.raises(StoreError, match="restore it from a copy, or move the weights elsewhere"):
+        trained_of(copy / "best.safetensors")
