@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from math import ceil
 from typing import Any
@@ -29,6 +30,7 @@ RECIPE = TrainingRecipe(
 MB = 10**6
 
 
+@cache
 def needed(images: int, size: int = 32, model: nn.Module = MODEL) -> int:
     return estimate_peak_memory(model, RECIPE, image_size=size, batch_size=images)
 
@@ -68,9 +70,9 @@ def test_larger_images_are_cut_into_more_parts() -> None:
     assert fit(room_for(8)) == (2, 8)
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize("processes", [1, 3])
 def test_parts_grow_as_memory_shrinks(processes: int) -> None:
-    found = [fit(room_for(n), processes=processes) for n in (64, 32, 16, 8, 6)]
+    found = [fit(room_for(n), processes=processes) for n in (64, 22, 8, 6)]
     for before, after in pairwise(found):
         assert all(a <= b for a, b in zip(before, after, strict=True))
     assert found[0][-1] == processes

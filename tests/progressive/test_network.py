@@ -173,7 +173,7 @@ def test_a_model_without_stochastic_depth_is_built_without_it() -> None:
 @pytest.mark.parametrize(
     "name",
     [OURS, "resnet18", "convnext_atto", "mobilenetv3_small_050", "regnetx_002", "levit_128s",
-     "vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "efficientnet_b0", "vgg11"],
+     "deit_tiny_distilled_patch16_224", "vgg11"],
 )  # fmt: skip
 def test_the_classifier_is_what_depends_on_the_classes(name: str) -> None:
     arch, recipe = (ARCH if name == OURS else None), TrainingRecipe()
