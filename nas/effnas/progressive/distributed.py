@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from threading import Thread
 from typing import Any, cast
 
@@ -46,13 +47,11 @@ def train_together(
     observer.preparing("starting Ray")
     share = share_out(Workers(device=settings.device, count=workers, threads=settings.threads))
     channel: Any = ray.remote(num_cpus=0)(_Channel).remote()
-    theirs = replace(
-        settings, device=share.device, threads=share.threads, out=settings.out.absolute()
-    )
+    theirs = replace(settings, device=share.device, threads=share.threads)
     with tempfile.TemporaryDirectory(prefix="effnas-train-") as scrap:
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"settings": theirs, "channel": channel},
+            train_loop_config={"settings": theirs, "channel": channel, "folder": Path.cwd()},
             torch_config=TorchConfig(backend="nccl" if share.gpus else "gloo"),
             scaling_config=ScalingConfig(
                 num_workers=workers,
@@ -170,6 +169,7 @@ def _fit(trainer: TorchTrainer, failures: list[Exception]) -> None:
 def _work(config: dict[str, Any]) -> None:
     """Do the share of one worker; what the user can mend is told and ends all of them."""
     settle_process()
+    os.chdir(config["folder"])  # else paths would be those of the folder that Ray was started in
     context = get_context()
     rank, size = context.get_world_rank(), context.get_world_size()
     channel = config["channel"]
