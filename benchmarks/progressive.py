@@ -36,14 +36,15 @@ SEARCHED = (
     "fused_r1_k3_s1_e6_c16 fused_r1_k3_s2_e6_c24 fused_r1_k3_s2_e1_c48 fused_r1_k5_s1_e1_c64 "
     "fused_r1_k5_s2_e1_c96"
 )
+#: EfficientNetV2-B0 at half its width, with strides for images of 32 to 64 px.
 V2_B0 = (
-    "fused_r1_k3_s1_e1_c16 fused_r2_k3_s2_e4_c32 fused_r2_k3_s2_e4_c48 "
-    "mbconv_r3_k3_s2_e4_c96_se0.25 mbconv_r5_k3_s1_e6_c112_se0.25 mbconv_r8_k3_s2_e6_c192_se0.25"
+    "fused_r1_k3_s1_e1_c8 fused_r2_k3_s1_e4_c16 fused_r2_k3_s2_e4_c24 mbconv_r3_k3_s2_e4_c48_se0.25 "
+    "mbconv_r5_k3_s1_e6_c56_se0.25 mbconv_r8_k3_s2_e6_c96_se0.25"
 )
 #: Blocks, or a name of timm's; stem and head.
 NETWORKS = {
     "searched": (SEARCHED, 16, 512),
-    "EfficientNetV2-B0": (V2_B0, 32, 1280),
+    "EfficientNetV2-B0-like": (V2_B0, 16, 640),
     "ResNet-10": ("resnet10t", 0, 0),
 }
 #: Networks whose widths are to be scaled: blocks with strides for 32 px, stem and head.
@@ -98,7 +99,7 @@ def arms_of(kind: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
         for size in GRID["sizes"]:
             for magnitude in GRID["magnitudes"]:
                 yield (
-                    "EfficientNetV2-B0",
+                    "EfficientNetV2-B0-like",
                     f"{size} {magnitude}",
                     {
                         "regime": "fixed",
@@ -113,7 +114,7 @@ def arms_of(kind: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield from ((network, regime, {"regime": regime}) for regime in regimes)
         if kind == "regimes":
             for regime in RANDOM_REGIMES:
-                yield "EfficientNetV2-B0", regime, {"regime": regime}
+                yield "EfficientNetV2-B0-like", regime, {"regime": regime}
 
 
 def runs_of(kind: str, seeds: Sequence[int]) -> Iterator[Run]:
@@ -145,7 +146,7 @@ def train(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
         recipe = replace(recipe, warmup_epochs=0)
     with tempfile.TemporaryDirectory() as folder:
         network = Path(folder, "network.json")
-        write_network(run.network, network, arguments)
+        write_network(run.kind, run.network, network, arguments)
         out = Path(folder, "training")
         name = NETWORKS.get(run.network, ("", 0, 0))
         report = launch_training(
@@ -187,13 +188,13 @@ class _Silent:
     def epoch_ended(self, row: object) -> None: ...
 
 
-def write_network(name: str, file: Path, arguments: argparse.Namespace) -> None:
+def write_network(kind: str, name: str, file: Path, arguments: argparse.Namespace) -> None:
     """Write the architecture file of a network, unless timm knows it by its name."""
     from effnas.architecture import Architecture
     from effnas.architecture.files import to_json
     from effnas.counts import count
 
-    if name in LIKE:
+    if kind == "networks" and name in LIKE:
         blocks, stem, head = arguments.searched or SEARCHED, 16, 512
         searched = Architecture.parse(blocks, stem=stem, head=head)
         wanted = count(searched, 32, 10).params
@@ -311,7 +312,7 @@ def show(out: Path) -> None:
         print("\n| RandAugment |" + "".join(f" {size} px |" for size in GRID["sizes"]))
         print("|---" * (len(GRID["sizes"]) + 1) + "|")
         for magnitude in GRID["magnitudes"]:
-            cells = [of("sizes", "EfficientNetV2-B0", f"{size} {magnitude}")
+            cells = [of("sizes", "EfficientNetV2-B0-like", f"{size} {magnitude}")
                      for size in GRID["sizes"]]  # fmt: skip
             texts = [spread([one["accuracy"] for one in cell]) if cell else "-" for cell in cells]
             print(f"| {magnitude} | " + " | ".join(texts) + " |")
