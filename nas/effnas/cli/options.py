@@ -95,7 +95,8 @@ StepTimeTimeout = Annotated[
 Data = Annotated[
     str,
     typer.Option(
-        help="Images: digits, a folder or tar of class folders, or a timm name (torch/...)."
+        help="Images: digits, a folder or tar of class folders, a CSV table, or a timm name "
+        "(torch/...)."
     ),
 ]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder of a timm data set that goes by name.")]

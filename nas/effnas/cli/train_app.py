@@ -1,4 +1,4 @@
-"""The command that trains a network; what it does is imported when it is called."""
+"""The commands that train a network and hand it on; what they do is imported when called."""
 
 from __future__ import annotations
 
@@ -63,13 +63,17 @@ def train(
         Path | None, typer.Option(help="Folder of the training. [default: runs/train-MODEL-DATA]")
     ] = None,
     regime: Annotated[
-        RegimeName | None, typer.Option(help="How sizes and strengths go. [default: the recipe's]")
+        RegimeName | None,
+        typer.Option(
+            help="How image size and regularisation change on the way. [default: the recipe's]"
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs. [default: the recipe's]")] = None,
     image_size: Annotated[
         str | None,
         typer.Option(
-            help="Pixels at the end (64; the first size in proportion), or at both ends (32..64)."
+            help="Pixels in the last stage (64; the first in proportion), or in the first and the "
+            "last (32..64). [default: the recipe's, else the family's or the data's]"
         ),
     ] = None,
     batch_size: Annotated[
@@ -80,26 +84,37 @@ def train(
         ),
     ] = None,
     device_batch_size: Annotated[
-        int | None, typer.Option(help="The most images that a device takes at once.")
+        int | None,
+        typer.Option(
+            help="The most images that a device takes at once; a batch of more is taken in parts. "
+            "[default: what its memory holds]"
+        ),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="State dict to begin with, .safetensors.")
+        Path | None, typer.Option(help="Weights to begin with, .safetensors. [default: random]")
     ] = None,
     new_head: Annotated[
-        bool, typer.Option("--new-head", help="Make the classifier anew: for other classes.")
+        bool,
+        typer.Option("--new-head", help="Make the classifier anew: --weights have other classes."),
     ] = False,
     seed: Annotated[int, typer.Option(help="Fixes all that is random.")] = 0,
     data_root: DataRoot = None,
     on_bad_image: OnBad = OnBadImage.REFUSE,
     test: Annotated[
-        bool, typer.Option("--test", help="Read the test part of the data at the end, once.")
+        bool,
+        typer.Option(
+            "--test",
+            help="Measure the best weights on the test part of the data, once, at the end.",
+        ),
     ] = False,
     device: Device = "auto",
     workers: Annotated[
         int | None,
         typer.Option(help="Processes that share each batch. [default: one per GPU, or 1]"),
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of a process.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads of a process. [default: its share of all]")
+    ] = None,
     precision: Precision = None,
     memory_format: MemoryFormat = None,
     compile_mode: CompileMode = CompileModeName.NONE,
@@ -108,18 +123,19 @@ def train(
     ] = 60.0,
     log: Annotated[
         list[TrackerName] | None,
-        typer.Option(help="Log there, too, beside log.csv; may be repeated."),
+        typer.Option(help="Where figures go beside the folder's log.csv; may be repeated."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a network with images and regularisation that grow together.
+    """Train a network to the end, with images and regularisation that grow.
 
     \b
     Examples:
-      effnas train families/first/m.json --data cifar10.tar.gz --recipe cifar
-      effnas train resnet18 --data photos/ --recipe tiny --image-size 48..96 --epochs 30
+      effnas train runs/first:best --data cifar10.tar.gz --recipe cifar
+      effnas train families/first/m.json --data photos/ --recipe family --test
+      effnas train resnet18 --data photos/ --image-size 48..96 --epochs 30
 
-    Ctrl-C stops it; the same command goes on, from within the same stage.
+    Ctrl-C stops it; the same command goes on from where it was.
     """
     from effnas.runtime import settle_process
 
@@ -155,3 +171,56 @@ def train(
         test=test,
     )
     raise typer.Exit(run_train(settings, as_json=as_json))
+
+
+@training.command()
+def export(
+    network: Annotated[
+        str,
+        typer.Argument(
+            help="Architecture file, quoted block strings, RUN:NUMBER or RUN:best.",
+            metavar="NETWORK",
+        ),
+    ],
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="State dict, .safetensors. [default: random weights]"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder that is made. [default: exports/NETWORK]")
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Pixels at inference. [default: the training's, file's or run's, else 224]"
+        ),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(help="Outputs. [default: those of the weights, file or run, else 1000]"),
+    ] = None,
+    formats: Annotated[
+        str, typer.Option(help="Some of timm, onnx, torch-export; timm always is written.")
+    ] = "timm,onnx,torch-export",
+    as_json: Json = False,
+) -> None:
+    """Write a network for programs outside effnas: timm, ONNX, torch.export, a model card.
+
+    \b
+    Examples:
+      effnas export runs/first:12 --weights runs/first-finals/weights/ID-0.safetensors
+      effnas export families/first/m.json --weights runs/train-first-m-photos/best.safetensors
+      effnas export families/first/m.json --formats timm,onnx
+    """
+    from effnas.cli.export import default_folder, formats_of, run_export
+    from effnas.export import ExportSettings
+
+    settings = ExportSettings(
+        network=network,
+        out=out or default_folder(network),
+        weights=weights,
+        image_size=image_size,
+        num_classes=classes,
+        formats=formats_of(formats),
+    )
+    raise typer.Exit(run_export(settings, as_json=as_json))
