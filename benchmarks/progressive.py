@@ -38,8 +38,8 @@ SEARCHED = (
 )
 #: EfficientNetV2-B0 at half its width, with strides for images of 32 to 64 px.
 V2_B0 = (
-    "fused_r1_k3_s1_e1_c8 fused_r2_k3_s1_e4_c16 fused_r2_k3_s2_e4_c24 mbconv_r3_k3_s2_e4_c48_se0.25 "
-    "mbconv_r5_k3_s1_e6_c56_se0.25 mbconv_r8_k3_s2_e6_c96_se0.25"
+    "fused_r1_k3_s1_e1_c8 fused_r2_k3_s1_e4_c16 fused_r2_k3_s2_e4_c24 "
+    "mbconv_r3_k3_s2_e4_c48_se0.25 mbconv_r5_k3_s1_e6_c56_se0.25 mbconv_r8_k3_s2_e6_c96_se0.25"
 )
 #: Blocks, or a name of timm's; stem and head.
 NETWORKS = {

@@ -32,7 +32,7 @@ from test_models import PUBLISHED, one_thread  # noqa: F401  # a fixture
 
 patient = settings(deadline=None)  # the machine may be busy
 ROOT = Path(__file__).resolve().parents[1]
-MANY = 10  # samples of each space, which take long to trace; 200 were found exact once
+MANY = 5  # samples of each space, which take long to trace; 200 were found exact once
 TINY = SearchSpace.load("tiny")
 ACCEL_NASBENCH = ROOT.parent / "shared" / "data" / "accel-nasbench.tar.gz"
 

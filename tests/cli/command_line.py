@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+
+#: The file of a space of small networks, as a `--space`.
+SMALL = str(Path(__file__).with_name("small.yaml"))
 
 
 class Result:

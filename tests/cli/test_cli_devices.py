@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
-from command_line import Result, Run
+from command_line import SMALL, Result, Run
 
 from effnas import SearchSpace, TrialState, load_run
 
@@ -16,11 +17,10 @@ pytestmark = pytest.mark.usefixtures("short_timings")
 
 QUICK = ["--epochs", "1", "--data-share", "0.3", "--backend", "inline", "--threads", "1",
          "--batch-size", "32"]  # fmt: skip
-SMALL = ["--target-batch-size", "8"]
 
 
 def search(effnas: Run, *arguments: str) -> Result:
-    done = effnas("search", "--space", "tiny", *QUICK, *SMALL, *arguments)
+    done = effnas("search", "--space", SMALL, *QUICK, *arguments)
     assert done.code == 0, done.err
     return done
 
@@ -68,9 +68,23 @@ def test_a_mistake_is_one_line_with_place_and_remedy(
     assert "Traceback" not in result.err
 
 
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the run that the first test makes, and others copy."""
+    return tmp_path_factory.mktemp("searched")
+
+
+@pytest.fixture
+def run(effnas: Run, searched: Path, tmp_path: Path) -> None:
+    """Has `run` be a finished search of four trials."""
+    if not (searched / "run").exists():
+        search(effnas, "--budget", "4", "--out", str(searched / "run"))
+    shutil.copytree(searched / "run", tmp_path / "run")
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("run")
 def test_networks_of_every_kind_are_timed_side_by_side(effnas: Run, tmp_path: Path) -> None:
-    search(effnas, "--budget", "2", "--out", "run")
     best = load_run(tmp_path / "run").best
     assert best is not None
     arch = {"format": 1, "stem": 8, "head": 16, "blocks": ["fused_r1_k3_s1_e1_c8"]}
@@ -96,7 +110,7 @@ def test_networks_of_every_kind_are_timed_side_by_side(effnas: Run, tmp_path: Pa
 @pytest.mark.slow
 def test_a_network_too_large_is_told_with_the_batch_that_fits(effnas: Run) -> None:
     huge = ["--image-size", "16", "--batch-size", "50000000", "--time-limit", "0.1"]
-    result = effnas("bench", BLOCKS, *huge)
+    result = effnas("bench", "fused_r1_k3_s2_e1_c8", *huge)
     assert result.code == 2
     assert "out of memory" in result.err
     assert "the largest batch that fits is" in result.err
@@ -106,23 +120,23 @@ def test_a_network_too_large_is_told_with_the_batch_that_fits(effnas: Run) -> No
 def test_a_run_with_constraints_keeps_them_when_it_goes_on_and_when_it_moves(
     effnas: Run, tmp_path: Path
 ) -> None:
-    limits = ["--constraint", "step_time <= 1.2", "--constraint", "params < 5e4"]
-    first = search(effnas, "--budget", "6", "--out", "run", *limits)
-    assert "step_time <= 1.2; params < 5e4; as far as is known before a trial" in first.out
+    limits = ["--constraint", "step_time <= 1.5", "--constraint", "params < 4e3"]
+    first = search(effnas, "--budget", "6", "--out", "run", *limits, "--target-batch-size", "4")
+    assert "step_time <= 1.5; params < 4e3; as far as is known before a trial" in first.out
     parent = load_run(tmp_path / "run")
-    assert parent.space == SearchSpace.load("tiny").with_target(batch_size=8, num_classes=10)
+    assert parent.space == SearchSpace.load(SMALL).with_target(batch_size=4, num_classes=10)
     assert {t.state for t in parent.trials} == {TrialState.COMPLETE, TrialState.INFEASIBLE}
     for trial in parent.trials:
-        assert parent.space.count(trial.architecture).params < 5e4
-        is_fine = trial.metrics["step_time"] <= 1.2
+        assert parent.space.count(trial.architecture).params < 4e3
+        is_fine = trial.metrics["step_time"] <= 1.5
         assert trial.state is (TrialState.COMPLETE if is_fine else TrialState.INFEASIBLE)
         assert ("accuracy" in trial.metrics) == is_fine
-        assert is_fine or "and the search wants 'step_time <= 1.2'" in (trial.reason or "")
-    assert "step_time <= 1.2; params < 5e4" in effnas("status", "run").out
+        assert is_fine or "and the search wants 'step_time <= 1.5'" in (trial.reason or "")
+    assert "step_time <= 1.5; params < 4e3" in effnas("status", "run").out
     assert json.loads(effnas("status", "run", "--json").out)["constraints"] == limits[1::2]
     refused = effnas("search", *QUICK, "--budget", "9", "--out", "run", *limits[:2])
     assert refused.code == 2
-    assert "constraints (was ['params < 5e4', 'step_time <= 1.2']" in refused.err
+    assert "constraints (was ['params < 4e3', 'step_time <= 1.5']" in refused.err
     assert len(load_run(tmp_path / "run").trials) == 6
 
     complete = parent.trials.ranked()
@@ -139,8 +153,8 @@ def test_a_run_with_constraints_keeps_them_when_it_goes_on_and_when_it_moves(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("run")
 def test_a_table_retargets_a_run_at_once(effnas: Run, tmp_path: Path) -> None:
-    search(effnas, "--budget", "4", "--out", "run")
     parent = load_run(tmp_path / "run")
     seconds = {trial.number: 4.0 - trial.number for trial in parent.trials}
     rows = "".join(f"{t.architecture},{seconds[t.number]}\n" for t in parent.trials)
@@ -175,8 +189,8 @@ def test_a_table_retargets_a_run_at_once(effnas: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("run")
 def test_a_device_is_timed_and_new_networks_are_trained(effnas: Run, tmp_path: Path) -> None:
-    search(effnas, "--budget", "3", "--out", "run")
     command = ["retarget", "run", "--device", "cpu", "--backend", "inline", "--threads", "1"]
     first = effnas(*command, "--timings", "2", "--out", "new")
     assert first.code == 0, first.err
@@ -187,7 +201,7 @@ def test_a_device_is_timed_and_new_networks_are_trained(effnas: Run, tmp_path: P
     trials = load_run(tmp_path / "new").trials
     assert found["cost"]["timings"] == 3
     assert found["cost"]["trainings"] == len(trials) - 3 <= 1
-    assert [t.number for t in trials][:3] == [0, 1, 2]
+    assert {t.number for t in trials[:3]} < {0, 1, 2, 3}
     assert all(t.measurement.step_time_source == "measured" for t in trials)
 
 
@@ -205,14 +219,14 @@ def test_a_profile_is_made_used_and_checked_by_measurement(
     monkeypatch.setattr(profiling, "_NETWORK_TIME_LIMIT_S", 0.01)
     monkeypatch.setattr(profile, "TRUSTED_ERROR", 1e9)  # on a busy machine too
     way = ["--threads", "1", "--precision", "float32", "--memory-format", "contiguous"]
-    made = effnas("profile", "--space", "tiny", "--classes", "10", *SMALL, *way)
+    made = effnas("profile", "--space", SMALL, "--classes", "10", *way)
     assert made.code == 0, made.err
     assert "mean error" in made.out
-    path = "runs/profiles/tiny-cpu.json"
+    path = "runs/profiles/small-cpu.json"
     search(effnas, "--budget", "3", "--out", "run", "--profile", path)
     trials = load_run(tmp_path / "run").trials
     assert {t.measurement.step_time_source for t in trials} == {"measured"}  # the best five
-    command = ("search", "--space", "tiny", *QUICK, *SMALL, "--budget", "2", "--profile", path)
+    command = ("search", "--space", SMALL, *QUICK, "--budget", "2", "--profile", path)
     predicted = effnas(*command, "--step-time", "predicted", "--out", "predicted")
     assert predicted.code == 0, predicted.err
     for trial in load_run(tmp_path / "predicted").trials:
@@ -225,9 +239,9 @@ def test_a_profile_is_made_used_and_checked_by_measurement(
     moved = effnas("retarget", "run", "--profile", path, "--step-time", "predicted", "--json")
     assert moved.code == 0, moved.err
     assert json.loads(moved.out)["cost"]["timings"] == 3
-    for trial in load_run(tmp_path / "run-tiny-cpu").trials:
+    for trial in load_run(tmp_path / "run-small-cpu").trials:
         assert trial.measurement.step_time_source == "predicted"
-    larger = effnas("search", "--space", "tiny", *QUICK, *SMALL, "--target-image-size", "24",
+    larger = effnas("search", "--space", SMALL, *QUICK, "--target-image-size", "24",
                     "--budget", "1", "--out", "larger")  # fmt: skip
     assert larger.code == 0, larger.err
     wrong = effnas("retarget", "larger", "--profile", path, "--step-time", "predicted")
@@ -242,14 +256,14 @@ def test_a_command_times_what_pytorch_does_not_reach(effnas: Run, tmp_path: Path
     command = f"{sys.executable} {script} {{arch_json}}"
     search(effnas, "--budget", "1", "--out", "run", "--step-time-command", command)
     (trial,) = load_run(tmp_path / "run").trials
-    assert trial.metrics["step_time_s"] == 3
+    assert trial.metrics["step_time_s"] == 2
     assert trial.metrics["step_time"] == 1
     assert trial.measurement.step_time_source == "command"
 
 
 @pytest.mark.slow
 def test_a_proxy_is_checked_and_goes_on_where_it_was(effnas: Run, tmp_path: Path) -> None:
-    command = ["proxy", "check", "--space", "tiny", *QUICK, "--seeds", "1", "--high-seeds", "1",
+    command = ["proxy", "check", "--space", SMALL, *QUICK, "--seeds", "1", "--high-seeds", "1",
                "--high-epochs", "2", "--out", "proxy", "--json"]  # fmt: skip
     first = effnas(*command, "--networks", "4")
     assert first.code == 0, first.err

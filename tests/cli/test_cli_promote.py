@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import Run
+from command_line import SMALL, Run
 from safetensors.torch import load_file
 
 from effnas import Architecture, Measurement, SearchSpace, Trial, TrialState, load_run
@@ -22,10 +22,10 @@ from effnas.data import ImageSet, load_test_part
 from effnas.store import Json, RunFolder
 from effnas.training import normalize
 
-SPACE = SearchSpace.load("tiny").with_target(num_classes=10)
+SPACE = SearchSpace.load(SMALL).with_target(num_classes=10)
 NETWORKS = [
-    "fused_r1_k3_s1_e1_c16 fused_r1_k3_s2_e1_c24 fused_r1_k3_s2_e1_c48",
-    "mbconv_r1_k3_s1_e1_c16_se0.25 fused_r1_k3_s2_e1_c24 fused_r1_k3_s2_e1_c48",
+    "fused_r1_k3_s2_e1_c8 fused_r1_k3_s2_e1_c16",
+    "mbconv_r1_k3_s2_e1_c8_se0.25 fused_r1_k3_s2_e1_c16",
 ]
 
 
@@ -35,7 +35,7 @@ def write_run(path: Path, *, states: TrialState = TrialState.COMPLETE) -> None:
     manifest: dict[str, Json] = {
         "created": "2026-01-01T00:00:00Z",
         "seed": 0,
-        "space": {"name": "tiny", "text": SPACE.to_text()},
+        "space": {"name": "small", "text": SPACE.to_text()},
         "reward": {"name": "v2", "kind": "expression", "text": "A * S^-0.07 * P^-0.05"},
         "data": {"name": "digits", "path": "digits", "on_bad_image": "refuse"},
         "recipe": dict(recipe.to_dict()),
@@ -166,34 +166,36 @@ def accuracy_of(arch: Architecture, weights: Path, part: ImageSet) -> float:
 
 
 @pytest.mark.slow
-def test_finals_that_are_killed_are_finished_by_the_same_command(tmp_path: Path) -> None:
+def test_finals_that_are_killed_are_finished_by_the_same_command(
+    effnas: Run, tmp_path: Path
+) -> None:
     write_run(tmp_path / "run")
-    command = [sys.executable, "-m", "effnas", "promote", "run", "--top", "2", "--seeds", "1",
-               "--epochs", "2", "--json", "--out"]  # fmt: skip
+    command = ["promote", "run", "--top", "2", "--seeds", "1", "--epochs", "2", "--json", "--out",
+               "killed"]  # fmt: skip
+    file = tmp_path / "killed" / "trainings.jsonl"
 
-    def lines(out: str) -> list[dict[str, object]]:
-        file = tmp_path / out / "trainings.jsonl"
+    def lines() -> list[dict[str, object]]:
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
     process = subprocess.Popen(
-        [*command, "killed"], cwd=tmp_path, start_new_session=True, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        [sys.executable, "-m", "effnas", *command], cwd=tmp_path, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 120
-    while len(lines("killed")) < 2:
+    while not lines():
         assert time.monotonic() < deadline, "the finals did not get so far"
         assert process.poll() is None
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    before = lines("killed")
+    before = lines()
 
-    done = subprocess.run(
-        [*command, "killed"], cwd=tmp_path, check=True, capture_output=True, text=True
-    )
-    told = json.loads(done.stdout)
-    results = lines("killed")
+    done = effnas(*command)
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    results = lines()
     assert results[: len(before)] == before
+    assert len(results) > len(before)
     keys = {(r["candidate"], r["repeat"], r["epochs"]) for r in results}
     assert len(keys) == len(results)  # nothing was trained twice
     picked = load_run(tmp_path / "run").trials[told["base"]].architecture

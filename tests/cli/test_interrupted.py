@@ -14,27 +14,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import SMALL, Run
 
 from effnas import Search, SearchSpace, load_run
 
 pytestmark = pytest.mark.slow
 
 BUDGET, SEED = 3, 7
+#: A trial waits nearly a second for its step time, so that there is one to disturb.
 COMMAND = [
-    sys.executable, "-m", "effnas", "search", "--space", "tiny", "--epochs", "1",
-    "--target-batch-size", "8", "--batch-size", "32", "--budget", str(BUDGET), "--seed", str(SEED),
-    "--data-share", "0.3", "--out",
+    "search", "--space", SMALL, "--epochs", "1", "--batch-size", "32", "--budget", str(BUDGET),
+    "--seed", str(SEED), "--data-share", "0.2", "--threads", "1",
+    "--step-time-command", "sh -c 'sleep 0.9; echo 0.01' {arch_json}",
 ]  # fmt: skip
 
 
 #: Accuracies alone decide, so that all of it repeats itself.
-RUNGS = ("--fidelity", "1,2,3", "--epochs", "3", "--budget", "4", "--reward", "A",
-         "--step-time-command", "sh -c 'echo 0.01' {arch_json}")  # fmt: skip
+RUNGS = ("--fidelity", "1,2,3", "--epochs", "3", "--budget", "4", "--reward", "A")
 
 
-def begin(out: Path, backend: str = "ray", options: Sequence[str] = ()) -> subprocess.Popen[str]:
+def command(out: Path, backend: str, options: Sequence[str] = ()) -> list[str]:
+    return [*COMMAND, "--out", str(out), "--backend", backend, *options]
+
+
+def begin(out: Path, backend: str, options: Sequence[str] = ()) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*COMMAND, str(out), "--backend", backend, *options],
+        [sys.executable, "-m", "effnas", *command(out, backend, options)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -54,16 +59,17 @@ def architectures(out: Path) -> list[str]:
     return [trial.architecture.id for trial in load_run(out).trials]
 
 
-def test_after_sigkill_the_same_command_finishes_the_same_search(tmp_path: Path) -> None:
+def test_after_sigkill_the_same_command_finishes_the_same_search(
+    effnas: Run, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
-    search = begin(out)
+    search = begin(out, "ray")
     wait_for_lines(out, 3)  # in the middle of the second trial
     os.killpg(search.pid, signal.SIGKILL)
     search.wait()
     finished = {t.number for t in load_run(out).trials if t.state.is_finished}
-    search = begin(out)
-    output, _ = search.communicate(timeout=300)
-    assert search.returncode == 0, output
+    result = effnas(*command(out, "ray"))
+    assert result.code == 0, result.err
     assert architectures(out) == undisturbed()
     complete = [record["trial"] for record in records(out) if record["state"] == "COMPLETE"]
     assert sorted(complete) == list(range(BUDGET))  # none ran to its end twice
@@ -72,7 +78,7 @@ def test_after_sigkill_the_same_command_finishes_the_same_search(tmp_path: Path)
 
 def undisturbed() -> list[str]:
     """What the controller proposes while it still draws at random, as in so small a search."""
-    space = SearchSpace.load("tiny").with_target(batch_size=8, num_classes=10)
+    space = SearchSpace.load(SMALL).with_target(num_classes=10)
     search = Search(space, "v2", "surrogate", seed=SEED)
     found = []
     for _ in range(BUDGET):
@@ -100,11 +106,12 @@ def records(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "trials.jsonl").read_text().splitlines()]
 
 
-def test_after_sigkill_in_the_midst_of_rungs_the_same_search_is_finished(tmp_path: Path) -> None:
+def test_after_sigkill_in_the_midst_of_rungs_the_same_search_is_finished(
+    effnas: Run, tmp_path: Path
+) -> None:
     whole, out = tmp_path / "whole", tmp_path / "run"
-    search = begin(whole, "inline", RUNGS)
-    output, _ = search.communicate(timeout=300)
-    assert search.returncode == 0, output
+    result = effnas(*command(whole, "inline", RUNGS))
+    assert result.code == 0, result.err
     told = records(whole)
     promoted = [n for n, r in enumerate(told) if r["state"] == "RUNNING" and "rungs" in r]
     assert len(promoted) >= 3
@@ -118,9 +125,8 @@ def test_after_sigkill_in_the_midst_of_rungs_the_same_search_is_finished(tmp_pat
     os.killpg(search.pid, signal.SIGKILL)
     search.wait()
     assert list((out / "checkpoints").iterdir())
-    search = begin(out, "inline", RUNGS)
-    output, _ = search.communicate(timeout=300)
-    assert search.returncode == 0, output
+    result = effnas(*command(out, "inline", RUNGS))
+    assert result.code == 0, result.err
 
     def summary(path: Path) -> list[tuple[object, ...]]:
         last = {r["trial"]: r for r in records(path)}

@@ -59,7 +59,7 @@ def slow(test: Callable[..., None]) -> Callable[..., None]:
 
 
 class TestTpe(ControllerContract):
-    length = 40
+    length = 20  # the first ten are drawn
 
     def make(self, space: SearchSpace, seed: int) -> Controller:
         return OptunaController(space, seed)
@@ -88,7 +88,7 @@ class TestTpe(ControllerContract):
 # or more: of gp, only retries and replays are tested, below.
 @pytest.mark.slow
 class TestCmaEs(ControllerContract):
-    length = 40
+    length = 24
 
     def make(self, space: SearchSpace, seed: int) -> Controller:
         return OptunaController(space, seed, sampler="cmaes")
@@ -96,7 +96,7 @@ class TestCmaEs(ControllerContract):
 
 @pytest.mark.slow
 class TestNsgaII(ControllerContract):
-    length = 40
+    length = 20  # of the first generation; others are looked at with objectives
 
     def make(self, space: SearchSpace, seed: int) -> Controller:
         return OptunaController(space, seed, sampler="nsgaii")
@@ -104,7 +104,7 @@ class TestNsgaII(ControllerContract):
 
 @pytest.mark.slow
 class TestQmc(ControllerContract):
-    length = 40
+    length = 20
 
     def make(self, space: SearchSpace, seed: int) -> Controller:
         return OptunaController(space, seed, sampler="qmc")
@@ -149,7 +149,7 @@ class TestNsgaIIWithObjectivesThatNoTrialHas(ControllerContract):
 
 @pytest.mark.slow
 class TestTpeWithObjectives(ControllerContract):
-    length = 30
+    length = 20
 
     def make(self, space: SearchSpace, seed: int) -> Controller:
         return Measured(space, seed, goal=GOAL)

@@ -19,10 +19,10 @@ REWARD = "accuracy * step_time^-0.07 * params_ratio^-0.05"
 
 @pytest.mark.slow
 class TestSurrogate(ControllerContract):
-    length = 20
+    length = 12
 
     def make(self, space: SearchSpace, seed: int) -> Controller:
-        return SurrogateController(space, seed, initial=8)
+        return SurrogateController(space, seed, initial=5)
 
 
 def measure(arch: Architecture) -> dict[str, float]:
