@@ -48,12 +48,12 @@ def run_train(settings: TrainSettings, *, as_json: bool) -> int:
         EffnasError: If something given is wrong, or the training fails.
     """
     screen = console(stderr=as_json)
-    with _stop_on_signals() as asked, progress_on(
-        screen, BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}")
-    ) as progress:  # fmt: skip
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
+    with progress_on(screen, *columns) as progress:
         display = _Display(screen, progress, settings)
         try:
-            report = launch_training(settings, display, stopping=lambda: bool(asked))
+            with _stop_on_signals(display) as asked:
+                report = launch_training(settings, display, stopping=lambda: bool(asked))
         except KeyboardInterrupt:
             report = None
         except InfeasibleError as error:
@@ -74,13 +74,13 @@ def run_train(settings: TrainSettings, *, as_json: bool) -> int:
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[list[int]]:
-    """Note a first Ctrl-C or SIGTERM, so that a step can end; a second one interrupts."""
+def _stop_on_signals(display: _Display) -> Iterator[list[int]]:
+    """Note a first Ctrl-C or SIGTERM, so that a step can end; else they interrupt."""
     asked: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         del frame
-        if asked:
+        if asked or not display.is_training:
             raise KeyboardInterrupt
         asked.append(number)
 
@@ -100,11 +100,14 @@ class _Display:
         self._progress = progress
         self._settings = settings
         self._task = progress.add_task("looking at the network", total=None, left="")
+        #: Whether steps are being done.
+        self.is_training = False
 
     def preparing(self, what: str) -> None:
         self._progress.update(self._task, description=what, total=None)
 
     def planned(self, plan: TrainingPlan) -> None:
+        self.is_training = True
         self._screen.print(facts(_plan_rows(plan, self._settings)))
         self._screen.print(_stage_table(plan))
         self._screen.print()
@@ -127,7 +130,7 @@ class _Display:
 
 def _plan_rows(plan: TrainingPlan, settings: TrainSettings) -> list[tuple[str, str]]:
     recipe = plan.recipe
-    batch = f"batch {settings.recipe.batch_size}"
+    batch = f"batch {recipe.batch_size}"
     if plan.workers > 1:
         batch += f" over {plan.workers} workers"
     most = max(plan.parts) // plan.workers
@@ -176,8 +179,7 @@ def _stage_table(plan: TrainingPlan, measured_s: list[float] | None = None) -> T
 def _measured(plan: TrainingPlan, stage: Stage, seconds: float) -> list[str]:
     if not seconds:
         return ["-", "-"]
-    batch = min(plan.recipe.batch_size, plan.images)
-    return [duration(seconds), f"{stage.steps * batch / seconds:,.0f}"]
+    return [duration(seconds), f"{stage.steps * plan.recipe.batch_size / seconds:,.0f}"]
 
 
 def _show(screen: Console, report: TrainReport, settings: TrainSettings) -> None:

@@ -48,7 +48,7 @@ def train_together(
     share = share_out(Workers(device=settings.device, count=workers, threads=settings.threads))
     channel: Any = ray.remote(num_cpus=0)(_Channel).remote()
     theirs = replace(settings, device=share.device, threads=share.threads)
-    with tempfile.TemporaryDirectory(prefix="effnas-train-") as scrap:
+    with tempfile.TemporaryDirectory(prefix="effnas-train-", ignore_cleanup_errors=True) as scrap:
         trainer = TorchTrainer(
             _work,
             train_loop_config={"settings": theirs, "channel": channel, "folder": Path.cwd()},
@@ -69,14 +69,15 @@ def train_together(
         thread.start()
         listener = _Listener(observer)
         asked = False
-        while thread.is_alive():
+        # Ray would start the workers anew before it lets an error of theirs pass.
+        while thread.is_alive() and listener.error is None:
             time.sleep(_LOOK_EVERY_S)
             listener.hear(ray.get(channel.take.remote()))
             if stopping() and not asked:
                 asked = True
                 channel.stop.remote()
         listener.hear(ray.get(channel.take.remote()))
-    ray.kill(channel)
+    ray.kill(channel)  # without it, workers that are started anew end at once
     if listener.error is not None:
         raise listener.error
     if failures:

@@ -50,7 +50,7 @@ class Job:
         settings: What the user asked for.
         group: Which process.
         found: The network.
-        recipe: With all sizes and strengths.
+        recipe: With all sizes and strengths, and a batch of no more images than there are.
         images: To train on, and to measure accuracy on.
         device: Where.
     """
@@ -93,11 +93,12 @@ class Job:
             on_bad_image=settings.on_bad_image,
             root=settings.data_root,
         )
+        batch_size = min(recipe.batch_size, len(images.train))
         return cls(
             settings=settings,
             group=group,
             found=found,
-            recipe=recipe,
+            recipe=replace(recipe, batch_size=batch_size),  # and the learning rate with it
             images=images,
             device=device,
         )
@@ -105,9 +106,11 @@ class Job:
     @property
     def order(self) -> Order:
         """The order of the images."""
-        count = len(self.images.train)
-        batch_size = min(self.recipe.batch_size, count)
-        return Order(count=count, batch_size=batch_size, seed=self.settings.seed)
+        return Order(
+            count=len(self.images.train),
+            batch_size=self.recipe.batch_size,
+            seed=self.settings.seed,
+        )
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -117,7 +117,7 @@ class Training:
         model: What is trained, with the stochastic depth of the last stage.
         images: To train on.
         minival: To measure accuracy on; None measures none.
-        recipe: How.
+        recipe: How, with a batch of no more images than there are.
         stages: Its stages.
         parts: For each stage, how many chunks a step's batch is cut into, over all processes: a
             multiple of their number.
@@ -145,9 +145,7 @@ class Training:
     ) -> None:
         self.recipe, self.stages, self.parts = recipe, tuple(stages), tuple(parts)
         self.group, self.device = group, device
-        self.order = Order(
-            count=len(images), batch_size=min(recipe.batch_size, len(images)), seed=seed
-        )
+        self.order = Order(count=len(images), batch_size=recipe.batch_size, seed=seed)
         self._minival = minival
         self._pixels = TrainPixels(images, device)
         self._augment = Augmentation(images, recipe, flip=flip, seed=seed, device=device)
