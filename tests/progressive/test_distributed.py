@@ -100,21 +100,6 @@ def test_two_processes_train_as_one_does(capfd: pytest.CaptureFixture[str]) -> N
     assert losses(together) != pytest.approx(losses(whole), rel=1e-4)
     assert losses(together) == pytest.approx(losses(whole), rel=0.3)
 
-    # A stopped training goes on, in as many processes or in one.
-    asked = iter(range(10_000))
-    watching = Watching()
-    long = replace(SHORT, epochs=12)
-    stopped = launch(watching, "stopped", long, workers=2, stopping=lambda: next(asked) > 0)
-    assert stopped is None
-    assert Path("stopped/checkpoint.safetensors").exists()
-    done = len(watching.rows)
-    assert 0 < done < 12
-    watching = Watching()
-    on = launch(watching, "stopped", long, workers=1)
-    assert watching.plans[0].first_step > 0
-    unbroken = launch(Watching(), "unbroken", long, workers=1, device_batch_size=6)
-    assert losses(on) == pytest.approx(losses(unbroken), rel=1e-3)
-
 
 def workers() -> list[int]:
     """The processes of our Ray that train; others may run on the machine."""
