@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from command_line import Run
+from command_line import SMALL, Run
 
 from effnas import Architecture, SearchSpace, TrialState, count
 from effnas.architecture import load_architecture, to_json
@@ -36,6 +36,13 @@ def small(tmp_path: Path) -> str:
     """The architecture file of a network for images of 32 pixels."""
     (tmp_path / "small.json").write_text(to_json(SearchSpace.load("v2-cifar").reference))
     return "small.json"
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> str:
+    """The architecture file of a network of two layers."""
+    (tmp_path / "tiny.json").write_text(to_json(SearchSpace.load(SMALL).reference))
+    return "tiny.json"
 
 
 def test_a_family_is_shown_written_and_told(effnas: Run, small: str, tmp_path: Path) -> None:
@@ -74,22 +81,22 @@ def test_compound_scaling_by_phi(effnas: Run) -> None:
 
 
 @pytest.mark.slow
-def test_the_largest_network_within_limits(effnas: Run, small: str) -> None:
-    command = ["scale", small, *COUNTED, "--batch-size", "2"]
-    found = effnas(*command, "--params", "2e6", "--memory", "16e9")
+def test_the_largest_network_within_limits(effnas: Run, tiny: str) -> None:
+    command = ["scale", tiny, *COUNTED, "--batch-size", "2"]
+    found = effnas(*command, "--params", "3e4", "--memory", "16e9")
     assert found.code == 0, found.err
-    assert re.search(r"\d+% of the way from m to l. What binds: --params 2e\+06", found.out)
-    told = json.loads(effnas(*command, "--params", "2e6", "--json").out)
+    assert re.search(r"\d+% of the way from m to l. What binds: --params 30000", found.out)
+    told = json.loads(effnas(*command, "--params", "3e4", "--json").out)
     base, fit = told["members"]
     assert (base["name"], fit["name"]) == ("s", "fit")
-    assert 1.7e6 < fit["params"] <= 2e6
+    assert 27_152 <= fit["params"] <= 3e4  # no less than m has
     assert 1 < told["fit"]["position"] < 2
     assert "within all limits (it is xl)" in effnas(*command, "--params", "1e12").out
 
 
-def test_without_the_last_stage(effnas: Run, small: str) -> None:
-    told = json.loads(effnas("scale", small, *COUNTED, "--no-last-stage", "--json").out)
-    assert {len(row["architecture"].split()) for row in told["members"]} == {5}
+def test_without_the_last_stage(effnas: Run, tiny: str) -> None:
+    told = json.loads(effnas("scale", tiny, *COUNTED, "--no-last-stage", "--json").out)
+    assert {len(row["architecture"].split()) for row in told["members"]} == {2}
 
 
 @pytest.mark.parametrize(
@@ -163,7 +170,7 @@ def test_step_times_are_predicted_from_those_of_the_layers(
 ) -> None:
     monkeypatch.setattr(part_timer, "_ROUNDS", 1)
     monkeypatch.setattr(part_timer, "_WARM_UPS", 1)
-    base = ["scale", str(SearchSpace.load("tiny").reference), "--space", "tiny", "--device", "cpu",
+    base = ["scale", str(SearchSpace.load(SMALL).reference), "--space", SMALL, "--device", "cpu",
             "--threads", "1", "--batch-size", "4", "--classes", "10", "--epochs", "3", "--images",
             "10"]  # fmt: skip
     told = json.loads(effnas(*base, "--json").out)

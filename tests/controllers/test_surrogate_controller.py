@@ -19,10 +19,10 @@ REWARD = "accuracy * step_time^-0.07 * params_ratio^-0.05"
 
 @pytest.mark.slow
 class TestSurrogate(ControllerContract):
-    length = 12
+    length = 8
 
     def make(self, space: SearchSpace, seed: int) -> Controller:
-        return SurrogateController(space, seed, initial=5)
+        return SurrogateController(space, seed, initial=4)
 
 
 def measure(arch: Architecture) -> dict[str, float]:

@@ -136,7 +136,8 @@ def test_a_profile_of_a_space_predicts_every_network_of_it(quick: None, tmp_path
     assert {what for what, *_ in told} == {"timings of parts", "networks"}
     assert all(0 <= done < total for _, done, total in told)
     # Larger networks are predicted to take longer and more memory.
-    few, many = min(archs, key=lambda a: a.layers), max(archs, key=lambda a: a.layers)
+    blocks = "fused_r3_k3_s2_e1_c16 mbconv_r2_k3_s2_e4_c24_se0.25"
+    few, many = VARIED.reference, Architecture.parse(blocks, stem=8, head=16)
     assert profile.model.step_time(few) < profile.model.step_time(many)
     assert profile.model.kept_bytes(few) < profile.model.kept_bytes(many)
 
