@@ -5,10 +5,10 @@ regularisation grows with them (Tan & Le 2021, section 4 and Algorithm 1).
 """
 
 from effnas.progressive.launch import launch_training
+from effnas.progressive.progress import EpochRow, Progress
 from effnas.progressive.recipe import Regime, TrainingRecipe
 from effnas.progressive.settings import TrainingPlan, TrainSettings
 from effnas.progressive.stages import Stage, Strengths, stages_of
-from effnas.progressive.training import EpochRow, Progress
 from effnas.progressive.worker import TestResult, TrainObserver, TrainReport
 
 __all__ = [

@@ -18,8 +18,8 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from effnas.errors import EffnasError, SearchFailedError
 from effnas.progressive.group import Group
+from effnas.progressive.progress import EpochRow
 from effnas.progressive.settings import TrainingPlan, TrainSettings
-from effnas.progressive.training import EpochRow
 from effnas.progressive.worker import TrainObserver, TrainReport, train_here
 from effnas.runtime import settle_process
 from effnas.workers import Workers, share_out

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from effnas.config import Execution
 from effnas.errors import StoreError
 from effnas.progressive.forecast import Forecast
+from effnas.progressive.progress import EpochRow, Progress
 from effnas.progressive.settings import TrainingPlan, TrainSettings
-from effnas.progressive.training import EpochRow, Progress
 from effnas.store import FORMAT, MANIFEST, Json, RunFolder, read_manifest, write_whole
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from effnas.training import synchronize
 
 if TYPE_CHECKING:
     from effnas.data import TrainSet
-    from effnas.progressive.training import Progress, Training
+    from effnas.progressive.progress import Progress
+    from effnas.progressive.training import Training
 
 #: Image sizes that step times are measured at; others lie between them.
 _MOST_SIZES = 4

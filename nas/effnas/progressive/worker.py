@@ -28,8 +28,9 @@ from effnas.progressive.folder import (
 )
 from effnas.progressive.group import Group
 from effnas.progressive.job import Job
+from effnas.progressive.progress import EpochRow, Progress
 from effnas.progressive.settings import TrainingPlan, TrainSettings
-from effnas.progressive.training import EpochRow, Progress, Training
+from effnas.progressive.training import Training
 from effnas.trackers import Tracker, open_trackers
 from effnas.weights import ARCHITECTURE, read_weights, write_weights
 
