@@ -89,6 +89,7 @@ def _follow(process: subprocess.Popen[bytes], timeout_s: float) -> tuple[str, st
     with selectors.DefaultSelector() as selector:
         for descriptor in ends:
             selector.register(descriptor, selectors.EVENT_READ)
+        has_ended = False
         while selector.get_map():
             left = deadline - time.monotonic()
             if left <= 0:
@@ -99,8 +100,11 @@ def _follow(process: subprocess.Popen[bytes], timeout_s: float) -> tuple[str, st
                 ends[key.fd] = (ends[key.fd] + chunk)[-_KEPT:]
                 if not chunk:
                     selector.unregister(key.fd)
-            if not ready and process.poll() is not None:
-                break  # only what it left behind still holds the streams
+            if not ready:
+                # It may have written and ended since the streams were looked at.
+                if has_ended:
+                    break  # only what it left behind still holds the streams
+                has_ended = process.poll() is not None
     process.wait(max(deadline - time.monotonic(), 0))
     output, errors = (end.decode(errors="replace") for end in ends.values())
     return output, errors
