@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# Two files at a time: every process loads torch, and a test may start Ray.
+# Three files at a time on two cores: tests that start Ray wait for it more than they compute.
 # Files stand in order, so that those with few and long tests do not come last.
-PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder --durations 25
+PARALLEL = -n 3 --dist loadfile --no-loadscope-reorder --durations 25
 
 .PHONY: search test quick lint clean
 

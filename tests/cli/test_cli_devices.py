@@ -278,4 +278,4 @@ def test_a_proxy_is_checked_and_goes_on_where_it_was(effnas: Run, tmp_path: Path
     assert len(more) == 10
     shown = effnas("status", "proxy")
     assert shown.code == 2
-    assert "effnas proxy" in shown.err
+    assert "holds no search (proxy)" in shown.err
