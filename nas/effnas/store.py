@@ -107,8 +107,7 @@ class RunFolder:
 
     def write_manifest(self, manifest: Mapping[str, Json]) -> None:
         """Replace the manifest in one step: a crash leaves the old one or the new one."""
-        text = json.dumps({"format": FORMAT, **manifest}, indent=2)
-        write_whole(self.path / MANIFEST, text)
+        write_manifest(self.path, manifest)
 
     def append(self, trial: Trial, *, durable: bool) -> None:
         """Add one line; `durable` waits until the disk has it.
@@ -168,6 +167,15 @@ class RunFolder:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def write_manifest(path: Path, manifest: Mapping[str, Json]) -> None:
+    """Write the manifest of a run, or replace it, in one step; as `RunFolder.write_manifest`.
+
+    Raises:
+        StoreError: If it cannot be written.
+    """
+    write_whole(path / MANIFEST, json.dumps({"format": FORMAT, **manifest}, indent=2))
 
 
 def write_whole(path: Path, text: str) -> None:

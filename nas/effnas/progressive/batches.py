@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.nn.functional import one_hot
 
+from effnas.data import ImageSet
 from effnas.progressive.group import Group
 from effnas.progressive.recipe import TrainingRecipe
 from effnas.progressive.stages import Stage
@@ -106,11 +107,10 @@ class TrainPixels:
         self._images = images
         self._device = device
         self._there: torch.Tensor | None = None
-        pixels = getattr(images, "images", None)
-        if pixels is not None and device.type == "cuda":
+        if isinstance(images, ImageSet) and device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)
-            if pixels.nbytes < self._SHARE * free:
-                self._there = torch.from_numpy(pixels).to(device)
+            if images.images.nbytes < self._SHARE * free:
+                self._there = torch.from_numpy(images.images).to(device)
 
     def of(self, chunks: Iterator[Chunk]) -> Generator[torch.Tensor]:
         """Yield the uint8 images [n, 3, S, S] of each chunk, on the device."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +17,7 @@ from effnas.errors import StoreError
 from effnas.progressive.forecast import Forecast
 from effnas.progressive.progress import EpochRow, Progress
 from effnas.progressive.settings import TrainingPlan, TrainSettings
-from effnas.store import FORMAT, MANIFEST, Json, RunFolder, read_manifest, write_whole
+from effnas.store import MANIFEST, Json, RunFolder, read_manifest, write_whole
 
 if TYPE_CHECKING:
     from effnas.data import TrainImages
@@ -33,7 +32,6 @@ CHECKPOINT = "checkpoint.safetensors"
 BEST, LAST = "best.safetensors", "last.safetensors"
 #: What must be the same for a training to go on.
 _SAME = ("network", "recipe", "seed", "weights", "new_head", "data")
-_TRAINING = "the state or the manifest of the training cannot be used"
 
 
 class TrainingFolder(RunFolder):
@@ -134,15 +132,6 @@ def check_same(folder: Path, stored: Mapping[str, Json], manifest: Mapping[str, 
         )
 
 
-def write_manifest(folder: Path, manifest: Mapping[str, Json]) -> None:
-    """Write the manifest, or replace it.
-
-    Raises:
-        StoreError: If it cannot be written.
-    """
-    write_whole(folder / MANIFEST, json.dumps({"format": FORMAT, **manifest}, indent=2))
-
-
 def write_log(folder: Path, rows: Sequence[EpochRow]) -> None:
     """Write `log.csv`: a row for each epoch; what is unknown is empty.
 
@@ -162,7 +151,7 @@ def stored_execution(manifest: Mapping[str, Json]) -> Execution:
     Raises:
         StoreError: If the manifest does not say.
     """
-    return read_part(Execution, manifest, "execution")
+    return read_part(lambda found: Execution(**found), manifest, "execution")
 
 
 def stored_forecast(manifest: Mapping[str, Json]) -> Forecast:
@@ -171,13 +160,7 @@ def stored_forecast(manifest: Mapping[str, Json]) -> Forecast:
     Raises:
         StoreError: If the manifest holds none.
     """
-    found = read_part(Forecast, manifest, "forecast")
-    return Forecast(
-        step_times_s=tuple(found.step_times_s),
-        stage_times_s=tuple(found.stage_times_s),
-        epoch_evaluation_s=found.epoch_evaluation_s,
-        epochs=found.epochs,
-    )
+    return read_part(Forecast.from_dict, manifest, "forecast")
 
 
 def stored_progress(manifest: Mapping[str, Json]) -> Progress | None:
@@ -188,27 +171,17 @@ def stored_progress(manifest: Mapping[str, Json]) -> Progress | None:
     """
     if manifest.get("progress") is None:
         return None
-    found = read_part(Progress, manifest, "progress")
-    try:
-        found.rows = [EpochRow(**cast("dict[str, Any]", row)) for row in found.rows]
-    except TypeError as error:
-        raise StoreError(f"{_TRAINING}: {error}; restore it from a copy") from error
-    return found
+    return read_part(Progress.from_dict, manifest, "progress")
 
 
-def progress_dict(progress: Progress) -> dict[str, Json]:
-    """Return how a training went as plain data."""
-    return {**vars(progress), "rows": [asdict(row) for row in progress.rows]}
-
-
-def read_part(kind: type[T], manifest: Mapping[str, Json], name: str) -> T:
-    """Return a part of the manifest as what it stands for.
+def read_part(make: Callable[[dict[str, Any]], T], manifest: Mapping[str, Json], name: str) -> T:
+    """Return what is made of a part of the manifest.
 
     Raises:
-        StoreError: If it is not there, or not of that kind.
+        StoreError: If it is not there, or nothing can be made of it.
     """
     try:
-        return kind(**cast("dict[str, Any]", manifest[name]))
+        return make(cast("dict[str, Any]", manifest[name]))
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(
             f"the manifest's {name} cannot be used ({error}); restore it from a copy, or choose "

@@ -35,11 +35,11 @@ class Group:
             dist.all_reduce(value)
         return value
 
-    def agree(self, wish: bool, device: torch.device) -> bool:
-        """Return what the first process wishes."""
+    def agree(self, wish: Callable[[], bool], device: torch.device) -> bool:
+        """Return what the first process wishes, which alone is asked."""
         if not self.connected:
-            return wish
-        wishes = torch.tensor([int(wish)], device=device)
+            return wish()
+        wishes = torch.tensor([int(self.rank == 0 and wish())], device=device)
         dist.broadcast(wishes, src=0)
         return bool(wishes.item())
 

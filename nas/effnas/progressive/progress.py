@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,6 +66,20 @@ class Progress:
     def train_time_s(self) -> float:
         """Seconds of all steps."""
         return sum(self.stage_times_s)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Progress:
+        """Return what `to_dict` was called on.
+
+        Raises:
+            TypeError: If it is something else.
+            KeyError: If there are no rows.
+        """
+        return cls(**{**found, "rows": [EpochRow(**row) for row in found["rows"]]})
 
 
 class Watcher(Protocol):

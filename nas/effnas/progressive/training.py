@@ -143,7 +143,7 @@ class Training:
 
         Raises:
             InfeasibleError: If the loss is not finite.
-            DataError: If an image cannot be decoded; the state is kept.
+            DataError: If an image cannot be decoded; the state that was kept last stays.
             StoreError: If the checkpoint cannot be written.
         """
         keeper = _Keeper(checkpoint if self.group.rank == 0 else None, every_s)
@@ -235,12 +235,11 @@ class Training:
 
     def state_dict(self) -> dict[str, object]:
         """Return all that the rest of the training depends on."""
-        progress = self.progress
         return {
             "step": self._step.state_dict(),
             "average": self._average.module.state_dict() if self._average else None,
             "loss_sum": self._loss_sum,
-            "progress": {**vars(progress), "rows": [asdict(row) for row in progress.rows]},
+            "progress": self.progress.to_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -249,9 +248,7 @@ class Training:
         if self._average:
             self._average.module.load_state_dict(state["average"])
         self._loss_sum.copy_(state["loss_sum"])
-        progress = dict(state["progress"])
-        progress["rows"] = [EpochRow(**row) for row in progress["rows"]]
-        self.progress = Progress(**progress)
+        self.progress = Progress.from_dict(state["progress"])
 
     def _run(self, watcher: Watcher, keeper: _Keeper, stopping: Callable[[], bool]) -> bool:
         pixels = self.pixels(self.progress.step)
@@ -274,8 +271,7 @@ class Training:
                     self._end_epoch(number, watcher)
                     started = time.perf_counter()
                 if keeper.may_keep(self.progress.step, self.group):
-                    stop = self.group.agree(stopping(), self.device)
-                    if stop:
+                    if self.group.agree(stopping, self.device):
                         return False
                     if self.group.agree(keeper.is_due, self.device):
                         keeper.keep(self)
@@ -346,9 +342,8 @@ class _Keeper:
         self._every_s = every_s
         self._last = time.monotonic()
 
-    @property
     def is_due(self) -> bool:
-        """Whether it is time."""
+        """Say whether it is time."""
         return self._checkpoint is not None and time.monotonic() - self._last >= self._every_s
 
     def may_keep(self, step: int, group: Group) -> bool:

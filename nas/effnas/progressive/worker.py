@@ -18,19 +18,17 @@ from effnas.progressive.folder import (
     LAST,
     check_same,
     describe,
-    digest,
-    progress_dict,
     read_part,
     stored_manifest,
     stored_progress,
     write_log,
-    write_manifest,
 )
 from effnas.progressive.group import Group
 from effnas.progressive.job import Job
 from effnas.progressive.progress import EpochRow, Progress
 from effnas.progressive.settings import TrainingPlan, TrainSettings
 from effnas.progressive.training import Training
+from effnas.store import write_manifest
 from effnas.trackers import Tracker, open_trackers
 from effnas.weights import ARCHITECTURE, read_weights, write_weights
 
@@ -179,7 +177,7 @@ def _finish(job: Job, training: Training, manifest: dict[str, Json]) -> None:
     write_weights(folder / LAST, training.model, _metadata(job))
     if job.images.minival is None:
         write_weights(folder / BEST, training.model, _metadata(job))
-    manifest["progress"] = progress_dict(training.progress)
+    manifest["progress"] = training.progress.to_dict()
     write_manifest(folder, manifest)
     _checkpoint(job).delete()
 
@@ -189,7 +187,7 @@ def _test(
 ) -> TestResult | None:
     """Return what the best epoch's weights reach on the test part, which is read once."""
     if manifest.get("test") is not None:
-        return read_part(TestResult, manifest, "test")
+        return read_part(lambda found: TestResult(**found), manifest, "test")
     settings = job.settings
     if not settings.test:
         return None
@@ -267,7 +265,6 @@ def _checkpoint(job: Job) -> Checkpoint:
             "network": job.architecture_id or job.found.name,
             "data": job.images.train.fingerprint,
             "seed": settings.seed,
-            "weights": digest(settings.weights) if settings.weights else "",
         },
     )
 
