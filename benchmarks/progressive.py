@@ -1,16 +1,17 @@
 """Progressive learning with adaptive regularisation against what the paper holds it against.
 
     python benchmarks/progressive.py train regimes --data tiny-imagenet-20.tar.gz --jobs 8
-    python benchmarks/progressive.py train sizes --data tiny-imagenet-20.tar.gz
-    python benchmarks/progressive.py train networks --data cifar10.tar.gz
+    python benchmarks/progressive.py train sizes --data cifar10.tar.gz --network searched
+    python benchmarks/progressive.py train networks --data cifar10.tar.gz --recipe cifar
     python benchmarks/progressive.py times --data tiny-imagenet-20.tar.gz --device cpu
     python benchmarks/progressive.py show
 
 `regimes`: each regime at equal epochs (Tables 12 and 13 of Tan & Le 2021). `sizes`: RandAugment's
-magnitude against the image size, both fixed (Table 5). `networks`: a searched network and others of
-equal params, accuracy over training seconds. `times`: one short training of each network with fixed
-and with growing images, for their seconds alone. Every training is one line in `--out`; what is
-there is not trained again. `show` prints the tables, and writes the figure beside it.
+magnitude against the image size, both fixed, with nothing else against overfitting (Table 5).
+`networks`: a searched network and others of equal params, accuracy over training seconds. `times`:
+one short training of each network with fixed and with growing images, for their seconds alone.
+Every training is one line in `--out`; what is there is not trained again. `--images` trains on
+fewer, as many of each class. `show` prints the tables, and writes the figure beside it.
 
 Accuracy is that of the last epoch's average of weights on the test part of the data (else its
 validation part); all training images are trained on, and none chooses an epoch.
@@ -23,12 +24,14 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from statistics import fmean, stdev
+from pathlib import Path, PurePosixPath
+from statistics import fmean, median, stdev
 from typing import Any
 
 #: What a search of 60 trials in the space v2-cifar found best on an NVIDIA H100 (README).
@@ -64,7 +67,6 @@ LIKE = {
 }  # fmt: skip
 REGIMES = ("fixed", "progressive", "progressive-adaptive")
 RANDOM_REGIMES = ("random-size", "random-size-adaptive")
-GRID = {"sizes": (32, 48, 64), "magnitudes": (5, 10, 15)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,37 +93,58 @@ class Run:
         return f"{self.kind} {self.network} {self.arm} {self.seed}"
 
 
-def arms_of(kind: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def arms_of(arguments: argparse.Namespace) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield the network, the name and the settings of what a part of the benchmark compares."""
+    kind = arguments.kind
     if kind == "networks":
         yield from ((network, "curve", {}) for network in ("searched", *LIKE))
     elif kind == "sizes":
-        for size in GRID["sizes"]:
-            for magnitude in GRID["magnitudes"]:
-                yield (
-                    "EfficientNetV2-B0-like",
-                    f"{size} {magnitude}",
-                    {
-                        "regime": "fixed",
-                        "image_size": [size, size],
-                        "eval_image_size": size,
-                        "randaugment": [magnitude, magnitude],
-                    },
-                )
+        alone = {"regime": "fixed", "dropout": [0, 0], "mixup": [0, 0], "drop_path": [0, 0]}
+        for size in arguments.sizes:
+            for magnitude in arguments.magnitudes:
+                fixed = {"image_size": [size, size], "eval_image_size": size}
+                changed = {"randaugment": [magnitude, magnitude]}
+                yield arguments.network[0], f"{size} {magnitude}", {**alone, **fixed, **changed}
     else:
         regimes = REGIMES if kind == "regimes" else ("fixed", "progressive-adaptive")
-        for network in NETWORKS:
+        for network in arguments.network:
             yield from ((network, regime, {"regime": regime}) for regime in regimes)
-        if kind == "regimes":
-            for regime in RANDOM_REGIMES:
-                yield "EfficientNetV2-B0-like", regime, {"regime": regime}
+        if kind == "regimes" and arguments.random:
+            for network in arguments.network:
+                yield from ((network, regime, {"regime": regime}) for regime in RANDOM_REGIMES)
 
 
-def runs_of(kind: str, seeds: Sequence[int]) -> Iterator[Run]:
+def runs_of(arguments: argparse.Namespace) -> Iterator[Run]:
     """Yield the trainings of a part of the benchmark, one seed after the other."""
-    for seed in seeds:
-        for network, arm, settings in arms_of(kind):
-            yield Run(kind=kind, network=network, arm=arm, seed=seed, settings=settings)
+    for seed in range(arguments.seeds):
+        for network, arm, settings in arms_of(arguments):
+            yield Run(kind=arguments.kind, network=network, arm=arm, seed=seed, settings=settings)
+
+
+def images_of(arguments: argparse.Namespace) -> Path:
+    """Return what to train on: the data, or a folder beside `--out` with fewer training images."""
+    data: Path = arguments.data
+    if arguments.images is None:
+        return data
+    name = data.name.partition(".")[0]
+    folder: Path = arguments.out.with_name(f"{name}-{arguments.images}")
+    if folder.exists():
+        return folder
+    scratch = folder.with_name(f"{folder.name}.partial")
+    with tarfile.open(data) as archive:
+        files = [(one, PurePosixPath(one.name)) for one in archive if one.isfile()]
+        train = {path.parts[1] for _, path in files if path.parts[0] == "train"}
+        written: Counter[str] = Counter()
+        for file, path in files:
+            if path.parts[0] == "train":
+                if written[path.parts[1]] == arguments.images // len(train):
+                    continue
+                written[path.parts[1]] += 1
+            source = archive.extractfile(file)
+            assert source is not None
+            (scratch / path.parent).mkdir(parents=True, exist_ok=True)
+            (scratch / path).write_bytes(source.read())
+    return scratch.rename(folder)
 
 
 def train(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -144,6 +167,7 @@ def train(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
     recipe = replace(recipe, minival_share=minival, **changes)
     if run.kind == "times":
         recipe = replace(recipe, warmup_epochs=0)
+    data = images_of(arguments)
     with tempfile.TemporaryDirectory() as folder:
         network = Path(folder, "network.json")
         write_network(run.kind, run.network, network, arguments)
@@ -152,7 +176,7 @@ def train(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
         report = launch_training(
             TrainSettings(
                 network=str(network) if network.exists() else name[0],
-                data=str(arguments.data),
+                data=str(data),
                 recipe=recipe,
                 out=out,
                 seed=run.seed,
@@ -165,6 +189,7 @@ def train(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
     assert report is not None
     return {
         **asdict(run),
+        "data": data.name,
         "epochs": len(report.progress.rows),
         "params": report.plan.params,
         "accuracy": report.test.accuracy if report.test else None,
@@ -238,10 +263,11 @@ def lines(out: Path) -> dict[str, dict[str, Any]]:
     return {Run(**{k: line[k] for k in Run.__dataclass_fields__}).key: line for line in found}
 
 
-def train_all(kind: str, arguments: argparse.Namespace) -> None:
+def train_all(arguments: argparse.Namespace) -> None:
     """Do what is missing: one after the other, or `--jobs` at a time in processes of their own."""
+    images_of(arguments)
     there = lines(arguments.out)
-    missing = [run for run in runs_of(kind, range(arguments.seeds)) if run.key not in there]
+    missing = [run for run in runs_of(arguments) if run.key not in there]
 
     def keep(run: Run, line: str) -> None:
         with arguments.out.open("a") as file:
@@ -309,11 +335,13 @@ def show(out: Path) -> None:
             print(f"| {network} | {regime} | {spread(accuracies)} | {gain:+.2f} | {seconds} | "
                   f"{saved} |")  # fmt: skip
     if any(one["kind"] == "sizes" for one in found):
-        print("\n| RandAugment |" + "".join(f" {size} px |" for size in GRID["sizes"]))
-        print("|---" * (len(GRID["sizes"]) + 1) + "|")
-        for magnitude in GRID["magnitudes"]:
-            cells = [of("sizes", "EfficientNetV2-B0-like", f"{size} {magnitude}")
-                     for size in GRID["sizes"]]  # fmt: skip
+        arms = [tuple(map(int, one["arm"].split())) for one in found if one["kind"] == "sizes"]
+        network = next(one["network"] for one in found if one["kind"] == "sizes")
+        sizes, magnitudes = (sorted(set(each)) for each in zip(*arms, strict=True))
+        print(f"\n| RandAugment, {network} |" + "".join(f" {size} px |" for size in sizes))
+        print("|---" * (len(sizes) + 1) + "|")
+        for magnitude in magnitudes:
+            cells = [of("sizes", network, f"{size} {magnitude}") for size in sizes]
             texts = [spread([one["accuracy"] for one in cell]) if cell else "-" for cell in cells]
             print(f"| {magnitude} | " + " | ".join(texts) + " |")
     for one in found:
@@ -328,12 +356,12 @@ def show(out: Path) -> None:
             if mine:
                 print(f"| {network} | {mine[0]['params']:,} | "
                       f"{spread([one['accuracy'] for one in mine])} | "
-                      f"{fmean(one['train_time_s'] for one in mine):.1f} |")  # fmt: skip
+                      f"{median(one['train_time_s'] for one in mine):.1f} |")  # fmt: skip
         draw({name: of("networks", name, "curve") for name in ("searched", *LIKE)}, out)
 
 
 def draw(curves: dict[str, list[dict[str, Any]]], out: Path) -> None:
-    """Write the figure of accuracy over training seconds, each point a mean over seeds."""
+    """Write the figure of accuracy (mean of seeds) over training seconds (their median)."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -341,14 +369,14 @@ def draw(curves: dict[str, list[dict[str, Any]]], out: Path) -> None:
         points = list(zip(*(one["curve"] for one in mine), strict=True))
         figure.add_scatter(
             name=name,
-            x=[fmean(point[0] for point in each) for each in points],
+            x=[median(point[0] for point in each) for each in points],
             y=[100 * fmean(point[1] for point in each) for each in points],
             error_y={"array": [100 * stdev([p[1] for p in each]) if len(each) > 1 else 0
                                for each in points], "thickness": 1},
             mode="lines+markers",
         )  # fmt: skip
     figure.update_layout(
-        title="CIFAR-10: accuracy on held-out images over seconds of training (mean of seeds)",
+        title="CIFAR-10: accuracy on held-out images (mean ± deviation) over seconds (median)",
         xaxis_title="seconds of training",
         yaxis_title="accuracy %",
         template="plotly_white",
@@ -361,6 +389,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["train", "times", "show"])
     parser.add_argument("kind", nargs="?", choices=["regimes", "sizes", "networks"])
+    parser.add_argument("--network", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--random", action="store_true", help="random sizes too")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[32, 48, 64])
+    parser.add_argument("--magnitudes", nargs="+", type=int, default=[1, 5, 10, 15])
+    parser.add_argument("--images", type=int, help="train on so many only")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--recipe", default="tiny")
     parser.add_argument("--epochs", type=int, default=60)
@@ -378,7 +411,8 @@ def main() -> None:
     elif arguments.what == "show":
         show(arguments.out)
     else:
-        train_all(arguments.kind or "times", arguments)
+        arguments.kind = arguments.kind or "times"
+        train_all(arguments)
 
 
 if __name__ == "__main__":

@@ -132,6 +132,7 @@ def timm_speed(
         "epochs": recipe.epochs,
         "warmup-epochs": 0,
         "opt": recipe.optimizer,
+        "opt-kwargs": tuple(f"{name}={v}" for name, v in recipe.optimizer_arguments.items()),
         "lr": recipe.learning_rate,
         "weight-decay": recipe.weight_decay,
         "scale": (recipe.crop_area_min, 1.0),

@@ -19,9 +19,9 @@ PACKAGE = Path(effnas.__file__).parent
 # From left to right: a module imports from its own layer and from those above it in this list.
 # Modules and packages that share a line do not know each other.
 LAYERS = [
-    ["errors", "runtime"],
+    ["errors", "runtime", "channel"],
     ["expressions", "catalog", "architecture"],
-    ["counts", "parts", "plugins", "columns"],
+    ["counts", "parts", "plugins", "columns", "untrusted"],
     ["space", "trial", "scaling"],
     ["reward", "rungs", "store", "data", "step_times", "surrogate"],
     ["objectives"],
@@ -278,6 +278,7 @@ def loaded_by(*arguments: str) -> set[str]:
     "arguments",
     [
         ("-c", "import effnas"),
+        ("-c", "import effnas.channel"),
         ("-m", "effnas", "--help"),
         ("-m", "effnas", "search", "--help"),
         ("-m", "effnas", "--version"),

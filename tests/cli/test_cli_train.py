@@ -178,10 +178,8 @@ def test_a_mistake_is_one_line_with_place_and_remedy(
     assert error[0].startswith("effnas: error: ")
     assert all(word in result.err for word in words), result.err
     assert len(error) == (3 if ".yaml:2" in error[0] else 1)  # a place is shown with its line
-    if arguments != ["--test"]:  # which is found out at the end
-        assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*")} - before <= {
-            Path("runs")
-        }
+    made = {path.relative_to(tmp_path) for path in tmp_path.rglob("*")} - before
+    assert made <= {Path("runs")}
 
 
 def test_a_batch_that_does_not_fit_is_refused(effnas: Run, monkeypatch: pytest.MonkeyPatch) -> None:

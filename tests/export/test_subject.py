@@ -74,7 +74,7 @@ def write_family(folder: Path, **changes: Any) -> Path:
         **{name: [0.0, 0.3] for name in STRENGTHS},
     }
     family: dict[str, Any] = {
-        "kind": "effnas model family", "format": 1, "family": "v2", "batch_size": 16,
+        "kind": "effnas model family", "format": 1, "family": "v2", "base": "b", "batch_size": 16,
         "num_classes": 5, "epochs": 350, "images": 1000, "hardware": "a GPU",
         "members": [member],
     }  # fmt: skip
@@ -175,10 +175,10 @@ def test_a_member_of_a_family_brings_its_sizes_costs_and_strengths(tmp_path: Pat
         ({"format": 2}, "format 2 is not known"),
         ({"kind": "x"}, "not a family"),
         ({"architecture_id": "0" * 16}, "another network than m.json"),
-        ({"image_size": "40"}, "image_size is 40, it must be 1 or more"),
+        ({"image_size": "40"}, "image_size is 40, and must be 1 or more"),
         ({"train_image_size": True}, "train_image_size is True"),
         ({"step_time_s": float("nan")}, "step_time_s is nan"),
-        ({"dropout": [1]}, "dropout: two numbers"),
+        ({"dropout": [1]}, "dropout: a list of 2 numbers"),
         ({"members": "m"}, "members: a list"),
         ({"hardware": 3}, "hardware: a text"),
     ],

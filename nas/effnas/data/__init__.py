@@ -12,6 +12,7 @@ from effnas.data.images import ImageSet, TrainSet
 from effnas.data.label_lists import LabelLists
 from effnas.data.loading import (
     SearchImages,
+    check_test_part,
     load_search_images,
     load_test_part,
     load_training_part,
@@ -27,6 +28,7 @@ __all__ = [
     "StreamedSet",
     "TrainImages",
     "TrainSet",
+    "check_test_part",
     "holdout_split",
     "load_search_images",
     "load_test_part",

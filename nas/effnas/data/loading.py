@@ -158,9 +158,21 @@ def load_test_part(
         DataError: There is no such part, its classes are not those of the training part, or as
             `load_training_part`.
     """
+    return _load_whole(_test_source(name, classes, root), image_size, on_bad_image)
+
+
+def check_test_part(name: str, *, classes: tuple[str, ...], root: Path | None = None) -> None:
+    """See, before something long begins, that there is what `load_test_part` reads.
+
+    Arguments and errors are those of `load_test_part`; no image is opened.
+    """
+    _test_source(name, classes, root)
+
+
+def _test_source(name: str, classes: tuple[str, ...], root: Path | None) -> Source:
     source = find_source(name, root, part="test")
     check_same_classes(source, classes)
-    return _load_whole(source, image_size, on_bad_image)
+    return source
 
 
 def _load_whole(source: Source, image_size: int, on_bad_image: OnBadImage) -> ImageSet:

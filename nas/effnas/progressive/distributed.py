@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from effnas.channel import Channel
 from effnas.errors import EffnasError, SearchFailedError
 from effnas.progressive.group import Group
 from effnas.progressive.progress import EpochRow
@@ -46,7 +48,7 @@ def train_together(
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     observer.preparing("starting Ray")
     share = share_out(Workers(device=settings.device, count=workers, threads=settings.threads))
-    channel: Any = ray.remote(num_cpus=0)(_Channel).remote()
+    channel: Any = ray.remote(num_cpus=0)(Channel).remote()
     theirs = replace(settings, device=share.device, threads=share.threads)
     with tempfile.TemporaryDirectory(prefix="effnas-train-", ignore_cleanup_errors=True) as scrap:
         trainer = TorchTrainer(
@@ -89,32 +91,6 @@ def train_together(
     return listener.report
 
 
-class _Channel:
-    """Between the command and its workers: what they say, and whether they are to stop."""
-
-    def __init__(self) -> None:
-        self._said: list[tuple[str, Any]] = []
-        self._stop = False
-        self._failed = False
-
-    def say(self, what: str, value: object) -> None:
-        self._said.append((what, value))
-        self._failed |= what == "error"
-
-    def has_failed(self) -> bool:
-        return self._failed
-
-    def take(self) -> list[tuple[str, Any]]:
-        said, self._said = self._said, []
-        return said
-
-    def stop(self) -> None:
-        self._stop = True
-
-    def is_stopping(self) -> bool:
-        return self._stop
-
-
 class _Listener:
     """Passes on what the workers say."""
 
@@ -123,8 +99,8 @@ class _Listener:
         self.report: TrainReport | None = None
         self.error: EffnasError | None = None
 
-    def hear(self, said: list[tuple[str, Any]]) -> None:
-        for what, value in said:
+    def hear(self, said: list[bytes]) -> None:
+        for what, value in map(pickle.loads, said):
             if what == "report":
                 self.report = value
             elif what == "error":
@@ -145,19 +121,23 @@ class _Teller:
 
     def preparing(self, what: str) -> None:
         if self._is_first:
-            self._channel.say.remote("preparing", what)
+            _say(self._channel, "preparing", what)
 
     def planned(self, plan: TrainingPlan) -> None:
-        self._channel.say.remote("planned", plan)
+        _say(self._channel, "planned", plan)
 
     def stepped(self, step: int, remaining_s: float) -> None:
         now = time.monotonic()
         if now - self._last >= _TELL_EVERY_S:
             self._last = now
-            self._channel.say.remote("stepped", (step, remaining_s))
+            _say(self._channel, "stepped", (step, remaining_s))
 
     def epoch_ended(self, row: EpochRow) -> None:
-        self._channel.say.remote("epoch_ended", row)
+        _say(self._channel, "epoch_ended", row)
+
+
+def _say(channel: Any, what: str, value: object) -> Any:
+    return channel.say.remote(pickle.dumps((what, value)))
 
 
 def _fit(trainer: TorchTrainer, failures: list[Exception]) -> None:
@@ -185,7 +165,7 @@ def _work(config: dict[str, Any]) -> None:
             lambda: bool(ray.get(channel.is_stopping.remote())),
         )
     except EffnasError as error:
-        ray.get(channel.say.remote("error", error))
+        ray.get(channel.fail.remote(pickle.dumps(("error", error))))
         raise  # which ends the others, that may wait for this one; they begin anew, and see it
     if rank == 0 and report is not None:
-        ray.get(channel.say.remote("report", report))
+        ray.get(_say(channel, "report", report))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 from effnas.architecture.files import read_text
 from effnas.errors import StoreError, UserError
@@ -16,6 +14,7 @@ from effnas.progressive.recipe import STRENGTHS, Regime
 from effnas.progressive.worker import TestResult
 from effnas.scaling import Ramp
 from effnas.store import FORMAT, MANIFEST
+from effnas.untrusted import JsonObject, WrongKindError
 
 _MOST_BYTES = 100_000_000
 _LARGEST_IMAGE = 4096
@@ -97,119 +96,74 @@ def trained_of(weights: Path) -> Trained | None:
     if weights.name not in (BEST, LAST) or not manifest.is_file():
         return None
     try:
-        content = json.loads(read_text(manifest, most_bytes=_MOST_BYTES))
-        if not isinstance(content, dict) or content.get("kind") != KIND:
-            return None
-        if content.get("format") != FORMAT:
-            found = str(content.get("format"))[:40]
-            raise UserError(f"format {found} is not known to this version, which reads {FORMAT}")
+        text = read_text(manifest, most_bytes=_MOST_BYTES)
+        content = JsonObject.parse(text, kind=KIND, format=FORMAT)
         return _parse(content, is_best=weights.name == BEST)
-    except (RecursionError, UserError, ValueError) as error:
+    except WrongKindError:
+        return None
+    except UserError as error:
         raise StoreError(
             f"{manifest}: {error}; restore it from a copy, or move the weights elsewhere"
         ) from None
 
 
-def _parse(content: Mapping[str, Any], *, is_best: bool) -> Trained:
-    recipe, data = _object(content, "recipe"), _object(content, "data")
-    identifier = _object(content, "network").get("architecture_id")
-    if recipe.get("regime") not in get_args(Regime):
-        raise UserError(f"regime is {str(recipe.get('regime'))[:40]}, which is none")
-    first, last = (
-        _whole({"image_size": end}, "image_size", most=_LARGEST_IMAGE)
-        for end in _ends(recipe, "image_size")
-    )
-    names = data.get("class_names")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError("class_names: a list of names is needed")
-    decay = recipe.get("ema_decay")
-    strengths = {
-        name: Ramp(*(_number({name: end}, name, most=most) for end in _ends(recipe, name)))
+def _parse(content: JsonObject, *, is_best: bool) -> Trained:
+    recipe, data, network = map(content.object, ("recipe", "data", "network"))
+    regime = recipe.text("regime")
+    if regime not in get_args(Regime):
+        raise UserError(f"regime is {regime[:40]}, which is none")
+    first, last = recipe.wholes("image_size", length=2, most=_LARGEST_IMAGE)
+    ramps = {
+        name: Ramp(*recipe.ramp(name, most=most))
         for name, most in STRENGTHS.items()
-        if recipe.get(name) is not None
+        if name in recipe
     }
     return Trained(
-        architecture_id=None if identifier is None else str(identifier),
+        architecture_id=network.text("architecture_id") if "architecture_id" in network else None,
         is_best=is_best,
-        regime=cast("Regime", recipe["regime"]),
-        batch_size=_whole(recipe, "batch_size"),
+        regime=cast("Regime", regime),
+        batch_size=recipe.whole("batch_size"),
         image_size=(first, last),
-        eval_image_size=_whole(content, "eval_image_size", most=_LARGEST_IMAGE),
-        strengths={name: ramp for name, ramp in strengths.items() if ramp.last},
-        ema_decay=None if decay is None else _number(recipe, "ema_decay", most=1.0),
-        seed=_whole(content, "seed", least=0),
-        is_tuned=content.get("weights") is not None,
-        data=str(data.get("name")),
-        classes=tuple(names),
-        images=_whole(data, "images"),
-        minival=_whole(data, "minival", least=0),
-        hardware=str(content.get("hardware")),
-        created=str(content.get("created")),
-        outcome=_outcome(content, is_best) if content.get("progress") is not None else None,
+        eval_image_size=content.whole("eval_image_size", most=_LARGEST_IMAGE),
+        strengths={name: ramp for name, ramp in ramps.items() if ramp.last},
+        ema_decay=recipe.number("ema_decay", most=1.0) if "ema_decay" in recipe else None,
+        seed=content.whole("seed", least=0),
+        is_tuned="weights" in content,
+        data=data.text("name"),
+        classes=data.texts("class_names"),
+        images=data.whole("images"),
+        minival=data.whole("minival", least=0),
+        hardware=content.text("hardware"),
+        created=content.text("created"),
+        outcome=_outcome(content, is_best) if "progress" in content else None,
     )
 
 
-def _outcome(content: Mapping[str, Any], is_best: bool) -> Outcome:
-    progress = _object(content, "progress")
-    rows = progress.get("rows")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or not rows:
-        raise UserError("progress: a list of epochs is needed")
-    epochs = [_whole(row, "epoch") for row in rows]
-    best = _whole(progress, "best_epoch", least=0) if is_best else 0
+def _outcome(content: JsonObject, is_best: bool) -> Outcome:
+    progress = content.object("progress")
+    rows = progress.objects("rows")
+    epochs = [row.whole("epoch") for row in rows]
+    if not epochs:
+        raise UserError("rows: there are no epochs")
+    best = progress.whole("best_epoch", least=0) if is_best else 0
     # Without a minival there is no best epoch, and its weights are the last one's.
     epoch = best or epochs[-1]
     if epoch not in epochs:
         raise UserError(f"best_epoch is {best}, which is none of the epochs")
     row = rows[epochs.index(epoch)]
-    accuracy = None if row.get("accuracy") is None else _number(row, "accuracy", most=1.0)
     return Outcome(
         epoch=epoch,
         epochs=len(rows),
-        accuracy=accuracy,
-        train_time_s=_number(rows[-1], "train_time_s"),
-        test=_test(content) if is_best and content.get("test") is not None else None,
+        accuracy=row.number("accuracy", most=1.0) if "accuracy" in row else None,
+        train_time_s=rows[-1].number("train_time_s"),
+        test=_test(content.object("test")) if is_best and "test" in content else None,
     )
 
 
-def _test(content: Mapping[str, Any]) -> TestResult:
-    test = _object(content, "test")
+def _test(test: JsonObject) -> TestResult:
     return TestResult(
-        part=str(test.get("part")),
-        images=_whole(test, "images"),
-        skipped=_whole(test, "skipped", least=0),
-        accuracy=_number(test, "accuracy", most=1.0),
+        part=test.text("part"),
+        images=test.whole("images"),
+        skipped=test.whole("skipped", least=0),
+        accuracy=test.number("accuracy", most=1.0),
     )
-
-
-def _object(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = content.get(key)
-    if not isinstance(value, dict):
-        raise UserError(f"{key} is {str(value)[:40]}, and must be an object")
-    return value
-
-
-def _whole(
-    content: Mapping[str, Any], key: str, *, least: int = 1, most: float = float("inf")
-) -> int:
-    value = content.get(key)
-    if type(value) is not int or not least <= value <= most:
-        raise UserError(f"{key} is {str(value)[:40]}, and must be {least} {_limit(most)}")
-    return value
-
-
-def _number(content: Mapping[str, Any], key: str, *, most: float = float("inf")) -> float:
-    value = content.get(key)
-    if type(value) not in (int, float) or not isfinite(value) or not 0 <= value <= most:  # type: ignore[arg-type, operator]
-        raise UserError(f"{key} is {str(value)[:40]}, and must be 0 {_limit(most)}")
-    return float(value)  # type: ignore[arg-type]
-
-
-def _limit(most: float) -> str:
-    return "or more" if most == float("inf") else f"to {most:g}"
-
-
-def _ends(content: Mapping[str, Any], key: str) -> list[Any]:
-    ends = content.get(key)
-    if not isinstance(ends, list) or len(ends) != 2:
-        raise UserError(f"{key}: two numbers are needed")
-    return ends

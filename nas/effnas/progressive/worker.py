@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from torch import nn
 
 from effnas.checkpoints import Checkpoint
-from effnas.data import load_test_part
+from effnas.data import check_test_part, load_test_part
 from effnas.measure import lock
 from effnas.progressive.folder import (
     BEST,
@@ -111,6 +111,9 @@ def train_here(
     """
     job = Job.begin(settings, group, observer.preparing)
     stored = group.share(lambda: stored_manifest(settings.out))
+    if settings.test and not (stored and stored.get("test")):
+        classes = job.images.train.classes
+        check_test_part(settings.data, classes=classes, root=settings.data_root)
     plan, training = job.prepare(stored, observer.preparing)
     manifest = describe(settings, plan, job.images)
     if stored:
