@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from threading import Thread
 from typing import Any, cast
 
 import ray
+from ray import cloudpickle
 from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -100,7 +100,7 @@ class _Listener:
         self.error: EffnasError | None = None
 
     def hear(self, said: list[bytes]) -> None:
-        for what, value in map(pickle.loads, said):
+        for what, value in map(cloudpickle.loads, said):
             if what == "report":
                 self.report = value
             elif what == "error":
@@ -137,7 +137,12 @@ class _Teller:
 
 
 def _say(channel: Any, what: str, value: object) -> Any:
-    return channel.say.remote(pickle.dumps((what, value)))
+    return channel.say.remote(_packed(what, value))
+
+
+def _packed(what: str, value: object) -> bytes:
+    # Plain pickle refuses read-only mappings, which plans hold.
+    return cast("bytes", cloudpickle.dumps((what, value)))  # type: ignore[no-untyped-call]
 
 
 def _fit(trainer: TorchTrainer, failures: list[Exception]) -> None:
@@ -165,7 +170,7 @@ def _work(config: dict[str, Any]) -> None:
             lambda: bool(ray.get(channel.is_stopping.remote())),
         )
     except EffnasError as error:
-        ray.get(channel.fail.remote(pickle.dumps(("error", error))))
+        ray.get(channel.fail.remote(_packed("error", error)))
         raise  # which ends the others, that may wait for this one; they begin anew, and see it
     if rank == 0 and report is not None:
         ray.get(_say(channel, "report", report))
