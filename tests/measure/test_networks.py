@@ -251,6 +251,24 @@ def test_the_fastest_way_of_running_is_chosen() -> None:
     assert min(seconds.values()) == seconds[chosen] > 0
 
 
+@pytest.mark.parametrize("start", range(8))
+def test_what_slows_the_machine_for_a_while_does_not_decide(
+    monkeypatch: pytest.MonkeyPatch, start: int
+) -> None:
+    calls = iter(range(100))
+    seconds = {"contiguous": 0.2, "channels_last": 0.15}
+
+    def timed(run: Execution, clock: object) -> float:
+        return seconds[run.memory_format] * (2 if start <= next(calls) < start + 4 else 1)
+
+    monkeypatch.setattr("effnas.measure.execution.timed", timed)
+    monkeypatch.setattr(
+        "effnas.measure.execution.NetworkRun", lambda model, conditions: conditions.execution
+    )
+    chosen, _ = choose_execution(network, CONDITIONS, precision="float32")
+    assert chosen.memory_format == "channels_last"
+
+
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 def test_what_is_asked_for_is_the_only_choice(memory_format: str) -> None:
     chosen, seconds = choose_execution(

@@ -18,6 +18,8 @@ from effnas.measure.timer import timed
 _LONG_ENOUGH_S = 0.1
 #: Seconds spent on the repetitions of one candidate.
 _REPEAT_S = 0.5
+#: What takes so many times as long as the best so far is not worth repeating.
+_HOPELESS = 3
 
 
 def worthwhile_precisions(device: torch.device) -> list[Precision]:
@@ -65,6 +67,7 @@ def choose_execution(
         return Execution(precision=precision, memory_format=memory_format), {}
     size = min(8, batch_size)
     seconds: dict[Execution, float] = {}
+    runs: dict[Execution, NetworkRun] = {}
     clock = clock_of(device)
     for execution in ways:
         model = make_model()
@@ -75,10 +78,12 @@ def choose_execution(
             if spent >= _LONG_ENOUGH_S or size >= batch_size or seconds:
                 break
             size = min(2 * size, batch_size)  # the first candidate settles the size for all
-        if seconds and spent > 3 * size * min(seconds.values()):
-            seconds[execution] = spent / size  # hopeless: not worth repeating
-            continue
-        repeats = max(1, min(3, round(_REPEAT_S / spent)))
-        best = min(spent, *(timed(run, clock) for _ in range(repeats)))
-        seconds[execution] = best / size
+        seconds[execution] = spent / size
+        if spent <= _HOPELESS * size * min(seconds.values()):
+            runs[execution] = run
+    # In turn, so that what disturbs the machine for a while does not decide against one of them.
+    spent = size * min(seconds.values())
+    for _ in range(max(2, min(5, round(_REPEAT_S / spent)))):
+        for execution, run in runs.items():
+            seconds[execution] = min(seconds[execution], timed(run, clock) / size)
     return min(seconds, key=lambda execution: seconds[execution]), seconds
