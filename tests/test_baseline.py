@@ -46,6 +46,7 @@ def test_it_is_what_random_searches_really_reach(controller: str, rewards: list[
     assert abs(found.best - np.mean(bests)) < 0.5 * np.std(rewards)
 
 
+@pytest.mark.slow
 def test_more_trials_reach_more() -> None:
     trials = searched("random", 120).trials
     few, many = random_search(trials[:40], MNASNET, GOAL), random_search(trials, MNASNET, GOAL)
@@ -55,6 +56,7 @@ def test_more_trials_reach_more() -> None:
     assert few.low < few.best < few.high
 
 
+@pytest.mark.slow
 def test_it_meets_infeasible_architectures_as_often() -> None:
     def half(arch: Architecture) -> dict[str, float]:
         if arch.layers > 15:

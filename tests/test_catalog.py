@@ -246,6 +246,7 @@ def plain(node: Node) -> object:
     return {key: plain(value) for key, value in node.mapping().items()}
 
 
+@pytest.mark.slow
 @patient
 @given(st.dictionaries(st.text(max_size=5), json_values, min_size=1), st.booleans())
 def test_what_pyyaml_writes_is_read_back(tree: dict[str, object], flow: bool) -> None:

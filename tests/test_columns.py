@@ -47,6 +47,7 @@ def _deeper(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(st.recursive(atoms, _deeper, max_leaves=8))
 def test_columns_have_the_values_of_their_rows(text: str) -> None:

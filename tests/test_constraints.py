@@ -104,6 +104,7 @@ def test_what_is_no_constraint_is_said(text: str, error: type[Exception], said: 
     assert said in str(raised.value)
 
 
+@pytest.mark.slow
 def test_constraints_that_contradict_each_other_are_named_before_anything_is_tried() -> None:
     search = Search(SIX, "A", constraints=["layers > 2", "layers <= 2"])
     with pytest.raises(SpaceError, match=r"no architecture meets 'layers .* has layers = [23];"):

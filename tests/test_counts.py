@@ -136,6 +136,7 @@ def test_table_3_of_efficientnetv2_is_met() -> None:
     assert literal == [("1-5", 43.528, 22.995), ("1-7", 132.122, 36.045)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ACCEL_NASBENCH.exists(), reason=f"{ACCEL_NASBENCH.name} is not there")
 def test_accel_nasbench_lies_in_mnasnet_and_has_our_parameters() -> None:
     space = SearchSpace.load("mnasnet")
@@ -226,6 +227,7 @@ def assert_samples_are_exact(space: SearchSpace, samples: int) -> None:
         assert_counts_are_exact(space.sample_unconstrained(rng), (17, 26, 29)[n % 3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "samples"),
     [("tiny", 3), ("v2-cifar", 2), ("mnasnet", 1)],

@@ -102,6 +102,7 @@ def train(arch: Architecture, epochs: int) -> dict[str, float]:
     return {"accuracy": final * (1 - 0.1 * (4 / epochs - 1)), "step_time": 1.0}
 
 
+@pytest.mark.slow
 def test_the_controller_learns_from_all_rungs() -> None:
     search = Search(TINY, "A", "surrogate", 0, rungs=Rungs((1, 2, 4)))
     search.run(train, budget=40)

@@ -248,6 +248,7 @@ def cost(arch: Architecture) -> dict[str, float]:
     return {"accuracy": 0.5 + luck / 2, "step_time": 1 + (1 - luck) * arch.layers}
 
 
+@pytest.mark.slow
 def test_a_search_has_a_front_beside_its_best() -> None:
     search = Search(TINY, "A", objectives="accuracy:max,step_time:min,params:min")
     assert search.controller.goal is not None
@@ -300,6 +301,7 @@ def test_a_stored_run_tells_its_front(tmp_path: Path) -> None:
     assert run.front == search.front
 
 
+@pytest.mark.slow
 def test_a_stopped_search_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     def opened(folder: RunFolder) -> Search:
         search = Search(TINY, "A", "optuna:nsgaii", 3, store=folder, objectives=TWO)

@@ -55,6 +55,7 @@ def numbers_of(part: Part) -> tuple[int, int]:
 # -- of a network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*CATALOG, "mixed"])
 def test_the_parts_have_together_what_the_network_has(name: str) -> None:
     space = MIXED if name == "mixed" else SearchSpace.load(name)

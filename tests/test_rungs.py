@@ -155,6 +155,7 @@ def test_the_best_of_the_highest_rung_goes_on_and_only_where_it_may(
     assert found == min(able, key=order, default=None)
 
 
+@pytest.mark.slow
 @patient
 @given(situations())
 def test_trials_that_went_on_keep_their_place_in_the_lower_ranking(

@@ -572,6 +572,7 @@ def test_step_times_are_measured_until_those_of_the_best_are(count: int) -> None
     assert others == [before[t.number] for t in others]
 
 
+@pytest.mark.slow
 def test_with_objectives_the_whole_front_is_measured() -> None:
     evaluator = PredictsThenMeasures(slow_half)
     backend = InlineBackend(evaluator)

@@ -87,6 +87,7 @@ def test_a_trial_survives_being_written_and_read(stored: Trial) -> None:
     assert from_record(json.loads(line), stem=SPACE.stem, head=SPACE.head) == stored
 
 
+@pytest.mark.slow
 @patient
 @given(st.lists(trials, max_size=5))
 def test_events_are_read_in_the_order_in_which_they_were_written(

@@ -41,6 +41,7 @@ SPACES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SPACES)
 @pytest.mark.parametrize("command", [["space"], ["search", "--backend", "inline", "--space"]])
 def test_a_bad_space_is_one_readable_error(
@@ -55,6 +56,7 @@ def test_a_bad_space_is_one_readable_error(
     assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

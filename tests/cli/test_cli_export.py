@@ -23,6 +23,7 @@ def tiny(tmp_path: Path) -> str:
     return "tiny.json"
 
 
+@pytest.mark.slow
 def test_files_checks_and_random_weights_are_shown(effnas: Run, tiny: str, tmp_path: Path) -> None:
     shown = effnas("export", tiny, "--formats", "timm,torch-export")
     assert shown.code == 0, shown.err
@@ -49,6 +50,7 @@ def test_json_is_the_same_as_data(effnas: Run, tiny: str, tmp_path: Path) -> Non
     assert {"name", "value", "text", "how", "at"} == set(told["figures"][0])
 
 
+@pytest.mark.slow
 def test_a_member_of_a_family_is_exported_from_its_folder(effnas: Run, tmp_path: Path) -> None:
     (tmp_path / "base.json").write_text(to_json(TINY))
     scaled = effnas("scale", "base.json", "--device", "none", "--image-size", "16", "--classes",

@@ -45,6 +45,7 @@ def tiny(tmp_path: Path) -> str:
     return "tiny.json"
 
 
+@pytest.mark.slow
 def test_a_family_is_shown_written_and_told(effnas: Run, small: str, tmp_path: Path) -> None:
     how = [*COUNTED, "--batch-size", "2", "--classes", "10"]
     shown = effnas("scale", small, *how, "--out", "family")
@@ -94,6 +95,7 @@ def test_the_largest_network_within_limits(effnas: Run, tiny: str) -> None:
     assert "within all limits (it is xl)" in effnas(*command, "--params", "1e12").out
 
 
+@pytest.mark.slow
 def test_without_the_last_stage(effnas: Run, tiny: str) -> None:
     told = json.loads(effnas("scale", tiny, *COUNTED, "--no-last-stage", "--json").out)
     assert {len(row["architecture"].split()) for row in told["members"]} == {2}

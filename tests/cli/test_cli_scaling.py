@@ -21,6 +21,7 @@ SHORT = ["--epochs", "2", "--seeds", "1"]
 SCALED = ["--out", "family", "--device", "none", "--images", "100"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

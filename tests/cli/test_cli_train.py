@@ -72,6 +72,7 @@ def contents(out: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in Path(out).iterdir()}
 
 
+@pytest.mark.slow
 def test_a_training_tells_what_came_of_it_and_tells_it_again(effnas: Run) -> None:
     result = effnas(*TRAIN, "--json")
     assert result.code == 0, result.err
@@ -108,6 +109,7 @@ def test_a_training_tells_what_came_of_it_and_tells_it_again(effnas: Run) -> Non
     assert contents(out) == before
 
 
+@pytest.mark.slow
 def test_the_test_part_is_read_once_and_only_if_asked_for(effnas: Run, tmp_path: Path) -> None:
     write_photos(tmp_path / "parts" / "train")
     write_photos(tmp_path / "parts" / "test", count=4)
@@ -182,6 +184,7 @@ def test_a_mistake_is_one_line_with_place_and_remedy(
     assert made <= {Path("runs")}
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_refused(effnas: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("effnas.progressive.job.available_memory_bytes", lambda device: 5_000_000)
     large = [*TRAIN, "--batch-size", "54", "--image-size", "64", "--device-batch-size", "100000"]
@@ -234,6 +237,7 @@ def stopped(effnas: Run, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     return contents("out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -287,6 +291,7 @@ def claiming(path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [tear, empty, strange, claiming])
 def test_a_state_that_cannot_be_used_is_not_thrown_away(
     effnas: Run, stopped: dict[str, bytes], damage: Callable[[Path], object]
@@ -305,6 +310,7 @@ def test_a_state_that_cannot_be_used_is_not_thrown_away(
     assert [row["epoch"] for row in logged("out")] == ["1", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["execution", "forecast", "progress", "test"])
 def test_a_manifest_that_cannot_be_used_is_refused(
     effnas: Run, stopped: dict[str, bytes], key: str
@@ -331,6 +337,7 @@ def test_bad_images_are_skipped_if_that_is_asked_for(effnas: Run) -> None:
     assert manifest["data"]["skipped"] == ["b/torn.png"]
 
 
+@pytest.mark.slow
 def test_weights_are_fine_tuned_on_other_classes(effnas: Run) -> None:
     assert effnas(*TRAIN, "--out", "first").code == 0
     write_photos(Path("others"), "vwxyz")

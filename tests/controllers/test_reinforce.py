@@ -182,6 +182,7 @@ def test_the_ratio_is_to_the_policy_that_proposed() -> None:
     assert torch.equal(controller._minibatch[-1][1], then)
 
 
+@pytest.mark.slow
 def test_told_stored_trials_again_it_has_the_same_weights() -> None:
     live, again = ReinforceController(TINY), ReinforceController(TINY)
     stored = []

@@ -45,6 +45,7 @@ def test_too_few_initial_trials_are_refused() -> None:
         SurrogateController(TINY, initial=2)
 
 
+@pytest.mark.slow
 def test_it_finds_more_than_random_search_with_twice_the_trials() -> None:
     assert search("surrogate", 0, 26, space="tiny") > search("random", 0, 52, space="tiny")
 
@@ -54,6 +55,7 @@ def test_it_does_so_in_a_large_space_too() -> None:
     assert search("surrogate", 0, 35) > search("random", 0, 140)
 
 
+@pytest.mark.slow
 def test_what_is_known_beforehand_is_used() -> None:
     def chance(arch: Architecture) -> float:
         return 1 + int(arch.id, 16) % 1000 / 100  # which no model can learn
@@ -96,6 +98,7 @@ def test_it_learns_what_is_infeasible() -> None:
     assert best > max(measure(arch)["accuracy"] for arch in drawn if not forbidden(arch))
 
 
+@pytest.mark.slow
 def test_a_reward_without_a_value_for_a_guess_counts_as_the_worst() -> None:
     found = Search("tiny", "log(accuracy - 0.55)", "surrogate", 0)
 
@@ -126,6 +129,7 @@ def volumes(*searches: Search) -> list[float]:
     return [relative_hypervolume(values, np.concatenate(points)) for values in points]
 
 
+@pytest.mark.slow
 def test_its_front_covers_more_than_that_of_random_search() -> None:
     mine, drawn = (searched_for_both(name, 0, 34, "tiny") for name in ("surrogate", "random"))
     mine_volume, drawn_volume = volumes(mine, drawn)
@@ -140,6 +144,7 @@ def test_its_front_covers_more_in_a_large_space_too() -> None:
     assert mine_volume > drawn_volume
 
 
+@pytest.mark.slow
 def test_told_a_stored_search_for_both_it_asks_for_the_same() -> None:
     live = searched_for_both("surrogate", 3, 24, "tiny")
     again = Search("tiny", REWARD, "surrogate", 3, objectives=BOTH)

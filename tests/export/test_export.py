@@ -106,6 +106,7 @@ def images() -> torch.Tensor:
     return torch.rand(5, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(3)) * 2 - 1
 
 
+@pytest.mark.slow
 def test_programs_without_effnas_find_the_same_network(
     exported: Exported, images: torch.Tensor, tmp_path: Path
 ) -> None:
@@ -254,6 +255,7 @@ def test_a_folder_that_holds_something_stays_as_it_is(tmp_path: Path) -> None:
         export_network(settings(tmp_path, out=tmp_path / "small.json" / "out"))
 
 
+@pytest.mark.slow
 def test_without_its_packages_onnx_must_be_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ def by_name(network: Network) -> dict[str, Figure]:
     return {figure.name: figure for figure in figures_of(network)}
 
 
+@pytest.mark.slow
 def test_an_export_of_a_training_needs_no_option(
     trained: tuple[Path, TrainReport], tmp_path: Path
 ) -> None:

@@ -196,6 +196,7 @@ def test_a_reference_that_takes_most_of_the_memory_is_refused_with_a_remedy(quic
         make_profile(SMALL, tight)
 
 
+@pytest.mark.slow
 def test_networks_that_do_not_fit_are_left_out_and_too_few_are_refused(
     quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,7 @@ def logged(out: Path) -> list[dict[str, str]]:
     return rows
 
 
+@pytest.mark.slow
 def test_a_launched_training_that_was_stopped_leaves_the_same_files() -> None:
     whole = Path("whole")
     report, watching = launch(settings(out=whole, device_batch_size=5))
@@ -115,6 +116,7 @@ def test_a_launched_training_that_was_stopped_leaves_the_same_files() -> None:
     assert names == {".lock", "best.safetensors", "last.safetensors", "log.csv", "manifest.json"}
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_those_of_the_best_epoch() -> None:
     report, _ = launch(settings(replace(SHORT, epochs=3)))
     assert report is not None
@@ -146,6 +148,7 @@ def test_a_diverging_training_says_so_and_keeps_what_is_stored() -> None:
         launch(settings(recipe))
 
 
+@pytest.mark.slow
 def test_a_training_that_diverges_late_goes_on_from_before() -> None:
     assert launch(settings(), stop_behind(6))[0] is None
     kept = (OUT / "checkpoint.safetensors").read_bytes()
@@ -169,6 +172,7 @@ def owner() -> dict[str, str | int]:
     return found
 
 
+@pytest.mark.slow
 def test_patience_ends_a_training_in_its_last_stage_only() -> None:
     # Next to no learning rate: accuracy stays as it is, from the first epoch on.
     recipe = replace(

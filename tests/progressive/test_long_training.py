@@ -109,6 +109,7 @@ def unbroken() -> tuple[Training, Notes]:
     return whole, notes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stops", [(1,), (5,), (7,), (8,), (14,), (3, 9, 12)], ids=str)
 def test_a_stopped_training_goes_on_to_the_same_result(
     unbroken: tuple[Training, Notes], tmp_path: Path, stops: tuple[int, ...]
@@ -163,6 +164,7 @@ def random_states() -> list[object]:
     return [torch.get_rng_state().tolist(), random.getstate(), str(numpy_state["pos"])]
 
 
+@pytest.mark.slow
 def test_the_seed_fixes_the_result_and_the_global_random_state_is_left_alone(
     unbroken: tuple[Training, Notes],
 ) -> None:
@@ -213,6 +215,7 @@ def test_the_gradient_of_a_batch_is_that_of_its_parts_together() -> None:
         torch.testing.assert_close(found, gradients[0], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_lower_precision_goes_on_to_the_same_result(tmp_path: Path, precision: Precision) -> None:
     recipe = replace(RECIPE, epochs=1)

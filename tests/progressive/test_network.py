@@ -83,6 +83,7 @@ def regulated(request: pytest.FixtureRequest) -> Regulated:
 # -- strengths
 
 
+@pytest.mark.slow
 def test_at_0_nothing_is_random_though_it_was_before(regulated: Regulated) -> None:
     assert regulated.differ(dropout=0.3, drop_path=0.2)
     assert not regulated.differ()
@@ -91,6 +92,7 @@ def test_at_0_nothing_is_random_though_it_was_before(regulated: Regulated) -> No
     assert not regulated.differ()
 
 
+@pytest.mark.slow
 def test_dropout_is_before_the_classifier_and_as_strong_as_it_is_set(regulated: Regulated) -> None:
     regulated.regulator.set(replace(OFF, dropout=1))
     (bias,) = (

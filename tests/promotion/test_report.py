@@ -60,6 +60,7 @@ def test_the_closer_two_are_the_less_sure_is_the_pick(gap: float, low: float, hi
     assert low < report.standings[0].chance < high
 
 
+@pytest.mark.slow
 def test_chances_are_those_that_repeated_finals_show() -> None:
     """Of many finals of two networks whose means are apart, the pick is right as often as said."""
     rng = np.random.default_rng(0)

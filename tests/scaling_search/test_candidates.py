@@ -79,6 +79,7 @@ class TestCompound:
             assert one.architecture != SMALL or one.image_size > 32
         assert [one.image_size for one in found] == sorted(one.image_size for one in found)
 
+    @pytest.mark.slow
     def test_memory_is_a_limit_of_its_own(self) -> None:
         grid = coefficients_grid(step=0.2, tolerance=0.3)
         macs = Limit("macs_ratio", 2.5, "--macs 2.5x")

@@ -26,6 +26,7 @@ def drawn(space: SearchSpace, seeds: int) -> list[Architecture]:
     return [space.sample(np.random.default_rng(seed)) for seed in range(seeds)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", [TIGHT, TIED], ids=["tight", "tied"])
 def test_what_drawing_does_not_find_is_found_and_differs(space: SearchSpace) -> None:
     assert feasible_share(space, samples=2000) < 0.01
@@ -40,6 +41,7 @@ def test_the_seed_decides_what_is_drawn_in_whatever_order() -> None:
     assert drawn(TIGHT, 10) == backwards[::-1]
 
 
+@pytest.mark.slow
 def test_a_walk_reaches_all_that_meets_the_constraints_and_nothing_else() -> None:
     space = TINY.constrained(["stage1.op == 'fused' and stage2.op == 'fused'", "layers == 8"])
     space = space.constrained(["stage2.k == stage3.k", "stage1.k == 3", "stage3.e == 6"])
@@ -53,6 +55,7 @@ def test_a_walk_reaches_all_that_meets_the_constraints_and_nothing_else() -> Non
     assert visited == feasible
 
 
+@pytest.mark.slow
 def test_what_comes_closest_to_what_nothing_meets_is_told() -> None:
     with pytest.raises(SpaceError) as raised:
         MNASNET.constrained(["params <= 1e4"]).sample(np.random.default_rng(0))
@@ -109,6 +112,7 @@ def test_a_space_takes_conditions_over_its_own_quantities_only(text: str) -> Non
         TINY.constrained([text])
 
 
+@pytest.mark.slow
 def test_a_restricted_space_never_gives_what_is_known_to_break_it() -> None:
     asked: list[Architecture] = []
 

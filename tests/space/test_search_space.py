@@ -313,6 +313,7 @@ def test_constraints_that_nothing_meets_are_named() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_one_architecture_that_meets_the_constraints_is_found() -> None:
     only = "stage1.r == 400 and stage2.r == 7"
     space = space_of("conv_r<1..400>_k3_s1_c8", "conv_r<1..9>_k3_s1_c8", constraints=(only,))

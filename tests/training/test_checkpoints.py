@@ -153,6 +153,7 @@ def header_without(key: str, path: Path) -> None:
     path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + size :])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoil",
     [
