@@ -269,6 +269,31 @@ def test_what_slows_the_machine_for_a_while_does_not_decide(
     assert chosen.memory_format == "channels_last"
 
 
+@pytest.mark.parametrize(
+    ("image_time_s", "images"), [(0.002, 256), (0.01, 96), (0.02, 48), (0.1, 8), (1.0, 8)]
+)
+def test_as_much_of_the_batch_is_compared_as_takes_a_second(
+    monkeypatch: pytest.MonkeyPatch, image_time_s: float, images: int
+) -> None:
+    compared: dict[str, int] = {}
+
+    def timed(run: Conditions, clock: object) -> float:
+        """With few images contiguous is ahead, with many it is behind."""
+        memory_format = run.execution.memory_format
+        compared[memory_format] = run.batch_size
+        few = run.batch_size < images
+        return (
+            image_time_s * run.batch_size * (1.2 if few == (memory_format != "contiguous") else 1)
+        )
+
+    monkeypatch.setattr("effnas.measure.execution.timed", timed)
+    monkeypatch.setattr("effnas.measure.execution.NetworkRun", lambda model, conditions: conditions)
+    conditions = replace(CONDITIONS, batch_size=256)
+    chosen, _ = choose_execution(network, conditions, precision="float32")
+    assert chosen.memory_format == "channels_last"
+    assert compared == {"contiguous": images, "channels_last": images}
+
+
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 def test_what_is_asked_for_is_the_only_choice(memory_format: str) -> None:
     chosen, seconds = choose_execution(
