@@ -151,13 +151,19 @@ def test_bad_images_that_are_skipped_are_left_out_and_named(
 def test_what_does_not_fit_into_memory_is_streamed(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_bytes = 48 * 24 * 24 * 3
-    monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 2 * train_bytes - 2)
-    found = load(photos, image_size=24)
-    assert isinstance(found.train, StreamedSet)
-    assert isinstance(found.minival, ImageSet)
-    monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 2 * train_bytes)
-    assert isinstance(load(photos, image_size=24).train, ImageSet)
+    both_bytes = 48 * 16 * 16 * 3 + 12 * 24 * 24 * 3
+    for free_bytes, kind in ((2 * both_bytes - 2, StreamedSet), (2 * both_bytes, ImageSet)):
+        monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda b=free_bytes: b)
+        found = load(photos)
+        assert isinstance(found.train, kind)
+        assert isinstance(found.minival, kind)
+        assert found.are_streamed == (kind is StreamedSet)
+
+
+def test_what_they_may_take_can_be_given(photos: Path, no_memory: None) -> None:
+    with pytest.raises(DataError, match="begin anew with another --out"):
+        load(photos, memory_bytes=10**9)
+    assert load(photos, memory_bytes=0).are_streamed
 
 
 def test_an_archive_that_does_not_fit_into_memory_is_to_be_unpacked(

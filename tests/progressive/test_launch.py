@@ -17,11 +17,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny_training import ARCH, BLOCKS, RECIPE, images, stop_behind, timeless, write_photos
 
+import effnas.data.images
 from effnas.architecture import to_json
 from effnas.checkpoints import Checkpoint
 from effnas.config import Execution
 from effnas.data import ImageSet, load_train_images
-from effnas.errors import InfeasibleError
+from effnas.errors import DataError, InfeasibleError, StoreError
 from effnas.progressive import (
     EpochRow,
     TrainingPlan,
@@ -164,6 +165,53 @@ def test_a_training_that_diverges_late_goes_on_from_before() -> None:
     report, _ = launch(settings())
     assert report is not None
     assert len(report.progress.rows) == 2
+
+
+@pytest.mark.slow
+def test_images_that_were_streamed_are_streamed_when_memory_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for broken in sorted(Path("photos").rglob("*.png"))[::5]:
+        broken.write_bytes(b"no image")
+
+    def train(out: Path, free_bytes: int, stop: int | None = None) -> TrainReport | None:
+        monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: free_bytes)
+        wanted = settings(out=out, on_bad_image="skip", checkpoint_every_s=0)
+        return launch(wanted, stop_behind(stop) if stop else lambda: False)[0]
+
+    assert train(Path("whole"), 0) is not None
+    assert train(OUT, 0, stop=5) is None
+    assert train(OUT, 10**9) is not None
+    for name in ("best.safetensors", "last.safetensors"):
+        assert (OUT / name).read_bytes() == (Path("whole") / name).read_bytes()
+    assert train(Path("in_memory"), 10**9) is not None
+    last = Path("in_memory", "last.safetensors").read_bytes()  # without the broken images
+    assert last != (OUT / "last.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_images_that_were_in_memory_wait_until_it_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert launch(settings(), stop_behind(3))[0] is None
+    kept = {path.name: path.read_bytes() for path in OUT.iterdir()}
+    with monkeypatch.context() as short:
+        short.setattr(effnas.data.images, "_available_memory_bytes", lambda: 0)
+        with pytest.raises(DataError, match=r"another --out, .* or free some memory"):
+            launch(settings())
+    assert {path.name: path.read_bytes() for path in OUT.iterdir()} == kept
+    assert launch(settings())[0] is not None
+
+
+@pytest.mark.slow
+def test_the_same_images_may_have_moved_but_not_changed() -> None:
+    assert launch(settings(), stop_behind(3))[0] is None
+    Path("photos").rename("moved")
+    image = next(Path("moved").rglob("*.png"))
+    kept = image.read_bytes()
+    image.unlink()
+    with pytest.raises(StoreError, match=r"begun with another data .*fingerprint"):
+        launch(settings(data="moved"))
+    image.write_bytes(kept)
+    assert launch(settings(data="moved"))[0] is not None
 
 
 def owner() -> dict[str, str | int]:

@@ -8,7 +8,7 @@ part is read by `load_test_part`, and by nothing else.
 from __future__ import annotations
 
 from effnas.data.holdout import holdout_split
-from effnas.data.images import ImageSet, TrainSet
+from effnas.data.images import ImageSet, TrainSet, memory_limit_bytes
 from effnas.data.label_lists import LabelLists
 from effnas.data.loading import (
     SearchImages,
@@ -34,5 +34,6 @@ __all__ = [
     "load_test_part",
     "load_train_images",
     "load_training_part",
+    "memory_limit_bytes",
     "native_image_size",
 ]

@@ -117,9 +117,14 @@ class ImageSet:
         return digest.hexdigest()
 
 
-def fit_into_memory(count: int, image_size: int) -> bool:
-    """Whether that many images take no more than half of the memory that is available now."""
-    return _bytes(count, image_size) <= _limit_bytes()
+def memory_limit_bytes() -> int:
+    """Return how many bytes images may take: half of the memory that is available now."""
+    return _available_memory_bytes() // 2
+
+
+def bytes_in_memory(count: int, image_size: int) -> int:
+    """Return how many bytes that many images take."""
+    return count * image_size * image_size * 3
 
 
 def allocate_images(
@@ -130,7 +135,7 @@ def allocate_images(
     Raises:
         DataError: The images do not fit into memory; it says what to do, `way_out`.
     """
-    needed_bytes, limit_bytes = _bytes(count, image_size), _limit_bytes()
+    needed_bytes, limit_bytes = bytes_in_memory(count, image_size), memory_limit_bytes()
     if needed_bytes > limit_bytes:
         raise DataError(
             f"{count:,} images of {image_size}×{image_size} pixels take"
@@ -138,14 +143,6 @@ def allocate_images(
             f" ({limit_bytes / 1e9:.1f} GB); {way_out}, or free some memory"
         )
     return np.empty((count, image_size, image_size, 3), dtype=np.uint8)
-
-
-def _bytes(count: int, image_size: int) -> int:
-    return count * image_size * image_size * 3
-
-
-def _limit_bytes() -> int:
-    return _available_memory_bytes() // 2
 
 
 def _available_memory_bytes() -> int:

@@ -9,13 +9,12 @@ import numpy as np
 
 from effnas.data.choosing import check_image_size, hold_out, load_parts
 from effnas.data.finding import find_source
-from effnas.data.images import fit_into_memory
+from effnas.data.images import bytes_in_memory, memory_limit_bytes
 from effnas.data.streaming import StreamedSet
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
-
-    import numpy.typing as npt
 
     from effnas.data.images import TrainSet
     from effnas.data.source import OnBadImage, Source
@@ -34,6 +33,11 @@ class TrainImages:
     minival: TrainSet | None
 
     @property
+    def are_streamed(self) -> bool:
+        """Whether they are decoded whenever they are needed."""
+        return isinstance(self.train, StreamedSet)
+
+    @property
     def skipped(self) -> tuple[str, ...]:
         """Names of the images that cannot be decoded, as far as they have been met."""
         return self.train.skipped + (self.minival.skipped if self.minival is not None else ())
@@ -48,11 +52,12 @@ def load_train_images(
     seed: int = 0,
     on_bad_image: OnBadImage = "refuse",
     root: Path | None = None,
+    memory_bytes: int | None = None,
 ) -> TrainImages:
     """Read the training part of a data set, split into images to train on and a minival.
 
     The split is that of `load_search_images` with the same share and seed. Images that do not fit
-    into memory (half of what is available) are decoded whenever they are needed.
+    into memory are decoded whenever they are needed, those of the minival too.
 
     Args:
         name: As in `load_training_part`; also a table whose images have several labels.
@@ -63,42 +68,41 @@ def load_train_images(
         on_bad_image: Whether an image that cannot be decoded is an error, or is left out. Of images
             that are not kept in memory both happen when it is met: `StreamedSet.batches`.
         root: As in `load_training_part`.
+        memory_bytes: What both parts may take; None is half of what is available.
 
     Raises:
-        DataError: As `load_training_part`, a class is too small to be split, or images that do
-            not fit into memory can only be read from beginning to end, as those of an archive.
+        DataError: As `load_training_part`, a class is too small to be split, or images are to be
+            in memory and take more than half of what is available: those that can only be read
+            from beginning to end, as those of an archive, or for whom `memory_bytes` leaves room.
     """
     for size in (image_size, eval_image_size):
         check_image_size(size)
     source = find_source(name, root)
     source.check_classes()
-    if minival_share == 0:
-        everything = np.arange(len(source.labels))
-        return TrainImages(train=_load(source, everything, image_size, on_bad_image), minival=None)
-    train, minival = hold_out(source, minival_share, seed)
-    if source.way_out is not None and image_size == eval_image_size:
-        # Reading an archive takes long: both at once.
-        train_set, minival_set = load_parts(
-            source, [train, minival], image_size, on_bad_image, _way_out(source.way_out)
-        )
-        return TrainImages(train=train_set, minival=minival_set)
-    return TrainImages(
-        train=_load(source, train, image_size, on_bad_image),
-        minival=_load(source, minival, eval_image_size, on_bad_image),
+    parts = (
+        hold_out(source, minival_share, seed) if minival_share else (np.arange(len(source.labels)),)
     )
+    sizes = (image_size, eval_image_size)
+    needed_bytes = sum(map(bytes_in_memory, map(len, parts), sizes))
+    sets: Sequence[TrainSet]
+    if source.way_out is None and needed_bytes > (
+        memory_limit_bytes() if memory_bytes is None else memory_bytes
+    ):
+        sets = [
+            StreamedSet(source=source, indices=part, image_size=size, on_bad_image=on_bad_image)
+            for part, size in zip(parts, sizes, strict=False)
+        ]
+    elif image_size == eval_image_size:  # reading takes long: both at once
+        sets = load_parts(source, parts, image_size, on_bad_image, _way_out(source))
+    else:
+        sets = [
+            load_parts(source, [part], size, on_bad_image, _way_out(source))[0]
+            for part, size in zip(parts, sizes, strict=False)
+        ]
+    return TrainImages(train=sets[0], minival=sets[1] if len(sets) > 1 else None)
 
 
-def _load(
-    source: Source, chosen: npt.NDArray[np.int64], image_size: int, on_bad_image: OnBadImage
-) -> TrainSet:
+def _way_out(source: Source) -> str:
     if source.way_out is None:
-        if not fit_into_memory(len(chosen), image_size):
-            return StreamedSet(
-                source=source, indices=chosen, image_size=image_size, on_bad_image=on_bad_image
-            )
-        return load_parts(source, [chosen], image_size, on_bad_image)[0]
-    return load_parts(source, [chosen], image_size, on_bad_image, _way_out(source.way_out))[0]
-
-
-def _way_out(medium: str) -> str:
-    return f"{medium}, so that its images need not be in memory, or take smaller images"
+        return "begin anew with another --out, where they are decoded in every epoch"
+    return f"{source.way_out}, so that its images need not be in memory, or take smaller images"

@@ -32,6 +32,8 @@ CHECKPOINT = "checkpoint.safetensors"
 BEST, LAST = "best.safetensors", "last.safetensors"
 #: What must be the same for a training to go on.
 _SAME = ("network", "recipe", "seed", "weights", "new_head", "data")
+#: What tells data from others; the manifest says more of them.
+_SAME_DATA = ("fingerprint", "minival_fingerprint", "streamed")
 
 
 class TrainingFolder(RunFolder):
@@ -77,6 +79,7 @@ def describe(settings: TrainSettings, plan: TrainingPlan, images: TrainImages) -
             "name": Path(name).name if Path(name).is_absolute() else name,
             "fingerprint": images.train.fingerprint,
             "minival_fingerprint": images.minival.fingerprint if images.minival else None,
+            "streamed": images.are_streamed,
             "images": plan.images,
             "minival": plan.minival,
             "class_names": list(plan.classes),
@@ -119,17 +122,18 @@ def check_same(folder: Path, stored: Mapping[str, Json], manifest: Mapping[str, 
         StoreError: If it was begun with something else; names what.
     """
     for name in _SAME:
-        if stored.get(name) == manifest[name]:
-            continue
-        differing = name
         mine, other = manifest[name], stored.get(name)
         if isinstance(mine, dict) and isinstance(other, dict):
-            inner = [key for key in mine if mine[key] != other.get(key)]
-            differing = f"{name} ({', '.join(inner)})"
-        raise StoreError(
-            f"{folder}: this training was begun with another {differing}. Give the same again to "
-            "go on with it, or choose another --out"
-        )
+            keys = _SAME_DATA if name == "data" else mine
+            inner = [key for key in keys if mine[key] != other.get(key)]
+            differing = f"{name} ({', '.join(inner)})" if inner else ""
+        else:
+            differing = name if mine != other else ""
+        if differing:
+            raise StoreError(
+                f"{folder}: this training was begun with another {differing}. Give the same again "
+                "to go on with it, or choose another --out"
+            )
 
 
 def write_log(folder: Path, rows: Sequence[EpochRow]) -> None:
@@ -143,6 +147,12 @@ def write_log(folder: Path, rows: Sequence[EpochRow]) -> None:
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     write_whole(folder / LOG, text.getvalue().removesuffix("\n"))
+
+
+def is_streamed(manifest: Mapping[str, Json]) -> bool:
+    """Whether the images of the training are decoded in every epoch."""
+    data = manifest.get("data")
+    return isinstance(data, dict) and data.get("streamed") is True
 
 
 def stored_execution(manifest: Mapping[str, Json]) -> Execution:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from torch import nn
 
 from effnas.bench import Subject, find_network
 from effnas.config import Execution
-from effnas.data import StreamedSet, TrainImages, load_train_images, native_image_size
+from effnas.data import TrainImages, load_train_images, memory_limit_bytes, native_image_size
 from effnas.errors import ConfigError
 from effnas.family_file import find_member
 from effnas.measure import (
@@ -25,7 +26,7 @@ from effnas.measure import (
 )
 from effnas.progressive.batches import Order
 from effnas.progressive.fitting import fit_parts
-from effnas.progressive.folder import stored_execution, stored_forecast
+from effnas.progressive.folder import is_streamed, stored_execution, stored_forecast
 from effnas.progressive.forecast import Forecast, forecast
 from effnas.progressive.group import Group
 from effnas.progressive.network import classifier_tensors, make_network
@@ -63,8 +64,20 @@ class Job:
     device: torch.device
 
     @classmethod
-    def begin(cls, settings: TrainSettings, group: Group, preparing: Callable[[str], None]) -> Job:
+    def begin(
+        cls,
+        settings: TrainSettings,
+        group: Group,
+        stored: Mapping[str, Json] | None,
+        preparing: Callable[[str], None],
+    ) -> Job:
         """Find the network, open the device, and read the images.
+
+        Args:
+            settings: What the user asked for.
+            group: Which process.
+            stored: The manifest, if the training goes on.
+            preparing: Is told what takes a while.
 
         Raises:
             UserError: If something given is wrong.
@@ -92,6 +105,7 @@ class Job:
             seed=settings.seed,
             on_bad_image=settings.on_bad_image,
             root=settings.data_root,
+            memory_bytes=group.share(lambda: _memory_for_images(stored, group.size)),
         )
         batch_size = min(recipe.batch_size, len(images.train))
         return cls(
@@ -151,7 +165,7 @@ class Job:
             minival=len(images.minival) if images.minival else 0,
             classes=images.train.classes,
             skipped=images.skipped,
-            is_streamed=isinstance(images.train, StreamedSet),
+            is_streamed=images.are_streamed,
             recipe=recipe,
             eval_image_size=recipe.eval_image_size,
             stages=self.stages,
@@ -275,3 +289,14 @@ class Job:
             seed=self.settings.seed,
             group=group,
         )
+
+
+def _memory_for_images(stored: Mapping[str, Json] | None, processes: int) -> int:
+    """Return how many bytes images may take in each process, all of them being on one machine.
+
+    A training goes on as it began, whatever is free now: an image that cannot be decoded is left
+    out of memory, but has another put in its place where it is streamed.
+    """
+    if stored is None:
+        return memory_limit_bytes() // processes
+    return 0 if is_streamed(stored) else sys.maxsize

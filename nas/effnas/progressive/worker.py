@@ -109,8 +109,8 @@ def train_here(
         UserError: If something given is wrong; what is stored already stays.
         InfeasibleError: If the training diverges.
     """
-    job = Job.begin(settings, group, observer.preparing)
     stored = group.share(lambda: stored_manifest(settings.out))
+    job = Job.begin(settings, group, stored, observer.preparing)
     if settings.test and not (stored and stored.get("test")):
         classes = job.images.train.classes
         check_test_part(settings.data, classes=classes, root=settings.data_root)
