@@ -244,7 +244,7 @@ def stopped(effnas: Run, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
         (["--seed", "1"], ["another seed", "--out"]),
         (["--epochs", "3"], ["another recipe (epochs)", "--out"]),
         (["--regime", "fixed"], ["another recipe (regime)", "--out"]),
-        (["--data", "others"], ["another data (name, fingerprint"]),
+        (["--data", "others"], ["another data (fingerprint"]),
         (["--weights", "net.safetensors"], ["another weights", "--out"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

@@ -44,7 +44,13 @@ def begin(out: Path, backend: str, options: Sequence[str] = ()) -> subprocess.Po
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_interrupts,
     )
+
+
+def hear_interrupts() -> None:
+    """Have the command hear SIGINT, also where what runs the tests does not (`make test &`)."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for_lines(out: Path, count: int) -> None:
