@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
+# Bytecode is written, as on a machine where nothing is set: programs that are started anew begin
+# sooner, and what it may spoil shows.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Before torch is imported: waiting threads soon sleep, so that a busy machine slows tests little.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):

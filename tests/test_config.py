@@ -97,6 +97,7 @@ recipes = st.builds(
 )
 
 
+@pytest.mark.slow
 @patient
 @given(recipe=recipes)
 def test_a_recipe_is_read_from_its_attributes_as_yaml(

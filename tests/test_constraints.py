@@ -50,6 +50,7 @@ def known_step_times(archs: Sequence[Architecture]) -> list[Mapping[str, float]]
 SLOW = {"surrogate", "reinforce", "optuna:tpe", "optuna:cmaes"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -106,6 +106,7 @@ def test_one_published_count_is_known_to_the_last_digit() -> None:
     assert count(PUBLISHED["efficientnet_b4"].arch, 380).macs == 4_393_771_024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -173,6 +174,7 @@ def test_accel_nasbench_lies_in_mnasnet_and_has_our_parameters() -> None:
 # -- any network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("blocks", "stem"),
     [

@@ -159,6 +159,7 @@ def test_what_has_no_value_is_missed_by_no_amount(text: str) -> None:
             method(QUANTITIES)
 
 
+@pytest.mark.slow
 @given(
     st.one_of(
         st.text(),

@@ -133,6 +133,7 @@ def features(model: nn.Module, image_size: int) -> tuple[int, ...]:
 # -- the published networks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", published_names())
 def test_a_published_network_has_the_tensors_of_timm(name: str) -> None:
     ours = build(PUBLISHED[name].arch, num_classes=1000, device="meta")
@@ -177,6 +178,7 @@ def test_batch_norm_is_that_of_the_released_code() -> None:
 # -- what was asked for
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names("search_spaces"))
 def test_a_sampled_network_has_finite_outputs_and_gradients(name: str) -> None:
     torch.manual_seed(0)

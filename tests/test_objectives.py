@@ -139,6 +139,7 @@ def test_the_hypervolume_is_that_of_monte_carlo(dimensions: int) -> None:
     assert abs(hypervolume(values, reference) - box * share) < 4 * deviation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dimensions", [2, 3, 4])
 @pytest.mark.parametrize("seed", range(3))
 def test_what_does_and_does_not_change_a_hypervolume(seed: int, dimensions: int) -> None:

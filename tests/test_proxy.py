@@ -656,6 +656,7 @@ def test_a_check_is_shown(
     assert json.loads(capsys.readouterr().out)["verdict"] == report.verdict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("least_epochs", "code"), [(2, 0), (100, 1)])
 def test_a_search_is_shown(
     least_epochs: int, code: int, capsys: pytest.CaptureFixture[str]

@@ -139,6 +139,7 @@ def may_go_on(rungs: Rungs, trials: list[Trial], trial: Trial) -> bool:
     return (before + 1) * high <= len(rivals) * low
 
 
+@pytest.mark.slow
 @patient
 @given(situations())
 def test_the_best_of_the_highest_rung_goes_on_and_only_where_it_may(
@@ -181,6 +182,7 @@ def test_trials_that_went_on_keep_their_place_in_the_lower_ranking(
 # -- a search by rungs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rungs", [RUNGS, Rungs((1, 3, 9)), Rungs((2, 3))], ids=str)
 def test_the_best_are_trained_to_the_end_at_a_part_of_the_cost(rungs: Rungs) -> None:
     evaluate = Counted()
@@ -320,6 +322,7 @@ def test_a_worker_lost_at_a_higher_rung_costs_that_rung_alone() -> None:
 # -- stops
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("controller", ["random", "evolution", "tunas"])
 @pytest.mark.parametrize("stops", [[0], [1], [7], [20], [33], [2, 2, 0, 0, 9, 1, 1]], ids=str)
 def test_a_run_stopped_anywhere_goes_on_as_if_it_had_not_been(

@@ -390,6 +390,7 @@ def test_a_mistake_of_the_user_ends_the_search_as_itself(tmp_path: Path) -> None
     assert stored(tmp_path).count(TrialState.COMPLETE) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("controller", ["random", "evolution"])
 @pytest.mark.parametrize(
     ("space", "size"),

@@ -89,6 +89,7 @@ def test_seconds_are_divided_by_those_of_the_reference(csv: Write) -> None:
     assert table.architectures() == (REFERENCE, ARCH)
 
 
+@pytest.mark.slow
 @patient
 @given(st.lists(st.floats(1e-6, 1e6), min_size=5, max_size=5))
 def test_without_the_reference_seconds_are_divided_by_their_median_and_a_note_says_so(
@@ -421,6 +422,7 @@ def test_a_command_that_fails_for_a_network_makes_it_infeasible(program: str, pa
     assert len(answer) < 300
 
 
+@pytest.mark.slow
 def test_a_flood_of_output_is_passed_over_and_held_in_no_memory() -> None:
     flood = "chunk = b'x' * 2**20\nfor _ in range(300): os.write({0}, chunk)\n"
     program = flood.format(2) + flood.format(1) + "print('\\n0.5')"
@@ -582,6 +584,7 @@ def children(pid: int) -> list[int]:
     return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["interrupt", "kill", "kill its children, then it"])
 def test_nothing_outlives_a_search_that_is_stopped(
     tmp_path: Path, own_temporary_files: Path, how: str

@@ -161,6 +161,7 @@ def test_one_by_one_comes_close_to_all_at_once() -> None:
     assert np.abs(growing.predict(points(20, 1))[0] - at_once).max() < 0.3 * smooth(X).std()
 
 
+@pytest.mark.slow
 def test_what_is_learned_does_not_depend_on_when_one_asks() -> None:
     X = points(250)  # noqa: N806
     often, once = GrowingSurrogate(GROUPS, 1.0), GrowingSurrogate(GROUPS, 1.0)
@@ -173,6 +174,7 @@ def test_what_is_learned_does_not_depend_on_when_one_asks() -> None:
         assert np.array_equal(mine, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", [5, 240])
 def test_values_that_change_later_are_taken_as_they_are(changed: int) -> None:
     X, y = points(250), smooth(points(250))  # noqa: N806
@@ -195,6 +197,7 @@ def drawn(space: SearchSpace, n: int, seed: int = 7) -> list[Architecture]:
     return [space.sample(rng) for _ in range(n)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tiny", "mnasnet", "v2-b0"])
 def test_columns_have_mean_zero_and_all_groups_the_same_variance(name: str) -> None:
     space = SearchSpace.load(name)

@@ -56,6 +56,7 @@ def test_thousands_of_trials_of_64_workers() -> None:
     assert trials.count(TrialState.COMPLETE) == 3000
 
 
+@pytest.mark.slow
 def test_failures_and_what_is_infeasible_come_through() -> None:
     dice = random.Random(0)
 

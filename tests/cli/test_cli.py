@@ -367,6 +367,7 @@ def test_the_options_are_those_that_were_decided_on() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [["search"], ["status"], ["space"], ["bench"], ["profile"], ["retarget"], ["promote"],

@@ -156,6 +156,7 @@ def test_a_mistake_is_one_line_with_place_and_remedy(
     assert result.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_trained_leaves_the_memory_out_and_says_why(effnas: Run) -> None:
     command = ["scale", "fused_r1_k3_s2_e1_c16", "--image-size", "4", "--batch-size", "1", *COUNTED]
     shown = effnas(*command)

@@ -261,6 +261,7 @@ def test_another_training_does_not_go_on_there(
     assert contents("out") == stopped
 
 
+@pytest.mark.slow
 def test_another_network_does_not_go_on_there(effnas: Run, stopped: dict[str, bytes]) -> None:
     result = effnas("train", "other.json", *TRAIN[2:], "--out", "out")
     assert result.code == 2, result.err
@@ -328,6 +329,7 @@ def test_a_manifest_that_cannot_be_used_is_refused(
     assert contents("out") == before
 
 
+@pytest.mark.slow
 def test_bad_images_are_skipped_if_that_is_asked_for(effnas: Run) -> None:
     Path("photos/b/torn.png").write_bytes(b"\x89PNG nothing")
     result = effnas(*TRAIN, "--epochs", "1", "--on-bad-image", "skip")

@@ -280,6 +280,7 @@ def test_optuna_is_quiet_and_left_as_it_was(capfd: pytest.CaptureFixture[str]) -
 # -- retries and replays
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SOME_SLOW)
 def test_a_retried_trial_told_once_of_each_state_gives_the_same(sampler: str) -> None:
     live = OptunaController(CONDITIONAL, sampler=sampler)
@@ -301,6 +302,7 @@ def test_a_retried_trial_told_once_of_each_state_gives_the_same(sampler: str) ->
     assert again.ask(15) == live.ask(15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SOME_SLOW)
 def test_a_search_with_parallel_trials_is_taken_up(sampler: str) -> None:
     live, history = OptunaController(CONDITIONAL, sampler=sampler), []
@@ -316,6 +318,7 @@ def test_a_search_with_parallel_trials_is_taken_up(sampler: str) -> None:
     assert [again.ask(24), again.ask(24)] == [live.ask(24), live.ask(24)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sampler", "count"), [("nsgaii", 75), pytest.param("tpe", 40, marks=pytest.mark.slow)]
 )
@@ -363,6 +366,7 @@ def test_samplers_beat_random_search(sampler: str, count: int) -> None:
     assert mean(guided) > mean(drawn) + 1
 
 
+@pytest.mark.slow
 def test_proposals_are_those_of_the_seed_past_the_first_random_ones() -> None:
     found = [proposals(play(OptunaController(MNASNET, seed), 16)) for seed in (1, 1, 2)]
     assert found[0] == found[1] != found[2]

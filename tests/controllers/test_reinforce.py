@@ -53,6 +53,7 @@ def test_the_published_settings_are_used() -> None:
     assert weights(controller).std() == pytest.approx(0.1 / 3**0.5, rel=0.02)
 
 
+@pytest.mark.slow
 def test_it_learns_from_every_twenty_trials() -> None:
     controller = ReinforceController(TINY)
     before = weights(controller)
@@ -65,6 +66,7 @@ def test_it_learns_from_every_twenty_trials() -> None:
     assert torch.equal(weights(controller), after)
 
 
+@pytest.mark.slow
 def test_torchs_global_state_neither_matters_nor_changes() -> None:
     found = []
     for seed in (1, 2):
@@ -130,6 +132,7 @@ def test_draws_have_the_probabilities_that_training_takes_them_to_have() -> None
 # -- proximal policy optimisation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 1e3])
 def test_what_is_rewarded_becomes_likelier_at_any_scale(scale: float) -> None:
     controller = ReinforceController(PAIRS)

@@ -354,6 +354,7 @@ def test_what_may_not_be_read_is_told(
         load(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_an_archive_that_was_cut_short_never_passes_for_a_smaller_data_set(
     tmp_path: Path, pets: Path, suffix: str

@@ -72,6 +72,7 @@ def stream(path: Path, on_bad_image: OnBadImage = "refuse", size: int = 16) -> S
     return found
 
 
+@pytest.mark.slow
 @PACKED
 @pytest.mark.parametrize("size", [16, 24])
 def test_the_split_is_that_of_a_search(tmp_path: Path, photos: Path, pack: bool, size: int) -> None:
@@ -194,6 +195,7 @@ def test_streamed_images_are_those_in_memory_pixel_for_pixel(
         assert new.label_lists is old.label_lists is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits", "photos"])
 @pytest.mark.parametrize("ahead_bytes", [1, 10_000, 256_000_000])
 def test_batches_come_in_order_whatever_is_read_ahead(

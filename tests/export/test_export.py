@@ -142,6 +142,7 @@ def test_programs_without_effnas_find_the_same_network(
     assert told["other"] == 3
 
 
+@pytest.mark.slow
 def test_all_files_are_told_and_none_names_a_place_of_this_machine(exported: Exported) -> None:
     assert exported.files.keys() == FILES
     for name, size in exported.files.items():
@@ -152,6 +153,7 @@ def test_all_files_are_told_and_none_names_a_place_of_this_machine(exported: Exp
         assert b"import effnas" not in content
 
 
+@pytest.mark.slow
 def test_checks_are_of_every_file_that_computes_and_stand_in_the_card(exported: Exported) -> None:
     assert {check.file for check in exported.checks} == {"model.py", "model.pt2", "model.onnx"}
     card = (exported.folder / "README.md").read_text()
@@ -162,6 +164,7 @@ def test_checks_are_of_every_file_that_computes_and_stand_in_the_card(exported: 
         assert f"| `{check.file}` | {check.difference:.2g} |" in card
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "formats", [("torch-export",), pytest.param(("onnx",), marks=pytest.mark.slow)]
 )
@@ -174,6 +177,7 @@ def test_the_same_export_has_the_same_bytes(
         assert (again.folder / name).read_bytes() == (exported.folder / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_the_weights_are_those_that_were_given(exported: Exported) -> None:
     state = load_file(exported.folder / "model.safetensors")
     for name, tensor in trained_like().state_dict().items():
@@ -182,6 +186,7 @@ def test_the_weights_are_those_that_were_given(exported: Exported) -> None:
     assert "random" not in (exported.folder / "README.md").read_text().split("## Figures")[0]
 
 
+@pytest.mark.slow
 def test_arch_def_is_all_that_timm_needs(exported: Exported) -> None:
     from functools import partial
 
@@ -239,6 +244,7 @@ def test_what_is_not_a_number_is_no_small_difference() -> None:
         programs.compare("model.onnx", lambda images: model(images)[:, :3], model, SIZE)
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_something_stays_as_it_is(tmp_path: Path) -> None:
     how = settings(tmp_path, formats=("timm",))
     how.out.mkdir()

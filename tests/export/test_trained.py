@@ -143,6 +143,7 @@ def test_an_export_of_a_training_needs_no_option(
     assert str(folder) not in text
 
 
+@pytest.mark.slow
 def test_the_last_weights_have_their_own_figures(trained: tuple[Path, TrainReport]) -> None:
     folder, report = trained
     network = find(folder, folder / "first" / "last.safetensors")

@@ -40,6 +40,7 @@ def test_random_weights_are_the_same_always_and_leave_the_random_state_alone() -
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -65,6 +66,7 @@ def test_the_first_tensor_that_differs_is_named(
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"blocks\.1\.0\.conv_pwl\.weight is \[16, 32, 1, 1\]"):
         make_model(ARCH, CLASSES, write_weights(tmp_path, WIDER))

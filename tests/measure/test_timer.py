@@ -138,6 +138,7 @@ def test_networks_go_there_and_back(clock: FakeClock) -> None:
 # -- when it stops
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("precision", [0.01, 0.02, 0.1])
 def test_it_stops_as_soon_as_every_ratio_is_known_well_enough(
@@ -280,6 +281,7 @@ def test_the_interval_is_that_of_the_sign_test(count: int) -> None:
     assert (rank == 0) == (count < 6)  # where there is none, it is the whole range
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [6, 7, 25])
 @pytest.mark.parametrize("shape", ["exponential", "standard_cauchy"])
 def test_the_interval_covers_the_true_median_as_often_as_it_should(count: int, shape: str) -> None:

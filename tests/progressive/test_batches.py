@@ -75,6 +75,7 @@ orders = st.integers(1, 60).flatmap(
 )
 
 
+@pytest.mark.slow
 @patient
 @given(orders, st.integers(0, 30), st.integers(1, 30), st.integers(1, 4), st.integers(1, 3))
 def test_the_chunks_of_all_processes_are_the_batches_of_the_epochs(

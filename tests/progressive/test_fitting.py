@@ -64,12 +64,14 @@ def test_a_batch_that_fits_is_taken_at_once() -> None:
     assert fit(room_for(64)) == (1, 1)
 
 
+@pytest.mark.slow
 def test_larger_images_are_cut_into_more_parts() -> None:
     assert fit(room_for(64) - 2) == (1, 2)
     assert fit(room_for(16)) == (1, 4)
     assert fit(room_for(8)) == (2, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 3])
 def test_parts_grow_as_memory_shrinks(processes: int) -> None:
     found = [fit(room_for(n), processes=processes) for n in (64, 22, 8, 6)]
@@ -146,6 +148,7 @@ def test_too_many_images_for_a_device_are_refused_with_the_most_that_fit() -> No
         fit(1000, device_batch_size=40)
 
 
+@pytest.mark.slow
 def test_one_image_that_batch_norm_cannot_take_is_none_that_fits() -> None:
     arch = Architecture.parse("conv_r1_k3_s2_c8 conv_r1_k3_s2_c8 conv_r1_k3_s2_c8", stem=8, head=8)
     model = build(arch, num_classes=5)

@@ -243,6 +243,7 @@ def test_patience_ends_a_training_in_its_last_stage_only() -> None:
     assert watching.rows == []
 
 
+@pytest.mark.slow
 def test_without_a_minival_the_last_epoch_is_kept() -> None:
     report, _ = launch(settings(replace(SHORT, minival_share=0.0)))
     assert report is not None
@@ -254,6 +255,7 @@ def test_without_a_minival_the_last_epoch_is_kept() -> None:
     assert (OUT / "best.safetensors").read_bytes() == last
 
 
+@pytest.mark.slow
 def test_images_of_several_labels_are_trained_on() -> None:
     lines = ["image,labels"]
     for n in range(40):

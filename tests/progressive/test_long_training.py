@@ -132,6 +132,7 @@ def test_a_stopped_training_goes_on_to_the_same_result(
     assert last.progress.best_epoch == whole.progress.best_epoch > 0
 
 
+@pytest.mark.slow
 def test_a_training_that_is_never_stopped_but_kept_is_the_same(
     unbroken: tuple[Training, Notes], tmp_path: Path
 ) -> None:
@@ -232,6 +233,7 @@ def test_lower_precision_goes_on_to_the_same_result(tmp_path: Path, precision: P
     assert_same(last.state_dict(), whole.state_dict())
 
 
+@pytest.mark.slow
 def test_any_label_of_an_image_is_a_right_one() -> None:
     recipe = replace(RECIPE, mixup=None, cutmix=None)
     one = training(

@@ -103,6 +103,7 @@ def test_dropout_is_before_the_classifier_and_as_strong_as_it_is_set(regulated: 
     assert torch.allclose(regulated.outputs(0), bias.expand(2, -1))
 
 
+@pytest.mark.slow
 def test_stochastic_depth_is_that_of_a_network_built_with_it(regulated: Regulated) -> None:
     recipe = replace(RECIPE, drop_path=Ramp(0, 0.1))
     built = make(regulated.name, recipe)
@@ -172,6 +173,7 @@ def test_a_model_without_stochastic_depth_is_built_without_it() -> None:
         assert not [m for m in model.modules() if isinstance(m, DropPath)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [OURS, "resnet18", "convnext_atto", "mobilenetv3_small_050", "regnetx_002", "levit_128s",

@@ -38,6 +38,7 @@ def test_a_member_fits_its_own_cost() -> None:
         assert one_less is None or one_less.position < position
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(st.sampled_from([BASE, CIFAR]), st.floats(1, 12), st.floats(1, 12))
 def test_limits_are_kept_and_one_of_them_binds(base: object, first: float, second: float) -> None:

@@ -174,6 +174,7 @@ def test_the_same_seed_draws_the_same() -> None:
         assert first == again != other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", PACKAGED.values(), ids=PACKAGED)
 def test_every_decision_is_drawn_uniformly(space: SearchSpace) -> None:
     rng, draws = np.random.default_rng(0), 600
@@ -300,6 +301,7 @@ def test_params_and_macs_of_constraints_are_those_at_the_target() -> None:
     assert space_of(stage, target=target).count(arch) == counts
 
 
+@pytest.mark.slow
 def test_constraints_that_nothing_meets_are_named() -> None:
     space = space_of(
         "mbconv_r<1..4>_k3_s1_e4_c16", constraints=("layers >= 1", "params <= 1000", "layers <= 2")

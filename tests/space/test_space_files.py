@@ -188,6 +188,7 @@ def search_spaces(draw: st.DrawFn) -> SearchSpace:
     return replace(space, given_reference=space.sample_unconstrained(np.random.default_rng(0)))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(search_spaces())
 @example(SearchSpace.parse(FULL))

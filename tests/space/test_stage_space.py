@@ -86,6 +86,7 @@ def test_the_size_is_the_number_of_different_stages(text: str) -> None:
     assert len(stages) == len(set(stages)) == space.size == CONDITIONAL[text]
 
 
+@pytest.mark.slow
 @patient
 @given(stage_spaces())
 def test_the_size_of_any_space_is_the_number_of_different_stages(space: StageSpace) -> None:
@@ -128,6 +129,7 @@ def test_what_is_drawn_is_in_the_space_and_its_decisions_lead_back(
     assert space.draw(np.random.default_rng(seed)) == stage
 
 
+@pytest.mark.slow
 @patient
 @given(spaces, st.data())
 def test_decisions_exist_for_the_stages_of_the_space_and_for_no_other(

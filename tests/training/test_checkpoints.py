@@ -117,6 +117,7 @@ def test_a_rung_is_not_a_short_training(data: ProxyData) -> None:
     assert rung.train_loss != short.train_loss  # the learning rate has not come down
 
 
+@pytest.mark.slow
 def test_only_what_the_checkpoint_lacks_is_trained(
     data: ProxyData, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +177,7 @@ def test_without_a_whole_checkpoint_a_training_begins_anew_and_gives_the_same(
     assert same(train(data, epochs=4, checkpoint=checkpoint), train(data))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "other", [{"seed": 4}, {"fidelity": "8 epochs"}, {"architecture": "0123456789ab"}], ids=str
 )

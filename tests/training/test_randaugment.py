@@ -119,6 +119,7 @@ def test_magnitude_0_does_nothing(name: str, sign: int) -> None:
     assert torch.equal(apply(name, images, 0, sign=sign), images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GRADED)
 def test_strength_grows_with_the_magnitude(name: str) -> None:
     # Large patches: of small ones, all that are moved away are equally unlike.

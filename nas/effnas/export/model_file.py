@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from string import Template
+from types import ModuleType
 from typing import cast
 
 from torch import nn
@@ -94,16 +94,16 @@ def load_exported(folder: Path, name: str) -> nn.Module:
         folder: With all that timm needs.
         name: A name of modules that is free.
     """
-    spec = importlib.util.spec_from_file_location(name, folder / "model.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
+    file = folder / "model.py"
+    module = ModuleType(name)
+    module.__file__ = str(file)  # it may look for what stands beside it
     sys.modules[name] = module  # timm looks there for the module of an entry point
     try:
         with warnings.catch_warnings():
             # This process may have exported the network before.
             warnings.filterwarnings("ignore", message="Overwriting .* in registry")
-            spec.loader.exec_module(module)
+            # Not through a loader, which would leave bytecode in the folder.
+            exec(compile(file.read_bytes(), file, "exec", dont_inherit=True), vars(module))
         load = cast("Callable[[Path], nn.Module]", vars(module)["load"])
         return load(folder)
     finally:
