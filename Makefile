@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # Three files at a time on two cores: tests that start Ray wait for it more than they compute.
-# Files stand in order, so that those with few and long tests do not come last.
+# Quick ones start none. Files stand in order, so that those with few and long tests do not come last.
 PARALLEL = -n 3 --dist loadfile --no-loadscope-reorder --durations 25
 
 .PHONY: search test quick lint clean
@@ -15,7 +15,7 @@ test: lint
 	$(BIN)/python -m pytest $(PARALLEL)
 
 quick: $(VENV)/installed
-	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -n 2 -m "not slow"
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

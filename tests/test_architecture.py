@@ -92,6 +92,7 @@ def test_ids_are_equal_where_the_networks_are(one: Architecture, other: Architec
     assert int(one.id, 16) >= 0
 
 
+@pytest.mark.slow
 @patient
 @given(architectures())
 def test_every_part_counts(arch: Architecture) -> None:
@@ -136,6 +137,7 @@ def test_blocks_are_texts_that_are_read_back(arch: Architecture) -> None:
         assert Architecture.parse(blocks, stem=arch.stem, head=arch.head) == arch
 
 
+@pytest.mark.slow
 @patient
 @given(architectures(("mbconv", "fused", "conv")))
 def test_what_timm_is_given_is_read_back(arch: Architecture) -> None:

@@ -38,6 +38,7 @@ def message(path: Path) -> str:
     return str(raised.value)
 
 
+@pytest.mark.slow
 @patient
 @given(st.sampled_from(SPACES), st.integers(0, 10**6))
 def test_what_is_written_is_read_back(

@@ -110,6 +110,7 @@ def test_anything_else_is_a_name_of_timms() -> None:
     assert model.get_classifier().out_features == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["3", "-1", "01", "", "worst", "1.0"])
 def test_a_trial_that_is_not_there_is_told(run_folder: Path, number: str) -> None:
     with pytest.raises(ConfigError, match=rf"no trial '{number}' among 3; give a number, or best"):
@@ -175,6 +176,7 @@ def bench_small(*networks: str, **options: object) -> BenchResult:
     return bench(networks, FAST, space="tiny", time_limit_s=0.001, **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_networks_are_timed_in_their_order_with_all_metrics(tmp_path: Path) -> None:
     (tmp_path / "small.json").write_text(to_json(ARCH))
     texts = [OTHER, str(tmp_path / "small.json"), SMALL]

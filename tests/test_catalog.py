@@ -169,6 +169,7 @@ def test_unknown_and_missing_keys_are_errors() -> None:
         root.mapping(required=("stem", "stages"))
 
 
+@pytest.mark.slow
 def test_what_is_ambiguous_or_clever_is_refused_where_it_stands() -> None:
     fails_at(3, 1, "a: 1\nb: 2\na: 3\n", "'a' is there already, in line 1")
     fails_at(1, 4, "a: &x 1\nb: *x\n", "anchors")

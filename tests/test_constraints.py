@@ -212,6 +212,7 @@ def summary(trials: Trials) -> list[tuple[object, ...]]:
     ]
 
 
+@pytest.mark.slow
 def test_a_run_with_constraints_goes_on_as_if_it_had_not_been_stopped(tmp_path: Path) -> None:
     whole, trained = searched(tmp_path / "whole", 90)
     assert trained == Counter(t.architecture.id for t in whole if step_time(t.architecture) <= 1.2)

@@ -89,6 +89,7 @@ def caret_column(message: str) -> int:
     return message.splitlines()[-1].index("^") - 2
 
 
+@pytest.mark.slow
 @patient
 @given(arithmetic)
 def test_arithmetic_is_that_of_python(text: str) -> None:
@@ -105,12 +106,14 @@ def test_arithmetic_is_that_of_python(text: str) -> None:
     assert not refusal or not math.isfinite(expected) or "overflow" in refusal
 
 
+@pytest.mark.slow
 @patient
 @given(conditions)
 def test_conditions_are_those_of_python(text: str) -> None:
     assert Expression.parse(text).holds(QUANTITIES) is python_value(text)
 
 
+@pytest.mark.slow
 @patient
 @given(conditions)
 def test_a_condition_is_missed_by_nothing_where_it_holds_and_by_something_elsewhere(
@@ -368,6 +371,7 @@ def test_an_unknown_name_offers_the_closest_ones() -> None:
     assert parsed.names == {"accuracy", "S"}
 
 
+@pytest.mark.slow
 @patient
 @given(st.lists(st.sampled_from(["A^2", "A**2", "S ^ -1", "(A)", "\n S"]), max_size=6))
 def test_the_caret_stands_under_the_fault_whatever_power_is_written(parts: list[str]) -> None:
@@ -404,6 +408,7 @@ def test_expressions_are_values() -> None:
     assert pickle.loads(pickle.dumps(one)).evaluate({"A": 3.0}) == 6
 
 
+@pytest.mark.slow
 def test_the_published_reward_is_computed_in_microseconds() -> None:
     expression = Expression.parse("A * S^-0.07 * P^-0.05")
     runs = 20_000

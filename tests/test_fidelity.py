@@ -74,6 +74,7 @@ def test_what_is_unsure_at_the_low_fidelity_is_unsure_at_the_high_one() -> None:
     assert (after[1] < before[1]).all()
 
 
+@pytest.mark.slow
 def test_what_is_predicted_does_not_depend_on_when_one_asks() -> None:
     often, once = FidelitySurrogate(GROUPS, 0.3), FidelitySurrogate(GROUPS, 0.3)
     full = levels(90, 30)

@@ -148,6 +148,7 @@ def test_a_published_network_has_the_tensors_of_timm(name: str) -> None:
         assert params + averages == WITH_MOVING_AVERAGES[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "variant"),
     [
@@ -193,6 +194,7 @@ def test_a_sampled_network_has_finite_outputs_and_gradients(name: str) -> None:
     assert sum(bool(g.any()) for g in gradients.values() if g is not None) > len(gradients) // 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stages", [1, 4, 5, 7, 9])
 def test_strides_multiply_and_never_become_dilation(stages: int) -> None:
     blocks = ["mbconv_r2_k3_s2_e2_c8", "fused_r1_k5_s2_e1_c8", "fused_r1_k3_s2_e4_c8"] * 3
@@ -261,6 +263,7 @@ def test_what_cannot_be_built_is_infeasible_with_the_reason() -> None:
         network("mbconv_r1_k3_s1_e4_c8_se0.001")  # no channel is left in the squeeze
 
 
+@pytest.mark.slow
 def test_an_architecture_can_be_built_again_and_again() -> None:
     arch = PUBLISHED["tf_efficientnetv2_b0"].arch
     definition, identity = arch.to_timm(), arch.id

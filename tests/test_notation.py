@@ -343,6 +343,7 @@ written_fields = st.permutations(field_texts).flatmap(
 almost_blocks = st.builds(lambda op, fields: op + "".join(fields), ops, written_fields)
 
 
+@pytest.mark.slow
 @patient
 @given(any_text | almost_blocks)
 @example("mbconv_r1_k3_s1_e4_c8_")

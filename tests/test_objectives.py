@@ -157,6 +157,7 @@ def test_what_does_and_does_not_change_a_hypervolume(seed: int, dimensions: int)
     assert all(before <= after + 1e-12 for before, after in pairwise(grown))
 
 
+@pytest.mark.slow
 def test_the_hypervolume_of_two_hundred_points_of_a_ball() -> None:
     rng = np.random.default_rng(0)
     values = np.abs(rng.normal(size=(200, 4)))
@@ -292,6 +293,7 @@ def test_objectives_are_fixed_for_a_run() -> None:
             check_same_run(Path("run"), {"recipe": {}, **other}, manifest)
 
 
+@pytest.mark.slow
 def test_a_stored_run_tells_its_front(tmp_path: Path) -> None:
     with RunFolder.open(tmp_path) as folder:
         search = Search(TINY, "A", store=folder, objectives=TWO)

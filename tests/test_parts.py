@@ -123,6 +123,7 @@ def test_an_identity_is_a_part_only_where_something_changes(stage: str, is_part:
 # -- of a space
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CATALOG)
 def test_a_space_has_every_part_of_its_networks(name: str) -> None:
     space = SearchSpace.load(name)
@@ -147,6 +148,7 @@ print(*parts_of_space(SearchSpace.load("tiny"), num_classes=10), sep="\\n")
 """
 
 
+@pytest.mark.slow
 def test_the_order_of_parts_does_not_depend_on_the_process() -> None:
     expected = [str(part) for part in parts_of_space(SearchSpace.load("tiny"), num_classes=10)]
     for seed in ("1", "2"):

@@ -113,6 +113,7 @@ def checked(train: Trained, check: ProxyCheck | None = None) -> ProxyReport:
 # -- reference networks
 
 
+@pytest.mark.slow
 def test_networks_are_distinct_of_the_space_and_nested() -> None:
     assert len({arch.id for arch in NETWORKS}) == len(NETWORKS) == 16
     assert all(SPACE.contains(arch) for arch in NETWORKS)
@@ -156,6 +157,7 @@ def test_fewer_than_four_networks_are_refused() -> None:
 # -- statistics
 
 
+@pytest.mark.slow
 def test_correlations_equal_scipys_with_and_without_ties() -> None:
     rng = np.random.default_rng(0)
     for levels in (3, 6, 1000):
@@ -199,6 +201,7 @@ def test_noise_and_spread_are_recovered_and_the_interval_covers() -> None:
     assert np.mean(spreads) == pytest.approx(0.01**2, rel=0.15)
 
 
+@pytest.mark.slow
 def test_intervals_of_tau_cover() -> None:
     rng = np.random.default_rng(0)
 
@@ -283,6 +286,7 @@ def test_where_noise_is_the_cause_the_advice_is_about_noise() -> None:
     assert "--image-size" not in advice
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("images", "expected"), [(20, True), (100_000, False)])
 def test_few_held_out_images_are_named_where_they_make_the_noise(
     images: int, expected: bool
@@ -555,6 +559,7 @@ def test_the_cheapest_setting_that_keeps_tau_is_chosen_and_no_dearer_one_is_trai
     assert seconds == sorted(seconds)
 
 
+@pytest.mark.slow
 def test_where_nothing_keeps_tau_all_are_tried_and_the_best_is_named() -> None:
     search = search_of()
     report = search.report(trained(search, proxies(least_epochs=100)))

@@ -237,6 +237,7 @@ def test_infeasible_architectures_are_left_out_and_others_proposed() -> None:
     } - lost
 
 
+@pytest.mark.slow
 def test_what_breaks_a_constraint_on_the_new_device_is_out_and_teaches_all_the_same() -> None:
     def times(
         arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0, epochs: int | None = None
@@ -270,6 +271,7 @@ def test_what_breaks_a_constraint_on_the_new_device_is_out_and_teaches_all_the_s
     assert kept == {key: step_time for key, step_time in guesses.items() if key not in gone}
 
 
+@pytest.mark.slow
 def test_where_nothing_is_feasible_nothing_is_asked_for_or_ranked() -> None:
     def refuse(arch: Architecture) -> Mapping[str, float]:
         raise InfeasibleError(f"{arch} is not in the table")
@@ -311,6 +313,7 @@ def test_no_training_is_asked_for_where_none_can_win() -> None:
     assert Retargeting(TINY, flat, PARENT, step_time_of=on_new).next_to_train() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", [ONE, FEW], ids=["one", "few"])
 def test_a_space_that_was_trained_to_the_end_is_ranked_all_the_same(space: SearchSpace) -> None:
     trials = finished(space, 100)

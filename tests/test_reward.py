@@ -67,6 +67,7 @@ trials = st.lists(
 )
 
 
+@pytest.mark.slow
 @patient
 @given(trials, positive, positive)
 def test_the_unit_of_step_time_and_size_never_changes_the_ranking(
@@ -91,6 +92,7 @@ def test_doubling_a_cost_costs_what_the_exponents_say(values: dict[str, float]) 
     assert larger / whole == pytest.approx(0.9659, abs=5e-5)
 
 
+@pytest.mark.slow
 @patient
 @given(st.floats(0.01, 1), positive)
 def test_mnasnet_soft_and_hard_are_the_two_settings_of_its_formula(a: float, s: float) -> None:
@@ -102,6 +104,7 @@ def test_mnasnet_soft_and_hard_are_the_two_settings_of_its_formula(a: float, s: 
     assert Reward.load("mnasnet-hard").score(values) == pytest.approx(mnasnet(0, -1))
 
 
+@pytest.mark.slow
 @patient
 @given(st.floats(0.01, 1), st.floats(0, 1), st.floats(0, 1))
 def test_tunas_prefers_the_wanted_step_time_and_fines_both_sides_alike(
@@ -448,6 +451,7 @@ def test_python_is_not_run_for_anything_but_a_function(
     assert not (tmp_path / "sprung").exists()
 
 
+@pytest.mark.slow
 def test_rewards_are_imported_without_yaml_or_torch() -> None:
     code = "import sys, effnas.reward;print([m for m in ('yaml', 'torch') if m in sys.modules])"
     done = subprocess.run(

@@ -343,6 +343,7 @@ def test_a_run_stopped_anywhere_goes_on_as_if_it_had_not_been(
     assert asked == undisturbed.asked
 
 
+@pytest.mark.slow
 def test_every_prefix_of_a_store_is_a_run_that_goes_on(tmp_path: Path) -> None:
     with RunFolder.open(tmp_path / "whole") as folder:
         expected = summary(search_of(store=folder).run(measure, budget=6))
@@ -454,6 +455,7 @@ class Shuffled:
         self.jobs.clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_several_workers_climb_all_rungs_whatever_the_order_and_the_stops(
     tmp_path: Path, seed: int

@@ -65,6 +65,7 @@ def test_what_the_user_has_set_stays() -> None:
     assert output_of(SETTLE, GOMP_SPINCOUNT="77")[-1] == "77"
 
 
+@pytest.mark.slow
 @on_glibc
 @pytest.mark.parametrize("how", ["settled", "as it is"])
 def test_freed_memory_is_kept_by_a_process_that_is_set_up_and_by_no_other(how: str) -> None:

@@ -257,6 +257,7 @@ def test_an_unknown_name_is_told_with_the_closest(
         Search(**{"space": "tiny", **arguments})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("controller", ["random", "evolution"])
 def test_the_seed_alone_decides_the_proposals(controller: str) -> None:
     def proposals(seed: int) -> list[str]:
@@ -411,6 +412,7 @@ def test_a_space_that_is_exhausted_ends_the_search(
         search.ask()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("controller", ["random", "evolution"])
 def test_what_constraints_leave_of_a_space_is_exhausted_too(controller: str) -> None:
     space = space_of(*["fused_r<1..4>_k3_s2_e1_c8"] * 2, constraints=("stage1.r + stage2.r <= 4",))
@@ -488,6 +490,7 @@ class Shuffled:
         self.jobs.clear()
 
 
+@pytest.mark.slow
 @both
 @pytest.mark.parametrize("seed", range(2))
 def test_several_workers_fill_the_budget_whatever_the_order_and_the_stops(
@@ -779,6 +782,7 @@ def test_a_run_stopped_in_a_trial_goes_on_as_if_it_had_not_been(
     assert set(evaluate.calls.values()) == {1}
 
 
+@pytest.mark.slow
 @both
 @pytest.mark.parametrize("after", [1, 12, 30])
 def test_a_run_stopped_between_trials_goes_on_as_if_it_had_not_been(

@@ -370,6 +370,7 @@ def test_the_command_gets_a_file_that_is_the_network_at_the_target(tmp_path: Pat
     assert sizes == {"image_size": 48, "batch_size": 7, "num_classes": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("printed", "seconds"),
     [
@@ -385,6 +386,7 @@ def test_the_last_line_gives_the_seconds(printed: str, seconds: float) -> None:
     assert command(ARCH).metrics == {"step_time": seconds, "step_time_s": seconds}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "part"),
     [
@@ -448,10 +450,12 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
     assert more_mib < 50
 
 
+@pytest.mark.slow
 def test_a_flood_that_never_ends_is_cut_off_by_the_time_out() -> None:
     assert "took longer than 0.3 s" in reason("while True: os.write(1, b'x' * 65536)", 0.3)
 
 
+@pytest.mark.slow
 def test_a_command_that_takes_too_long_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     program = f"""
@@ -464,6 +468,7 @@ time.sleep(300)
     wait_until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
 
 
+@pytest.mark.slow
 def test_a_child_that_is_left_behind_neither_delays_the_answer_nor_lives_on(
     tmp_path: Path,
 ) -> None:
@@ -478,6 +483,7 @@ open({str(pid)!r}, 'w').write(str(child)); print(0.5)
     wait_until(lambda: not alive(int(pid.read_text())))
 
 
+@pytest.mark.slow
 def test_a_command_that_closes_its_output_is_waited_for() -> None:
     program = "print(0.5, flush=True); os.close(1); os.close(2); time.sleep(0.3); os._exit(4)"
     assert "exit code 4" in reason(program)
@@ -552,6 +558,7 @@ def test_a_command_can_be_sent_to_a_worker_and_is_no_part_of_what_it_timed() -> 
     assert pickle.loads(pickle.dumps(command))(ARCH) == command(ARCH)
 
 
+@pytest.mark.slow
 def test_a_command_that_cannot_be_killed_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(group: int, number: int) -> None:
         raise PermissionError

@@ -80,6 +80,7 @@ def write(path: Path, *stored: Trial) -> bytes:
 # -- records
 
 
+@pytest.mark.slow
 @patient
 @given(trials)
 def test_a_trial_survives_being_written_and_read(stored: Trial) -> None:
@@ -268,6 +269,7 @@ def test_a_manifest_survives_being_written_and_read(tmp_path: Path) -> None:
         assert folder.read_manifest() == {"format": FORMAT, **manifest} == read_manifest(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_reader_sees_the_old_manifest_or_the_new_one(tmp_path: Path) -> None:
     with RunFolder.open(tmp_path) as folder:
         folder.write_manifest({"size": 0, "filling": ""})

@@ -42,6 +42,7 @@ def test_trials_are_in_the_order_of_their_numbers(numbers: list[int]) -> None:
 rewards = st.lists(st.none() | st.floats(-2, 2))
 
 
+@pytest.mark.slow
 @patient
 @given(rewards)
 def test_the_best_trial_has_the_highest_reward_and_of_equals_is_the_first(

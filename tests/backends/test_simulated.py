@@ -41,6 +41,7 @@ def test_trials_end_in_the_order_of_the_clock() -> None:
     assert ends == [(1, 1, 1), (3, 1, 1), (2, 3, 3), (0, 5, 5)]
 
 
+@pytest.mark.slow
 def test_workers_start_again_as_soon_as_they_are_free() -> None:
     backend = SimulatedBackend(FunctionEvaluator(measure), capacity=3, duration_s=seconds)
     trials = Search(MNASNET, "A", "random").run(budget=300, backend=backend)
@@ -107,6 +108,7 @@ def test_a_table_of_trials_with_rungs_has_the_accuracies_of_each() -> None:
         FittedEvaluator(TINY, finished)(ARCHS[0], epochs=1)
 
 
+@pytest.mark.slow
 def test_a_fit_foresees_what_trials_of_a_space_measure() -> None:
     finished = Search(MNASNET, "A", "random").run(measure, budget=60)
     evaluate = FittedEvaluator(MNASNET, finished)

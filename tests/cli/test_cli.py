@@ -152,6 +152,7 @@ def test_a_bad_image_is_named_and_refused_or_skipped(effnas: Run, tmp_path: Path
     assert "torn.png" in skipped.out
 
 
+@pytest.mark.slow
 def test_errors_outside_the_users_hands_do_not_show_a_traceback_unless_asked(
     effnas: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +167,7 @@ def test_errors_outside_the_users_hands_do_not_show_a_traceback_unless_asked(
     assert "Traceback" in effnas("space", "v2", "--debug").err
 
 
+@pytest.mark.slow
 def test_space_shows_choices_size_counts_and_the_reference(effnas: Run) -> None:
     shown = effnas("space", "v2", "--samples", "50")
     assert shown.code == 0

@@ -36,6 +36,7 @@ def test_files_checks_and_random_weights_are_shown(effnas: Run, tiny: str, tmp_p
     assert "exports/tiny: it is there already; choose another --out" in again.err
 
 
+@pytest.mark.slow
 def test_json_is_the_same_as_data(effnas: Run, tiny: str, tmp_path: Path) -> None:
     model = TINY.build(num_classes=6)
     save_weights(tmp_path, TINY, 0, model)

@@ -134,6 +134,7 @@ def test_a_mutant_of_the_best_is_proposed_where_all_compete() -> None:
     assert {distance(controller.ask(number), archs[2]) for number in range(8, 200)} == {1}
 
 
+@pytest.mark.slow
 def test_the_parent_is_the_best_of_a_sample_drawn_without_replacement() -> None:
     population, sample, asked = 8, 3, 1000
     controller, archs = evolution(population, sample), draw(population)

@@ -203,6 +203,7 @@ def test_numbers_are_positions_in_order_and_operators_are_categories() -> None:
     assert trial.params["stage1.op"] == decisions["stage1.op"]
 
 
+@pytest.mark.slow
 def test_choices_that_others_close_are_absent() -> None:
     controller = OptunaController(CONDITIONAL)
     play(controller, 30)
@@ -267,6 +268,7 @@ def test_what_was_never_started_here_is_learned_from_unless_it_is_foreign() -> N
     assert values(controller) == [0.8]
 
 
+@pytest.mark.slow
 def test_optuna_is_quiet_and_left_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
     verbosity = optuna.logging.get_verbosity()
     with warnings.catch_warnings():

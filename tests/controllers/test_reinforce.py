@@ -170,6 +170,7 @@ def test_the_clip_stops_what_has_moved_far_enough() -> None:
     assert abs(moved[1]) < 0.01  # the entropy bonus alone
 
 
+@pytest.mark.slow
 def test_the_ratio_is_to_the_policy_that_proposed() -> None:
     controller = ReinforceController(TINY)
     arch = controller.ask(0)
@@ -218,6 +219,7 @@ def test_closed_decisions_are_drawn_as_closed() -> None:
         assert again.tolist() == row.tolist()
 
 
+@pytest.mark.slow
 def test_proposals_are_new() -> None:
     assert len(set(proposals(play(ReinforceController(TINY), 30)))) == 30
 

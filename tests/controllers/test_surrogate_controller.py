@@ -72,6 +72,7 @@ def test_what_is_known_beforehand_is_used() -> None:
     assert min(rewards[10:]) > max(rewards[:10])
 
 
+@pytest.mark.slow
 def test_trials_under_way_are_not_asked_for_twice() -> None:
     controller = SurrogateController(TINY, initial=10)
     told = play(controller, 12, lambda arch: measure(arch)["accuracy"])

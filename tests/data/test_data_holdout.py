@@ -19,6 +19,7 @@ shares = st.floats(0, 1, exclude_min=True, exclude_max=True)
 seeds = st.integers(0, 2**32)
 
 
+@pytest.mark.slow
 @patient
 @given(labels=labels_of_two_or_more, share=shares, seed=seeds)
 def test_the_two_sides_are_disjoint_and_together_are_everything(
@@ -56,6 +57,7 @@ def test_other_seeds_hold_out_other_images() -> None:
     assert len(holdouts) == 20
 
 
+@pytest.mark.slow
 def test_every_image_is_held_out_about_as_often_as_any_other() -> None:
     labels = np.tile([0, 1, 2], 10)
     times = np.zeros(30)

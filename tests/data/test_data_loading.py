@@ -96,6 +96,7 @@ def test_a_fingerprint_tells_any_change_of_the_data(many: Path) -> None:
     int(images.fingerprint, 16)
 
 
+@pytest.mark.slow
 def test_the_digits_are_the_first_four_fifths_of_each_class() -> None:
     from sklearn.datasets import load_digits
 

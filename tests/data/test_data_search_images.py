@@ -118,6 +118,7 @@ def test_a_tiny_share_keeps_one_image_of_each_class(many: Path) -> None:
     assert np.bincount(found.holdout.labels).tolist() == [1, 1, 1]
 
 
+@pytest.mark.slow
 @PACKED
 @pytest.mark.parametrize("spoilt", ["train", "holdout", "both"])
 def test_skipping_bad_images_keeps_the_rest_of_both_parts_as_it_was(
@@ -207,6 +208,7 @@ def test_the_fingerprint_tells_a_change_of_either_part(many: Path, part: str) ->
     assert swapped.fingerprint != found.fingerprint
 
 
+@pytest.mark.slow
 def test_digits_are_split_by_class() -> None:
     found = load_search_images("digits", image_size=8, holdout_share=0.1, most_train_images=600)
     assert len(found.holdout) + len(found.train) < 1438

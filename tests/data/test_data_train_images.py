@@ -133,6 +133,7 @@ def test_what_is_out_of_range_is_refused(
         load(photos, **options)
 
 
+@pytest.mark.slow
 @PACKED
 @pytest.mark.parametrize("size", [16, 24])
 def test_bad_images_that_are_skipped_are_left_out_and_named(

@@ -210,6 +210,7 @@ def test_arch_def_is_all_that_timm_needs(exported: Exported) -> None:
     model.load_state_dict(load_file(exported.folder / "model.safetensors"))
 
 
+@pytest.mark.slow
 def test_random_weights_are_said_to_be_random(tmp_path: Path) -> None:
     random = export_network(settings(tmp_path, weights=None, formats=("timm",)))
     assert random.files.keys() == FILES - {"model.onnx", "model.pt2"}
@@ -224,6 +225,7 @@ def test_random_weights_are_said_to_be_random(tmp_path: Path) -> None:
     assert (front["license"], front["library_name"]) == ("apache-2.0", "timm")
 
 
+@pytest.mark.slow
 def test_a_file_that_computes_something_else_is_an_error_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +238,7 @@ def test_a_file_that_computes_something_else_is_an_error_and_nothing_is_written(
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_is_not_a_number_is_no_small_difference() -> None:
     model = trained_like()
     with pytest.raises(ExportFailedError, match="differ"):

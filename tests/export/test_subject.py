@@ -90,6 +90,7 @@ def by_name(network: Network) -> dict[str, Figure]:
     return {figure.name: figure for figure in figures_of(network)}
 
 
+@pytest.mark.slow
 def test_sizes_are_those_of_the_file_of_the_options_or_of_imagenet(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     file.write_text(to_json(ARCH, image_size=48, num_classes=3))
@@ -193,6 +194,7 @@ def test_a_family_that_cannot_be_trusted_is_one_line(
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_weights_of_finals_bring_their_accuracy_and_image_size(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     file.write_text(to_json(ARCH, image_size=48))

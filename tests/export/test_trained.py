@@ -155,6 +155,7 @@ def test_the_last_weights_have_their_own_figures(trained: tuple[Path, TrainRepor
     assert "the last of 2 epochs of a training" in text
 
 
+@pytest.mark.slow
 def test_options_come_first_and_a_training_before_the_file(
     trained: tuple[Path, TrainReport],
 ) -> None:

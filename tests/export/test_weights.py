@@ -76,6 +76,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         make_model(ARCH, CLASSES + 1, write_weights(tmp_path))
 
 
+@pytest.mark.slow
 def test_what_is_no_safetensors_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     with pytest.raises(ConfigError, match="cannot be read"):

@@ -93,6 +93,7 @@ def endless(random: np.random.Generator, spread: float) -> Iterator[float]:
 phases = st.tuples(*[st.integers(1, 1000)] * 3)
 
 
+@pytest.mark.slow
 @patient
 @given(st.lists(phases, min_size=2, max_size=5), st.lists(st.integers(1, 100), min_size=1))
 def test_what_slows_all_networks_of_a_round_changes_no_ratio(
@@ -295,6 +296,7 @@ def test_the_interval_covers_the_true_median_as_often_as_it_should(count: int, s
     assert abs(covered - draws * chance) < 5 * math.sqrt(draws * chance * (1 - chance))
 
 
+@pytest.mark.slow
 @patient
 @given(
     st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=60),

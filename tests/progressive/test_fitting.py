@@ -129,6 +129,7 @@ def test_many_sizes_are_cut_as_the_largest() -> None:
 # -- the most images that are asked for
 
 
+@pytest.mark.slow
 def test_a_device_takes_no_more_images_than_is_asked_for() -> None:
     room = room_for(64)
     assert fit(room, device_batch_size=64) == (1, 1)
@@ -138,6 +139,7 @@ def test_a_device_takes_no_more_images_than_is_asked_for() -> None:
     assert fit(room, device_batch_size=10, processes=2) == (8, 8)
 
 
+@pytest.mark.slow
 def test_too_many_images_for_a_device_are_refused_with_the_most_that_fit() -> None:
     with pytest.raises(ConfigError) as raised:
         fit(room_for(21), device_batch_size=40, batch_size=80)
@@ -166,6 +168,7 @@ def test_single_images_that_cannot_be_shared_out_are_refused() -> None:
 # -- what does not fit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch_size", "least"), [(64, 4), (7, 7), (9, 5), (3, 3), (100, 4)])
 def test_a_batch_whose_least_part_does_not_fit_is_refused(batch_size: int, least: int) -> None:
     assert max(fit(room_for(least), batch_size=batch_size)) == max(1, batch_size // 4)

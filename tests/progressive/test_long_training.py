@@ -147,6 +147,7 @@ def test_a_training_that_is_never_stopped_but_kept_is_the_same(
     assert_same(again.state_dict(), kept.state_dict())
 
 
+@pytest.mark.slow
 def test_the_stages_are_those_of_the_recipe(unbroken: tuple[Training, Notes]) -> None:
     rows = unbroken[0].progress.rows
     assert [(row.epoch, row.step, row.stage, row.image_size) for row in rows] == [

@@ -116,6 +116,7 @@ def test_stochastic_depth_is_that_of_a_network_built_with_it(regulated: Regulate
         assert not any(regulated.rates())
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_not_random(regulated: Regulated) -> None:
     regulated.model.eval()
     try:
@@ -133,6 +134,7 @@ def test_without_stochastic_depth_there_is_none_to_set() -> None:
 # -- what is built
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [OURS, "mobilenetv3_small_050"])
 def test_batch_norm_keeps_the_share_of_the_recipe(name: str) -> None:
     for share, momentum in ((0.99, 0.01), (None, 0.1)):

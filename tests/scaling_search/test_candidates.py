@@ -107,6 +107,7 @@ class TestLayers:
             **(given | changes),  # type: ignore[arg-type]
         )
 
+    @pytest.mark.slow
     def test_all_take_as_long_and_differ_in_layers_alone(self) -> None:
         first, *others = self.found()
         m = scale(S, self.rules)[1]
@@ -121,6 +122,7 @@ class TestLayers:
             assert all(a.c == b.c and a.op == b.op for a, b in pairs)
             assert one.how["last_stage"] == (len(one.architecture.stages) == 7)
 
+    @pytest.mark.slow
     def test_steeper_slopes_give_later_stages_more(self) -> None:
         plain = [
             one for one in self.found() if one.name.startswith("slope") and "," not in one.name

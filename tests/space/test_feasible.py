@@ -35,6 +35,7 @@ def test_what_drawing_does_not_find_is_found_and_differs(space: SearchSpace) -> 
     assert len(set(archs)) > 30
 
 
+@pytest.mark.slow
 def test_the_seed_decides_what_is_drawn_in_whatever_order() -> None:
     again = SearchSpace.parse(TIGHT.to_text())
     backwards = [again.sample(np.random.default_rng(seed)) for seed in reversed(range(10))]

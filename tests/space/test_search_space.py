@@ -65,6 +65,7 @@ small_spaces = st.lists(stage_spaces().filter(lambda s: s.size <= 12), min_size=
 # -- what is in it
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(small_spaces)
 def test_the_size_is_the_number_of_different_architectures(space: SearchSpace) -> None:
@@ -115,6 +116,7 @@ def test_what_differs_in_anything_is_not_in_the_space() -> None:
 # -- decisions
 
 
+@pytest.mark.slow
 @patient
 @given(spaces, SEEDS)
 def test_what_is_drawn_is_in_the_space_and_its_decisions_lead_back(
@@ -353,6 +355,7 @@ without_identity = stage_spaces(("mbconv", "fused", "conv")).filter(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(st.lists(without_identity, min_size=1, max_size=2))
 def test_the_default_reference_is_the_largest_network(stages: list[StageSpace]) -> None:

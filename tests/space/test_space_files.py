@@ -149,6 +149,7 @@ def test_a_constraint_that_is_empty_or_too_long_has_its_place(constraint: str) -
     refusal(f"{STAGES}constraints:\n  - {constraint}\n")
 
 
+@pytest.mark.slow
 @patient
 @given(st.data())
 def test_any_damage_to_a_file_is_a_space_error(data: st.DataObject) -> None:

@@ -108,6 +108,7 @@ def test_a_stage_that_two_alternatives_allow_is_counted_once() -> None:
     assert len(stages) == len(set(stages)) == space.size
 
 
+@pytest.mark.slow
 @patient
 @given(spaces)
 def test_a_space_is_read_back_from_its_text(space: StageSpace) -> None:
@@ -115,6 +116,7 @@ def test_a_space_is_read_back_from_its_text(space: StageSpace) -> None:
     assert str(StageSpace.parse(str(space))) == str(space)
 
 
+@pytest.mark.slow
 @patient
 @given(spaces, st.integers(0, 2**32))
 def test_what_is_drawn_is_in_the_space_and_its_decisions_lead_back(
@@ -174,6 +176,7 @@ def test_unknown_options_are_refused() -> None:
         space.decide({"r": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
