@@ -72,8 +72,8 @@ def load_train_images(
 
     Raises:
         DataError: As `load_training_part`, a class is too small to be split, or images are to be
-            in memory and take more than half of what is available: those that can only be read
-            from beginning to end, as those of an archive, or for whom `memory_bytes` leaves room.
+            in memory and take more than half of what is available: such as can only be read
+            from beginning to end, as those of an archive, or as `memory_bytes` leaves room for.
     """
     for size in (image_size, eval_image_size):
         check_image_size(size)

@@ -96,7 +96,7 @@ def load_exported(folder: Path, name: str) -> nn.Module:
     """
     file = folder / "model.py"
     module = ModuleType(name)
-    module.__file__ = str(file)  # it may look for what stands beside it
+    module.__file__ = str(file)  # it looks there for the files beside it
     sys.modules[name] = module  # timm looks there for the module of an entry point
     try:
         with warnings.catch_warnings():
