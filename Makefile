@@ -2,20 +2,20 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# Three files at a time on two cores: tests that start Ray wait for it more than they compute.
-# Quick ones start none. Files stand in order, so that those with few and long tests do not come last.
-PARALLEL = -n 3 --dist loadfile --no-loadscope-reorder --durations 25
+# Files stand in order, so that those with few and long tests do not come last.
+PYTEST = $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder --durations 25
 
 .PHONY: search test quick lint clean
 
 search: $(VENV)/installed
 	$(BIN)/effnas search --space tiny --data digits --budget 12 --out runs/tiny-digits
 
+# Three at a time on two cores: tests that start Ray wait for it more than they compute.
 test: lint
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(PYTEST) -n 3
 
 quick: $(VENV)/installed
-	$(BIN)/python -m pytest $(PARALLEL) -n 2 -m "not slow"
+	$(PYTEST) -n 2 -m "not slow"
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

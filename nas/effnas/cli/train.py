@@ -136,7 +136,7 @@ def _plan_rows(plan: TrainingPlan, settings: TrainSettings) -> list[tuple[str, s
     most = max(plan.parts) // plan.workers
     if most > 1:
         batch += f", in up to {most} parts one after the other"
-    streamed = ", decoded in every epoch (they do not fit into memory)" if plan.is_streamed else ""
+    streamed = ", decoded in every epoch (too many for memory)" if plan.is_streamed else ""
     minival = f"; {plan.minival:,} more held out" if plan.minival else "; none held out"
     skipped = f"; {len(plan.skipped)} cannot be decoded" if plan.skipped else ""
     rows = [

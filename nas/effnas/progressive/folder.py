@@ -33,7 +33,7 @@ BEST, LAST = "best.safetensors", "last.safetensors"
 #: What must be the same for a training to go on.
 _SAME = ("network", "recipe", "seed", "weights", "new_head", "data")
 #: What tells data from others; the manifest says more of them.
-_SAME_DATA = ("fingerprint", "minival_fingerprint", "streamed")
+_SAME_DATA = ("fingerprint", "minival_fingerprint")
 
 
 class TrainingFolder(RunFolder):

@@ -94,7 +94,7 @@ class TrainingPlan:
         minival: Images that accuracy is measured on.
         classes: Names of the classes.
         skipped: Images that were left out because they cannot be decoded.
-        is_streamed: Whether images are decoded in every epoch, since they do not fit into memory.
+        is_streamed: Whether images are decoded in every epoch, since they did not fit into memory.
         recipe: With all sizes and strengths.
         eval_image_size: Pixels that accuracy is measured at.
         stages: Of the training.

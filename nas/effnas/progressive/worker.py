@@ -113,7 +113,9 @@ def train_here(
     job = Job.begin(settings, group, stored, observer.preparing)
     if settings.test and not (stored and stored.get("test")):
         classes = job.images.train.classes
-        check_test_part(settings.data, classes=classes, root=settings.data_root)
+        group.share(
+            lambda: check_test_part(settings.data, classes=classes, root=settings.data_root)
+        )
     plan, training = job.prepare(stored, observer.preparing)
     manifest = describe(settings, plan, job.images)
     if stored:
