@@ -33,6 +33,15 @@ class SizedMember:
     reason: str | None = None
 
 
+@dataclass(frozen=True)
+class _Steps:
+    """What a step takes: bytes, and times over the base's at the first and the last image size."""
+
+    peak_memory_bytes: int | None
+    step_times: Sequence[float] | None = None
+    reason: str | None = None
+
+
 class MemberCosts:
     """Finds out what members cost, each figure once.
 
@@ -81,29 +90,36 @@ class MemberCosts:
 
     def of(self, members: Sequence[FamilyMember]) -> list[SizedMember]:
         """Return members with all that they cost; those whose layers do not fit have a reason."""
-        return [self._of(member) for member in members]
+        # Layers of all first: only then are the base's seconds the same for every member.
+        steps = [self._steps(member) for member in members]
+        return [self._sized(member, step) for member, step in zip(members, steps, strict=True)]
 
-    def _of(self, member: FamilyMember) -> SizedMember:
-        metrics = self._counts(member)
+    def _steps(self, member: FamilyMember) -> _Steps:
         sizes = member.stage_image_sizes
         ends = [SizedNetwork(member.architecture, size) for size in (sizes[0], sizes[-1])]
+        peak = None
         try:
-            metrics["peak_memory_bytes"] = float(self._peak_memory_bytes(ends[-1]))
-            if self._layer_times is None:
-                return SizedMember(member=member, metrics=metrics)
-            first, last = self._layer_times(ends)
+            peak = self._peak_memory_bytes(ends[-1])
+            return _Steps(peak, self._layer_times(ends) if self._layer_times else None)
         except InfeasibleError as error:
-            return SizedMember(member=member, metrics=metrics, reason=str(error))
-        base_s = self._layer_times.base_step_time_s
-        steps = self.epochs * ceil(self.images / self.batch_size)
-        stages = self._between(member, first * base_s, last * base_s)
-        metrics |= {
-            "step_time": last,
-            "step_time_s": last * base_s,
-            "train_time_s": steps * last * base_s,
-            "progressive_train_time_s": steps * sum(stages) / len(stages),
-        }
-        return SizedMember(member=member, metrics=metrics)
+            return _Steps(peak, reason=str(error))
+
+    def _sized(self, member: FamilyMember, found: _Steps) -> SizedMember:
+        metrics = self._counts(member)
+        if found.peak_memory_bytes is not None:
+            metrics["peak_memory_bytes"] = float(found.peak_memory_bytes)
+        if found.step_times and self._layer_times:
+            first, last = found.step_times
+            base_s = self._layer_times.base_step_time_s
+            steps = self.epochs * ceil(self.images / self.batch_size)
+            stages = self._between(member, first * base_s, last * base_s)
+            metrics |= {
+                "step_time": last,
+                "step_time_s": last * base_s,
+                "train_time_s": steps * last * base_s,
+                "progressive_train_time_s": steps * sum(stages) / len(stages),
+            }
+        return SizedMember(member=member, metrics=metrics, reason=found.reason)
 
     def _between(self, member: FamilyMember, first_s: float, last_s: float) -> list[float]:
         """Return the step times of all stages: between the first and the last as the MACs are."""

@@ -13,9 +13,11 @@ from effnas.cli import main
 
 @pytest.fixture
 def short_timings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A timing ends with its fewest rounds, however uncertain it is then."""
-    from effnas.measure import MeasuredStepTimes
+    """Timings end with their fewest rounds, however uncertain they are, and use few images."""
+    from effnas.measure import MeasuredStepTimes, execution
 
+    monkeypatch.setattr(execution, "_LONGEST_STEP_S", 0.0)
+    monkeypatch.setattr(execution, "_REPEAT_S", 0.0)
     defaults = MeasuredStepTimes.__init__.__kwdefaults__
     assert "time_limit_s" in defaults
     monkeypatch.setitem(defaults, "time_limit_s", 0.0)

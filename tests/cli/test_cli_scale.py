@@ -11,7 +11,8 @@ from command_line import SMALL, Run
 
 from effnas import Architecture, SearchSpace, TrialState, count
 from effnas.architecture import load_architecture, to_json
-from effnas.measure import part_timer
+from effnas.measure import layer_times, part_timer
+from effnas.step_times import PartFigures
 from effnas.store import RunFolder
 from effnas.trial import Measurement, Trial
 
@@ -21,7 +22,10 @@ B0 = (
     "mbconv_r3_k3_s2_e6_c80_se0.25 mbconv_r3_k5_s1_e6_c112_se0.25 mbconv_r4_k5_s2_e6_c192_se0.25 "
     "mbconv_r1_k3_s1_e6_c320_se0.25"
 )
+#: A network of two layers.
+TINY = str(SearchSpace.load(SMALL).reference)
 COUNTED = ["--device", "none"]
+pytestmark = pytest.mark.usefixtures("short_timings")
 
 
 @pytest.fixture
@@ -167,24 +171,42 @@ def test_a_batch_that_cannot_be_trained_leaves_the_memory_out_and_says_why(effna
     assert told["params"] > 0
 
 
+TIMED = ["--space", SMALL, "--device", "cpu", "--threads", "1", "--batch-size", "4",
+         "--classes", "10", "--epochs", "3", "--images", "10"]  # fmt: skip
+
+
 @pytest.mark.slow
 def test_step_times_are_predicted_from_those_of_the_layers(
     effnas: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(part_timer, "_ROUNDS", 1)
     monkeypatch.setattr(part_timer, "_WARM_UPS", 1)
-    base = ["scale", str(SearchSpace.load(SMALL).reference), "--space", SMALL, "--device", "cpu",
-            "--threads", "1", "--batch-size", "4", "--classes", "10", "--epochs", "3", "--images",
-            "10"]  # fmt: skip
-    told = json.loads(effnas(*base, "--json").out)
+    told = json.loads(effnas("scale", *TIMED, TINY, "--json").out)
     first, *others = told["members"]
     assert first["step_time"] == pytest.approx(1)
+    assert others
     for row in told["members"]:
         assert row["train_time_s"] == pytest.approx(9 * row["step_time_s"])  # 3 steps an epoch
+        assert row["step_time_s"] == pytest.approx(row["step_time"] * first["step_time_s"])
         assert row["progressive_train_time_s"] > 0
-    assert all(row["step_time"] > 1 for row in others)
     assert told["hardware"]
-    shown = effnas(*base, "--step-time", "1.5x")
+
+
+@pytest.mark.slow
+def test_a_limit_of_the_step_time_binds(effnas: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Every layer takes as long: whatever else the machine does, the larger network is slower.
+    figures = PartFigures(
+        forward=0.1, backward=0.2, optimizer=0.0, kept_bytes=1.0, weight_bytes=1.0
+    )
+    monkeypatch.setattr(
+        layer_times, "measure_parts", lambda new, *_, **__: (dict.fromkeys(new, figures), 0.5)
+    )
+    shown = effnas("scale", *TIMED, TINY, "--step-time", "1.5x")
     assert shown.code == 0, shown.err
     assert "What binds: --step-time 1.5x" in shown.out
     assert "3 epochs of 10 images" in shown.out
+    told = json.loads(effnas("scale", *TIMED, TINY, "--step-time", "1.5x", "--json").out)
+    first, last = told["members"]
+    assert last["step_time"] == (last["layers"] + 2) / (first["layers"] + 2)  # stem and head, too
+    assert 1.25 < last["step_time"] <= 1.5
+    assert last["step_time_s"] == 0.5 * last["step_time"]

@@ -18,6 +18,7 @@ from effnas.architecture import load_architecture
 
 GRID = ["--grid-step", "0.2", "--tolerance", "0.3", "--macs", "2.5x"]
 SHORT = ["--epochs", "2", "--seeds", "1"]
+pytestmark = pytest.mark.usefixtures("short_timings")
 SCALED = ["--out", "family", "--device", "none", "--images", "100"]
 
 

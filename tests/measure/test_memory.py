@@ -23,6 +23,8 @@ patient = settings(deadline=None)  # the machine may be busy
 CPU = torch.device("cpu")
 TINY = SearchSpace.load("tiny")
 SMALL = Architecture.parse(["fused_r1_k3_s2_e1_c8"], stem=8, head=16)
+#: The update of its large layers, one after the other, takes more than what comes before.
+REPEATED = Architecture.parse(["fused_r3_k3_s2_e1_c128"], stem=8, head=16)
 RECIPE = Recipe()
 
 
@@ -65,8 +67,9 @@ def test_what_is_alive_is_counted_until_it_is_freed(device: str) -> None:
         pytest.param(SMALL, "sgd", marks=pytest.mark.slow),
         pytest.param(TINY.reference, "nadamw", marks=pytest.mark.slow),
         pytest.param(TINY.reference, "rmsproptf", marks=pytest.mark.slow),
+        (REPEATED, "nadamw"),
     ],
-    ids=["small", "small-sgd", "reference", "reference-rmsprop"],
+    ids=["small", "small-sgd", "reference", "reference-rmsprop", "repeated"],
 )
 def test_a_dry_run_takes_what_a_real_step_takes(arch: Architecture, optimizer: str) -> None:
     recipe = Recipe(optimizer=optimizer)

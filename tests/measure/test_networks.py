@@ -294,6 +294,21 @@ def test_as_much_of_the_batch_is_compared_as_takes_a_second(
     assert compared == {"contiguous": images, "channels_last": images}
 
 
+def test_no_more_is_compared_than_fits_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+
+    def timed(run: Conditions, clock: object) -> float:
+        compared.append(run.batch_size)
+        return 1e-6 * run.batch_size
+
+    monkeypatch.setattr("effnas.measure.execution.timed", timed)
+    monkeypatch.setattr("effnas.measure.execution.NetworkRun", lambda model, conditions: conditions)
+    free = 10 * peak_of(SMALL, 1000)
+    monkeypatch.setattr("effnas.measure.execution.available_memory_bytes", lambda device: free)
+    choose_execution(network, replace(CONDITIONS, batch_size=10**6), precision="float32")
+    assert free / 4 < peak_of(SMALL, max(compared)) <= free / 2
+
+
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 def test_what_is_asked_for_is_the_only_choice(memory_format: str) -> None:
     chosen, seconds = choose_execution(

@@ -11,6 +11,8 @@ from torch import nn
 from effnas.config import Execution, MemoryFormat, Precision
 from effnas.measure.clock import clock_of
 from effnas.measure.conditions import Conditions
+from effnas.measure.device import available_memory_bytes
+from effnas.measure.memory import estimate_peak_memory
 from effnas.measure.runs import NetworkRun
 from effnas.measure.timer import timed
 
@@ -20,6 +22,8 @@ _FEWEST_IMAGES = 8
 #: larger the part the better: on two CPU cores, an EfficientNetV2-B0 of half the width gains a
 #: factor of 1.2 from channels_last with 8 images and of 1.8 with 64.
 _LONGEST_STEP_S = 1.0
+#: What is compared takes no more than this share of the memory that is free.
+_MEMORY_SHARE = 0.5
 #: Seconds spent on the repetitions of one candidate.
 _REPEAT_S = 0.5
 #: What takes so many times as long as the best so far is not worth repeating.
@@ -53,14 +57,15 @@ def choose_execution(
     Args:
         make_model: Makes the reference network.
         conditions: What to measure under; its execution is passed over, and part of the batch is
-            used where a step of all of it would take longer than about a second.
+            used where a step of all of it would take longer than about a second, or half of the
+            memory that is free.
         precision: Leaves this one only.
         memory_format: Leaves this one only.
 
     Returns:
         The fastest, and the seconds per image of each; none if there was nothing to choose.
     """
-    device, batch_size = conditions.device, conditions.batch_size
+    device = conditions.device
     formats: list[MemoryFormat] = ["contiguous", "channels_last"]
     ways = [
         Execution(precision=one, memory_format=layout)
@@ -69,20 +74,14 @@ def choose_execution(
     ]
     if precision and memory_format:
         return Execution(precision=precision, memory_format=memory_format), {}
-    size = min(_FEWEST_IMAGES, batch_size)
+    clock = clock_of(device)
+    size = _images_to_compare(make_model(), replace(conditions, execution=ways[0]))
     seconds: dict[Execution, float] = {}
     runs: dict[Execution, NetworkRun] = {}
-    clock = clock_of(device)
     for execution in ways:
-        model = make_model()
-        while True:
-            run = NetworkRun(model, replace(conditions, execution=execution, batch_size=size))
-            timed(run, clock)
-            spent = timed(run, clock)
-            larger = min(size * int(_LONGEST_STEP_S / spent), batch_size)
-            if seconds or larger <= size:
-                break
-            size = larger  # the first candidate settles the size for all
+        run = NetworkRun(make_model(), replace(conditions, execution=execution, batch_size=size))
+        timed(run, clock)
+        spent = timed(run, clock)
         seconds[execution] = spent / size
         if spent <= _HOPELESS * size * min(seconds.values()):
             runs[execution] = run
@@ -92,3 +91,17 @@ def choose_execution(
         for execution, run in runs.items():
             seconds[execution] = min(seconds[execution], timed(run, clock) / size)
     return min(seconds, key=lambda execution: seconds[execution]), seconds
+
+
+def _images_to_compare(model: nn.Module, conditions: Conditions) -> int:
+    """Return how many images: what takes about a second, of the batch and of what fits."""
+    few = min(_FEWEST_IMAGES, conditions.batch_size)
+    run, clock = NetworkRun(model, replace(conditions, batch_size=few)), clock_of(conditions.device)
+    timed(run, clock)
+    images = min(few * int(_LONGEST_STEP_S / timed(run, clock)), conditions.batch_size)
+    limit = _MEMORY_SHARE * available_memory_bytes(conditions.device)
+    while images > few and limit < estimate_peak_memory(
+        model, conditions.recipe, image_size=conditions.image_size, batch_size=images
+    ):
+        images //= 2
+    return max(images, few)
