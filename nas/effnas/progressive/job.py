@@ -29,7 +29,6 @@ from effnas.progressive.fitting import fit_parts
 from effnas.progressive.folder import is_streamed, stored_execution, stored_forecast
 from effnas.progressive.forecast import Forecast, forecast
 from effnas.progressive.group import Group
-from effnas.progressive.network import classifier_tensors, make_network
 from effnas.progressive.recipe import TrainingRecipe
 from effnas.progressive.settings import TrainingPlan, TrainSettings, settle
 from effnas.progressive.stages import Stage, stages_of
@@ -83,6 +82,8 @@ class Job:
             UserError: If something given is wrong.
         """
         found = find_network(settings.network, None)
+        from effnas.progressive.network import make_network
+
         member = find_member(found.file, found.arch) if found.file and found.arch else None
         sizes = settings.recipe.image_size
         if sizes is None and member is None:
@@ -180,6 +181,8 @@ class Job:
 
     def _network(self) -> nn.Module:
         """Build the network, with the weights that it begins with."""
+        from effnas.progressive.network import classifier_tensors, make_network
+
         settings, name = self.settings, self.found.name
         classes = self.images.train.num_classes
         with torch.random.fork_rng([]):

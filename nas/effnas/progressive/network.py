@@ -1,4 +1,7 @@
-"""What a long training needs of its network: strengths that change, averages, batch norm."""
+"""What a long training needs of its network: strengths that change, averages, batch norm.
+
+Importing it takes seconds, which those who only make a mistake need not wait for.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,6 @@ from effnas.config import Execution
 from effnas.errors import InfeasibleError, StoreError
 from effnas.progressive.batches import Augmentation, Chunk, Order, TrainPixels
 from effnas.progressive.group import Group
-from effnas.progressive.network import Regulator, WeightAverage
 from effnas.progressive.progress import EpochRow, Progress, Watcher
 from effnas.progressive.recipe import TrainingRecipe
 from effnas.progressive.schedule import make_schedule
@@ -70,6 +69,8 @@ class Training:
         seed: int,
         group: Group = Group(),  # noqa: B008  # frozen
     ) -> None:
+        from effnas.progressive.network import Regulator, WeightAverage
+
         self.recipe, self.stages, self.parts = recipe, tuple(stages), tuple(parts)
         self.group, self.device = group, device
         self.order = Order(count=len(images), batch_size=recipe.batch_size, seed=seed)
