@@ -246,10 +246,10 @@ def test_nothing_else_of_python_is_allowed(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["9^9^9^9", "9**9**9", "exp(1000)", "1e999", "1" * 400, "1e308*9"])
 def test_huge_numbers_are_refused_at_once(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()  # a busy machine does not count
     with pytest.raises(ExpressionError, match=r"overflow|too large"):
         Expression.parse(text)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize(
