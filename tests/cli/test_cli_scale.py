@@ -126,6 +126,7 @@ def test_without_the_last_stage(effnas: Run, tiny: str) -> None:
         (["s.json", "--family", "odd.yaml", "--params", "1e9"], ["member c has less", "than b"]),
         (["s.json", "--step-time", "fast"], ["--step-time fast", "2x"]),
         (["s.json", "--step-time", "2x"], ["--step-time needs a --device"]),
+        (["s.json", "--step-time", "0x"], ["--step-time 0x: a number above 0"]),
         (["s.json", "--epochs", "0"], ["--epochs is 0"]),
         (["s.json", "--out", "s.json"], ["s.json", "not a folder"]),
         (["s.json", "--device", "cuda:77"], ["cuda:77"]),

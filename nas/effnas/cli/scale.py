@@ -84,14 +84,15 @@ def limits_of(**given: str | float | None) -> tuple[Limit, ...]:
         option = f"--{name.replace('_', '-')}"
         text = value if isinstance(value, str) else f"{value:g}"
         is_ratio = text.endswith("x")
-        most = _positive(option, text.removesuffix("x"))
+        most = _positive(option, text)
         found.append(Limit(_METRICS[name][is_ratio], most, f"{option} {text}"))
     return tuple(found)
 
 
 def _positive(option: str, text: str) -> float:
+    """Return the number that a text means, without the x of a ratio."""
     try:
-        number = float(text)
+        number = float(text.removesuffix("x"))
     except ValueError:
         number = -1.0
     if not 0 < number < inf:
