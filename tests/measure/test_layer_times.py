@@ -7,23 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
+from small_conditions import CONDITIONS
 
 from effnas import Architecture
-from effnas.config import Execution, Recipe
-from effnas.measure import Conditions, LayerTimes, layer_times
+from effnas.measure import LayerTimes, layer_times
 from effnas.measure.layer_times import SizedNetwork
 from effnas.parts import Part, parts_of
 from effnas.step_times import PartFigures
 
-CONDITIONS = Conditions(
-    device=torch.device("cpu"),
-    recipe=Recipe(),
-    execution=Execution(),
-    batch_size=2,
-    image_size=16,
-    num_classes=10,
-)
 BASE = Architecture.parse("fused_r1_k3_s2_e1_c8 mbconv_r2_k3_s2_e4_c16", stem=8, head=16)
 DEEPER = replace(BASE, stages=(BASE.stages[0], replace(BASE.stages[1], r=4)))
 

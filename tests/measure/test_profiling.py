@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_conditions import CONDITIONS
 
 from effnas import Architecture, SearchSpace
-from effnas.config import Execution, Recipe
+from effnas.config import Recipe
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.measure import (
-    Conditions,
     estimate_peak_memory,
     make_profile,
     model_error,
@@ -48,14 +48,6 @@ VARIED = SearchSpace.parse(
     "reference:\n"
     "  - fused_r1_k3_s2_e1_c16\n"
     "  - mbconv_r1_k3_s2_e4_c24_se0.25\n"
-)
-CONDITIONS = Conditions(
-    device=torch.device("cpu"),
-    recipe=Recipe(),
-    execution=Execution(),
-    batch_size=2,
-    image_size=16,
-    num_classes=10,
 )
 
 
