@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from effnas import Architecture, SearchSpace
-from effnas.architecture import Stage
+from effnas.arch.blocks import Stage
 
 SPACE = SearchSpace.load("mnasnet")
 DEVICES: Mapping[str, str] = {
@@ -40,7 +40,7 @@ TRAINING = "training"
 _TRAINING_UNIT_S, _LONGEST_TRAINING_S = 2_000, 6_000
 _CHANNELS = (16, 24, 40, 80, 112, 192, 320)
 _STRIDES = (1, 2, 2, 2, 1, 2, 1)
-_MOST_BYTES = 1 << 16
+_MAX_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ class AccelNasBench:
 class Simulation:
     """Accuracy and step times of any network of the space, from a regression on the table.
 
-    Gradient boosting is another kind of model than the Gaussian process of `effnas.surrogate`, so
-    that the latter is not judged by its like.
+    Gradient boosting is another kind of model than the Gaussian process of
+    `effnas.controllers.gaussian_process`, so that the latter is not judged by its like.
 
     Args:
         table: The table.
@@ -169,7 +169,7 @@ def params_ratio(archs: Sequence[Architecture]) -> NDArray[np.float64]:
 def _rows(path: str | Path) -> Iterator[dict[str, dict[str, object]]]:
     with tarfile.open(path) as tar:
         for member in tar:
-            if member.isfile() and member.name.endswith(".json") and member.size < _MOST_BYTES:
+            if member.isfile() and member.name.endswith(".json") and member.size < _MAX_BYTES:
                 file = tar.extractfile(member)
                 assert file is not None  # a regular file
                 yield json.loads(file.read())

@@ -13,7 +13,8 @@ Accuracy and the logarithm of the training time are what gradient boosting on th
 training time over 2,000 s and P the params over 4 M. Regret is how far the best network that was
 tried so far is below the best one known, in per cent of it: the best of 300 hill-climbs from random
 networks and of all runs. Trials end in the order in which they would with trainings of their length
-(`effnas.backends.simulated`). A run ends when it has found the best; its regret is 0 from there on.
+(`effnas.evaluation.simulated`). A run ends when it has found the best; its regret is 0 from there
+on.
 """
 
 from __future__ import annotations
@@ -32,11 +33,17 @@ import numpy as np
 import pandas as pd
 
 from accel_nasbench import DEVICES, SPACE, TRAINING, AccelNasBench, Simulation
-from effnas import Architecture, InfeasibleError, Reward, Search, Trial
-from effnas.backends import Job
-from effnas.backends.simulated import SimulatedBackend
-from effnas.controllers import CONTROLLERS
-from effnas.evaluate import FunctionEvaluator
+from effnas import (
+    Architecture,
+    InfeasibleError,
+    Reward,
+    Search,
+    Trial,
+)
+from effnas.controllers.registry import CONTROLLERS
+from effnas.evaluation.backend import Job
+from effnas.evaluation.evaluator import FunctionEvaluator
+from effnas.evaluation.simulated import SimulatedBackend
 
 REWARD = Reward.load("accuracy * step_time^-0.07 * (params / 4e6)^-0.05")
 BUDGETS = (50, 100, 200, 300, 500, 1000)

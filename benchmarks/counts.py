@@ -18,8 +18,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from effnas import Architecture, SearchSpace, counts
-from effnas.catalog import names
+from effnas import Architecture, SearchSpace
+from effnas.arch import counts
+from effnas.config.catalog import names
 
 ARCHITECTURES = 10_000
 COLD_ARCHITECTURES = 500

@@ -15,10 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from effnas import Architecture, Search, Trial
-from effnas.backends import Backend, InlineBackend
-from effnas.backends.ray import RayBackend
-from effnas.evaluate import FunctionEvaluator
-from effnas.store import RunFolder
+from effnas.evaluation.backend import Backend
+from effnas.evaluation.evaluator import FunctionEvaluator
+from effnas.evaluation.inline import InlineBackend
+from effnas.evaluation.ray import RayBackend
+from effnas.trials.store import RunFolder
 
 TRIALS = 500
 REPEATS = 5

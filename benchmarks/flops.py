@@ -14,21 +14,21 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from effnas.runtime import settle_process
+from effnas.timing.runtime import configure_process
 
-settle_process()
+configure_process()
 
-import numpy as np  # noqa: E402  # behind settle_process, as torch is
+import numpy as np  # noqa: E402  # behind configure_process, as torch is
 from numpy.typing import NDArray  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 from scipy.stats import spearmanr  # noqa: E402
 
 from accel_nasbench import DEVICES, SPACE, AccelNasBench, params_ratio  # noqa: E402
-from effnas.bench import DeviceSettings  # noqa: E402
-from effnas.measure import make_profile  # noqa: E402
-from effnas.measure.networks import maker  # noqa: E402
-from effnas.step_times import DeviceProfile  # noqa: E402
+from effnas.timing.networks import maker  # noqa: E402
+from effnas.timing.profile import DeviceProfile  # noqa: E402
+from effnas.timing.profiling import make_profile  # noqa: E402
+from effnas.workflows.bench import DeviceSettings  # noqa: E402
 
 TOP = 50
 IMAGE_SIZE, BATCH_SIZE = 64, 16
@@ -39,8 +39,8 @@ def profile_here() -> DeviceProfile:
     settings = DeviceSettings(device="cpu", image_size=IMAGE_SIZE, batch_size=BATCH_SIZE)
     space = SPACE.with_target(image_size=IMAGE_SIZE, batch_size=BATCH_SIZE, num_classes=1000)
     make = maker(space.reference, 1000)
-    conditions = settings.with_execution(settings.conditions(space), make, lambda: None)
-    return make_profile(space, conditions)
+    setup = settings.with_execution(settings.setup(space), make, lambda: None)
+    return make_profile(space, setup)
 
 
 def main() -> None:

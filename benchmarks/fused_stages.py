@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from effnas.architecture import to_json
+from effnas.arch.files import to_json
 from table3 import IMAGE_SIZE, rows
 
 #: Images a second: TPUv3 core and V100, EfficientNetV2 (arXiv 2104.00298), table 3.
@@ -67,7 +67,7 @@ def main() -> None:
         )
     screen = Console(width=120)
     screen.print(table)
-    screen.print(f"here: {found['hardware']}, {found['conditions']}")
+    screen.print(f"here: {found['hardware']}, {found['setup']}")
 
 
 if __name__ == "__main__":

@@ -149,12 +149,13 @@ def images_of(arguments: argparse.Namespace) -> Path:
 
 def train(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
     """Do a training; return its line."""
-    from effnas.runtime import settle_process
+    from effnas.timing.runtime import configure_process
 
-    settle_process()
-    from effnas.progressive import TrainSettings, launch_training
-    from effnas.progressive.recipe import STRENGTHS, TrainingRecipe
-    from effnas.scaling import Ramp
+    configure_process()
+    from effnas.config.regularization import Ramp
+    from effnas.config.training_recipe import STRENGTHS, TrainingRecipe
+    from effnas.workflows.train.launch import launch_training
+    from effnas.workflows.train.settings import TrainSettings
 
     recipe = TrainingRecipe.load(arguments.recipe).overridden(
         epochs=arguments.epochs, batch_size=arguments.batch_size
@@ -215,9 +216,9 @@ class _Silent:
 
 def write_network(kind: str, name: str, file: Path, arguments: argparse.Namespace) -> None:
     """Write the architecture file of a network, unless timm knows it by its name."""
-    from effnas.architecture import Architecture
-    from effnas.architecture.files import to_json
-    from effnas.counts import count
+    from effnas.arch.architecture import Architecture
+    from effnas.arch.counts import count
+    from effnas.arch.files import to_json
 
     if kind == "networks" and name in LIKE:
         blocks, stem, head = arguments.searched or SEARCHED, 16, 512
@@ -239,8 +240,8 @@ def scaled_to(params: int, blocks: str, stem: int, head: int) -> Any:
 
     Channels are multiples of 4, and the head is scaled with them.
     """
-    from effnas.architecture import Architecture
-    from effnas.counts import count
+    from effnas.arch.architecture import Architecture
+    from effnas.arch.counts import count
 
     base = Architecture.parse(blocks, stem=stem, head=head)
 

@@ -28,10 +28,12 @@ from timm.optim import create_optimizer_v2
 from timm.utils import AverageMeter
 
 from effnas import SearchSpace
-from effnas.config import Execution, Recipe
-from effnas.data import ImageSet, load_search_images
-from effnas.models import build
-from effnas.training import ProxyData, cosine_schedule, train_proxy
+from effnas.arch.models import build
+from effnas.config.settings import Execution, Recipe
+from effnas.data.images import ImageSet
+from effnas.data.loading import load_search_images
+from effnas.train.proxy import ProxyData, train_proxy
+from effnas.train.step import cosine_schedule
 
 IMAGES = 4_000
 IMAGE_SIZE = 32

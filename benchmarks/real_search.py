@@ -18,13 +18,13 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from effnas import Trial
-from effnas.backends import Job
-from effnas.config import EvaluationConfig, Recipe, StepTimeConfig
-from effnas.evaluate import Task
-from effnas.launch import Settings, launch
-from effnas.plan import Plan
-from effnas.search import Search
-from effnas.workers import Workers, start_workers
+from effnas.config.settings import EvaluationConfig, Recipe, StepTimeConfig
+from effnas.evaluation.backend import Job
+from effnas.evaluation.evaluator import Task
+from effnas.evaluation.workers import Workers, start_workers
+from effnas.search.cost_estimate import CostEstimate
+from effnas.search.launch import Settings, launch
+from effnas.search.search import Search
 
 CONTROLLERS = ("random", "surrogate")
 REPEATS = (1, 2, 3)
@@ -37,7 +37,7 @@ class Lines:
         """Print what takes a while."""
         print(what, flush=True)
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: CostEstimate) -> None:
         """Print how long it will take."""
         print(f"about {plan.total_s / 60:.0f} min", flush=True)
 

@@ -27,8 +27,13 @@ import numpy as np
 import pandas as pd
 
 from accel_nasbench import DEVICES, SPACE, AccelNasBench, Simulation, params_ratio
-from effnas import Architecture, Reward, Search, Trials
-from effnas.retarget import Retargeting
+from effnas import (
+    Architecture,
+    Reward,
+    Search,
+    Trials,
+)
+from effnas.workflows.retarget.retargeting import Retargeting
 
 REWARD = Reward.load("v2")
 TRIALS = 200

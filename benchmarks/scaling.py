@@ -16,24 +16,29 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from effnas.runtime import settle_process
+from effnas.timing.runtime import configure_process
 
-settle_process()
+configure_process()
 
-from rich.console import Console  # noqa: E402  # behind settle_process, as torch is
+from rich.console import Console  # noqa: E402  # behind configure_process, as torch is
 from rich.table import Table  # noqa: E402
 
 from effnas import Architecture  # noqa: E402
-from effnas.bench import DeviceSettings, find_network  # noqa: E402
-from effnas.config import EvaluationConfig, Execution, Recipe  # noqa: E402
-from effnas.counts import count  # noqa: E402
-from effnas.measure import LayerTimes  # noqa: E402
-from effnas.member_costs import MemberCosts  # noqa: E402
-from effnas.scaling import CompoundScaling, FamilyMember, ScalingRules, scale  # noqa: E402
-from effnas.space import SearchSpace  # noqa: E402
-from effnas.trainings import Result, Schedule, TrainingsFolder, ranked  # noqa: E402
-from effnas.trainings.tune import Candidate, train_all  # noqa: E402
-from effnas.workers import Workers, share_out  # noqa: E402
+from effnas.arch.counts import count  # noqa: E402
+from effnas.config.settings import EvaluationConfig, Execution, Recipe  # noqa: E402
+from effnas.evaluation.workers import Workers, divide_resources  # noqa: E402
+from effnas.scaling.compound import CompoundScaling  # noqa: E402
+from effnas.scaling.family import FamilyMember, scale  # noqa: E402
+from effnas.scaling.member_costs import MemberCosts  # noqa: E402
+from effnas.scaling.rules import ScalingRules  # noqa: E402
+from effnas.space.search_space import SearchSpace  # noqa: E402
+from effnas.timing.device_settings import DeviceSettings  # noqa: E402
+from effnas.timing.layer_times import LayerTimes  # noqa: E402
+from effnas.trials.network_ref import find_network  # noqa: E402
+from effnas.workflows.trainings.folder import Result, TrainingsFolder  # noqa: E402
+from effnas.workflows.trainings.schedule import Schedule  # noqa: E402
+from effnas.workflows.trainings.standings import ranked  # noqa: E402
+from effnas.workflows.trainings.tune import Candidate, train_all  # noqa: E402
 
 #: Exponents of compound scaling that are looked at.
 PHIS = [n / 25 for n in range(1, 151)]
@@ -91,16 +96,16 @@ def main() -> None:
         run.recipe if run else Recipe(), epochs=arguments.epochs, data_share=1.0,
         image_size=arguments.image_size,
     )  # fmt: skip
-    conditions = DeviceSettings(
+    setup = DeviceSettings(
         device="cpu", image_size=arguments.image_size, batch_size=recipe.batch_size
-    ).conditions(None)
+    ).setup(None)
     costs = MemberCosts(
-        LayerTimes(base, conditions), batch_size=recipe.batch_size, num_classes=1000, epochs=1,
+        LayerTimes(base, setup), batch_size=recipe.batch_size, num_classes=1000, epochs=1,
         images=1,
     )  # fmt: skip
     members = networks(base, arguments.members, arguments.image_size, costs)
     schedule = Schedule(levels=(arguments.epochs,), seeds=arguments.seeds)
-    share = share_out(Workers(device="cpu"))
+    share = divide_resources(Workers(device="cpu"))
     space = run.space if run else SearchSpace.load("v2-cifar")
     config = EvaluationConfig(
         space_text=space.to_text(),

@@ -15,21 +15,21 @@ from __future__ import annotations
 import argparse
 import time
 
-from effnas.runtime import settle_process
+from effnas.timing.runtime import configure_process
 
-settle_process()
+configure_process()
 
-import numpy as np  # noqa: E402  # behind settle_process, as torch is
+import numpy as np  # noqa: E402  # behind configure_process, as torch is
 from numpy.typing import NDArray  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 from sklearn.linear_model import RidgeCV  # noqa: E402
 
 from effnas import Architecture, SearchSpace  # noqa: E402
-from effnas.bench import DeviceSettings  # noqa: E402
-from effnas.measure import make_profile, model_error, time_networks  # noqa: E402
-from effnas.measure.networks import maker  # noqa: E402
-from effnas.step_times import ModelError  # noqa: E402
+from effnas.timing.networks import maker, time_networks  # noqa: E402
+from effnas.timing.profile import ModelError  # noqa: E402
+from effnas.timing.profiling import make_profile, model_error  # noqa: E402
+from effnas.workflows.bench import DeviceSettings  # noqa: E402
 
 #: Space -> image size and batch size.
 CASES = {"v2-cifar": (32, 64), "v2-b0": (48, 16)}
@@ -95,10 +95,8 @@ def measure(
     space = SearchSpace.load(name).with_target(
         image_size=image_size, batch_size=batch_size, num_classes=10
     )
-    conditions = settings.with_execution(
-        settings.conditions(space), maker(space.reference, 10), lambda: None
-    )
-    profile = make_profile(space, conditions)
+    setup = settings.with_execution(settings.setup(space), maker(space.reference, 10), lambda: None)
+    profile = make_profile(space, setup)
     seen = [*profile.fitted_on, *profile.checked_on]
     known = [Architecture.parse(n.architecture, stem=space.stem, head=space.head) for n in seen]
     known_s = np.array([network.step_time for network in seen])
@@ -116,7 +114,7 @@ def measure(
         group = unseen[start : start + TOGETHER]
         _, *found = time_networks(
             [maker(arch, 10) for arch in (space.reference, *group)],
-            conditions,
+            setup,
             time_limit_s=LIMIT_S * len(group),
         )
         for metrics in found:

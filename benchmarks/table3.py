@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from effnas import Architecture, Counts, count
-from effnas.architecture import Stage
+from effnas.arch.blocks import Stage
 
 IMAGE_SIZE = 380
 B4 = Architecture.parse(

@@ -36,11 +36,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from effnas.data import load_train_images
-from effnas.progressive import TrainingRecipe, stages_of
-from effnas.progressive.batches import Augmentation, Order, TrainPixels
-from effnas.progressive.group import Group
-from effnas.scaling import Ramp
+from effnas.config.regularization import Ramp
+from effnas.config.training_recipe import TrainingRecipe
+from effnas.data.train_images import load_train_images
+from effnas.train.batches import Augmentation, Order, TrainPixels
+from effnas.train.process_group import ProcessGroup
+from effnas.train.stages import stages_of
 
 ROUNDS = 3
 THREADS = len(os.sched_getaffinity(0))
@@ -191,7 +192,7 @@ def split(images: Path, recipe: TrainingRecipe) -> tuple[float, float]:
     order = Order(count=len(found), batch_size=recipe.batch_size, seed=0)
     augment = Augmentation(found, recipe, flip=True, seed=0, device=device)
     (stage,) = stages_of(recipe, steps_per_epoch=order.steps_per_epoch)
-    chunks = [chunk for (chunk,) in order.chunks(stage, 1, Group())]
+    chunks = [chunk for (chunk,) in order.chunks(stage, 1, ProcessGroup())]
     pixels = TrainPixels(found, device).of(iter(chunks))
     times = []
     for chunk in chunks:

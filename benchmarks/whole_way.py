@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from effnas.architecture import load_architecture
+from effnas.arch.files import load_architecture
 from effnas.export.weights import make_model
 
 EFFNAS = [sys.executable, "-m", "effnas"]

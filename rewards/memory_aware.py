@@ -3,7 +3,7 @@
     effnas search --reward rewards/memory_aware.py:memory_aware --space v2 --budget 1000
 
 Copy this file to write another one. A reward takes the metrics of one trial by name and returns
-what the search is to make large; `effnas.reward.METRICS` lists the names with their units.
+what the search is to make large; `effnas.trials.reward.METRICS` lists the names with their units.
 """
 
 from collections.abc import Mapping

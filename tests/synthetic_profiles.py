@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from effnas import SearchSpace
-from effnas.parts import parts_of_space
-from effnas.step_times import (
+from effnas.space.layers import layers_of_space
+from effnas.timing.profile import (
     DeviceProfile,
+    LayerFigures,
     ModelError,
     NetworkFigures,
-    PartFigures,
     StepTimeModel,
 )
 
@@ -22,14 +22,14 @@ def model_of(space: SearchSpace, num_classes: int = 10, **changes: Any) -> StepT
     """A model that knows every part of a space, with figures drawn at random."""
     rng = np.random.default_rng(0)
     parts = {
-        part: PartFigures(
+        part: LayerFigures(
             forward=float(rng.uniform(0.001, 0.1)),
             backward=float(rng.uniform(0.001, 0.1)),
             optimizer=float(rng.uniform(0.0, 0.01)),
             kept_bytes=float(rng.integers(10**6)),
             weight_bytes=float(rng.integers(10**4)),
         )
-        for part in parts_of_space(space, num_classes=num_classes)
+        for part in layers_of_space(space, num_classes=num_classes)
     }
     model = StepTimeModel(
         image_size=space.target.image_size,

@@ -16,53 +16,17 @@ import effnas
 
 PACKAGE = Path(effnas.__file__).parent
 
-# From left to right: a module imports from its own layer and from those above it in this list.
-# Modules and packages that share a line do not know each other.
-LAYERS = [
-    ["errors", "runtime", "channel"],
-    ["expressions", "catalog", "architecture"],
-    ["counts", "parts", "plugins", "columns", "untrusted"],
-    ["space", "trial", "scaling"],
-    ["reward", "rungs", "store", "data", "step_times", "surrogate"],
-    ["objectives"],
-    ["goal", "guess", "front", "constraints", "fidelity"],
-    ["predictor"],
-    ["baseline"],
-    ["controllers"],
-    ["testing"],
-    ["config"],
-    ["models", "weights", "trackers"],
-    ["checkpoints"],
-    ["training"],
-    ["measure"],
-    ["evaluate"],
-    ["image_evaluator"],
-    ["backends"],
-    ["search"],
-    ["retiming"],
-    ["plan", "runs", "manifest", "workers"],
-    ["launch", "bench", "retarget", "proxy", "member_costs"],
-    ["trainings"],
-    ["promotion"],
-    ["sizing", "scaling_search"],
-    ["family_file"],
-    ["progressive"],
-    ["export"],
-    [""],  # the names of `import effnas`, each imported when it is asked for
-    ["cli"],
-    ["__main__"],
-]
-LEVELS = {name: level for level, layer in enumerate(LAYERS) for name in layer}
+# From left to right: a room imports from itself and from the rooms before it.
+ROOMS = [
+    "errors", "config", "arch", "data", "space", "trials", "train", "timing", "controllers",
+    "scaling", "evaluation", "search", "workflows", "export", "", "testing", "cli", "__main__",
+]  # fmt: skip
+LEVELS = {name: level for level, name in enumerate(ROOMS)}
 
-#: The one import from right to left: `Architecture.build` makes the network when it is called.
-EXCEPTIONS = {("architecture.architecture", "models")}
-
-TORCH_AT_THE_TOP = {
-    "models", "weights", "training", "measure", "image_evaluator", "bench", "progressive", "export",
-}  # fmt: skip
-#: Controllers that learn with torch; `make_controller` imports them when they are asked for.
-TORCH_CONTROLLERS = {"controllers.reinforce"}
-TIMM = {"models", "training", "measure", "image_evaluator", "data", "progressive"}
+#: Rooms where torch may be imported when a module is; elsewhere a function imports it.
+TORCH_AT_THE_TOP = {"train", "timing", "scaling", "evaluation", "workflows", "export"}
+TORCH_MODULES = {"arch.models", "arch.weights", "controllers.reinforce"}
+TIMM = {"arch", "train", "timing", "evaluation", "data", "workflows"}
 HEAVY = {
     "torch", "torchvision", "timm", "ray", "numpy", "pandas", "sklearn", "plotly", "optuna", "onnx",
     "tensorboard", "mlflow", "wandb",
@@ -156,35 +120,30 @@ def wrong_way(imports: tuple[Import, ...]) -> list[str]:
         if imported is None or layer_of(imported) == found.layer:
             continue
         if LEVELS[layer_of(imported)] >= LEVELS[found.layer]:
-            if (found.by, imported) in EXCEPTIONS and not found.at_the_top:
-                continue
             wrong.append(f"{found.by}:{found.line} imports {imported or 'effnas'}")
     return wrong
 
 
-def test_every_module_has_its_layer() -> None:
-    unplaced = {layer_of(module) for module in modules()} - LEVELS.keys()
-    assert not unplaced, f"place them in LAYERS: {sorted(unplaced)}"
-    gone = LEVELS.keys() - {layer_of(module) for module in modules()}
-    assert not gone, f"take them out of LAYERS: {sorted(gone)}"
+def test_every_module_stands_in_a_room() -> None:
+    assert {layer_of(module) for module in modules()} == LEVELS.keys()
 
 
-def test_nothing_imports_what_stands_right_of_it() -> None:
+def test_nothing_imports_from_a_later_room() -> None:
     assert wrong_way(all_imports()) == []
 
 
 @pytest.mark.parametrize(
     ("by", "source"),
     [
-        ("counts", "from effnas.space import SearchSpace"),
-        ("counts", "import effnas.space.search_space"),
-        ("counts", "def f():\n    from effnas import space"),
-        ("counts", "from effnas import SearchSpace"),
-        ("counts", "import effnas"),
-        ("expressions", "import effnas.catalog"),
-        ("architecture.architecture", "from effnas.models import build"),
-        ("architecture.blocks", "def f():\n    from effnas.models import build"),
-        ("space", "if TYPE_CHECKING:\n    pass\nelse:\n    from effnas.search import Search"),
+        ("arch.counts", "from effnas.space.search_space import SearchSpace"),
+        ("arch.counts", "import effnas.space.search_space"),
+        ("arch.counts", "def f():\n    from effnas import space"),
+        ("arch.counts", "from effnas import SearchSpace"),
+        ("arch.counts", "import effnas"),
+        (
+            "space",
+            "if TYPE_CHECKING:\n    pass\nelse:\n    from effnas import Search",
+        ),
     ],
 )
 def test_the_rule_sees_every_kind_of_import(by: str, source: str) -> None:
@@ -194,29 +153,23 @@ def test_the_rule_sees_every_kind_of_import(by: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("by", "source"),
     [
-        ("counts", "if TYPE_CHECKING:\n    from effnas.search import Search"),
-        ("counts", "from effnas.errors import ConfigError"),
-        ("search", "from effnas import counts, SearchSpace"),
+        ("arch.counts", "if TYPE_CHECKING:\n    from effnas.search.search import Search"),
+        ("arch.counts", "from effnas.errors import ConfigError"),
+        ("search.search", "from effnas import arch, SearchSpace"),
         ("space.reader", "from effnas.space.search_space import SearchSpace"),
-        ("architecture.architecture", "def f():\n    from effnas.models import build"),
         ("cli.app", "import effnas, os"),
     ],
 )
-def test_the_rule_lets_through_what_goes_the_right_way(by: str, source: str) -> None:
+def test_the_rule_allows_imports_from_earlier_rooms(by: str, source: str) -> None:
     assert wrong_way(tuple(imports_below(ast.parse(source), by))) == []
 
 
-def test_the_exceptions_are_needed() -> None:
-    found = {(found.by, target(found)) for found in all_imports()}
-    assert found >= EXCEPTIONS
-
-
-def test_torch_is_imported_at_the_top_of_few_modules_and_nowhere_below_models() -> None:
-    everywhere = [found for found in all_imports() if found.distribution == "torch"]
-    assert {found.by for found in everywhere} >= TORCH_CONTROLLERS
-    torch = [found for found in everywhere if found.by not in TORCH_CONTROLLERS]
-    assert {found.layer for found in torch if found.at_the_top} <= TORCH_AT_THE_TOP
-    assert all(LEVELS[found.layer] >= LEVELS["models"] for found in torch)
+def test_torch_is_imported_at_the_top_of_few_modules() -> None:
+    torch = {found.by for found in all_imports() if found.distribution == "torch"}
+    early = {by for by in torch if LEVELS[layer_of(by)] < LEVELS["train"]}
+    assert early | {"controllers.reinforce"} <= TORCH_MODULES
+    top = {f.by for f in all_imports() if f.distribution == "torch" and f.at_the_top}
+    assert {layer_of(by) for by in top - TORCH_MODULES} <= TORCH_AT_THE_TOP
 
 
 def test_timm_has_its_homes() -> None:
@@ -227,7 +180,7 @@ def test_timm_has_its_homes() -> None:
 
 
 def test_ray_has_its_homes() -> None:
-    homes = {"backends.ray", "trainings.tune", "progressive.distributed"}
+    homes = {"evaluation.ray", "workflows.trainings.tune", "workflows.train.distributed"}
     assert {f.by for f in all_imports() if f.distribution == "ray"} == homes
     inside = [f for f in all_imports() if target(f) in homes]
     assert {found.by for found in inside if found.at_the_top} <= homes
@@ -249,7 +202,7 @@ def test_onnx_has_one_home_and_may_be_missing() -> None:
 def test_trackers_have_one_home_each_and_may_be_missing(package: str) -> None:
     found = [f for f in all_imports() if package in f.module.removeprefix("effnas").split(".")]
     ours = [f for f in found if f.distribution != "effnas"]
-    assert {f.by for f in ours} == {f"trackers.{package}"}
+    assert {f.by for f in ours} == {f"workflows.trackers.{package}"}
     assert not any(f.at_the_top for f in ours)
 
 
@@ -259,7 +212,7 @@ def test_controllers_are_imported_without_optuna() -> None:
 
 def test_the_test_part_is_read_in_one_place() -> None:
     users = {found.by for found in all_imports() if found.name == "load_test_part"}
-    assert users == {"data", "image_evaluator", "progressive.worker"}
+    assert users == {"evaluation.image_evaluator", "workflows.train.worker"}
 
 
 def loaded_by(*arguments: str) -> set[str]:
@@ -278,7 +231,7 @@ def loaded_by(*arguments: str) -> set[str]:
     "arguments",
     [
         ("-c", "import effnas"),
-        ("-c", "import effnas.channel"),
+        ("-c", "import effnas.workflows.train.mailbox"),
         ("-m", "effnas", "--help"),
         ("-m", "effnas", "search", "--help"),
         ("-m", "effnas", "--version"),
@@ -293,7 +246,7 @@ def test_what_must_answer_at_once_loads_nothing_heavy(arguments: tuple[str, ...]
 
 def test_controllers_that_need_no_torch_do_not_load_it() -> None:
     program = (
-        "import effnas.controllers as c; from effnas import SearchSpace\n"
+        "import effnas.controllers.registry as c; from effnas import SearchSpace\n"
         "for name in c.CONTROLLERS:\n"
         "    if name != 'reinforce':\n"
         "        c.make_controller(name, SearchSpace.load('tiny')).ask(0)"

@@ -9,35 +9,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from effnas.architecture import Architecture
-    from effnas.counts import Counts, count
+    from effnas.arch.architecture import Architecture
+    from effnas.arch.counts import Counts, count
     from effnas.errors import EffnasError, InfeasibleError, UserError
-    from effnas.reward import Reward
-    from effnas.rungs import Rungs
-    from effnas.runs import Run, load_run
-    from effnas.search import Search
-    from effnas.space import SearchSpace
-    from effnas.trial import Measurement, Trial, Trials, TrialState
+    from effnas.search.rungs import Rungs
+    from effnas.search.search import Search
+    from effnas.space.search_space import SearchSpace
+    from effnas.trials.reward import Reward
+    from effnas.trials.run import Run, load_run
+    from effnas.trials.trial import (
+        Measurement,
+        Trial,
+        Trials,
+        TrialState,
+    )
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Architecture": "effnas.architecture",
-    "Counts": "effnas.counts",
+    "Architecture": "effnas.arch.architecture",
+    "Counts": "effnas.arch.counts",
     "EffnasError": "effnas.errors",
     "InfeasibleError": "effnas.errors",
-    "Measurement": "effnas.trial",
-    "Reward": "effnas.reward",
-    "Run": "effnas.runs",
-    "Rungs": "effnas.rungs",
-    "Search": "effnas.search",
-    "SearchSpace": "effnas.space",
-    "Trial": "effnas.trial",
-    "TrialState": "effnas.trial",
-    "Trials": "effnas.trial",
+    "Measurement": "effnas.trials.trial",
+    "Reward": "effnas.trials.reward",
+    "Run": "effnas.trials.run",
+    "Rungs": "effnas.search.rungs",
+    "Search": "effnas.search.search",
+    "SearchSpace": "effnas.space.search_space",
+    "Trial": "effnas.trials.trial",
+    "TrialState": "effnas.trials.trial",
+    "Trials": "effnas.trials.trial",
     "UserError": "effnas.errors",
-    "count": "effnas.counts",
-    "load_run": "effnas.runs",
+    "count": "effnas.arch.counts",
+    "load_run": "effnas.trials.run",
 }
 
 __all__ = [

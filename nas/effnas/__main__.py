@@ -1,5 +1,5 @@
 """`python -m effnas` is `effnas`."""
 
-from effnas.cli import main
+from effnas.cli.app import main
 
 main()

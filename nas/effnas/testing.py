@@ -20,11 +20,11 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from effnas.architecture import Architecture
-from effnas.controllers import Controller
+from effnas.arch.architecture import Architecture
+from effnas.controllers.base import Controller
 from effnas.errors import SpaceExhaustedError
-from effnas.space import SearchSpace
-from effnas.trial import Measurement, Trial, TrialState
+from effnas.space.search_space import SearchSpace
+from effnas.trials.trial import Measurement, Trial, TrialState
 
 TINY = SearchSpace.load("tiny")
 MNASNET = SearchSpace.load("mnasnet")  # 1e11 architectures

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from command_line import Result, Run
 
-from effnas.cli import main
+from effnas.cli.app import main
 
 
 @pytest.fixture
 def short_timings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Timings end with their fewest rounds, however uncertain they are, and use few images."""
-    from effnas.measure import MeasuredStepTimes, execution
+    from effnas.timing import execution
+    from effnas.timing.networks import MeasuredStepTimes
 
     monkeypatch.setattr(execution, "_LONGEST_STEP_S", 0.0)
     monkeypatch.setattr(execution, "_REPEAT_S", 0.0)

@@ -399,7 +399,7 @@ def test_a_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
     empty.mkdir()
     shown = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); "
-         "sys.argv = ['effnas', 'space', 'v2']; from effnas.cli import main; main()"],
+         "sys.argv = ['effnas', 'space', 'v2']; from effnas.cli.app import main; main()"],
         cwd=empty, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert str(tmp_path / "site") in shown.stdout.replace("\n", "")

@@ -212,8 +212,8 @@ def test_a_device_is_timed_and_new_networks_are_trained(effnas: Run, tmp_path: P
 def test_a_profile_is_made_used_and_checked_by_measurement(
     effnas: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from effnas.measure import part_timer, profiling
-    from effnas.step_times import profile
+    from effnas.timing import layer_timer as part_timer
+    from effnas.timing import profile, profiling
 
     monkeypatch.setattr(profiling, "_PASSES", 1)
     monkeypatch.setattr(part_timer, "_ROUNDS", 2)

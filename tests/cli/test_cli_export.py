@@ -9,8 +9,8 @@ import pytest
 from command_line import Run
 
 from effnas import Architecture, SearchSpace
-from effnas.architecture import to_json
-from effnas.checkpoints import save_weights, weights_file
+from effnas.arch.files import to_json
+from effnas.train.checkpoints import save_weights, weights_file
 
 TINY = SearchSpace.load("tiny").reference
 TIMM = ["--formats", "timm"]

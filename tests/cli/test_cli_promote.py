@@ -16,11 +16,19 @@ import torch
 from command_line import SMALL, Run
 from safetensors.torch import load_file
 
-from effnas import Architecture, Measurement, SearchSpace, Trial, TrialState, load_run
-from effnas.config import Execution, Recipe
-from effnas.data import ImageSet, load_test_part
-from effnas.store import Json, RunFolder
-from effnas.training import normalize
+from effnas import (
+    Architecture,
+    Measurement,
+    SearchSpace,
+    Trial,
+    TrialState,
+    load_run,
+)
+from effnas.config.settings import Execution, Recipe
+from effnas.data.images import ImageSet
+from effnas.data.loading import load_test_part
+from effnas.train.augment import normalize
+from effnas.trials.store import Json, RunFolder
 
 SPACE = SearchSpace.load(SMALL).with_target(num_classes=10)
 NETWORKS = [

@@ -9,12 +9,18 @@ from pathlib import Path
 import pytest
 from command_line import SMALL, Run
 
-from effnas import Architecture, SearchSpace, TrialState, count
-from effnas.architecture import load_architecture, to_json
-from effnas.measure import layer_times, part_timer
-from effnas.step_times import PartFigures
-from effnas.store import RunFolder
-from effnas.trial import Measurement, Trial
+from effnas import (
+    Architecture,
+    SearchSpace,
+    TrialState,
+    count,
+)
+from effnas.arch.files import load_architecture, to_json
+from effnas.timing import layer_timer as part_timer
+from effnas.timing import layer_times
+from effnas.timing.profile import LayerFigures
+from effnas.trials.store import RunFolder
+from effnas.trials.trial import Measurement, Trial
 
 S = SearchSpace.load("v2").reference
 B0 = (
@@ -196,11 +202,11 @@ def test_step_times_are_predicted_from_those_of_the_layers(
 @pytest.mark.slow
 def test_a_limit_of_the_step_time_binds(effnas: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     # Every layer takes as long: whatever else the machine does, the larger network is slower.
-    figures = PartFigures(
+    figures = LayerFigures(
         forward=0.1, backward=0.2, optimizer=0.0, kept_bytes=1.0, weight_bytes=1.0
     )
     monkeypatch.setattr(
-        layer_times, "measure_parts", lambda new, *_, **__: (dict.fromkeys(new, figures), 0.5)
+        layer_times, "measure_layers", lambda new, *_, **__: (dict.fromkeys(new, figures), 0.5)
     )
     shown = effnas("scale", *TIMED, TINY, "--step-time", "1.5x")
     assert shown.code == 0, shown.err

@@ -14,7 +14,7 @@ import pytest
 from command_line import Run
 from test_cli_promote import write_run
 
-from effnas.architecture import load_architecture
+from effnas.arch.files import load_architecture
 
 GRID = ["--grid-step", "0.2", "--tolerance", "0.3", "--macs", "2.5x"]
 SHORT = ["--epochs", "2", "--seeds", "1"]

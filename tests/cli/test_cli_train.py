@@ -20,7 +20,8 @@ from command_line import Run
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from effnas.architecture import Architecture, to_json
+from effnas.arch.architecture import Architecture
+from effnas.arch.files import to_json
 
 ARCH = Architecture.parse("fused_r1_k3_s2_e1_c8 mbconv_r1_k3_s2_e2_c8_se0.25", stem=8, head=16)
 OTHER = Architecture.parse("fused_r1_k3_s2_e1_c8 mbconv_r1_k3_s2_e2_c12_se0.25", stem=8, head=16)
@@ -186,7 +187,9 @@ def test_a_mistake_is_one_line_with_place_and_remedy(
 
 @pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_refused(effnas: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("effnas.progressive.job.available_memory_bytes", lambda device: 5_000_000)
+    monkeypatch.setattr(
+        "effnas.workflows.train.prepare.available_memory_bytes", lambda device: 5_000_000
+    )
     large = [*TRAIN, "--batch-size", "54", "--image-size", "64", "--device-batch-size", "100000"]
     result = effnas(*large)
     assert result.code == 2

@@ -11,13 +11,18 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from effnas import Architecture, Reward, Search, SearchSpace, TrialState
-from effnas.controllers import CONTROLLERS, Controller, make_controller
+from effnas import (
+    Architecture,
+    Reward,
+    Search,
+    SearchSpace,
+    TrialState,
+)
+from effnas.controllers.base import Controller
 from effnas.controllers.evolution import EvolutionController
 from effnas.controllers.random import RandomController
+from effnas.controllers.registry import CONTROLLERS, make_controller
 from effnas.errors import ConfigError
-from effnas.goal import Goal
-from effnas.objectives import Objectives
 from effnas.testing import (
     FOREIGN,
     MNASNET,
@@ -28,6 +33,8 @@ from effnas.testing import (
     play,
     proposals,
 )
+from effnas.trials.objectives import Objectives
+from effnas.trials.problem import Problem
 
 INFEASIBLE, FAILED = TrialState.INFEASIBLE, TrialState.FAILED
 
@@ -63,24 +70,24 @@ def test_a_controller_is_made_by_its_name(name: str) -> None:
 
 def test_a_search_tells_its_controller_what_it_is_after() -> None:
     search = Search("tiny", "A * S^-0.07", "random", known=lambda archs: [{"step_time": 0.5}])
-    goal = search.controller.goal
-    assert goal is not None
-    assert goal.reward == search.reward
-    assert goal.known([TINY.reference]) == [{"step_time": 0.5}]
+    problem = search.controller.problem
+    assert problem is not None
+    assert problem.reward == search.reward
+    assert problem.known([TINY.reference]) == [{"step_time": 0.5}]
 
 
 def test_only_controllers_that_say_so_are_given_objectives() -> None:
-    goal = Goal(Reward.load("A"), objectives=Objectives.parse("A:max,S:min"))
+    problem = Problem(Reward.load("A"), objectives=Objectives.parse("A:max,S:min"))
 
     class Takes(EvolutionController):
         takes_objectives: ClassVar[bool] = True
 
-    controller = Takes(TINY, goal=goal)
-    assert controller.goal == goal
+    controller = Takes(TINY, problem=problem)
+    assert controller.problem == problem
     with pytest.raises(ConfigError, match="evolution pursues the reward and takes no --objectives"):
-        EvolutionController(TINY, goal=goal)
+        EvolutionController(TINY, problem=problem)
     for name in ("random", "surrogate", "optuna:nsgaii", "optuna:tpe"):
-        assert make_controller(name, TINY, goal=goal).takes_objectives
+        assert make_controller(name, TINY, problem=problem).takes_objectives
 
 
 def test_an_unknown_controller_is_told_with_the_closest() -> None:

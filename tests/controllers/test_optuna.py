@@ -17,13 +17,19 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from effnas import Architecture, Measurement, Reward, Search, SearchSpace, TrialState
-from effnas.controllers import Controller, make_controller
+from effnas import (
+    Architecture,
+    Measurement,
+    Reward,
+    Search,
+    SearchSpace,
+    TrialState,
+)
+from effnas.controllers.base import Controller
 from effnas.controllers.optuna import SAMPLERS, OptunaController
 from effnas.controllers.random import RandomController
+from effnas.controllers.registry import make_controller
 from effnas.errors import ConfigError
-from effnas.goal import Goal
-from effnas.objectives import Objectives
 from effnas.testing import (
     FOREIGN,
     MNASNET,
@@ -36,7 +42,9 @@ from effnas.testing import (
     proposals,
     started,
 )
-from effnas.trial import Trial
+from effnas.trials.objectives import Objectives
+from effnas.trials.problem import Problem
+from effnas.trials.trial import Trial
 
 COMPLETE, INFEASIBLE, FAILED = TrialState.COMPLETE, TrialState.INFEASIBLE, TrialState.FAILED
 #: `se` is closed where fused has expansion 1.
@@ -113,7 +121,7 @@ class TestQmc(ControllerContract):
 # -- several objectives
 
 
-GOAL = Goal(Reward.load("A"), objectives=Objectives.parse("accuracy:max,params:min"))
+GOAL = Problem(Reward.load("A"), objectives=Objectives.parse("accuracy:max,params:min"))
 
 
 def measured(trial: Trial) -> Trial:
@@ -136,7 +144,7 @@ class TestNsgaIIWithObjectives(ControllerContract):
     length = 60  # the first generation has 50
 
     def make(self, space: SearchSpace, seed: int) -> Controller:
-        return Measured(space, seed, goal=GOAL, sampler="nsgaii")
+        return Measured(space, seed, problem=GOAL, sampler="nsgaii")
 
 
 @pytest.mark.slow
@@ -144,7 +152,7 @@ class TestNsgaIIWithObjectivesThatNoTrialHas(ControllerContract):
     length = 20
 
     def make(self, space: SearchSpace, seed: int) -> Controller:
-        return OptunaController(space, seed, goal=GOAL, sampler="nsgaii")
+        return OptunaController(space, seed, problem=GOAL, sampler="nsgaii")
 
 
 @pytest.mark.slow
@@ -152,7 +160,7 @@ class TestTpeWithObjectives(ControllerContract):
     length = 20
 
     def make(self, space: SearchSpace, seed: int) -> Controller:
-        return Measured(space, seed, goal=GOAL)
+        return Measured(space, seed, problem=GOAL)
 
 
 def optunas(controller: OptunaController) -> list[FrozenTrial]:
@@ -239,7 +247,7 @@ def test_objectives_are_turned_to_be_maximised_and_lacking_ones_count_as_the_wor
     None
 ):
     archs = some(5)
-    controller = OptunaController(TINY, goal=GOAL, sampler="nsgaii")
+    controller = OptunaController(TINY, problem=GOAL, sampler="nsgaii")
     fates: list[dict[str, float] | None] = [
         {"accuracy": 0.4, "params": 7.0}, None, {"accuracy": 0.6, "params": 9.0},
         {"accuracy": 0.9}, None,
@@ -257,7 +265,7 @@ def test_objectives_are_turned_to_be_maximised_and_lacking_ones_count_as_the_wor
 @pytest.mark.parametrize("sampler", ["gp", "cmaes", "qmc"])
 def test_other_samplers_take_no_objectives(sampler: str) -> None:
     with pytest.raises(ConfigError, match=f"optuna:{sampler} .* are optuna:nsgaii, optuna:tpe"):
-        OptunaController(TINY, goal=GOAL, sampler=sampler)
+        OptunaController(TINY, problem=GOAL, sampler=sampler)
 
 
 def test_what_was_never_started_here_is_learned_from_unless_it_is_foreign() -> None:
@@ -327,7 +335,7 @@ def test_a_search_with_parallel_trials_is_taken_up(sampler: str) -> None:
 def test_a_search_with_objectives_is_taken_up_past_the_first_generation(
     sampler: str, count: int
 ) -> None:
-    live, history = OptunaController(MNASNET, goal=GOAL, sampler=sampler), []
+    live, history = OptunaController(MNASNET, problem=GOAL, sampler=sampler), []
     running: deque[tuple[int, Architecture]] = deque()
     for number in range(count):
         running.append((number, live.ask(number)))
@@ -338,7 +346,7 @@ def test_a_search_with_objectives_is_taken_up_past_the_first_generation(
             fate = INFEASIBLE if luck(arch) < 0.2 else luck(arch)
             history.append(measured(ended(first, arch, fate)))
             live.tell(history[-1])
-    again = OptunaController(MNASNET, goal=GOAL, sampler=sampler)
+    again = OptunaController(MNASNET, problem=GOAL, sampler=sampler)
     for trial in history:
         again.tell(trial)
     assert again.ask(count) == live.ask(count)

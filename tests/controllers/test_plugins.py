@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from effnas import Search, SearchSpace
-from effnas.controllers import controller_text, make_controller
+from effnas.controllers.registry import controller_text, make_controller
 from effnas.errors import ConfigError, SearchFailedError
 
 TINY = SearchSpace.load("tiny")
@@ -30,7 +30,7 @@ def test_a_class_in_a_file_is_a_controller(tmp_path: Path) -> None:
     search = Search(TINY, "A", written(tmp_path, SHALLOW), seed=1)
     search.run(lambda arch: {"accuracy": 0.5}, budget=20)
     drawn = Search(TINY, "A", "random", seed=1).run(lambda arch: {"accuracy": 0.5}, budget=20)
-    assert search.controller.goal == search.goal
+    assert search.controller.problem == search.problem
     mine, others = (sum(t.architecture.layers for t in found) for found in (search.trials, drawn))
     assert mine < others
 

@@ -8,7 +8,7 @@ import torch
 from test_tunas import CONDITIONAL, PAIRS, outcome
 
 from effnas import Architecture, SearchSpace, TrialState
-from effnas.controllers import Controller
+from effnas.controllers.base import Controller
 from effnas.controllers.policy import CLOSED, TEMPERATURES
 from effnas.controllers.reinforce import MINIBATCH, ReinforceController
 from effnas.testing import (

@@ -5,14 +5,26 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from effnas import Architecture, Reward, Search, SearchSpace, TrialState
-from effnas.controllers import Controller
+from effnas import (
+    Architecture,
+    Reward,
+    Search,
+    SearchSpace,
+    TrialState,
+)
+from effnas.controllers.base import Controller
 from effnas.controllers.surrogate import SurrogateController
 from effnas.errors import ConfigError, InfeasibleError
-from effnas.front import relative_hypervolume
-from effnas.goal import Goal
-from effnas.objectives import Objectives
-from effnas.testing import MNASNET, TINY, ControllerContract, play, started
+from effnas.testing import (
+    MNASNET,
+    TINY,
+    ControllerContract,
+    play,
+    started,
+)
+from effnas.trials.objectives import Objectives
+from effnas.trials.pareto_front import relative_hypervolume
+from effnas.trials.problem import Problem
 
 REWARD = "accuracy * step_time^-0.07 * params_ratio^-0.05"
 
@@ -154,7 +166,7 @@ def test_told_a_stored_search_for_both_it_asks_for_the_same() -> None:
 
 
 def test_trials_without_the_metrics_of_objectives_are_passed_over() -> None:
-    goal = Goal(Reward.load("A"), objectives=BOTH)
-    controller = SurrogateController(TINY, goal=goal, initial=3)
+    problem = Problem(Reward.load("A"), objectives=BOTH)
+    controller = SurrogateController(TINY, problem=problem, initial=3)
     told = play(controller, 8, lambda arch: measure(arch)["accuracy"])
     assert len({trial.architecture.id for trial in told}) == 8

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 
 from effnas import Architecture, SearchSpace, TrialState
-from effnas.controllers import Controller, make_controller
-from effnas.controllers.policy import BASELINE_DECAY, CLOSED, TEMPERATURES, Decisions, pick
+from effnas.controllers.base import Controller
+from effnas.controllers.policy import (
+    BASELINE_DECAY,
+    CLOSED,
+    TEMPERATURES,
+    Decisions,
+    pick,
+)
+from effnas.controllers.registry import make_controller
 from effnas.controllers.tunas import BETA2, LEARNING_RATE, TunasController
 from effnas.testing import (
     FOREIGN,

@@ -14,7 +14,8 @@ import pytest
 from image_trees import NOT_AN_IMAGE, write_archive, write_classes, write_image
 from PIL import Image
 
-from effnas.data import ImageSet, load_training_part, native_image_size
+from effnas.data.images import ImageSet
+from effnas.data.loading import load_training_part, native_image_size
 from effnas.errors import DataError
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effnas.data import holdout_split
-from effnas.data.holdout import draw_per_class
+from effnas.data.holdout import draw_per_class, holdout_split
 from effnas.errors import DataError
 
 patient = settings(deadline=None, max_examples=40)  # the machine may be busy

@@ -13,7 +13,8 @@ import pytest
 from image_trees import NOT_AN_IMAGE, write_archive, write_classes
 
 import effnas.data.images
-from effnas.data import ImageSet, load_search_images, load_training_part, native_image_size
+from effnas.data.images import ImageSet
+from effnas.data.loading import load_search_images, load_training_part, native_image_size
 from effnas.errors import DataError
 
 ARCHIVES = Path(__file__).resolve().parents[3] / "shared" / "data"

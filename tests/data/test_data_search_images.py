@@ -12,7 +12,8 @@ from image_trees import NOT_AN_IMAGE, write_archive, write_classes, write_image
 from PIL import Image
 
 import effnas.data.images
-from effnas.data import ImageSet, SearchImages, load_search_images, load_training_part
+from effnas.data.images import ImageSet
+from effnas.data.loading import SearchImages, load_search_images, load_training_part
 from effnas.errors import DataError
 
 if TYPE_CHECKING:

@@ -11,16 +11,16 @@ from image_trees import NOT_AN_IMAGE, write_image
 
 import effnas.data.images
 import effnas.data.tables
-from effnas.data import (
-    ImageSet,
-    LabelLists,
-    StreamedSet,
+from effnas.data.images import ImageSet
+from effnas.data.label_lists import LabelLists
+from effnas.data.loading import (
     load_search_images,
     load_test_part,
-    load_train_images,
     load_training_part,
     native_image_size,
 )
+from effnas.data.streaming import StreamedSet
+from effnas.data.train_images import load_train_images
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ def test_a_table_that_is_too_large_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_single(tmp_path)
-    monkeypatch.setattr(effnas.data.tables, "_MOST_BYTES", path.stat().st_size - 1)
+    monkeypatch.setattr(effnas.data.tables, "_MAX_BYTES", path.stat().st_size - 1)
     with pytest.raises(DataError, match=r"images\.csv: \d+ bytes; a table has at most"):
         load(path)
 

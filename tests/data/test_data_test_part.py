@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from image_trees import NOT_AN_IMAGE, write_archive, write_classes, write_image
 
-from effnas.data import ImageSet, load_search_images, load_test_part, load_training_part
+from effnas.data.images import ImageSet
+from effnas.data.loading import load_search_images, load_test_part, load_training_part
 from effnas.errors import DataError
 
 if TYPE_CHECKING:

@@ -14,14 +14,10 @@ from PIL import Image
 
 import effnas.data.images
 import effnas.data.streaming
-from effnas.data import (
-    ImageSet,
-    StreamedSet,
-    TrainImages,
-    TrainSet,
-    load_search_images,
-    load_train_images,
-)
+from effnas.data.images import ImageSet, TrainSet
+from effnas.data.loading import load_search_images
+from effnas.data.streaming import StreamedSet
+from effnas.data.train_images import TrainImages, load_train_images
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
@@ -205,7 +201,7 @@ def test_batches_come_in_order_whatever_is_read_ahead(
     path = name if name == "digits" else str(photos)
     in_memory = load(path).train
     monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 0)
-    monkeypatch.setattr(effnas.data.streaming, "_MOST_BYTES", ahead_bytes)
+    monkeypatch.setattr(effnas.data.streaming, "_MAX_BYTES", ahead_bytes)
     streamed = load(path).train
     rng = np.random.default_rng(0)
     # Of sizes around those of the pieces that threads get, one longer than all that is read

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from effnas import Architecture
-from effnas.checkpoints import save_weights, weights_file
+from effnas.train.checkpoints import save_weights, weights_file
 
 ARCH = Architecture.parse(
     "fused_r1_k3_s1_e1_c8 fused_r2_k3_s2_e4_c12 mbconv_r2_k5_s2_e3_c20_se0.25 identity_s1_c24",

@@ -19,11 +19,12 @@ from networks import ARCH, CLASSES, SIZE, trained_like, write_weights
 from safetensors.torch import load_file
 
 from effnas import SearchSpace
-from effnas.architecture import to_json
+from effnas.arch.files import to_json
 from effnas.errors import ConfigError, ExportFailedError
-from effnas.export import Exported, ExportSettings, export_network, model_file, programs
+from effnas.export import model_file, programs
+from effnas.export.launch import Exported, export_network
 from effnas.export.model_file import model_py
-from effnas.export.subject import Network
+from effnas.export.subject import ExportSettings, Network
 
 FILES = {
     "README.md", "arch_def.json", "config.json", "model.onnx", "model.pt2", "model.py",

@@ -11,18 +11,17 @@ import pytest
 from networks import ARCH, CLASSES, write_weights
 
 from effnas import SearchSpace
-from effnas.architecture import to_json
-from effnas.config import Recipe
+from effnas.arch.files import to_json
+from effnas.config.regularization import STRENGTHS
+from effnas.config.settings import Recipe
 from effnas.errors import ConfigError, StoreError, UserError
-from effnas.export import ExportSettings
 from effnas.export.card import card
 from effnas.export.figures import Figure, data_name, figures_of
-from effnas.export.subject import Network, find_subject
-from effnas.promotion import FinalTest
-from effnas.scaling import STRENGTHS
-from effnas.store import Json, RunFolder
-from effnas.trainings import Result, TrainingsFolder
-from effnas.trial import Measurement, Trial, TrialState
+from effnas.export.subject import ExportSettings, Network, find_subject
+from effnas.trials.store import Json, RunFolder
+from effnas.trials.trial import Measurement, Trial, TrialState
+from effnas.workflows.finals.evaluate_test import FinalTest
+from effnas.workflows.trainings.folder import Result, TrainingsFolder
 
 SPACE = SearchSpace.load("tiny")
 METRICS = {"accuracy": 0.75, "step_time": 0.9, "step_time_s": 0.012, "peak_memory_bytes": 5e7}

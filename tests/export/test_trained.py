@@ -15,22 +15,19 @@ from networks import ARCH
 from PIL import Image
 
 from effnas import Architecture
-from effnas.architecture import to_json
+from effnas.arch.files import to_json
+from effnas.config.regularization import Ramp
+from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import ConfigError, StoreError
-from effnas.export import ExportSettings, export_network
 from effnas.export.card import card
 from effnas.export.figures import Figure, figures_of
-from effnas.export.subject import Network, find_subject
-from effnas.progressive import (
-    EpochRow,
-    TrainingPlan,
-    TrainingRecipe,
-    TrainReport,
-    TrainSettings,
-    launch_training,
-)
-from effnas.progressive.origin import trained_of
-from effnas.scaling import Ramp
+from effnas.export.launch import export_network
+from effnas.export.subject import ExportSettings, Network, find_subject
+from effnas.train.progress import EpochRow
+from effnas.workflows.train.launch import launch_training
+from effnas.workflows.train.provenance import trained_of
+from effnas.workflows.train.settings import TrainingPlan, TrainSettings
+from effnas.workflows.train.worker import TrainReport
 
 NAMES = ("ant", "bee", "[cat](x)")
 RECIPE = TrainingRecipe(

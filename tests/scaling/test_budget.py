@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from effnas import SearchSpace, count
 from effnas.errors import ConfigError
-from effnas.scaling import FamilyMember, Limit, ScalingRules, between, largest_within, scale
+from effnas.scaling.budget import Limit, largest_within
+from effnas.scaling.family import FamilyMember, between, scale
+from effnas.scaling.rules import ScalingRules
 
 RULES = ScalingRules.load("v2")
 BASE = SearchSpace.load("v2").reference

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from effnas import Architecture, SearchSpace, count
 from effnas.errors import ConfigError
-from effnas.scaling import CompoundScaling, Growth, LastStage, ScalingRules, grow, scale
-from effnas.scaling.compound import coefficients_grid
+from effnas.scaling.compound import CompoundScaling, coefficients_grid
+from effnas.scaling.family import scale
+from effnas.scaling.growth import Growth, LastStage, grow
+from effnas.scaling.rules import ScalingRules
 
 B0 = Architecture.parse(
     "mbconv_r1_k3_s1_e1_c16_se0.25 mbconv_r2_k3_s2_e6_c24_se0.25 mbconv_r2_k5_s2_e6_c40_se0.25 "

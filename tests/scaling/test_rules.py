@@ -10,16 +10,11 @@ from pathlib import Path
 import pytest
 
 from effnas import SearchSpace
+from effnas.config.regularization import STRENGTHS, Ramp, Regularization
 from effnas.errors import CatalogError, ConfigError
-from effnas.scaling import (
-    STRENGTHS,
-    Growth,
-    LastStage,
-    Ramp,
-    Regularization,
-    ScalingRules,
-    scale,
-)
+from effnas.scaling.family import scale
+from effnas.scaling.growth import Growth, LastStage
+from effnas.scaling.rules import ScalingRules
 
 BASE = SearchSpace.load("v2").reference
 CIFAR = SearchSpace.load("v2-cifar").reference

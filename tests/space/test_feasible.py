@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from effnas import Architecture, SearchSpace
+from effnas.config.expressions import Expression
 from effnas.errors import SpaceError
-from effnas.expressions import Expression
 from effnas.space.feasible import find_feasible, wander
 from effnas.space.restricted import RestrictedSpace
 from effnas.space.summary import feasible_share

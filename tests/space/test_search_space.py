@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from test_stage_space import stage_spaces
 
 import effnas
-from effnas.architecture import Alternative, Architecture
-from effnas.catalog import names
-from effnas.counts import count
+from effnas.arch.architecture import Architecture
+from effnas.arch.counts import count
+from effnas.arch.notation import Alternative
+from effnas.config.catalog import names
+from effnas.config.expressions import Expression
 from effnas.errors import SpaceError
-from effnas.expressions import Expression
-from effnas.space import SearchSpace, StageSpace, Target
+from effnas.space.search_space import SearchSpace, Target
+from effnas.space.stage_space import StageSpace
 
 patient = settings(deadline=None)  # the machine may be busy
 PACKAGED = {name: SearchSpace.load(name) for name in names("search_spaces")}

@@ -12,11 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_stage_space import stage_spaces
 
-from effnas.architecture import Architecture
-from effnas.catalog import Source, find, names
+from effnas.arch.architecture import Architecture
+from effnas.config.catalog import Source, find, names
+from effnas.config.expressions import Expression
 from effnas.errors import CatalogError, SpaceError
-from effnas.expressions import Expression
-from effnas.space import SearchSpace, Target
+from effnas.space.search_space import SearchSpace, Target
 
 patient = settings(deadline=None)  # the machine may be busy
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,9 +10,16 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from effnas.architecture import FIELDS, OPERATORS, Alternative, Number, Stage, parse_stage
+from effnas.arch.architecture import parse_stage
+from effnas.arch.blocks import (
+    FIELDS,
+    OPERATORS,
+    Number,
+    Stage,
+)
+from effnas.arch.notation import Alternative
 from effnas.errors import SpaceError
-from effnas.space import StageSpace
+from effnas.space.stage_space import StageSpace
 
 patient = settings(deadline=None, max_examples=60)  # the machine may be busy
 

@@ -162,10 +162,10 @@ def search(
     Ctrl-C stops it; the same command goes on, and a larger --budget extends it.
     """
     from effnas.cli.search import run_search
-    from effnas.config import Recipe, StepTimeConfig
-    from effnas.launch import Settings
-    from effnas.rungs import Rungs
-    from effnas.workers import Workers
+    from effnas.config.settings import Recipe, StepTimeConfig
+    from effnas.evaluation.workers import Workers
+    from effnas.search.launch import Settings
+    from effnas.search.rungs import Rungs
 
     base = Recipe.load(recipe) if recipe else Recipe()
     rungs = Rungs.parse(fidelity) if fidelity is not None else None
@@ -279,11 +279,11 @@ def bench(
     Example:
       effnas bench runs/first:best efficientnet_b0 tf_efficientnetv2_b0 --image-size 64
     """
-    from effnas.runtime import settle_process
+    from effnas.timing.runtime import configure_process
 
-    settle_process()
-    from effnas.bench import DeviceSettings
+    configure_process()
     from effnas.cli.bench import run_bench
+    from effnas.timing.device_settings import DeviceSettings
 
     settings = DeviceSettings(
         device=device,
@@ -333,11 +333,11 @@ def profile(
     Example:
       effnas profile --space v2-cifar --device cpu --classes 10
     """
-    from effnas.runtime import settle_process
+    from effnas.timing.runtime import configure_process
 
-    settle_process()
-    from effnas.bench import DeviceSettings
+    configure_process()
     from effnas.cli.profile import run_profile
+    from effnas.timing.device_settings import DeviceSettings
 
     settings = DeviceSettings(
         device=device,

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from effnas.bench import BenchResult, bench
 from effnas.cli.search import INTERRUPTED
 from effnas.cli.tables import console, facts
-from effnas.plan import memory_text
+from effnas.search.cost_estimate import memory_text
+from effnas.workflows.bench import BenchResult, bench
 
 if TYPE_CHECKING:
-    from effnas.bench import DeviceSettings
+    from effnas.timing.device_settings import DeviceSettings
 
 
 def run_bench(
@@ -55,7 +55,7 @@ def run_bench(
 
 def _show(result: BenchResult, precision: float, time_limit_s: float) -> None:
     screen = console()
-    c = result.conditions
+    c = result.setup
     compiled = f", compiled ({c['compile_mode']})" if c["compile_mode"] != "none" else ""
     timed = [row for row in result.rows if "step_time" in row]
     settled = bool(timed[0]["step_time_settled"])

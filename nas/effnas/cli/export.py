@@ -12,7 +12,8 @@ from rich.table import Table
 from effnas.cli.search import INTERRUPTED
 from effnas.cli.tables import console, facts
 from effnas.errors import ConfigError
-from effnas.export import Exported, ExportSettings, export_network
+from effnas.export.launch import Exported, export_network
+from effnas.export.subject import ExportSettings
 
 
 def formats_of(text: str) -> tuple[str, ...]:

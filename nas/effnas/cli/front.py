@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from effnas.cli.tables import duration
-from effnas.front import front, hypervolumes
-from effnas.plan import memory_text
+from effnas.search.cost_estimate import memory_text
+from effnas.trials.pareto_front import front, hypervolumes
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from effnas.objectives import Objectives
-    from effnas.trial import Trials
+    from effnas.trials.objectives import Objectives
+    from effnas.trials.trial import Trials
 
 #: Metrics that are shown in millions.
 _LARGE = frozenset({"params", "macs", "activations"})

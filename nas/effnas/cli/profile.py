@@ -8,20 +8,24 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn
 
+from effnas.arch.models import build
 from effnas.cli.search import INTERRUPTED
-from effnas.cli.tables import console, duration, facts, progress_on
+from effnas.cli.tables import (
+    console,
+    duration,
+    facts,
+    progress_on,
+)
 from effnas.errors import ConfigError
-from effnas.measure import make_profile
-from effnas.models import build
-from effnas.space import SearchSpace
-from effnas.step_times import DeviceProfile, ModelError
-from effnas.step_times.profile import TRUSTED_ERROR
+from effnas.space.search_space import SearchSpace
+from effnas.timing.profile import TRUSTED_ERROR, DeviceProfile, ModelError
+from effnas.timing.profiling import make_profile
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from effnas.bench import DeviceSettings
-    from effnas.measure import Conditions
+    from effnas.timing.device_settings import DeviceSettings
+    from effnas.timing.setup import MeasurementSetup
 
 
 def run_profile(
@@ -37,12 +41,12 @@ def run_profile(
         batch_size=settings.batch_size,
         num_classes=settings.num_classes,
     )
-    conditions = settings.conditions(space)
-    path = out or Path("runs") / "profiles" / f"{space.name}-{conditions.device.type}.json"
+    setup = settings.setup(space)
+    path = out or Path("runs") / "profiles" / f"{space.name}-{setup.device.type}.json"
     _check_writable(path)
     screen = console(stderr=as_json)
     try:
-        profile = _measure(space, settings, conditions, seed, screen)
+        profile = _measure(space, settings, setup, seed, screen)
     except KeyboardInterrupt:
         screen.print("Stopped. A profile is stored when it is complete; nothing was.")
         return INTERRUPTED
@@ -61,7 +65,7 @@ def run_profile(
 def _measure(
     space: SearchSpace,
     settings: DeviceSettings,
-    conditions: Conditions,
+    setup: MeasurementSetup,
     seed: int,
     screen: Console,
 ) -> DeviceProfile:
@@ -72,14 +76,14 @@ def _measure(
         def waiting() -> None:
             progress.update(task, description="waiting for the device, which others use")
 
-        conditions = settings.with_execution(
-            conditions,
-            lambda: build(space.reference, num_classes=conditions.num_classes),
+        setup = settings.with_execution(
+            setup,
+            lambda: build(space.reference, num_classes=setup.num_classes),
             waiting,
         )
         return make_profile(
             space,
-            conditions,
+            setup,
             seed=seed,
             progress=lambda what, done, total: progress.update(
                 task, description=f"{what} {done} of {total}", completed=done, total=total

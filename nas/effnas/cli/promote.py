@@ -13,25 +13,27 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress
 from rich.table import Table
 
-from effnas.checkpoints import weights_file
 from effnas.cli.search import INTERRUPTED, interrupt
-from effnas.cli.tables import console, duration, epochs_text, facts, progress_on
-from effnas.promotion import (
-    Finalist,
-    FinalistStanding,
-    FinalsReport,
-    FinalsSettings,
-    FinalTest,
-    launch_finals,
+from effnas.cli.tables import (
+    console,
+    duration,
+    epochs_text,
+    facts,
+    progress_on,
 )
-from effnas.trainings import WEIGHTS, Result
+from effnas.train.checkpoints import weights_file
+from effnas.workflows.finals.evaluate_test import FinalTest
+from effnas.workflows.finals.finalists import Finalist
+from effnas.workflows.finals.launch import FinalsSettings, launch_finals
+from effnas.workflows.finals.report import FinalistStanding, FinalsReport
+from effnas.workflows.trainings.folder import WEIGHTS, Result
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from effnas.config import Recipe
-    from effnas.runs import Run
-    from effnas.trainings import Schedule
+    from effnas.config.settings import Recipe
+    from effnas.trials.run import Run
+    from effnas.workflows.trainings.schedule import Schedule
 
 
 def run_promote(settings: FinalsSettings, *, as_json: bool) -> int:

@@ -17,19 +17,22 @@ from rich.progress import (
 from rich.table import Table
 
 from effnas.cli.search import INTERRUPTED, interrupt
-from effnas.cli.tables import console, duration, facts, progress_on
-from effnas.proxy import (
-    Estimate,
-    FidelityFigures,
+from effnas.cli.tables import (
+    console,
+    duration,
+    facts,
+    progress_on,
+)
+from effnas.workflows.proxy.launch import (
     Grid,
-    ProxyReport,
     ProxySettings,
-    SearchReport,
-    Training,
-    Verdict,
     launch_check,
     launch_search,
 )
+from effnas.workflows.proxy.report import FidelityFigures, ProxyReport, Verdict
+from effnas.workflows.proxy.search import SearchReport
+from effnas.workflows.proxy.statistics import Estimate
+from effnas.workflows.proxy.trainings import Training
 
 
 def run_check(settings: ProxySettings, *, as_json: bool) -> int:

@@ -75,9 +75,9 @@ def check(
     Ctrl-C stops it; the same command goes on, and more networks or seeds train what is missing.
     """
     from effnas.cli.proxy import run_check
-    from effnas.config import Recipe
-    from effnas.proxy import ProxySettings
-    from effnas.workers import Workers
+    from effnas.config.settings import Recipe
+    from effnas.evaluation.workers import Workers
+    from effnas.workflows.proxy.launch import ProxySettings
 
     base = Recipe.load(recipe) if recipe else Recipe()
     settings = ProxySettings(
@@ -146,9 +146,9 @@ def proxy_search(
     Ctrl-C stops it; the same command goes on.
     """
     from effnas.cli.proxy import run_proxy_search
-    from effnas.config import Recipe
-    from effnas.proxy import Grid, ProxySettings
-    from effnas.workers import Workers
+    from effnas.config.settings import Recipe
+    from effnas.evaluation.workers import Workers
+    from effnas.workflows.proxy.launch import Grid, ProxySettings
 
     base = Recipe.load(recipe) if recipe else Recipe()
     settings = ProxySettings(

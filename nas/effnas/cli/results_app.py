@@ -67,9 +67,9 @@ def retarget(
     Ctrl-C stops it; the same command goes on.
     """
     from effnas.cli.retarget import run_retarget
-    from effnas.config import StepTimeConfig
-    from effnas.retarget import RetargetSettings
-    from effnas.workers import Workers
+    from effnas.config.settings import StepTimeConfig
+    from effnas.evaluation.workers import Workers
+    from effnas.workflows.retarget.launch import RetargetSettings
 
     name = next(
         (Path(source).stem for source in (profile, step_times) if source is not None),
@@ -173,12 +173,12 @@ def scale(
       effnas scale runs/first:best --step-time 2x --params 60e6
       effnas scale base.json --alpha 1.2 --beta 1.1 --gamma 1.15 --phi 1,2
     """
-    from effnas.runtime import settle_process
+    from effnas.timing.runtime import configure_process
 
-    settle_process()
-    from effnas.bench import DeviceSettings
+    configure_process()
     from effnas.cli.scale import limits_of, rules_of, run_scale
-    from effnas.sizing import EPOCHS, ScaleSettings
+    from effnas.scaling.sizing import EPOCHS, ScaleSettings
+    from effnas.timing.device_settings import DeviceSettings
 
     rules = rules_of(
         family,
@@ -250,8 +250,8 @@ def promote(
     Ctrl-C stops it; the same command goes on.
     """
     from effnas.cli.promote import run_promote
-    from effnas.promotion import FinalsSettings
-    from effnas.workers import Workers
+    from effnas.evaluation.workers import Workers
+    from effnas.workflows.finals.launch import FinalsSettings
 
     settings = FinalsSettings(
         run=run,

@@ -10,17 +10,22 @@ from rich.progress import Progress
 from rich.table import Table
 
 from effnas.cli.search import INTERRUPTED, interrupt
-from effnas.cli.tables import console, duration, facts, progress_on
-from effnas.retarget import Retargeted, RetargetSettings, retarget
-from effnas.trial import TrialState
+from effnas.cli.tables import (
+    console,
+    duration,
+    facts,
+    progress_on,
+)
+from effnas.trials.trial import TrialState
+from effnas.workflows.retarget.launch import Retargeted, RetargetSettings, retarget
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from effnas.retarget import Candidate
-    from effnas.runs import Run
-    from effnas.search import Search
-    from effnas.trial import Trial
+    from effnas.search.search import Search
+    from effnas.trials.run import Run
+    from effnas.trials.trial import Trial
+    from effnas.workflows.retarget.retargeting import Candidate
 
 #: Rows of the table.
 _TOP = 10

@@ -13,11 +13,20 @@ from rich.progress import BarColumn
 from rich.table import Table
 
 from effnas.cli.search import INTERRUPTED
-from effnas.cli.tables import console, duration, facts, macs_text, progress_on
+from effnas.cli.tables import (
+    console,
+    duration,
+    facts,
+    macs_text,
+    progress_on,
+)
+from effnas.config.regularization import Ramp
 from effnas.errors import ConfigError
-from effnas.plan import memory_text
-from effnas.scaling import CompoundScaling, Limit, Ramp, ScalingRules
-from effnas.sizing import ScaleSettings, SizedFamily, size_family
+from effnas.scaling.budget import Limit
+from effnas.scaling.compound import CompoundScaling
+from effnas.scaling.rules import ScalingRules
+from effnas.scaling.sizing import ScaleSettings, SizedFamily, size_family
+from effnas.search.cost_estimate import memory_text
 
 #: What options limit: a number, and one over the base's.
 _METRICS = {

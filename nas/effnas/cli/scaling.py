@@ -12,11 +12,18 @@ from rich.progress import BarColumn, Progress
 from rich.table import Table
 
 from effnas.cli.search import INTERRUPTED, interrupt
-from effnas.cli.tables import console, duration, epochs_text, facts, macs_text, progress_on
-from effnas.plan import memory_text
-from effnas.scaling_search import (
+from effnas.cli.tables import (
+    console,
+    duration,
+    epochs_text,
+    facts,
+    macs_text,
+    progress_on,
+)
+from effnas.search.cost_estimate import memory_text
+from effnas.workflows.scaling.candidates import ScaledNetwork
+from effnas.workflows.scaling.launch import (
     LayerGrowth,
-    ScaledNetwork,
     ScalingReport,
     ScalingSettings,
     search_scaling,
@@ -25,7 +32,8 @@ from effnas.scaling_search import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from effnas.trainings import Result, Schedule
+    from effnas.workflows.trainings.folder import Result
+    from effnas.workflows.trainings.schedule import Schedule
 
 
 def run_scaling(settings: ScalingSettings, *, as_json: bool) -> int:

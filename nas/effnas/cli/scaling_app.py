@@ -88,14 +88,14 @@ def coefficients(
 
     Ctrl-C stops it; the same command goes on.
     """
-    from effnas.runtime import settle_process
+    from effnas.timing.runtime import configure_process
 
-    settle_process()
+    configure_process()
     from effnas.cli.scale import limits_of
     from effnas.cli.scaling import run_scaling
-    from effnas.scaling import GROWTH, coefficients_grid
-    from effnas.scaling_search import CompoundGrid, ScalingSettings
-    from effnas.workers import Workers
+    from effnas.evaluation.workers import Workers
+    from effnas.scaling.compound import GROWTH, coefficients_grid
+    from effnas.workflows.scaling.launch import CompoundGrid, ScalingSettings
 
     settings = ScalingSettings(
         base=base,
@@ -159,15 +159,15 @@ def layers(
 
     Ctrl-C stops it; the same command goes on.
     """
-    from effnas.runtime import settle_process
+    from effnas.timing.runtime import configure_process
 
-    settle_process()
-    from effnas.bench import DeviceSettings
+    configure_process()
     from effnas.cli.scale import numbers_of
     from effnas.cli.scaling import run_scaling
-    from effnas.scaling import ScalingRules
-    from effnas.scaling_search import LayerGrowth, ScalingSettings
-    from effnas.workers import Workers
+    from effnas.evaluation.workers import Workers
+    from effnas.scaling.rules import ScalingRules
+    from effnas.timing.device_settings import DeviceSettings
+    from effnas.workflows.scaling.launch import LayerGrowth, ScalingSettings
 
     settings = ScalingSettings(
         base=base,

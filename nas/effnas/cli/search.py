@@ -16,15 +16,22 @@ from rich.progress import (
     TextColumn,
 )
 
-from effnas.baseline import FEWEST_TRIALS, RandomSearch, random_search
 from effnas.cli.front import front_json, show_front
-from effnas.cli.tables import console, duration, facts, leaderboard, progress_on, source_text
-from effnas.front import hypervolumes
-from effnas.launch import Settings, launch
-from effnas.plan import Plan, memory_text
-from effnas.rungs import trained_epochs
-from effnas.search import Search
-from effnas.trial import Trial, Trials, TrialState
+from effnas.cli.tables import (
+    console,
+    duration,
+    facts,
+    leaderboard,
+    progress_on,
+    source_text,
+)
+from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, random_search
+from effnas.search.cost_estimate import CostEstimate, memory_text
+from effnas.search.launch import Settings, launch
+from effnas.search.rungs import trained_epochs
+from effnas.search.search import Search
+from effnas.trials.pareto_front import hypervolumes
+from effnas.trials.trial import Trial, Trials, TrialState
 
 #: Rows of the leaderboard at the end of a search.
 _TOP = 10
@@ -78,7 +85,7 @@ class _Display:
     def preparing(self, what: str) -> None:
         self.progress.update(self._task, description=what)
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: CostEstimate) -> None:
         self.ended = plan.budget - plan.trials_left
         self._expected_trial_s, self._workers = plan.trial_s, plan.workers
         self._screen.print(facts(_plan_rows(plan, self._settings)))
@@ -124,7 +131,7 @@ def mean_duration_s(trials: Trials, otherwise: float) -> float:
     return sum(seconds) / len(seconds) if seconds else otherwise
 
 
-def _plan_rows(plan: Plan, settings: Settings) -> list[tuple[str, str]]:
+def _plan_rows(plan: CostEstimate, settings: Settings) -> list[tuple[str, str]]:
     search, ready = plan.search, plan.prepared
     recipe, target, execution = ready.recipe, search.space.target, ready.execution
     reference = search.space.count(search.space.reference)
@@ -174,7 +181,7 @@ def _plan_rows(plan: Plan, settings: Settings) -> list[tuple[str, str]]:
     ]
 
 
-def _constraint_rows(plan: Plan) -> list[tuple[str, str]]:
+def _constraint_rows(plan: CostEstimate) -> list[tuple[str, str]]:
     texts = plan.search.constraints.texts
     if not texts:
         return []
@@ -189,7 +196,7 @@ def _constraint_rows(plan: Plan) -> list[tuple[str, str]]:
     ]
 
 
-def _rung_rows(plan: Plan) -> list[tuple[str, str]]:
+def _rung_rows(plan: CostEstimate) -> list[tuple[str, str]]:
     """Return what rungs save, and what paused trainings take on the disk, as rows."""
     search, rungs = plan.search, plan.search.rungs
     if rungs is None:
@@ -206,7 +213,7 @@ def _rung_rows(plan: Plan) -> list[tuple[str, str]]:
     ]
 
 
-def _slower_ways(plan: Plan) -> str:
+def _slower_ways(plan: CostEstimate) -> str:
     seconds = sorted(plan.prepared.execution_seconds.items(), key=lambda item: item[1])
     ways = [f"{way} {value / seconds[0][1]:.1f}x" for way, value in seconds[1:]]
     return f" (measured fastest; {', '.join(ways)} as long)" if ways else ""
@@ -258,7 +265,7 @@ def _show_result(screen: Console, search: Search, settings: Settings) -> None:
 
 
 def _baseline(search: Search) -> RandomSearch | None:
-    return random_search(search.trials, search.space, search.goal, search.seed)
+    return random_search(search.trials, search.space, search.problem, search.seed)
 
 
 def _baseline_text(search: Search, settings: Settings) -> str:
@@ -266,7 +273,7 @@ def _baseline_text(search: Search, settings: Settings) -> str:
     found = _baseline(search)
     if found is None:
         return (
-            f"What random search would have reached is not known: that takes {FEWEST_TRIALS} "
+            f"What random search would have reached is not known: that takes {MIN_TRIALS} "
             "complete trials."
         )
     if search.objectives:

@@ -7,9 +7,9 @@ from dataclasses import asdict
 
 from rich.table import Table
 
-from effnas.catalog import find
 from effnas.cli.tables import console, facts
-from effnas.space import SearchSpace
+from effnas.config.catalog import find
+from effnas.space.search_space import SearchSpace
 from effnas.space.summary import summarize
 
 

@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import cast
 
 from effnas.cli.front import front_json, show_front
-from effnas.cli.tables import console, duration, facts, leaderboard
-from effnas.manifest import constraints_of
-from effnas.runs import Run, load_run
-from effnas.trial import TrialState
+from effnas.cli.tables import (
+    console,
+    duration,
+    facts,
+    leaderboard,
+)
+from effnas.trials.manifest import constraints_of
+from effnas.trials.run import Run, load_run
+from effnas.trials.trial import TrialState
 
 #: States that go by another name here.
 _STATES = {str(TrialState.WAITING): "paused"}

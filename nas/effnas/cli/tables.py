@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from effnas.trial import Trial, Trials
+from effnas.trials.trial import Trial, Trials
 
 
 def leaderboard(trials: Trials, top: int) -> Table:

@@ -18,18 +18,27 @@ from rich.table import Table
 
 from effnas.cli.export import default_folder as export_folder
 from effnas.cli.search import INTERRUPTED
-from effnas.cli.tables import console, duration, epochs_text, facts, progress_on
+from effnas.cli.tables import (
+    console,
+    duration,
+    epochs_text,
+    facts,
+    progress_on,
+)
 from effnas.errors import InfeasibleError, SearchFailedError
-from effnas.progressive import EpochRow, TrainReport, launch_training
-from effnas.progressive.folder import BEST, LOG
+from effnas.train.progress import EpochRow
+from effnas.workflows.train.folder import BEST, LOG
+from effnas.workflows.train.launch import launch_training
+from effnas.workflows.train.worker import TrainReport
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from effnas.progressive import Stage, TrainingPlan, TrainSettings
+    from effnas.train.stages import Stage
+    from effnas.workflows.train.settings import TrainingPlan, TrainSettings
 
 #: Stages of a table that are shown one by one.
-_MOST_STAGES = 12
+_MAX_STAGES = 12
 
 
 def default_folder(network: str, data: str) -> Path:
@@ -165,14 +174,14 @@ def _stage_table(plan: TrainingPlan, measured_s: list[float] | None = None) -> T
     table.add_column("strengths")
     for name in ("forecast", *(("measured", "images/s") if measured_s else ())):
         table.add_column(name, justify="right", no_wrap=True)
-    for number, stage in enumerate(plan.stages[:_MOST_STAGES]):
+    for number, stage in enumerate(plan.stages[:_MAX_STAGES]):
         cells = [str(number + 1), str(stage.steps), str(stage.image_size), str(stage.strengths)]
         cells.append(duration(plan.forecast.stage_times_s[number]))
         if measured_s:
             cells += _measured(plan, stage, measured_s[number])
         table.add_row(*cells)
-    if len(plan.stages) > _MOST_STAGES:
-        table.add_row("...", "", "", f"{len(plan.stages) - _MOST_STAGES} more")
+    if len(plan.stages) > _MAX_STAGES:
+        table.add_row("...", "", "", f"{len(plan.stages) - _MAX_STAGES} more")
     return table
 
 

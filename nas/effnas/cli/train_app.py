@@ -137,12 +137,12 @@ def train(
 
     Ctrl-C stops it; the same command goes on from where it was.
     """
-    from effnas.runtime import settle_process
+    from effnas.timing.runtime import configure_process
 
-    settle_process()
+    configure_process()
     from effnas.cli.train import default_folder, run_train
-    from effnas.progressive.recipe import TrainingRecipe
-    from effnas.progressive.settings import TrainSettings
+    from effnas.config.training_recipe import TrainingRecipe
+    from effnas.workflows.train.settings import TrainSettings
 
     settings = TrainSettings(
         network=model,
@@ -213,7 +213,7 @@ def export(
       effnas export families/first/m.json --formats timm,onnx
     """
     from effnas.cli.export import default_folder, formats_of, run_export
-    from effnas.export import ExportSettings
+    from effnas.export.subject import ExportSettings
 
     settings = ExportSettings(
         network=network,

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from effnas.architecture import Architecture
+from effnas.arch.architecture import Architecture
 from effnas.errors import ConfigError, SpaceExhaustedError
-from effnas.space import SearchSpace
-from effnas.space.feasible import MOST_ENUMERATED
-from effnas.trial import Trial
+from effnas.space.feasible import MAX_ENUMERATED
+from effnas.space.search_space import SearchSpace
+from effnas.trials.trial import Trial
 
 if TYPE_CHECKING:
-    from effnas.goal import Goal
+    from effnas.trials.problem import Problem
 
 #: Draws in a row that may repeat an earlier one before the rest of the space is listed.
-_MOST_DRAWS = 500
+_MAX_DRAWS = 500
 #: Those on the command line that take objectives.
 _TAKE_OBJECTIVES = ("optuna:nsgaii", "optuna:tpe", "random", "surrogate")
 
@@ -38,7 +38,7 @@ class Controller(ABC):
     Args:
         space: The space.
         seed: Seed of all proposals.
-        goal: What the search is after; without one, the rewards that trials carry.
+        problem: What the search is after; without one, the rewards that trials carry.
 
     Raises:
         ConfigError: If the goal has objectives and the controller does not take them.
@@ -51,12 +51,14 @@ class Controller(ABC):
     #: Whether it pursues the objectives of its goal, if there are any, in place of the reward.
     takes_objectives: ClassVar[bool] = False
 
-    def __init__(self, space: SearchSpace, seed: int = 0, *, goal: Goal | None = None) -> None:
-        if goal and goal.objectives and not self.takes_objectives:
+    def __init__(
+        self, space: SearchSpace, seed: int = 0, *, problem: Problem | None = None
+    ) -> None:
+        if problem and problem.objectives and not self.takes_objectives:
             raise takes_no_objectives(self.name)
         self.space = space
         self.seed = seed
-        self.goal = goal
+        self.problem = problem
         self._proposed: set[str] = set()
 
     def ask(self, number: int) -> Architecture:
@@ -70,12 +72,12 @@ class Controller(ABC):
         """
         rng = np.random.default_rng((self.seed, number))
         # What a controller would propose may all be used up while the space is not: then draw.
-        for propose, most in ((self.propose, self.most_repeats), (self.space.sample, _MOST_DRAWS)):
+        for propose, most in ((self.propose, self.most_repeats), (self.space.sample, _MAX_DRAWS)):
             for _ in range(most):
                 arch = propose(rng)
                 if arch.id not in self._proposed:
                     return arch
-        if self.space.size <= MOST_ENUMERATED:
+        if self.space.size <= MAX_ENUMERATED:
             left = [a for a in self.space.architectures() if a.id not in self._proposed]
             if left:
                 return left[int(rng.integers(len(left)))]

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effnas.architecture import Architecture
+from effnas.arch.architecture import Architecture
 from effnas.controllers.base import Controller
 from effnas.errors import ConfigError
-from effnas.space import SearchSpace
-from effnas.trial import Trial
+from effnas.space.search_space import SearchSpace
+from effnas.trials.trial import Trial
 
 if TYPE_CHECKING:
-    from effnas.goal import Goal
+    from effnas.trials.problem import Problem
 
 
 class EvolutionController(Controller):
@@ -26,7 +26,7 @@ class EvolutionController(Controller):
     Args:
         space: The space.
         seed: Seed of all proposals.
-        goal: Not needed: the rewards that trials carry are made large.
+        problem: Not needed: the rewards that trials carry are made large.
         population_size: Trials in the population, 2 or more.
         sample_size: Members that compete to be the parent, 1 to `population_size`.
     """
@@ -38,7 +38,7 @@ class EvolutionController(Controller):
         space: SearchSpace,
         seed: int = 0,
         *,
-        goal: Goal | None = None,
+        problem: Problem | None = None,
         population_size: int = 50,
         sample_size: int = 25,
     ) -> None:
@@ -47,7 +47,7 @@ class EvolutionController(Controller):
                 f"evolution: population_size {population_size} must be 2 or more, and sample_size "
                 f"{sample_size} between 1 and it"
             )
-        super().__init__(space, seed, goal=goal)
+        super().__init__(space, seed, problem=problem)
         self.sample_size = sample_size
         self._population: deque[Trial] = deque(maxlen=population_size)
 

@@ -23,19 +23,19 @@ from optuna.trial import TrialState as OptunaState
 
 from effnas.controllers.base import Controller, takes_no_objectives
 from effnas.errors import ConfigError, SpaceExhaustedError, closest
-from effnas.trial import TrialState
+from effnas.trials.trial import TrialState
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from effnas.architecture import Architecture
-    from effnas.goal import Goal
-    from effnas.space import SearchSpace
+    from effnas.arch.architecture import Architecture
+    from effnas.space.search_space import SearchSpace
     from effnas.space.stage_space import Option
-    from effnas.trial import Trial
+    from effnas.trials.problem import Problem
+    from effnas.trials.trial import Trial
 
 #: Suggestions in a row that may repeat an earlier architecture or violate a constraint.
-_MOST_TRIES = 20
+_MAX_TRIES = 20
 
 
 class _CmaEs(CmaEsSampler):
@@ -90,7 +90,7 @@ class OptunaController(Controller):
     Args:
         space: The space.
         seed: Seed of all proposals.
-        goal: Its objectives, if it has any, are pursued; else the rewards that trials carry.
+        problem: Its objectives, if it has any, are pursued; else the rewards that trials carry.
         sampler: One of `SAMPLERS`; `nsgaii` and `tpe` take objectives.
     """
 
@@ -103,7 +103,7 @@ class OptunaController(Controller):
         space: SearchSpace,
         seed: int = 0,
         *,
-        goal: Goal | None = None,
+        problem: Problem | None = None,
         sampler: str = "tpe",
     ) -> None:
         if sampler not in SAMPLERS:
@@ -111,12 +111,12 @@ class OptunaController(Controller):
                 f"unknown sampler {sampler!r} of Optuna: {closest(sampler, SAMPLERS)}"
             )
         self.name = f"optuna:{sampler}"
-        if goal and goal.objectives and sampler not in _SEVERAL:
+        if problem and problem.objectives and sampler not in _SEVERAL:
             raise takes_no_objectives(self.name)
-        super().__init__(space, seed, goal=goal)
+        super().__init__(space, seed, problem=problem)
         #: Choices that every architecture of the space has made.
         self.always_open: frozenset[str] = _always_open(space)
-        self._objectives = goal.objectives if goal else None
+        self._objectives = problem.objectives if problem else None
         self._sampler = sampler
         self._options = {choice.name: _ordered(choice.options) for choice in space.choices}
         self._distributions = {n: _distribution(options) for n, options in self._options.items()}
@@ -148,7 +148,7 @@ class OptunaController(Controller):
         with _quiet():
             self._study.sampler = SAMPLERS[self._sampler](int(rng.integers(2**31)), self)
             try:
-                for _ in range(_MOST_TRIES):
+                for _ in range(_MAX_TRIES):
                     # Those before are running meanwhile: the sampler looks elsewhere.
                     tried.append(self._study.ask())
                     arch = self._suggest(tried[-1])

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effnas.architecture import Architecture
+from effnas.arch.architecture import Architecture
 from effnas.controllers.base import Controller
-from effnas.space import SearchSpace
-from effnas.trial import Trial, TrialState
+from effnas.space.search_space import SearchSpace
+from effnas.trials.trial import Trial, TrialState
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from effnas.goal import Goal
     from effnas.space.stage_space import Option, StageSpace
+    from effnas.trials.problem import Problem
 
 #: The index that stands for a decision which an earlier one has closed.
 CLOSED = -1
@@ -132,8 +132,10 @@ class PolicyController(Controller):
     # `propose` itself looks for an architecture that is new.
     most_repeats = 1
 
-    def __init__(self, space: SearchSpace, seed: int = 0, *, goal: Goal | None = None) -> None:
-        super().__init__(space, seed, goal=goal)
+    def __init__(
+        self, space: SearchSpace, seed: int = 0, *, problem: Problem | None = None
+    ) -> None:
+        super().__init__(space, seed, problem=problem)
         self.decisions = Decisions(space)
         self._baseline: float | None = None
         self._lowest: float | None = None

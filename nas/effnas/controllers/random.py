@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from effnas.architecture import Architecture
+from effnas.arch.architecture import Architecture
 from effnas.controllers.base import Controller
 
 

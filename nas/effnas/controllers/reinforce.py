@@ -8,14 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from effnas.controllers.policy import CLOSED, Decisions, PolicyController, pick
-from effnas.space import SearchSpace
-from effnas.trial import Trial
+from effnas.controllers.policy import (
+    CLOSED,
+    Decisions,
+    PolicyController,
+    pick,
+)
+from effnas.space.search_space import SearchSpace
+from effnas.trials.trial import Trial
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from effnas.goal import Goal
+    from effnas.trials.problem import Problem
 
 # Zoph et al. 2018, "Learning Transferable Architectures for Scalable Image Recognition", appendix.
 HIDDEN = 100
@@ -126,13 +131,15 @@ class ReinforceController(PolicyController):
     Args:
         space: The space.
         seed: Seed of all proposals and of the weights.
-        goal: Not needed: the rewards that trials carry are made large.
+        problem: Not needed: the rewards that trials carry are made large.
     """
 
     name = "reinforce"
 
-    def __init__(self, space: SearchSpace, seed: int = 0, *, goal: Goal | None = None) -> None:
-        super().__init__(space, seed, goal=goal)
+    def __init__(
+        self, space: SearchSpace, seed: int = 0, *, problem: Problem | None = None
+    ) -> None:
+        super().__init__(space, seed, problem=problem)
         self.policy = Policy(self.decisions, seed)
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=LEARNING_RATE)
         # Trial's number -> log-probabilities under the policy that proposed it.

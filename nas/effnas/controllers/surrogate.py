@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from effnas.controllers.base import Controller
+from effnas.controllers.gaussian_process import MIN_VALUES
+from effnas.controllers.predictor import Predictor, Score
 from effnas.errors import ConfigError
-from effnas.objectives import pareto_front, scalarise
-from effnas.predictor import Predictor, Score
-from effnas.surrogate import FEWEST
+from effnas.trials.objectives import pareto_front, scalarise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from effnas.architecture import Architecture
-    from effnas.columns import Columns
-    from effnas.goal import Goal
-    from effnas.space import SearchSpace
-    from effnas.trial import Trial
+    from effnas.arch.architecture import Architecture
+    from effnas.config.vectorized import Columns
+    from effnas.space.search_space import SearchSpace
+    from effnas.trials.problem import Problem
+    from effnas.trials.trial import Trial
 
 #: Architectures drawn at random to find where to climb from.
 _DRAWN = 200
@@ -28,16 +28,17 @@ _STARTS = 3
 #: The best expected reward is looked for among so many trials with the highest measured ones.
 _LEADERS = 50
 #: Steps of a climb at most: far more than there are decisions to change.
-_MOST_STEPS = 60
+_MAX_STEPS = 60
 
 
 class SurrogateController(Controller):
     """Models every unknown metric, and climbs to the architecture with most expected improvement.
 
-    The rewards that are expected (`effnas.predictor`), with their uncertainty, give the expected
-    improvement over the best one so far (Jones et al. 1998), on a logarithmic scale (Ament et al.
-    2023), weighed with the probability that the architecture is feasible. Its maximum is looked for
-    by climbs from the best of random draws and from the best trials, one decision at a time.
+    The rewards that are expected (`effnas.controllers.predictor`), with their uncertainty, give the
+    expected improvement over the best one so far (Jones et al. 1998), on a logarithmic scale (Ament
+    et al. 2023), weighed with the probability that the architecture is feasible. Its maximum is
+    looked for by climbs from the best of random draws and from the best trials, one decision at a
+    time.
 
     Several objectives are weighed at random for every proposal (ParEGO, Knowles 2006), on a scale
     from the worst to the best of the front, and improvement is that of the weighed figure.
@@ -48,7 +49,7 @@ class SurrogateController(Controller):
     Args:
         space: The space.
         seed: Seed of all proposals.
-        goal: The reward and what is known before a trial. Without one, rewards themselves are
+        problem: The reward and what is known before a trial. Without one, rewards themselves are
             modelled.
         initial: Trials that are drawn at random before the first guess, 3 or more; those with a
             reward or paused at a rung count.
@@ -63,15 +64,15 @@ class SurrogateController(Controller):
         space: SearchSpace,
         seed: int = 0,
         *,
-        goal: Goal | None = None,
+        problem: Problem | None = None,
         initial: int = 10,
     ) -> None:
-        if initial < FEWEST:
-            raise ConfigError(f"surrogate: initial is {initial}, it must be {FEWEST} or more")
-        super().__init__(space, seed, goal=goal)
+        if initial < MIN_VALUES:
+            raise ConfigError(f"surrogate: initial is {initial}, it must be {MIN_VALUES} or more")
+        super().__init__(space, seed, problem=problem)
         self.initial = initial
-        self._objectives = goal.objectives if goal else None
-        self._predictor = Predictor(space, goal)
+        self._objectives = problem.objectives if problem else None
+        self._predictor = Predictor(space, problem)
 
     def tell(self, trial: Trial) -> None:
         """Learn that a trial has started or ended."""
@@ -94,7 +95,9 @@ class SurrogateController(Controller):
         def look_at(archs: list[Architecture]) -> None:
             new = [arch for arch in dict.fromkeys(archs) if arch not in worth]
             if new:
-                values = predictor.guess(new, score).log_gain(best) + predictor.log_feasible(new)
+                values = predictor.guess(new, score).log_expected_improvement(
+                    best
+                ) + predictor.log_feasible(new)
                 worth.update(zip(new, values.tolist(), strict=True))
 
         drawn = [self.space.sample(rng) for _ in range(_DRAWN)]
@@ -102,7 +105,7 @@ class SurrogateController(Controller):
         starts = sorted(worth, key=worth.__getitem__, reverse=True)[:_STARTS]
         starts += [tried[n] for n in np.argsort(-expected, kind="stable")[:_STARTS]]
         look_at(starts)
-        for _ in range(_MOST_STEPS):
+        for _ in range(_MAX_STEPS):
             near = {arch: list(self.space.neighbours(arch)) for arch in starts}
             look_at([arch for archs in near.values() for arch in archs])
             reached = [max([arch, *near[arch]], key=worth.__getitem__) for arch in near]

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from effnas.controllers.policy import CLOSED, PolicyController, pick
-from effnas.space import SearchSpace
+from effnas.space.search_space import SearchSpace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from effnas.goal import Goal
+    from effnas.trials.problem import Problem
 
 #: Ours, see `TunasController`.
 LEARNING_RATE = 0.05
@@ -37,13 +37,15 @@ class TunasController(PolicyController):
     Args:
         space: The space.
         seed: Seed of all proposals.
-        goal: Not needed: the rewards that trials carry are made large.
+        problem: Not needed: the rewards that trials carry are made large.
     """
 
     name = "tunas"
 
-    def __init__(self, space: SearchSpace, seed: int = 0, *, goal: Goal | None = None) -> None:
-        super().__init__(space, seed, goal=goal)
+    def __init__(
+        self, space: SearchSpace, seed: int = 0, *, problem: Problem | None = None
+    ) -> None:
+        super().__init__(space, seed, problem=problem)
         sizes = self.decisions.sizes
         options = np.arange(max(sizes, default=1))
         # Decisions with fewer options than the largest one: the others have probability 0.

@@ -12,11 +12,11 @@ from effnas.data.tables import is_table_name, table_source
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
-    from effnas.data.source import Part, Source
+    from effnas.data.source import Layer, Source
 
 
 def find_source(
-    name: str, root: Path | None, *, first: int | None = None, part: Part = "training"
+    name: str, root: Path | None, *, first: int | None = None, part: Layer = "training"
 ) -> Source:
     """Return a part of the data set of a name, which `load_training_part` describes.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from effnas.data.source import Encoded, Part, Read
+    from effnas.data.source import Encoded, Layer, Read
 
 _SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
@@ -46,7 +46,7 @@ class _Listing(NamedTuple):
 _ListFolder: TypeAlias = "Callable[[str], _Listing]"
 
 
-def folder_source(root: Path, *, part: Part = "training") -> Source:
+def folder_source(root: Path, *, part: Layer = "training") -> Source:
     """Return the images of one part below a folder of class folders.
 
     Raises:
@@ -60,7 +60,7 @@ def folder_source(root: Path, *, part: Part = "training") -> Source:
     return found.source(root, reader_of_files(file), file=file)
 
 
-def archive_source(path: Path, *, first: int | None = None, part: Part = "training") -> Source:
+def archive_source(path: Path, *, first: int | None = None, part: Layer = "training") -> Source:
     """Return the images of one part in a tar archive of class folders, compressed or not.
 
     Nothing is ever unpacked to disk. Links are passed over. With `first`, the archive is listed
@@ -114,7 +114,7 @@ class _Found(NamedTuple):
         )
 
 
-def _find_images(list_folder: _ListFolder, origin: Path, part: Part) -> _Found:
+def _find_images(list_folder: _ListFolder, origin: Path, part: Layer) -> _Found:
     if part == "training":
         folder, name = _training_part(list_folder, origin), None
     else:

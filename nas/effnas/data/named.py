@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from effnas.data.source import Encoded, Part, Read
+    from effnas.data.source import Encoded, Layer, Read
 
     # Labels, names of the classes (none where the data set does not tell them), access, and the
     # images' files (none where they are not files).
@@ -34,7 +34,7 @@ _AT_RANDOM = ("torch", "hfds")
 _STREAM_WAY_OUT = "name its images as a folder, or by torch/ or hfds/"
 
 
-def digits_source(part: Part = "training") -> Source:
+def digits_source(part: Layer = "training") -> Source:
     """Return a part of scikit-learn's digits: the first 80 % of each class, or the others."""
     from PIL import Image
     from sklearn.datasets import load_digits
@@ -70,7 +70,7 @@ def is_timm_name(name: str) -> bool:
 
 
 def timm_source(
-    name: str, root: Path | None, *, first: int | None = None, part: Part = "training"
+    name: str, root: Path | None, *, first: int | None = None, part: Layer = "training"
 ) -> Source:
     """Return a part of a data set that timm opens; nothing is downloaded by timm.
 

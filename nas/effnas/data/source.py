@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Read: TypeAlias = Callable[[npt.NDArray[np.int64]], Iterator[tuple[int, Encoded]]]
 
 #: What is asked for: a search asks for the training part only.
-Part = Literal["training", "test"]
+Layer = Literal["training", "test"]
 #: What becomes of an image that cannot be decoded.
 OnBadImage = Literal["refuse", "skip"]
 

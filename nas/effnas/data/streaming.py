@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 # Images that a thread decodes at a time.
 _PIECE = 8
 # What is decoded ahead of the batch that is waited for.
-_MOST_PIECES = 128
-_MOST_BYTES = 256_000_000
+_MAX_PIECES = 128
+_MAX_BYTES = 256_000_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,7 +108,7 @@ class StreamedSet:
         """
         # Filters of warnings are the process's: a context would be left while others are in theirs.
         silence_pillow()
-        most = max(min(_MOST_BYTES // (_PIECE * self.image_size**2 * 3), _MOST_PIECES), 1)
+        most = max(min(_MAX_BYTES // (_PIECE * self.image_size**2 * 3), _MAX_PIECES), 1)
         pieces = self._pieces(chosen)
         pending: deque[tuple[_Piece, Future[list[tuple[int, str]]]]] = deque()
         bad: list[int] = []

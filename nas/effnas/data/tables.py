@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from effnas.data.source import Part
+    from effnas.data.source import Layer
 
 _NEEDED = ("image", "labels")
 _COLUMNS = (*_NEEDED, "part")
@@ -26,8 +26,8 @@ _PARTS = TRAINING_PARTS | TEST_PARTS | VALIDATION_PARTS
 #: Characters of a bad cell that are shown.
 _SHOWN = 80
 # The 14 million images of ImageNet-21k with all their labels take some 2 GB.
-_MOST_BYTES = 8_000_000_000
-_MOST_LINE_BYTES = 100_000
+_MAX_BYTES = 8_000_000_000
+_MAX_LINE_BYTES = 100_000
 
 
 def is_table_name(path: Path) -> bool:
@@ -35,7 +35,7 @@ def is_table_name(path: Path) -> bool:
     return path.suffix.lower() == ".csv"
 
 
-def table_source(path: Path, *, part: Part = "training") -> Source:
+def table_source(path: Path, *, part: Layer = "training") -> Source:
     """Return the images of one part of a table.
 
     It is UTF-8 CSV with a header and the columns `image` (path relative to the table's folder),
@@ -125,8 +125,8 @@ def _only_one(
 
 def _read_parts(path: Path) -> dict[str, _Rows]:
     """Return the rows of each part, by its name in small letters."""
-    if (size := path.stat().st_size) > _MOST_BYTES:
-        raise DataError(f"{path}: {size:,} bytes; a table has at most {_MOST_BYTES:,}")
+    if (size := path.stat().st_size) > _MAX_BYTES:
+        raise DataError(f"{path}: {size:,} bytes; a table has at most {_MAX_BYTES:,}")
     reader = csv.reader(_lines(path), strict=True)
     parts: dict[str, _Rows] = {}
     lines: dict[str, int] = {}
@@ -163,11 +163,11 @@ def _read_parts(path: Path) -> dict[str, _Rows]:
 def _lines(path: Path) -> Iterator[str]:
     with path.open("rb") as file:
         number = 0
-        while line := file.readline(_MOST_LINE_BYTES):
+        while line := file.readline(_MAX_LINE_BYTES):
             number += 1
-            if len(line) == _MOST_LINE_BYTES:
+            if len(line) == _MAX_LINE_BYTES:
                 raise DataError(
-                    f"{path}:{number}: a line of {_MOST_LINE_BYTES:,} bytes or more; is it a table?"
+                    f"{path}:{number}: a line of {_MAX_LINE_BYTES:,} bytes or more; is it a table?"
                 )
             try:
                 # An editor may have put a mark before the first line.

@@ -11,9 +11,9 @@ from effnas.export.figures import Figure, data_name
 from effnas.export.programs import Check
 from effnas.export.subject import Network
 from effnas.export.weights import SEED
-from effnas.manifest import versions
-from effnas.progressive.origin import Trained
-from effnas.store import Json
+from effnas.trials.manifest import versions
+from effnas.trials.store import Json
+from effnas.workflows.train.provenance import Trained
 
 _TEMPLATE = Path(__file__).with_name("card.tmpl")
 _LONGEST = 300

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from effnas.counts import count
+from effnas.arch.counts import count
 from effnas.data.named import is_timm_name
 from effnas.export.subject import Network
-from effnas.family_file import Member
-from effnas.plan import memory_text
-from effnas.progressive.origin import Outcome, Trained
-from effnas.promotion.origin import Final
-from effnas.runs import Run
-from effnas.trial import Trial
+from effnas.scaling.family_file import Member
+from effnas.search.cost_estimate import memory_text
+from effnas.trials.run import Run
+from effnas.trials.trial import Trial
+from effnas.workflows.finals.provenance import Final
+from effnas.workflows.train.provenance import Outcome, Trained
 
 #: `told`: by the program that ran the search, which does not say how it knows.
 How = Literal["counted", "measured", "predicted", "from a table", "from a command", "told"]
@@ -149,7 +149,7 @@ def _of_trial(run: Run, trial: Trial) -> Iterator[Figure]:
     if "peak_memory_bytes" in metrics:
         facts = run.manifest.get("device")
         on_gpu = isinstance(facts, dict) and facts.get("device") == "cuda"
-        # Off CUDA it is the result of a dry run (`effnas.measure.memory`).
+        # Off CUDA it is the result of a dry run (`effnas.timing.memory`).
         if on_gpu or how != "measured":
             yield _memory(metrics["peak_memory_bytes"], how, f"{step}, {device}")
         else:

@@ -13,12 +13,12 @@ from typing import cast
 
 from torch import nn
 
+from effnas.arch.models import timm_arguments
 from effnas.export.subject import Network
 from effnas.export.weights import SEED
-from effnas.models import timm_arguments
 
 _TEMPLATE = Path(__file__).with_name("model.tmpl")
-#: Images are in -1..1, as in `effnas.training.augment.normalize`.
+#: Images are in -1..1, as in `effnas.train.augment.normalize`.
 _MEAN = _STD = (0.5, 0.5, 0.5)
 FORMAT = 1
 

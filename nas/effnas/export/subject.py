@@ -6,21 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from effnas.architecture import Architecture, load_sizes
-from effnas.bench import find_architecture
+from effnas.arch.architecture import Architecture
+from effnas.arch.files import load_sizes
 from effnas.errors import ConfigError
 from effnas.export.weights import classes_of
-from effnas.family_file import Member, find_member
-from effnas.progressive.origin import Trained, trained_of
-from effnas.promotion.origin import Final, final_of
-from effnas.runs import Run
-from effnas.trial import Trial
+from effnas.scaling.family_file import Member, find_member
+from effnas.trials.network_ref import find_architecture
+from effnas.trials.run import Run
+from effnas.trials.trial import Trial
+from effnas.workflows.finals.provenance import Final, final_of
+from effnas.workflows.train.provenance import Trained, trained_of
 
 #: What can be written; the first one always is.
 FORMATS = ("timm", "onnx", "torch-export")
 #: Sizes where nothing says otherwise: those of ImageNet.
 _IMAGE_SIZE, _NUM_CLASSES = 224, 1000
-_LARGEST_IMAGE, _MOST_CLASSES = 4096, 1_000_000
+_LARGEST_IMAGE, _MAX_CLASSES = 4096, 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class ExportSettings:
     def __post_init__(self) -> None:
         for option, value, most in (
             ("image-size", self.image_size, _LARGEST_IMAGE),
-            ("classes", self.num_classes, _MOST_CLASSES),
+            ("classes", self.num_classes, _MAX_CLASSES),
         ):
             if value is not None and not 1 <= value <= most:
                 raise ConfigError(f"--{option} is {value}, it must be 1 to {most}")
@@ -129,7 +130,7 @@ def find_subject(settings: ExportSettings) -> Network:
         train_size = inference_size = final.recipe.image_size
     image_size = settings.image_size or inference_size or _IMAGE_SIZE
     num_classes = settings.num_classes or sizes.get("num_classes") or _NUM_CLASSES
-    if image_size > _LARGEST_IMAGE or num_classes > _MOST_CLASSES:
+    if image_size > _LARGEST_IMAGE or num_classes > _MAX_CLASSES:
         raise ConfigError(
             f"{found.name}: images of {image_size} px or {num_classes} classes are too many; give "
             "--image-size or --classes"

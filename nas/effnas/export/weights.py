@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from effnas.architecture import Architecture
+from effnas.arch.architecture import Architecture
+from effnas.arch.models import build
+from effnas.arch.weights import read_weights, shapes_of
 from effnas.errors import ConfigError, InfeasibleError
-from effnas.models import build
-from effnas.weights import read_weights, shapes_of
 
 #: Of random weights.
 SEED = 0

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from itertools import product
 from math import isfinite
 
+from effnas.config.regularization import Ramp, Regularization
 from effnas.errors import ConfigError
 from effnas.scaling.growth import Growth
-from effnas.scaling.rules import MemberRule, Ramp, Regularization, ScalingRules, round_size
+from effnas.scaling.rules import MemberRule, ScalingRules, round_size
 
 #: What one more φ multiplies the MACs by (Tan & Le 2019, equation 3).
 GROWTH = 2.0

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import floor
 
-from effnas.architecture import Architecture
+from effnas.arch.architecture import Architecture
+from effnas.config.regularization import Regularization
 from effnas.errors import ConfigError
 from effnas.scaling.growth import grow
-from effnas.scaling.rules import MemberRule, Regularization, ScalingRules, round_size
+from effnas.scaling.rules import MemberRule, ScalingRules, round_size
 
 #: Training sees about 20 % less than inference (Tan & Le 2021, section 4).
 _TRAIN_SHARE = 0.8

@@ -7,7 +7,8 @@ from math import ceil, isfinite
 
 import numpy as np
 
-from effnas.architecture import Architecture, Stage, round_channels
+from effnas.arch.architecture import Architecture
+from effnas.arch.blocks import Stage, round_channels
 from effnas.errors import ConfigError
 
 #: Factors are quotients of small numbers: what is above a whole number by less is that number.

@@ -19,64 +19,20 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from effnas.catalog import Node, find, load_yaml
+from effnas.config.catalog import Node, find, load_yaml
+from effnas.config.regularization import STRENGTHS, Ramp, Regularization
 from effnas.errors import ConfigError, closest
 from effnas.scaling.growth import Growth, LastStage
 
 if TYPE_CHECKING:
-    from effnas.catalog import Source
+    from effnas.config.catalog import Source
 
 FORMAT = 1
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _QUOTIENT = re.compile(r"([0-9]+)/([1-9][0-9]*)")
 _KEYS = ("format", "round_limit", "max_image_size", "members")
-#: Strengths of a regularisation, and the most that each can be.
-STRENGTHS = {"dropout": 1.0, "randaugment": 100.0, "mixup": 10.0, "drop_path": 1.0}
 _SIZES = ("image_size", "train_image_size", "first_image_size")
 _MEMBER_KEYS = ("width", "depth", "stem", "head", "last_stage", *_SIZES, *STRENGTHS)
-
-
-@dataclass(frozen=True)
-class Ramp:
-    """The strength of a regularisation, from the first to the last stage of a training."""
-
-    first: float
-    last: float
-
-    @classmethod
-    def between(cls, low: Ramp, high: Ramp, share: float) -> Ramp:
-        """Return the ramp at a share of the way from one to another, 0 to 1."""
-        return cls(
-            low.first + (high.first - low.first) * share,
-            low.last + (high.last - low.last) * share,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Regularization:
-    """How strongly a training is regularised.
-
-    Attributes:
-        dropout: Before the classifier, 0 to 1.
-        randaugment: Magnitude, 0 or more.
-        mixup: Its alpha, 0 or more.
-        drop_path: Stochastic depth of the last layer, 0 to 1.
-    """
-
-    dropout: Ramp = Ramp(0.0, 0.0)
-    randaugment: Ramp = Ramp(0.0, 0.0)
-    mixup: Ramp = Ramp(0.0, 0.0)
-    drop_path: Ramp = Ramp(0.2, 0.2)
-
-    @classmethod
-    def between(cls, low: Regularization, high: Regularization, share: float) -> Regularization:
-        """Return the strengths at a share of the way from one to another, 0 to 1."""
-        return cls(
-            **{
-                name: Ramp.between(getattr(low, name), getattr(high, name), share)
-                for name in STRENGTHS
-            }
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +53,7 @@ class MemberRule:
     image_size: int
     train_image_size: int
     first_image_size: int
-    regularization: Regularization = Regularization()
+    regularization: Regularization = field(default_factory=Regularization)
 
 
 @dataclass(frozen=True)

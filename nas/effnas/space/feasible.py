@@ -14,7 +14,7 @@ from effnas.errors import SpaceError
 if TYPE_CHECKING:
     import numpy as np
 
-    from effnas.architecture import Architecture
+    from effnas.arch.architecture import Architecture
     from effnas.space.search_space import SearchSpace
 
 #: Random architectures from which descents begin, and how many that arrive are enough.
@@ -24,7 +24,7 @@ _PAIRS = 100
 #: Steps of a walk, most of which lead out of what is allowed and are not taken.
 _STEPS = 20
 #: Spaces up to this size are gone through one by one where nothing else finds what is looked for.
-MOST_ENUMERATED = 200_000
+MAX_ENUMERATED = 200_000
 
 
 def find_feasible(space: SearchSpace) -> tuple[Architecture, ...]:
@@ -44,7 +44,7 @@ def find_feasible(space: SearchSpace) -> tuple[Architecture, ...]:
         found = tuple(arch for arch, missed in reached.items() if not missed)
         if len(found) >= _ENOUGH:
             break
-    if not found and space.size <= MOST_ENUMERATED:
+    if not found and space.size <= MAX_ENUMERATED:
         found = tuple(islice(space.architectures(), _ENOUGH))
     if not found:
         raise SpaceError(_why_none(space, min(reached, key=reached.__getitem__)))
@@ -107,7 +107,7 @@ def _why_none(space: SearchSpace, closest: Architecture) -> str:
     beside = " with the other constraints" if len(broken) < len(checks) else ""
     values = {name: quantities[name] for c, quantities in broken for name in sorted(c.names)}
     shown = ", ".join(f"{name} = {quantity_text(value)}" for name, value in values.items())
-    sure = space.size <= MOST_ENUMERATED
+    sure = space.size <= MAX_ENUMERATED
     return (
         f"{space.name}: {'no architecture meets' if sure else 'found no architecture that meets'} "
         f"{wanted}{beside}{f'; the closest that was found has {shown}' if shown else ''}; loosen "

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from effnas.architecture import DEFAULT_HEAD, DEFAULT_STEM, Architecture, parse_stage
-from effnas.catalog import Node, load_yaml
+from effnas.arch.architecture import (
+    DEFAULT_HEAD,
+    DEFAULT_STEM,
+    Architecture,
+    parse_stage,
+)
+from effnas.config.catalog import Node, load_yaml
+from effnas.config.expressions import MAX_LENGTH, Expression
 from effnas.errors import ExpressionError, SpaceError
-from effnas.expressions import MAX_LENGTH, Expression
 from effnas.space.search_space import FORMAT, SearchSpace, Target
 from effnas.space.stage_space import StageSpace
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 
-from effnas.architecture import Architecture
-from effnas.expressions import Expression, Quantities
+from effnas.arch.architecture import Architecture
+from effnas.config.expressions import Expression, Quantities
 from effnas.space.search_space import SearchSpace
 
 #: Architectures whose metrics are kept in mind.

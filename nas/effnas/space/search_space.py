@@ -9,11 +9,12 @@ from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING
 
-from effnas.architecture import DEFAULT_HEAD, DEFAULT_STEM, FIELDS, Architecture, Stage
-from effnas.catalog import Source, find
-from effnas.counts import Counts, count
+from effnas.arch.architecture import DEFAULT_HEAD, DEFAULT_STEM, Architecture
+from effnas.arch.blocks import FIELDS, Stage
+from effnas.arch.counts import Counts, count
+from effnas.config.catalog import Source, find
+from effnas.config.expressions import Expression, Quantities
 from effnas.errors import ExpressionError, SpaceError
-from effnas.expressions import Expression, Quantities
 from effnas.space.feasible import find_feasible, wander
 from effnas.space.stage_space import Option, StageSpace
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 #: Draws of a sample that may be rejected before it is looked for in another way.
-_MOST_REJECTIONS = 2_000
+_MAX_REJECTIONS = 2_000
 #: Draws that show whether drawing finds what meets the constraints at all.
 _TRIED = 200
 _COUNTED = frozenset(("params", "params_ratio", "P", "macs", "activations"))
@@ -265,7 +266,7 @@ class SearchSpace:
                 closest.
         """
         if self._is_roomy:
-            for _ in range(_MOST_REJECTIONS):
+            for _ in range(_MAX_REJECTIONS):
                 arch = self.sample_unconstrained(rng)
                 if not self.violated(arch):
                     return arch
@@ -391,7 +392,7 @@ class SearchSpace:
     def counted_metrics(self, arch: Architecture) -> dict[str, float]:
         """Return what is known of an architecture without running it, at the space's target.
 
-        The names are those of `effnas.reward.METRICS`.
+        The names are those of `effnas.trials.reward.METRICS`.
         """
         counts = self.count(arch)
         return {

@@ -8,15 +8,14 @@ from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING
 
-from effnas.architecture import (
+from effnas.arch.blocks import (
     FIELDS,
     OPERATORS,
-    Alternative,
     Number,
     Stage,
     number_text,
-    read,
 )
+from effnas.arch.notation import Alternative, read
 from effnas.errors import Location, SpaceError
 
 if TYPE_CHECKING:

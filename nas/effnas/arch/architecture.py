@@ -1,0 +1,144 @@
+"""An architecture: one point of a search space, a frozen value with a stable identity."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from effnas.arch.blocks import Stage
+from effnas.arch.notation import read
+from effnas.errors import Location, SpaceError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+DEFAULT_STEM = 32
+DEFAULT_HEAD = 1280
+
+
+def parse_stage(text: str, locate: Callable[[int], Location] | None = None) -> Stage:
+    """Read one fixed block string.
+
+    Raises:
+        SpaceError: If the text breaks the notation, or leaves a choice open.
+    """
+    syntax = read(text, locate)
+    if len(syntax.alternatives) > 1 or any(len(values) > 1 for _, values in syntax.fields):
+        place = (locate or (lambda n: Location("block", 1, n + 1, text)))(text.index("<"))
+        raise SpaceError(place.describe("an architecture is fixed: no choice sets here"))
+    (alternative,) = syntax.alternatives
+    fields = dict(alternative.fields) | {name: values[0] for name, values in syntax.fields}
+    return Stage(alternative.op, **fields)  # type: ignore[arg-type]  # checked by read()
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network: a 3×3 stem of stride 2, stages, a 1×1 head, pooling and a classifier.
+
+    Attributes:
+        stages: The stages in order; at least one.
+        stem: Channels of the stem.
+        head: Channels of the 1×1 convolution before pooling.
+    """
+
+    stages: tuple[Stage, ...]
+    stem: int = DEFAULT_STEM
+    head: int = DEFAULT_HEAD
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise SpaceError("an architecture has at least one stage")
+        for name in ("stem", "head"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise SpaceError(f"{name}: {value!r} must be a whole number of channels above 0")
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.stages, self.stem, self.head))  # a search looks up the same ones often
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the hash out: texts have another one in every process."""
+        return {name: value for name, value in vars(self).items() if name != "_hash"}
+
+    @classmethod
+    def parse(
+        cls, blocks: str | Iterable[str], *, stem: int = DEFAULT_STEM, head: int = DEFAULT_HEAD
+    ) -> Architecture:
+        """Read an architecture from block strings.
+
+        Args:
+            blocks: One string per stage, or all of them in one text separated by white space.
+            stem: Channels of the stem.
+            head: Channels of the head.
+
+        Raises:
+            SpaceError: If a block string is not valid.
+        """
+        texts = blocks.split() if isinstance(blocks, str) else list(blocks)
+        stages = []
+        for n, text in enumerate(texts, start=1):
+            source = f"stage {n}"
+            stages.append(
+                parse_stage(text, lambda at, s=source, t=text: Location(s, 1, at + 1, t))  # type: ignore[misc]
+            )
+        return cls(tuple(stages), stem, head)
+
+    @cached_property
+    def blocks(self) -> tuple[str, ...]:
+        """The canonical block strings, one per stage."""
+        return tuple(str(stage) for stage in self.stages)
+
+    def __str__(self) -> str:
+        return " ".join(self.blocks)
+
+    @cached_property
+    def id(self) -> str:
+        """Sixteen hexadecimal digits that are the same for the same network everywhere."""
+        text = f"stem{self.stem} {self} head{self.head}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def layers(self) -> int:
+        """Layers in all stages together."""
+        return sum(stage.r for stage in self.stages)
+
+    def to_timm(self) -> list[list[str]]:
+        """Return the network as timm's `arch_def`: one list of block strings per stage.
+
+        Stages that change nothing (`identity` at stride 1 and equal channels) are left out, since
+        timm has no such block.
+        """
+        definition = []
+        channels = self.stem
+        for stage in self.stages:
+            if not (stage.op == "identity" and stage.s == 1 and stage.c == channels):
+                definition.append([stage.to_timm()])
+            channels = stage.c
+        return definition
+
+    def build(
+        self, num_classes: int = 1000, *, drop_rate: float = 0.0, drop_path_rate: float = 0.0
+    ) -> nn.Module:
+        """Build the network as timm's `EfficientNet` (imports torch and timm).
+
+        Args:
+            num_classes: Outputs of the classifier.
+            drop_rate: Dropout before the classifier, a fraction.
+            drop_path_rate: Stochastic depth, a fraction: layer i of n is dropped at this rate
+                times i/n, i from 0.
+
+        Raises:
+            InfeasibleError: If timm cannot build it.
+        """
+        from effnas.arch.models import build
+
+        return build(
+            self, num_classes=num_classes, drop_rate=drop_rate, drop_path_rate=drop_path_rate
+        )

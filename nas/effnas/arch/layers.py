@@ -1,0 +1,61 @@
+"""The parts of a network: stem, layers and head, each with the shape of what comes in.
+
+A training step's time and memory are about the sum of those of its parts, and a space has far fewer
+parts than networks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from effnas.arch.architecture import Architecture
+from effnas.arch.blocks import Stage
+
+
+@dataclass(frozen=True, order=True)
+class Layer:
+    """One layer of a network, in its place.
+
+    Attributes:
+        block: The block string of a single layer, `stem_cN` with N channels, or `head_cN_nM` with
+            N channels and M classes.
+        channels: Channels of its input.
+        size: Height and width of its input in pixels.
+    """
+
+    block: str
+    channels: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.block} on {self.channels}x{self.size}x{self.size}"
+
+
+def layers_of(arch: Architecture, *, image_size: int, num_classes: int) -> Counter[Layer]:
+    """Return the parts of a network and how often each occurs.
+
+    Args:
+        arch: The network.
+        image_size: Height and width of the image in pixels.
+        num_classes: Outputs of the classifier.
+    """
+    found = Counter([Layer(f"stem_c{arch.stem}", 3, image_size)])
+    channels, size = arch.stem, -(-image_size // 2)
+    for stage in arch.stages:
+        found.update(layers_of_stage(stage, channels, size))
+        channels, size = stage.c, -(-size // stage.s)
+    found[Layer(f"head_c{arch.head}_n{num_classes}", channels, size)] += 1
+    return found
+
+
+def layers_of_stage(stage: Stage, channels: int, size: int) -> Counter[Layer]:
+    """Return the layers of a stage; an `identity` that changes nothing has none."""
+    if stage.op == "identity" and stage.s == 1 and stage.c == channels:
+        return Counter()
+    first = replace(stage, r=1)
+    found = Counter([Layer(str(first), channels, size)])
+    if stage.r > 1:
+        again = replace(first, s=1)
+        found[Layer(str(again), stage.c, -(-size // stage.s))] += stage.r - 1
+    return found

@@ -1,0 +1,119 @@
+"""Networks as timm modules, built afresh for every use."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from effnas.errors import ConfigError, InfeasibleError, closest
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from effnas.arch.architecture import Architecture
+
+#: As in Google's released code; its momentum of 0.9 is timm's and torch's default of 0.1.
+BATCH_NORM_EPS = 1e-3
+
+
+def build_timm(name: str, *, num_classes: int, drop_path_rate: float = 0.0) -> nn.Module:
+    """Build a model of timm's by its name, without pretrained weights.
+
+    Args:
+        name: As timm lists it.
+        num_classes: Outputs of the classifier.
+        drop_path_rate: Stochastic depth of the last layer, a fraction.
+
+    Raises:
+        ConfigError: If timm has no model of that name, or it takes no such number of classes or no
+            stochastic depth.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        near, _, _ = closest(name, timm.list_models()).partition("? known")
+        hint = f"{near}?" if near.startswith("did") else "timm.list_models() lists them"
+        raise ConfigError(f"timm has no model {name!r}; {hint}")
+    # Models without stochastic depth do not know the argument, so it is left out where it can be.
+    rates = {"drop_path_rate": drop_path_rate} if drop_path_rate else {}
+    try:
+        model: nn.Module = timm.create_model(
+            name, pretrained=False, num_classes=num_classes, **rates
+        )
+    except (RuntimeError, ValueError, AssertionError, TypeError) as error:
+        if any(rate in str(error) for rate in rates):
+            raise ConfigError(
+                f"{name}: it has no stochastic depth; set `drop_path: 0` in the recipe"
+            ) from error
+        raise ConfigError(f"timm cannot build {name!r}: {error}") from error
+    return model
+
+
+def timm_arguments(arch: Architecture) -> dict[str, Any]:
+    """Return, as plain data, what timm builds a network from.
+
+    Returns:
+        `arch_def`, timm's block strings, and the arguments of `timm.models.EfficientNet` that are
+        not its defaults: `stem_size`, `num_features`, `output_stride`; and `norm_eps`, the epsilon
+        of batch norm. Channels are not rounded, and the activation is SiLU.
+    """
+    return {
+        "arch_def": arch.to_timm(),
+        "stem_size": arch.stem,
+        "num_features": arch.head,
+        # Strides beyond 32 in all would become dilation.
+        "output_stride": 2 ** (len(arch.stages) + 2),
+        "norm_eps": BATCH_NORM_EPS,
+    }
+
+
+def build(
+    arch: Architecture,
+    *,
+    num_classes: int,
+    drop_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+    device: torch.device | str | None = None,
+) -> nn.Module:
+    """Build a network from timm's blocks, with symmetric padding and SiLU.
+
+    Args:
+        arch: The network.
+        num_classes: Outputs of the classifier.
+        drop_rate: Dropout before the classifier, a fraction.
+        drop_path_rate: Stochastic depth, a fraction: layer i of n is dropped at this rate times
+            i/n, i from 0.
+        device: Where the weights are made, e.g. "meta" for none at all.
+
+    Returns:
+        A `timm.models.EfficientNet`: float images [N, 3, H, W] in, logits [N, num_classes] out.
+
+    Raises:
+        InfeasibleError: If timm cannot build it.
+    """
+    from timm.models._efficientnet_builder import decode_arch_def
+    from timm.models.efficientnet import EfficientNet
+    from torch import nn
+
+    arguments = timm_arguments(arch)
+    # Decoded for every build, since timm's builder changes what it is given.
+    definition = arguments.pop("arch_def")
+    norm_eps = arguments.pop("norm_eps")
+    if not definition:
+        raise InfeasibleError("cannot be built: no stage has a layer")
+    try:
+        model: nn.Module = EfficientNet(
+            block_args=decode_arch_def(definition),
+            num_classes=num_classes,
+            round_chs_fn=int,  # timm would round channels to multiples of 8
+            act_layer=nn.SiLU,
+            norm_layer=partial(nn.BatchNorm2d, eps=norm_eps),
+            **arguments,
+            drop_rate=drop_rate,
+            drop_path_rate=drop_path_rate,
+            device=device,
+        )
+    except (RuntimeError, ValueError, AssertionError, ZeroDivisionError) as error:
+        raise InfeasibleError(f"cannot be built: {error}") from error
+    return model

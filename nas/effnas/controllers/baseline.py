@@ -1,0 +1,95 @@
+"""What random search would have reached: the baseline that a controller has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from effnas.controllers.predictor import Predictor
+from effnas.trials.pareto_front import relative_hypervolume
+from effnas.trials.trial import TrialState
+
+if TYPE_CHECKING:
+    from effnas.space.search_space import SearchSpace
+    from effnas.trials.problem import Problem
+    from effnas.trials.trial import Trial
+
+#: Fewer complete trials do not say enough about the rest of the space.
+MIN_TRIALS = 20
+#: Architectures drawn at random, and searches made up of them.
+_POOL, _SEARCHES = 1_000, 200
+
+
+@dataclass(frozen=True)
+class RandomSearch:
+    """What a random search of so many trials reaches.
+
+    Attributes:
+        trials: Trials of the search.
+        best: The best measured reward to be expected; with several objectives the hypervolume of
+            its front, on the scale of the trials that it was estimated from.
+        low: In one search of twenty it is below this.
+        high: In one search of twenty it is above this.
+    """
+
+    trials: int
+    best: float
+    low: float
+    high: float
+
+
+def random_search(
+    trials: Iterable[Trial], space: SearchSpace, problem: Problem, seed: int = 0
+) -> RandomSearch | None:
+    """Estimate what random search would have reached with as many trials as these.
+
+    A model of these trials (`effnas.controllers.predictor`) says what random architectures would
+    measure, noise and its own uncertainty included, and which of them would be infeasible; random
+    searches are drawn from that. Trials that a controller chose may be used, since the model takes
+    them for what they are: architectures at their place in the space.
+
+    Args:
+        trials: Trials that have ended.
+        space: Their space.
+        problem: Their reward, and what was known beforehand.
+        seed: Of the draws.
+
+    Returns:
+        The estimate, or None if fewer than `MIN_TRIALS` are complete.
+    """
+    ended = [trial for trial in trials if trial.state.is_finished]
+    if sum(trial.state is TrialState.COMPLETE for trial in ended) < MIN_TRIALS:
+        return None
+    predictor = Predictor(space, problem)
+    for trial in ended:
+        predictor.tell(trial)
+    predictor.update()
+    rng = np.random.default_rng(seed)
+    pool = list(dict.fromkeys(space.sample(rng) for _ in range(_POOL)))
+    known, guesses = predictor.metrics(pool, measured=True)
+    feasible = np.exp(predictor.log_feasible(pool))
+    objectives = problem.objectives
+    seen = [objectives.of(trial) for trial in ended] if objectives else []
+    seen = [values for values in seen if values is not None]
+    best = []
+    for _ in range(_SEARCHES):
+        # All of the pool is measured; a search draws from it, and meets what is infeasible.
+        metrics = known | {
+            name: guess.values(name, rng.normal(size=len(pool))) for name, guess in guesses.items()
+        }
+        drawn = rng.integers(len(pool), size=len(ended))
+        drawn = drawn[rng.random(len(drawn)) < feasible[drawn]]
+        if not len(drawn):
+            continue
+        if objectives:
+            values = objectives.columns(metrics)[drawn]
+            best.append(relative_hypervolume(values, np.array(seen)))
+        else:
+            best.append(predictor.reward(metrics)[drawn].max())
+    if not best:
+        return None
+    low, high = np.quantile(best, [0.05, 0.95])
+    return RandomSearch(len(ended), float(np.mean(best)), float(low), float(high))

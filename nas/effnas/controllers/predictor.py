@@ -1,0 +1,233 @@
+"""What architectures of a space would measure and be worth, learned from trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effnas.config.vectorized import Columns
+from effnas.controllers.fidelity import FidelitySurrogate, Level
+from effnas.controllers.gaussian_process import Encoding, OnlineGP
+from effnas.controllers.posterior import (
+    MetricPosterior,
+    Posterior,
+    guess_rewards,
+    metrics_that_matter,
+)
+from effnas.errors import RewardError
+from effnas.trials.trial import TrialState
+
+if TYPE_CHECKING:
+    from effnas.arch.architecture import Architecture
+    from effnas.space.search_space import SearchSpace
+    from effnas.trials.problem import Problem
+    from effnas.trials.trial import Trial
+
+#: Takes metrics of N architectures by name, [N] each; returns a figure that is to be large, [N].
+Score = Callable[[Columns], NDArray[np.float64]]
+
+#: Standard deviation of a metric's logarithm that too few trials have for a regression.
+_PRIOR_DEVIATION = 0.3
+#: What is modelled where there is no goal.
+_REWARD = "reward"
+#: Added to the variance of how feasible an architecture is: labels are 0 or 1, nothing between.
+_LABEL_VARIANCE = 0.05
+
+
+class Predictor:
+    """Predicts the metrics, and so the rewards, of architectures that were not tried.
+
+    Params, MACs and whatever else the problem knows of an architecture are exact. Each other metric
+    that the reward or an objective needs has a Gaussian process of its own over an encoding of
+    architectures (`effnas.controllers.gaussian_process`), on a logarithmic scale where all of its
+    values are positive. One more process learns from infeasible trials where architectures are
+    feasible. Accuracies at all rungs of a search tell of those at the highest one
+    (`effnas.controllers.fidelity`).
+
+    What is predicted follows from the trials in the order in which they were told, and not from
+    when one asks.
+
+    Args:
+        space: The space.
+        problem: The reward and what is known before a trial. Without one, rewards themselves are
+            modelled.
+
+    Attributes:
+        measured: The trials of the space that have a reward, or that have paused at a rung, in the
+            order in which they were told of first. Those without a metric that is pursued are not
+            among them.
+    """
+
+    def __init__(self, space: SearchSpace, problem: Problem | None = None) -> None:
+        self.space = space
+        self.problem = problem
+        self.measured: dict[Architecture, Trial] = {}
+        #: Accuracies by the epochs that gave them; without rungs all of them at 0.
+        self._accuracies: dict[int, dict[Architecture, float]] = {}
+        self._encoding = Encoding(space)
+        self._is_feasible: dict[Architecture, bool] = {}
+        self._running: dict[Architecture, None] = {}
+        #: The encoding of every architecture of the space that was told of.
+        self._rows: dict[Architecture, NDArray[np.float64]] = {}
+        #: The metrics that rewards depend on and that were not known of some trial beforehand.
+        self._names = {} if problem else {_REWARD: None}
+        self._models: dict[str, FidelitySurrogate] = {}
+        self._is_log: dict[str, bool] = {}
+        self._feasible = OnlineGP(self._encoding.groups, 1.0)
+
+    # -- what is told
+
+    def tell(self, trial: Trial) -> None:
+        """Learn that a trial has started or ended."""
+        arch = trial.architecture
+        if arch not in self._rows:
+            if not self.space.contains(arch):
+                return
+            [self._rows[arch]] = self._encoding.matrix([arch])
+        if trial.state is TrialState.RUNNING:
+            self._running[arch] = None
+            return
+        self._running.pop(arch, None)
+        if trial.state is TrialState.INFEASIBLE:
+            self._is_feasible[arch] = False
+            self.measured.pop(arch, None)  # it may have paused at a rung
+        reward = self.reward_of(trial)
+        if reward is None:
+            return
+        self._is_feasible[arch] = True
+        objectives = self.problem.objectives if self.problem else None
+        if objectives and any(each.metric not in trial.metrics for each in objectives):
+            return
+        self.measured[arch] = trial
+        whole = {0: trial.metrics["accuracy"]} if "accuracy" in trial.metrics else {}
+        for epochs, value in (trial.measurement.rungs or whole).items():
+            self._accuracies.setdefault(epochs, {})[arch] = value
+        if self.problem:
+            [known] = self._known([arch])
+            matter = metrics_that_matter(self.problem.reward, trial.metrics, reward)
+            matter += [objective.metric for objective in objectives or ()]
+            self._names.update({name: None for name in matter if name not in known})
+
+    def reward_of(self, trial: Trial) -> float | None:
+        """Return the reward of a trial, of one that has paused that at its rung, or None."""
+        if trial.state is not TrialState.WAITING:
+            return trial.reward
+        try:
+            return self.problem.reward.score(trial.metrics) if self.problem else None
+        except RewardError:
+            return None
+
+    def update(self) -> None:
+        """Bring the models up to date with what was told.
+
+        Trials under way count as if they had given what is expected of them (the kriging believer
+        of Ginsbourger et al. 2010), so that parallel workers get different ones.
+        """
+        running_rows = self._matrix([*self._running])
+        for name in self._names:
+            at = self._accuracies if name == "accuracy" else {0: self._values(name)}
+            self._is_log[name] = all(
+                value > 0 for values in at.values() for value in values.values()
+            )
+            model = self._models.setdefault(
+                name, FidelitySurrogate(self._encoding.groups, _PRIOR_DEVIATION)
+            )
+            model.update(list(self._levels(at, is_log=self._is_log[name])))
+            if self._running:
+                model.condition_on_mean(running_rows)
+        if not all(self._is_feasible.values()):
+            labels = np.array([*self._is_feasible.values()], dtype=np.float64)
+            self._feasible.update(self._matrix([*self._is_feasible]), labels)
+
+    def _values(self, name: str) -> dict[Architecture, float]:
+        """Return a metric of the trials that have it."""
+        if name == _REWARD:
+            return {a: t.reward for a, t in self.measured.items() if t.reward is not None}
+        return {a: t.metrics[name] for a, t in self.measured.items() if name in t.metrics}
+
+    def _levels(
+        self, at: Mapping[int, Mapping[Architecture, float]], *, is_log: bool
+    ) -> Iterator[Level]:
+        """Yield what was measured at each fidelity, the lowest first."""
+        below: Mapping[Architecture, float] = {}
+        for epochs in sorted(at):
+            archs = [arch for arch in at[epochs] if arch in below or not below]
+            columns = [
+                np.array([values.get(arch, 1.0) for arch in archs])
+                for values in (at[epochs], below)
+            ]
+            yield Level(self._matrix(archs), *(np.log(c) if is_log else c for c in columns))
+            below = at[epochs]
+
+    # -- what is predicted
+
+    def metrics(
+        self, archs: Sequence[Architecture], *, measured: bool = False
+    ) -> tuple[dict[str, NDArray[np.float64]], dict[str, MetricPosterior]]:
+        """Return what is known of N architectures, and what is guessed, by metric.
+
+        Args:
+            archs: The architectures, one or more.
+            measured: Whether deviations are those of measured values, with their noise, and not
+                those of the expected ones.
+        """
+        sure = self._known(archs)
+        rows = self._matrix(archs)
+        guesses = {}
+        for name, is_log in self._is_log.items():
+            lacking = [n for n, metrics in enumerate(sure) if name not in metrics]
+            values = np.array([metrics.get(name, 1.0) for metrics in sure])
+            mean, deviation = np.log(values) if is_log else values, np.zeros(len(archs))
+            model = self._models[name]
+            mean[lacking], deviation[lacking] = model.predict(rows[lacking])
+            if measured:
+                deviation[lacking] = np.hypot(deviation[lacking], model.noise)
+            guesses[name] = MetricPosterior(mean, deviation, is_log)
+        known = set.intersection(*(set(metrics) for metrics in sure)) - guesses.keys()
+        return {
+            name: np.array([metrics[name] for metrics in sure]) for name in sorted(known)
+        }, guesses
+
+    def guess(self, archs: Sequence[Architecture], score: Score) -> Posterior:
+        """Return what is to be expected of a figure of N architectures that follows from metrics.
+
+        Args:
+            archs: The architectures, one or more.
+            score: The figure; `reward`, or any other.
+        """
+        return guess_rewards(score, *self.metrics(archs))
+
+    def reward(self, metrics: Columns) -> NDArray[np.float64]:
+        """Return the rewards that follow from metrics, [N]; where there is none, the worst seen."""
+        if self.problem is None:
+            return metrics[_REWARD]
+        worst = min((t.reward for t in self.measured.values() if t.reward is not None), default=0.0)
+        return np.nan_to_num(self.problem.reward.score_columns(metrics), nan=worst)
+
+    def log_feasible(self, archs: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Return the logarithm of the probability that each of N is feasible, [N]."""
+        if not self._feasible.is_fitted:
+            return np.zeros(len(archs))
+        from scipy.special import log_ndtr
+
+        mean, deviation = self._feasible.predict(self._matrix(archs))
+        return np.asarray(log_ndtr((mean - 0.5) / np.sqrt(deviation**2 + _LABEL_VARIANCE)))
+
+    def _known(self, archs: Sequence[Architecture]) -> list[dict[str, float]]:
+        """Return the metrics of N architectures that need no model."""
+        if self.problem is None:
+            return [{} for _ in archs]
+        return [
+            {**self.space.counted_metrics(arch), **more}
+            for arch, more in zip(archs, self.problem.known(archs), strict=True)
+        ]
+
+    def _matrix(self, archs: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Return the encoding of N architectures, [N, D]; those of trials are at hand."""
+        new = [arch for arch in archs if arch not in self._rows]
+        rows = dict(zip(new, self._encoding.matrix(new), strict=True))
+        found = [rows[arch] if arch in rows else self._rows[arch] for arch in archs]
+        return np.stack(found) if found else self._encoding.matrix([])

@@ -1,0 +1,95 @@
+"""Controllers: which architecture to try next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from effnas.config.plugins import (
+    Plugin,
+    describe,
+    is_plugin,
+    load_plugin,
+    place_of,
+)
+from effnas.controllers.base import Controller
+from effnas.errors import ConfigError, UserError, closest
+
+if TYPE_CHECKING:
+    from effnas.space.search_space import SearchSpace
+    from effnas.trials.problem import Problem
+
+#: Name -> module, class, and arguments. Imported when they are asked for: some need torch, others
+#: Optuna.
+CONTROLLERS: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
+    "random": ("random", "RandomController", {}),
+    "evolution": ("evolution", "EvolutionController", {}),
+    "surrogate": ("surrogate", "SurrogateController", {}),
+    "reinforce": ("reinforce", "ReinforceController", {}),
+    "tunas": ("tunas", "TunasController", {}),
+    "optuna:tpe": ("optuna", "OptunaController", {"sampler": "tpe"}),
+    "optuna:gp": ("optuna", "OptunaController", {"sampler": "gp"}),
+    "optuna:cmaes": ("optuna", "OptunaController", {"sampler": "cmaes"}),
+    "optuna:nsgaii": ("optuna", "OptunaController", {"sampler": "nsgaii"}),
+    "optuna:qmc": ("optuna", "OptunaController", {"sampler": "qmc"}),
+}
+
+
+def make_controller(
+    name: str, space: SearchSpace, seed: int = 0, *, problem: Problem | None = None
+) -> Controller:
+    """Return the controller of that name.
+
+    Args:
+        name: One of `CONTROLLERS`, or a class of the user's as `FILE.py:CLASS` or
+            `package.module:CLASS`.
+        space: The space.
+        seed: Seed of all proposals.
+        problem: What the search is after; without one, the rewards that trials carry.
+
+    Raises:
+        ConfigError: If there is none (offers the closest names), it cannot be made, or the goal has
+            objectives and it does not take them (names those that do).
+    """
+    if _is_of_the_user(name):
+        return _from_plugin(name, space, seed, problem)
+    if name not in CONTROLLERS:
+        raise ConfigError(f"unknown controller {name!r}: {closest(name, CONTROLLERS)}")
+    module, kind, arguments = CONTROLLERS[name]
+    make: type[Controller] = getattr(import_module(f"effnas.controllers.{module}"), kind)
+    return make(space, seed, problem=problem, **arguments)
+
+
+def controller_text(name: str) -> str:
+    """Return what a run records of a controller: its name, of the user's own a digest as well."""
+    return _load(name).text if _is_of_the_user(name) else name
+
+
+def _is_of_the_user(name: str) -> bool:
+    return is_plugin(name) and not name.startswith("optuna:")
+
+
+def _from_plugin(spec: str, space: SearchSpace, seed: int, problem: Problem | None) -> Controller:
+    plugin = _load(spec)
+    if not isinstance(plugin.value, type) or not issubclass(plugin.value, Controller):
+        raise ConfigError(
+            f"{plugin.path}: {plugin.name} is no controller: make it a subclass of "
+            "effnas.controllers.base.Controller"
+        )
+    try:
+        return plugin.value(space, seed, problem=problem)
+    except UserError:
+        raise
+    except Exception as error:
+        place = place_of(error, plugin.path)
+        raise ConfigError(
+            f"{place}: the controller {plugin.name} cannot be made: {describe(error)}"
+        ) from error
+
+
+def _load(spec: str) -> Plugin:
+    return load_plugin(spec, "controller", kind="class", error=ConfigError)
+
+
+__all__ = ["CONTROLLERS", "Controller", "controller_text", "make_controller"]

@@ -1,0 +1,1 @@
+"""Running a candidate somewhere: evaluators, back ends, and workers."""

@@ -1,0 +1,193 @@
+"""The back end of Ray workers: warm actors, one per accelerator, that load the data once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import ray
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
+
+from effnas.errors import SearchFailedError, UserError
+from effnas.evaluation.backend import (
+    Job,
+    MakeEvaluator,
+    Outcome,
+    run_job,
+)
+from effnas.evaluation.evaluator import Evaluator
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+T = TypeVar("T")
+
+#: Of the store in which Ray passes large objects; the least that Ray takes, since ours are small.
+_OBJECT_STORE_BYTES = 80 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What Ray has: CPUs and GPUs of the machine or of the cluster."""
+
+    cpus: int
+    gpus: int
+
+
+def start_ray() -> Resources:
+    """Start Ray on this machine, or join the cluster that RAY_ADDRESS names.
+
+    Raises:
+        SearchFailedError: If Ray does not start.
+    """
+    if not ray.is_initialized():
+        # Workers without a GPU of Ray's may still be told to use a certain one.
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        local: dict[str, Any] = {}
+        if "RAY_ADDRESS" not in os.environ:
+            local = {
+                "address": "local",
+                "num_cpus": len(os.sched_getaffinity(0)),
+                "include_dashboard": False,
+                "object_store_memory": _OBJECT_STORE_BYTES,
+                # Ray's workers give way to all other programs, which step times would show.
+                "_system_config": {"worker_niceness": 0},
+            }
+        on_sigterm = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(**quiet, **local)
+        except (RayError, ConnectionError, OSError, RuntimeError) as error:
+            raise SearchFailedError(
+                f"Ray does not start ({str(error).splitlines()[0]}); without it go `effnas search "
+                "--backend inline` and trainings with one worker"
+            ) from error
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own crash handler there
+    total = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return Resources(int(total.get("CPU", 1)), int(total.get("GPU", 0)))
+
+
+@ray.remote
+class _Worker:
+    """A process with one evaluator, made on first use so that its errors come back as data."""
+
+    def __init__(self, make_evaluator: MakeEvaluator) -> None:
+        self._make = make_evaluator
+        self._evaluator: Evaluator | None = None
+
+    def run(self, job: Job) -> Outcome:
+        try:
+            evaluator = self._warm()
+        except UserError as error:
+            return Outcome(trial=job.trial, user_error=error)
+        return run_job(evaluator, job)
+
+    def ask(self, question: Callable[[Evaluator], T]) -> T | UserError:
+        try:
+            return question(self._warm())
+        except UserError as error:
+            return error
+
+    def _warm(self) -> Evaluator:
+        if self._evaluator is None:
+            self._evaluator = self._make()
+        return self._evaluator
+
+
+class RayBackend:
+    """Runs jobs on Ray actors; an actor that is lost is replaced, its job reported as failed.
+
+    Args:
+        make_evaluator: Called once in every worker.
+        workers: Number of actors.
+        cpus: CPUs of each.
+        gpus: GPUs of each.
+    """
+
+    def __init__(
+        self,
+        make_evaluator: MakeEvaluator,
+        *,
+        workers: int = 1,
+        cpus: float = 1,
+        gpus: float = 0,
+    ) -> None:
+        start_ray()
+        self._make = make_evaluator
+        self._actor = _Worker.options(num_cpus=cpus, num_gpus=gpus)  # type: ignore[attr-defined]
+        self._idle: list[ActorHandle[Any]] = [self._start() for _ in range(workers)]
+        self._busy: dict[ray.ObjectRef[Outcome], tuple[ActorHandle[Any], Job]] = {}
+        self.capacity = workers
+
+    def ask(self, question: Callable[[Evaluator], T]) -> T:
+        """Ask the first worker's evaluator something, such as what it has prepared.
+
+        Raises:
+            UserError: If the evaluator cannot be made because of a mistake of the user's.
+            SearchFailedError: If the worker is lost.
+        """
+        try:
+            answer = cast("T | UserError", ray.get(self._idle[0].ask.remote(question)))
+        except RayError as error:
+            raise SearchFailedError(f"the first worker failed: {_last_line(error)}") from error
+        if isinstance(answer, UserError):
+            raise answer
+        return answer
+
+    def grow(self, make_evaluator: MakeEvaluator, workers: int) -> None:
+        """Add workers until there are `workers`; those to come use another evaluator."""
+        self._make = make_evaluator
+        self._idle += [self._start() for _ in range(workers - self.capacity)]
+        self.capacity = workers
+
+    def submit(self, job: Job) -> None:
+        """Hand a job to an idle worker."""
+        actor = self._idle.pop(0)
+        self._busy[actor.run.remote(job)] = (actor, job)
+
+    def next_done(self) -> Outcome:
+        """Wait for the next job to end."""
+        ready: list[ray.ObjectRef[Outcome]] = []
+        while not ready:  # in slices, so that an interrupt is heard
+            ready, _ = ray.wait(list(self._busy), num_returns=1, timeout=1.0)
+        actor, job = self._busy.pop(ready[0])
+        try:
+            outcome: Outcome = ray.get(ready[0])
+        except OutOfMemoryError:
+            actor, outcome = (
+                self._replace(actor),
+                Outcome(trial=job.trial, infeasible="out of memory"),
+            )
+        except RayActorError as error:
+            actor = self._replace(actor)
+            outcome = Outcome(trial=job.trial, failure=f"the worker was lost: {_last_line(error)}")
+        except RayError as error:
+            outcome = Outcome(trial=job.trial, failure=_last_line(error))
+        self._idle.append(actor)
+        return outcome
+
+    def close(self) -> None:
+        """Stop all workers at once."""
+        for actor in [*self._idle, *(actor for actor, _ in self._busy.values())]:
+            ray.kill(actor)
+        self._idle, self._busy = [], {}
+
+    def _start(self) -> ActorHandle[Any]:
+        handle: ActorHandle[Any] = self._actor.remote(self._make)
+        return handle
+
+    def _replace(self, lost: ActorHandle[Any]) -> ActorHandle[Any]:
+        with contextlib.suppress(RayError):
+            ray.kill(lost)
+        return self._start()
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

@@ -1,0 +1,173 @@
+"""Starting what evaluates architectures: in this process, or on Ray workers that share a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, cast
+
+from effnas.config.settings import EvaluationConfig
+from effnas.errors import ConfigError
+from effnas.evaluation.evaluator import Evaluator
+from effnas.timing.runtime import configure_process
+from effnas.trials.worker_info import WorkerInfo
+
+if TYPE_CHECKING:
+    from effnas.evaluation.backend import Backend
+    from effnas.evaluation.image_evaluator import ImageEvaluator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """Where evaluations run.
+
+    Attributes:
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        backend: `ray` or `inline`.
+        count: Workers of Ray; None is one per GPU, or one on a CPU.
+        threads: CPU threads of a worker; None shares out what there is.
+    """
+
+    device: str = "auto"
+    backend: Literal["ray", "inline"] = "ray"
+    count: int | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for option, value in (("workers", self.count), ("threads", self.threads)):
+            if value is not None and value < 1:
+                raise ConfigError(f"--{option} is {value}, it must be 1 or more")
+        if self.backend == "inline" and (self.count or 1) > 1:
+            raise ConfigError("--backend inline has one worker; leave out --workers or use ray")
+
+
+def start_workers(
+    config: EvaluationConfig, workers: Workers, preparing: Callable[[str], None]
+) -> tuple[Backend, WorkerInfo]:
+    """Start the workers; the first one loads the images and looks at the device.
+
+    Args:
+        config: What they need; the device is that of `workers`.
+        workers: Where they run.
+        preparing: Is told what takes a while.
+
+    Returns:
+        The back end, which the caller closes, and what the first worker has found out.
+
+    Raises:
+        UserError: If the data, the device or a setting cannot be used.
+        SearchFailedError: If Ray or a worker does not start.
+    """
+    config = replace(config, threads=workers.threads)
+    start = _start_inline if workers.backend == "inline" else _start_ray
+    return start(config, workers, preparing)
+
+
+def _start_inline(
+    config: EvaluationConfig, workers: Workers, preparing: Callable[[str], None]
+) -> tuple[Backend, WorkerInfo]:
+    configure_process()
+    from effnas.evaluation.image_evaluator import ImageEvaluator
+    from effnas.evaluation.inline import InlineBackend
+
+    preparing(_what_takes_a_while(config))
+    evaluator = ImageEvaluator(replace(config, device=workers.device))
+    return InlineBackend(evaluator), evaluator.prepare()
+
+
+def _start_ray(
+    config: EvaluationConfig, workers: Workers, preparing: Callable[[str], None]
+) -> tuple[Backend, WorkerInfo]:
+    from effnas.evaluation.ray import RayBackend
+
+    preparing("starting Ray")
+    share = divide_resources(workers)
+    config = replace(config, device=share.device, threads=share.threads)
+    preparing(_what_takes_a_while(config))
+    backend = RayBackend(MakeImageEvaluator(config), cpus=share.cpus, gpus=share.gpus)
+    try:
+        prepared = backend.ask(_ask_preparation)
+        settled = replace(
+            config,
+            recipe=prepared.recipe,
+            execution=prepared.execution,
+            timing_batch_size=prepared.timing_batch_size,
+        )
+        backend.grow(MakeImageEvaluator(settled), share.workers)
+    except BaseException:
+        backend.close()
+        raise
+    return backend, prepared
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerResources:
+    """What a worker has of what Ray has.
+
+    Attributes:
+        workers: How many share it.
+        device: `cpu`, `cuda` (one of its own), or what was named.
+        cpus: CPUs that it asks Ray for.
+        gpus: GPUs that it asks Ray for.
+        threads: CPU threads.
+    """
+
+    workers: int
+    device: str
+    cpus: int
+    gpus: int
+    threads: int
+
+
+def divide_resources(workers: Workers) -> WorkerResources:
+    """Start Ray, or join its cluster, and share out what it has.
+
+    Raises:
+        ConfigError: If there is too little for so many workers.
+        SearchFailedError: If Ray does not start.
+    """
+    from effnas.evaluation.ray import start_ray
+
+    resources = start_ray()
+    device = workers.device
+    if device == "auto":
+        device = "cuda" if resources.gpus else "cpu"
+    # Ray hands out GPUs to workers that ask for any; one that is named is taken as it is.
+    shared_out = device == "cuda"
+    count = workers.count or (max(resources.gpus, 1) if shared_out else 1)
+    slots, kind = (resources.gpus, "GPUs") if shared_out else (resources.cpus, "CPUs")
+    if count > slots:  # Ray would wait for more to come
+        raise ConfigError(
+            f"{count} workers on device {device} need as many {kind}, Ray has {slots}; choose "
+            "fewer --workers or another --device"
+        )
+    cpus = max(resources.cpus // count, 1)
+    return WorkerResources(
+        workers=count,
+        device=device,
+        cpus=cpus,
+        gpus=1 if shared_out else 0,
+        threads=workers.threads or cpus,
+    )
+
+
+def _what_takes_a_while(config: EvaluationConfig) -> str:
+    return f"{'loading the images and ' if config.data else ''}measuring the device"
+
+
+@dataclass(frozen=True)
+class MakeImageEvaluator:
+    """Makes the evaluator in the worker, where torch may be imported."""
+
+    config: EvaluationConfig
+
+    def __call__(self) -> ImageEvaluator:
+        """Settle the process and make the evaluator."""
+        configure_process()
+        from effnas.evaluation.image_evaluator import ImageEvaluator
+
+        return ImageEvaluator(self.config)
+
+
+def _ask_preparation(evaluator: Evaluator) -> WorkerInfo:
+    return cast("ImageEvaluator", evaluator).prepare()

@@ -1,0 +1,227 @@
+"""A family of networks and what its members cost: what `effnas scale` does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from effnas.arch.files import to_json
+from effnas.arch.models import build
+from effnas.config.regularization import STRENGTHS
+from effnas.errors import ConfigError, InfeasibleError
+from effnas.scaling.budget import Fit, Limit, largest_within
+from effnas.scaling.family import scale
+from effnas.scaling.member_costs import MemberCosts, SizedMember
+from effnas.scaling.rules import ScalingRules
+from effnas.space.search_space import SearchSpace
+from effnas.timing.device import describe_device, hardware_id
+from effnas.timing.device_settings import DeviceSettings
+from effnas.timing.layer_times import LayerTimes
+from effnas.trials.network_ref import find_architecture
+
+FORMAT = 1
+KIND = "effnas model family"
+#: Training images of ImageNet, and the epochs that the papers train for.
+IMAGENET_IMAGES, EPOCHS = 1_281_167, 350
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleSettings:
+    """What the user asked for.
+
+    Attributes:
+        base: The network to start from: an architecture file, block strings, RUN:NUMBER or
+            RUN:best.
+        rules: What it grows by.
+        space: Name or path of a space: gives block strings their stem and head, and the sizes.
+        device: The device to time layers on, the sizes of the base's steps; `image_size` is what
+            the base is trained at, None takes the run's or space's, else that of the rules.
+        with_step_times: Whether layers are timed.
+        max_image_size: Pixels at inference at most; None takes the limit of the rules.
+        limits: Leave only the base and the largest network within them.
+        epochs: Of the trainings whose time is estimated.
+        images: Of their data; None takes the run's, else ImageNet's.
+    """
+
+    base: str
+    rules: ScalingRules
+    space: str | None = None
+    device: DeviceSettings = field(default_factory=DeviceSettings)
+    with_step_times: bool = True
+    max_image_size: int | None = None
+    limits: tuple[Limit, ...] = ()
+    epochs: int = EPOCHS
+    images: int | None = None
+
+    def __post_init__(self) -> None:
+        for option, value in (
+            ("max-image-size", self.max_image_size),
+            ("epochs", self.epochs),
+            ("images", self.images),
+        ):
+            if value is not None and value < 1:
+                raise ConfigError(f"--{option} is {value}, it must be 1 or more")
+        if not self.with_step_times and any("step_time" in one.metric for one in self.limits):
+            raise ConfigError("--step-time needs a --device whose step times are predicted")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizedFamily:
+    """A family and what its members cost.
+
+    Attributes:
+        base: As the user named it.
+        rules: What it grew by.
+        members: From the base upwards.
+        batch_size: Of the steps.
+        num_classes: Outputs.
+        epochs: Of the trainings.
+        images: Of the trainings' data.
+        hardware: One line that names the device that layers were timed on; None if none were.
+        fit: What fits the limits, if there are any.
+    """
+
+    base: str
+    rules: ScalingRules
+    members: tuple[SizedMember, ...]
+    batch_size: int
+    num_classes: int
+    epochs: int
+    images: int
+    hardware: str | None = None
+    fit: Fit | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain data."""
+        fit = self.fit
+        return {
+            "kind": KIND,
+            "format": FORMAT,
+            "base": self.base,
+            "family": self.rules.name,
+            "batch_size": self.batch_size,
+            "num_classes": self.num_classes,
+            "epochs": self.epochs,
+            "images": self.images,
+            "hardware": self.hardware,
+            "fit": fit
+            and {
+                "position": fit.position,
+                "binding": [asdict(limit) for limit in fit.binding],
+            },
+            "members": [_row(member) for member in self.members],
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write an architecture file for each member, and `family.json` with all figures.
+
+        Raises:
+            ConfigError: If the folder cannot be written.
+        """
+        texts = {
+            f"{sized.member.name}.json": to_json(
+                sized.member.architecture,
+                image_size=sized.member.train_image_size,
+                batch_size=self.batch_size,
+                num_classes=self.num_classes,
+            )
+            for sized in self.members
+        }
+        texts["family.json"] = json.dumps(self.to_dict(), indent=2) + "\n"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in texts.items():
+                (folder / name).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(
+                f"{folder}: cannot be written ({error.strerror}); choose another --out"
+            ) from error
+
+
+def size_family(
+    settings: ScaleSettings,
+    *,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    waiting: Callable[[], None] = lambda: None,
+) -> SizedFamily:
+    """Scale a base and find out what its members cost.
+
+    Args:
+        settings: What to scale, and how.
+        progress: Is told what is being done and how far it is.
+        waiting: Called if the device is in use by others.
+
+    Raises:
+        UserError: If the base cannot be found or scaled, or the device cannot be used.
+    """
+    home = SearchSpace.load(settings.space) if settings.space else None
+    subject, base = find_architecture(settings.base, home)
+    rules = settings.rules
+    space = home or subject.space
+    train_image_size = settings.device.image_size or (space.target.image_size if space else None)
+    sizes = {
+        "train_image_size": train_image_size or rules.members[0].train_image_size,
+        "max_image_size": settings.max_image_size,
+    }
+    images = settings.images or IMAGENET_IMAGES
+    if settings.images is None and subject.run:
+        images = subject.run.full_training_images
+    # Before anything is measured: it refuses what cannot be scaled.
+    members = scale(base, rules, **sizes)
+    setup = replace(settings.device, image_size=sizes["train_image_size"]).setup(space)
+    layer_times = None
+    if settings.with_step_times:
+        progress("choosing precision and memory format", 0, 1)
+        setup = settings.device.with_execution(
+            setup, lambda: build(base, num_classes=setup.num_classes), waiting
+        )
+        layer_times = LayerTimes(base, setup, progress=progress, waiting=waiting)
+    costs = MemberCosts(
+        layer_times,
+        batch_size=setup.batch_size,
+        num_classes=setup.num_classes,
+        epochs=settings.epochs,
+        images=images,
+    )
+    fit = None
+    if settings.limits:
+        names = [limit.metric for limit in settings.limits]
+        try:
+            fit = largest_within(members, settings.limits, lambda one: costs.limited(one, names))
+        except InfeasibleError as error:
+            raise ConfigError(f"what there are limits of cannot be found: {error}") from error
+        members = (members[0], fit.member) if fit.position else (members[0],)
+    progress("adding up what the members cost", 0, 1)
+    return SizedFamily(
+        base=subject.name,
+        rules=rules,
+        members=tuple(costs.of(members)),
+        batch_size=costs.batch_size,
+        num_classes=costs.num_classes,
+        epochs=costs.epochs,
+        images=costs.images,
+        hardware=hardware_id(describe_device(setup.device)) if layer_times else None,
+        fit=fit,
+    )
+
+
+def _row(sized: SizedMember) -> dict[str, Any]:
+    member = sized.member
+    ramps = {name: getattr(member.regularization, name) for name in STRENGTHS}
+    return {
+        "name": member.name,
+        "architecture": str(member.architecture),
+        "architecture_id": member.architecture.id,
+        "stem": member.architecture.stem,
+        "head": member.architecture.head,
+        "layers": member.architecture.layers,
+        "image_size": member.image_size,
+        "train_image_size": member.train_image_size,
+        "stage_image_sizes": list(member.stage_image_sizes),
+        **{name: [ramp.first, ramp.last] for name, ramp in ramps.items()},
+        **sized.metrics,
+        "reason": sized.reason,
+    }

@@ -1,0 +1,1 @@
+"""The search: its loop, its rungs, its cost estimate, and launching it."""

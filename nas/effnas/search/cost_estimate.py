@@ -1,0 +1,112 @@
+"""What a search is about to cost, and what can be done where that is too much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import mean
+from typing import TYPE_CHECKING
+
+from effnas.space.summary import feasible_share
+from effnas.trials.trial import TrialState
+from effnas.trials.worker_info import WorkerInfo
+
+if TYPE_CHECKING:
+    from effnas.search.search import Search
+
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostEstimate:
+    """A search before it starts.
+
+    Attributes:
+        search: The search, with the trials that are stored already.
+        prepared: What the first worker has found out.
+        budget: Trials in all.
+        trials_left: Trials still to run.
+        trial_s: Seconds of one trial: the mean of the stored ones, else the reference network's;
+            with rungs, at the share of trials that is expected to go on.
+        total_s: Seconds until the budget is used up.
+        workers: Trials at once.
+    """
+
+    search: Search
+    prepared: WorkerInfo
+    budget: int
+    trials_left: int
+    trial_s: float
+    total_s: float
+    workers: int
+
+    @classmethod
+    def make(cls, budget: int, search: Search, prepared: WorkerInfo, workers: int) -> CostEstimate:
+        """Forecast the rest of a search."""
+        done = [t for t in search.trials if t.has_result and t.state != TrialState.FAILED]
+        seconds = [t.duration_s for t in done if t.duration_s]
+        rungs = search.rungs
+        share = rungs.expected_epochs / rungs.epochs[-1] if rungs else 1.0
+        trial_s = mean(seconds) if seconds else prepared.timing_s + share * prepared.training_s
+        left = max(min(budget, search.space.size) - len(done), 0)
+        return cls(
+            search=search,
+            prepared=prepared,
+            budget=budget,
+            trials_left=left,
+            trial_s=trial_s,
+            total_s=left * trial_s / workers,
+            workers=workers,
+        )
+
+    @property
+    def feasible_share(self) -> float:
+        """Share of random architectures that break no constraint as far as is known, 0 to 1."""
+        return feasible_share(self.search.space)
+
+    def warnings(self) -> list[str]:
+        """Return what the user should know before the first trial, with the options that help."""
+        found = []
+        ready, target = self.prepared, self.search.space.target
+        if ready.timing_batch_size < target.batch_size:
+            found.append(
+                f"A training step of the reference network at the target's batch of "
+                f"{target.batch_size} and {target.image_size} px needs about "
+                f"{memory_text(ready.target_memory_bytes)}; "
+                f"{memory_text(ready.available_memory_bytes)} are free, and other networks of the "
+                f"space need more. Steps are timed with batches of {ready.timing_batch_size}. What "
+                "helps: --target-image-size, --target-batch-size, a smaller space such as "
+                "--space v2-cifar, or a device with more memory."
+            )
+        if ready.peak_memory_bytes > ready.available_memory_bytes:
+            found.append(
+                f"The reference network needs about {memory_text(ready.peak_memory_bytes)}, "
+                f"{memory_text(ready.available_memory_bytes)} are free: it and larger networks "
+                "will be infeasible. What helps: --batch-size, --image-size, "
+                "--target-image-size, or a smaller space."
+            )
+        if self.total_s > _DAY_S:
+            timing = ready.timing_s / (ready.timing_s + ready.training_s)
+            found.append(
+                f"The whole budget takes about {self.total_s / _DAY_S:,.0f} days: {timing:.0%} of "
+                f"it for timing, {1 - timing:.0%} for training. What helps: a smaller --budget; "
+                "for timing --target-image-size and --target-batch-size; for training --epochs, "
+                "--data-share and --image-size; for both a smaller space such as --space v2-cifar, "
+                "an accelerator, or more of them (Ray joins the cluster that RAY_ADDRESS names)."
+            )
+        if self.workers > 1 and ready.device["device"] == "cpu":
+            found.append(
+                f"{self.workers} workers share this CPU: while one of them times a step, the "
+                "others wait, and each trains more slowly than one alone would."
+            )
+        if ready.skipped_images:
+            names = ", ".join(ready.skipped_images[:3])
+            found.append(
+                f"{len(ready.skipped_images)} images could not be decoded and are left out: {names}"
+                f"{', ...' if len(ready.skipped_images) > 3 else ''}."
+            )
+        return found
+
+
+def memory_text(count: float) -> str:
+    """Return a number of bytes as text such as `1.3 GB` or `82 MB`."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -1,0 +1,239 @@
+"""From settings to a running search on images: prepare, plan, resume, run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from effnas.config.catalog import find
+from effnas.config.settings import EvaluationConfig, Recipe, StepTimeConfig
+from effnas.controllers.registry import controller_text
+from effnas.errors import ConfigError
+from effnas.evaluation.evaluator import TRAINING_METRICS, metrics_before_trial, step_time_metrics
+from effnas.evaluation.workers import Workers, start_workers
+from effnas.search.cost_estimate import CostEstimate
+from effnas.search.retime import time_finalists
+from effnas.search.rungs import Rungs
+from effnas.search.search import Search
+from effnas.space.search_space import SearchSpace
+from effnas.train.checkpoints import Checkpoint
+from effnas.trials.manifest import (
+    check_same_choices,
+    check_same_run,
+    choices,
+    continued,
+    describe,
+)
+from effnas.trials.reward import Reward
+from effnas.trials.store import (
+    CHECKPOINTS,
+    MemoryStore,
+    RunFolder,
+    Store,
+    read_events,
+)
+from effnas.trials.trial import Trial, TrialState
+
+#: Any accuracy will do to see whether the reward can be computed at all.
+_TRIED_ACCURACY = 0.5
+#: States of trials that are never run again.
+_FINAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.INFEASIBLE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the user asked for.
+
+    Attributes:
+        space: Name or path of the space.
+        data: Name or path of the images.
+        reward: Name, path, expression or `file.py:function`.
+        controller: Name of the controller, or `FILE.py:CLASS`.
+        objectives: What it pursues in place of the reward, such as `accuracy:max,params:min`.
+        budget: Trials in all, 1 or more.
+        seed: Of proposals, hold-out and trainings; 0 or more.
+        out: The run folder.
+        recipe: How networks are trained.
+        data_root: Folder of a timm data set.
+        on_bad_image: Whether an image that cannot be decoded is skipped or ends the search.
+        workers: Where evaluations run.
+        step_times: Where step times come from.
+        rungs: Epochs at which trainings pause; the last are those of the recipe.
+        target_image_size: Image size of S and P in place of the space's.
+        target_batch_size: Batch size of S in place of the space's.
+        constraints: Conditions that every network must meet, see `effnas.trials.constraints`.
+    """
+
+    space: str = "v2"
+    data: str = "digits"
+    reward: str = "v2"
+    controller: str = "surrogate"
+    budget: int = 1000
+    seed: int = 0
+    out: Path
+    objectives: str | None = None
+    recipe: Recipe
+    data_root: Path | None = None
+    on_bad_image: Literal["refuse", "skip"] = "refuse"
+    workers: Workers = field(default_factory=Workers)
+    step_times: StepTimeConfig = field(default_factory=StepTimeConfig)
+    rungs: Rungs | None = None
+    target_image_size: int | None = None
+    target_batch_size: int | None = None
+    constraints: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("budget", "target_image_size", "target_batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                option = name.replace("_", "-")
+                raise ConfigError(f"--{option} is {value}, it must be 1 or more")
+        if self.seed < 0:
+            raise ConfigError(f"--seed is {self.seed}, it must be 0 or more")
+        if self.rungs and self.rungs.epochs[-1] != self.recipe.epochs:
+            raise ConfigError(
+                f"--fidelity {self.rungs} ends at {self.rungs.epochs[-1]} epochs, and a whole "
+                f"training has {self.recipe.epochs}; leave out --epochs, or end --fidelity with it"
+            )
+
+
+class Observer(Protocol):
+    """Is told what happens, to show it."""
+
+    def preparing(self, what: str) -> None:
+        """Something that takes a while has begun."""
+        ...
+
+    def planned(self, plan: CostEstimate) -> None:
+        """The first trial is about to start."""
+        ...
+
+    def trial_ended(self, trial: Trial, search: Search) -> None:
+        """A trial has ended, or has paused at a rung."""
+        ...
+
+    def finalist_timed(self, trial: Trial, search: Search) -> None:
+        """The step time of a trial that was predicted has been measured."""
+        ...
+
+
+def launch(settings: Settings, observer: Observer) -> Search:
+    """Run a search on images, or go on with the one that the folder holds.
+
+    Raises:
+        UserError: If something given is wrong; what is stored already stays.
+        SearchFailedError: If the search cannot go on.
+    """
+    source = find("search_spaces", settings.space)
+    space = SearchSpace.read(source).with_target(
+        image_size=settings.target_image_size, batch_size=settings.target_batch_size
+    )
+    reward = Reward.load(settings.reward)
+    search = _search(settings, space, reward, MemoryStore())
+    _check(search, settings.step_times)
+    chosen = choices(
+        controller=controller_text(settings.controller),
+        objectives=search.objectives,
+        seed=settings.seed,
+        constraints=search.constraints.texts,
+        rungs=settings.rungs.epochs if settings.rungs else None,
+    )
+    with RunFolder.open(settings.out) as folder:
+        stored = folder.read_manifest()
+        config = _config(settings, space)
+        if stored:
+            check_same_choices(settings.out, stored, chosen)
+            config = continued(config, stored)
+        backend, prepared = start_workers(config, settings.workers, observer.preparing)
+        try:
+            space = space.with_target(num_classes=space.target.num_classes or prepared.num_classes)
+            search = _search(settings, space, reward, folder)
+            search.space.check_satisfiable()
+            manifest = describe(
+                source=source,
+                space=space,
+                reward=reward,
+                chosen=chosen,
+                budget=settings.budget,
+                data=settings.data,
+                config=config,
+                prepared=prepared,
+            )
+            if stored:
+                check_same_run(settings.out, stored, manifest)
+                manifest["created"] = stored.get("created")
+            search.resume(
+                read_events(settings.out, stem=space.stem, head=space.head),
+                rescore=stored is not None and stored.get("reward") != manifest["reward"],
+            )
+            for trial in search.trials:
+                _drop_checkpoint(settings, trial)  # a stop may have come before it was dropped
+            folder.write_manifest(manifest)
+            observer.planned(CostEstimate.make(settings.budget, search, prepared, backend.capacity))
+
+            def ended(trial: Trial) -> None:
+                _drop_checkpoint(settings, trial)
+                observer.trial_ended(trial, search)
+
+            search.run(budget=settings.budget, backend=backend, on_trial=ended)
+            if settings.step_times.mode == "auto":
+                time_finalists(
+                    search, backend, on_trial=lambda trial: observer.finalist_timed(trial, search)
+                )
+        finally:
+            backend.close()
+    return search
+
+
+def _drop_checkpoint(settings: Settings, trial: Trial) -> None:
+    """Delete the checkpoint of a trial that does not go on."""
+    if settings.rungs and trial.state in _FINAL:
+        Checkpoint.of(settings.out / CHECKPOINTS, trial.architecture).delete()
+
+
+# -- before the first trial
+
+
+def _search(settings: Settings, space: SearchSpace, reward: Reward, store: Store) -> Search:
+    return Search(
+        space,
+        reward,
+        settings.controller,
+        settings.seed,
+        known=metrics_before_trial(settings.step_times, space),
+        objectives=settings.objectives,
+        constraints=settings.constraints,
+        rungs=settings.rungs,
+        store=store,
+    )
+
+
+def _check(search: Search, step_times: StepTimeConfig) -> None:
+    """Find mistakes in what was given before anything slow is started."""
+    space = search.space
+    # Counts need the classes, which may be those of the data.
+    if space.target.num_classes is not None or not space.needs_counts:
+        search.ask()
+    names = (*TRAINING_METRICS, *step_time_metrics(step_times, space))
+    measured = dict.fromkeys(names, 1.0) | {"accuracy": _TRIED_ACCURACY}
+    measured |= space.counted_metrics(space.reference)
+    search.reward.check(measured)
+    search.constraints.check_given(names)
+    if search.objectives:
+        search.objectives.values(measured)
+
+
+def _config(settings: Settings, space: SearchSpace) -> EvaluationConfig:
+    is_path = Path(settings.data).exists()
+    return EvaluationConfig(
+        space_text=space.to_text(),
+        data=str(Path(settings.data).absolute()) if is_path else settings.data,
+        data_root=str(settings.data_root.absolute()) if settings.data_root else None,
+        on_bad_image=settings.on_bad_image,
+        recipe=settings.recipe,
+        seed=settings.seed,
+        step_times=settings.step_times,
+        constraints=settings.constraints,
+        checkpoints=str((settings.out / CHECKPOINTS).absolute()) if settings.rungs else None,
+    )

@@ -1,0 +1,89 @@
+"""Step times of finished trials, found anew: measured ones for predictions, or another device's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
+
+from effnas.errors import InfeasibleError
+from effnas.evaluation.backend import Job, Outcome
+from effnas.evaluation.evaluator import Task
+from effnas.trials.trial import Measurement, Trial
+
+if TYPE_CHECKING:
+    from effnas.evaluation.backend import Backend
+    from effnas.search.search import Search
+    from effnas.timing.step_time import StepTimeSource
+
+#: Trials whose predicted step times are measured at the end of a search.
+FINALISTS = 5
+
+
+def time_finalists(
+    search: Search,
+    backend: Backend,
+    *,
+    count: int = FINALISTS,
+    on_trial: Callable[[Trial], None] | None = None,
+) -> None:
+    """Measure step times that were predicted, until those of the best trials are measured.
+
+    Args:
+        search: The search.
+        backend: Runs the timings.
+        count: The best so many trials are to be measured ones, and the whole front.
+        on_trial: Called with every trial whose step time was measured.
+
+    Raises:
+        SearchFailedError: If one cannot be timed though its network may be fine.
+    """
+
+    def next_predicted(under_way: Collection[int]) -> Trial | None:
+        best = [*search.trials.ranked()[:count], *search.front]
+        wanted = (t for t in best if t.measurement.step_time_source == "predicted")
+        return next((t for t in wanted if t.number not in under_way), None)
+
+    retime(search, backend, next_predicted, on_trial=on_trial)
+
+
+def retime(
+    search: Search,
+    backend: Backend,
+    choose: Callable[[Collection[int]], Trial | None],
+    *,
+    on_trial: Callable[[Trial], None] | None = None,
+) -> None:
+    """Time trials that are complete (of this search or another one), and score them anew.
+
+    Args:
+        search: The search that takes them.
+        backend: Runs the timings.
+        choose: Gives the next trial to time, or None; takes the numbers of those under way.
+        on_trial: Called with every trial that was timed.
+
+    Raises:
+        SearchFailedError: If one cannot be timed though its network may be fine.
+    """
+    under_way: dict[int, Trial] = {}
+    while True:
+        while len(under_way) < backend.capacity and (trial := choose(under_way)):
+            backend.submit(Job.of(trial.number, trial.architecture, Task.TIME))
+            under_way[trial.number] = trial
+        if not under_way:
+            return
+        outcome = backend.next_done()
+        trial = search.take_timing(under_way.pop(outcome.trial), outcome)
+        if on_trial:
+            on_trial(trial)
+
+
+def take_step_time(search: Search, trial: Trial, source: StepTimeSource) -> Trial:
+    """Give a complete trial (of this search or another one) the step time of a source."""
+    try:
+        found = source(trial.architecture)
+    except InfeasibleError as error:
+        return search.take_timing(trial, Outcome(trial=trial.number, infeasible=str(error)))
+    measurement = Measurement(
+        metrics=found.metrics, hardware=found.hardware, step_time_source=found.source
+    )
+    return search.take_timing(trial, Outcome(trial=trial.number, measurement=measurement))

@@ -1,0 +1,27 @@
+"""Every layer that a network of a space can have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from effnas.arch.layers import Layer, layers_of_stage
+
+if TYPE_CHECKING:
+    from effnas.space.search_space import SearchSpace
+
+
+def layers_of_space(space: SearchSpace, *, num_classes: int) -> list[Layer]:
+    """Return every part that a network of the space can have, in a fixed order."""
+    found = {Layer(f"stem_c{space.stem}", 3, space.target.image_size): None}
+    inputs = {(space.stem, -(-space.target.image_size // 2)): None}
+    for stage_space in space.stages:
+        stages = list(stage_space.stages())
+        outputs: dict[tuple[int, int], None] = {}
+        for channels, size in inputs:
+            for stage in stages:
+                found |= dict.fromkeys(layers_of_stage(stage, channels, size))
+                outputs[stage.c, -(-size // stage.s)] = None
+        inputs = outputs
+    head = f"head_c{space.head}_n{num_classes}"
+    found |= {Layer(head, channels, size): None for channels, size in inputs}
+    return list(found)

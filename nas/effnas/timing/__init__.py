@@ -1,0 +1,1 @@
+"""Step time and memory of a network on a device: measured, predicted, or from elsewhere."""

@@ -1,0 +1,71 @@
+"""Clocks of devices: marks are set while the device works, and read when it has done so."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from effnas.train.step import synchronize
+
+
+class Clock(Protocol):
+    """Takes the times of marks on a device."""
+
+    def mark(self) -> None:
+        """Note the moment at which the device has done what it was given so far."""
+        ...
+
+    def read(self) -> npt.NDArray[np.float64]:
+        """Wait for the device; return the seconds from the first mark to each, and forget them."""
+        ...
+
+
+def clock_of(device: torch.device) -> Clock:
+    """Return the clock of a device."""
+    return CudaClock(device) if device.type == "cuda" else HostClock(device)
+
+
+class HostClock:
+    """Takes times on the host; a device that works behind its back is waited for at every mark."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._marks: list[float] = []
+
+    def mark(self) -> None:
+        """Wait for the device and take the time."""
+        synchronize(self._device)
+        self._marks.append(time.perf_counter())
+
+    def read(self) -> npt.NDArray[np.float64]:
+        """Return the seconds from the first mark to each."""
+        marks = np.array(self._marks)
+        self._marks.clear()
+        seconds: npt.NDArray[np.float64] = marks - marks[:1]
+        return seconds
+
+
+class CudaClock:
+    """Takes times on the GPU with events, so that the host may run ahead as it does in training."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._events: list[torch.cuda.Event] = []
+
+    def mark(self) -> None:
+        """Put an event in the stream."""
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self._device))
+        self._events.append(event)
+
+    def read(self) -> npt.NDArray[np.float64]:
+        """Return the seconds from the first event to each."""
+        synchronize(self._device)
+        first = self._events[0]
+        seconds = [first.elapsed_time(event) / 1e3 for event in self._events]
+        self._events.clear()
+        return np.array(seconds)

@@ -1,0 +1,88 @@
+"""What a user asks of the device that networks are timed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from effnas.config.settings import CompileMode, Execution, MemoryFormat, Precision, Recipe
+from effnas.errors import ConfigError
+from effnas.space.search_space import SearchSpace
+from effnas.timing import lock
+from effnas.timing.device import available_memory_bytes, open_device
+from effnas.timing.execution import choose_execution
+from effnas.timing.setup import MeasurementSetup
+
+#: Sizes where neither an option, a run nor a space says otherwise: those of ImageNet.
+_IMAGE_SIZE, _BATCH_SIZE, _NUM_CLASSES = 224, 32, 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceSettings:
+    """What the user asked of the device.
+
+    Attributes:
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        threads: CPU threads; None takes all.
+        image_size: Height and width in pixels; None takes the space's, else 224.
+        batch_size: Images in a step; None takes the space's, else 32.
+        num_classes: Outputs; None takes the space's, else 1000.
+        precision: Of the arithmetic; None takes the fastest, as measured.
+        memory_format: Layout of images and weights; None takes the fastest.
+        compile_mode: How torch.compile treats the networks.
+    """
+
+    device: str = "auto"
+    threads: int | None = None
+    image_size: int | None = None
+    batch_size: int | None = None
+    num_classes: int | None = None
+    precision: Precision | None = None
+    memory_format: MemoryFormat | None = None
+    compile_mode: CompileMode = "none"
+
+    def __post_init__(self) -> None:
+        for option, value in (
+            ("threads", self.threads),
+            ("image-size", self.image_size),
+            ("batch-size", self.batch_size),
+            ("classes", self.num_classes),
+        ):
+            if value is not None and value < 1:
+                raise ConfigError(f"--{option} is {value}, it must be 1 or more")
+
+    def setup(self, space: SearchSpace | None) -> MeasurementSetup:
+        """Open the device; return the conditions with everything but the execution settled.
+
+        Raises:
+            ConfigError: If there is no such device.
+        """
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        device = open_device(self.device)
+        target = space.target if space else None
+        return MeasurementSetup(
+            device=device,
+            recipe=Recipe(),
+            execution=Execution(),
+            batch_size=self.batch_size or (target.batch_size if target else _BATCH_SIZE),
+            image_size=self.image_size or (target.image_size if target else _IMAGE_SIZE),
+            num_classes=self.num_classes or (target and target.num_classes) or _NUM_CLASSES,
+            available_bytes=None if device.type == "cuda" else available_memory_bytes(device),
+        )
+
+    def with_execution(
+        self, setup: MeasurementSetup, make: Callable[[], nn.Module], waiting: Callable[[], None]
+    ) -> MeasurementSetup:
+        """Return the conditions with the fastest way to run a network, of those asked for."""
+        with lock.timing(setup.device, waiting):
+            chosen, _ = choose_execution(
+                make,
+                setup,
+                precision=self.precision,
+                memory_format=self.memory_format,
+            )
+        return replace(setup, execution=replace(chosen, compile_mode=self.compile_mode))

@@ -1,0 +1,97 @@
+"""Step times of any networks, predicted from their layers, each timed when it first occurs.
+
+A device profile knows the networks of one space at one image size. What one of them grows to has
+other channels and images, so its layers are timed here, beside the network that it grew from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from effnas.arch.layers import Layer, layers_of
+from effnas.timing.layer_timer import measure_layers
+from effnas.timing.lock import timing
+from effnas.timing.setup import MeasurementSetup
+
+if TYPE_CHECKING:
+    from effnas.arch.architecture import Architecture
+
+
+#: How often new layers are gone through.
+_PASSES = 2
+
+
+@dataclass(frozen=True)
+class SizedNetwork:
+    """A network at an image size in pixels."""
+
+    arch: Architecture
+    image_size: int
+
+
+class LayerTimes:
+    """Predicts step times as the sum of those of the layers, times a factor.
+
+    The factor is the one with which the prediction for the base is what was measured of it.
+
+    Args:
+        base: Step times are ratios to its own.
+        setup: What to time under; the image size is the base's, the batch size is that of all.
+        progress: Is told what is being done and how far it is.
+        waiting: Called if the device is in use by others.
+    """
+
+    def __init__(
+        self,
+        base: Architecture,
+        setup: MeasurementSetup,
+        *,
+        progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._base = SizedNetwork(base, setup.image_size)
+        self._conditions = setup
+        self._progress = progress
+        self._waiting = waiting
+        self._rng = np.random.default_rng(0)
+        self._shares: dict[Layer, float] = {}
+        self._base_s: list[float] = []
+
+    @property
+    def base_step_time_s(self) -> float:
+        """Median seconds of the base's step; a number once anything was predicted."""
+        return float(np.median(self._base_s)) if self._base_s else float("nan")
+
+    def __call__(self, networks: Sequence[SizedNetwork]) -> list[float]:
+        """Return the step times of networks over that of the base.
+
+        Raises:
+            InfeasibleError: If the base, or a layer, does not fit the device's memory.
+        """
+        layers = [self._layers(network) for network in (self._base, *networks)]
+        new = [
+            part for part in dict.fromkeys(p for each in layers for p in each)
+            if part not in self._shares
+        ]  # fmt: skip
+        if new:
+            with timing(self._conditions.device, self._waiting):
+                found, base_s = measure_layers(
+                    new,
+                    self._base.arch,
+                    self._conditions,
+                    self._rng,
+                    passes=_PASSES,
+                    progress=self._progress,
+                )
+            self._shares |= {part: figures.step_time for part, figures in found.items()}
+            self._base_s.append(base_s)
+        base, *others = (sum(n * self._shares[p] for p, n in each.items()) for each in layers)
+        return [other / base for other in others]
+
+    def _layers(self, network: SizedNetwork) -> dict[Layer, int]:
+        classes = self._conditions.num_classes
+        return layers_of(network.arch, image_size=network.image_size, num_classes=classes)

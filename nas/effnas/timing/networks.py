@@ -1,0 +1,208 @@
+"""Whole networks, measured on a device: step times beside a reference network, and peak memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from effnas.arch.models import build
+from effnas.errors import InfeasibleError
+from effnas.timing.clock import clock_of
+from effnas.timing.device import describe_device, hardware_id
+from effnas.timing.lock import timing
+from effnas.timing.memory import estimate_peak_memory, largest_batch_size
+from effnas.timing.network_run import NetworkRun, fixed_random_state
+from effnas.timing.setup import MeasurementSetup
+from effnas.timing.step_time import StepTime
+from effnas.timing.timer import PRECISION, StepTiming, time_in_turn
+
+if TYPE_CHECKING:
+    from effnas.arch.architecture import Architecture
+
+#: Seconds that one timing of a search may take beyond its warm-up and its fewest rounds.
+SEARCH_TIME_LIMIT_S = 4.0
+
+
+class MeasuredStepTimes:
+    """Times architectures beside the reference network.
+
+    Args:
+        reference: S is relative to it.
+        setup: What to time under.
+        time_limit_s: Seconds after which no further round is started.
+    """
+
+    def __init__(
+        self,
+        reference: Architecture,
+        setup: MeasurementSetup,
+        *,
+        time_limit_s: float = SEARCH_TIME_LIMIT_S,
+    ) -> None:
+        self._reference = reference
+        self._conditions = setup
+        self._time_limit_s = time_limit_s
+
+    @property
+    def description(self) -> str:
+        """That they are measured."""
+        return "measured"
+
+    def __call__(self, arch: Architecture) -> StepTime:
+        """Time one architecture.
+
+        Raises:
+            InfeasibleError: If it cannot be built or does not fit the device's memory.
+        """
+        setup = self._conditions
+        _, found = time_networks(
+            [maker(network, setup.num_classes) for network in (self._reference, arch)],
+            setup,
+            time_limit_s=self._time_limit_s,
+        )
+        if isinstance(found, InfeasibleError):
+            raise found
+        hardware = hardware_id(describe_device(setup.device))
+        return StepTime(metrics=found, source="measured", hardware=hardware)
+
+
+def maker(arch: Architecture, num_classes: int) -> Callable[[], nn.Module]:
+    """Return what makes the network of an architecture."""
+    return lambda: build(arch, num_classes=num_classes)
+
+
+def time_networks(
+    makes: Sequence[Callable[[], nn.Module]],
+    setup: MeasurementSetup,
+    *,
+    precision: float = PRECISION,
+    time_limit_s: float,
+    waiting: Callable[[], None] = lambda: None,
+) -> list[dict[str, float] | InfeasibleError]:
+    """Time networks in turn, with the device to themselves and without any side effect.
+
+    Args:
+        makes: Make the networks; the first is the reference of all ratios.
+        setup: What to time under.
+        precision: Wanted half-width of each ratio's 95 % interval, a share of the ratio.
+        time_limit_s: Seconds after which no further round is started.
+        waiting: Called if the device is in use by others.
+
+    Returns:
+        Metrics of each network, by the names of `effnas.trials.reward.METRICS`; or why it cannot be
+        built or does not fit the device's memory.
+
+    Raises:
+        InfeasibleError: If that is so of the reference.
+    """
+    device = setup.device
+    found: dict[int, dict[str, float] | InfeasibleError] = {}
+    with timing(device, waiting), fixed_random_state(device):
+        runs: dict[int, NetworkRun] = {}
+        peaks: dict[int, int] = {}
+        for n, make in enumerate(makes):
+            try:
+                runs[n], peaks[n] = first_steps(make(), setup)
+            except InfeasibleError as error:
+                if n == 0:
+                    raise
+                found[n] = error
+        timings = time_in_turn(
+            list(runs.values()), clock_of(device), precision=precision, time_limit_s=time_limit_s
+        )
+    for n, timed in zip(runs, timings, strict=True):
+        found[n] = step_metrics(timed) | {"peak_memory_bytes": float(peaks[n])}
+    return [found[n] for n in range(len(makes))]
+
+
+def step_metrics(found: StepTiming) -> dict[str, float]:
+    """Return a timing by the names of `effnas.trials.reward.METRICS`."""
+    return {
+        "step_time": found.step_time,
+        "step_time_low": found.step_time_low,
+        "step_time_high": found.step_time_high,
+        "step_time_s": found.step_time_s,
+        "step_time_low_s": found.step_time_low_s,
+        "step_time_high_s": found.step_time_high_s,
+        "forward_time_s": found.forward_time_s,
+        "backward_time_s": found.backward_time_s,
+        "optimizer_time_s": found.optimizer_time_s,
+        "timed_steps": float(found.timed_steps),
+        "step_time_settled": float(found.settled),
+    }
+
+
+def first_steps(model: nn.Module, setup: MeasurementSetup) -> tuple[NetworkRun, int]:
+    """Make a network ready for its steps; return its peak memory in bytes, too.
+
+    Whoever calls it has the device's lock.
+
+    Raises:
+        InfeasibleError: If it does not fit; its metrics say the largest batch that does.
+    """
+    if setup.device.type != "cuda":
+        peak, limit = _estimate(model, setup), setup.available_bytes
+        if limit is not None and peak > limit:
+            # The system would end this process instead of raising an error.
+            raise _out_of_memory(
+                f"a training step needs {peak / 1e9:.1f} GB, {limit / 1e9:.1f} GB are free",
+                lambda size: _fits(model, replace(setup, batch_size=size), limit),
+                setup,
+            )
+        return NetworkRun(model, setup), peak
+    try:
+        return _run_on_cuda(model, setup)
+    except torch.OutOfMemoryError as error:
+        message = str(error).splitlines()[0]
+    # Out of the handler, whose traceback holds the tensors of the step that failed.
+    raise _out_of_memory(message, lambda size: _runs_on_cuda(model, setup, size), setup)
+
+
+def _estimate(model: nn.Module, setup: MeasurementSetup) -> int:
+    return estimate_peak_memory(
+        model,
+        setup.recipe,
+        image_size=setup.image_size,
+        batch_size=setup.batch_size,
+    )
+
+
+def _fits(model: nn.Module, setup: MeasurementSetup, limit: int) -> bool:
+    try:
+        return _estimate(model, setup) <= limit
+    except InfeasibleError:  # too little for batch norm
+        return False
+
+
+def _run_on_cuda(model: nn.Module, setup: MeasurementSetup) -> tuple[NetworkRun, int]:
+    device = setup.device
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    run = NetworkRun(model, setup)
+    for _ in range(2):  # the first step makes the optimizer's states
+        run()
+    return run, torch.cuda.max_memory_allocated(device) - before
+
+
+def _runs_on_cuda(model: nn.Module, setup: MeasurementSetup, batch_size: int) -> bool:
+    torch.cuda.empty_cache()
+    try:
+        _run_on_cuda(model, replace(setup, batch_size=batch_size))
+    except (torch.OutOfMemoryError, ValueError):  # ValueError: too little for batch norm
+        return False
+    return True
+
+
+def _out_of_memory(
+    message: str, fits: Callable[[int], bool], setup: MeasurementSetup
+) -> InfeasibleError:
+    largest = largest_batch_size(fits, below=setup.batch_size)
+    return InfeasibleError(
+        f"out of memory at batch {setup.batch_size} and {setup.image_size} px: "
+        f"{message}; the largest batch that fits is {largest}",
+        metrics={"largest_batch_size": float(largest)},
+    )

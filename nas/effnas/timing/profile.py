@@ -1,0 +1,361 @@
+"""Device profiles: a step-time model of one device for the networks of one space, as a JSON file.
+
+A training step's time is modelled as the sum of the times of the network's parts, each measured on
+its own as a share of the reference network's step, times one factor that is fitted on whole
+networks. Peak memory is the weights' and the images' share plus what the parts keep for the
+backward pass, times another such factor. Both are checked on networks that took no part in that.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from effnas.arch.files import read_text
+from effnas.arch.layers import Layer, layers_of
+from effnas.errors import ConfigError, InfeasibleError, UserError
+from effnas.timing.step_time import StepTime, StepTimeSource
+
+if TYPE_CHECKING:
+    from effnas.arch.architecture import Architecture
+    from effnas.space.search_space import SearchSpace
+
+FORMAT = 1
+KIND = "effnas device profile"
+#: Mean absolute error up to which `--step-time auto` relies on predictions.
+TRUSTED_ERROR = 0.05
+_MAX_BYTES = 64_000_000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerFigures:
+    """What was measured of one part.
+
+    Attributes:
+        forward: Median time of its forward pass over the reference network's step, no unit.
+        backward: Of its backward pass.
+        optimizer: Of its share of the optimizer's step.
+        kept_bytes: Activations that it keeps for the backward pass.
+        weight_bytes: Weights, buffers, gradients and optimizer states.
+    """
+
+    forward: float
+    backward: float
+    optimizer: float
+    kept_bytes: float
+    weight_bytes: float
+
+    @property
+    def step_time(self) -> float:
+        """The part's share of S."""
+        return self.forward + self.backward + self.optimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTimeModel:
+    """Predicts S and peak memory from the parts of a network.
+
+    Attributes:
+        image_size: Height and width in pixels.
+        batch_size: Images in a step.
+        num_classes: Outputs of the networks.
+        parts: Figures of every part that was measured.
+        factor: Step time of whole networks over the sum of their parts'.
+        memory_factor: The same of what is kept for the backward pass.
+    """
+
+    image_size: int
+    batch_size: int
+    num_classes: int
+    parts: Mapping[Layer, LayerFigures]
+    factor: float = 1.0
+    memory_factor: float = 1.0
+
+    def unmeasured_layers(self, arch: Architecture) -> list[Layer]:
+        """Return the parts of a network that the model does not know; none if it is inside."""
+        return [part for part in self._layers_of(arch) if part not in self.parts]
+
+    def step_time(self, arch: Architecture) -> float:
+        """Return S of a network whose parts are all known."""
+        parts = self._layers_of(arch)
+        return self.factor * sum(n * self.parts[part].step_time for part, n in parts.items())
+
+    def kept_bytes(self, arch: Architecture) -> float:
+        """Return the bytes that its parts hold in a step beyond `fixed_bytes`."""
+        parts = self._layers_of(arch)
+        return self.memory_factor * sum(n * self.parts[p].kept_bytes for p, n in parts.items())
+
+    def fixed_bytes(self, arch: Architecture) -> float:
+        """Return the bytes of all weights, their gradients and states, and of the images."""
+        weights = sum(n * self.parts[p].weight_bytes for p, n in self._layers_of(arch).items())
+        return weights + 4.0 * self.batch_size * 3 * self.image_size**2
+
+    def peak_memory_bytes(self, arch: Architecture) -> float:
+        """Return the peak memory of a training step in bytes."""
+        return self.kept_bytes(arch) + self.fixed_bytes(arch)
+
+    def _layers_of(self, arch: Architecture) -> Mapping[Layer, int]:
+        return layers_of(arch, image_size=self.image_size, num_classes=self.num_classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkFigures:
+    """What was measured of a whole network, and what the profile predicts of it."""
+
+    architecture: str
+    step_time: float
+    step_time_low: float
+    step_time_high: float
+    step_time_s: float
+    peak_memory_bytes: float
+    predicted_step_time: float
+    predicted_peak_memory_bytes: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelError:
+    """How far predictions were from what was measured, on networks that were not fitted.
+
+    Attributes:
+        networks: How many they were.
+        mean_absolute: Mean of |predicted / measured - 1|.
+        mean_absolute_low: Lower end of its 95 % interval, by bootstrap over the networks.
+        mean_absolute_high: Upper end.
+        spearman: Rank correlation of predicted and measured, -1 to 1; 0 where it has no value.
+        half_width: Half-width of the 95 % interval of a single prediction, a share of it.
+    """
+
+    networks: int
+    mean_absolute: float
+    mean_absolute_low: float
+    mean_absolute_high: float
+    spearman: float
+    half_width: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceProfile:
+    """What is known of a device; see the module.
+
+    Attributes:
+        created: UTC time in ISO format.
+        space: Name of the space.
+        reference: Block strings of the reference network.
+        stem: Channels of the stem of the space's networks.
+        head: Channels of their head.
+        optimizer: The optimizer of the steps.
+        execution: Precision, memory format and compile mode, by name.
+        hardware: One line that names the device.
+        device: Facts about it by name.
+        reference_step_time_s: Median seconds of the reference network's step.
+        model: Predicts.
+        fitted_on: The networks that its factors come from.
+        checked_on: Networks that it had not seen.
+        step_time_error: Of S on those.
+        memory_error: Of peak memory on those.
+        cost_s: Seconds that the profile took, by step.
+    """
+
+    created: str
+    space: str
+    reference: str
+    stem: int
+    head: int
+    optimizer: str
+    execution: Mapping[str, str]
+    hardware: str
+    device: Mapping[str, str | int]
+    reference_step_time_s: float
+    model: StepTimeModel
+    fitted_on: tuple[NetworkFigures, ...]
+    checked_on: tuple[NetworkFigures, ...]
+    step_time_error: ModelError
+    memory_error: ModelError
+    cost_s: Mapping[str, float]
+
+    @classmethod
+    def load(cls, path: str | Path) -> DeviceProfile:
+        """Read a profile.
+
+        Raises:
+            ConfigError: With the path, if it cannot be read or is not a profile of this version.
+        """
+        try:
+            return _from_json(json.loads(read_text(path, most_bytes=_MAX_BYTES)))
+        except UserError as error:
+            raise ConfigError(f"{path}: {error}") from None
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise ConfigError(
+                f"{path}: not a device profile ({what}); `effnas profile` makes one"
+            ) from None
+
+    def to_json(self) -> str:
+        """Return the profile as JSON text that `load` reads back."""
+        content = {field.name: getattr(self, field.name) for field in fields(self)}
+        model = {field.name: getattr(self.model, field.name) for field in fields(self.model)}
+        model["parts"] = [
+            {**asdict(part), **asdict(figures)} for part, figures in self.model.parts.items()
+        ]
+        content["model"] = model
+        for name in ("fitted_on", "checked_on"):
+            content[name] = [asdict(network) for network in content[name]]
+        for name in ("step_time_error", "memory_error"):
+            content[name] = asdict(content[name])
+        return json.dumps({"kind": KIND, "format": FORMAT, **content}, indent=1) + "\n"
+
+    @property
+    def description(self) -> str:
+        """What it predicts by."""
+        return f"predicted by the profile of {self.hardware}, made {self.created}"
+
+    def check_space(self, space: SearchSpace, path: str | Path) -> None:
+        """Refuse to predict networks of another space, or at another target.
+
+        Classes are not compared where the target leaves them to the data.
+
+        Raises:
+            ConfigError: Names the file and what differs.
+        """
+        target, model = space.target, self.model
+        pairs = {
+            "stem": (self.stem, space.stem),
+            "head": (self.head, space.head),
+            "image size": (model.image_size, target.image_size),
+            "batch size": (model.batch_size, target.batch_size),
+            "classes": (model.num_classes, target.num_classes or model.num_classes),
+        }
+        differing = [f"{name} {was} (here {now})" for name, (was, now) in pairs.items()
+                     if was != now]  # fmt: skip
+        if not differing and model.unmeasured_layers(space.reference):
+            differing = [f"space {self.space} (here {space.name})"]
+        if differing:
+            raise ConfigError(
+                f"{path}: the profile is for {', '.join(differing)}; make one with `effnas "
+                "profile` for this space, with --target-image-size, --target-batch-size and "
+                "--classes"
+            )
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the checked error is small enough to search by predictions."""
+        return self.step_time_error.mean_absolute <= TRUSTED_ERROR
+
+    def __call__(self, arch: Architecture) -> StepTime:
+        """Predict S, with a 95 % interval, the seconds of a step, and peak memory.
+
+        Raises:
+            InfeasibleError: If the network is outside what was measured.
+        """
+        if unknown := self.model.unmeasured_layers(arch):
+            others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+            raise InfeasibleError(f"outside the device profile: not measured: {unknown[0]}{others}")
+        step_time, spread = self.model.step_time(arch), 1 + self.step_time_error.half_width
+        ratios = {"": step_time, "_low": step_time / spread, "_high": step_time * spread}
+        metrics = {f"step_time{end}": ratio for end, ratio in ratios.items()}
+        metrics |= {
+            f"step_time{end}_s": ratio * self.reference_step_time_s for end, ratio in ratios.items()
+        }
+        metrics["peak_memory_bytes"] = self.model.peak_memory_bytes(arch)
+        return StepTime(metrics=metrics, source="predicted", hardware=self.hardware)
+
+
+class PredictedOrMeasured:
+    """Predicts where the profile's checked error allows it, and measures the other networks.
+
+    Args:
+        profile: The profile of this device.
+        measured: Times a network on it.
+    """
+
+    def __init__(self, profile: DeviceProfile, measured: StepTimeSource) -> None:
+        self._profile = profile
+        self._measured = measured
+
+    @property
+    def description(self) -> str:
+        """What is predicted, or why nothing is."""
+        if self._profile.is_trusted:
+            return f"{self._profile.description}; the best are measured"
+        error = self._profile.step_time_error.mean_absolute
+        return f"measured, not {self._profile.description}, whose error is {error:.1%}"
+
+    def __call__(self, arch: Architecture) -> StepTime:
+        """Predict or measure a step time; errors are those of the source that is asked."""
+        if self._profile.is_trusted and not self._profile.model.unmeasured_layers(arch):
+            return self._profile(arch)
+        return self._measured(arch)
+
+
+def _from_json(content: object) -> DeviceProfile:
+    """Return the profile of parsed JSON.
+
+    Raises:
+        ValueError, TypeError, KeyError: If it is none.
+    """
+    if not isinstance(content, dict) or content.get("kind") != KIND:
+        raise ValueError("it holds something else")
+    if content.get("format") != FORMAT:
+        found = str(content.get("format"))[:40]
+        raise ValueError(f"its format is {found}, and this version reads {FORMAT}")
+    model = _typed(content["model"], dict, "model")
+    parts = {
+        _read(Layer, entry): _read(LayerFigures, entry) for entry in _list(model["parts"], "parts")
+    }
+    networks = {
+        name: tuple(_read(NetworkFigures, network) for network in _list(content[name], name))
+        for name in ("fitted_on", "checked_on")
+    }
+    errors = {
+        name: _read(ModelError, _typed(content[name], dict, name))
+        for name in ("step_time_error", "memory_error")
+    }
+    mappings = {
+        name: _typed(content[name], dict, name) for name in ("execution", "device", "cost_s")
+    }
+    return _read(
+        DeviceProfile,
+        content,
+        **networks,
+        **errors,
+        **mappings,
+        model=_read(StepTimeModel, model, parts=parts),
+    )
+
+
+def _read(kind: type[T], entry: Mapping[str, object], **known: object) -> T:
+    """Return a dataclass; what is not `known` is a text, or a number that is in its range."""
+    values: dict[str, object] = {}
+    for field in fields(cast("Any", kind)):
+        if field.name in known:
+            values[field.name] = known[field.name]
+            continue
+        value = entry[field.name]
+        if field.type == "str":
+            values[field.name] = _typed(value, str, field.name)
+            continue
+        number = _typed(value, int if field.type == "int" else (int, float), field.name)
+        least = -1 if field.name == "spearman" else 0
+        is_scale = field.type == "int" or field.name.endswith(("factor", "step_time_s"))
+        # The most that float() takes: a whole number in the file may be larger.
+        if not least <= number <= sys.float_info.max or (is_scale and number == 0):
+            raise ValueError(f"{field.name} is {str(number)[:40]}")
+        values[field.name] = number if field.type == "int" else float(number)
+    return kind(**values)
+
+
+def _list(value: object, name: str) -> Sequence[dict[str, Any]]:
+    entries: list[Any] = _typed(value, list, name)
+    return [_typed(entry, dict, name) for entry in entries]
+
+
+def _typed(value: object, kind: type[T] | tuple[type[T], ...], name: str) -> T:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{name} is {str(value)[:40]!r}")
+    return value

@@ -1,0 +1,34 @@
+"""What a step time belongs to beside the network, and how it is settled on a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from effnas.config.settings import Execution
+from effnas.train.step import StepSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasurementSetup:
+    """What a step time belongs to, beside the network.
+
+    Attributes:
+        device: Where steps run.
+        recipe: Its optimizer and loss take part in a step.
+        execution: Precision, memory format and compilation.
+        batch_size: Images in a step.
+        image_size: Their height and width in pixels.
+        num_classes: Outputs of the networks.
+        available_bytes: Memory that steps may take on a CPU, where the system ends a process that
+            takes more; None for no limit.
+    """
+
+    device: torch.device
+    recipe: StepSettings
+    execution: Execution
+    batch_size: int
+    image_size: int
+    num_classes: int
+    available_bytes: int | None = None

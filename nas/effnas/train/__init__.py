@@ -1,0 +1,1 @@
+"""The trainer: a step, augmentation, stages, schedules, checkpoints, and the loop."""

@@ -1,0 +1,201 @@
+"""What each step trains on: which images, in which parts, and augmented how.
+
+All of it is a pure function of the seed and the step, so that a training that was killed goes on
+as if it had not been, and several processes draw alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn.functional import one_hot
+
+from effnas.config.training_recipe import TrainingRecipe
+from effnas.data.images import ImageSet
+from effnas.train.augment import normalize, resized_crop_and_flip
+from effnas.train.mixing import mix
+from effnas.train.process_group import ProcessGroup
+from effnas.train.randaugment import cutout, rand_augment
+from effnas.train.stages import Stage
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from effnas.data.images import TrainSet
+
+    Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """The part of a step's batch that one device takes at once.
+
+    Attributes:
+        step: Counted from 0.
+        number: Which one of the step's.
+        chosen: Its images, [n].
+        share: Of the step's batch.
+    """
+
+    step: int
+    number: int
+    chosen: Indices
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """The order of the images: a new permutation in every epoch; what is left over is dropped.
+
+    Attributes:
+        count: Images.
+        batch_size: In a step, no more than `count`.
+        seed: Of the permutations.
+    """
+
+    count: int
+    batch_size: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps that go once through the images."""
+        return self.count // self.batch_size
+
+    def chunks(
+        self, stage: Stage, parts: int, group: ProcessGroup, first_step: int = 0
+    ) -> Iterator[list[Chunk]]:
+        """Yield, for each step of a stage, the chunks of this process.
+
+        Args:
+            stage: Its steps.
+            parts: Chunks in a step, over all processes; a multiple of their number.
+            group: Which process.
+            first_step: Steps before it are left out.
+        """
+        epoch, permutation = -1, np.arange(0)
+        for step in range(max(stage.first_step, first_step), stage.end):
+            at, place = divmod(step, self.steps_per_epoch)
+            if at != epoch:
+                epoch = at
+                permutation = np.random.default_rng((self.seed, epoch)).permutation(self.count)
+            batch = permutation[place * self.batch_size : (place + 1) * self.batch_size]
+            yield [
+                Chunk(step=step, number=number, chosen=chosen, share=len(chosen) / len(batch))
+                for number, chosen in enumerate(np.array_split(batch, parts))
+                if number % group.size == group.rank
+            ]
+
+
+class TrainPixels:
+    """The training images, handed out on the device; they are kept there if they fit easily.
+
+    Args:
+        images: In memory, or decoded when they are needed.
+        device: Where they are wanted.
+    """
+
+    #: Share of a GPU's free memory that the images may take.
+    _SHARE = 0.25
+
+    def __init__(self, images: TrainSet, device: torch.device) -> None:
+        self._images = images
+        self._device = device
+        self._there: torch.Tensor | None = None
+        if isinstance(images, ImageSet) and device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            if images.images.nbytes < self._SHARE * free:
+                self._there = torch.from_numpy(images.images).to(device)
+
+    def of(self, chunks: Iterator[Chunk]) -> Generator[torch.Tensor]:
+        """Yield the uint8 images [n, 3, S, S] of each chunk, on the device."""
+        if self._there is not None:
+            for chunk in chunks:
+                chosen = torch.from_numpy(chunk.chosen).to(self._device)
+                yield self._there[chosen].permute(0, 3, 1, 2).contiguous()
+            return
+        for pixels in self._images.batches(chunk.chosen for chunk in chunks):
+            there = torch.from_numpy(pixels).to(self._device)
+            yield there.permute(0, 3, 1, 2).contiguous()
+
+
+class Augmentation:
+    """Makes of a chunk's images what the network sees.
+
+    Args:
+        images: Have the labels.
+        recipe: What does not change over the training.
+        flip: Whether images are mirrored at random.
+        seed: Of the training.
+        device: Where the images are.
+    """
+
+    def __init__(
+        self,
+        images: TrainSet,
+        recipe: TrainingRecipe,
+        *,
+        flip: bool,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self._images = images
+        self._recipe = recipe
+        self._flip = flip
+        self._seed = seed
+        self._device = device
+
+    def __call__(
+        self, chunk: Chunk, pixels: torch.Tensor, stage: Stage
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Augment a chunk, and seed torch for the dropout in it.
+
+        Args:
+            chunk: Says which images they are.
+            pixels: uint8 [n, 3, S, S] on the device.
+            stage: The image size and the strengths.
+
+        Returns:
+            Normalised float images [n, 3, D, D], and class numbers [n] or shares of the classes
+            [n, C] that sum to 1.
+        """
+        seeds = np.random.SeedSequence((self._seed, chunk.step, chunk.number))
+        of_images, of_dropout = (int(word) for word in seeds.generate_state(2, np.uint64))
+        generator = torch.Generator().manual_seed(of_images)
+        torch.manual_seed(of_dropout)
+        strengths, recipe = stage.strengths, self._recipe
+        pixels = resized_crop_and_flip(
+            pixels,
+            image_size=stage.image_size,
+            area_min=recipe.crop_area_min,
+            flip=self._flip,
+            generator=generator,
+        )
+        if strengths.randaugment:
+            pixels = rand_augment(pixels, strengths.randaugment, generator)
+        if recipe.cutout:
+            pixels = cutout(pixels, recipe.cutout, generator)
+        images = normalize(pixels)
+        targets = self._targets(chunk.chosen)
+        if not strengths.mixup and not strengths.cutmix:
+            return images, targets
+        if targets.ndim == 1:
+            targets = one_hot(targets, self._images.num_classes).float()
+        return mix(
+            images,
+            targets,
+            mixup_alpha=strengths.mixup,
+            cutmix_alpha=strengths.cutmix,
+            generator=generator,
+        )
+
+    def _targets(self, chosen: Indices) -> torch.Tensor:
+        lists = self._images.label_lists
+        if lists is None:
+            return torch.from_numpy(self._images.labels[chosen]).to(self._device)
+        shares = lists.targets(chosen, self._images.num_classes)
+        return torch.from_numpy(shares).to(self._device)

@@ -1,0 +1,167 @@
+"""Checkpoints: files of trainings that have paused, so that they can go on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from effnas.errors import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+    from effnas.arch.architecture import Architecture
+
+#: What a training consists of: tensors, numbers, texts and None, in dicts, lists and tuples.
+State = object
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The file of one training: tensors as safetensors, all else as JSON in its metadata.
+
+    A training gone on with is the same as an unbroken one only if its state is kept to the bit:
+    strides of tensors are kept, too, since kernels may round differently for another layout.
+
+    Attributes:
+        path: The file.
+        owner: Whose training it is; a file of another one is passed over.
+    """
+
+    path: Path
+    owner: Mapping[str, str | int]
+
+    @classmethod
+    def of(cls, folder: Path, arch: Architecture, **owner: str | int) -> Checkpoint:
+        """Return the checkpoint of an architecture; a search tries each one once."""
+        return cls(folder / f"{arch.id}.safetensors", {"architecture": arch.id, **owner})
+
+    def save(self, state: Mapping[str, State]) -> None:
+        """Write the state; a crash leaves the old file or the new one.
+
+        Raises:
+            StoreError: If it cannot be written.
+            ConfigError: If the state holds what is neither tensor nor plain data.
+        """
+        from safetensors.torch import save
+
+        tensors: dict[str, Tensor] = {}
+        try:
+            text = json.dumps(_packed(state, tensors))
+        except TypeError as error:
+            raise ConfigError(
+                f"the optimizer's state cannot be stored ({error}); choose another optimizer, or "
+                "leave out --fidelity"
+            ) from error
+        content = save(tensors, {"owner": self._owner, "state": text})
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            self._temporary.replace(self.path)
+        except OSError as error:
+            raise StoreError(
+                f"{self.path}: cannot be written ({error.strerror}); what is stored already stays: "
+                "make room or free the folder, then start the same command again"
+            ) from error
+
+    def load(self) -> dict[str, State] | None:
+        """Return the state, or None where there is no whole file of this training."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("owner") != self._owner:
+                    return None
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                state = _unpacked(json.loads(metadata["state"]), tensors)
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+            return None
+        return state if isinstance(state, dict) else None
+
+    def delete(self) -> None:
+        """Delete the file, and what a crash may have left of one."""
+        for path in (self.path, self._temporary):
+            path.unlink(missing_ok=True)
+
+    @property
+    def _temporary(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.tmp")
+
+    @property
+    def _owner(self) -> str:
+        return json.dumps(dict(self.owner), sort_keys=True)
+
+
+def weights_file(folder: Path, arch: Architecture, repeat: int) -> Path:
+    """Return the file of the weights of a network's training."""
+    return folder / f"{arch.id}-{repeat}.safetensors"
+
+
+def save_weights(folder: Path, arch: Architecture, repeat: int, model: Module) -> None:
+    """Write the weights and buffers of a trained model, by the names of its state dict.
+
+    Raises:
+        StoreError: If they cannot be written.
+    """
+    from effnas.arch.weights import ARCHITECTURE, write_weights
+
+    write_weights(weights_file(folder, arch, repeat), model, {ARCHITECTURE: arch.id})
+
+
+def load_weights(folder: Path, arch: Architecture, repeat: int, model: Module) -> None:
+    """Give a model the weights and buffers that `save_weights` wrote.
+
+    Raises:
+        StoreError: If they are not there, damaged, or those of another network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = weights_file(folder, arch, repeat)
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = "damaged, or those of another network" if path.exists() else "gone"
+        raise StoreError(
+            f"{path}: the weights are {reason}; put the file back, or train again with another "
+            "--out. All results are stored"
+        ) from error
+
+
+def _packed(value: State, tensors: dict[str, Tensor]) -> object:
+    """Return a value as JSON data; its tensors are added to `tensors`, and stand there by name."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"tensor": name, "stride": list(value.stride())}
+    if isinstance(value, Mapping):
+        return {"dict": [[key, _packed(inner, tensors)] for key, inner in value.items()]}
+    if isinstance(value, list | tuple):
+        return {type(value).__name__: [_packed(inner, tensors) for inner in value]}
+    return value
+
+
+def _unpacked(packed: object, tensors: Mapping[str, Tensor]) -> State:
+    """Return what `_packed` was given, on the CPU."""
+    import torch
+
+    if not isinstance(packed, dict):
+        return packed
+    if "tensor" in packed:
+        tensor = tensors[packed["tensor"]]
+        return torch.empty_strided(tensor.shape, packed["stride"], dtype=tensor.dtype).copy_(tensor)
+    if "dict" in packed:
+        return {key: _unpacked(inner, tensors) for key, inner in packed["dict"]}
+    kind, items = next(iter(packed.items()))
+    return (tuple if kind == "tuple" else list)(_unpacked(inner, tensors) for inner in items)

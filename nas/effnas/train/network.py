@@ -1,0 +1,109 @@
+"""What a long training needs of its network: strengths that change, averages, batch norm.
+
+Importing it takes seconds, which those who only make a mistake need not wait for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from timm.layers import DropPath
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from effnas.arch.models import build, build_timm
+from effnas.config.training_recipe import TrainingRecipe
+from effnas.errors import ConfigError
+from effnas.train.stages import Strengths
+
+if TYPE_CHECKING:
+    from effnas.arch.architecture import Architecture
+
+
+class WeightAverage(ModelEmaV3):  # type: ignore[misc]
+    """An exponential moving average of weights and buffers, with the warm-up of TensorFlow's."""
+
+    module: nn.Module
+
+    def get_decay(self, step: int | None = None) -> float:
+        """Return the decay of update `step`, from 0: min(decay, (1 + step) / (10 + step))."""
+        updates = step or 0
+        return float(min(self.decay, (1 + updates) / (10 + updates)))
+
+
+class RegularizationSetter:
+    """Sets dropout and stochastic depth of a network of timm's while it is trained.
+
+    Args:
+        model: As `make_network` made it, with the stochastic depth of the last stage.
+        drop_path: That stochastic depth.
+    """
+
+    def __init__(self, model: nn.Module, drop_path: float) -> None:
+        self._model = model
+        # Where a model has its dropout as a module, that is in its head; others read `drop_rate`.
+        self._dropouts = [
+            module
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Dropout) and "head" in name
+        ]
+        self._drop_path = drop_path
+        self._paths = [
+            (module, float(module.drop_prob or 0.0))
+            for module in model.modules()
+            if isinstance(module, DropPath)
+        ]
+
+    def set(self, strengths: Strengths) -> None:
+        """Set the strengths; layer i of n is dropped at `drop_path` times i/n, as it was built."""
+        if hasattr(self._model, "drop_rate"):
+            self._model.drop_rate = strengths.dropout  # type: ignore[assignment]  # a number
+        for dropout in self._dropouts:
+            dropout.p = strengths.dropout
+        share = strengths.drop_path / self._drop_path if self._drop_path else 0.0
+        for module, full in self._paths:
+            module.drop_prob = full * share
+
+
+def make_network(
+    arch: Architecture | None, name: str, recipe: TrainingRecipe, *, num_classes: int
+) -> nn.Module:
+    """Build what is trained: an architecture, or a model of timm's if there is none.
+
+    Args:
+        arch: The architecture.
+        name: Of the model, or what the user calls the architecture.
+        recipe: Its stochastic depth and the momentum of its batch norms are the model's.
+        num_classes: Outputs.
+
+    Raises:
+        ConfigError: If it cannot be built.
+        InfeasibleError: If timm cannot build the architecture.
+    """
+    drop_path = recipe.drop_path.last if recipe.drop_path else 0.0
+    if arch is not None:
+        model = build(arch, num_classes=num_classes, drop_path_rate=drop_path)
+    else:
+        model = build_timm(name, num_classes=num_classes, drop_path_rate=drop_path)
+    dropout = recipe.dropout.last if recipe.dropout else 0.0
+    has_dropout = hasattr(model, "drop_rate") or any(
+        isinstance(module, nn.Dropout) and "head" in place
+        for place, module in model.named_modules()
+    )
+    if dropout and not has_dropout:
+        raise ConfigError(f"{name}: it has no dropout; set `dropout: 0` in the recipe")
+    if recipe.batch_norm_momentum is not None:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.momentum = 1 - recipe.batch_norm_momentum
+    return model
+
+
+def classifier_tensors(model: nn.Module) -> list[str]:
+    """Return the names of the weights and biases of a model's classifier."""
+    named = getattr(model, "pretrained_cfg", None) or {}
+    places = named.get("classifier", "classifier")
+    places = (places,) if isinstance(places, str) else tuple(places)
+    return [
+        name for name in model.state_dict() if any(name.startswith(f"{one}.") for one in places)
+    ]

@@ -1,0 +1,213 @@
+"""Proxy training: a short training whose accuracy on held-out images is A."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from effnas.config.settings import Execution, Recipe
+from effnas.errors import InfeasibleError
+from effnas.train.augment import normalize, random_crop_and_flip
+from effnas.train.checkpoints import Checkpoint
+from effnas.train.step import TrainingStep, cosine_schedule, synchronize
+
+#: A loss this many times that of guessing is held to be diverging.
+_DIVERGED = 10.0
+#: Steps between two looks at the loss; a look makes an accelerator wait.
+_LOOK_EVERY = 25
+
+
+@dataclass(frozen=True)
+class ProxyData:
+    """Images of a search on their device, decoded once.
+
+    Attributes:
+        train_images: uint8 [N, 3, S, S].
+        train_labels: Class numbers [N].
+        holdout_images: uint8 [M, 3, S, S].
+        holdout_labels: Class numbers [M].
+        num_classes: Number of classes.
+    """
+
+    train_images: torch.Tensor
+    train_labels: torch.Tensor
+    holdout_images: torch.Tensor
+    holdout_labels: torch.Tensor
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class ProxyResult:
+    """What a proxy training gave.
+
+    Attributes:
+        accuracy: Share of the held-out images whose class was named rightly, 0 to 1.
+        train_loss: Mean loss of the last epoch.
+        train_time_s: Seconds of training, without the evaluation.
+    """
+
+    accuracy: float
+    train_loss: float
+    train_time_s: float
+
+
+def train_proxy(
+    model: nn.Module,
+    data: ProxyData,
+    recipe: Recipe,
+    execution: Execution,
+    *,
+    flip: bool,
+    seed: int,
+    epochs: int | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> ProxyResult:
+    """Train a fresh model by the recipe and measure its accuracy on the held-out images.
+
+    The model's weights are changed; torch's global random state is not. A training that stops early
+    has the learning rates of the whole one, so that it can be gone on with: on a CPU, the result is
+    that of an unbroken training to the bit.
+
+    Args:
+        model: The network.
+        data: Images on the device that trains.
+        recipe: How to train.
+        execution: Precision and memory format.
+        flip: Whether images may be mirrored.
+        seed: Fixes the order of the images, the augmentation and dropout.
+        epochs: Stop after so many of the recipe's; None trains to the end.
+        checkpoint: Where an earlier stop may have left the training, and where this one leaves it
+            if it stops early. One that cannot be used, or has gone further, is passed over.
+
+    Raises:
+        InfeasibleError: If the loss diverges or is not finite.
+        StoreError: If the checkpoint cannot be written.
+    """
+    device = data.train_images.device
+    step = TrainingStep(model, recipe, execution, device)
+    generator = torch.Generator().manual_seed(seed)
+    count = len(data.train_images)
+    batch_size = min(recipe.batch_size, count)
+    steps_per_epoch = count // batch_size
+    steps = steps_per_epoch * recipe.epochs
+    last = recipe.epochs if epochs is None else min(epochs, recipe.epochs)
+    schedule = cosine_schedule(step.optimizer, steps, recipe)
+    limit = _DIVERGED * math.log(max(data.num_classes, 2))
+
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        begun = _Begun()
+        if checkpoint and (found := checkpoint.load()):
+            begun = _go_on(found, last, step, generator) or begun
+        started = time.perf_counter()
+        losses = torch.zeros(steps_per_epoch, device=device)
+        stop = steps_per_epoch * last
+        for n in range(steps_per_epoch * begun.epochs, stop):
+            place = n % steps_per_epoch
+            if place == 0:
+                order = torch.randperm(count, generator=generator)
+            chosen = order[place * batch_size : (place + 1) * batch_size].to(device)
+            images = random_crop_and_flip(
+                normalize(data.train_images[chosen]),
+                area_min=recipe.crop_area_min,
+                flip=flip,
+                generator=generator,
+            )
+            schedule.step_update(n)
+            losses[place] = step(images, data.train_labels[chosen])
+            if n % _LOOK_EVERY == _LOOK_EVERY - 1 or n == stop - 1:
+                _check_loss(losses[: place + 1], limit, n + 1, steps)
+        synchronize(device)
+        if begun.epochs < last:
+            begun = _Begun(
+                epochs=last,
+                train_loss=float(losses.mean()),
+                train_time_s=begun.train_time_s + time.perf_counter() - started,
+            )
+            if checkpoint and last < recipe.epochs:
+                checkpoint.save(_state(begun, step, generator))
+    return ProxyResult(
+        accuracy=accuracy(step, data.holdout_images, data.holdout_labels, 2 * batch_size),
+        train_loss=begun.train_loss,
+        train_time_s=begun.train_time_s,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Begun:
+    """How far a training has come."""
+
+    epochs: int = 0
+    train_loss: float = 0.0
+    train_time_s: float = 0.0
+
+
+def _state(begun: _Begun, step: TrainingStep, generator: torch.Generator) -> dict[str, object]:
+    """Return all that the rest of a training depends on."""
+    cuda = torch.cuda.get_rng_state(step.device) if step.device.type == "cuda" else None
+    return {
+        "begun": asdict(begun),
+        "step": step.state_dict(),
+        "generator": generator.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": cuda,
+    }
+
+
+def _go_on(
+    state: Mapping[str, Any], last: int, step: TrainingStep, generator: torch.Generator
+) -> _Begun | None:
+    """Take the state of a training over, unless it has gone beyond its epoch `last`."""
+    begun = _Begun(**state["begun"])
+    if begun.epochs > last:
+        return None
+    step.load_state_dict(state["step"])
+    generator.set_state(state["generator"])
+    torch.set_rng_state(state["torch"])
+    if step.device.type == "cuda" and state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"], step.device)
+    return begun
+
+
+def _check_loss(losses: torch.Tensor, limit: float, step: int, steps: int) -> None:
+    worst = float(losses[-_LOOK_EVERY:].max())
+    last = float(losses[-1])
+    if not math.isfinite(worst) or not math.isfinite(float(losses[-_LOOK_EVERY:].sum())):
+        raise InfeasibleError(
+            f"training diverged: the loss is not finite by step {step} of {steps}"
+        )
+    if last > limit:
+        raise InfeasibleError(
+            f"training diverged: the loss is {last:.3g} at step {step} of {steps}, "
+            f"{_DIVERGED:.0f} times that of guessing and more"
+        )
+
+
+def accuracy(
+    step: TrainingStep, images: torch.Tensor, labels: torch.Tensor, batch_size: int
+) -> float:
+    """Return the share of images whose class a trained model names rightly, 0 to 1.
+
+    Args:
+        step: Has the model, and runs it as in training but for dropout and batch statistics.
+        images: uint8 [N, 3, S, S], on any device.
+        labels: Class numbers [N].
+        batch_size: Images at a time.
+
+    Raises:
+        InfeasibleError: If an output is not finite.
+    """
+    right = torch.zeros((), dtype=torch.long, device=step.device)
+    for start in range(0, len(labels), batch_size):
+        part = slice(start, start + batch_size)
+        logits = step.logits(normalize(images[part].to(step.device)))
+        if not bool(torch.isfinite(logits).all()):
+            raise InfeasibleError("training diverged: the trained network's outputs are not finite")
+        right += (logits.argmax(1) == labels[part].to(step.device)).sum()
+    return float(right) / len(labels)

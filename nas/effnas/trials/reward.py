@@ -1,0 +1,253 @@
+"""Rewards: what a search makes large, computed from the metrics of one trial.
+
+A reward is an expression (given as it is, or in a YAML file that may have a name) or a Python
+function. Python runs only when it is named as `FILE.py:FUNCTION` or `package.module:NAME`.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from dataclasses import dataclass, field
+from math import isfinite, nan
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from effnas.config.catalog import find, load_yaml, names
+from effnas.config.expressions import FUNCTIONS, Expression
+from effnas.config.plugins import (
+    describe,
+    is_plugin,
+    load_plugin,
+    place_of,
+)
+from effnas.config.vectorized import evaluate_vectorized
+from effnas.errors import ExpressionError, RewardError, closest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from numpy.typing import NDArray
+
+    from effnas.config.catalog import Source
+    from effnas.errors import Location
+
+METRICS: Mapping[str, str] = {
+    "accuracy": "fraction of held-out images classified correctly, 0 to 1",
+    "step_time": "median training step time over the reference network's, no unit",
+    "step_time_low": "lower end of its 95 % interval",
+    "step_time_high": "upper end of its 95 % interval",
+    "step_time_s": "median training step time in seconds",
+    "step_time_low_s": "lower end of its 95 % interval, in seconds",
+    "step_time_high_s": "upper end of its 95 % interval, in seconds",
+    "forward_time_s": "median seconds of the forward pass with the loss",
+    "backward_time_s": "median seconds of the backward pass",
+    "optimizer_time_s": "median seconds of the optimizer's step",
+    "timed_steps": "training steps that were timed",
+    "step_time_settled": "1 if S is known to 2 %, 0 if the time limit ended the timing",
+    "params": "trainable parameters",
+    "params_ratio": "trainable parameters over the reference network's, no unit",
+    "macs": "multiply-accumulates of a forward pass for one image",
+    "activations": "elements put out by convolutions and linear layers for one image",
+    "peak_memory_bytes": "largest device memory held during training, in bytes",
+    "largest_batch_size": "largest batch that fits the device, of a network out of memory",
+    "train_time_s": "wall-clock time of the trial's training in seconds",
+    "train_loss": "mean training loss of the last epoch",
+}
+SYMBOLS: Mapping[str, str] = {"A": "accuracy", "S": "step_time", "P": "params_ratio"}
+FORMAT = 1
+
+_NAME_SPEC = re.compile(r"[A-Za-z_][\w-]*")
+_TEXT_OR_NAME = re.compile(r"'[^']*'|\"[^\"]*\"|(?<![\w.])[A-Za-z_][\w.]*")
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A score for trials; the larger, the better.
+
+    Attributes:
+        name: How the user knows it: a catalog name, a function's name, or the expression.
+        text: What a run records: the expression with its constants put in, which `load` reads back,
+            or the function's place with a digest of its source.
+        kind: What it is made of.
+        metrics: The metrics that it needs; empty for a function, which does not say.
+        source: The YAML file that it came from, if any.
+    """
+
+    name: str
+    text: str
+    kind: Literal["expression", "function"]
+    metrics: frozenset[str] = field(compare=False)
+    source: Source | None = field(compare=False, repr=False)
+    _evaluate: Callable[[Mapping[str, float]], float] = field(compare=False, repr=False)
+
+    @staticmethod
+    def load(spec: str, *, extra_metrics: Collection[str] = ()) -> Reward:
+        """Read a reward.
+
+        Args:
+            spec: A name such as `v2`, a YAML file, an expression over `METRICS` and `SYMBOLS`,
+                `FILE.py:FUNCTION`, or `package.module:NAME`.
+            extra_metrics: Further metrics that an expression may use.
+
+        Raises:
+            RewardError: It is none of these, uses an unknown metric, or its Python cannot be run.
+            CatalogError: The YAML file cannot be found or read.
+        """
+        spec = spec.strip()
+        known = {*METRICS, *SYMBOLS, *extra_metrics}
+        if is_plugin(spec):
+            return _from_function(spec)
+        if spec.endswith(".py"):
+            raise RewardError(f"{spec}: which of its functions? give {spec}:FUNCTION")
+        if _is_path(spec) or spec in names("rewards"):
+            return _from_file(find("rewards", spec), known)
+        is_name = _NAME_SPEC.fullmatch(spec) and known.isdisjoint(spec.split("-"))
+        if is_name and spec not in FUNCTIONS:
+            hint = closest(spec, {*names("rewards"), *known})
+            raise RewardError(f"no reward, and no metric, is called '{spec}'; {hint}")
+        return _from_expression(" ".join(spec.split()), spec, known)
+
+    def score(self, metrics: Mapping[str, float]) -> float:
+        """Return the reward of a trial, a finite number.
+
+        Args:
+            metrics: Values by the names of `METRICS`; the symbols A, S, P are added here.
+
+        Raises:
+            RewardError: A metric is missing, or the reward has no value for these.
+        """
+        if not self.metrics <= metrics.keys():
+            missing = sorted(self.metrics - metrics.keys())
+            raise RewardError(
+                f"reward '{self.name}' needs {', '.join(missing)} for '{self.text}', and the trial "
+                f"has only {', '.join(sorted(metrics)) or 'no metrics'}; choose another reward, "
+                "or give the metric"
+            )
+        symbols = {s: metrics[metric] for s, metric in SYMBOLS.items() if metric in metrics}
+        try:
+            return self._evaluate({**metrics, **symbols})
+        except ExpressionError as error:
+            raise RewardError(f"{error}; a reward needs a value for every network") from None
+
+    def score_columns(self, metrics: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Return the rewards of N trials, [N]; NaN where there is none.
+
+        Args:
+            metrics: Values by the names of `METRICS`, [N] each.
+        """
+        if self.kind == "function" or not self.metrics <= metrics.keys():
+            rows = zip(*(column.tolist() for column in metrics.values()), strict=True)
+            return np.array([self._score_or_nan(dict(zip(metrics, r, strict=True))) for r in rows])
+        symbols = {s: metrics[metric] for s, metric in SYMBOLS.items() if metric in metrics}
+        return evaluate_vectorized(self.text, {**metrics, **symbols})
+
+    def _score_or_nan(self, metrics: Mapping[str, float]) -> float:
+        try:
+            return self.score(metrics)
+        except RewardError:
+            return nan
+
+    def check(self, reference: Mapping[str, float]) -> None:
+        """Try the reward on a reference network's metrics, before the first trial.
+
+        Raises:
+            RewardError: It has no value for them.
+        """
+        try:
+            self.score(reference)
+        except RewardError as error:
+            raise RewardError(f"{error} (tried on the reference network)") from error
+
+
+def _is_path(spec: str) -> bool:
+    if spec.endswith((".yaml", ".yml")) or spec.startswith(("/", "./", "../")):
+        return True
+    # "A/S" is an expression, unless there is a file of that name.
+    try:
+        return "/" in spec and Path(spec).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _from_expression(
+    name: str,
+    text: str,
+    known: Collection[str],
+    *,
+    constants: Mapping[str, str] | None = None,
+    locate: Callable[[int], Location] | None = None,
+    source: Source | None = None,
+) -> Reward:
+    where = f"reward '{name}'" if source else "reward"
+    values = constants or {}
+    try:
+        expression = Expression.parse(text, known={*known, *values}, source=where, locate=locate)
+        if values:
+            text = _TEXT_OR_NAME.sub(lambda match: values.get(match[0], match[0]), text)
+        # One line, so that a run's manifest and its errors show it whole.
+        expression = Expression.parse(" ".join(text.split()), known=known, source=where)
+    except ExpressionError as error:
+        raise RewardError(str(error)) from None
+    if expression.is_condition or not expression.names:
+        what = "is true or false" if expression.is_condition else "is the same for every network"
+        raise RewardError(f"{where}: '{expression.text}' {what}; a reward is a number over metrics")
+    metrics = frozenset(SYMBOLS.get(metric, metric) for metric in expression.names)
+    return Reward(name, expression.text, "expression", metrics, source, expression.evaluate)
+
+
+def _from_file(source: Source, known: Collection[str]) -> Reward:
+    root = load_yaml(source.text, str(source.path), error=RewardError)
+    keys = root.mapping(known=("format", "expression", "constants"), required=("expression",))
+    if "format" in keys and keys["format"].integer() != FORMAT:
+        raise keys["format"].error(f"this version of effnas reads format {FORMAT} only")
+    constants: dict[str, str] = {}
+    for name, node in keys["constants"].mapping().items() if "constants" in keys else ():
+        node.number()
+        if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
+            raise node.error(f"'{name}' cannot be used as a name in an expression")
+        if name in known or name in FUNCTIONS:
+            raise node.error(f"the constant '{name}' would hide what is called so already")
+        constants[name] = f"({node.text()})" if node.text()[0] in "+-" else node.text()
+    text = keys["expression"]
+    return _from_expression(
+        source.name, text.text(), known, constants=constants, locate=text.location, source=source
+    )
+
+
+@dataclass(frozen=True)
+class _Function:
+    """A user's function; whatever goes wrong in it is told with its file and line."""
+
+    name: str
+    path: str
+    call: Callable[[Mapping[str, float]], object]
+
+    def evaluate(self, metrics: Mapping[str, float]) -> float:
+        number = None
+        try:
+            value = self.call(metrics)
+            if isinstance(value, Real) and not isinstance(value, bool):
+                number = float(value)
+        except Exception as error:
+            reason = describe(error)
+            if isinstance(error, KeyError):
+                reason += f"; the metrics are {', '.join(sorted(metrics))}"
+            place = place_of(error, self.path)
+            raise RewardError(f"{place}: reward '{self.name}' failed: {reason}") from error
+        if number is None or not isfinite(number):
+            line = getattr(getattr(self.call, "__code__", None), "co_firstlineno", 1)
+            shown = repr(value)[:80]
+            raise RewardError(
+                f"{self.path}:{line}: reward '{self.name}' returned {shown}, not a finite number"
+            )
+        return number
+
+
+def _from_function(spec: str) -> Reward:
+    plugin = load_plugin(spec, "reward", kind="function", error=RewardError)
+    call = _Function(plugin.name, plugin.path, plugin.value)
+    return Reward(plugin.name, plugin.text, "function", frozenset(), None, call.evaluate)

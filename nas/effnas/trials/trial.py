@@ -1,0 +1,168 @@
+"""A trial: one architecture, what became of it, and what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, overload
+
+from effnas.arch.architecture import Architecture
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class TrialState(StrEnum):
+    """Where a trial stands.
+
+    RUNNING is under way. WAITING has paused at a rung, with a measurement, and goes on if it is
+    among the best there (`effnas.search.rungs`). COMPLETE has metrics. PRUNED was stopped at a
+    rung, for others did better. INFEASIBLE cannot be built, timed or trained, or breaks a
+    constraint: a result, with a reason. FAILED met a bug or lost its worker, and is tried again.
+    """
+
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    COMPLETE = "COMPLETE"
+    PRUNED = "PRUNED"
+    INFEASIBLE = "INFEASIBLE"
+    FAILED = "FAILED"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will happen to the trial."""
+        return self not in (TrialState.WAITING, TrialState.RUNNING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What a worker found out about one architecture.
+
+    Attributes:
+        metrics: Name to value; the names and units are those of `effnas.trials.reward.METRICS`.
+        fidelity: How far the training went, such as `4 epochs of 8000 images at 32 px`.
+        seed: Seed of the training, derived from the run's seed, the architecture and the fidelity.
+        hardware: Identity of the device that step times and memory belong to.
+        step_time_source: How the step time became known: `measured`, `predicted`, `table` or
+            `command`.
+        rungs: Accuracy at each rung that the training has reached, by epochs
+            (`effnas.search.rungs`).
+    """
+
+    metrics: Mapping[str, float]
+    fidelity: str = ""
+    seed: int | None = None
+    hardware: str = ""
+    step_time_source: str = ""
+    rungs: Mapping[int, float] = field(default_factory=dict)
+
+    def continued(self, later: Measurement) -> Measurement:
+        """Return this measurement with what was found out later; the step time is kept."""
+        return Measurement(
+            metrics={**self.metrics, **later.metrics},
+            fidelity=later.fidelity or self.fidelity,
+            seed=self.seed if later.seed is None else later.seed,
+            hardware=self.hardware or later.hardware,
+            step_time_source=self.step_time_source or later.step_time_source,
+            rungs=self.rungs,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One architecture of a search.
+
+    Attributes:
+        number: Counts from 0 in the order in which architectures were proposed.
+        architecture: What was tried.
+        state: Where the trial stands.
+        measurement: What was measured, if anything.
+        reward: What the controller is to make large; None unless the trial is COMPLETE, or PRUNED:
+            then that of the last rung that it has reached.
+        reason: Why a trial is INFEASIBLE or FAILED.
+        duration_s: Wall-clock seconds of its worker, at all rungs.
+    """
+
+    number: int
+    architecture: Architecture
+    state: TrialState = TrialState.RUNNING
+    measurement: Measurement = field(default_factory=lambda: Measurement(metrics={}))
+    reward: float | None = None
+    reason: str | None = None
+    duration_s: float | None = None
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The measured metrics by name."""
+        return self.measurement.metrics
+
+    @property
+    def has_result(self) -> bool:
+        """Whether something came of the trial: it has ended, or it has reached a rung."""
+        return self.state.is_finished or bool(self.measurement.rungs)
+
+    def to_row(self) -> dict[str, object]:
+        """Return the trial as one row of a table; every table of effnas uses these names."""
+        return {
+            "trial": self.number,
+            "state": str(self.state),
+            "architecture": str(self.architecture),
+            "architecture_id": self.architecture.id,
+            "reward": self.reward,
+            **self.metrics,
+            "step_time_source": self.measurement.step_time_source or None,
+            "reason": self.reason,
+            "duration_s": self.duration_s,
+        }
+
+
+class Trials(Sequence[Trial]):
+    """Trials in the order of their numbers."""
+
+    def __init__(self, trials: Iterable[Trial]) -> None:
+        self._trials = sorted(trials, key=lambda trial: trial.number)
+
+    @overload
+    def __getitem__(self, index: int) -> Trial: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Trial]: ...
+    def __getitem__(self, index: int | slice) -> Trial | Sequence[Trial]:
+        return self._trials[index]
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    def __iter__(self) -> Iterator[Trial]:
+        return iter(self._trials)
+
+    def count(self, value: object) -> int:
+        """Return how many trials are in the state `value` (or equal the trial `value`)."""
+        if isinstance(value, TrialState):
+            return sum(trial.state is value for trial in self._trials)
+        return self._trials.count(value)  # type: ignore[arg-type]
+
+    def ranked(self) -> list[Trial]:
+        """Return the COMPLETE trials, the highest reward first; ties in the order of trials."""
+        complete = [
+            t for t in self._trials if t.state is TrialState.COMPLETE and t.reward is not None
+        ]
+        return sorted(complete, key=lambda trial: -(trial.reward or 0.0))
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial with the highest reward, or None while there is none."""
+        ranked = self.ranked()
+        return ranked[0] if ranked else None
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row a trial: trial, state, architecture, architecture_id, reward, metrics."""
+        import pandas as pd
+
+        columns = ["trial", "state", "architecture", "architecture_id", "reward"]
+        frame = pd.DataFrame([trial.to_row() for trial in self._trials])
+        if frame.empty:
+            return pd.DataFrame(columns=columns)
+        last = ["step_time_source", "reason", "duration_s"]
+        metrics = [c for c in frame.columns if c not in columns and c not in last]
+        return frame[columns + metrics + last]

@@ -1,0 +1,54 @@
+"""What a worker has found out before the first trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from effnas.config.settings import Execution, Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerInfo:
+    """What a worker has found out before the first trial; plain data for the plan and the manifest.
+
+    Attributes:
+        hardware: Identity of the device.
+        device: Facts about it by name.
+        recipe: The recipe with all sizes settled.
+        execution: Precision and memory format of timing and training.
+        execution_seconds: Seconds per image of each way that was measured; empty if none was.
+        timing_batch_size: Images in a timed step.
+        step_times: Where step times come from, in words.
+        num_classes: Classes of the data; without data, of the target.
+        class_names: Their names, in the order of the network's outputs; empty without data.
+        train_images: Images trained on.
+        holdout_images: Images that give A.
+        data_fingerprint: Changes when the images, labels or classes do.
+        skipped_images: Names of images that could not be decoded.
+        timing_s: Estimated seconds to time the reference network once.
+        training_s: Estimated seconds to train and test it once.
+        peak_memory_bytes: Estimated memory of a worker in its largest step, with the images and,
+            on a CPU, the process itself.
+        target_memory_bytes: Estimated memory of its step at the target's own batch size.
+        available_memory_bytes: Memory that the device had free.
+    """
+
+    hardware: str
+    device: Mapping[str, str | int]
+    recipe: Recipe
+    execution: Execution
+    execution_seconds: Mapping[str, float]
+    timing_batch_size: int
+    step_times: str
+    num_classes: int
+    class_names: tuple[str, ...]
+    train_images: int
+    holdout_images: int
+    data_fingerprint: str
+    skipped_images: tuple[str, ...]
+    timing_s: float
+    training_s: float
+    peak_memory_bytes: int
+    target_memory_bytes: int
+    available_memory_bytes: int

@@ -1,0 +1,1 @@
+"""One folder for each long command that is not a search."""

@@ -1,0 +1,99 @@
+"""Timing any networks side by side: what `effnas bench` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from effnas.errors import ConfigError, InfeasibleError
+from effnas.space.search_space import SearchSpace
+from effnas.timing.device import describe_device
+from effnas.timing.device_settings import DeviceSettings
+from effnas.timing.networks import time_networks
+from effnas.trials.network_ref import find_network
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchResult:
+    """What was measured.
+
+    Attributes:
+        rows: A row for each network: its name, params, images a second and metrics; or the reason
+            why it cannot be timed.
+        setup: What was measured under, by name.
+        hardware: Facts about the device, by name.
+    """
+
+    rows: list[dict[str, Any]]
+    setup: dict[str, Any]
+    hardware: dict[str, str | int]
+
+
+def bench(
+    networks: Sequence[str],
+    settings: DeviceSettings,
+    *,
+    space: str | None = None,
+    precision: float = 0.02,
+    time_limit_s: float = 60.0,
+    notify: Callable[[str], None] = lambda text: None,
+) -> BenchResult:
+    """Time networks in turn.
+
+    Args:
+        networks: Architecture files, block strings, RUN:NUMBER, RUN:best, or names of timm's
+            models; ratios are to the first.
+        settings: Where and at what sizes.
+        space: Name or path of a space, for the stem and head of block strings and for the sizes.
+        precision: Wanted half-width of each 95 % interval, a share, above 0.
+        time_limit_s: Seconds after the warm-up at which the timing ends in any case, above 0.
+        notify: Is told what takes a while.
+
+    Raises:
+        UserError: If a network cannot be found or built, or the device cannot be used.
+    """
+    for option, value in (("interval", precision), ("time-limit", time_limit_s)):
+        if not 0 < value < float("inf"):
+            raise ConfigError(f"--{option} is {value}, it must be above 0")
+    home = SearchSpace.load(space) if space else None
+    subjects = [find_network(text, home) for text in networks]
+    spaces = [subject.space for subject in subjects if subject.space]
+    setup = settings.setup(home or (spaces[0] if spaces else None))
+    makes = [subject.maker(setup.num_classes) for subject in subjects]
+    with torch.random.fork_rng([]):
+        params = [sum(p.numel() for p in make().parameters() if p.requires_grad) for make in makes]
+
+    def waiting() -> None:
+        notify("waiting for the device: another process times or trains on it")
+
+    notify("choosing precision and memory format")
+    setup = settings.with_execution(setup, makes[0], waiting)
+    notify(f"timing {len(makes)} networks in turn" if len(makes) > 1 else "timing")
+    try:
+        found = time_networks(
+            makes, setup, precision=precision, time_limit_s=time_limit_s, waiting=waiting
+        )
+    except InfeasibleError as error:
+        raise ConfigError(f"{subjects[0].name}: {error}") from error
+    rows = []
+    for subject, count, metrics in zip(subjects, params, found, strict=True):
+        row: dict[str, Any] = {"network": subject.name, "params": count}
+        if isinstance(metrics, InfeasibleError):
+            row |= {"reason": str(metrics), **metrics.metrics}
+        else:
+            row |= {"images_per_s": setup.batch_size / metrics["step_time_s"], **metrics}
+        rows.append(row)
+    return BenchResult(
+        rows=rows,
+        setup={
+            "image_size": setup.image_size,
+            "batch_size": setup.batch_size,
+            "num_classes": setup.num_classes,
+            "optimizer": setup.recipe.optimizer,
+            **asdict(setup.execution),
+        },
+        hardware=describe_device(setup.device),
+    )

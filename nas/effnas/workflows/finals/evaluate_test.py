@@ -1,0 +1,199 @@
+"""The test part of the data: read once, for the network that finals pick."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from effnas.arch.files import read_text
+from effnas.config.settings import EvaluationConfig, Execution
+from effnas.errors import StoreError, UserError
+from effnas.evaluation.evaluator import Evaluator
+from effnas.evaluation.workers import MakeImageEvaluator, Workers, divide_resources
+from effnas.trials.store import write_whole
+from effnas.trials.trial import Trial
+
+if TYPE_CHECKING:
+    from effnas.arch.architecture import Architecture
+    from effnas.evaluation.image_evaluator import ImageEvaluator
+
+TEST = "test.json"
+_FORMAT = 1
+#: Names of skipped images are what may make the file large.
+_MAX_BYTES = 100_000_000
+#: Of the training images, one of each class will do: they tell that the data are the search's.
+_MIN_SHARE = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalTest:
+    """What a network reaches on images that nothing was chosen by.
+
+    Attributes:
+        trial: Number of the network's trial in the search.
+        architecture_id: The network.
+        data: Name of the data set.
+        part: What the data set calls the part that was read.
+        images: How many it has.
+        skipped: Names of images that were left out because they cannot be decoded.
+        fingerprint: Differs when images, labels or classes do.
+        accuracies: Share of the images that were named rightly, 0 to 1, for each seed.
+        date: When they were read, in UTC as in 2026-01-31T12:00:00Z.
+    """
+
+    trial: int
+    architecture_id: str
+    data: str
+    part: str
+    images: int
+    skipped: tuple[str, ...]
+    fingerprint: str
+    accuracies: tuple[float, ...]
+    date: str
+
+    def __post_init__(self) -> None:
+        for name, kind in (("trial", int), ("architecture_id", str), ("data", str),
+                           ("part", str), ("images", int), ("fingerprint", str),
+                           ("date", str)):  # fmt: skip
+            value = getattr(self, name)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise TypeError(f"{name} is {value!r}")
+        if not all(isinstance(name, str) for name in self.skipped):
+            raise TypeError("skipped holds something other than names")
+        if not self.accuracies or not all(
+            isinstance(value, float | int) and 0 <= value <= 1 for value in self.accuracies
+        ):
+            raise ValueError("accuracies are needed, each of them 0 to 1")
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy over seeds."""
+        return statistics.fmean(self.accuracies)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the accuracy over seeds; 0 for one seed."""
+        return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain data."""
+        return {**asdict(self), "mean_accuracy": self.mean, "spread": self.spread}
+
+
+def evaluate_test_once(
+    folder: Path,
+    pick: Trial | None,
+    seeds: int,
+    config: EvaluationConfig,
+    workers: Workers,
+    *,
+    read: bool,
+    reading: Callable[[], None],
+) -> FinalTest | None:
+    """Return what a network reaches on the test part, which is read once in these finals.
+
+    Args:
+        folder: That of the finals, which the caller has locked.
+        pick: What the finals pick, if they do.
+        seeds: Its trainings, the weights of all of which are there.
+        config: What it was trained with.
+        workers: Where the work is done.
+        read: Whether the test part may be read, if it was not.
+        reading: Called before it is.
+
+    Returns:
+        What was found, now or before; without `read` that may be of a network picked before. None
+        if the test part was not read.
+
+    Raises:
+        UserError: If it is to be read for a second network, the data have no test part, or weights
+            are not there; nothing stored is changed.
+        SearchFailedError: If the worker is lost.
+    """
+    stored = stored_test(folder)
+    if pick is None or not read:
+        return stored
+    if stored is None:
+        reading()
+        stored = _read_once(pick, seeds, config, workers)
+        write_whole(folder / TEST, json.dumps({"format": _FORMAT, **asdict(stored)}, indent=2))
+    if stored.architecture_id != pick.architecture.id:
+        raise StoreError(
+            f"{folder / TEST}: the test part was read for trial {stored.trial}, and these finals "
+            f"now pick trial {pick.number}; a second look would make its accuracy a choice's. "
+            "Leave out --test, pick as before, or hold finals with another --out"
+        )
+    return stored
+
+
+def _read_once(pick: Trial, seeds: int, config: EvaluationConfig, workers: Workers) -> FinalTest:
+    from effnas.evaluation.ray import RayBackend
+
+    share = divide_resources(workers)
+    config = replace(
+        config,
+        device=share.device,
+        threads=share.threads,
+        recipe=replace(config.recipe, data_share=_MIN_SHARE),
+        # Where the search measured none, what is quickest for a step need not be measured either.
+        execution=config.execution or Execution(),
+    )
+    backend = RayBackend(MakeImageEvaluator(config), cpus=share.cpus, gpus=share.gpus)
+    try:
+        found = backend.ask(_Look(pick.architecture, seeds))
+    finally:
+        backend.close()
+    data = config.data or ""
+    return FinalTest(
+        trial=pick.number,
+        architecture_id=pick.architecture.id,
+        data=Path(data).name if Path(data).is_absolute() else data,
+        date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **found,
+    )
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What the worker is asked."""
+
+    architecture: Architecture
+    seeds: int
+
+    def __call__(self, evaluator: Evaluator) -> dict[str, Any]:
+        images, accuracies = cast("ImageEvaluator", evaluator).test(self.architecture, self.seeds)
+        return {
+            "part": images.part,
+            "images": len(images),
+            "skipped": images.skipped,
+            "fingerprint": images.fingerprint,
+            "accuracies": tuple(accuracies),
+        }
+
+
+def stored_test(folder: Path) -> FinalTest | None:
+    """Return what finals found on the test part; None if that was not read.
+
+    Raises:
+        StoreError: If the file cannot be read, or is not what was written.
+    """
+    file = folder / TEST
+    if not file.exists():
+        return None
+    try:
+        content = json.loads(read_text(file, most_bytes=_MAX_BYTES))
+        if content.pop("format") != _FORMAT:
+            raise ValueError(f"its format is not {_FORMAT}, which this version reads")
+        for name in ("skipped", "accuracies"):
+            content[name] = tuple(content[name])
+        return FinalTest(**content)
+    except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(
+            f"{file}: what was found on the test part cannot be read ({error}); restore it from a "
+            "copy"
+        ) from error

@@ -1,0 +1,90 @@
+"""Which trials of a search go to the finals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from effnas.errors import ConfigError
+from effnas.trials.objectives import Objectives, pareto_front
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from effnas.trials.run import Run
+    from effnas.trials.trial import Trial
+
+#: What a run without objectives of its own is compared by.
+_COMPARED = ("accuracy:max", "step_time:min", "params:min")
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A trial that goes to the finals.
+
+    Attributes:
+        trial: Of the search.
+        reason: `reward` for one of the best, `front` for one that no other dominates.
+    """
+
+    trial: Trial
+    reason: Literal["reward", "front"]
+
+
+def choose_finalists(run: Run, top: int) -> list[Finalist]:
+    """Return the best trials by reward, and members of the front that differ from them.
+
+    The front is that of the run's objectives, else of accuracy, step time and params. Of its
+    members, those are taken in turn that are farthest from all taken before, by the logarithms of
+    their metrics; as many as `top` at most.
+
+    Args:
+        run: A run with complete trials.
+        top: Trials by reward, 1 or more.
+
+    Raises:
+        ConfigError: If `top` is below 1, or no trial is complete.
+    """
+    if top < 1:
+        raise ConfigError(f"--top is {top}, it must be 1 or more")
+    ranked = run.trials.ranked()
+    if not ranked:
+        raise ConfigError(
+            f"{run.path}: none of its {len(run.trials)} trials is complete, so there is nothing to "
+            "promote; let the search go on first"
+        )
+    chosen = [Finalist(trial, "reward") for trial in ranked[:top]]
+    objectives = run.objectives or _objectives(ranked)
+    known = [trial for trial in ranked if objectives and objectives.of(trial) is not None]
+    if objectives is None or not known:
+        return chosen
+    front = [known[n] for n in pareto_front([objectives.values(t.metrics) for t in known])]
+    points = {t.number: _point(t, objectives) for t in (*front, *(f.trial for f in chosen))}
+    while len(chosen) < 2 * top:
+        taken = np.array([points[f.trial.number] for f in chosen])
+        numbers = {f.trial.number for f in chosen}
+        distances = {
+            t.number: float(np.abs(taken - points[t.number]).max(axis=1).min())
+            for t in front
+            if t.number not in numbers
+        }
+        if not distances or max(distances.values()) <= 0:
+            break
+        farthest = max(distances, key=lambda number: (distances[number], -number))
+        chosen.append(Finalist(next(t for t in front if t.number == farthest), "front"))
+    return chosen
+
+
+def _objectives(trials: list[Trial]) -> Objectives | None:
+    """Return the objectives of which all trials have the metric; None for fewer than two."""
+    names = [one for one in _COMPARED if all(one.split(":")[0] in t.metrics for t in trials)]
+    return Objectives.parse(",".join(names)) if len(names) > 1 else None
+
+
+def _point(trial: Trial, objectives: Objectives) -> NDArray[np.float64]:
+    """Return a trial's objectives as logarithms, so that shares are compared."""
+    values = [abs(value) for value in objectives.values(trial.metrics)]
+    return np.array([log(value) if value > 0 else -20.0 for value in values])

@@ -1,0 +1,182 @@
+"""From a finished search to its finals: who takes part, longer trainings, and the pick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from effnas.config.settings import EvaluationConfig, Execution, Recipe
+from effnas.errors import ConfigError
+from effnas.evaluation.workers import Workers, divide_resources
+from effnas.trials.reward import Reward
+from effnas.trials.run import Run, load_run
+from effnas.trials.store import CHECKPOINTS, Json
+from effnas.workflows.finals.evaluate_test import evaluate_test_once
+from effnas.workflows.finals.finalists import Finalist, choose_finalists
+from effnas.workflows.finals.report import FinalsReport, make_report
+from effnas.workflows.trainings.folder import WEIGHTS, Result, TrainingsFolder
+from effnas.workflows.trainings.schedule import Schedule
+
+_KIND = "finals"
+#: Epochs of a final over those of the search's trainings.
+_LONGER = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalsSettings:
+    """What the user asked for.
+
+    Attributes:
+        run: Folder of the search.
+        out: Folder of the finals.
+        top: Trials by reward; as many more at most from the front.
+        seeds: Trainings of each.
+        recipe: What differs from the search's recipe, by name; None is as in the search, but for
+            `epochs` (four times as many) and `data_share` (1: all images).
+        data: Where the images are now; None takes the place that the run stored.
+        data_root: Folder of a timm data set, likewise.
+        reward: Another reward than the run's; None takes the run's own.
+        test: Whether the test part of the data is read, once, for the network that is picked.
+        workers: Where trainings run.
+    """
+
+    run: Path
+    out: Path
+    top: int = 5
+    seeds: int = 3
+    recipe: Mapping[str, int | float | None] = field(default_factory=dict)
+    data: str | None = None
+    data_root: Path | None = None
+    reward: str | None = None
+    test: bool = False
+    workers: Workers = field(default_factory=Workers)
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise ConfigError(f"--seeds is {self.seeds}, it must be 1 or more")
+
+
+class FinalsObserver(Protocol):
+    """Is told what happens, to show it."""
+
+    def planned(
+        self, run: Run, finalists: Sequence[Finalist], recipe: Recipe, schedule: Schedule
+    ) -> None:
+        """The trainings are about to begin."""
+        ...
+
+    def trained(self, finalist: Finalist, result: Result, reward: float | None) -> None:
+        """A training has come to a level."""
+        ...
+
+    def testing(self) -> None:
+        """The test part is about to be read."""
+        ...
+
+
+def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsReport:
+    """Train the best of a search longer; what the folder holds is not trained again.
+
+    Raises:
+        UserError: If something given is wrong; what is stored already stays.
+        SearchFailedError: If a training fails time after time.
+    """
+    run = load_run(settings.run)
+    finalists = choose_finalists(run, settings.top)
+    reward = run.load_reward(settings.reward)
+    score = _scorer(reward)
+    for finalist in finalists:
+        score(finalist, finalist.trial.metrics.get("accuracy", 0.5))  # it can be scored
+    from effnas.workflows.trainings.tune import Candidate, train_all
+
+    recipe = _recipe(run, settings)
+    schedule = Schedule.of(recipe.epochs, settings.seeds)
+    with TrainingsFolder.open(settings.out) as folder:
+        results = folder.begin(_KIND, _manifest(run, finalists, recipe, settings))
+        observer.planned(run, finalists, recipe, schedule)
+        config = _config(run, recipe, settings)
+        by_name = {finalist.trial.architecture.id: finalist for finalist in finalists}
+
+        def took(result: Result) -> None:
+            folder.add(result)
+            results.append(result)
+            finalist = by_name[result.candidate]
+            accuracy = result.accuracy
+            observer.trained(
+                finalist, result, None if accuracy is None else score(finalist, accuracy)
+            )
+
+        if not folder.is_finished(reward.text):
+            share = divide_resources(settings.workers)
+            here = replace(config, device=share.device, threads=share.threads)
+            train_all(
+                [
+                    Candidate(name=name, architecture=f.trial.architecture, config=here)
+                    for name, f in by_name.items()
+                ],
+                schedule,
+                list(results),
+                cpus=share.cpus,
+                gpus=share.gpus,
+                score=lambda name, accuracies: (
+                    sum(score(by_name[name], a) for a in accuracies) / len(accuracies)
+                ),
+                on_result=took,
+            )
+            folder.finish(reward.text)
+        report = make_report(finalists, schedule, results, score)
+        test = evaluate_test_once(
+            folder.path,
+            report.base.finalist.trial if report.base else None,
+            schedule.seeds,
+            config,
+            settings.workers,
+            read=settings.test,
+            reading=observer.testing,
+        )
+    return replace(report, test=test)
+
+
+def _scorer(reward: Reward) -> Callable[[Finalist, float], float]:
+    """Return what scores a finalist with the accuracy of its final: S and P are the search's."""
+
+    def score(finalist: Finalist, accuracy: float) -> float:
+        return reward.score({**finalist.trial.metrics, "accuracy": accuracy})
+
+    return score
+
+
+def _recipe(run: Run, settings: FinalsSettings) -> Recipe:
+    longer = replace(run.recipe, epochs=_LONGER * run.recipe.epochs, data_share=1.0)
+    return longer.overridden(**settings.recipe)
+
+
+def _config(run: Run, recipe: Recipe, settings: FinalsSettings) -> EvaluationConfig:
+    folder = settings.out.absolute()
+    execution = run.manifest.get("execution")  # none where step times came from elsewhere
+    same_pixels = recipe.image_size == run.recipe.image_size
+    return EvaluationConfig(
+        space_text=run.space.to_text(),
+        **run.images(settings.data, settings.data_root),
+        recipe=recipe,
+        seed=cast("int", run.manifest.get("seed", 0)),
+        execution=Execution(**cast("dict[str, Any]", execution)) if execution else None,
+        step_times=None,
+        checkpoints=str(folder / CHECKPOINTS),
+        weights=str(folder / WEIGHTS),
+        holdout_fingerprint=run.holdout_fingerprint if same_pixels else None,
+    )
+
+
+def _manifest(
+    run: Run, finalists: Sequence[Finalist], recipe: Recipe, settings: FinalsSettings
+) -> dict[str, Json]:
+    return {
+        "run": run.path.resolve().name,
+        "run created": run.manifest.get("created"),
+        "finalists": [finalist.trial.architecture.id for finalist in finalists],
+        "recipe": dict(recipe.to_dict()),
+        "seeds": settings.seeds,
+    }

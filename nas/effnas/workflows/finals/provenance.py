@@ -1,0 +1,70 @@
+"""Which training of finals a file of weights is from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from effnas.config.settings import Recipe
+from effnas.errors import ConfigError, StoreError
+from effnas.trials.store import read_manifest, read_records
+from effnas.workflows.finals.evaluate_test import FinalTest, stored_test
+from effnas.workflows.trainings.folder import TRAININGS, WEIGHTS, Result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Final:
+    """A whole training of finals.
+
+    Attributes:
+        recipe: How it was trained.
+        result: What came of it.
+        run: Name of the search's folder.
+        created: When that search began.
+        test: What the network's trainings reach on the test part, if that was read.
+    """
+
+    recipe: Recipe
+    result: Result
+    run: str
+    created: str
+    test: FinalTest | None = None
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """Of this training, on the test part; None if that was not read."""
+        if self.test is None or self.result.repeat >= len(self.test.accuracies):
+            return None
+        return self.test.accuracies[self.result.repeat]
+
+
+def final_of(weights: Path) -> Final | None:
+    """Return the training that a file of weights is from, or None if it is not from finals.
+
+    Raises:
+        StoreError: If it stands in finals that cannot be read.
+    """
+    folder = weights.absolute().parent.parent
+    if weights.absolute().parent.name != WEIGHTS or not (folder / TRAININGS).is_file():
+        return None
+    manifest = read_manifest(folder)
+    try:
+        recipe = Recipe(**cast("dict[str, Any]", manifest["recipe"]))
+    except (KeyError, TypeError, ConfigError) as error:
+        raise StoreError(
+            f"{folder}: the manifest's recipe cannot be used ({error}); restore it from a copy"
+        ) from error
+    results = read_records(folder / TRAININGS, lambda record: Result(**record), "result")
+    for result in results:
+        is_whole = result.epochs == recipe.epochs and result.accuracy is not None
+        if is_whole and weights.stem == f"{result.candidate}-{result.repeat}":
+            test = stored_test(folder)
+            return Final(
+                recipe=recipe,
+                result=result,
+                run=str(manifest.get("run")),
+                created=str(manifest.get("run created")),
+                test=test if test and test.architecture_id == result.candidate else None,
+            )
+    return None

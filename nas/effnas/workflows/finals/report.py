@@ -1,0 +1,127 @@
+"""What came of finals: means and spreads, what they say of the proxy, and which network is best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from effnas.workflows.finals.evaluate_test import FinalTest
+from effnas.workflows.finals.finalists import Finalist
+from effnas.workflows.proxy.statistics import Estimate, correlate, spearman
+from effnas.workflows.trainings.folder import Result
+from effnas.workflows.trainings.schedule import Schedule
+from effnas.workflows.trainings.standings import Standing, accuracies_at, ranked
+
+#: Networks whose ranks can be compared.
+_MIN_RANKED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalistStanding(Standing):
+    """How one finalist stands; its scores are rewards with the search's S and P.
+
+    Attributes:
+        finalist: The network.
+    """
+
+    finalist: Finalist
+
+    def to_row(self) -> dict[str, Any]:
+        """Return all of it as plain data."""
+        trial = self.finalist.trial
+        return {
+            "trial": trial.number,
+            "reason_for_final": self.finalist.reason,
+            "architecture": str(trial.architecture),
+            "architecture_id": trial.architecture.id,
+            "proxy_reward": trial.reward,
+            "proxy_accuracy": trial.metrics.get("accuracy"),
+            "epochs": self.epochs,
+            "accuracies": list(self.accuracies),
+            "rewards": list(self.scores),
+            "mean_reward": self.mean if self.scores else None,
+            "spread": self.spread if self.scores else None,
+            "chance": self.chance,
+            "train_time_s": self.train_time_s,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalsReport:
+    """The finalists, the best first, and what their ranks say of the proxy.
+
+    Attributes:
+        standings: Those trained farthest first, by mean reward.
+        epochs: Of a whole training.
+        seeds: Of each finalist.
+        correlation: Spearman's rho of the proxy's rewards with those of the finals, at the last
+            level that all have reached; without a value for fewer than three, or where one side is
+            constant.
+        correlation_epochs: That level.
+        test: What a network that these finals picked reaches on the test part; None if that was not
+            read.
+    """
+
+    standings: tuple[FinalistStanding, ...]
+    epochs: int
+    seeds: int
+    correlation: Estimate
+    correlation_epochs: int
+    test: FinalTest | None = None
+
+    @property
+    def base(self) -> FinalistStanding | None:
+        """The network that is picked: the highest mean of those trained to the end."""
+        first = self.standings[0]
+        return first if first.epochs == self.epochs and first.scores else None
+
+
+def make_report(
+    finalists: Sequence[Finalist],
+    schedule: Schedule,
+    results: Sequence[Result],
+    score: Callable[[Finalist, float], float],
+) -> FinalsReport:
+    """Put together what the results say.
+
+    Args:
+        finalists: In the order in which they were begun.
+        schedule: Of the trainings.
+        results: All of them.
+        score: The reward of a finalist with another accuracy.
+    """
+    by_name = {finalist.trial.architecture.id: finalist for finalist in finalists}
+    standings = [
+        FinalistStanding(finalist=by_name[each.name], **vars(each))
+        for each in ranked(
+            list(by_name), schedule, results, lambda name, accuracy: score(by_name[name], accuracy)
+        )
+    ]
+    shared = [each for each in standings if each.reason is None]
+    level = min((each.epochs for each in shared), default=0)
+    correlation = Estimate(None)
+    if len(shared) >= _MIN_RANKED and level:
+        correlation = correlate(
+            spearman,
+            np.array([[each.finalist.trial.reward or 0.0] for each in shared]),
+            np.array(
+                [
+                    [score(each.finalist, accuracy) for accuracy in accuracies]
+                    for each in shared
+                    for accuracies in [accuracies_at(each.name, level, schedule, results)]
+                ]
+            ),
+            np.random.default_rng(0),
+            averaged=True,
+        )
+    return FinalsReport(
+        standings=tuple(standings),
+        epochs=schedule.levels[-1],
+        seeds=schedule.seeds,
+        correlation=correlation,
+        correlation_epochs=level,
+    )

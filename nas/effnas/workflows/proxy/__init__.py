@@ -1,0 +1,1 @@
+"""Does a short training rank networks as a longer one does? Checks of a proxy, and the search."""

@@ -1,0 +1,268 @@
+"""From settings to a proxy study on real images: workers for each recipe, trainings, a report."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Literal, Protocol
+
+from effnas.arch.architecture import Architecture
+from effnas.config.settings import EvaluationConfig, Recipe
+from effnas.errors import ConfigError, SearchFailedError
+from effnas.evaluation.backend import Backend, Job
+from effnas.evaluation.evaluator import Task, default_image_size
+from effnas.evaluation.workers import Workers, start_workers
+from effnas.space.search_space import SearchSpace
+from effnas.trials.worker_info import WorkerInfo
+from effnas.workflows.proxy.folder import TrainingsFolder
+from effnas.workflows.proxy.networks import spread_networks
+from effnas.workflows.proxy.search import ProxySearch, candidates
+from effnas.workflows.proxy.study import ProxyCheck, Study, higher_fidelity
+from effnas.workflows.proxy.trainings import Training, TrainingJob, TrainingOutcome
+
+#: Attempts at a training whose worker is lost or meets a bug.
+_MAX_ATTEMPTS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxySettings:
+    """What the user asked for.
+
+    Attributes:
+        space: Name or path of the space.
+        data: Name or path of the images.
+        out: Folder of the trainings.
+        recipe: The proxy; of a search, what its settings are varied from.
+        networks: Reference networks, 4 or more.
+        seeds: Trainings of each network at the proxy.
+        high_seeds: Trainings of each network at the higher fidelity.
+        high_epochs: Epochs of the higher fidelity; None takes four times the proxy's.
+        seed: Of the networks, the hold-out and the trainings; 0 or more.
+        data_root: Folder of a timm data set.
+        on_bad_image: Whether an image that cannot be decoded is skipped or ends the check.
+        workers: Where trainings run.
+        target_image_size: Image size of the space's target, in place of its own.
+    """
+
+    space: str
+    data: str
+    out: Path
+    recipe: Recipe
+    networks: int = 12
+    seeds: int = 3
+    high_seeds: int = 2
+    high_epochs: int | None = None
+    seed: int = 0
+    data_root: Path | None = None
+    on_bad_image: Literal["refuse", "skip"] = "refuse"
+    workers: Workers = field(default_factory=Workers)
+    target_image_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for option, value, least in (
+            ("networks", self.networks, 1),
+            ("high-epochs", self.high_epochs, 1),
+            ("target-image-size", self.target_image_size, 1),
+            ("seed", self.seed, 0),
+        ):
+            if value is not None and value < least:
+                raise ConfigError(f"--{option} is {value}, it must be {least} or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Settings that a proxy search tries; what is empty is derived from the recipe."""
+
+    epochs: Sequence[int] = ()
+    image_sizes: Sequence[int] = ()
+    data_shares: Sequence[float] = ()
+
+
+class ProxyObserver(Protocol):
+    """Is told what happens, to show it."""
+
+    def preparing(self, what: str) -> None:
+        """Something that takes a while has begun."""
+        ...
+
+    def planned(self, trainings: int, seconds: float) -> None:
+        """So many trainings are to come, in about so many seconds."""
+        ...
+
+    def trained(self, training: Training) -> None:
+        """A training has ended."""
+        ...
+
+
+def launch_check(
+    settings: ProxySettings, observer: ProxyObserver
+) -> tuple[ProxyCheck, list[Training]]:
+    """Train what a check of a proxy wants; what the folder holds is not trained again.
+
+    Raises:
+        UserError: If something given is wrong; what is stored already stays.
+        SearchFailedError: If trainings fail time after time.
+    """
+    with _prepared(settings, observer) as ready:
+        study = ProxyCheck(
+            networks=ready.networks,
+            proxy=ready.base,
+            high=ready.high,
+            holdout_images=ready.prepared.holdout_images,
+            seeds=settings.seeds,
+            high_seeds=settings.high_seeds,
+        )
+        return study, ready.run(study)
+
+
+def launch_search(
+    settings: ProxySettings, grid: Grid, observer: ProxyObserver
+) -> tuple[ProxySearch, list[Training]]:
+    """Train what a search for a proxy wants; as `launch_check`."""
+    with _prepared(settings, observer) as ready:
+        study = ProxySearch(
+            networks=ready.networks,
+            settings=candidates(
+                ready.base,
+                ready.high,
+                epochs=grid.epochs,
+                image_sizes=grid.image_sizes,
+                data_shares=grid.data_shares,
+            ),
+            high=ready.high,
+            holdout_images=ready.prepared.holdout_images,
+            seeds=settings.seeds,
+            high_seeds=settings.high_seeds,
+        )
+        return study, ready.run(study)
+
+
+@contextmanager
+def _prepared(settings: ProxySettings, observer: ProxyObserver) -> Iterator[_Ready]:
+    """Start the proxy's workers and open the folder; stop and close them at the end."""
+    space = SearchSpace.load(settings.space).with_target(image_size=settings.target_image_size)
+    is_path = Path(settings.data).exists()
+    config = EvaluationConfig(
+        space_text=space.to_text(),
+        data=str(Path(settings.data).absolute()) if is_path else settings.data,
+        data_root=str(settings.data_root.absolute()) if settings.data_root else None,
+        on_bad_image=settings.on_bad_image,
+        recipe=settings.recipe,
+        seed=settings.seed,
+        step_times=None,
+    )
+    with TrainingsFolder.open(settings.out) as folder:
+        networks = spread_networks(space, settings.networks, settings.seed)
+        backend, prepared = start_workers(config, settings.workers, observer.preparing)
+        ready = _Ready(settings, observer, config, folder, backend, prepared, space, networks)
+        try:
+            yield ready
+        finally:
+            ready.backend.close()
+
+
+class _Ready:
+    """Workers for one recipe at a time, and the folder that keeps what they train."""
+
+    def __init__(
+        self,
+        settings: ProxySettings,
+        observer: ProxyObserver,
+        config: EvaluationConfig,
+        folder: TrainingsFolder,
+        backend: Backend,
+        prepared: WorkerInfo,
+        space: SearchSpace,
+        networks: Sequence[Architecture],
+    ) -> None:
+        # Batch size and mirroring stay as they were given: recipes may differ in fidelity alone.
+        self.base = settings.recipe.overridden(
+            image_size=prepared.recipe.image_size, data_share=prepared.recipe.data_share
+        )
+        self.high = higher_fidelity(
+            self.base,
+            image_size=default_image_size(config, space),
+            epochs=settings.high_epochs,
+        )
+        self.networks = networks
+        self.prepared = prepared
+        self.backend = backend
+        self._settings = settings
+        self._observer = observer
+        self._config = replace(config, execution=prepared.execution)
+        self._recipe = self.base
+        self._folder = folder
+        self._space = space.with_target(
+            num_classes=space.target.num_classes or prepared.num_classes
+        )
+
+    def run(self, study: Study) -> list[Training]:
+        """Train until the study wants nothing more; return all trainings."""
+        trainings = self._folder.begin(
+            self._space,
+            self.networks,
+            self.base,
+            data_fingerprint=self.prepared.data_fingerprint,
+            seed=self._settings.seed,
+        )
+        while wanted := study.wanted(trainings):
+            self._observer.planned(len(wanted), sum(map(self._seconds, wanted)))
+            for recipe, jobs in groupby(wanted, key=lambda job: job.recipe):
+                self._use(recipe)
+                for training in self._train(list(jobs)):
+                    self._folder.add(training)
+                    trainings.append(training)
+                    self._observer.trained(training)
+        return trainings
+
+    def _use(self, recipe: Recipe) -> None:
+        """Have workers that train by a recipe: its images are loaded at its size."""
+        if recipe != self._recipe:
+            self.backend.close()
+            config = replace(self._config, recipe=recipe)
+            self.backend, _ = start_workers(
+                config, self._settings.workers, self._observer.preparing
+            )
+            self._recipe = recipe
+
+    def _train(self, jobs: Sequence[TrainingJob]) -> Iterator[Training]:
+        """Train as many at once as there are workers; yield each as it ends."""
+        waiting = deque(enumerate(jobs))
+        attempts = dict.fromkeys(range(len(jobs)), 0)
+        under_way = 0
+        while waiting or under_way:
+            while waiting and under_way < self.backend.capacity:
+                number, job = waiting.popleft()
+                arch = job.architecture
+                self.backend.submit(Job.of(number, arch, Task.TRAIN, job.repeat))
+                attempts[number] += 1
+                under_way += 1
+            outcome = self.backend.next_done()
+            under_way -= 1
+            number, job = outcome.trial, jobs[outcome.trial]
+            if outcome.user_error is not None:
+                raise outcome.user_error
+            if outcome.infeasible is not None:
+                yield job.ended(TrainingOutcome(reason=outcome.infeasible))
+            elif outcome.measurement is not None:
+                yield job.ended(TrainingOutcome.measured(outcome.measurement))
+            elif attempts[number] < _MAX_ATTEMPTS:
+                waiting.append((number, job))
+            else:
+                raise SearchFailedError(
+                    f"a training failed {_MAX_ATTEMPTS} times, the last with: {outcome.failure}; "
+                    "all earlier ones are stored"
+                )
+
+    def _seconds(self, job: TrainingJob) -> float:
+        """Seconds that a training will take, about: the reference's, by epochs, images, pixels."""
+        base, own = self.base, job.fidelity
+        assert base.image_size is not None
+        assert base.data_share is not None
+        work = own.epochs * own.data_share * own.image_size**2
+        of_base = base.epochs * base.data_share * base.image_size**2
+        return self.prepared.training_s * work / of_base / self.backend.capacity

@@ -1,0 +1,143 @@
+"""What is known of a proxy: its noise, how well it ranks, and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from effnas.workflows.proxy.networks import MIN_NETWORKS
+
+if TYPE_CHECKING:
+    from effnas.workflows.proxy.statistics import Estimate
+    from effnas.workflows.proxy.trainings import Fidelity
+
+#: The tau that a proxy should reach; below it a warning is given. Vertex AI NAS asks for the same.
+MIN_TAU = 0.65
+
+
+class Verdict(StrEnum):
+    """Whether the proxy's ranking can be trusted.
+
+    KEPT: tau is at least the threshold. LOW: it is below. UNDEFINED: all accuracies of one side are
+    the same. TOO_FEW: fewer than 4 networks have all of their trainings.
+    """
+
+    KEPT = "KEPT"
+    LOW = "LOW"
+    UNDEFINED = "UNDEFINED"
+    TOO_FEW = "TOO_FEW"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FidelityFigures:
+    """What the trainings at one fidelity show; points are percentage points of accuracy.
+
+    Attributes:
+        fidelity: Epochs, image size and share of the data.
+        seeds: Trainings of each network.
+        accuracy: Mean over networks and seeds, 0 to 1.
+        accuracy_low: Lowest mean of a network.
+        accuracy_high: Highest mean of a network.
+        seed_deviation_points: Standard deviation over the seeds of a network, pooled over networks.
+        network_deviation_points: Standard deviation between networks, noise over seeds taken off;
+            None with one seed.
+        reliability: Share of the variance of single trainings that lies between networks, 0 to 1;
+            None with one seed or without any variance.
+        holdout_error_points: Standard error of one accuracy from the number of held-out images,
+            sqrt(A(1 - A) / M). All networks see the same images, so it disturbs rankings less.
+        train_time_s: Mean seconds of a training; None if none was measured.
+    """
+
+    fidelity: Fidelity
+    seeds: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    seed_deviation_points: Estimate
+    network_deviation_points: float | None
+    reliability: float | None
+    holdout_error_points: float
+    train_time_s: float | None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Rank correlation of the proxy's accuracies with the mean high-fidelity ones."""
+
+    kendall: Estimate
+    spearman: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyReport:
+    """What a check of a proxy has found.
+
+    Attributes:
+        proxy: Epochs, image size and share of the proxy.
+        high: Those that it is compared with.
+        networks: Networks that the figures are about.
+        infeasible: Networks left out because one of their trainings could not be done: the
+            architecture and the reason.
+        unfinished: Networks left out because trainings are still to be done.
+        holdout_images: Images that give an accuracy.
+        threshold: The tau asked for.
+        verdict: Whether tau reaches it.
+        single: Agreement of the proxy with one seed, as in a search: the figure that matters.
+        averaged: Agreement of the proxy's mean over seeds.
+        proxy_figures: The trainings at the proxy; None if fewer than 4 networks have all trainings.
+        high_figures: Those at the higher fidelity.
+        noise_limit: The single-seed tau that noise over seeds would leave if both fidelities ranked
+            the networks alike; None if noise is not known.
+        proxy_noise_limit: The same, if the higher fidelity had no noise.
+        cost_ratio: Seconds of a training at the proxy over those at the higher fidelity.
+        total_time_s: Seconds of all trainings of the report.
+        hardware: Identities of the devices that trained.
+        advice: What to change, most useful first; empty if nothing has to be.
+    """
+
+    proxy: Fidelity
+    high: Fidelity
+    networks: int
+    infeasible: tuple[tuple[str, str], ...]
+    unfinished: int
+    holdout_images: int
+    threshold: float
+    verdict: Verdict
+    single: Agreement
+    averaged: Agreement
+    proxy_figures: FidelityFigures | None
+    high_figures: FidelityFigures | None
+    noise_limit: float | None
+    proxy_noise_limit: float | None
+    cost_ratio: float | None
+    total_time_s: float
+    hardware: tuple[str, ...]
+    advice: tuple[str, ...] = ()
+
+    @property
+    def tau(self) -> Estimate:
+        """Kendall's tau-b of the proxy with one seed."""
+        return self.single.kendall
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the interval of tau lies on one side of the threshold."""
+        low, high = self.tau.low, self.tau.high
+        return low is not None and high is not None and not low < self.threshold <= high
+
+    @property
+    def can_succeed(self) -> bool:
+        """Whether enough networks are left for a tau, once all trainings have ended."""
+        return self.networks + self.unfinished >= MIN_NETWORKS
+
+    def to_dict(self) -> dict[str, object]:
+        """Return all of it as plain JSON data."""
+        return {
+            **asdict(self),
+            "verdict": str(self.verdict),
+            "is_certain": self.is_certain,
+            "infeasible": [{"architecture": a, "reason": r} for a, r in self.infeasible],
+            "hardware": list(self.hardware),
+            "advice": list(self.advice),
+        }

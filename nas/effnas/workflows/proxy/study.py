@@ -1,0 +1,138 @@
+"""A proxy check: what it trains. And how any study is run.
+
+A study, a check or a search, says which trainings are `wanted` next, given those that have ended;
+nothing wanted means that the report is ready. The driver may have any number of them under way at
+once, and they may end in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from effnas.errors import ConfigError
+from effnas.workflows.proxy.analysis import analyse
+from effnas.workflows.proxy.networks import MIN_NETWORKS
+from effnas.workflows.proxy.report import MIN_TAU, ProxyReport
+from effnas.workflows.proxy.trainings import (
+    Fidelity,
+    Training,
+    TrainingJob,
+    jobs,
+    missing,
+)
+
+if TYPE_CHECKING:
+    from effnas.arch.architecture import Architecture
+    from effnas.config.settings import Recipe
+
+#: Epochs of the higher fidelity, as a multiple of the proxy's.
+_HIGHER_EPOCHS = 4
+
+
+class Study(Protocol):
+    """Something that wants trainings until it has enough of them."""
+
+    def wanted(self, trainings: Sequence[Training]) -> list[TrainingJob]:
+        """Return the trainings to do next, those of one recipe together; none at the end."""
+        ...
+
+
+def higher_fidelity(recipe: Recipe, *, image_size: int, epochs: int | None = None) -> Recipe:
+    """Return a recipe for what a proxy stands for: all data, a larger image, more epochs.
+
+    Args:
+        recipe: The proxy's.
+        image_size: The largest size that the data are worth, in pixels; the proxy's if that is
+            larger.
+        epochs: Four times the proxy's by default.
+    """
+    return replace(
+        recipe,
+        epochs=epochs or _HIGHER_EPOCHS * recipe.epochs,
+        image_size=max(image_size, recipe.image_size or 1),
+        data_share=1.0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyCheck:
+    """One proxy against a higher fidelity.
+
+    Attributes:
+        networks: Reference networks, 4 or more.
+        proxy: The proxy, image size and share settled.
+        high: What it stands for; differs in epochs, image size and share alone.
+        holdout_images: Images that give an accuracy.
+        seeds: Trainings of each network at the proxy.
+        high_seeds: Trainings of each network at the higher fidelity.
+        threshold: The tau that is asked for.
+
+    Raises:
+        ConfigError: If one of them is out of range, or the recipes do not compare.
+    """
+
+    networks: Sequence[Architecture]
+    proxy: Recipe
+    high: Recipe
+    holdout_images: int
+    seeds: int = 3
+    high_seeds: int = 2
+    threshold: float = MIN_TAU
+
+    def __post_init__(self) -> None:
+        check_counts(self.networks, self.seeds, self.high_seeds, self.threshold)
+        check_recipes(self.proxy, self.high)
+
+    def wanted(self, trainings: Sequence[Training]) -> list[TrainingJob]:
+        """Return all trainings that have not ended, the cheaper fidelity first."""
+        all_of_them = [
+            *jobs(self.proxy, self.networks, self.seeds),
+            *jobs(self.high, self.networks, self.high_seeds),
+        ]
+        return missing(all_of_them, trainings)
+
+    def report(self, trainings: Sequence[Training]) -> ProxyReport:
+        """Analyse what has been trained."""
+        return analyse(
+            trainings,
+            networks=self.networks,
+            proxy=Fidelity.of(self.proxy),
+            high=Fidelity.of(self.high),
+            seeds=self.seeds,
+            high_seeds=self.high_seeds,
+            holdout_images=self.holdout_images,
+            threshold=self.threshold,
+        )
+
+
+def check_counts(
+    networks: Sequence[Architecture], seeds: int, high_seeds: int, threshold: float
+) -> None:
+    """Raise ConfigError if there are too few networks or seeds, or tau is out of range."""
+    if len(networks) < MIN_NETWORKS:
+        raise ConfigError(
+            f"{len(networks)} networks cannot show how well a proxy ranks; give {MIN_NETWORKS} "
+            "or more"
+        )
+    for option, value in (("seeds", seeds), ("high-seeds", high_seeds)):
+        if value < 1:
+            raise ConfigError(f"--{option} is {value}, it must be 1 or more")
+    if not 0 < threshold < 1:
+        raise ConfigError(f"the tau asked for is {threshold}, it must be above 0 and below 1")
+
+
+def check_recipes(proxy: Recipe, high: Recipe) -> None:
+    """Raise ConfigError unless two recipes differ in fidelity, and in nothing else."""
+    below, above = Fidelity.of(proxy), Fidelity.of(high)
+    if below == above:
+        raise ConfigError(f"the proxy is what it is compared with: {below}; give one of them less")
+    same = replace(
+        high, epochs=below.epochs, image_size=below.image_size, data_share=below.data_share
+    )
+    if same != proxy:
+        raise ConfigError(
+            "the recipes of a proxy and of what it is compared with may differ in epochs, image "
+            "size and data share alone"
+        )

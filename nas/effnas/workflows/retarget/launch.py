@@ -1,0 +1,350 @@
+"""From a finished run to one for another device: time again, rank again, train what may win."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from effnas.config.settings import EvaluationConfig, StepTimeConfig
+from effnas.controllers.base import Controller
+from effnas.errors import ConfigError, InfeasibleError, SpaceExhaustedError
+from effnas.evaluation.evaluator import TRAINING_METRICS, source_without_timing, step_time_metrics
+from effnas.evaluation.workers import Workers, start_workers
+from effnas.search.retime import retime, take_step_time, time_finalists
+from effnas.search.search import Search
+from effnas.timing.profile import DeviceProfile
+from effnas.timing.step_time import StepTimeSource
+from effnas.timing.table import StepTimeTable
+from effnas.trials.constraints import Constraints
+from effnas.trials.manifest import (
+    check_same_run,
+    constraints_of,
+    continued,
+    versions,
+)
+from effnas.trials.problem import no_free_metrics
+from effnas.trials.reward import Reward
+from effnas.trials.run import Run, load_run
+from effnas.trials.store import Json, RunFolder, read_events
+from effnas.trials.trial import Trial, Trials, TrialState
+from effnas.trials.worker_info import WorkerInfo
+from effnas.workflows.retarget.retargeting import Candidate, Retargeting
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from effnas.arch.architecture import Architecture
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetargetSettings:
+    """What the user asked for.
+
+    Attributes:
+        run: Folder of the finished run.
+        out: Folder of the new run.
+        workers: The new device, and how it is used.
+        step_times: Where its step times come from.
+        timings: Trials of the finished run that are timed at most, where timing costs something.
+        budget: New trainings at most, 0 or more.
+        reward: Another reward than the run's; None takes the run's own.
+        data: Where the run's images are now; None takes the place that it stored.
+        data_root: Folder of a timm data set, likewise.
+    """
+
+    run: Path
+    out: Path
+    workers: Workers = field(default_factory=Workers)
+    step_times: StepTimeConfig = field(default_factory=StepTimeConfig)
+    timings: int = 50
+    budget: int = 0
+    reward: str | None = None
+    data: str | None = None
+    data_root: Path | None = None
+
+    def __post_init__(self) -> None:
+        for option, value, least in (
+            ("timings", self.timings, 1),
+            ("budget", self.budget, 0),
+        ):
+            if value < least:
+                raise ConfigError(f"--{option} is {value}, it must be {least} or more")
+        if self.run.absolute() == self.out.absolute():
+            raise ConfigError(f"--out is the run itself, {self.run}; choose another folder")
+
+
+class RetargetObserver(Protocol):
+    """Is told what happens, to show it."""
+
+    def preparing(self, what: str) -> None:
+        """Something that takes a while has begun."""
+        ...
+
+    def planned(self, parent: Run, hardware: str, step_times: str, timings: int) -> None:
+        """The first timing is about to start; `timings` of them at most."""
+        ...
+
+    def timed(self, trial: Trial) -> None:
+        """A trial was timed on the new device."""
+        ...
+
+    def trained(self, trial: Trial, search: Search) -> None:
+        """A new architecture was timed and trained."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retargeted:
+    """What came of it.
+
+    Attributes:
+        parent: The finished run.
+        search: The new run: trials of the finished one with new step times, and new ones.
+        ranking: All candidates, the best first; those without a measured step time have guesses.
+    """
+
+    parent: Run
+    search: Search
+    ranking: list[Candidate]
+
+
+def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retargeted:
+    """Find what is best on another device, with the accuracies of a finished run.
+
+    Raises:
+        UserError: If something given is wrong; what is stored already stays.
+        SearchFailedError: If it cannot go on.
+    """
+    parent = load_run(settings.run)
+    trained = _trained(parent)
+    reward = parent.load_reward(settings.reward)
+    constraints = Constraints.parse(constraints_of(parent.manifest), parent.space)
+    source = source_without_timing(settings.step_times, parent.space)
+    space = constraints.narrowed(no_free_metrics)  # networks too slow here still teach accuracy
+    seed = cast("int", parent.manifest.get("seed", 0))
+    engine = Retargeting(
+        space,
+        reward,
+        trained,
+        seed=seed,
+        step_time_of=_step_time_of(source, constraints) if source else None,
+        pool=source.architectures() if isinstance(source, StepTimeTable) else None,
+    )
+    controller = _Untrained(engine, trained, seed)
+    with RunFolder.open(settings.out) as folder, ExitStack() as stack:
+        search = Search(
+            parent.space,
+            reward,
+            controller,
+            seed,
+            constraints=constraints.texts,
+            store=folder,
+            first_number=max(trial.number for trial in parent.trials) + 1,
+        )
+        names = (*TRAINING_METRICS, *step_time_metrics(settings.step_times, space))
+        reward.check(dict.fromkeys(names, 0.5) | space.counted_metrics(space.reference))
+        constraints.check_given(names)
+        backend, prepared, stored = None, None, folder.read_manifest()
+        if source is None or settings.budget or settings.step_times.mode == "auto":
+            config = _config(settings, parent, stored)
+            backend, prepared = start_workers(config, settings.workers, observer.preparing)
+            stack.callback(backend.close)
+            _check_data(settings, parent, prepared)
+        manifest = _manifest(settings, parent, reward, prepared, source)
+        if stored:
+            check_same_run(settings.out, stored, manifest)
+            manifest["created"] = stored.get("created")
+        search.resume(
+            read_events(settings.out, stem=space.stem, head=space.head),
+            rescore=stored is not None and stored.get("reward") != manifest["reward"],
+        )
+        folder.write_manifest(manifest)
+        limit = len(trained) if source else min(settings.timings, len(trained))
+        observer.planned(parent, str(manifest["hardware"]), str(manifest["step_times"]), limit)
+        if source:
+            _look_up(search, trained, source)
+        elif backend:
+            retime(
+                search,
+                backend,
+                lambda under_way: controller.next_to_time(search, limit - len(under_way)),
+                on_trial=observer.timed,
+            )
+        if settings.budget and backend:
+            search.run(
+                budget=controller.timed(search) + settings.budget,
+                backend=backend,
+                on_trial=lambda trial: observer.trained(trial, search),
+            )
+        if settings.step_times.mode == "auto" and backend:
+            time_finalists(search, backend, on_trial=observer.timed)
+            for trial in search.trials:
+                controller.learn(trial)
+    return Retargeted(parent=parent, search=search, ranking=engine.ranking())
+
+
+class _Untrained(Controller):
+    """Proposes architectures that may beat those of the finished run; ends where none may."""
+
+    name = "retarget"
+
+    def __init__(self, engine: Retargeting, trained: Trials, seed: int) -> None:
+        super().__init__(engine.space, seed)
+        self._engine = engine
+        self._trained = {trial.number: trial for trial in trained}
+        self._by_id = {trial.architecture.id: trial for trial in trained}
+
+    def timed(self, search: Search) -> int:
+        """Return how many trials of the finished run have been timed."""
+        return sum(trial.number in self._trained for trial in search.trials)
+
+    def next_to_time(self, search: Search, limit: int) -> Trial | None:
+        """Return the next trial of the finished run to be timed, or None at the limit."""
+        if self.timed(search) >= limit:
+            return None
+        arch = self._engine.next_to_time()
+        return None if arch is None else self._by_id[arch.id]
+
+    def ask(self, number: int) -> Architecture:
+        """Return an architecture that may win.
+
+        Raises:
+            SpaceExhaustedError: If there is none.
+        """
+        del number
+        arch = self._engine.next_to_train()
+        if arch is None:
+            raise SpaceExhaustedError("no untrained architecture is likely to win")
+        return arch
+
+    def learn(self, trial: Trial) -> None:
+        """Take note of what was timed or trained."""
+        arch = trial.architecture
+        if trial.state is not TrialState.COMPLETE:
+            if trial.number in self._trained and "step_time" in trial.metrics:
+                self._engine.tell_step_time(arch, trial.metrics)  # too slow teaches, too
+            self._engine.tell_infeasible(arch)
+        elif trial.number in self._trained:
+            self._engine.tell_step_time(arch, trial.metrics)
+        else:
+            self._engine.tell_trained(arch, trial.metrics)
+
+    def propose(self, rng: np.random.Generator) -> Architecture:
+        """Draw at random; not used, since `ask` is ours."""
+        return self.space.sample(rng)
+
+
+# -- before the first timing
+
+
+def _trained(parent: Run) -> Trials:
+    """Return the complete trials of a run, each with its accuracy; one for an architecture.
+
+    Raises:
+        ConfigError: If there are none.
+    """
+    found: dict[str, Trial] = {}
+    for trial in parent.trials:
+        if trial.state is TrialState.COMPLETE and "accuracy" in trial.metrics:
+            found.setdefault(trial.architecture.id, trial)
+    if not found:
+        raise ConfigError(
+            f"{parent.path}: no trial is complete, so there is nothing to retarget; let the search "
+            "go on first"
+        )
+    return Trials(found.values())
+
+
+def _config(
+    settings: RetargetSettings, parent: Run, stored: Mapping[str, Json] | None
+) -> EvaluationConfig:
+    """Return what workers need: as the parent's, on another device."""
+    images = parent.images(settings.data, settings.data_root)
+    if not settings.budget:
+        images["data"] = None
+    config = EvaluationConfig(
+        space_text=parent.space.to_text(),
+        **images,
+        recipe=parent.recipe,
+        seed=cast("int", parent.manifest.get("seed", 0)),
+        step_times=settings.step_times,
+        constraints=tuple(constraints_of(parent.manifest)),
+    )
+    return continued(config, stored) if stored and stored.get("execution") else config
+
+
+def _manifest(
+    settings: RetargetSettings,
+    parent: Run,
+    reward: Reward,
+    prepared: WorkerInfo | None,
+    source: DeviceProfile | StepTimeTable | None,
+) -> dict[str, Json]:
+    """Return the manifest: the parent's, with what is different now."""
+    device: dict[str, Json] = {"device": {}, "execution": None, "timing_batch_size": None}
+    hardware, step_times = "", ""
+    if prepared:
+        hardware, step_times = prepared.hardware, prepared.step_times
+        device = {
+            "device": cast("dict[str, Json]", dict(prepared.device)),
+            "execution": cast("dict[str, Json]", asdict(prepared.execution)),
+            "timing_batch_size": prepared.timing_batch_size,
+        }
+    if source:  # whatever device trains, step times are those of the source
+        hardware, step_times = source.hardware, source.description
+    best = parent.best
+    return {
+        **parent.manifest,
+        **device,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "controller": "retarget",
+        "rungs": None,
+        "budget": settings.budget,
+        "reward": {"name": reward.name, "kind": reward.kind, "text": reward.text},
+        "hardware": hardware,
+        "step_times": step_times,
+        "versions": versions(),
+        "parent": {
+            "path": str(settings.run),
+            "created": parent.manifest.get("created"),
+            "hardware": parent.manifest.get("hardware"),
+            "trials": len(parent.trials),
+            "best": best.number if best else None,
+        },
+    }
+
+
+def _step_time_of(
+    source: StepTimeSource, constraints: Constraints
+) -> Callable[[Architecture], Mapping[str, float]]:
+    """Return what gives the metrics of timing, and leaves out what breaks a constraint."""
+
+    def step_time_of(arch: Architecture) -> Mapping[str, float]:
+        metrics = source(arch).metrics
+        if broken := constraints.broken(arch, metrics):
+            raise InfeasibleError(broken)
+        return metrics
+
+    return step_time_of
+
+
+def _look_up(search: Search, trained: Trials, source: StepTimeSource) -> None:
+    """Take the step times of all trials from a source that costs nothing."""
+    known = {trial.number for trial in search.trials}
+    for trial in trained:
+        if trial.number not in known:
+            take_step_time(search, trial, source)
+
+
+def _check_data(settings: RetargetSettings, parent: Run, prepared: WorkerInfo) -> None:
+    """Refuse to compare accuracies on other images."""
+    data = cast("dict[str, Json]", parent.manifest.get("data", {}))
+    if settings.budget and data.get("fingerprint") != prepared.data_fingerprint:
+        raise ConfigError(
+            f"the images at {data.get('name')} are not those that {settings.run} was trained on, "
+            "so accuracies would not compare; give their place as --data, or --budget 0"
+        )

@@ -1,0 +1,215 @@
+"""What is known, and what is guessed, of architectures on the new device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from effnas.controllers.gaussian_process import Encoding, OnlineGP
+from effnas.controllers.posterior import (
+    MetricPosterior,
+    Posterior,
+    guess_rewards,
+    metrics_that_matter,
+)
+from effnas.evaluation.evaluator import TIMING_METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from effnas.arch.architecture import Architecture
+    from effnas.space.search_space import SearchSpace
+    from effnas.trials.reward import Reward
+    from effnas.trials.trial import Trial
+
+#: Standard deviation of log S while fewer than three networks are timed on the new device.
+_PRIOR_DEVIATION = 0.3
+
+_DEVICE_METRICS = ("step_time", *TIMING_METRICS)
+
+
+class Guesses:
+    """Knows what was measured on either device, and guesses the rest by surrogates.
+
+    Args:
+        space: The space of the finished search.
+        reward: Says which metrics matter.
+        trials: The trials of the finished search, one for an architecture.
+        old_reward: The reward of each on the old device, by the architecture's id.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        reward: Reward,
+        trials: Sequence[Trial],
+        old_reward: Mapping[str, float],
+    ) -> None:
+        self.space = space
+        self.reward = reward
+        # Everything is kept by id: hashing an architecture takes longer than most else here.
+        self._old = {
+            t.architecture.id: space.counted_metrics(t.architecture) | dict(t.metrics)
+            for t in trials
+        }
+        self._old_reward = old_reward
+        self._architectures = {t.architecture.id: t.architecture for t in trials}
+        self._trained = {key: _without_timing(metrics) for key, metrics in self._old.items()}
+        self._timed: dict[str, dict[str, float]] = {}
+        self._timed_architectures: dict[str, Architecture] = {}
+        needed = self._needed()
+        self._device_names = ["step_time", *(n for n in needed if n in TIMING_METRICS)]
+        self._trained_names = [n for n in needed if n not in _DEVICE_METRICS]
+        self._encoding = Encoding(space)
+        self._rows: dict[str, NDArray[np.float64]] = {}
+        groups = self._encoding.groups
+        self._on_old = {name: self._learn_old(name) for name in self._device_names}
+        self._on_old_logs = {
+            name: {
+                key: float(_logs([metrics[name]])[0])
+                for key, metrics in self._old.items()
+                if name in metrics
+            }
+            for name in self._device_names
+        }
+        # One more column holds the metric on the old device.
+        with_old = (*groups, slice(groups[-1].stop, groups[-1].stop + 1))
+        self._on_new = {name: OnlineGP(with_old, _PRIOR_DEVIATION) for name in self._device_names}
+        self._of_training = {name: OnlineGP(groups, 1.0) for name in self._trained_names}
+        self._stale = {*self._device_names, *self._trained_names}
+
+    def add_timing(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
+        """Take the metrics of a timing on the new device; others are passed over."""
+        self._timed_architectures[arch.id] = arch
+        self._timed[arch.id] = {n: float(v) for n, v in metrics.items() if n in _DEVICE_METRICS}
+        self._stale.update(self._device_names)
+
+    def add_training(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
+        """Take the metrics of a training; those of timing are passed over."""
+        self._architectures[arch.id] = arch
+        self._trained[arch.id] = self.space.counted_metrics(arch) | _without_timing(metrics)
+        self._stale.update(self._trained_names)
+
+    def is_timed(self, arch: Architecture) -> bool:
+        """Whether the step time on the new device is known."""
+        return arch.id in self._timed
+
+    def rewards(self, archs: Sequence[Architecture]) -> Posterior:
+        """Return what rewards are to be expected."""
+        sure = self._known(archs)
+        counted = {
+            name: np.array([metrics[name] for metrics in sure])
+            for name in self.space.counted_metrics(self.space.reference)
+        }
+        guesses = {}
+        for name in [*self._device_names, *self._trained_names]:
+            is_log = name in self._device_names
+            lacking = [n for n, metrics in enumerate(sure) if name not in metrics]
+            values = np.array([metrics.get(name, 1.0) for metrics in sure])
+            mean, deviation = np.log(values) if is_log else values, np.zeros(len(archs))
+            mean[lacking], deviation[lacking] = self._predict(name, [archs[n] for n in lacking])
+            guesses[name] = MetricPosterior(mean, deviation, is_log)
+        return guess_rewards(self._score, counted, guesses)
+
+    def _score(self, metrics: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Return rewards; where there is none, the worst there was."""
+        return np.nan_to_num(self.reward.score_columns(metrics), nan=min(self._old_reward.values()))
+
+    def _known(self, archs: Sequence[Architecture]) -> list[dict[str, float]]:
+        """Return the metrics of N architectures that are counted or measured."""
+        return [
+            (self._trained.get(arch.id) or self.space.counted_metrics(arch))
+            | self._timed.get(arch.id, {})
+            for arch in archs
+        ]
+
+    def metrics(self, archs: Sequence[Architecture]) -> list[dict[str, float]]:
+        """Return all metrics of trained architectures, those not measured by their median guess."""
+        sure = self._known(archs)
+        for name in self._device_names:
+            values = np.exp(self.device(name, archs)[0])
+            for metrics, value in zip(sure, values.tolist(), strict=True):
+                metrics.setdefault(name, value)
+        return sure
+
+    def _predict(
+        self, name: str, archs: Sequence[Architecture]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean and deviation of a metric (of its logarithm, if it is one of timing)."""
+        if name in self._device_names:
+            return self.device(name, archs)
+        model = self._of_training[name]
+        if name in self._stale:
+            known = [a for key, a in self._architectures.items() if name in self._trained[key]]
+            values = np.array([self._trained[arch.id][name] for arch in known])
+            model.update(self._matrix(known), values)
+            self._stale.discard(name)
+        return model.predict(self._matrix(archs))
+
+    def device(
+        self, name: str, archs: Sequence[Architecture]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean and deviation of the logarithm of a timing metric on the new device, [N]."""
+        model = self._on_new[name]
+        if name in self._stale:
+            known = [a for a in self._timed_architectures.values() if name in self._timed[a.id]]
+            values = _logs(self._timed[arch.id][name] for arch in known)
+            model.update(self.device_matrix(name, known), values)
+            self._stale.discard(name)
+        mean, deviation = model.predict(self.device_matrix(name, archs))
+        if not model.is_fitted:
+            mean = self._old_logs(name, archs)
+        for n, arch in enumerate(archs):
+            if name in self._timed.get(arch.id, {}):
+                mean[n], deviation[n] = _logs([self._timed[arch.id][name]])[0], 0.0
+        return mean, deviation
+
+    def device_matrix(self, name: str, archs: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Return the encoding and, as one more column, the metric on the old device."""
+        everywhere = _logs(metrics[name] for metrics in self._old.values() if name in metrics)
+        column = self._old_logs(name, archs) - everywhere.mean()
+        return np.hstack([self._matrix(archs), column[:, None] / (everywhere.std() or 1.0)])
+
+    def _old_logs(self, name: str, archs: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Return the logarithm of a timing metric on the old device, measured or guessed, [N]."""
+        known = self._on_old_logs[name]
+        new = [arch for arch in archs if arch.id not in known]
+        if new:
+            guessed = self._on_old[name].predict(self._matrix(new))[0]
+            known.update(zip((arch.id for arch in new), guessed.tolist(), strict=True))
+        return np.array([known[arch.id] for arch in archs])
+
+    def _learn_old(self, name: str) -> OnlineGP:
+        """Learn a timing metric of the old device."""
+        model = OnlineGP(self._encoding.groups, _PRIOR_DEVIATION)
+        known = [a for key, a in self._architectures.items() if name in self._old[key]]
+        model.update(self._matrix(known), _logs(self._old[arch.id][name] for arch in known))
+        return model
+
+    def _matrix(self, archs: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Return the encoding of N architectures, [N, D]; what was encoded once is remembered."""
+        new = list({arch.id: arch for arch in archs if arch.id not in self._rows}.values())
+        if new or not archs:
+            matrix = self._encoding.matrix(new)
+            self._rows.update(zip((arch.id for arch in new), matrix, strict=True))
+        return np.stack([self._rows[arch.id] for arch in archs]) if archs else matrix
+
+    def _needed(self) -> list[str]:
+        """Return the metrics without which the reward of some trial is another one, or none."""
+        counted = self.space.counted_metrics(self.space.reference)
+        found: dict[str, None] = {}
+        for key, metrics in self._old.items():
+            found |= dict.fromkeys(metrics_that_matter(self.reward, metrics, self._old_reward[key]))
+        return [name for name in found if name not in counted]
+
+
+def _without_timing(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(v) for name, v in metrics.items() if name not in _DEVICE_METRICS}
+
+
+def _logs(values: Iterable[float]) -> NDArray[np.float64]:
+    """Return logarithms; metrics of timing are positive, save for flags and counts of steps."""
+    return np.log(np.maximum(np.array(list(values), dtype=np.float64), 1e-12))

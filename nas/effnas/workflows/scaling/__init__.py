@@ -1,0 +1,1 @@
+"""How a base is best scaled, found by short trainings."""

@@ -1,0 +1,385 @@
+"""From a base to the way that it is best scaled: plan, trainings, and the pick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from effnas.arch.architecture import Architecture
+from effnas.arch.models import build
+from effnas.config.settings import EvaluationConfig, Execution, Recipe
+from effnas.errors import (
+    ConfigError,
+    InfeasibleError,
+    StoreError,
+    UserError,
+)
+from effnas.evaluation.evaluator import default_image_size
+from effnas.evaluation.workers import WorkerResources, Workers, divide_resources
+from effnas.scaling.budget import Limit
+from effnas.scaling.compound import CompoundScaling
+from effnas.scaling.member_costs import MemberCosts
+from effnas.scaling.rules import MemberRule, ScalingRules
+from effnas.space.search_space import SearchSpace
+from effnas.timing.device_settings import DeviceSettings
+from effnas.timing.layer_times import LayerTimes
+from effnas.trials.network_ref import NetworkRef, find_architecture
+from effnas.trials.run import images_place
+from effnas.trials.store import CHECKPOINTS, Json
+from effnas.workflows.scaling.candidates import ScaledNetwork, compound_candidates, layer_candidates
+from effnas.workflows.trainings.folder import Result, TrainingsFolder
+from effnas.workflows.trainings.schedule import Schedule
+from effnas.workflows.trainings.standings import Standing, ranked
+
+#: The file of the rules that a search of layers ends with.
+RULES = "rules.yaml"
+_JUDGED_BY = "accuracy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompoundGrid:
+    """α, β and γ are tried on a grid.
+
+    Attributes:
+        grid: Coefficients.
+        limits: What the scaled base may cost.
+        round_limit: Of the channels, see `effnas.scaling.growth.grow`.
+    """
+
+    kind = "trainings of a grid of coefficients"
+    grid: tuple[CompoundScaling, ...]
+    limits: tuple[Limit, ...]
+    round_limit: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.round_limit <= 1:
+            raise ConfigError(f"--round-limit is {self.round_limit:g}, it is a share of 0 to 1")
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return it as plain data, by which trainings are known again."""
+        return {
+            "grid": [[one.alpha, one.beta, one.gamma] for one in self.grid],
+            "limits": [limit.text for limit in self.limits],
+            "round_limit": self.round_limit,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerGrowth:
+    """Ways to share a member's additional layers among the stages are tried.
+
+    Attributes:
+        rules: Of the family.
+        member: Name of the member, not the first.
+        slopes: How much more later stages grow.
+        tolerance: Largest share by which step times may differ from the member's.
+        device: What step times are predicted for.
+    """
+
+    kind = "trainings of growths of layers"
+    rules: ScalingRules
+    member: str
+    slopes: tuple[float, ...]
+    tolerance: float
+    device: DeviceSettings
+
+    def __post_init__(self) -> None:
+        if self.rule is self.rules.members[0]:
+            raise ConfigError(
+                f"--member {self.member} is the base itself, which does not grow; choose one of "
+                f"{', '.join(rule.name for rule in self.rules.members[1:])}"
+            )
+        if any(not -1 <= slope <= 3 for slope in self.slopes) or not 0 < self.tolerance < 1:
+            raise ConfigError("--slopes are -1 to 3, and --tolerance is above 0 and below 1")
+
+    @property
+    def rule(self) -> MemberRule:
+        """The rule of the member."""
+        return self.rules.member(self.member)
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return it as plain data, by which trainings are known again."""
+        return {
+            "rules": self.rules.to_text(),
+            "member": self.member,
+            "slopes": list(self.slopes),
+            "tolerance": self.tolerance,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingSettings:
+    """What the user asked for.
+
+    Attributes:
+        base: An architecture file, block strings, RUN:NUMBER or RUN:best.
+        tried: What is tried.
+        out: Folder of the trainings.
+        recipe: What differs from the run's recipe, else from the default one, by name.
+        recipe_file: A recipe in place of the run's.
+        data: Images, if they are not those of the run or have moved.
+        data_root: Folder of a timm data set.
+        seeds: Trainings of each network.
+        seed: Of trainings and hold-out, where no run gives one.
+        workers: Where trainings run.
+    """
+
+    base: str
+    tried: CompoundGrid | LayerGrowth
+    out: Path
+    recipe: Mapping[str, int | float | None] = field(default_factory=dict)
+    recipe_file: Path | None = None
+    data: str | None = None
+    data_root: Path | None = None
+    seeds: int = 3
+    seed: int = 0
+    workers: Workers = field(default_factory=Workers)
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise ConfigError(f"--seeds is {self.seeds}, it must be 1 or more")
+
+
+class ScalingObserver(Protocol):
+    """Is told what happens, to show it."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Something takes a while."""
+        ...
+
+    def planned(self, networks: Sequence[ScaledNetwork], schedule: Schedule) -> None:
+        """The trainings are about to begin."""
+        ...
+
+    def trained(self, result: Result) -> None:
+        """A training has come to a level."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingReport:
+    """What came of it.
+
+    Attributes:
+        networks: Those that were trained, by name.
+        standings: Those trained farthest first, by mean accuracy.
+        schedule: Of the trainings.
+        rules: The file of rules of the best growth of layers, if that was looked for.
+    """
+
+    networks: Mapping[str, ScaledNetwork]
+    standings: tuple[Standing, ...]
+    schedule: Schedule
+    rules: Path | None = None
+
+    @property
+    def best(self) -> ScaledNetwork | None:
+        """The most accurate of those trained to the end."""
+        first = self.standings[0]
+        whole = first.epochs == self.schedule.levels[-1] and first.accuracies
+        return self.networks[first.name] if whole else None
+
+
+def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> ScalingReport:
+    """Train the ways to scale a base briefly; what the folder holds is not trained again.
+
+    Raises:
+        UserError: If something given is wrong; what is stored already stays.
+        SearchFailedError: If a training fails time after time.
+    """
+    subject, base = find_architecture(settings.base, None)
+    config = _config(settings, subject, base)
+    schedule = Schedule.of(config.recipe.epochs, settings.seeds)
+    from effnas.workflows.trainings.tune import Candidate, train_all
+
+    with TrainingsFolder.open(settings.out) as folder:
+        networks = _stored(folder, settings.tried.kind)
+        if networks is None:
+            networks = _plan(settings, base, config, observer.progress)
+        asked: dict[str, Json] = {
+            "base": base.id,
+            **settings.tried.to_dict(),
+            "data": Path(config.data or "").name,
+            "recipe": dict(config.recipe.to_dict()),
+            "seeds": settings.seeds,
+            "seed": config.seed,
+            "networks": [network.to_dict() for network in networks],
+        }
+        results = folder.begin(settings.tried.kind, asked)
+        observer.planned(networks, schedule)
+
+        def took(result: Result) -> None:
+            folder.add(result)
+            results.append(result)
+            observer.trained(result)
+
+        if not folder.is_finished(_JUDGED_BY):
+            share = divide_resources(settings.workers)
+            train_all(
+                [
+                    Candidate(
+                        name=network.name,
+                        architecture=network.architecture,
+                        config=_of_candidate(config, network, number, share),
+                    )
+                    for number, network in enumerate(networks)
+                ],
+                schedule,
+                list(results),
+                cpus=share.cpus,
+                gpus=share.gpus,
+                score=lambda name, accuracies: sum(accuracies) / len(accuracies),
+                on_result=took,
+            )
+            folder.finish(_JUDGED_BY)
+    names = [network.name for network in networks]
+    report = ScalingReport(
+        networks={network.name: network for network in networks},
+        standings=tuple(ranked(names, schedule, results, lambda name, accuracy: accuracy)),
+        schedule=schedule,
+    )
+    return _with_rules(report, settings, base)
+
+
+def _config(settings: ScalingSettings, subject: NetworkRef, base: Architecture) -> EvaluationConfig:
+    """Return what the base would be trained with."""
+    run = subject.run
+    if run is None and settings.data is None:
+        raise ConfigError(
+            f"{subject.name}: no run says which images to train on; give them as --data"
+        )
+    recipe = run.recipe if run else Recipe()
+    if settings.recipe_file:
+        recipe = Recipe.load(settings.recipe_file)
+    space = run.space if run else _space_of(base)
+    execution = run.manifest.get("execution") if run else None
+    config = EvaluationConfig(
+        space_text=space.to_text(),
+        **images_place(settings.data, settings.data_root, run),
+        recipe=recipe.overridden(**settings.recipe),
+        seed=cast("int", run.manifest.get("seed", 0)) if run else settings.seed,
+        execution=Execution(**cast("dict[str, Any]", execution)) if execution else Execution(),
+        step_times=None,
+        checkpoints=str(settings.out.absolute() / CHECKPOINTS),
+    )
+    size = config.recipe.image_size or default_image_size(config, space)
+    return replace(config, recipe=replace(config.recipe, image_size=size))
+
+
+def _space_of(arch: Architecture) -> SearchSpace:
+    """Return a space of one network."""
+    blocks = "".join(f"\n  - {block}" for block in arch.blocks)
+    return SearchSpace.parse(f"stem: {arch.stem}\nhead: {arch.head}\nstages:{blocks}\n")
+
+
+def _of_candidate(
+    config: EvaluationConfig, network: ScaledNetwork, number: int, share: WorkerResources
+) -> EvaluationConfig:
+    assert config.checkpoints is not None
+    return replace(
+        config,
+        recipe=replace(config.recipe, image_size=network.image_size),
+        device=share.device,
+        threads=share.threads,
+        # Two candidates can be the same network at other image sizes.
+        checkpoints=str(Path(config.checkpoints) / str(number)),
+    )
+
+
+def _plan(
+    settings: ScalingSettings,
+    base: Architecture,
+    config: EvaluationConfig,
+    progress: Callable[[str, int, int], None],
+) -> list[ScaledNetwork]:
+    """Return the networks to be trained."""
+    tried, recipe = settings.tried, config.recipe
+    space = SearchSpace.parse(config.space_text)
+    image_size = cast("int", recipe.image_size)
+    layer_times = None
+    if isinstance(tried, LayerGrowth):
+        device = replace(tried.device, image_size=image_size, batch_size=recipe.batch_size)
+        setup = device.setup(space)
+        progress("choosing precision and memory format", 0, 1)
+
+        def waiting() -> None:
+            progress("waiting for the device, which others use", 0, 1)
+
+        setup = device.with_execution(
+            setup, lambda: build(base, num_classes=setup.num_classes), waiting
+        )
+        layer_times = LayerTimes(base, setup, progress=progress, waiting=waiting)
+    costs = MemberCosts(
+        layer_times,
+        batch_size=recipe.batch_size,
+        num_classes=space.target.num_classes or 1000,
+        epochs=1,
+        images=1,
+    )
+    try:
+        if isinstance(tried, CompoundGrid):
+            return compound_candidates(
+                base,
+                tried.grid,
+                image_size=image_size,
+                limits=tried.limits,
+                round_limit=tried.round_limit,
+                costs=costs,
+                progress=progress,
+            )
+        return layer_candidates(
+            base,
+            tried.rules,
+            tried.rule,
+            slopes=tried.slopes,
+            tolerance=tried.tolerance,
+            image_size=image_size,
+            costs=costs,
+        )
+    except InfeasibleError as error:
+        raise ConfigError(f"what the networks cost cannot be found: {error}") from error
+
+
+def _stored(folder: TrainingsFolder, kind: str) -> list[ScaledNetwork] | None:
+    """Return the networks of trainings that have begun; None if none have.
+
+    They are not found anew, since step times are never quite the same.
+    """
+    manifest = folder.read_manifest()
+    if manifest is None:
+        return None
+    folder.begin(kind, {})  # raises if the folder holds anything else
+    try:
+        stored = cast("list[dict[str, Any]]", manifest["networks"])
+        return [ScaledNetwork.from_dict(each) for each in stored]
+    except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
+        raise StoreError(
+            f"{folder.path}: the manifest's networks cannot be used ({error}); restore it from a "
+            "copy"
+        ) from error
+
+
+def _with_rules(
+    report: ScalingReport, settings: ScalingSettings, base: Architecture
+) -> ScalingReport:
+    """Write the rules by which the best network comes about, if layers were looked for."""
+    tried, best = settings.tried, report.best
+    if best is None or isinstance(tried, CompoundGrid):
+        return report
+    rule = tried.rule
+    layers = best.how["layers"]
+    depth = tuple(n / stage.r for n, stage in zip(layers, base.stages, strict=False))
+    last = rule.growth.last_stage if best.how["last_stage"] else None
+    found = replace(rule, growth=replace(rule.growth, depth=depth, last_stage=last))
+    rules = replace(
+        tried.rules,
+        members=tuple(found if one is rule else one for one in tried.rules.members),
+    )
+    path = settings.out / RULES
+    try:
+        path.write_text(rules.to_text(), encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror}); make room") from error
+    return replace(report, rules=path)

@@ -1,0 +1,1 @@
+"""Figures of trainings for TensorBoard, MLflow and W&B."""

@@ -1,0 +1,145 @@
+"""Trackers: TensorBoard, MLflow and Weights & Biases show a training's figures beside its own CSV.
+
+A tracker is a guest. One that cannot be opened is an error before anything is trained; one that
+fails later is left out, and the training goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from effnas.config.plugins import describe
+from effnas.errors import ConfigError, StoreError, closest
+from effnas.trials.store import write_whole
+from effnas.workflows.trackers.base import Setting, Tracker, Training
+from effnas.workflows.trackers.mlflow import MLflow
+from effnas.workflows.trackers.tensorboard import TensorBoard
+from effnas.workflows.trackers.wandb import WandB
+
+__all__ = ["RUNS", "TRACKERS", "Setting", "Tracker", "open_trackers"]
+
+_OPEN: dict[str, Callable[[Training], Tracker]] = {
+    "tensorboard": TensorBoard.open,
+    "mlflow": MLflow.open,
+    "wandb": WandB.open,
+}
+#: Known trackers; each has the name of the package that it needs.
+TRACKERS = tuple(_OPEN)
+#: Ids of a training's runs, by tracker, in its folder: it goes on in the same ones.
+RUNS = "trackers.json"
+
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_LARGEST_FILE = 4096  # bytes; ours has 100
+
+
+def open_trackers(
+    names: Sequence[str],
+    folder: Path,
+    *,
+    run_name: str,
+    settings: Mapping[str, Setting],
+    step: int,
+    notify: Callable[[str], None],
+) -> list[Tracker]:
+    """Open trackers for a training that starts or goes on; the same folder is the same runs.
+
+    Args:
+        names: Of `TRACKERS`.
+        folder: The training's own; it is there.
+        run_name: What people see.
+        settings: Of the training, shown beside its figures.
+        step: The last step whose figures hold, 0 at the start. Those of later steps are void:
+            TensorBoard forgets them; MLflow and W&B cannot, and get them a second time.
+        notify: Is told where W&B writes, and that a tracker fails, once for each.
+
+    Returns:
+        One tracker a name. None of their methods raises what the packages raise.
+
+    Raises:
+        ConfigError: If a name is unknown, its package is missing, or it cannot be opened.
+        StoreError: If the ids of the runs cannot be read or written.
+    """
+    names = tuple(dict.fromkeys(names))
+    for name in names:
+        if name not in TRACKERS:
+            raise ConfigError(f"tracker {name!r} is not known; {closest(name, TRACKERS)}")
+        if find_spec(name) is None:
+            raise ConfigError(
+                f"tracker {name} needs a package that is not installed: "
+                "pip install 'effnas[tracking]', or leave the tracker out"
+            )
+    runs = _read_runs(folder / RUNS)
+    training = Training(
+        folder=folder, run_name=run_name, settings=settings, step=step, runs=runs, notify=notify
+    )
+    opened: list[Tracker] = []
+    try:
+        for name in names:
+            tracker = _open(name, training)
+            opened.append(_Guarded(name, tracker, notify))
+        if runs:
+            write_whole(folder / RUNS, json.dumps(runs))
+    except BaseException:
+        for tracker in opened:
+            tracker.close(failed=True)
+        raise
+    return opened
+
+
+def _open(name: str, training: Training) -> Tracker:
+    try:
+        return _OPEN[name](training)
+    except Exception as error:
+        raise ConfigError(
+            f"tracker {name} cannot be opened ({describe(error)}); see to that, or leave it out"
+        ) from error
+
+
+def _read_runs(file: Path) -> dict[str, str]:
+    try:
+        with file.open("rb") as content:
+            runs = json.loads(content.read(_LARGEST_FILE))
+        if not isinstance(runs, dict):
+            raise ValueError("it is no mapping")
+        if not all(_RUN_ID.fullmatch(run) for run in runs.values()):
+            raise ValueError("a value is no id")
+        return runs
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError) as error:
+        raise StoreError(
+            f"{file}: cannot be read ({error}); restore it from a copy, or delete it: new runs are "
+            "then begun"
+        ) from error
+
+
+class _Guarded:
+    """Keeps a tracker's failures from the training: it is left out after the first one."""
+
+    def __init__(self, name: str, tracker: Tracker, notify: Callable[[str], None]) -> None:
+        self._name = name
+        self._tracker: Tracker | None = tracker
+        self._notify = notify
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        if self._tracker and finite:
+            tracker = self._tracker
+            self._try(lambda: tracker.log(step, finite))
+
+    def close(self, *, failed: bool = False) -> None:
+        tracker, self._tracker = self._tracker, None
+        if tracker:
+            self._try(lambda: tracker.close(failed=failed))
+
+    def _try(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001  # whatever it is, the training goes on
+            self._tracker = None
+            self._notify(f"tracker {self._name} fails and is left out: {describe(error)}")

@@ -1,0 +1,1 @@
+"""Training a network to the end, on one device or on several."""

@@ -1,0 +1,124 @@
+"""In how many parts a step's batch is cut so that each fits the device's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from math import ceil
+
+from torch import nn
+
+from effnas.config.training_recipe import TrainingRecipe
+from effnas.errors import ConfigError, InfeasibleError
+from effnas.search.cost_estimate import memory_text
+from effnas.timing.memory import estimate_peak_memory, largest_batch_size
+from effnas.train.stages import Stage
+
+#: Batch norm needs several images; with fewer, its statistics say little.
+MIN_IMAGES = 4
+#: Of the memory that is there, what is counted exactly may take this share; the rest is for what
+#: kernels need beside, and for the images that come next.
+_SHARE = 0.8
+#: More image sizes than this are not looked at one by one.
+_MAX_SIZES = 8
+
+
+def fit_micro_batches(
+    model: nn.Module,
+    recipe: TrainingRecipe,
+    stages: Sequence[Stage],
+    *,
+    batch_size: int,
+    processes: int,
+    available_bytes: int,
+    device_batch_size: int | None = None,
+) -> tuple[int, ...]:
+    """Return, for each stage, the number of parts of a step's batch: a multiple of `processes`.
+
+    Args:
+        model: The network, on any device.
+        recipe: Its optimizer and average of weights take memory.
+        stages: Have the image sizes.
+        batch_size: Images in a step, over all processes.
+        processes: How many share the batch.
+        available_bytes: Memory of each of their devices.
+        device_batch_size: The most images of a part; None has as many as fit.
+
+    Raises:
+        ConfigError: If the batch is too small to be shared, or the least part, or the one that is
+            asked for, does not fit.
+    """
+    most = batch_size // processes
+    if most < min(MIN_IMAGES, batch_size):
+        raise ConfigError(
+            f"a batch of {batch_size} gives each of {processes} workers fewer than {MIN_IMAGES} "
+            "images; raise --batch-size or lower --workers"
+        )
+    limit = int(_SHARE * available_bytes)
+    average = sum(t.nbytes for t in model.state_dict().values()) if recipe.ema_decay else 0
+
+    @cache
+    def needed(image_size: int, images: int) -> int:
+        peak = estimate_peak_memory(model, recipe, image_size=image_size, batch_size=images)
+        return peak + average
+
+    sizes = sorted({stage.image_size for stage in stages}, reverse=True)
+    parts: dict[int, int] = {}
+    for size in sizes:
+        try:
+            if device_batch_size is not None:
+                parts[size] = _asked(size, batch_size, processes, device_batch_size, limit, needed)
+            elif parts and (len(sizes) > _MAX_SIZES or parts[sizes[0]] == processes):
+                parts[size] = parts[sizes[0]]
+            else:
+                parts[size] = _largest(size, batch_size, processes, limit, needed)
+        except InfeasibleError as error:
+            raise ConfigError(f"at {size} px, the network {error}") from error
+    return tuple(parts[stage.image_size] for stage in stages)
+
+
+def _asked(
+    size: int,
+    batch_size: int,
+    processes: int,
+    device_batch_size: int,
+    limit: int,
+    needed: Callable[[int, int], int],
+) -> int:
+    parts = processes * ceil(batch_size / processes / device_batch_size)
+    if parts > batch_size:
+        raise ConfigError(
+            f"--device-batch-size {device_batch_size}: a batch of {batch_size} cannot be shared "
+            f"out among {processes} workers in equally many parts of so few images; raise it"
+        )
+    images = ceil(batch_size / parts)
+    if needed(size, images) > limit:
+
+        def fits(count: int) -> bool:
+            try:
+                return needed(size, count) <= limit
+            except InfeasibleError:  # batch norm cannot take a single value
+                return False
+
+        most = largest_batch_size(fits, below=images)
+        remedy = f"the most that fit are {most}" if most else "not even one fits"
+        raise ConfigError(
+            f"--device-batch-size {device_batch_size}: {images} images at {size} px take "
+            f"{memory_text(needed(size, images))}, and there are {memory_text(limit)}; {remedy}"
+        )
+    return parts
+
+
+def _largest(
+    size: int, batch_size: int, processes: int, limit: int, needed: Callable[[int, int], int]
+) -> int:
+    parts, most = processes, processes * max(batch_size // processes // MIN_IMAGES, 1)
+    while needed(size, images := ceil(batch_size / parts)) > limit:
+        if parts == most:
+            raise ConfigError(
+                f"the batch does not fit: even {images} images at {size} px take "
+                f"{memory_text(needed(size, images))}, and there are {memory_text(limit)}; "
+                "lower --image-size, take a smaller network, or free some memory"
+            )
+        parts = min(2 * parts, most)
+    return parts

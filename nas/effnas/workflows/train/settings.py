@@ -1,0 +1,161 @@
+"""What is asked of a training, and what is settled before its first step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from effnas.config.regularization import STRENGTHS, Ramp
+from effnas.config.settings import (
+    CompileMode,
+    Execution,
+    MemoryFormat,
+    Precision,
+)
+from effnas.config.training_recipe import TrainingRecipe
+from effnas.errors import ConfigError
+from effnas.train.stages import Stage
+
+if TYPE_CHECKING:
+    from effnas.arch.architecture import Architecture
+    from effnas.scaling.family_file import Member
+    from effnas.workflows.train.forecast import Forecast
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """What the user asked for.
+
+    Attributes:
+        network: An architecture file, block strings, RUN:NUMBER, RUN:best, or a name of timm's.
+        data: Name or path of the images.
+        recipe: How the network is trained.
+        out: Folder of the training.
+        seed: Fixes all that is random, 0 or more.
+        weights: State dict to begin with; None begins with random weights.
+        new_head: Whether the classifier is made anew, and not taken from the weights.
+        data_root: Folder of a timm data set.
+        on_bad_image: Whether an image that cannot be decoded is skipped or ends the training.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        workers: Processes that share each batch; None is one per GPU, or one.
+        threads: CPU threads of a process; None takes its share of all.
+        precision: Of the arithmetic; None takes the fastest, as measured.
+        memory_format: Layout of images and weights; None takes the fastest.
+        compile_mode: How torch.compile treats the network.
+        device_batch_size: The most images that a device takes at once; None takes what fits.
+        checkpoint_every_s: Seconds between two checkpoints at least.
+        trackers: Where figures are logged beside `log.csv`, see `effnas.workflows.trackers`.
+        test: Whether the test part of the data is read at the end, once.
+    """
+
+    network: str
+    data: str
+    recipe: TrainingRecipe
+    out: Path
+    seed: int = 0
+    weights: Path | None = None
+    new_head: bool = False
+    data_root: Path | None = None
+    on_bad_image: Literal["refuse", "skip"] = "refuse"
+    device: str = "auto"
+    workers: int | None = None
+    threads: int | None = None
+    precision: Precision | None = None
+    memory_format: MemoryFormat | None = None
+    compile_mode: CompileMode = "none"
+    device_batch_size: int | None = None
+    checkpoint_every_s: float = 60.0
+    trackers: tuple[str, ...] = ()
+    test: bool = False
+
+    def __post_init__(self) -> None:
+        for option, value in (
+            ("workers", self.workers),
+            ("threads", self.threads),
+            ("device-batch-size", self.device_batch_size),
+        ):
+            if value is not None and value < 1:
+                raise ConfigError(f"--{option} is {value}, it must be 1 or more")
+        if self.seed < 0:
+            raise ConfigError(f"--seed is {self.seed}, it must be 0 or more")
+        if not 0 <= self.checkpoint_every_s < float("inf"):
+            raise ConfigError(
+                f"--checkpoint-every is {self.checkpoint_every_s}, it must be 0 seconds or more"
+            )
+        if self.new_head and not self.weights:
+            raise ConfigError("--new-head goes with --weights; without them, all weights are new")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """A training as it is settled before its first step.
+
+    Attributes:
+        network: As the user named it.
+        arch: The architecture; None for a model of timm's.
+        params: Its trainable parameters.
+        images: Training images.
+        minival: Images that accuracy is measured on.
+        classes: Names of the classes.
+        skipped: Images that were left out because they cannot be decoded.
+        is_streamed: Whether images are decoded in every epoch, since they did not fit into memory.
+        recipe: With all sizes and strengths.
+        eval_image_size: Pixels that accuracy is measured at.
+        stages: Of the training.
+        parts: For each, how many parts of a batch the devices take one after the other, over all.
+        steps_per_epoch: Steps that go once through the images.
+        workers: Processes that share each batch.
+        execution: Precision, memory format and compilation.
+        hardware: What it runs on, in one line.
+        forecast: How long it will take.
+        first_step: Where it goes on, 0 at the start.
+    """
+
+    network: str
+    arch: Architecture | None
+    params: int
+    images: int
+    minival: int
+    classes: tuple[str, ...]
+    skipped: tuple[str, ...]
+    is_streamed: bool
+    recipe: TrainingRecipe
+    eval_image_size: int
+    stages: tuple[Stage, ...]
+    parts: tuple[int, ...]
+    steps_per_epoch: int
+    workers: int
+    execution: Execution
+    hardware: str
+    forecast: Forecast
+    first_step: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Of the whole training."""
+        return self.stages[-1].end
+
+
+def settle(
+    recipe: TrainingRecipe, member: Member | None, sizes: tuple[int, int] | None
+) -> TrainingRecipe:
+    """Return a recipe that says everything: what it leaves open is the member's.
+
+    Args:
+        recipe: What the user chose.
+        member: What its family says of the network, if it is of one.
+        sizes: Pixels of the first and last stage, unless the recipe leaves that to the member.
+    """
+    if sizes is None and member is not None:
+        sizes = member.first_image_size, member.train_image_size
+        recipe = replace(recipe, eval_image_size=recipe.eval_image_size or member.image_size)
+    if sizes is None:
+        raise ConfigError("recipe: image_size is missing; give it there, or as --image-size")
+    found = replace(recipe, image_size=sizes, eval_image_size=recipe.eval_image_size or sizes[1])
+    if member is None:
+        return found
+    strengths = {
+        name: Ramp(*member.strengths[name]) for name in STRENGTHS if getattr(recipe, name) is None
+    }
+    return replace(found, **strengths)  # type: ignore[arg-type]  # each is a strength

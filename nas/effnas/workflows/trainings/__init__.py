@@ -1,0 +1,1 @@
+"""Long trainings of candidates under Ray Tune, stored and compared."""

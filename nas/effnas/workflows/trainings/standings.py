@@ -1,0 +1,129 @@
+"""How candidates stand after their trainings: means over seeds, and how sure the first is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from effnas.workflows.trainings.folder import Result
+from effnas.workflows.trainings.schedule import Schedule
+
+#: Draws from what is known of the means.
+_DRAWS = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How one candidate stands.
+
+    Attributes:
+        name: Of the candidate.
+        epochs: How far all of its seeds were trained.
+        accuracies: Of the seeds, there.
+        scores: What these are worth; the larger, the better.
+        train_time_s: Seconds of all its trainings.
+        reason: Why it cannot be trained so, if it cannot.
+        chance: Probability that it is the best of those trained to the end, by their spread over
+            seeds; 0 for one that was not.
+    """
+
+    name: str
+    epochs: int
+    accuracies: tuple[float, ...]
+    scores: tuple[float, ...]
+    train_time_s: float
+    reason: str | None = None
+    chance: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """Mean score over seeds; minus infinity where there is none."""
+        return float(np.mean(self.scores)) if self.scores else float("-inf")
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the score over seeds; 0 for one seed."""
+        return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else 0.0
+
+    @property
+    def accuracy(self) -> float | None:
+        """Mean accuracy over seeds, 0 to 1; None where there is none."""
+        return float(np.mean(self.accuracies)) if self.accuracies else None
+
+
+def ranked(
+    names: Sequence[str],
+    schedule: Schedule,
+    results: Sequence[Result],
+    score: Callable[[str, float], float],
+) -> list[Standing]:
+    """Return how candidates stand: those trained farthest first, by mean score.
+
+    Args:
+        names: Of the candidates.
+        schedule: Of their trainings.
+        results: All of them.
+        score: What an accuracy of a candidate is worth.
+    """
+    standings = [_standing(name, schedule, results, score) for name in names]
+    whole = [n for n, each in enumerate(standings) if each.epochs == schedule.levels[-1]]
+    chances = _chances([standings[n].scores for n in whole])
+    for n, chance in zip(whole, chances, strict=True):
+        standings[n] = replace(standings[n], chance=chance)
+    return sorted(standings, key=lambda each: (-each.epochs, -each.mean))
+
+
+def accuracies_at(
+    name: str, epochs: int, schedule: Schedule, results: Sequence[Result]
+) -> list[float]:
+    """Return a candidate's accuracies at a level, one for each seed; none if one is missing."""
+    found = {
+        r.repeat: r.accuracy
+        for r in results
+        if r.candidate == name and r.epochs == epochs and r.accuracy is not None
+    }
+    return [found[n] for n in sorted(found)] if len(found) == schedule.seeds else []
+
+
+def _standing(
+    name: str,
+    schedule: Schedule,
+    results: Sequence[Result],
+    score: Callable[[str, float], float],
+) -> Standing:
+    mine = [r for r in results if r.candidate == name]
+    reached = [level for level in schedule.levels if accuracies_at(name, level, schedule, results)]
+    epochs = max(reached, default=0)
+    accuracies = accuracies_at(name, epochs, schedule, results)
+    seconds = {r.repeat: r.train_time_s for r in sorted(mine, key=lambda r: r.epochs)}
+    return Standing(
+        name=name,
+        epochs=epochs,
+        accuracies=tuple(accuracies),
+        scores=tuple(score(name, accuracy) for accuracy in accuracies),
+        train_time_s=sum(seconds.values()),
+        reason=next((r.reason for r in mine if r.reason), None),
+    )
+
+
+def _chances(scores: Sequence[Sequence[float]]) -> list[float]:
+    """Return how likely each is the best, given the scores of its seeds.
+
+    All are held to have the same spread over seeds, which a few seeds tell only together: it is
+    drawn from its scaled inverse chi-squared distribution, the means from normal ones.
+    """
+    if len(scores) < 2:
+        return [1.0] * len(scores)
+    means = np.array([np.mean(each) for each in scores])
+    counts = np.array([len(each) for each in scores])
+    freedom = int((counts - 1).sum())
+    if freedom == 0:  # single seeds say nothing of the spread
+        return [1.0 if n == int(np.argmax(means)) else 0.0 for n in range(len(means))]
+    squares = sum(float(((np.array(each) - np.mean(each)) ** 2).sum()) for each in scores)
+    rng = np.random.default_rng(0)
+    variance = squares / rng.chisquare(freedom, size=(_DRAWS, 1))
+    drawn = means + rng.standard_normal((_DRAWS, len(means))) * np.sqrt(variance / counts)
+    best = np.bincount(drawn.argmax(axis=1), minlength=len(means))
+    return [float(share) for share in best / _DRAWS]

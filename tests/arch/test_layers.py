@@ -1,0 +1,163 @@
+"""Parts: together they are the network, and a space has all those of its networks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from effnas import Architecture, SearchSpace, count
+from effnas.arch.layers import Layer, layers_of
+from effnas.space.layers import layers_of_space
+from effnas.timing.network_run import build_layer
+
+CATALOG = ["tiny", "v2", "v2-b0", "v2-cifar", "mnasnet"]
+#: Few networks, with stages that may vanish, change channels, and repeat.
+MIXED = SearchSpace.parse(
+    "stem: 8\n"
+    "head: 24\n"
+    "target: {image_size: 15, batch_size: 4}\n"
+    "stages:\n"
+    "  - <fused|mbconv>_r<1..3>_k3_s1_e<1|4>_c<8|12>\n"
+    "  - <conv|identity>_r<1|2>_k3_s1_c12\n"
+    "  - mbconv_se0.25_r<1..2>_k5_s2_e2_c<16|24>\n"
+)
+
+
+def parts_in(space: SearchSpace, arch: Architecture, num_classes: int = 10) -> Counter[Layer]:
+    return layers_of(arch, image_size=space.target.image_size, num_classes=num_classes)
+
+
+def numbers_of(part: Layer) -> tuple[int, int]:
+    """Parameters and multiply-accumulates of the layer that timm builds, by looking at it."""
+    macs = 0
+
+    def look(module: nn.Module, _: object, output: torch.Tensor) -> None:
+        nonlocal macs
+        if isinstance(module, nn.Conv2d):
+            macs += output.numel() * module.weight[0].numel()
+        elif isinstance(module, nn.Linear):
+            macs += module.weight.numel()
+
+    with torch.device("meta"):
+        model = build_layer(part).eval()
+        for module in model.modules():
+            module.register_forward_hook(look)
+        model(torch.empty(1, part.channels, part.size, part.size))
+    return sum(parameter.numel() for parameter in model.parameters()), macs
+
+
+# -- of a network
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*CATALOG, "mixed"])
+def test_the_parts_have_together_what_the_network_has(name: str) -> None:
+    space = MIXED if name == "mixed" else SearchSpace.load(name)
+    rng = np.random.default_rng(0)
+    known: dict[Layer, tuple[int, int]] = {}
+    for arch in [space.sample(rng) for _ in range(3)]:
+        counts = count(arch, space.target.image_size, 10)
+        params = macs = 0
+        for part, times in parts_in(space, arch).items():
+            known[part] = known.get(part) or numbers_of(part)
+            params += times * known[part][0]
+            macs += times * known[part][1]
+        assert (params, macs) == (counts.params, counts.macs)
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_there_is_a_part_for_every_layer_and_for_stem_and_head(name: str) -> None:
+    space = SearchSpace.load(name)
+    rng = np.random.default_rng(1)
+    for arch in [space.sample(rng) for _ in range(20)]:
+        parts = parts_in(space, arch)
+        layers = sum(stage.r for stage in arch.stages if stage.op != "identity")
+        vanishing = sum(stage.op == "identity" for stage in arch.stages)
+        assert layers + 2 <= parts.total() <= layers + vanishing + 2
+        assert sum(part.block.startswith("stem_") for part in parts.elements()) == 1
+        assert sum(part.block.startswith("head_") for part in parts.elements()) == 1
+
+
+def test_parts_know_what_comes_into_them() -> None:
+    arch = Architecture.parse(
+        ["fused_r3_k3_s1_e1_c16", "mbconv_r2_k5_s2_e4_c24_se0.25", "identity_s1_c24"],
+        stem=8,
+        head=64,
+    )
+    assert layers_of(arch, image_size=33, num_classes=7) == {
+        Layer("stem_c8", 3, 33): 1,
+        Layer("fused_r1_k3_s1_e1_c16", 8, 17): 1,
+        Layer("fused_r1_k3_s1_e1_c16", 16, 17): 2,
+        Layer("mbconv_r1_k5_s2_e4_c24_se0.25", 16, 17): 1,
+        Layer("mbconv_r1_k5_s1_e4_c24_se0.25", 24, 9): 1,
+        Layer("head_c64_n7", 24, 9): 1,
+    }
+    assert str(Layer("stem_c8", 3, 33)) == "stem_c8 on 3x33x33"
+
+
+def test_a_layer_like_the_first_of_its_stage_is_the_same_part() -> None:
+    arch = Architecture.parse(["fused_r3_k3_s1_e4_c8"] * 2, stem=8, head=16)
+    parts = layers_of(arch, image_size=16, num_classes=10)
+    assert parts[Layer("fused_r1_k3_s1_e4_c8", 8, 8)] == 6
+    assert len(parts) == 3
+
+
+@pytest.mark.parametrize(
+    ("stage", "is_part"),
+    [("identity_s1_c8", False), ("identity_s1_c12", True), ("identity_s2_c8", True)],
+)
+def test_an_identity_is_a_part_only_where_something_changes(stage: str, is_part: bool) -> None:
+    arch = Architecture.parse([stage, "conv_r1_k3_s1_c8"], stem=8, head=16)
+    parts = layers_of(arch, image_size=16, num_classes=10)
+    identities = {part: n for part, n in parts.items() if part.block.startswith("identity")}
+    assert identities == ({Layer(stage, 8, 8): 1} if is_part else {})
+    assert parts.total() == 3 + is_part
+
+
+# -- of a space
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CATALOG)
+def test_a_space_has_every_part_of_its_networks(name: str) -> None:
+    space = SearchSpace.load(name)
+    known = set(layers_of_space(space, num_classes=10))
+    rng = np.random.default_rng(2)
+    for arch in [space.reference, *(space.sample(rng) for _ in range(100))]:
+        assert parts_in(space, arch).keys() <= known
+
+
+def test_a_space_has_no_part_but_those_of_its_networks() -> None:
+    archs = list(MIXED.architectures())
+    assert len(archs) == MIXED.size > 100
+    found = layers_of_space(MIXED, num_classes=10)
+    assert set(found) == set().union(*(parts_in(MIXED, arch) for arch in archs))
+    assert len(found) == len(set(found)) < MIXED.size
+
+
+PROGRAM = """
+from effnas import SearchSpace
+from effnas.space.layers import layers_of_space
+print(*layers_of_space(SearchSpace.load("tiny"), num_classes=10), sep="\\n")
+"""
+
+
+@pytest.mark.slow
+def test_the_order_of_parts_does_not_depend_on_the_process() -> None:
+    expected = [str(part) for part in layers_of_space(SearchSpace.load("tiny"), num_classes=10)]
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.splitlines() == expected

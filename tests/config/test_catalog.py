@@ -1,0 +1,271 @@
+"""Finding named files, and reading YAML with nothing guessed and every place known."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from effnas.config import catalog
+from effnas.config.catalog import (
+    Node,
+    find,
+    load_yaml,
+    names,
+)
+from effnas.errors import CatalogError, SpaceError, UserError
+
+patient = settings(deadline=None)  # the machine may be busy
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def read(text: str) -> Node:
+    return load_yaml(text, "file.yaml", error=SpaceError)
+
+
+def fails_at(line: int, column: int, text: str, message: str = "") -> None:
+    with pytest.raises(SpaceError, match=message) as raised:
+        read(text)
+    assert str(raised.value).startswith(f"file.yaml:{line}:{column}: ")
+
+
+# -- files
+
+
+def test_a_shipped_file_is_found_from_an_empty_folder(folder: Path) -> None:
+    source = find("rewards", "v2")
+    assert (source.name, source.origin) == ("v2", "package")
+    assert source.text == (ROOT / "rewards" / "v2.yaml").read_text()
+    assert source.digest == hashlib.sha256(source.text.encode()).hexdigest()[:16]
+
+
+def test_the_working_folder_hides_the_package_and_a_path_hides_both(folder: Path) -> None:
+    (folder / "rewards").mkdir()
+    (folder / "rewards" / "v2.yaml").write_text("expression: A\n")
+    (folder / "rewards" / "mine.yaml").write_text("expression: S\n")
+    assert find("rewards", "v2").origin == "working folder"
+    assert find("rewards", "v2").text == "expression: A\n"
+    assert {"mine", "v2", "tunas"} <= set(names("rewards"))
+    (folder / "v2").write_text("expression: P\n")
+    for path in ("v2", "rewards/mine.yaml", "./v2"):
+        assert find("rewards", path).origin == "path"
+        assert find("rewards", path).text == Path(path).read_text()
+
+
+def test_an_installed_package_uses_its_own_files(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = folder / "lib" / "effnas" / "assets" / "rewards"
+    shipped.mkdir(parents=True)
+    (shipped / "only.yaml").write_text("expression: A\n")
+    monkeypatch.setattr(catalog.resources, "files", lambda package: folder / "lib" / package)
+    assert names("rewards") == ["only"]
+    assert find("rewards", "only").origin == "package"
+    # What stands two levels up is no checkout, and not taken for one.
+    (folder / "search_spaces").mkdir()
+    monkeypatch.chdir(shipped)
+    (folder / "search_spaces" / "x.yaml").write_text("stages: []\n")
+    assert names("search_spaces") == []
+
+
+def test_the_digest_depends_on_the_text_and_not_on_how_lines_end(folder: Path) -> None:
+    Path("unix.yaml").write_bytes(b"a: 1\nb: 2\n")
+    Path("dos.yaml").write_bytes(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n")
+    Path("other.yaml").write_bytes(b"a: 1\nb: 3\n")
+    unix, dos, other = (find("rewards", f"{name}.yaml").digest for name in ("unix", "dos", "other"))
+    assert unix == dos != other
+    assert len(unix) == 16
+
+
+def test_what_cannot_be_found_or_read_is_said_in_one_line(folder: Path) -> None:
+    Path("empty.yaml").write_text("\n")
+    Path("latin.yaml").write_bytes(b"# caf\xe9\n")
+    Path("folder.yaml").mkdir()
+    for name, message in {
+        "v22": "no reward is called 'v22'; did you mean 'v2'",
+        "": "no reward is called ''",
+        "x" * 5000: "no reward is called",
+        "a\0b": "no reward is called",
+        "nowhere/v2.yaml": "no file 'nowhere/v2.yaml'.*did you mean 'v2'",
+        "a\0b.yaml": "cannot be read",
+        "x" * 5000 + ".yaml": "cannot be read",
+        "folder.yaml": "folder.yaml: cannot be read .is a directory",
+        "empty.yaml": "empty.yaml: the file is empty",
+        "latin.yaml": "latin.yaml: not UTF-8 text .byte 6",
+    }.items():
+        with pytest.raises(CatalogError, match=message) as raised:
+            find("rewards", name)
+        assert "\n" not in str(raised.value)
+    with pytest.raises(CatalogError, match="no search space is called"):
+        find("search_spaces", "nothing like it")
+
+
+# -- YAML
+
+
+def test_values_are_read_as_they_are_asked_for() -> None:
+    root = read("n: 3\nx: 30e6\nt: no\nl: [1, two]\nm: {a: {b: c}}\nq: 'it''s'\nnothing:\n")
+    keys = root.mapping()
+    assert keys["n"].integer(minimum=3) == 3
+    assert keys["n"].number() == 3.0
+    assert keys["x"].number() == 30e6
+    assert keys["t"].text() == "no"
+    assert [item.text() for item in keys["l"].sequence()] == ["1", "two"]
+    assert keys["m"].mapping()["a"].mapping(known=("b",), required=("b",))["b"].text() == "c"
+    assert keys["q"].text() == "it's"
+    assert keys["nothing"].text() == ""
+
+
+@patient
+@given(st.integers(-(10**17), 10**17))
+def test_integers_are_decimal(number: int) -> None:
+    assert read(f"a: {number}").mapping()["a"].integer() == number
+
+
+@patient
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_numbers_are_what_python_prints(number: float) -> None:
+    assert read(f"a: {number!r}").mapping()["a"].number() == number
+
+
+@pytest.mark.parametrize(
+    "text", ["no", "0x10", "010", "0o7", "1_000", "1:30", ".inf", ".nan", "1e999", "~", "", "[1]"]
+)
+def test_the_traps_of_yaml_are_no_numbers(text: str) -> None:
+    node = read(f"k: {text}").mapping()["k"]
+    for ask in (node.integer, node.number):
+        with pytest.raises(SpaceError, match=r"^file.yaml:1:\d: expected a"):
+            ask()
+
+
+def test_a_wrong_kind_is_an_error_with_its_place() -> None:
+    keys = read("a: 1\nb: [x]\nc: {d: 1.5}\n").mapping()
+    for node, ask, place in [
+        (keys["a"], "sequence", "1:4"),
+        (keys["a"], "mapping", "1:4"),
+        (keys["b"], "text", "2:4"),
+        (keys["b"], "integer", "2:4"),
+        (keys["c"], "sequence", "3:4"),
+        (keys["c"].mapping()["d"], "integer", "3:8"),
+    ]:
+        with pytest.raises(SpaceError, match=f"^file.yaml:{place}: expected"):
+            getattr(node, ask)()
+    with pytest.raises(SpaceError, match="1 is too small; the least is 2"):
+        keys["a"].integer(minimum=2)
+
+
+def test_unknown_and_missing_keys_are_errors() -> None:
+    root = read("stem: 24\nstags: []\n")
+    with pytest.raises(SpaceError, match=r"^file.yaml:2:1: unknown key 'stags'; did you mean 'sta"):
+        root.mapping(known=("stem", "stages"))
+    with pytest.raises(SpaceError, match=r"^file.yaml:1:1: the key 'stages' is missing"):
+        root.mapping(required=("stem", "stages"))
+
+
+@pytest.mark.slow
+def test_what_is_ambiguous_or_clever_is_refused_where_it_stands() -> None:
+    fails_at(3, 1, "a: 1\nb: 2\na: 3\n", "'a' is there already, in line 1")
+    fails_at(1, 4, "a: &x 1\nb: *x\n", "anchors")
+    fails_at(1, 4, "a: *x\n", r"anchors|undefined")
+    fails_at(2, 3, "a:\n  <<: {b: 1}\n", "<<")
+    fails_at(1, 4, "a: !!python/object/apply:os.system ['true']\n", "tags")
+    fails_at(1, 4, "a: !x b\n", "tags")
+    fails_at(2, 1, "a: 1\n---\nb: 2\n", "second document")
+    fails_at(1, 3, "? [a]\n: b\n", "key")
+    fails_at(1, 22, "[" * 1000 + "]" * 1000, "deep")
+    for empty in ("", "\n\n", "# nothing\n", "---\n", "---\n...\n"):
+        fails_at(1, 1, empty, "empty")
+
+
+def test_errors_of_the_syntax_have_a_place() -> None:
+    fails_at(2, 3, "a: 1\n b: 2\n", "not valid YAML")
+    fails_at(2, 1, "a:\n\t- b\n", "not valid YAML")
+    fails_at(1, 6, "a: 'x", "not valid YAML")
+    fails_at(2, 4, "a: 1\nb: \x07\n", "character")
+
+
+@patient
+@given(st.text(st.sampled_from("abc<|>.. ^*'\"\\:#-é")), st.data())
+def test_an_offset_points_at_its_character_however_it_is_quoted(
+    value: str, data: st.DataObject
+) -> None:
+    written = {
+        "single": "'" + value.replace("'", "''") + "'",
+        "double": '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"',
+    }
+    for line in written.values():
+        node = read(f"key:  {line}  # comment").mapping()["key"]
+        assert node.text() == value
+        if value:
+            offset = data.draw(st.integers(0, len(value) - 1))
+            place = node.location(offset)
+            assert place.excerpt[place.column - 1] in (value[offset], "\\")
+            assert place.excerpt[: place.column - 1].count("a") == value[:offset].count("a")
+
+
+def test_an_offset_points_into_a_plain_text_and_stays_within_it() -> None:
+    node = read("stages:\n  - <fused|mbconv>_r<1..3>_k4\n").mapping()["stages"].sequence()[0]
+    for offset, column in ((0, 5), (7, 12), (10**6, 5 + len(node.text()))):
+        assert (node.location(offset).line, node.location(offset).column) == (2, column)
+    block = read("a: |\n  one\n  two\n").mapping()["a"]
+    assert (block.location(5).line, block.location(5).column) == (1, 4)
+
+
+@patient
+@given(st.text("ab:-[]{}?,&*!|>'\"%@`# \n\t0\\~<=.\x00\ufeff\x85é", max_size=40))
+def test_any_text_is_yaml_or_the_error_asked_for(text: str) -> None:
+    try:
+        place = read(text).location()
+        seen = f"{place.source}:{place.line}:"
+    except SpaceError as error:
+        seen = str(error)
+    assert re.match(r"file\.yaml:[1-9]", seen)
+
+
+json_values = st.recursive(
+    st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, min_size=1, max_size=3)
+        | st.dictionaries(st.text(max_size=5), inner, min_size=1, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def plain(node: Node) -> object:
+    if isinstance(node.value, str):
+        return node.text()
+    if isinstance(node.value, tuple):
+        return [plain(item) for item in node.sequence()]
+    return {key: plain(value) for key, value in node.mapping().items()}
+
+
+@pytest.mark.slow
+@patient
+@given(st.dictionaries(st.text(max_size=5), json_values, min_size=1), st.booleans())
+def test_what_pyyaml_writes_is_read_back(tree: dict[str, object], flow: bool) -> None:
+    class NoAliases(yaml.SafeDumper):
+        def ignore_aliases(self, data: object) -> bool:
+            return True
+
+    text = yaml.dump(tree, Dumper=NoAliases, default_flow_style=flow, default_style='"')
+    assert plain(read(text)) == tree
+
+
+def test_the_error_is_the_one_that_the_caller_gave() -> None:
+    for error in (SpaceError, CatalogError):
+        with pytest.raises(UserError) as raised:
+            load_yaml("a: [", "x", error=error)
+        assert type(raised.value) is error

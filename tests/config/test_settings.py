@@ -1,0 +1,268 @@
+"""Recipes and sources of step times: what may be in one, and how all else is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from effnas.config.settings import Recipe, StepTimeConfig
+from effnas.errors import ConfigError
+
+patient = settings(deadline=None)  # the machine may be busy
+NAN = float("nan")
+NAMES = [f.name for f in fields(Recipe)]
+OPTIONAL = {"image_size", "data_share", "flip"}
+SHARES_BELOW_ONE = ("warmup_share", "label_smoothing", "drop_rate", "drop_path_rate")
+WRONG: Mapping[str, tuple[float, ...]] = {
+    "epochs": (0, -1),
+    "batch_size": (0, -8),
+    "image_size": (0, -1),
+    "data_share": (0, -0.1, 1.01, NAN),
+    "holdout_share": (0, 1, -0.1, 1.5, NAN),
+    "crop_area_min": (0, -1, 1.01, NAN),
+    "learning_rate": (0, -1e-3, NAN),
+    "weight_decay": (-1e-9, NAN),
+    **dict.fromkeys(SHARES_BELOW_ONE, (-0.01, 1, 2, NAN)),
+}
+RIGHT: Mapping[str, tuple[Any, ...]] = {
+    "epochs": (1, 350),
+    "batch_size": (1, 4096),
+    "image_size": (1, 600, None),
+    "data_share": (1e-9, 1, None),
+    "holdout_share": (1e-9, 0.999),
+    "crop_area_min": (1e-9, 1),
+    "learning_rate": (1e-9, 10),
+    "weight_decay": (0, 1),
+    **dict.fromkeys(SHARES_BELOW_ONE, (0, 0.999)),
+}
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# -- ranges
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
+)
+def test_a_value_out_of_range_is_refused_by_name(name: str, value: float, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"^recipe: .*{name}") as caught:
+        Recipe(**{name: value})  # type: ignore[arg-type]
+    assert str(value) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match=name):
+        Recipe().overridden(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in RIGHT.items() for value in values]
+)
+def test_values_at_the_ends_of_their_range_are_taken(name: str, value: Any) -> None:
+    assert getattr(Recipe(**{name: value}), name) == value
+
+
+def test_every_number_has_a_range() -> None:
+    assert set(WRONG) == set(RIGHT) == set(NAMES) - {"optimizer", "flip"}
+
+
+def test_a_recipe_does_not_change() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Recipe().epochs = 3  # type: ignore[misc]
+
+
+# -- files
+
+recipes = st.builds(
+    Recipe,
+    epochs=st.integers(1, 1000),
+    image_size=st.none() | st.integers(1, 1000),
+    data_share=st.none() | st.floats(0, 1, exclude_min=True),
+    holdout_share=st.floats(0, 1, exclude_min=True, exclude_max=True),
+    optimizer=st.sampled_from(["nadamw", "sgd", "rmsproptf"]),
+    learning_rate=st.floats(1e-300, 1e300),
+    weight_decay=st.floats(0, 1e300),
+    drop_rate=st.floats(0, 1, exclude_max=True),
+    flip=st.none() | st.booleans(),
+)
+
+
+@pytest.mark.slow
+@patient
+@given(recipe=recipes)
+def test_a_recipe_is_read_from_its_attributes_as_yaml(
+    tmp_path_factory: pytest.TempPathFactory, recipe: Recipe
+) -> None:
+    spelt = {None: "null", True: "true", False: "false"}
+    lines = [
+        f"{name}: {spelt[value] if value is None or isinstance(value, bool) else value}\n"
+        for name, value in recipe.to_dict().items()
+    ]
+    path = write(tmp_path_factory.getbasetemp(), "".join(lines))
+    assert Recipe.load(path) == recipe
+
+
+def test_what_a_file_leaves_out_has_its_default(tmp_path: Path) -> None:
+    path = write(tmp_path, "# short\nepochs: 2\nlearning_rate: 1e-3\ndata_share: ~\nflip:\n")
+    assert Recipe.load(path) == Recipe(epochs=2, learning_rate=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("epoch: 3", "unknown key 'epoch'; did you mean 'epochs'"),
+        ("nothing_like_it: 3", "unknown key 'nothing_like_it'; known: batch_size, "),
+        ("epochs: 2.5", "expected a whole number, found '2.5'"),
+        ("epochs: many", "expected a whole number, found 'many'"),
+        ("epochs: true", "expected a whole number, found 'true'"),
+        ("epochs: [1, 2]", "expected a text, found a list"),
+        ("epochs: {a: 1}", "expected a text, found a mapping"),
+        ("image_size: large", "expected a whole number, found 'large'"),
+        ("learning_rate: fast", "expected a number, found 'fast'"),
+        ("learning_rate: .inf", "expected a number, found '.inf'"),
+        ("learning_rate: true", "expected a number, found 'true'"),
+        ("flip: perhaps", "flip must be true or false"),
+        ("flip: 1", "flip must be true or false"),
+        ("optimizer: [sgd]", "expected a text, found a list"),
+    ],
+)
+def test_a_wrong_line_is_told_with_its_place(tmp_path: Path, line: str, said: str) -> None:
+    path = write(tmp_path, f"weight_decay: 0.1\n{line}\n")
+    with pytest.raises(ConfigError) as caught:
+        Recipe.load(path)
+    assert re.match(rf"{re.escape(f'{path}:2:')}\d+: {re.escape(said)}", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name if name == "optimizer" else [],
+        )
+        for name in NAMES
+        if name not in OPTIONAL
+    ],
+)
+def test_null_is_refused_where_a_value_is_needed(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError):
+        Recipe.load(write(tmp_path, f"{name}: null\n"))
+
+
+def test_a_doubled_key_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="epochs"):
+        Recipe.load(write(tmp_path, "epochs: 1\nepochs: 2\n"))
+
+
+@pytest.mark.parametrize("text", ["", "- epochs", "epochs", "epochs: [", "\tepochs: 1"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"recipe\.yaml"):
+        Recipe.load(write(tmp_path, text))
+
+
+def test_a_value_out_of_range_in_a_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="epochs is 0, it must be 1 or more"):
+        Recipe.load(write(tmp_path, "epochs: 0\n"))
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "latin.yaml").write_bytes(b"optimizer: caf\xe9\n")
+    for name in ("gone.yaml", "", "latin.yaml"):
+        with pytest.raises(ConfigError, match="the recipe cannot be read") as caught:
+            Recipe.load(tmp_path / name)
+        assert str(caught.value).startswith(str(tmp_path / name))
+
+
+# -- overriding
+
+
+def test_what_is_given_takes_the_place_of_the_recipes_own() -> None:
+    recipe = Recipe(epochs=7, drop_rate=0.3, flip=True)
+    assert recipe.overridden(epochs=None, batch_size=None) == recipe
+    changed = recipe.overridden(epochs=2, drop_rate=0.0, flip=False, optimizer="sgd")
+    assert changed == Recipe(epochs=2, drop_rate=0.0, flip=False, optimizer="sgd")
+    assert recipe.epochs == 7
+
+
+# -- where step times come from
+
+SOURCES: Mapping[str, Mapping[str, str]] = {
+    "measured": {},
+    "predicted": {"profile": "/board.json"},
+    "auto": {"profile": "/board.json"},
+    "table": {"table": "/times.csv"},
+    "command": {"command": "time {arch_json}"},
+}
+ALL_SOURCES = {name: value for given in SOURCES.values() for name, value in given.items()}
+
+
+@pytest.mark.parametrize("mode", SOURCES)
+def test_a_source_of_step_times_has_what_it_needs(mode: str) -> None:
+    found = StepTimeConfig(mode=mode, **SOURCES[mode])  # type: ignore[arg-type]
+    given = {name: getattr(found, name) for name in ALL_SOURCES}
+    assert given == dict.fromkeys(ALL_SOURCES) | dict(SOURCES[mode])
+
+
+@pytest.mark.parametrize("mode", [mode for mode in SOURCES if mode != "measured"])
+def test_a_source_that_lacks_what_it_needs_is_refused(mode: str) -> None:
+    with pytest.raises(ConfigError, match=f"^--step-time {mode} needs ") as caught:
+        StepTimeConfig(mode=mode)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+OPTIONS = {"profile": "profile", "table": "step-times", "command": "step-time-command"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "other"),
+    [(mode, other) for mode, own in SOURCES.items() for other in OPTIONS if other not in own],
+)
+def test_a_second_source_is_refused_by_its_option(mode: str, other: str) -> None:
+    both = {**SOURCES[mode], other: ALL_SOURCES[other]}
+    with pytest.raises(ConfigError, match=f"^--{OPTIONS[other]} does not go with") as caught:
+        StepTimeConfig(mode=mode, **both)  # type: ignore[arg-type]
+    first = next((f"--{OPTIONS[own]};" for own in SOURCES[mode]), f"--step-time {mode};")
+    assert first in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_source_follows_from_what_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    assert StepTimeConfig.of() == StepTimeConfig()
+    assert StepTimeConfig.of(profile=path) == StepTimeConfig(mode="auto", profile=str(path))
+    assert StepTimeConfig.of(table=path) == StepTimeConfig(mode="table", table=str(path))
+    assert StepTimeConfig.of(command="x {arch_json}", timeout_s=5.0) == StepTimeConfig(
+        mode="command", command="x {arch_json}", timeout_s=5.0
+    )
+    assert StepTimeConfig.of(mode="predicted", profile=path).mode == "predicted"
+
+
+def test_paths_are_good_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert StepTimeConfig.of(profile=Path("a.json")).profile == str(tmp_path / "a.json")
+    assert StepTimeConfig.of(table=Path("b.csv")).table == str(tmp_path / "b.csv")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"mode": "measured", "profile": Path("a.json")},
+        {"mode": "auto"},
+        {"mode": "predicted", "table": Path("b.csv")},
+        {"table": Path("b.csv"), "command": "x {arch_json}"},
+        {"profile": Path("a.json"), "table": Path("b.csv")},
+    ],
+    ids=lambda given: " ".join(given),
+)
+def test_options_that_contradict_each_other_are_refused(given: Mapping[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"^--"):
+        StepTimeConfig.of(**given)

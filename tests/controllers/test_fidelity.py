@@ -1,0 +1,136 @@
+"""Values at a low fidelity tell of those at a high one, and unsure ones leave them unsure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from effnas import (
+    Architecture,
+    Rungs,
+    Search,
+    SearchSpace,
+)
+from effnas.controllers.fidelity import FidelitySurrogate, Level
+from effnas.controllers.gaussian_process import OnlineGP
+
+RNG = np.random.default_rng
+GROUPS = (slice(0, 2), slice(2, 4))
+
+
+def points(n: int, seed: int = 0) -> np.ndarray:
+    return RNG(seed).normal(size=(n, 4)) / 2
+
+
+def high(X: np.ndarray) -> np.ndarray:  # noqa: N803
+    return np.asarray(np.sin(4 * X[:, 0]) + X[:, 1] * X[:, 2] - X[:, 3] ** 2)
+
+
+def low(X: np.ndarray) -> np.ndarray:  # noqa: N803
+    return np.asarray(0.6 * high(X) - 1 + 0.05 * X[:, 1])
+
+
+def levels(n_low: int, n_high: int) -> list[Level]:
+    X = points(n_low)  # noqa: N806
+    best = X[np.argsort(-low(X), kind="stable")[:n_high]]  # the best go on
+    return [Level(X, low(X), np.ones(n_low)), Level(best, high(best), low(best))]
+
+
+def error(model: FidelitySurrogate | OnlineGP) -> float:
+    others = points(200, seed=1)
+    return float(np.sqrt(((model.predict(others)[0] - high(others)) ** 2).mean()))
+
+
+def test_many_low_values_and_a_few_high_ones_tell_more_than_the_few() -> None:
+    both, few = FidelitySurrogate(GROUPS, 0.3), OnlineGP(GROUPS, 0.3)
+    both.update(levels(120, 15))
+    few.update(levels(120, 15)[1].points, levels(120, 15)[1].values)
+    assert error(both) < 0.5 * error(few)
+
+
+def test_with_one_fidelity_it_is_the_growing_surrogate() -> None:
+    one, plain = FidelitySurrogate(GROUPS, 0.3), OnlineGP(GROUPS, 0.3)
+    X = points(50)  # noqa: N806
+    one.update([Level(X, high(X), np.ones(50))])
+    plain.update(X, high(X))
+    for model in (one, plain):
+        model.condition_on_mean(points(3, seed=2))
+    for mine, theirs in zip(one.predict(points(9, 1)), plain.predict(points(9, 1)), strict=True):
+        assert np.array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("n_high", [0, 2])
+def test_too_few_high_values_leave_the_low_ones_to_tell(n_high: int) -> None:
+    model, alone = FidelitySurrogate(GROUPS, 0.3), FidelitySurrogate(GROUPS, 0.3)
+    model.update(levels(40, n_high))
+    alone.update(levels(40, n_high)[:1])
+    assert np.array_equal(model.predict(points(9, 1)), alone.predict(points(9, 1)))
+
+
+def test_what_is_unsure_at_the_low_fidelity_is_unsure_at_the_high_one() -> None:
+    few, many = FidelitySurrogate(GROUPS, 0.3), FidelitySurrogate(GROUPS, 0.3)
+    few.update(levels(16, 8))
+    many.update(levels(160, 80))
+    assert few.predict(points(50, 1))[1].mean() > 2 * many.predict(points(50, 1))[1].mean()
+    before = many.predict(points(4, 2) * 2)
+    many.condition_on_mean(points(4, 2) * 2)
+    after = many.predict(points(4, 2) * 2)
+    assert after[0] == pytest.approx(before[0], abs=0.05)
+    assert (after[1] < before[1]).all()
+
+
+@pytest.mark.slow
+def test_what_is_predicted_does_not_depend_on_when_one_asks() -> None:
+    often, once = FidelitySurrogate(GROUPS, 0.3), FidelitySurrogate(GROUPS, 0.3)
+    full = levels(90, 30)
+    for n in range(3, 91, 7):
+        often.update([Level(*(part[:n] for part in level)) for level in full])
+    often.update(full)
+    once.update(full)
+    for mine, theirs in zip(often.predict(points(9, 1)), once.predict(points(9, 1)), strict=True):
+        assert np.array_equal(mine, theirs)
+
+
+def test_before_there_is_any_value_nothing_is_known() -> None:
+    mean, deviation = FidelitySurrogate(GROUPS, 0.3).predict(points(2))
+    assert (mean.tolist(), deviation.tolist()) == ([0, 0], [0.3, 0.3])
+
+
+# -- in a search by rungs
+
+TINY = SearchSpace.load("tiny")
+
+
+def train(arch: Architecture, epochs: int) -> dict[str, float]:
+    """More layers and expansions learn more; all of them learn in the same way."""
+    capacity = sum(s.r * s.e**0.5 * (1 + (s.k == 5)) for s in arch.stages)
+    final = 0.9 - 0.4 / capacity
+    return {"accuracy": final * (1 - 0.1 * (4 / epochs - 1)), "step_time": 1.0}
+
+
+@pytest.mark.slow
+def test_the_controller_learns_from_all_rungs() -> None:
+    search = Search(TINY, "A", "surrogate", 0, rungs=Rungs((1, 2, 4)))
+    search.run(train, budget=40)
+    drawn = Search(TINY, "A", "random", 0, rungs=Rungs((1, 2, 4)))
+    drawn.run(train, budget=40)
+    best = max(train(arch, 4)["accuracy"] for arch in TINY.architectures())
+    assert search.best is not None
+    assert search.best.reward == pytest.approx(best, abs=2e-3)
+    mine, others = (
+        np.mean([train(t.architecture, 4)["accuracy"] for t in found.trials[20:]])
+        for found in (search, drawn)
+    )
+    assert mine > others
+
+
+@pytest.mark.slow
+def test_told_a_stored_search_by_rungs_it_asks_for_the_same() -> None:
+    live = Search(TINY, "A", "surrogate", 5, rungs=Rungs((1, 2, 4)))
+    events = []
+    tell = live.controller.tell
+    live.controller.tell = lambda trial: (events.append(trial), tell(trial))[1]  # type: ignore[method-assign]
+    live.run(train, budget=32)
+    again = Search(TINY, "A", "surrogate", 5, rungs=Rungs((1, 2, 4)))
+    again.resume(events)
+    assert again.ask() == live.ask()

@@ -1,0 +1,672 @@
+"""The evaluator of images: timing and training together, and where step times come from."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from effnas import Architecture, SearchSpace
+from effnas.config.settings import (
+    EvaluationConfig,
+    Execution,
+    Recipe,
+    StepTimeConfig,
+)
+from effnas.errors import (
+    ConfigError,
+    DataError,
+    InfeasibleError,
+    SpaceError,
+    UserError,
+)
+from effnas.evaluation.evaluator import TIMING_METRICS, TRAINING_METRICS, Task
+from effnas.evaluation.image_evaluator import ImageEvaluator
+from effnas.evaluation.workers import Workers
+from effnas.search.cost_estimate import CostEstimate
+from effnas.search.launch import Settings, launch
+from effnas.search.rungs import Rungs
+from effnas.search.search import Search
+from effnas.timing.device import describe_device, hardware_id
+from effnas.timing.networks import MeasuredStepTimes
+from effnas.timing.profile import DeviceProfile
+from effnas.train.proxy import train_proxy
+from effnas.trials.trial import Trial, TrialState
+from synthetic_profiles import profile_of
+
+#: Networks of a layer or a few: what is tested here is not what they are.
+SPACE = SearchSpace.parse(
+    "stem: 8\n"
+    "head: 16\n"
+    "target: {image_size: 8, batch_size: 8, num_classes: 10}\n"
+    "stages:\n"
+    "  - <fused|mbconv>_r<1..3>_k3_s2_e<1|4>_c8\n"
+    "reference:\n"
+    "  - fused_r1_k3_s2_e1_c8\n"
+)
+ARCHS = list(SPACE.architectures())[1:4]
+OUTSIDE = Architecture.parse(["mbconv_r1_k3_s2_e2_c8"], stem=SPACE.stem, head=SPACE.head)
+CONFIG = EvaluationConfig(
+    space_text=SPACE.to_text(),
+    data="digits",
+    recipe=Recipe(epochs=1, image_size=8, data_share=0.1),
+    threads=1,
+    execution=Execution(),
+    timing_batch_size=4,
+)
+BARE = replace(CONFIG, data=None)
+TIMED = {"step_time", *TIMING_METRICS}
+TRAINED = set(TRAINING_METRICS)
+
+
+pytestmark = pytest.mark.slow  # networks are built and run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread_and_own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("locks")))
+        defaults = MeasuredStepTimes.__init__.__kwdefaults__
+        patch.setitem(defaults, "time_limit_s", 0.0)  # the fewest rounds will do
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def with_images() -> ImageEvaluator:
+    return ImageEvaluator(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def bare() -> ImageEvaluator:
+    return ImageEvaluator(BARE)
+
+
+# -- tasks
+
+
+@pytest.mark.parametrize(
+    ("task", "metrics"),
+    [(Task.EVALUATE, TIMED | TRAINED), (Task.TIME, TIMED), (Task.TRAIN, TRAINED)],
+)
+def test_a_task_gives_its_metrics(
+    with_images: ImageEvaluator, task: Task, metrics: set[str]
+) -> None:
+    found = with_images(SPACE.reference, task)
+    assert set(found.metrics) == metrics
+    assert all(math.isfinite(value) for value in found.metrics.values())
+    assert found.hardware == hardware_id(describe_device(torch.device("cpu")))
+    assert found.step_time_source == ("" if task is Task.TRAIN else "measured")
+    assert (found.seed is None) == (task is Task.TIME)
+    assert (found.fidelity == with_images.fidelity) == (task is not Task.TIME)
+
+
+def test_without_images_networks_are_timed_and_none_is_trained(bare: ImageEvaluator) -> None:
+    found = bare(ARCHS[0], Task.TIME)
+    assert set(found.metrics) == TIMED
+    assert (found.fidelity, found.seed, bare.fidelity) == ("", None, "")
+    for task in (Task.TRAIN, Task.EVALUATE):
+        with pytest.raises(ConfigError, match=r"^this worker has no images to train on"):
+            bare(ARCHS[0], task)
+
+
+def test_a_repeat_is_another_training_and_the_same_number_the_same(
+    with_images: ImageEvaluator,
+) -> None:
+    def train(repeat: int) -> tuple[int | None, float]:
+        found = with_images(ARCHS[0], Task.TRAIN, repeat)
+        return found.seed, found.metrics["train_loss"]
+
+    first = [train(repeat) for repeat in range(3)]
+    assert len({seed for seed, _ in first}) == len({loss for _, loss in first}) == 3
+    assert [train(repeat) for repeat in (2, 0)] == [first[2], first[0]]
+    evaluated = with_images(ARCHS[0])
+    assert (evaluated.seed, evaluated.metrics["train_loss"]) == first[0]
+
+
+def test_an_evaluation_repeats_itself_whatever_was_done_before(
+    with_images: ImageEvaluator,
+) -> None:
+    one, two = with_images(ARCHS[0]), with_images(ARCHS[1])
+    again = ImageEvaluator(CONFIG)  # in another order, and after another random state
+    torch.manual_seed(77)
+    two_again, one_again = again(ARCHS[1]), again(ARCHS[0])
+    for measured, repeated in ((one, one_again), (two, two_again)):
+        for name in ("accuracy", "train_loss", "peak_memory_bytes"):
+            assert measured.metrics[name] == repeated.metrics[name]
+        assert (measured.seed, measured.fidelity) == (repeated.seed, repeated.fidelity)
+    assert one.seed != two.seed
+    prepared = again.prepare()
+    assert one.fidelity == f"1 epochs of {prepared.train_images} images at 8 px"
+    other = ImageEvaluator(replace(CONFIG, seed=1))
+    assert other(ARCHS[0], Task.TRAIN).seed != one.seed
+
+
+def test_an_evaluation_leaves_torchs_random_state_alone(with_images: ImageEvaluator) -> None:
+    torch.manual_seed(20)
+    before = torch.get_rng_state()
+    with_images(SPACE.reference)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_does_not_fit_the_memory_is_infeasible_before_it_is_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "effnas.evaluation.image_evaluator.available_memory_bytes", lambda device: 200_000
+    )
+    evaluator = ImageEvaluator(replace(BARE, timing_batch_size=100))
+    with pytest.raises(InfeasibleError, match=r"^out of memory at batch 100 and 8 px") as caught:
+        evaluator(SPACE.reference, Task.TIME)
+    assert 0 < caught.value.metrics["largest_batch_size"] < 100
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory.\nSee"), "out of memory: CUDA out of memory."),
+        (MemoryError(), "out of memory"),
+        (RuntimeError("you tried to allocate memory: 5"), "out of memory on the CPU"),
+    ],
+    ids=["cuda", "python", "cpu"],
+)
+def test_memory_that_runs_out_all_the_same_is_infeasible(
+    bare: ImageEvaluator, error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out(arch: Architecture) -> None:
+        raise error
+
+    monkeypatch.setattr(bare, "_timings", run_out)
+    with pytest.raises(InfeasibleError) as caught:
+        bare(SPACE.reference, Task.TIME)
+    assert str(caught.value) == said
+
+
+def test_another_error_stays_what_it_is(
+    bare: ImageEvaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(arch: Architecture) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(bare, "_timings", stumble)
+    with pytest.raises(RuntimeError, match=r"^a bug$"):
+        bare(SPACE.reference, Task.TIME)
+
+
+# -- what it prepares
+
+
+def test_what_a_worker_prepares_is_plain_data_that_fixes_the_rest() -> None:
+    space = SPACE.with_target(image_size=16)
+    free = replace(
+        CONFIG,
+        space_text=space.to_text(),
+        recipe=Recipe(epochs=1),
+        execution=None,
+        timing_batch_size=None,
+    )
+    prepared = ImageEvaluator(free).prepare()
+    assert json.loads(json.dumps(asdict(prepared)))["num_classes"] == 10
+    assert prepared.recipe.image_size == 16  # no larger than the target's
+    assert prepared.recipe.data_share == 1.0
+    assert prepared.recipe.flip is False  # a mirrored digit is another sign
+    assert prepared.timing_batch_size == 8
+    assert prepared.train_images + prepared.holdout_images == 1438
+    assert prepared.class_names == tuple("0123456789")
+    assert str(prepared.execution) in prepared.execution_seconds
+    assert prepared.step_times == "measured"
+    assert prepared.timing_s > 0
+    assert prepared.training_s > 0
+    settled = replace(
+        free,
+        recipe=prepared.recipe,
+        execution=prepared.execution,
+        timing_batch_size=prepared.timing_batch_size,
+    )
+    again = ImageEvaluator(settled).prepare()
+    assert again.data_fingerprint == prepared.data_fingerprint
+    assert (again.recipe, again.execution) == (prepared.recipe, prepared.execution)
+    assert again.execution_seconds == {}
+
+
+def test_a_worker_without_images_prepares_timings(bare: ImageEvaluator) -> None:
+    prepared = bare.prepare()
+    assert (prepared.train_images, prepared.holdout_images, prepared.training_s) == (0, 0, 0.0)
+    assert prepared.data_fingerprint == ""
+    assert (prepared.num_classes, prepared.class_names) == (10, ())
+    assert prepared.timing_s > 0
+    assert prepared.peak_memory_bytes > 0
+    assert prepared.target_memory_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda c: replace(c, device="cuda:99"), ConfigError),
+        (lambda c: replace(c, data="no/such/data"), DataError),
+        (lambda c: replace(c, recipe=replace(c.recipe, optimizer="adamm")), ConfigError),
+    ],
+    ids=["device", "data", "optimizer"],
+)
+def test_a_mistake_shows_before_the_first_trial(
+    change: Callable[[EvaluationConfig], EvaluationConfig], error: type[UserError]
+) -> None:
+    with pytest.raises(error):
+        ImageEvaluator(change(CONFIG)).prepare()
+
+
+# -- where step times come from
+
+
+def here() -> str:
+    return hardware_id(describe_device(torch.device("cpu")))
+
+
+@pytest.fixture
+def evaluator_with(tmp_path: Path) -> Callable[..., ImageEvaluator]:
+    """Makes evaluators that take step times from a profile."""
+
+    def make(mode: str, profile: DeviceProfile, **changes: Any) -> ImageEvaluator:
+        path = tmp_path / "board.json"
+        path.write_text(profile.to_json())
+        step_times = StepTimeConfig(mode=mode, profile=str(path))  # type: ignore[arg-type]
+        return ImageEvaluator(replace(BARE, step_times=step_times, **changes))
+
+    return make
+
+
+def evaluated(evaluator: ImageEvaluator, arch: Architecture) -> dict[str, float]:
+    """The metrics of an evaluation, of which a worker without images does the first half."""
+    found: list[dict[str, float]] = []
+
+    def keep(arch: Architecture, repeat: int, timed: Any, epochs: int | None) -> Any:
+        found.append({**timed.metrics, f"is_{timed.step_time_source}": 1.0})
+        return timed
+
+    evaluator._train = keep  # type: ignore[method-assign]
+    evaluator(arch)
+    return found[0]
+
+
+def test_predictions_are_the_profiles_and_no_network_is_run(
+    evaluator_with: Callable[..., ImageEvaluator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "effnas.timing.networks.time_networks", lambda *_, **__: pytest.fail("it was timed")
+    )
+    profile = profile_of(SPACE)  # of another device
+    evaluator = evaluator_with("predicted", profile)
+    for arch in (SPACE.reference, *ARCHS):
+        found = evaluator(arch, Task.TIME)
+        assert found.metrics == profile(arch).metrics
+        assert (found.step_time_source, found.hardware) == ("predicted", profile.hardware)
+    with pytest.raises(InfeasibleError, match="outside the device profile"):
+        evaluator(OUTSIDE, Task.TIME)
+    prepared = evaluator.prepare()
+    assert prepared.timing_s == 0
+    assert prepared.step_times.startswith(f"predicted by the profile of {profile.hardware}")
+
+
+def test_auto_predicts_in_the_search_and_measures_when_asked_to_time(
+    evaluator_with: Callable[..., ImageEvaluator],
+) -> None:
+    profile = profile_of(SPACE, hardware=here())
+    evaluator = evaluator_with("auto", profile)
+    found = evaluated(evaluator, ARCHS[0])
+    assert found == {**profile(ARCHS[0]).metrics, "is_predicted": 1.0}
+    measured = evaluator(ARCHS[0], Task.TIME)
+    assert set(measured.metrics) == TIMED
+    assert measured.step_time_source == "measured"
+    assert evaluator.prepare().step_times.endswith("; the best are measured")
+
+
+def test_auto_measures_what_is_outside_the_profile(
+    evaluator_with: Callable[..., ImageEvaluator],
+) -> None:
+    evaluator = evaluator_with("auto", profile_of(SPACE, hardware=here()))
+    found = evaluated(evaluator, OUTSIDE)
+    assert set(found) == TIMED | {"is_measured"}
+
+
+def test_auto_measures_everything_where_the_profile_is_not_trusted(
+    evaluator_with: Callable[..., ImageEvaluator],
+) -> None:
+    evaluator = evaluator_with("auto", profile_of(SPACE, hardware=here(), error=0.0625))
+    assert "is_measured" in evaluated(evaluator, ARCHS[0])
+    assert evaluator.prepare().step_times.startswith("measured, not predicted by the profile of")
+    assert "6.2%" in evaluator.prepare().step_times
+
+
+def test_auto_runs_networks_as_the_profile_did(
+    evaluator_with: Callable[..., ImageEvaluator],
+) -> None:
+    way = {"precision": "bfloat16", "memory_format": "channels_last", "compile_mode": "none"}
+    profile = profile_of(SPACE, hardware=here(), execution=way)
+    assert evaluator_with("auto", profile, execution=None).prepare().execution == Execution(
+        precision="bfloat16", memory_format="channels_last"
+    )
+
+
+@pytest.mark.parametrize("mode", ["auto", "predicted"])
+@pytest.mark.parametrize(
+    ("profile", "said"),
+    [
+        (profile_of(SPACE.with_target(image_size=16)), "image size 16 (here 8)"),
+        (profile_of(SPACE.with_target(batch_size=2)), "batch size 2 (here 8)"),
+        (profile_of(SPACE, stem=16), "stem 16 (here 8)"),
+        (profile_of(SPACE, head=64), "head 64 (here 16)"),
+    ],
+    ids=["image-size", "batch-size", "stem", "head"],
+)
+def test_a_profile_for_something_else_is_told_in_a_line(
+    mode: str, profile: DeviceProfile, said: str, evaluator_with: Callable[..., ImageEvaluator]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        evaluator_with(mode, replace(profile, hardware=here()))
+    text = str(caught.value)
+    assert f"board.json: the profile is for {said}; make one with `effnas profile`" in text
+    assert "\n" not in text
+
+
+def test_a_profile_of_other_classes_or_stages_is_told_in_a_line(
+    evaluator_with: Callable[..., ImageEvaluator],
+) -> None:
+    space = SPACE.with_target(num_classes=7)
+    with pytest.raises(ConfigError, match=r"classes 10 \(here 7\); make one") as caught:
+        evaluator_with("auto", profile_of(SPACE), space_text=space.to_text())
+    assert "\n" not in str(caught.value)
+    text = SPACE.to_text().replace("_s2_", "_s1_")
+    with pytest.raises(ConfigError, match=r"is for space .* \(here .*\); make one") as caught:
+        evaluator_with("predicted", profile_of(SPACE), space_text=text)
+    assert "\n" not in str(caught.value)
+
+
+def test_auto_refuses_a_profile_of_another_device(
+    evaluator_with: Callable[..., ImageEvaluator],
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        evaluator_with("auto", profile_of(SPACE))
+    assert f"the profile is of a board, 2 threads, and this device is {here()}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_gives_its_step_times(tmp_path: Path) -> None:
+    path = tmp_path / "times.csv"
+    path.write_text(
+        f"architecture,step_time_s\n{SPACE.reference},0.5\n{ARCHS[0]},0.125\n", encoding="utf-8"
+    )
+    evaluator = ImageEvaluator(
+        replace(BARE, step_times=StepTimeConfig(mode="table", table=str(path)))
+    )
+    found = evaluator(ARCHS[0], Task.TIME)
+    assert found.metrics == {"step_time": 0.25, "step_time_s": 0.125}
+    assert found.step_time_source == "table"
+    assert "times.csv" in found.hardware
+    with pytest.raises(InfeasibleError, match="not in the table"):
+        evaluator(ARCHS[1], Task.TIME)
+    prepared = evaluator.prepare()
+    assert (prepared.timing_s, prepared.step_times) == (0.0, found.hardware)
+
+
+def test_a_command_gives_its_step_times() -> None:
+    program = "import json, sys; print(json.load(open(sys.argv[1]))['stem'] / 64)"
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(program)} {{arch_json}}"
+    evaluator = ImageEvaluator(
+        replace(BARE, step_times=StepTimeConfig(mode="command", command=command))
+    )
+    found = evaluator(ARCHS[0], Task.TIME)
+    assert found.metrics == {"step_time": 1.0, "step_time_s": 0.125}
+    assert found.step_time_source == "command"
+    assert evaluator.prepare().timing_s > 0
+
+
+# -- constraints
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Everything that is trained from here on."""
+    found: list[object] = []
+
+    def train(model: object, *args: Any, **kwargs: Any) -> Any:
+        found.append(model)
+        return train_proxy(model, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("effnas.evaluation.image_evaluator.train_proxy", train)
+    return found
+
+
+def test_what_is_too_slow_is_timed_and_not_trained(trainings: list[object]) -> None:
+    evaluator = ImageEvaluator(replace(CONFIG, constraints=("accuracy > 2", "step_time_s < 1e-9")))
+    with pytest.raises(
+        InfeasibleError, match=r"^step_time_s is .*wants 'step_time_s < 1e-9'$"
+    ) as e:
+        evaluator(ARCHS[0])
+    assert set(e.value.metrics) == TIMED
+    assert not trainings
+    # It is timed, or trained, for whoever asks for no more than that.
+    assert set(evaluator(ARCHS[0], Task.TIME).metrics) == TIMED
+    assert set(evaluator(ARCHS[0], Task.TRAIN).metrics) == TRAINED
+    assert len(trainings) == 1
+
+
+def test_what_needs_too_much_memory_is_not_even_timed(
+    with_images: ImageEvaluator, trainings: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peak = int(with_images(ARCHS[0], Task.TIME).metrics["peak_memory_bytes"])
+    exact = replace(CONFIG, constraints=(f"peak_memory_bytes <= {peak}",))
+    assert ImageEvaluator(exact)(ARCHS[0]).metrics["peak_memory_bytes"] == peak
+    assert len(trainings) == 1
+    less = ImageEvaluator(replace(CONFIG, constraints=(f"peak_memory_bytes < {peak}",)))
+    monkeypatch.setattr(MeasuredStepTimes, "__call__", lambda *_: pytest.fail("it was timed"))
+    with pytest.raises(InfeasibleError, match=f"^peak_memory_bytes is {peak:,}, and") as e:
+        less(ARCHS[0])
+    assert e.value.metrics == {"peak_memory_bytes": peak}
+    assert len(trainings) == 1
+
+
+def test_what_nothing_can_meet_with_the_datas_classes_is_told_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    space = replace(SPACE, target=replace(SPACE.target, num_classes=None))
+    least = min(SPACE.count(arch).params for arch in SPACE.architectures())  # for 10 classes
+    assert space.count(space.reference).params > least + 10_000
+    config = replace(CONFIG, space_text=space.to_text(), execution=None)
+    fine = replace(config, constraints=(f"params <= {least}",), execution=Execution())
+    assert ImageEvaluator(fine)
+    monkeypatch.setattr(
+        "effnas.evaluation.image_evaluator.choose_execution",
+        lambda *_: pytest.fail("it was measured"),
+    )
+    with pytest.raises(SpaceError, match=f"no architecture meets .* has params = {least:,};"):
+        ImageEvaluator(replace(config, constraints=(f"params < {least}",)))
+
+
+# -- in a search
+
+
+class Quiet:
+    """Watches a search, and shows nothing."""
+
+    def __init__(self) -> None:
+        self.ended: list[Trial] = []
+        self.timed: list[Trial] = []
+
+    def preparing(self, what: str) -> None: ...
+
+    def planned(self, plan: CostEstimate) -> None: ...
+
+    def trial_ended(self, trial: Trial, search: Search) -> None:
+        self.ended.append(trial)
+
+    def finalist_timed(self, trial: Trial, search: Search) -> None:
+        self.timed.append(trial)
+
+
+def settings_for(out: Path, **changes: Any) -> Settings:
+    space = out.parent / "small.yaml"
+    space.write_text(SPACE.to_text())
+    settings = Settings(
+        space=str(space),
+        data="digits",
+        reward="v2",
+        budget=1,
+        out=out,
+        recipe=Recipe(epochs=1, batch_size=16, image_size=8, data_share=0.05),
+        workers=Workers(device="cpu", backend="inline", threads=1),
+    )
+    return replace(settings, **changes)
+
+
+def test_a_search_by_predictions_ends_with_measured_ones(tmp_path: Path) -> None:
+    from effnas.timing.runtime import configure_process
+
+    configure_process()  # as the search itself will do: it is a part of the hardware's identity
+    path = tmp_path / "board.json"
+    path.write_text(profile_of(SPACE, hardware=here()).to_json())
+    observer = Quiet()
+    search = launch(
+        settings_for(
+            tmp_path / "run",
+            budget=7,
+            step_times=StepTimeConfig(mode="auto", profile=str(path)),
+        ),
+        observer,
+    )
+    assert {t.measurement.step_time_source for t in observer.ended} == {"predicted"}
+    best = search.trials.ranked()[:5]
+    assert {t.measurement.step_time_source for t in best} == {"measured"}
+    assert len(observer.timed) >= 5
+    assert {t.number for t in best} <= {t.number for t in observer.timed}
+    for trial in best:
+        assert trial.reward == pytest.approx(search.reward.score(trial.metrics))
+        assert set(trial.metrics) >= TIMED | TRAINED
+
+
+def test_a_predicted_step_time_that_breaks_a_constraint_is_never_proposed(tmp_path: Path) -> None:
+    path = tmp_path / "board.json"
+    profile = profile_of(SPACE, hardware="a board")
+    path.write_text(profile.to_json())
+    times = {arch.id: profile(arch).metrics["step_time"] for arch in SPACE.architectures()}
+    limit = sorted(times.values())[len(times) // 2]
+    settings = settings_for(
+        tmp_path / "run",
+        budget=50,
+        step_times=StepTimeConfig(mode="predicted", profile=str(path)),
+        constraints=(f"step_time <= {limit!r}", "accuracy >= 0.05"),
+        reward="-step_time",
+    )
+    search = launch(settings, Quiet())
+    assert search.exhausted
+    tried = {t.architecture.id for t in search.trials}
+    assert tried == {key for key, step_time in times.items() if step_time <= limit}
+    for trial in search.trials:
+        fine = trial.metrics["accuracy"] >= 0.05
+        assert trial.state is (TrialState.COMPLETE if fine else TrialState.INFEASIBLE)
+
+
+def test_a_rung_is_timed_once_and_gone_on_with_from_its_checkpoint(tmp_path: Path) -> None:
+    config = replace(
+        CONFIG, recipe=replace(CONFIG.recipe, epochs=3), checkpoints=str(tmp_path / "checkpoints")
+    )
+    evaluator = ImageEvaluator(config)
+    whole = evaluator(ARCHS[0], Task.TRAIN)
+    assert not (tmp_path / "checkpoints").exists()
+    first = evaluator(ARCHS[0], Task.EVALUATE, epochs=1)
+    assert set(first.metrics) == TIMED | TRAINED
+    assert first.fidelity == f"1 of {whole.fidelity}"
+    kept = [path.name for path in (tmp_path / "checkpoints").iterdir()]
+    assert kept == [f"{ARCHS[0].id}.safetensors"]
+    again = ImageEvaluator(config)  # another process would be the same
+    last = again(ARCHS[0], Task.TRAIN, epochs=3)
+    assert set(last.metrics) == TRAINED
+    assert (last.fidelity, last.seed) == (whole.fidelity, whole.seed)
+    assert first.seed == whole.seed
+    for name in ("accuracy", "train_loss"):
+        assert last.metrics[name] == whole.metrics[name]
+    assert last.metrics["train_time_s"] > first.metrics["train_time_s"]
+
+
+def test_checkpoints_are_kept_while_trials_are_paused_and_no_longer(tmp_path: Path) -> None:
+    rungs = Rungs((1, 2))
+    out = tmp_path / "run"
+
+    class Watches(Quiet):
+        def trial_ended(self, trial: Trial, search: Search) -> None:
+            super().trial_ended(trial, search)
+            paused = {
+                f"{t.architecture.id}.safetensors"
+                for t in search.trials
+                if t.state is TrialState.WAITING
+            }
+            kept = {path.name for path in (out / "checkpoints").iterdir()}
+            pruning = any(t.state is TrialState.PRUNED for t in search.trials)
+            assert kept >= paused if pruning else kept == paused
+
+    recipe = Recipe(epochs=2, batch_size=16, image_size=8, data_share=0.05)
+    settings = settings_for(out, budget=5, rungs=rungs, recipe=recipe)
+    observer = Watches()
+    first = launch(settings, observer)
+    assert TrialState.WAITING in {t.state for t in observer.ended}
+    assert {t.state for t in first.trials} == {TrialState.COMPLETE, TrialState.PRUNED}
+    assert list((out / "checkpoints").iterdir()) == []
+    # What a kill has left of a trial that had ended is cleared away.
+    left = out / "checkpoints" / f"{first.trials[0].architecture.id}.safetensors"
+    left.write_bytes(b"left over")
+    launch(settings, Quiet())
+    assert not left.exists()
+
+
+def write_pets(root: Path) -> None:
+    """Two classes to train on, and a test part that holds what cannot be decoded."""
+    rng = np.random.default_rng(0)
+    for c, name in enumerate(("ant", "bee")):
+        (root / "train" / name).mkdir(parents=True)
+        for i in range(30):
+            pixels = rng.integers(0, 128, (16, 16, 3)) + 127 * c
+            Image.fromarray(pixels.astype(np.uint8)).save(root / "train" / name / f"{i}.png")
+        for part in ("test", "val"):
+            (root / part / name).mkdir(parents=True)
+            (root / part / name / "0.png").write_bytes(b"not an image")
+
+
+def test_the_test_part_is_never_opened_during_a_search(tmp_path: Path) -> None:
+    touched: list[str] = []
+    watching = True
+
+    def note(event: str, arguments: tuple[object, ...]) -> None:
+        if watching and event in ("open", "os.scandir", "os.listdir"):
+            touched.append(str(arguments[0]))
+
+    root = tmp_path / "pets"
+    write_pets(root)
+    observer = Quiet()
+    sys.addaudithook(note)
+    try:
+        search = launch(
+            settings_for(tmp_path / "run", data=str(root), recipe=Recipe(epochs=3, batch_size=16)),
+            observer,
+        )
+    finally:
+        watching = False
+    below = [Path(path).relative_to(root).parts for path in touched if path.startswith(str(root))]
+    parts = {names[0] for names in below if names}
+    assert "train" in parts  # the record does work
+    assert not parts & {"test", "val"}
+    assert [t.state for t in observer.ended] == [TrialState.COMPLETE]
+    assert observer.timed == []
+    assert search.best is not None
+    assert 0 <= search.best.metrics["accuracy"] <= 1

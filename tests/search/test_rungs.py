@@ -1,0 +1,510 @@
+"""Rungs: who goes on, what a search by them costs, and that stops change nothing."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from effnas import (
+    Architecture,
+    Measurement,
+    Rungs,
+    Search,
+    SearchSpace,
+    Trial,
+    Trials,
+    TrialState,
+)
+from effnas.config.settings import Recipe
+from effnas.controllers.registry import make_controller
+from effnas.errors import (
+    ConfigError,
+    InfeasibleError,
+    RewardError,
+    SearchFailedError,
+)
+from effnas.evaluation.backend import Job, Outcome, run_job
+from effnas.evaluation.evaluator import FunctionEvaluator, Task
+from effnas.evaluation.inline import InlineBackend
+from effnas.search.launch import Settings
+from effnas.search.rungs import trained_epochs
+from effnas.trials.store import RunFolder, read_events
+
+TINY = SearchSpace.load("tiny")
+RUNGS = Rungs((1, 2, 4))
+WAITING, RUNNING, COMPLETE = TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE
+PRUNED, INFEASIBLE = TrialState.PRUNED, TrialState.INFEASIBLE
+patient = settings(deadline=None)  # the machine may be busy
+
+
+def quality(arch: Architecture) -> float:
+    """What a whole training of a network would give, 0.5 to 0.9."""
+    return 0.5 + int(arch.id, 16) % 401 / 1000
+
+
+def measure(arch: Architecture, epochs: int) -> dict[str, float]:
+    """What a training of so many epochs gives: the less, the more luck is in it."""
+    luck = random.Random(f"{arch.id}/{epochs}").uniform(-0.1, 0.1)
+    return {"accuracy": quality(arch) * (1 - 0.5**epochs) + luck / epochs, "step_time": 1.0}
+
+
+class Counted:
+    """Measures, and notes what was asked; stops the search when so many calls are used up."""
+
+    def __init__(self, calls: int | None = None, function: Callable[..., object] = measure) -> None:
+        self.left, self.function = calls, function
+        self.asked: list[tuple[str, int]] = []
+
+    def __call__(self, arch: Architecture, epochs: int) -> Mapping[str, float]:
+        if self.left is not None:
+            if not self.left:
+                raise KeyboardInterrupt
+            self.left -= 1
+        self.asked.append((arch.id, epochs))
+        return self.function(arch, epochs)  # type: ignore[return-value]
+
+
+def search_of(
+    rungs: Rungs = RUNGS, controller: str = "random", reward: str = "A", **more: object
+) -> Search:
+    made = make_controller(controller, TINY, 5)
+    return Search(TINY, reward, made, 5, rungs=rungs, **more)  # type: ignore[arg-type]
+
+
+def events(path: Path) -> list[Trial]:
+    return list(read_events(path, stem=TINY.stem, head=TINY.head))
+
+
+def summary(trials: Trials) -> list[tuple[object, ...]]:
+    """All of each trial but how long it took."""
+    return [(t.number, t.architecture, t.state, t.measurement, t.reward, t.reason) for t in trials]
+
+
+# -- what rungs are
+
+
+@pytest.mark.parametrize(
+    "text", ["4,2", "1", "0,2", "a,b", "", "1,,2", "1,1", "-1,2", "1,2.5", "1;2", "4"]
+)
+def test_wrong_rungs_are_refused_in_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--fidelity .*such as 1,2,4$"):
+        Rungs.parse(text)
+
+
+def test_rungs_are_read_and_written() -> None:
+    assert Rungs.parse("1,2,4") == RUNGS == Rungs.parse(" 1, 2, 4")
+    assert Rungs.parse(str(Rungs((2, 3, 27)))) == Rungs((2, 3, 27))
+
+
+def test_the_last_rung_is_the_whole_training(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^--fidelity 1,2,4 ends at 4 epochs, .* has 8; leave"):
+        Settings(out=tmp_path, rungs=RUNGS, recipe=Recipe(epochs=8))
+    assert Settings(out=tmp_path, rungs=RUNGS, recipe=Recipe(epochs=4)).rungs == RUNGS
+
+
+# -- who goes on
+
+ARCHS = list(TINY.architectures())[:40]
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> tuple[Rungs, list[Trial]]:
+    """Rungs, and trials that are anywhere on them."""
+    rungs = Rungs(tuple(sorted(draw(st.sets(st.integers(1, 30), min_size=2, max_size=4)))))
+    accuracy = st.integers(0, 6).map(lambda n: n / 10)  # ties are common
+    trials = []
+    for number in range(draw(st.integers(0, len(ARCHS)))):
+        reached = draw(st.integers(0, len(rungs.epochs)))
+        found = {epochs: draw(accuracy) for epochs in rungs.epochs[:reached]}
+        states = {0: [RUNNING, INFEASIBLE], len(rungs.epochs): [COMPLETE]}
+        state = draw(st.sampled_from(states.get(reached, [WAITING, RUNNING, PRUNED, INFEASIBLE])))
+        measurement = Measurement(metrics={}, rungs=found)
+        trials.append(
+            Trial(number=number, architecture=ARCHS[number], state=state, measurement=measurement)
+        )
+    return rungs, trials
+
+
+def accuracy_at(trial: Trial, epochs: int) -> float | None:
+    """The accuracy at a rung as the reward; the worst one has no value."""
+    return trial.measurement.rungs[epochs] or None
+
+
+def may_go_on(rungs: Rungs, trials: list[Trial], trial: Trial) -> bool:
+    """Whether a trial is paused and among the best 1/eta at its rung, by counting the better."""
+    reached = len(trial.measurement.rungs)
+    if trial.state is not WAITING:
+        return False
+    low, high = rungs.epochs[reached - 1 : reached + 1]
+    rivals = [t for t in trials if low in t.measurement.rungs]
+    mine = trial.measurement.rungs[low]
+    before = sum(
+        t.measurement.rungs[low] > mine
+        or (t.measurement.rungs[low] == mine and t.number < trial.number)
+        for t in rivals
+    )
+    return (before + 1) * high <= len(rivals) * low
+
+
+@pytest.mark.slow
+@patient
+@given(situations())
+def test_the_best_of_the_highest_rung_goes_on_and_only_where_it_may(
+    situation: tuple[Rungs, list[Trial]],
+) -> None:
+    rungs, trials = situation
+    found = rungs.promoted(trials, accuracy_at)
+    able = [t for t in trials if may_go_on(rungs, trials, t)]
+
+    def order(trial: Trial) -> tuple[float, ...]:
+        reached = trial.measurement.rungs
+        return -max(reached), -reached[max(reached)], trial.number
+
+    assert found == min(able, key=order, default=None)
+
+
+@pytest.mark.slow
+@patient
+@given(situations())
+def test_trials_that_went_on_keep_their_place_in_the_lower_ranking(
+    situation: tuple[Rungs, list[Trial]],
+) -> None:
+    rungs, trials = situation
+    for _ in range(len(trials) * len(rungs.epochs)):
+        found = rungs.promoted(trials, accuracy_at)
+        if found is None:
+            break
+        epochs = rungs.next_epochs(found)
+        is_last = epochs == rungs.epochs[-1]
+        measurement = replace(
+            found.measurement, rungs={**found.measurement.rungs, epochs: random.random()}
+        )
+        trials[found.number] = replace(
+            found, state=COMPLETE if is_last else WAITING, measurement=measurement
+        )
+    assert rungs.promoted(trials, accuracy_at) is None
+    assert not [t for t in trials if may_go_on(rungs, trials, t)]
+
+
+# -- a search by rungs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rungs", [RUNGS, Rungs((1, 3, 9)), Rungs((2, 3))], ids=str)
+def test_the_best_are_trained_to_the_end_at_a_part_of_the_cost(rungs: Rungs) -> None:
+    evaluate = Counted()
+    told: list[Trial] = []
+    search = search_of(rungs)
+    trials = search.run(evaluate, budget=120, on_trial=told.append)
+    assert [t.number for t in trials] == list(range(120))
+    assert {t.state for t in trials} == {COMPLETE, PRUNED}
+    # Nothing is evaluated twice, and no rung is left out.
+    assert len(set(evaluate.asked)) == len(evaluate.asked)
+    for trial in trials:
+        reached = tuple(trial.measurement.rungs)
+        assert reached == rungs.epochs[: len(reached)]
+        assert (trial.state is COMPLETE) == (reached == rungs.epochs)
+        for epochs, accuracy in trial.measurement.rungs.items():
+            assert accuracy == measure(trial.architecture, epochs)["accuracy"]
+        assert trial.reward == trial.metrics["accuracy"] == trial.measurement.rungs[reached[-1]]
+    # Of every rung, at least the best 1/eta go on; mistakes of the beginning may add some.
+    for low, high in zip(rungs.epochs, rungs.epochs[1:], strict=False):
+        here = [t for t in trials if low in t.measurement.rungs]
+        best = sorted(here, key=lambda t: (-t.measurement.rungs[low], t.number))
+        assert all(high in t.measurement.rungs for t in best[: len(here) * low // high])
+        assert sum(high in t.measurement.rungs for t in here) < 0.9 * len(here)
+    assert trained_epochs(trials) == sum(max(t.measurement.rungs) for t in trials)
+    expected = 120 * rungs.expected_epochs
+    most = min(1.3 * expected, 120 * rungs.epochs[-1])
+    assert 0.95 * expected < trained_epochs(trials) < most
+    assert search.best is not None
+    assert search.best.state is COMPLETE
+    assert Counter(t.state for t in told) == Counter(
+        [WAITING] * (len(evaluate.asked) - trials.count(COMPLETE)) + [t.state for t in trials]
+    )
+
+
+def test_a_pruned_trial_is_never_the_best_though_its_reward_is_higher() -> None:
+    def fading(arch: Architecture, epochs: int) -> dict[str, float]:
+        return {"accuracy": quality(arch) / epochs}
+
+    search = search_of()
+    trials = search.run(fading, budget=30)
+    pruned = [t.reward for t in trials if t.state is PRUNED and t.reward is not None]
+    assert search.best is not None
+    assert search.best.reward == max(t.reward or 0 for t in trials if t.state is COMPLETE)
+    assert max(pruned) > search.best.reward
+    assert {t.state for t in trials.ranked()} == {COMPLETE}
+
+
+def test_a_larger_budget_leaves_pruned_trials_as_they_are(tmp_path: Path) -> None:
+    with RunFolder.open(tmp_path) as folder:
+        search_of(store=folder).run(measure, budget=20)
+    with RunFolder.open(tmp_path) as folder:
+        search = search_of(store=folder)
+        search.resume(events(tmp_path))
+        before = summary(search.trials)
+        after = summary(search.run(measure, budget=50))
+    assert after[:20] == before
+    assert len(after) == 50
+
+
+def test_a_function_must_take_the_epochs_and_give_an_accuracy() -> None:
+    with pytest.raises(ConfigError, match=r"^rungs say .* has no parameter `epochs`; give it one$"):
+        search_of().run(lambda arch: {"accuracy": 0.5}, budget=3)
+    with pytest.raises(ConfigError, match="return the metric accuracy"):
+        search_of(reward="S").run(lambda arch, epochs: {"step_time": 0.5}, budget=3)
+
+
+def test_without_rungs_a_function_is_called_as_ever() -> None:
+    asked: list[int] = []
+
+    def evaluate(arch: Architecture, epochs: int = 7) -> dict[str, float]:
+        asked.append(epochs)
+        return {"accuracy": 0.5}
+
+    Search(TINY, "A").run(evaluate, budget=2)
+    assert asked == [7, 7]
+
+
+def test_the_step_time_is_found_at_the_first_rung_alone() -> None:
+    jobs: list[tuple[str, Task, int | None]] = []
+
+    def evaluator(
+        arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0, epochs: int | None = None
+    ) -> Measurement:
+        jobs.append((arch.id, task, epochs))
+        assert epochs is not None
+        trained = Measurement(
+            metrics={"accuracy": measure(arch, epochs)["accuracy"]},
+            fidelity=f"{epochs} epochs",
+            seed=3,
+            hardware="trains",
+        )
+        if task is Task.TRAIN:
+            return trained
+        timed = {"step_time": 1 + int(arch.id, 16) % 100 / 100, **trained.metrics}
+        return replace(trained, metrics=timed, hardware="times", step_time_source="measured")
+
+    trials = search_of(reward="A / S").run(budget=40, backend=InlineBackend(evaluator))
+    assert all((task is Task.EVALUATE) == (epochs == 1) for _, task, epochs in jobs)
+    for trial in trials:
+        found = trial.measurement
+        assert (found.hardware, found.step_time_source) == ("times", "measured")
+        assert found.fidelity == f"{max(found.rungs)} epochs"
+        assert trial.metrics["step_time"] == 1 + int(trial.architecture.id, 16) % 100 / 100
+        assert trial.reward == trial.metrics["accuracy"] / trial.metrics["step_time"]
+
+
+def test_a_trial_that_diverges_later_is_infeasible_and_keeps_what_is_known() -> None:
+    def diverge(arch: Architecture, epochs: int) -> dict[str, float]:
+        if epochs > 1:
+            raise InfeasibleError("training diverged")
+        return measure(arch, epochs)
+
+    trials = search_of().run(diverge, budget=12)
+    gone = [t for t in trials if t.state is INFEASIBLE]
+    assert trials.count(PRUNED) == 12 - len(gone)
+    assert len(gone) >= 6
+    for trial in gone:
+        assert (trial.reward, trial.reason) == (None, "training diverged")
+        assert trial.measurement.rungs == {1: measure(trial.architecture, 1)["accuracy"]}
+
+
+def test_a_worker_lost_at_a_higher_rung_costs_that_rung_alone() -> None:
+    failed: set[tuple[str, int]] = set()
+
+    def stumble(arch: Architecture, epochs: int) -> Mapping[str, float]:
+        if (arch.id, epochs) not in failed:  # once at every rung of every trial
+            failed.add((arch.id, epochs))
+            raise ZeroDivisionError("a bug")
+        return evaluate(arch, epochs)
+
+    evaluate = Counted()
+    trials = search_of().run(stumble, budget=20)
+    assert summary(trials) == summary(search_of().run(measure, budget=20))
+    assert len(evaluate.asked) == len(set(evaluate.asked))
+
+
+# -- stops
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("controller", ["random", "evolution", "tunas"])
+@pytest.mark.parametrize("stops", [[0], [1], [7], [20], [33], [2, 2, 0, 0, 9, 1, 1]], ids=str)
+def test_a_run_stopped_anywhere_goes_on_as_if_it_had_not_been(
+    tmp_path: Path, controller: str, stops: list[int]
+) -> None:
+    asked: list[tuple[str, int]] = []
+    for calls in [*stops, None]:
+        evaluate = Counted(calls)
+        with RunFolder.open(tmp_path) as folder, suppress(KeyboardInterrupt):
+            search = search_of(controller=controller, store=folder)
+            search.resume(events(tmp_path))
+            search.run(evaluate, budget=24)
+        asked += evaluate.asked
+    undisturbed = Counted()
+    expected = search_of(controller=controller).run(undisturbed, budget=24)
+    last = {t.number: t for t in events(tmp_path)}
+    assert summary(Trials(last.values())) == summary(search.trials) == summary(expected)
+    assert asked == undisturbed.asked
+
+
+@pytest.mark.slow
+def test_every_prefix_of_a_store_is_a_run_that_goes_on(tmp_path: Path) -> None:
+    with RunFolder.open(tmp_path / "whole") as folder:
+        expected = summary(search_of(store=folder).run(measure, budget=6))
+    lines = (tmp_path / "whole" / "trials.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(lines) > 20
+    for count in range(len(lines)):  # among them those in the midst of the pruning
+        path = tmp_path / f"{count}"
+        path.mkdir()
+        (path / "trials.jsonl").write_bytes(b"".join(lines[:count]) + b'{"trial": 3, "st')
+        with RunFolder.open(path) as folder:
+            search = search_of(store=folder)
+            search.resume(events(path))
+            assert summary(search.run(measure, budget=6)) == expected
+
+
+class Told:
+    """What a controller is told, beside what it is."""
+
+    def __init__(self, search: Search) -> None:
+        self.steps: list[tuple[int, TrialState, int]] = []
+        tell = search.controller.tell
+
+        def note(trial: Trial) -> None:
+            self.steps.append((trial.number, trial.state, len(trial.measurement.rungs)))
+            tell(trial)
+
+        search.controller.tell = note  # type: ignore[method-assign]
+
+
+def test_a_store_tells_a_controller_what_it_was_told_before(tmp_path: Path) -> None:
+    with RunFolder.open(tmp_path) as folder:
+        search = search_of(store=folder)
+        live = Told(search)
+        search.run(measure, budget=12)
+    again = search_of()
+    replayed = Told(again)
+    again.resume(events(tmp_path))
+    assert replayed.steps == live.steps
+    assert len(set(live.steps)) == len(live.steps)
+
+
+def test_a_paused_trial_is_stored_durably_and_has_no_reward(tmp_path: Path) -> None:
+    noted: list[tuple[TrialState, bool]] = []
+
+    class Noting:
+        def append(self, trial: Trial, *, durable: bool) -> None:
+            noted.append((trial.state, durable))
+            assert (trial.reward is None) == (trial.state in (RUNNING, WAITING))
+
+    search_of(store=Noting()).run(measure, budget=8)
+    assert {state for state, is_durable in noted if is_durable} == {WAITING, PRUNED, COMPLETE}
+    assert {state for state, is_durable in noted if not is_durable} == {RUNNING}
+
+
+def test_a_changed_reward_scores_rungs_and_pruned_trials_anew(tmp_path: Path) -> None:
+    def timed(arch: Architecture, epochs: int) -> dict[str, float]:
+        return {**measure(arch, epochs), "step_time": 1 + int(arch.id, 16) % 7}
+
+    with RunFolder.open(tmp_path) as folder:
+        search_of(store=folder).run(timed, budget=16)
+    with RunFolder.open(tmp_path) as folder:
+        search = search_of(reward="A / S", store=folder)
+        search.resume(events(tmp_path), rescore=True)
+        for trial in search.trials:
+            assert trial.reward == trial.metrics["accuracy"] / trial.metrics["step_time"]
+            for epochs, accuracy in trial.measurement.rungs.items():
+                expected = accuracy / trial.metrics["step_time"]
+                assert search.reward_at(trial, epochs) == expected
+    last = {t.number: t for t in events(tmp_path)}
+    assert summary(Trials(last.values())) == summary(search.trials)
+
+
+def test_a_reward_without_a_value_at_a_rung_is_told_and_the_trial_is_the_worst(
+    tmp_path: Path,
+) -> None:
+    def none_at_first(arch: Architecture, epochs: int) -> dict[str, float]:
+        return {**measure(arch, epochs), "step_time": float(len(evaluate.asked) != 1)}
+
+    evaluate = Counted(function=none_at_first)
+    with RunFolder.open(tmp_path) as folder, pytest.raises(RewardError, match="A / S"):
+        search_of(reward="A / S", store=folder).run(evaluate, budget=8)
+    with RunFolder.open(tmp_path) as folder:
+        search = search_of(reward="A / S", store=folder)
+        search.resume(events(tmp_path))
+        trials = search.run(evaluate, budget=8)
+    worst = [t for t in trials if t.reward is None]
+    assert [(t.state, tuple(t.measurement.rungs)) for t in worst] == [(PRUNED, (1,))]
+    assert len(evaluate.asked) == len(set(evaluate.asked))
+
+
+class Shuffled:
+    """Three workers that end in an order of their own."""
+
+    capacity = 3
+
+    def __init__(self, evaluate: Callable[..., Mapping[str, float]], seed: int) -> None:
+        self.evaluator = FunctionEvaluator(evaluate)
+        self.random = random.Random(seed)
+        self.jobs: list[Job] = []
+
+    def submit(self, job: Job) -> None:
+        assert job.trial not in [other.trial for other in self.jobs]
+        self.jobs.append(job)
+
+    def next_done(self) -> Outcome:
+        return run_job(self.evaluator, self.jobs.pop(self.random.randrange(len(self.jobs))))
+
+    def close(self) -> None:
+        self.jobs.clear()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_several_workers_climb_all_rungs_whatever_the_order_and_the_stops(
+    tmp_path: Path, seed: int
+) -> None:
+    asked: list[tuple[str, int]] = []
+    for calls in (5, 8, 21, None):
+        evaluate = Counted(calls)
+        with RunFolder.open(tmp_path) as folder, suppress(KeyboardInterrupt):
+            search = search_of(store=folder)
+            search.resume(events(tmp_path))
+            search.run(budget=30, backend=Shuffled(evaluate, seed))
+        asked += evaluate.asked
+    assert len(asked) == len(set(asked))
+    assert {t.state for t in search.trials} == {COMPLETE, PRUNED}
+    assert len(search.trials) == 30
+    assert RUNGS.promoted(search.trials, search.reward_at) is None
+
+
+def test_a_search_that_fails_keeps_what_has_paused(tmp_path: Path) -> None:
+    def fail_later(arch: Architecture, epochs: int) -> Mapping[str, float]:
+        if len(asked) == 20:
+            raise RuntimeError("a bug")
+        asked.append((arch.id, epochs))
+        return measure(arch, epochs)
+
+    asked: list[tuple[str, int]] = []
+    with RunFolder.open(tmp_path) as folder, pytest.raises(SearchFailedError, match="a bug"):
+        search_of(store=folder).run(fail_later, budget=40)
+    with RunFolder.open(tmp_path) as folder:
+        search = search_of(store=folder)
+        search.resume(events(tmp_path))
+        assert search.trials.count(WAITING) > 5
+        evaluate = Counted()
+        trials = search.run(evaluate, budget=40)
+    assert {t.state for t in trials} == {COMPLETE, PRUNED}
+    asked += evaluate.asked
+    assert len(asked) == len(set(asked))

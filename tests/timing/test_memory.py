@@ -1,0 +1,218 @@
+"""Peak memory, foretold without running anything, and the largest batch that fits."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from effnas import Architecture, SearchSpace
+from effnas.arch.models import build
+from effnas.config.settings import Execution, Recipe
+from effnas.errors import ConfigError, InfeasibleError
+from effnas.timing.memory import MemoryTracker, estimate_peak_memory, largest_batch_size
+from effnas.timing.network_run import noise_batch
+from effnas.train.step import TrainingStep
+
+patient = settings(deadline=None)  # the machine may be busy
+CPU = torch.device("cpu")
+TINY = SearchSpace.load("tiny")
+SMALL = Architecture.parse(["fused_r1_k3_s2_e1_c8"], stem=8, head=16)
+#: The update of its large layers, one after the other, takes more than what comes before.
+REPEATED = Architecture.parse(["fused_r3_k3_s2_e1_c128"], stem=8, head=16)
+RECIPE = Recipe()
+
+
+def network(arch: Architecture) -> nn.Module:
+    return build(arch, num_classes=10, device="meta")
+
+
+def estimate(arch: Architecture, batch_size: int, image_size: int = 16) -> int:
+    return estimate_peak_memory(network(arch), RECIPE, image_size=image_size, batch_size=batch_size)
+
+
+# -- the tracker
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_what_is_alive_is_counted_until_it_is_freed(device: str) -> None:
+    there = torch.zeros(1000, device=device)
+    with MemoryTracker([there, there.view(10, 100)]) as tracker:
+        assert (tracker.live_bytes, tracker.peak_bytes) == (4_000, 4_000)
+        doubled = there * 2
+        doubled.add_(1)  # in place
+        view = doubled[:10].view(5, 2)
+        assert (tracker.live_bytes, tracker.peak_bytes) == (8_000, 8_000)
+        del doubled
+        assert tracker.live_bytes == 8_000  # the view holds it
+        del view
+        assert (tracker.live_bytes, tracker.peak_bytes) == (4_000, 8_000)
+        three = [torch.empty(100, device=device, dtype=torch.float64) for _ in range(3)]
+        assert (tracker.live_bytes, tracker.peak_bytes) == (6_400, 8_000)
+        del three
+    after = there * 2  # the tracker is off
+    assert after.nbytes == 4_000
+    assert (tracker.live_bytes, tracker.peak_bytes) == (4_000, 8_000)
+
+
+@pytest.mark.parametrize(
+    ("arch", "optimizer"),
+    [
+        (SMALL, "nadamw"),
+        pytest.param(SMALL, "sgd", marks=pytest.mark.slow),
+        pytest.param(TINY.reference, "nadamw", marks=pytest.mark.slow),
+        pytest.param(TINY.reference, "rmsproptf", marks=pytest.mark.slow),
+        (REPEATED, "nadamw"),
+    ],
+    ids=["small", "small-sgd", "reference", "reference-rmsprop", "repeated"],
+)
+def test_a_dry_run_takes_what_a_real_step_takes(arch: Architecture, optimizer: str) -> None:
+    recipe = Recipe(optimizer=optimizer)
+    with torch.random.fork_rng([]):
+        model = build(arch, num_classes=10)
+        step = TrainingStep(model, recipe, Execution(), CPU)
+        images, labels = noise_batch(CPU, 4, 16, 10)
+        before = [*model.parameters(), *model.buffers(), images, labels]
+        with MemoryTracker(before) as tracker:
+            for _ in range(2):
+                step(images, labels)
+    foretold = estimate_peak_memory(network(arch), recipe, image_size=16, batch_size=4)
+    assert tracker.peak_bytes == foretold
+
+
+# -- the estimate
+
+
+@pytest.mark.parametrize(("optimizer", "copies"), [("momentum", 0), ("sgd", 1)])
+def test_the_estimate_of_a_linear_layer_is_that_by_hand(optimizer: str, copies: int) -> None:
+    batch_size, image_size, classes = 5, 32, 300
+    inputs = 3 * image_size**2
+    model = nn.Sequential(nn.Flatten(), nn.Linear(inputs, classes))
+    recipe = Recipe(optimizer=optimizer, weight_decay=0.0)
+    matrix, bias = 4 * inputs * classes, 4 * classes
+    images, labels, logits = 4 * batch_size * inputs, 8 * batch_size, 4 * batch_size * classes
+    found = estimate_peak_memory(model, recipe, image_size=image_size, batch_size=batch_size)
+    # Weights, gradients and momentum; Nesterov's look-ahead (of timm's `sgd`) has a copy more, of
+    # one tensor at a time, when the logits are gone. The loss takes a few scalars, or as much as
+    # the logits again.
+    held = 3 * (matrix + bias) + copies * matrix + images + labels
+    assert held <= found <= held + 2 * logits + 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", [SMALL, TINY.reference], ids=["small", "reference"])
+def test_memory_grows_linearly_with_the_batch(arch: Architecture) -> None:
+    per_image = estimate(arch, 2001) - estimate(arch, 2000)
+    assert per_image > 4 * 3 * 16**2
+    fixed = estimate(arch, 2000) - 2000 * per_image
+    weights = 4 * sum(parameter.numel() for parameter in network(arch).parameters())
+    assert weights < fixed < 6 * weights
+    assert estimate(arch, 10**6) == fixed + 10**6 * per_image
+    assert estimate(arch, 2) >= fixed + 2 * per_image  # there the optimizer may take the most
+
+
+@pytest.mark.slow
+def test_memory_grows_with_the_area_of_the_images() -> None:
+    small, large = (estimate(TINY.reference, 1000, size) for size in (32, 64))
+    assert 3.5 < large / small < 4.01
+
+
+@pytest.mark.slow
+def test_larger_networks_need_more_memory() -> None:
+    text = "{0}_r{1}_k3_s2_e{2}_c16"
+    sizes = [("mbconv", 1, 1), ("mbconv", 1, 4), ("mbconv", 3, 4), ("mbconv", 3, 6)]
+    archs = [Architecture.parse([text.format(*size)], stem=8, head=16) for size in sizes]
+    found = [estimate(arch, 64) for arch in archs]
+    assert found == sorted(set(found))
+
+
+def test_an_estimate_leaves_the_network_and_torchs_random_state_alone() -> None:
+    model = build(SMALL, num_classes=10).eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    torch.manual_seed(20)
+    state = torch.get_rng_state()
+    estimate_peak_memory(model, Recipe(drop_rate=0.5), image_size=16, batch_size=4)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not model.training
+    for name, tensor in model.state_dict().items():
+        assert tensor.device == CPU
+        assert torch.equal(tensor, before[name])
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_what_cannot_be_trained_at_a_size_is_infeasible() -> None:
+    with pytest.raises(InfeasibleError, match=r"^cannot be trained: ") as caught:
+        estimate(Architecture.parse(["fused_r1_k3_s2_e1_c8"] * 4, stem=8), 1, 16)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_optimizer_is_a_mistake_of_the_user() -> None:
+    with pytest.raises(ConfigError, match="optimizer 'adamm' cannot be used"):
+        estimate_peak_memory(network(SMALL), Recipe(optimizer="adamm"), image_size=16, batch_size=4)
+
+
+GROWTH = """
+import sys
+from pathlib import Path
+import torch
+from effnas import SearchSpace
+from effnas.config import Execution, Recipe
+from effnas.timing.device import resident_memory_bytes
+from effnas.timing.network_run import noise_batch
+from effnas.arch.models import build
+from effnas.train.step import TrainingStep
+
+def train(arch, batch_size, image_size):
+    step = TrainingStep(build(arch, num_classes=1000), Recipe(), Execution(), torch.device("cpu"))
+    batch = noise_batch(torch.device("cpu"), batch_size, image_size, 1000)
+    for _ in range(2):
+        step(*batch)
+
+torch.set_num_threads(1)
+train(SearchSpace.load("tiny").reference, 2, 16)  # all code is loaded
+before = resident_memory_bytes()
+train(SearchSpace.load(sys.argv[1]).reference, 32, 96)
+# Not ru_maxrss: that of the process which started this one is in it.
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+print(int(status["VmHWM"].split()[0]) * 1024 - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("space", ["mnasnet", "v2-b0"])
+def test_the_estimate_is_near_what_a_step_takes(space: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", GROWTH, space], capture_output=True, text=True, check=True
+    )
+    model = build(SearchSpace.load(space).reference, num_classes=1000, device="meta")
+    estimated = estimate_peak_memory(model, RECIPE, image_size=96, batch_size=32)
+    assert estimated == pytest.approx(int(done.stdout), rel=0.3)
+
+
+# -- the largest batch
+
+
+@patient
+@given(st.integers(0, 500), st.integers(1, 500))
+def test_the_largest_batch_is_that_of_trying_them_all(limit: int, below: int) -> None:
+    asked: list[int] = []
+
+    def fits(batch_size: int) -> bool:
+        asked.append(batch_size)
+        return batch_size <= limit
+
+    brute = max((size for size in range(1, below) if size <= limit), default=0)
+    assert largest_batch_size(fits, below=below) == brute
+    assert len(asked) <= below.bit_length()
+    assert all(0 < size < below for size in asked)
+
+
+def test_a_batch_that_is_too_small_for_batch_norm_is_not_taken() -> None:
+    never: Callable[[int], bool] = lambda size: False  # noqa: E731
+    assert largest_batch_size(never, below=10) == 0

@@ -1,0 +1,321 @@
+"""Device profiles: they read what they wrote, refuse all else, and predict by adding up parts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from effnas import Architecture, SearchSpace
+from effnas.arch.layers import Layer
+from effnas.errors import ConfigError, InfeasibleError
+from effnas.timing.profile import DeviceProfile
+from synthetic_profiles import model_of, profile_of
+
+SPACE = SearchSpace.load("tiny")
+PROFILE = profile_of(SPACE)
+TEXT = PROFILE.to_json()
+RNG = np.random.default_rng(3)
+ARCHS = [SPACE.reference, *(SPACE.sample(RNG) for _ in range(20))]
+OUTSIDE = Architecture.parse(["mbconv_r2_k3_s2_e1_c8"], stem=SPACE.stem, head=SPACE.head)
+
+#: The keys that lead to something in JSON data.
+Place = tuple[str | int, ...]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[[str | bytes], DeviceProfile]:
+    def write_and_load(content: str | bytes) -> DeviceProfile:
+        path = tmp_path / "board.json"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return DeviceProfile.load(path)
+
+    return write_and_load
+
+
+@pytest.fixture
+def refusal(tmp_path: Path, load: Callable[[str | bytes], DeviceProfile]) -> Callable[..., str]:
+    """Returns what is said of a file that is refused, behind its path."""
+
+    def refuse(content: str | bytes) -> str:
+        with pytest.raises(ConfigError) as caught:
+            load(content)
+        path, text = f"{tmp_path / 'board.json'}: ", str(caught.value)
+        assert text.startswith(path)
+        assert "\n" not in text
+        return text.removeprefix(path)
+
+    return refuse
+
+
+def places(content: object, place: Place = ()) -> Iterator[Place]:
+    """Where something is in JSON data; of a list, its first entry only."""
+    if isinstance(content, dict):
+        entries = list(content.items())
+    else:
+        entries = list(enumerate(content[:1])) if isinstance(content, list) else []
+    for key, value in entries:
+        yield (*place, key)
+        yield from places(value, (*place, key))
+
+
+def changed(place: Place, value: object) -> str:
+    """The profile's text with another value at a place; without the key for `...`."""
+    content = json.loads(TEXT)
+    *way, last = place
+    inner: Any = content
+    for key in way:
+        inner = inner[key]
+    if value is ...:
+        del inner[last]
+    else:
+        inner[last] = value
+    return json.dumps(content)
+
+
+PLACES = list(places(json.loads(TEXT)))
+#: Mappings whose keys and values are told to the user, and nothing is computed from.
+FREE = ("execution", "device", "cost_s")
+KEYS = [place for place in PLACES if isinstance(place[-1], str) and not set(FREE) & {*place[:-1]}]
+
+
+def at(place: Place) -> Any:
+    inner: Any = json.loads(TEXT)
+    for key in place:
+        inner = inner[key]
+    return inner
+
+
+NUMBERS = [p for p in KEYS if isinstance(at(p), (int, float)) and p != ("format",)]
+TEXTS = [place for place in KEYS if isinstance(at(place), str)]
+WHOLE = {"stem", "head", "image_size", "batch_size", "num_classes", "networks"}
+WHOLE |= {"channels", "size"}
+
+
+def name_of(place: Place) -> str:
+    return ".".join(map(str, place))
+
+
+# -- round trip
+
+
+def test_a_profile_is_read_as_it_was_written(
+    load: Callable[[str | bytes], DeviceProfile],
+) -> None:
+    found = load(TEXT)
+    assert found == PROFILE
+    assert found.to_json() == TEXT
+    assert list(found.model.parts) == list(PROFILE.model.parts)
+    for arch in ARCHS:
+        assert found(arch) == PROFILE(arch)
+
+
+def test_a_profile_file_says_what_it_is_and_is_plain_json() -> None:
+    content = json.loads(TEXT, parse_constant=lambda name: pytest.fail(name))
+    assert (content["kind"], content["format"]) == ("effnas device profile", 1)
+    assert {"block", "channels", "size", "forward"} <= content["model"]["parts"][0].keys()
+
+
+def test_keys_that_a_later_version_may_add_are_passed_over(
+    load: Callable[[str | bytes], DeviceProfile],
+) -> None:
+    assert load(changed(("note",), "of a later version")) == PROFILE
+
+
+# -- what is refused
+
+
+@pytest.mark.parametrize("place", KEYS, ids=name_of)
+def test_a_key_that_is_missing_is_named(place: Place, refusal: Callable[..., str]) -> None:
+    said = refusal(changed(place, ...))
+    assert "effnas profile" in said
+    assert place in (("kind",), ("format",)) or f"it lacks '{place[-1]}'" in said
+
+
+@pytest.mark.parametrize("place", NUMBERS, ids=name_of)
+@pytest.mark.parametrize(
+    "value",
+    [None, "1", True, [], {}, -2, math.nan, math.inf, -math.inf, 10**400],
+    ids=lambda value: repr(value)[:10],
+)
+def test_what_is_no_number_in_its_range_is_refused(
+    place: Place, value: object, refusal: Callable[..., str]
+) -> None:
+    said = refusal(changed(place, value))
+    assert str(place[-1]) in said
+    assert len(said) < 300
+
+
+@pytest.mark.parametrize("place", NUMBERS, ids=name_of)
+def test_fractions_are_refused_where_whole_numbers_belong(
+    place: Place, refusal: Callable[..., str], load: Callable[[str | bytes], DeviceProfile]
+) -> None:
+    if place[-1] in WHOLE:
+        assert f"{place[-1]} is '0.5'" in refusal(changed(place, 0.5))
+        assert f"{place[-1]} is 0" in refusal(changed(place, 0))
+    else:
+        assert load(changed(place, 0.5)) != PROFILE
+
+
+@pytest.mark.parametrize("place", TEXTS, ids=name_of)
+@pytest.mark.parametrize("value", [None, 1, True, [], {}], ids=repr)
+def test_what_is_no_text_is_refused(
+    place: Place, value: object, refusal: Callable[..., str]
+) -> None:
+    said = refusal(changed(place, value))
+    assert str(place[-1]) in said or place == ("kind",)
+
+
+@pytest.mark.parametrize(
+    "place", [p for p in PLACES if isinstance(at(p), (dict, list))], ids=name_of
+)
+@pytest.mark.parametrize("value", [None, 1, "x", [1]], ids=repr)
+def test_what_is_of_another_shape_is_refused(
+    place: Place, value: object, refusal: Callable[..., str]
+) -> None:
+    assert "not a device profile" in refusal(changed(place, value))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "the file is empty"),
+        ("  \n", "the file is empty"),
+        (b"\xff\xfe\x00", "not UTF-8"),
+        (TEXT[:-20], "not a device profile"),
+        ("[]", "it holds something else"),
+        ("3", "it holds something else"),
+        ("null", "it holds something else"),
+        ("{}", "it holds something else"),
+        ('{"format": 1, "architecture": []}', "it holds something else"),
+        (changed(("format",), 2), "its format is 2, and this version reads 1"),
+        (changed(("format",), "x" * 9999), "this version reads 1"),
+        (changed(("format",), None), "this version reads 1"),
+        ("[" * 100_000, "not a device profile"),
+        ("1" * 10_000, "not a device profile"),
+    ],
+    ids=range(14),
+)
+def test_a_file_that_is_something_else_is_told_in_a_line(
+    content: str | bytes, said: str, refusal: Callable[..., str]
+) -> None:
+    found = refusal(content)
+    assert said in found
+    assert len(found) < 300
+
+
+@pytest.mark.parametrize("name", ["gone.json", "."])
+def test_a_file_that_cannot_be_read_is_told_in_a_line(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        DeviceProfile.load(tmp_path / name)
+    assert str(caught.value).startswith(str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+
+
+# -- predictions
+
+
+@pytest.mark.parametrize("arch", ARCHS, ids=str)
+def test_a_prediction_is_the_sum_of_the_parts_times_the_factor(arch: Architecture) -> None:
+    model = PROFILE.model
+    size, channels = -(-model.image_size // 2), arch.stem
+    layers = [Layer(f"stem_c{arch.stem}", 3, model.image_size)]
+    for stage in arch.stages:
+        for layer in range(stage.r):
+            one = replace(stage, r=1, s=1 if layer else stage.s)
+            layers.append(Layer(str(one), channels, size))
+            channels, size = stage.c, -(-size // one.s)
+    layers.append(Layer(f"head_c{arch.head}_n{model.num_classes}", channels, size))
+    figures = [model.parts[layer] for layer in layers]
+    share = sum(f.forward + f.backward + f.optimizer for f in figures)
+    assert model.step_time(arch) == pytest.approx(model.factor * share, rel=1e-12)
+    images = 4 * model.batch_size * 3 * model.image_size**2
+    weights = sum(f.weight_bytes for f in figures)
+    kept = model.memory_factor * sum(f.kept_bytes for f in figures)
+    assert model.peak_memory_bytes(arch) == pytest.approx(images + weights + kept, rel=1e-12)
+
+
+@pytest.mark.parametrize("arch", ARCHS[:5], ids=str)
+def test_factors_scale_what_they_belong_to_and_nothing_else(arch: Architecture) -> None:
+    model = model_of(SPACE, factor=1.0, memory_factor=1.0)
+    doubled = replace(model, factor=2.0)
+    assert doubled.step_time(arch) == 2 * model.step_time(arch)
+    assert doubled.peak_memory_bytes(arch) == model.peak_memory_bytes(arch)
+    doubled = replace(model, memory_factor=2.0)
+    assert doubled.step_time(arch) == model.step_time(arch)
+    assert doubled.kept_bytes(arch) == 2 * model.kept_bytes(arch)
+    assert doubled.fixed_bytes(arch) == model.fixed_bytes(arch)
+
+
+@pytest.mark.parametrize("arch", ARCHS[:5], ids=str)
+def test_what_is_predicted_has_an_interval_and_seconds(arch: Architecture) -> None:
+    found = PROFILE(arch)
+    metrics = found.metrics
+    ratio, spread = PROFILE.model.step_time(arch), 1.0625
+    assert metrics["step_time"] == ratio
+    assert metrics["step_time_low"] == pytest.approx(ratio / spread)
+    assert metrics["step_time_high"] == pytest.approx(ratio * spread)
+    for end in ("", "_low", "_high"):
+        assert metrics[f"step_time{end}_s"] == pytest.approx(0.25 * metrics[f"step_time{end}"])
+    assert metrics["peak_memory_bytes"] == PROFILE.model.peak_memory_bytes(arch)
+    assert len(metrics) == 7
+    assert (found.source, found.hardware) == ("predicted", "a board, 2 threads")
+
+
+def test_a_network_outside_is_infeasible_and_says_which_parts_are_not_known() -> None:
+    unknown = PROFILE.model.unmeasured_layers(OUTSIDE)
+    assert [part.block for part in unknown] == [
+        "mbconv_r1_k3_s2_e1_c8",
+        "mbconv_r1_k3_s1_e1_c8",
+        "head_c128_n10",
+    ]
+    with pytest.raises(InfeasibleError) as caught:
+        PROFILE(OUTSIDE)
+    assert str(caught.value) == (
+        "outside the device profile: not measured: mbconv_r1_k3_s2_e1_c8 on 8x8x8 and 2 more"
+    )
+
+
+def test_a_single_part_that_is_not_known_makes_a_network_outside() -> None:
+    for arch in ARCHS:
+        assert PROFILE.model.unmeasured_layers(arch) == []
+    gone = Layer("stem_c8", 3, 16)
+    parts = {part: f for part, f in PROFILE.model.parts.items() if part != gone}
+    lacking = replace(PROFILE, model=replace(PROFILE.model, parts=parts))
+    with pytest.raises(InfeasibleError, match=r"not measured: stem_c8 on 3x16x16$"):
+        lacking(SPACE.reference)
+
+
+@pytest.mark.parametrize(("error", "trusted"), [(0.0, True), (0.05, True), (0.0501, False)])
+def test_a_profile_is_trusted_up_to_an_error_of_five_percent(error: float, trusted: bool) -> None:
+    assert profile_of(SPACE, error=error).is_trusted == trusted
+
+
+OTHERS = {
+    "image size 16 (here 24)": SPACE.with_target(image_size=24),
+    "batch size 64 (here 8)": SPACE.with_target(batch_size=8),
+    "classes 10 (here 7)": SPACE.with_target(num_classes=7),
+    "stem ": SearchSpace.load("v2"),
+}
+
+
+@pytest.mark.parametrize("said", OTHERS)
+def test_a_profile_of_something_else_is_refused_and_says_what_differs(said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        PROFILE.check_space(OTHERS[said], "tiny.json")
+    text = str(caught.value)
+    assert text.startswith("tiny.json: ")
+    assert said in text
+    assert "effnas profile" in text
+    assert "\n" not in text
+
+
+def test_a_profile_of_the_same_networks_is_taken_with_classes_of_the_data() -> None:
+    PROFILE.check_space(SPACE, "tiny.json")
+    PROFILE.check_space(SPACE.with_target(num_classes=10), "tiny.json")

@@ -1,0 +1,222 @@
+"""What is set of a network while it is trained takes effect at once, in ours and in timm's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from timm.layers import DropPath
+from torch import nn
+
+from effnas import Architecture
+from effnas.config.regularization import Ramp
+from effnas.config.training_recipe import TrainingRecipe
+from effnas.errors import ConfigError
+from effnas.train.network import (
+    RegularizationSetter,
+    WeightAverage,
+    classifier_tensors,
+    make_network,
+)
+from effnas.train.stages import Strengths
+
+ARCH = Architecture.parse("fused_r2_k3_s1_e2_c8 mbconv_r3_k3_s2_e2_c12_se0.25", stem=8, head=16)
+OURS = "an architecture"
+#: Networks with the pixels of their images: as small as they take.
+SIZES = {
+    OURS: 16,
+    "resnet18": 32,
+    "convnext_atto": 32,
+    "mobilenetv3_small_050": 32,
+    "regnetx_002": 32,
+    "vit_tiny_patch16_224": 224,
+}
+CLASSES = 7
+OFF = Strengths(dropout=0, randaugment=0, mixup=0, cutmix=0, drop_path=0)
+RECIPE = TrainingRecipe(dropout=Ramp(0.1, 0.3), drop_path=Ramp(0, 0.2))
+
+
+def make(name: str, recipe: TrainingRecipe = RECIPE) -> nn.Module:
+    arch = ARCH if name == OURS else None
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        return make_network(arch, name, recipe, num_classes=CLASSES)
+
+
+@dataclass
+class Regulated:
+    """A network, and what sets its strengths."""
+
+    name: str
+    model: nn.Module
+    regulator: RegularizationSetter
+
+    def outputs(self, seed: int) -> torch.Tensor:
+        size = SIZES[self.name]
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randn(2, 3, size, size, generator=generator)
+        with torch.random.fork_rng([]), torch.no_grad():
+            torch.manual_seed(seed)
+            found: torch.Tensor = self.model(images)
+        return found
+
+    def differ(self, **strengths: float) -> bool:
+        """Whether two draws differ at these strengths, and others 0."""
+        self.regulator.set(replace(OFF, **strengths))
+        return not torch.equal(self.outputs(1), self.outputs(2))
+
+    def rates(self) -> list[float]:
+        paths = [module for module in self.model.modules() if isinstance(module, DropPath)]
+        return [float(module.drop_prob or 0) for module in paths]
+
+
+@pytest.fixture(scope="module", params=SIZES)
+def regulated(request: pytest.FixtureRequest) -> Regulated:
+    model = make(request.param).train()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:  # else residuals begin with next to nothing, dropped or not
+                parameter.uniform_(0.5, 1)
+    return Regulated(request.param, model, RegularizationSetter(model, 0.2))
+
+
+# -- strengths
+
+
+@pytest.mark.slow
+def test_at_0_nothing_is_random_though_it_was_before(regulated: Regulated) -> None:
+    assert regulated.differ(dropout=0.3, drop_path=0.2)
+    assert not regulated.differ()
+    assert regulated.differ(dropout=0.3)
+    assert regulated.differ(drop_path=0.5)
+    assert not regulated.differ()
+
+
+@pytest.mark.slow
+def test_dropout_is_before_the_classifier_and_as_strong_as_it_is_set(regulated: Regulated) -> None:
+    regulated.regulator.set(replace(OFF, dropout=1))
+    (bias,) = (
+        tensor
+        for name, tensor in regulated.model.state_dict().items()
+        if name in classifier_tensors(regulated.model) and tensor.ndim == 1
+    )
+    assert torch.allclose(regulated.outputs(0), bias.expand(2, -1))
+
+
+@pytest.mark.slow
+def test_stochastic_depth_is_that_of_a_network_built_with_it(regulated: Regulated) -> None:
+    recipe = replace(RECIPE, drop_path=Ramp(0, 0.1))
+    built = make(regulated.name, recipe)
+    expected = Regulated(regulated.name, built, RegularizationSetter(built, 0.1)).rates()
+    for _ in range(2):
+        regulated.regulator.set(replace(OFF, drop_path=0.1))
+        assert regulated.rates() == pytest.approx(expected)
+        assert 0.05 < max(regulated.rates()) < 0.1001
+        regulated.regulator.set(OFF)
+        assert not any(regulated.rates())
+
+
+@pytest.mark.slow
+def test_what_is_measured_is_not_random(regulated: Regulated) -> None:
+    regulated.model.eval()
+    try:
+        assert not regulated.differ(dropout=0.9, drop_path=0.9)
+    finally:
+        regulated.model.train()
+
+
+def test_without_stochastic_depth_there_is_none_to_set() -> None:
+    model = make("mobilenetv3_small_050", replace(RECIPE, drop_path=None)).train()
+    RegularizationSetter(model, 0.0).set(replace(OFF, dropout=0.2))
+    assert not [m for m in model.modules() if isinstance(m, DropPath) and m.drop_prob]
+
+
+# -- what is built
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [OURS, "mobilenetv3_small_050"])
+def test_batch_norm_keeps_the_share_of_the_recipe(name: str) -> None:
+    for share, momentum in ((0.99, 0.01), (None, 0.1)):
+        model = make(name, replace(RECIPE, batch_norm_momentum=share))
+        found = [m.momentum for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+        assert found == pytest.approx([momentum] * len(found))
+        assert found
+
+
+def test_batch_norm_forgets_as_it_is_told() -> None:
+    model = make(OURS, replace(RECIPE, batch_norm_momentum=0.75)).train()
+    norm = next(m for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+    assert norm.running_mean is not None
+    norm.running_mean.fill_(8.0)
+    norm(torch.zeros(2, 8, 4, 4))
+    assert norm.running_mean.tolist() == pytest.approx([6.0] * 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "words"),
+    [
+        ("dla46x_c", RECIPE, "dla46x_c: it has no stochastic depth; set `drop_path: 0` in the"),
+        ("resnet181", RECIPE, "timm has no model 'resnet181'; did you mean 'resnet18'"),
+    ],
+)
+def test_what_a_model_does_not_have_is_said_in_one_line(
+    name: str, recipe: TrainingRecipe, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words) as raised:
+        make_network(None, name, recipe, num_classes=CLASSES)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_model_without_stochastic_depth_is_built_without_it() -> None:
+    for recipe in (replace(RECIPE, drop_path=None), replace(RECIPE, drop_path=Ramp(0, 0))):
+        with torch.device("meta"):
+            model = make_network(None, "dla46x_c", recipe, num_classes=CLASSES)
+        assert not [m for m in model.modules() if isinstance(m, DropPath)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [OURS, "resnet18", "convnext_atto", "mobilenetv3_small_050", "regnetx_002", "levit_128s",
+     "deit_tiny_distilled_patch16_224", "vgg11"],
+)  # fmt: skip
+def test_the_classifier_is_what_depends_on_the_classes(name: str) -> None:
+    arch, recipe = (ARCH if name == OURS else None), TrainingRecipe()
+    with torch.device("meta"):  # no weights at all
+        model, other = (make_network(arch, name, recipe, num_classes=n) for n in (7, 9))
+    shapes = {key: tensor.shape for key, tensor in other.state_dict().items()}
+    found = classifier_tensors(model)
+    assert found == [key for key, t in model.state_dict().items() if t.shape != shapes[key]]
+    assert found
+
+
+# -- averages
+
+
+def test_the_decay_of_an_average_is_tensorflows() -> None:
+    average = WeightAverage(nn.Linear(1, 1), decay=0.9999)
+    found = [average.get_decay(step) for step in (0, 1, 90, 10**4, 10**6)]
+    assert found == pytest.approx([0.1, 2 / 11, 0.91, 10_001 / 10_010, 0.9999])
+    assert WeightAverage(nn.Linear(1, 1), decay=0.5).get_decay(100) == 0.5
+
+
+def test_weights_and_running_statistics_are_averaged() -> None:
+    model = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))
+    average = WeightAverage(model, decay=0.3)
+    assert not average.module.training
+    expected = {name: t.clone() for name, t in model.state_dict().items()}
+    for step in range(6):
+        with torch.no_grad():
+            for tensor in model.state_dict().values():
+                tensor += step + 1
+        average.update(model, step)
+        decay = min(0.3, (1 + step) / (10 + step))
+        for name, tensor in model.state_dict().items():
+            mean = decay * expected[name] + (1 - decay) * tensor
+            expected[name] = mean if tensor.is_floating_point() else tensor.clone()
+    found = average.module.state_dict()
+    assert list(found) == list(expected)
+    for name, tensor in found.items():
+        assert torch.allclose(tensor, expected[name]), name

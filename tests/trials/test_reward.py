@@ -1,0 +1,471 @@
+"""Rewards: the published ones with the published numbers, and errors that say what to mend."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from effnas.config.catalog import names
+from effnas.config.expressions import Expression
+from effnas.errors import CatalogError, RewardError
+from effnas.trials.reward import METRICS, SYMBOLS, Reward
+
+ROOT = Path(__file__).resolve().parents[2]
+patient = settings(deadline=None)  # the machine may be busy
+V2 = Reward.load("v2")
+
+# EfficientNetV2, table 3: EfficientNet-B4 with its first stages fused.
+TABLE_3 = {  # parameters in millions, top-1, images a second on a TPU core and on a V100
+    "none": (19.3, 82.8, 262, 155),
+    "1-3": (20.0, 83.1, 362, 216),
+    "1-5": (43.4, 83.1, 327, 223),
+    "1-7": (132.0, 81.7, 254, 206),
+}
+PUBLISHED = {
+    "TPU": {"none": 0.8280, "1-3": 0.8485, "1-5": 0.8105, "1-7": 0.7405},
+    "V100": {"none": 0.8280, "1-3": 0.8490, "1-5": 0.8186, "1-7": 0.7570},
+}
+
+
+def metrics(
+    accuracy: float = 0.8, step_time: float = 1.0, params_ratio: float = 1.0, **others: float
+) -> dict[str, float]:
+    given = {"accuracy": accuracy, "step_time": step_time, "params_ratio": params_ratio}
+    return given | others
+
+
+def table_3(device: str) -> dict[str, dict[str, float]]:
+    column = {"TPU": 2, "V100": 3}[device]
+    base = TABLE_3["none"]
+    return {
+        row: metrics(cells[1] / 100, base[column] / cells[column], cells[0] / base[0])
+        for row, cells in TABLE_3.items()
+    }
+
+
+# -- the published rewards
+
+
+@pytest.mark.parametrize("device", sorted(PUBLISHED))
+def test_the_published_reward_of_table_3(device: str) -> None:
+    scores = {row: V2.score(values) for row, values in table_3(device).items()}
+    assert {row: round(score, 4) for row, score in scores.items()} == PUBLISHED[device]
+    assert max(scores, key=scores.__getitem__) == "1-3"
+    assert min(scores, key=scores.__getitem__) == "1-7"
+
+
+positive = st.floats(1e-3, 1e3)
+trials = st.lists(
+    st.builds(metrics, st.floats(0.01, 1), positive, positive), min_size=2, max_size=8
+)
+
+
+@pytest.mark.slow
+@patient
+@given(trials, positive, positive)
+def test_the_unit_of_step_time_and_size_never_changes_the_ranking(
+    rows: list[dict[str, float]], step_unit: float, size_unit: float
+) -> None:
+    scaled = [
+        metrics(r["accuracy"], r["step_time"] * step_unit, r["params_ratio"] * size_unit)
+        for r in rows
+    ]
+    before, after = ([V2.score(row) for row in table] for table in (rows, scaled))
+    ratios = [new / old for new, old in zip(after, before, strict=True)]
+    assert ratios == pytest.approx([step_unit**-0.07 * size_unit**-0.05] * len(rows))
+
+
+@patient
+@given(st.builds(metrics, st.floats(0.01, 1), positive, positive))
+def test_doubling_a_cost_costs_what_the_exponents_say(values: dict[str, float]) -> None:
+    whole = V2.score(values)
+    slower = V2.score({**values, "step_time": 2 * values["step_time"]})
+    larger = V2.score({**values, "params_ratio": 2 * values["params_ratio"]})
+    assert slower / whole == pytest.approx(0.9526, abs=5e-5)
+    assert larger / whole == pytest.approx(0.9659, abs=5e-5)
+
+
+@pytest.mark.slow
+@patient
+@given(st.floats(0.01, 1), positive)
+def test_mnasnet_soft_and_hard_are_the_two_settings_of_its_formula(a: float, s: float) -> None:
+    def mnasnet(alpha: float, beta: float) -> float:
+        return a * s ** (alpha if s <= 1 else beta)
+
+    values = metrics(a, s)
+    assert Reward.load("mnasnet-soft").score(values) == pytest.approx(mnasnet(-0.07, -0.07))
+    assert Reward.load("mnasnet-hard").score(values) == pytest.approx(mnasnet(0, -1))
+
+
+@pytest.mark.slow
+@patient
+@given(st.floats(0.01, 1), st.floats(0, 1), st.floats(0, 1))
+def test_tunas_prefers_the_wanted_step_time_and_fines_both_sides_alike(
+    a: float, near: float, far: float
+) -> None:
+    tunas = Reward.load("tunas")
+    near, far = sorted((near, far))
+    assert tunas.score(metrics(a, 1.0)) == a
+    for sign in (-1, 1):
+        assert tunas.score(metrics(a, 1 + sign * far)) == pytest.approx(a - 0.1 * far)
+        assert tunas.score(metrics(a, 1 + far)) <= tunas.score(metrics(a, 1 + sign * near)) + 1e-12
+
+
+def test_accuracy_asks_for_nothing_else() -> None:
+    reward = Reward.load("accuracy")
+    assert reward.metrics == {"accuracy"}
+    assert reward.score({"accuracy": 0.7}) == 0.7
+
+
+# -- reading
+
+
+def test_every_shipped_reward_scores_the_reference_and_is_read_back_from_its_text() -> None:
+    shipped = {path.stem for path in (ROOT / "rewards").glob("*.yaml")}
+    assert shipped == {"v2", "accuracy", "mnasnet-soft", "mnasnet-hard", "tunas"}
+    for name in shipped:
+        reward = Reward.load(name)
+        reward.check(metrics())
+        assert (reward.name, reward.kind) == (name, "expression")
+        assert reward.source is not None
+        again = Reward.load(reward.text)
+        for values in (metrics(0.5, 0.3, 2.0), metrics(0.9, 4.0, 0.1)):
+            assert again.score(values) == reward.score(values)
+        assert again.text == reward.text
+
+
+def test_every_shipped_file_says_how_to_use_it() -> None:
+    for path in (ROOT / "rewards").glob("*.yaml"):
+        comment = path.read_text().split("format:")[0]
+        assert f"effnas search --reward {path.stem} " in comment
+        assert all(line.startswith("#") for line in comment.splitlines())
+
+
+def test_a_reward_is_a_name_a_path_or_an_expression(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("expression: A - S\n")
+    values = metrics(0.8, 0.5)
+    assert Reward.load("mine.yaml").score(values) == pytest.approx(0.3)
+    assert Reward.load(f"{tmp_path}/mine.yaml").name == "mine"
+    assert Reward.load("A/S").score(values) == 1.6
+    assert Reward.load("A-S").score(values) == pytest.approx(0.3)
+    assert Reward.load("accuracy / step_time").metrics == {"accuracy", "step_time"}
+    assert Reward.load("step_time").score(values) == 0.5
+    # A file of the working folder stands before the shipped one.
+    (tmp_path / "rewards").mkdir()
+    (tmp_path / "rewards" / "v2.yaml").write_text("expression: A\n")
+    assert Reward.load("v2").score(values) == 0.8
+
+
+def test_symbols_are_other_names_of_metrics() -> None:
+    assert set(SYMBOLS.values()) <= set(METRICS)
+    assert Reward.load("A*S^-0.07*P^-0.05").metrics == V2.metrics == set(SYMBOLS.values())
+    long = Reward.load("accuracy * step_time^-0.07 * params_ratio^-0.05")
+    assert long.score(metrics(0.7, 0.3, 2)) == V2.score(metrics(0.7, 0.3, 2))
+
+
+def test_extra_metrics_are_known_when_named() -> None:
+    with pytest.raises(RewardError, match="unknown name 'energy_j'"):
+        Reward.load("A / energy_j")
+    reward = Reward.load("A / energy_j", extra_metrics=["energy_j"])
+    assert reward.score(metrics(0.8, energy_j=2)) == 0.4
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("", "empty"),
+        ("mnasnet", "no reward, and no metric, is called 'mnasnet'; did you mean 'mnasnet-"),
+        ("mnasnet-sof", "did you mean 'mnasnet-soft'"),
+        ("acuracy", "did you mean 'accuracy'"),
+        ("A * acuracy", r"reward:1:5: unknown name 'acuracy'; did you mean 'accuracy'"),
+        ("A *", "not an expression"),
+        ("A > 0.5", "a reward is a number"),
+        ("1 + 1", "same for every network"),
+        ("A / 0", "division by zero"),
+        ("min", "function"),
+        ("rewards/memory_aware.py", "give rewards/memory_aware.py:FUNCTION"),
+        ("nowhere.py:f", "nowhere.py: the reward cannot be read"),
+        ("no_such_module_at_all:f", "ModuleNotFoundError.*FILE.py:FUNCTION"),
+        ("math:pi", "it has no function 'pi'.*cos"),
+    ],
+)
+def test_what_is_no_reward_is_told_with_what_would_be(spec: str, message: str) -> None:
+    with pytest.raises(RewardError, match=message):
+        Reward.load(spec)
+
+
+def test_a_missing_file_is_told_with_the_names_that_exist() -> None:
+    with pytest.raises(CatalogError, match="did you mean 'v2'"):
+        Reward.load("rewards/v22.yaml")
+
+
+def test_constants_are_put_into_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "format: 1\n"
+        "expression: >\n  A * (S / T)^w\n  * max(S, T)^-w  \n"
+        "constants:\n  T: 2e-1\n  w: -0.5\n"
+    )
+    reward = Reward.load(str(path))
+    assert reward.text == "A * (S / 2e-1)^(-0.5) * max(S, 2e-1)^-(-0.5)"
+    assert reward.score(metrics(0.8, 0.4)) == pytest.approx(0.8 * 2**-0.5 * 0.4**0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "message"),
+    [
+        ("# mine\nexpression: A * SS\n", "2:17", "unknown name 'SS'; did you mean 'S'"),
+        ("expression: 'A ^ 2 * SS'\n", "1:22", "unknown name 'SS'"),
+        ("expression: A\nformat: 2\n", "2:9", "format 1 only"),
+        ("expresion: A\n", "1:1", "unknown key 'expresion'; did you mean 'expression'"),
+        ("format: 1\n", "1:1", "'expression' is missing"),
+        ("expression: [A]\n", "1:13", "expected a text"),
+        ("expression: A*T\nconstants: {T: fast}\n", "2:16", "expected a number"),
+        ("expression: A\nconstants: {S: 1}\n", "2:16", "'S' would hide"),
+        ("expression: A\nconstants: {accuracy: 1}\n", "2:23", "'accuracy' would hide"),
+        ("expression: A\nconstants: {min: 1}\n", "2:18", "'min' would hide"),
+        ("expression: A\nconstants: {if: 1}\n", "2:17", "'if' cannot be used"),
+        ("expression: A\nconstants: {a.b: 1}\n", "2:18", "'a.b' cannot be used"),
+    ],
+)
+def test_a_wrong_file_is_told_with_the_place(
+    tmp_path: Path, text: str, place: str, message: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(RewardError) as raised:
+        Reward.load(str(path))
+    assert str(raised.value).startswith(f"{path}:{place}: ")
+    assert message in str(raised.value)
+
+
+# -- scoring
+
+
+def test_a_missing_metric_is_named_with_what_there_is() -> None:
+    with pytest.raises(RewardError) as raised:
+        V2.score({"accuracy": 0.8, "step_time": 1.0})
+    message = str(raised.value)
+    assert "\n" not in message
+    for part in ("'v2'", "params_ratio", V2.text, "accuracy, step_time"):
+        assert part in message
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
+def test_a_reward_without_a_value_is_told_in_one_line(value: float) -> None:
+    with pytest.raises(RewardError, match=r"^reward 'v2': .*S.* network$") as raised:
+        V2.score(metrics(step_time=value))
+    assert "\n" not in str(raised.value)
+
+
+def test_check_finds_on_the_reference_what_would_stop_a_search_later() -> None:
+    reward = Reward.load("A / (S - 1)")
+    with pytest.raises(RewardError, match=r"division by zero in .*: S = 1.*reference network"):
+        reward.check(metrics())
+    with pytest.raises(RewardError, match="reference network"):
+        Reward.load("A / energy", extra_metrics=["energy"]).check(metrics())
+    V2.check(metrics())
+
+
+def test_scoring_leaves_the_metrics_of_the_trial_alone(tmp_path: Path) -> None:
+    path = tmp_path / "greedy.py"
+    path.write_text("def greedy(metrics):\n    return metrics.pop('accuracy')\n")
+    values = metrics(0.8)
+    assert Reward.load(f"{path}:greedy").score(values) == 0.8
+    assert values == metrics(0.8)
+
+
+def test_rewards_are_values() -> None:
+    assert Reward.load("v2") == V2
+    assert hash(V2) == hash(Reward.load("v2"))
+    assert Reward.load("accuracy") != V2
+
+
+# -- functions
+
+
+def test_the_shipped_function_is_v2_with_a_memory_term() -> None:
+    reward = Reward.load(f"{ROOT}/rewards/memory_aware.py:memory_aware")
+    assert (reward.name, reward.kind, reward.metrics) == ("memory_aware", "function", frozenset())
+    at_budget = metrics(0.7, 0.3, 2.0, peak_memory_bytes=4e9)
+    assert reward.score(at_budget) == pytest.approx(V2.score(at_budget))
+    doubled = reward.score({**at_budget, "peak_memory_bytes": 8e9})
+    assert doubled / reward.score(at_budget) == pytest.approx(2**-0.05)
+    with pytest.raises(RewardError, match=r"memory_aware.py:\d+: .*peak_memory_bytes.*metrics are"):
+        reward.score(metrics())
+
+
+FUNCTIONS = """from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Weights:
+    step: float = -0.07
+
+
+def weighted(metrics):
+    return metrics["A"] * metrics["step_time"] ** Weights().step
+
+
+def fails(metrics):
+    return helper(metrics)
+
+
+def helper(metrics):
+    raise RuntimeError("two\\nlines")
+
+
+def nothing(metrics): return None
+def yes(metrics): return True
+def text(metrics): return "0.5"
+def nan(metrics): return float("nan")
+def huge(metrics): return 10**400
+def whole(metrics): return 1
+def numpy(metrics):
+    import numpy
+    return numpy.float32(0.5)
+
+
+constant = 3
+"""
+
+
+@pytest.fixture
+def functions(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(FUNCTIONS)
+    return path
+
+
+def test_a_function_of_a_file_scores(functions: Path) -> None:
+    assert Reward.load(f"{functions}:weighted").score(metrics(0.8, 2.0)) == 0.8 * 2.0**-0.07
+    assert Reward.load(f"{functions}:whole").score({}) == 1.0
+    assert Reward.load(f"{functions}:numpy").score({}) == 0.5
+    assert isinstance(Reward.load(f"{functions}:numpy").score({}), float)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "message"),
+    [
+        ("fails", 20, "RuntimeError: two lines"),
+        ("nothing", 23, "returned None"),
+        ("yes", 24, "returned True"),
+        ("text", 25, "returned '0.5'"),
+        ("nan", 26, "returned nan"),
+        ("huge", 1, "OverflowError"),
+        ("constant", None, "no function 'constant'; .*fails.*weighted"),
+        ("wieghted", None, "did you mean 'weighted'"),
+    ],
+)
+def test_a_function_that_fails_is_told_with_file_and_line(
+    functions: Path, name: str, line: int | None, message: str
+) -> None:
+    place = f"{functions}:{line}: " if line else f"{functions}: "
+    with pytest.raises(RewardError, match=message) as raised:
+        Reward.load(f"{functions}:{name}").score(metrics())
+    assert str(raised.value).startswith(place)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("x = 1\nimport no_such_module\n", 2), ("def f(:\n", 1), ("\n\nraise SystemExit\n", 3)],
+)
+def test_a_file_that_cannot_be_run_is_told_with_the_line(
+    tmp_path: Path, text: str, line: int
+) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    with pytest.raises(RewardError) as raised:
+        Reward.load(f"{path}:f")
+    assert str(raised.value).startswith(f"{path}:{line}: the reward's file cannot be run: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_the_text_of_a_function_changes_with_its_source(functions: Path) -> None:
+    before = Reward.load(f"{functions}:whole")
+    assert Reward.load(f"{functions}:whole") == before
+    # Of the same length and within one second: what a bytecode cache would take for the old file.
+    functions.write_text(FUNCTIONS.replace("return 1\n", "return 2\n"))
+    after = Reward.load(f"{functions}:whole")
+    assert before.text.startswith(f"{functions}:whole ")
+    assert after.text != before.text
+    assert (before.score({}), after.score({})) == (1.0, 2.0)
+    assert not (functions.parent / "__pycache__").exists()
+
+
+def test_a_file_cannot_displace_a_module_of_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "json.py"
+    path.write_text("def f(metrics):\n    return 1.0\n")
+    import json
+
+    assert Reward.load(f"{path}:f").score({}) == 1.0
+    assert sys.modules["json"] is json
+    assert importlib.util.find_spec("json").origin == json.__file__
+
+
+def test_a_file_runs_under_its_own_rules_only(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def f(m: dict):\n    return float(f.__annotations__['m'] is dict)\n")
+    assert Reward.load(f"{path}:f").score({}) == 1.0
+
+
+def test_a_function_of_an_installed_module_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "some_rewards"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "energy.py").write_text("def per_joule(m):\n    return m['A'] / m['energy_j']\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    reward = Reward.load("some_rewards.energy:per_joule")
+    assert reward.score(metrics(0.8, energy_j=2.0)) == 0.4
+    with pytest.raises(RewardError, match=r"energy.py:2: .*energy_j"):
+        reward.score(metrics())
+
+
+def test_python_is_not_run_for_anything_but_a_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rewards").mkdir()
+    (tmp_path / "rewards" / "trap.py").write_text("open('sprung', 'w')\n")
+    assert "trap" not in names("rewards")
+    for spec in ("trap", "rewards/trap.py", "v2", "trap.f", "A"):
+        try:
+            Reward.load(spec)
+        except RewardError:
+            continue
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.slow
+def test_rewards_are_imported_without_yaml_or_torch() -> None:
+    code = (
+        "import sys, effnas.trials.reward;print([m for m in ('yaml', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(ROOT / "nas")},
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_metrics_are_usable_names() -> None:
+    for name in [*METRICS, *SYMBOLS]:
+        assert Expression.parse(name).names == {name}

@@ -1,0 +1,466 @@
+"""The run folder: nothing that was stored is lost, changed, or read as something else."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from effnas import (
+    Measurement,
+    SearchSpace,
+    Trial,
+    TrialState,
+    load_run,
+)
+from effnas.errors import StoreError
+from effnas.trials.store import (
+    FORMAT,
+    MANIFEST,
+    TRIALS,
+    RunFolder,
+    from_record,
+    read_events,
+    read_manifest,
+    to_record,
+)
+
+patient = settings(deadline=None)  # the machine may be busy
+SPACE = SearchSpace.load("tiny")
+ARCHS = [SPACE.sample(np.random.default_rng(seed)) for seed in range(8)]
+finite = st.floats(allow_nan=False, allow_infinity=False)
+trials = st.builds(
+    Trial,
+    number=st.integers(0, 10**6),
+    architecture=st.sampled_from(ARCHS),
+    state=st.sampled_from(TrialState),
+    measurement=st.builds(
+        Measurement,
+        metrics=st.dictionaries(st.text(), finite, max_size=4),
+        fidelity=st.text(),
+        seed=st.none() | st.integers(),
+        hardware=st.text(),
+    ),
+    reward=st.none() | finite,
+    reason=st.none() | st.text(),
+    duration_s=st.none() | finite,
+)
+
+
+def trial(number: int, **changes: Any) -> Trial:
+    complete = Trial(
+        number=number,
+        architecture=ARCHS[number % len(ARCHS)],
+        state=TrialState.COMPLETE,
+        measurement=Measurement(metrics={"accuracy": 0.5, "params": 1e6}, seed=3, hardware="CPU"),
+        reward=0.5,
+        duration_s=1.25,
+    )
+    return replace(complete, **changes)
+
+
+def events(path: Path) -> list[Trial]:
+    return list(read_events(path, stem=SPACE.stem, head=SPACE.head))
+
+
+def write(path: Path, *stored: Trial) -> bytes:
+    """Store trials, and return what the file holds then."""
+    with RunFolder.open(path) as folder:
+        for each in stored:
+            folder.append(each, durable=False)
+    return (path / TRIALS).read_bytes() if stored else b""
+
+
+# -- records
+
+
+@pytest.mark.slow
+@patient
+@given(trials)
+def test_a_trial_survives_being_written_and_read(stored: Trial) -> None:
+    line = json.dumps(to_record(stored), allow_nan=False)
+    assert from_record(json.loads(line), stem=SPACE.stem, head=SPACE.head) == stored
+
+
+@pytest.mark.slow
+@patient
+@given(st.lists(trials, max_size=5))
+def test_events_are_read_in_the_order_in_which_they_were_written(
+    tmp_path_factory: pytest.TempPathFactory, stored: list[Trial]
+) -> None:
+    path = tmp_path_factory.mktemp("run")
+    content = write(path, *stored)
+    assert events(path) == stored
+    assert content.count(b"\n") == len(stored)
+
+
+def test_a_reason_that_names_an_undecodable_file_is_stored(tmp_path: Path) -> None:
+    named = trial(0, state=TrialState.FAILED, reason="cannot read caf\udce9.png")
+    write(tmp_path, named)
+    assert events(tmp_path) == [named]
+
+
+def test_a_missing_file_of_trials_holds_none(tmp_path: Path) -> None:
+    assert events(tmp_path) == []
+
+
+# -- append-only, durable, and never NaN
+
+
+def test_bytes_once_written_never_change(tmp_path: Path) -> None:
+    before = b""
+    for number in range(6):  # closed and opened again between any two
+        after = write(tmp_path, trial(number), trial(number, reward=0.75))
+        assert after.startswith(before)
+        assert len(after) > len(before)
+        before = after
+
+
+def test_a_line_is_on_disk_as_soon_as_append_returns(tmp_path: Path) -> None:
+    with RunFolder.open(tmp_path) as folder:
+        for number in range(4):
+            folder.append(trial(number), durable=number % 2 == 0)
+            assert events(tmp_path) == [trial(n) for n in range(number + 1)]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("field", ["metrics", "reward", "duration_s"])
+def test_a_number_that_is_not_finite_is_never_written(
+    tmp_path: Path, field: str, value: float
+) -> None:
+    changes: dict[str, Any] = (
+        {"measurement": Measurement(metrics={"accuracy": value})}
+        if field == "metrics"
+        else {field: value}
+    )
+    with RunFolder.open(tmp_path) as folder:
+        folder.append(trial(0), durable=False)
+        with pytest.raises(ValueError):
+            folder.append(trial(1, **changes), durable=False)
+        folder.append(trial(2), durable=False)
+    assert events(tmp_path) == [trial(0), trial(2)]
+
+
+@contextmanager
+def file_size_limit(limit_bytes: int) -> Iterator[None]:
+    """Let no file grow beyond the limit, as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def append_until_full(path: Path) -> None:
+    with RunFolder.open(path) as folder:
+        for number in range(100):
+            folder.append(trial(number), durable=True)
+
+
+def test_a_full_disk_loses_no_earlier_trial(tmp_path: Path) -> None:
+    limit = 5 * len(write(tmp_path / "one", trial(0))) + 20
+    path = tmp_path / "run"
+    with file_size_limit(limit), pytest.raises((StoreError, OSError)):
+        append_until_full(path)
+    assert events(path) == [trial(n) for n in range(5)]
+    write(path, trial(5))
+    assert events(path) == [trial(n) for n in range(6)]
+
+
+def test_a_full_disk_is_told_in_a_line(tmp_path: Path) -> None:
+    limit = 5 * len(write(tmp_path / "one", trial(0))) + 20
+    with (
+        file_size_limit(limit),
+        pytest.raises(StoreError, match=r"trials\.jsonl: cannot be written \(File too large\)"),
+    ):
+        append_until_full(tmp_path / "run")
+
+
+# -- damage
+
+
+def test_a_last_line_torn_at_any_byte_is_tolerated_and_cut_off(tmp_path: Path) -> None:
+    source = tmp_path / "whole"
+    kept = write(source, trial(0), trial(1))
+    whole = write(source, trial(2, reason="caf\u00e9 \u2028 \U0001f600"))
+    path = tmp_path / "torn"
+    for length in range(len(kept), len(whole)):
+        path.mkdir(exist_ok=True)
+        (path / TRIALS).write_bytes(whole[:length])
+        assert events(path) == [trial(0), trial(1)]
+        RunFolder.open(path).close()
+        assert (path / TRIALS).read_bytes() == kept
+    write(path, trial(2))
+    assert events(path) == [trial(0), trial(1), trial(2)]
+
+
+@pytest.mark.parametrize("torn", [b"", b"{", b'{"trial": 0'])
+def test_a_file_that_holds_a_torn_line_only_holds_nothing(tmp_path: Path, torn: bytes) -> None:
+    (tmp_path / TRIALS).write_bytes(torn)
+    assert events(tmp_path) == []
+    write(tmp_path, trial(0))
+    assert events(tmp_path) == [trial(0)]
+
+
+def changed(**changes: object) -> bytes:
+    return json.dumps(to_record(trial(1)) | changes).encode()
+
+
+DAMAGE = {
+    "nothing": b"",
+    "text": b"what is this",
+    "no UTF-8": b"\xff\xfe",
+    "cut": changed()[:-9],
+    "null": b"null",
+    "a list": b"[1, 2]",
+    "an empty object": b"{}",
+    "the number is text": changed(trial="1"),
+    "the number is true": changed(trial=True),
+    "an unknown state": changed(state="GOOD"),
+    "another id": changed(architecture_id="0" * 16),
+    "no id": json.dumps({k: v for k, v in to_record(trial(1)).items() if k[-2:] != "id"}).encode(),
+    "no architecture": changed(architecture="fused"),
+    "a block that is not one": changed(architecture="mbconv_r1_k4_s1_e1_c16"),
+    "metrics are a list": changed(metrics=[1]),
+    "a metric is text": changed(metrics={"accuracy": "good"}),
+    "a metric is null": changed(metrics={"accuracy": None}),
+    "the reward is text": changed(reward="0.5"),
+    "the reason is a number": changed(reason=7),
+    "the seed is a fraction": changed(seed=0.5),
+}
+
+
+@pytest.mark.parametrize("line", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path, line: bytes) -> None:
+    write(tmp_path, trial(0))
+    with (tmp_path / TRIALS).open("ab") as file:
+        file.write(line + b"\n")
+    write(tmp_path, trial(2))
+    with pytest.raises(StoreError, match=r"trials\.jsonl:2: not a trial") as caught:
+        events(tmp_path)
+    assert "delete this line" in str(caught.value)
+    # What it advises helps.
+    content = (tmp_path / TRIALS).read_bytes().split(b"\n")
+    (tmp_path / TRIALS).write_bytes(b"\n".join(content[:1] + content[2:]))
+    assert events(tmp_path) == [trial(0), trial(2)]
+
+
+def test_a_number_too_large_to_be_one_is_named(tmp_path: Path) -> None:
+    (tmp_path / TRIALS).write_bytes(changed(metrics={"params": 10**400}) + b"\n")
+    with pytest.raises(StoreError, match=r"trials\.jsonl:1: not a trial"):
+        events(tmp_path)
+
+
+# -- the manifest
+
+
+def test_a_manifest_survives_being_written_and_read(tmp_path: Path) -> None:
+    manifest: dict[str, Any] = {"seed": 7, "space": {"text": "a\nb é"}, "none": None, "x": [1.5]}
+    with RunFolder.open(tmp_path) as folder:
+        assert folder.read_manifest() is None
+        folder.write_manifest(manifest)
+        assert folder.read_manifest() == {"format": FORMAT, **manifest} == read_manifest(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_reader_sees_the_old_manifest_or_the_new_one(tmp_path: Path) -> None:
+    with RunFolder.open(tmp_path) as folder:
+        folder.write_manifest({"size": 0, "filling": ""})
+        ended = threading.Event()
+
+        def keep_writing() -> None:
+            for size in range(150):
+                folder.write_manifest(
+                    {"size": size * 97 % 5000, "filling": "x" * (size * 97 % 5000)}
+                )
+            ended.set()
+
+        writer = threading.Thread(target=keep_writing)
+        writer.start()
+        seen = set()
+        while not ended.is_set():
+            found = read_manifest(tmp_path)
+            assert found["filling"] == "x" * int(str(found["size"]))
+            seen.add(found["size"])
+        writer.join()
+        assert len(seen) > 1
+
+
+def test_a_manifest_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    with RunFolder.open(tmp_path) as folder:
+        folder.write_manifest({"seed": 1})
+        (tmp_path / f"{MANIFEST}.tmp").symlink_to("/dev/full")
+        with pytest.raises(StoreError, match=r"manifest\.json: cannot be written \(No space left"):
+            folder.write_manifest({"seed": 2})
+        assert folder.read_manifest() == {"format": FORMAT, "seed": 1}
+
+
+def test_a_crash_while_the_first_manifest_is_written_does_not_bar_the_folder(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / TRIALS).touch()
+    (tmp_path / f"{MANIFEST}.tmp").write_text('{"for')
+    with RunFolder.open(tmp_path) as folder:
+        folder.write_manifest({"seed": 1})
+    assert read_manifest(tmp_path)["seed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (json.dumps({"format": FORMAT + 1}), f"format {FORMAT + 1} is not known"),
+        ("{}", "format None is not known"),
+        ("[]", "format None is not known"),
+        ('{"format": 1', r"manifest\.json: cannot be read"),
+        ("", r"manifest\.json: cannot be read"),
+    ],
+)
+def test_a_manifest_of_another_format_or_damaged_is_refused(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / MANIFEST).write_text(text)
+    with RunFolder.open(tmp_path) as folder, pytest.raises(StoreError, match=said):
+        folder.read_manifest()
+    with pytest.raises(StoreError, match=said):
+        load_run(tmp_path)
+
+
+# -- opening
+
+
+def a_file(path: Path) -> Path:
+    path.write_text("mine")
+    return path
+
+
+def below_a_file(path: Path) -> Path:
+    return a_file(path) / "run"
+
+
+def where_nothing_can_be_made(path: Path) -> Path:
+    return Path("/proc/run")
+
+
+def trials_that_are_a_folder(path: Path) -> Path:
+    (path / TRIALS).mkdir(parents=True)
+    return path
+
+
+def a_foreign_folder(path: Path) -> Path:
+    path.mkdir()
+    (path / "thesis.tex").write_text("mine")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (a_file, "cannot be written"),
+        (below_a_file, "cannot be written"),
+        (where_nothing_can_be_made, "cannot be written"),
+        (trials_that_are_a_folder, "cannot be written"),
+        (a_foreign_folder, "not empty and holds no run"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_folder_that_cannot_be_used_is_told_in_a_line(
+    tmp_path: Path, make: Callable[[Path], Path], said: str
+) -> None:
+    path = make(tmp_path / "out")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(StoreError, match=said) as caught:
+        RunFolder.open(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "--out" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert [p for p in sorted(tmp_path.rglob("*")) if p.name != ".lock"] == before
+
+
+def test_folders_that_are_missing_are_made(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "b", trial(0))
+    assert events(tmp_path / "a" / "b") == [trial(0)]
+
+
+def test_a_new_folder_to_which_nothing_came_is_removed(tmp_path: Path) -> None:
+    RunFolder.open(tmp_path / "a" / "run").close()
+    assert not (tmp_path / "a" / "run").exists()
+    with RunFolder.open(tmp_path / "run") as folder:
+        folder.write_manifest({})
+    assert (tmp_path / "run" / MANIFEST).exists()
+
+
+def test_closing_twice_is_harmless(tmp_path: Path) -> None:
+    with RunFolder.open(tmp_path / "run") as folder:
+        folder.close()
+
+
+def test_a_run_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from effnas.trials.store import RunFolder\n"
+        "try: RunFolder.open(Path(sys.argv[1])); print('opened')\n"
+        "except ValueError as error: print(error)"
+    )
+
+    def open_elsewhere() -> str:
+        return subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+        ).stdout
+
+    with RunFolder.open(tmp_path) as folder:
+        folder.append(trial(0), durable=False)
+        refusal = open_elsewhere()
+        folder.append(trial(1), durable=False)
+    assert refusal.startswith(f"{tmp_path}: another command is writing there")
+    assert refusal.count("\n") == 1
+    assert events(tmp_path) == [trial(0), trial(1)]
+    assert open_elsewhere() == "opened\n"
+
+
+def test_a_second_opener_in_the_same_process_is_refused_too(tmp_path: Path) -> None:
+    with RunFolder.open(tmp_path):
+        with pytest.raises(StoreError, match="another command is writing there"):
+            RunFolder.open(tmp_path)
+        assert events(tmp_path) == []  # reading is allowed
+
+
+# -- reading a run
+
+
+def test_of_several_records_of_a_trial_the_last_wins(tmp_path: Path) -> None:
+    started = trial(0, state=TrialState.RUNNING, reward=None, measurement=Measurement(metrics={}))
+    with RunFolder.open(tmp_path) as folder:
+        folder.write_manifest({"space": {"text": SPACE.to_text()}})
+        for each in (started, trial(0), trial(1), trial(0, reward=0.9)):
+            folder.append(each, durable=False)
+        run = load_run(tmp_path)  # while it is being written
+    assert list(run.trials) == [trial(0, reward=0.9), trial(1)]
+    assert run.best == trial(0, reward=0.9)
+    assert run.space == SPACE
+
+
+@pytest.mark.parametrize("space", [None, "tiny", {}, {"text": 3}])
+def test_a_manifest_without_its_space_is_told(tmp_path: Path, space: Any) -> None:
+    with RunFolder.open(tmp_path) as folder:
+        folder.write_manifest({"space": space})
+    with pytest.raises(StoreError, match="holds no space"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "gone"])
+def test_where_there_is_no_run_is_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StoreError, match="no run there"):
+        load_run(tmp_path / name)

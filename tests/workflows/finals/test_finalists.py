@@ -1,0 +1,97 @@
+"""Who goes to the finals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from effnas import (
+    Measurement,
+    SearchSpace,
+    Trial,
+    TrialState,
+)
+from effnas.errors import ConfigError
+from effnas.trials.objectives import Objectives, pareto_front
+from effnas.trials.run import Run
+from effnas.trials.trial import Trials
+from effnas.workflows.finals.finalists import choose_finalists
+
+SPACE = SearchSpace.load("v2-cifar")
+
+
+def run_of(metrics: list[dict[str, float]], **manifest: str) -> Run:
+    rng = np.random.default_rng(0)
+    archs = list(dict.fromkeys(SPACE.sample(rng) for _ in range(2 * len(metrics) + 2)))
+    trials = [
+        Trial(
+            number=n,
+            architecture=archs[n],
+            state=TrialState.COMPLETE,
+            measurement=Measurement(metrics=values),
+            reward=values["accuracy"] * values.get("step_time", 1.0) ** -0.07,
+        )
+        for n, values in enumerate(metrics)
+    ]
+    trials.append(
+        Trial(number=len(metrics), architecture=archs[-1], state=TrialState.INFEASIBLE, reason="x")
+    )
+    return Run(Path("runs/x"), dict(manifest), SPACE, Trials(trials))
+
+
+def drawn(count: int) -> list[dict[str, float]]:
+    rng = np.random.default_rng(1)
+    return [
+        {
+            "accuracy": float(rng.uniform(0.3, 0.9)),
+            "step_time": float(rng.uniform(0.2, 3)),
+            "params": float(rng.uniform(1e5, 2e6)),
+        }
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("top", [1, 3, 50])
+def test_the_best_come_first_and_then_members_of_the_front(top: int) -> None:
+    run = run_of(drawn(40))
+    finalists = choose_finalists(run, top)
+    by_reward = [f.trial for f in finalists if f.reason == "reward"]
+    assert by_reward == run.trials.ranked()[:top]
+    others = [f.trial for f in finalists if f.reason == "front"]
+    assert len(others) <= top
+    assert len({f.trial.number for f in finalists}) == len(finalists)
+    objectives = Objectives.parse("accuracy:max,step_time:min,params:min")
+    complete = run.trials.ranked()
+    values = [objectives.values(trial.metrics) for trial in complete]
+    front = {complete[n].number for n in pareto_front(values)}
+    assert {trial.number for trial in others} <= front
+    assert all(f.trial.state is TrialState.COMPLETE for f in finalists)
+
+
+def test_the_front_is_that_of_the_runs_objectives() -> None:
+    metrics = drawn(30)
+    run = run_of(metrics, objectives="accuracy:max,params:min")
+    others = [f.trial for f in choose_finalists(run, 3) if f.reason == "front"]
+    for trial in others:
+        assert not any(
+            m["accuracy"] >= trial.metrics["accuracy"] and m["params"] < trial.metrics["params"]
+            for m in metrics
+        )
+
+
+def test_what_equals_a_finalist_is_no_other_one() -> None:
+    same = {"accuracy": 0.5, "step_time": 1.0, "params": 1e6}
+    assert len(choose_finalists(run_of([same, same, same]), 1)) == 1
+
+
+def test_a_run_without_step_times_has_finals_too() -> None:
+    assert len(choose_finalists(run_of([{"accuracy": 0.4}, {"accuracy": 0.6}]), 1)) == 1
+
+
+def test_a_run_without_a_complete_trial_is_refused() -> None:
+    with pytest.raises(ConfigError, match="none of its 1 trials is complete"):
+        choose_finalists(run_of([]), 5)
+    with pytest.raises(ConfigError, match="--top is 0"):
+        choose_finalists(run_of(drawn(3)), 0)

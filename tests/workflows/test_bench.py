@@ -1,0 +1,256 @@
+"""Timing networks side by side: whatever names one, and what comes of it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from effnas import (
+    Architecture,
+    Search,
+    SearchSpace,
+    count,
+)
+from effnas.arch.files import to_json
+from effnas.config.settings import Recipe
+from effnas.errors import (
+    CatalogError,
+    ConfigError,
+    SpaceError,
+    StoreError,
+    UserError,
+)
+from effnas.evaluation.evaluator import TIMING_METRICS
+from effnas.timing.device_settings import DeviceSettings
+from effnas.timing.memory import estimate_peak_memory
+from effnas.trials.network_ref import NetworkRef, find_network
+from effnas.trials.store import RunFolder
+from effnas.trials.trial import TrialState
+from effnas.workflows.bench import BenchResult, bench
+
+TINY = SearchSpace.load("tiny")
+SMALL = "fused_r1_k3_s2_e1_c8"
+OTHER = "mbconv_r1_k3_s2_e4_c8"
+ARCH = Architecture.parse([SMALL], stem=8, head=16)
+FAST = DeviceSettings(
+    device="cpu",
+    threads=1,
+    image_size=8,
+    batch_size=4,
+    num_classes=5,
+    precision="float32",
+    memory_format="contiguous",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread_and_own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("locks")))
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """A run of three trials: 0 is good, 1 is better, 2 cannot be trained."""
+    path = tmp_path / "run"
+    with RunFolder.open(path) as folder:
+        search = Search(TINY, "A", seed=3, store=folder)
+        archs = [search.ask() for _ in range(3)]
+        for arch, accuracy in zip(archs, (0.5, 0.7), strict=False):
+            search.tell(arch, accuracy=accuracy)
+        search.tell(archs[2], reason="out of memory")
+        folder.write_manifest({"space": {"text": TINY.to_text()}})
+    return path
+
+
+# -- what names a network
+
+
+def test_an_architecture_file_is_that_network(tmp_path: Path) -> None:
+    path = tmp_path / "small.json"
+    path.write_text(to_json(ARCH))
+    assert find_network(str(path), TINY) == NetworkRef(str(path), ARCH, file=path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SMALL,
+        f"{SMALL} {OTHER}",
+        f" {SMALL} ",
+        "mbconv_k3_r1_s2_e4_c8",
+        f"identity_s1_c8 {SMALL}",
+        "conv_r1_k3_s1_c8",
+    ],
+)
+def test_blocks_have_the_stem_and_head_of_their_space(text: str) -> None:
+    for home, space in ((TINY, TINY), (None, SearchSpace.load("v2"))):
+        found = find_network(text, home)
+        assert found.arch == Architecture.parse(text, stem=space.stem, head=space.head)
+        assert (found.name, found.space) == (text, None)
+
+
+def test_no_name_of_timms_is_taken_for_blocks() -> None:
+    import timm
+
+    assert all(find_network(name, TINY).arch is None for name in timm.list_models())
+
+
+@pytest.mark.parametrize(("number", "trial"), [("0", 0), ("1", 1), ("2", 2), ("best", 1)])
+def test_a_trial_of_a_run_brings_its_space(run_folder: Path, number: str, trial: int) -> None:
+    from effnas.trials.run import load_run
+
+    found = find_network(f"{run_folder}:{number}", None)
+    trials = load_run(run_folder).trials
+    assert found.arch == trials[trial].architecture
+    assert found.space is not None
+    assert found.space.to_text() == TINY.to_text()
+    assert [t.state for t in trials] == [TrialState.COMPLETE] * 2 + [TrialState.INFEASIBLE]
+
+
+def test_anything_else_is_a_name_of_timms() -> None:
+    assert find_network("resnet18", TINY) == NetworkRef("resnet18")
+    with torch.device("meta"):
+        model = find_network("resnet18", TINY).maker(7)()
+    assert model.get_classifier().out_features == 7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["3", "-1", "01", "", "worst", "1.0"])
+def test_a_trial_that_is_not_there_is_told(run_folder: Path, number: str) -> None:
+    with pytest.raises(ConfigError, match=rf"no trial '{number}' among 3; give a number, or best"):
+        find_network(f"{run_folder}:{number}", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("no/such/file.json", SpaceError, r"^no/such/file\.json: cannot be read"),
+        ("fused_r1_k4_s2_e1_c8", SpaceError, "k"),
+        (f"{SMALL} resnet18", SpaceError, "resnet18"),
+        ("", ConfigError, "timm has no model ''"),
+        ("resnet19", ConfigError, "did you mean .*resnet"),
+        ("no/such/run:best", ConfigError, "^no/such/run: no run there"),
+        (":best", StoreError, "no run there"),
+    ],
+)
+def test_what_names_no_network_is_told(text: str, error: type[UserError], said: str) -> None:
+    with pytest.raises(error, match=said):
+        find_network(text, TINY).maker(10)()
+
+
+def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no run there"):
+        find_network(f"{tmp_path}:best", None)
+
+
+def test_a_run_without_a_complete_trial_has_no_best(tmp_path: Path) -> None:
+    with RunFolder.open(tmp_path / "run") as folder:
+        folder.write_manifest({"space": {"text": TINY.to_text()}})
+    with pytest.raises(ConfigError, match=r"no trial 'best' among 0"):
+        find_network(f"{tmp_path / 'run'}:best", None)
+
+
+# -- the device's settings
+
+
+@pytest.mark.parametrize("name", ["threads", "image_size", "batch_size", "num_classes"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_sizes_below_one_are_refused_by_their_option(name: str, value: int) -> None:
+    option = {"num_classes": "classes"}.get(name, name.replace("_", "-"))
+    with pytest.raises(ConfigError, match=f"^--{option} is {value}, it must be 1 or more$"):
+        DeviceSettings(**{name: value})  # type: ignore[arg-type]
+
+
+def test_sizes_are_those_given_else_the_spaces_else_imagenets() -> None:
+    def sizes(settings: DeviceSettings, space: SearchSpace | None) -> tuple[int, int, int]:
+        found = settings.setup(space)
+        return found.image_size, found.batch_size, found.num_classes
+
+    bare = DeviceSettings(device="cpu", threads=1)
+    assert sizes(bare, None) == (224, 32, 1000)
+    assert sizes(bare, TINY) == (16, 64, 1000)
+    assert sizes(bare, TINY.with_target(num_classes=12)) == (16, 64, 12)
+    assert sizes(FAST, TINY) == (8, 4, 5)
+
+
+# -- timing
+
+
+def bench_small(*networks: str, **options: object) -> BenchResult:
+    return bench(networks, FAST, space="tiny", time_limit_s=0.001, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_networks_are_timed_in_their_order_with_all_metrics(tmp_path: Path) -> None:
+    (tmp_path / "small.json").write_text(to_json(ARCH))
+    texts = [OTHER, str(tmp_path / "small.json"), SMALL]
+    notes: list[str] = []
+    found = bench_small(*texts, notify=notes.append)
+    assert [row["network"] for row in found.rows] == texts
+    for text, row in zip(texts, found.rows, strict=True):
+        assert set(row) == {"network", "params", "images_per_s", "step_time", *TIMING_METRICS}
+        assert row["images_per_s"] == pytest.approx(4 / row["step_time_s"])
+        arch = find_network(text, TINY).arch
+        assert arch is not None
+        assert row["params"] == count(arch, 8, 5).params
+    assert found.rows[0]["step_time"] == 1
+    assert found.setup == {
+        "image_size": 8,
+        "batch_size": 4,
+        "num_classes": 5,
+        "optimizer": "nadamw",
+        "precision": "float32",
+        "memory_format": "contiguous",
+        "compile_mode": "none",
+    }
+    assert found.hardware["threads"] == 1
+    assert "timing 3 networks in turn" in notes
+    assert not any("waiting" in note for note in notes)
+
+
+@pytest.mark.slow
+def test_a_network_that_does_not_fit_has_a_reason_and_the_first_one_must(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = find_network(SMALL, TINY).maker(5)()
+    limit = estimate_peak_memory(model, Recipe(), image_size=8, batch_size=4)
+    monkeypatch.setattr("effnas.workflows.bench.available_memory_bytes", lambda device: limit)
+    large = "fused_r2_k3_s2_e4_c32"
+    fits, fails = bench_small(SMALL, large).rows
+    assert "reason" not in fits
+    assert set(fails) == {"network", "params", "reason", "largest_batch_size"}
+    assert str(fails["reason"]).startswith("out of memory at batch 4 and 8 px")
+    with pytest.raises(ConfigError, match=f"^{large}: out of memory at batch 4"):
+        bench_small(large, SMALL)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
+def test_an_interval_or_time_limit_that_makes_no_sense_is_refused(value: float) -> None:
+    with pytest.raises(ConfigError, match=f"^--interval is {value}, it must be above 0"):
+        bench([SMALL], FAST, precision=value)
+    with pytest.raises(ConfigError, match=f"^--time-limit is {value}, it must be above 0"):
+        bench([SMALL], FAST, time_limit_s=value)
+
+
+def test_an_unknown_space_or_device_is_told() -> None:
+    with pytest.raises(CatalogError, match="tinny"):
+        bench([SMALL], FAST, space="tinny")
+    with pytest.raises(ConfigError, match="cuda:99"):
+        bench([SMALL], DeviceSettings(device="cuda:99"))
+
+
+@pytest.mark.slow
+def test_precision_and_memory_format_are_chosen_where_they_are_not_given() -> None:
+    settings = DeviceSettings(device="cpu", threads=1, image_size=8, batch_size=4, num_classes=5)
+    found = bench([SMALL], settings, space="tiny", time_limit_s=0.001)
+    assert found.setup["precision"] in ("float32", "bfloat16")
+    assert found.setup["memory_format"] in ("contiguous", "channels_last")

@@ -1,0 +1,156 @@
+"""Two processes that train one network, under a real Ray Train."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_training import ARCH, RECIPE, images, write_photos
+
+from effnas.arch.files import to_json
+from effnas.config.training_recipe import TrainingRecipe
+from effnas.errors import DataError
+from effnas.evaluation.ray import start_ray
+from effnas.train.progress import EpochRow
+from effnas.workflows.train.launch import launch_training
+from effnas.workflows.train.settings import TrainingPlan, TrainSettings
+from effnas.workflows.train.worker import TrainReport
+
+pytestmark = pytest.mark.slow
+
+#: Of the 60 images six are held out: four steps of 12 in an epoch.
+SHORT = replace(RECIPE, batch_size=12, epochs=3)
+
+
+class Watching:
+    """An observer that remembers what it is told, and does something behind a step."""
+
+    def __init__(self, behind_step: Callable[[int], None] = lambda step: None) -> None:
+        self.rows: list[EpochRow] = []
+        self.plans: list[TrainingPlan] = []
+        self._behind_step = behind_step
+
+    def preparing(self, what: str) -> None:
+        """Do nothing."""
+
+    def planned(self, plan: TrainingPlan) -> None:
+        self.plans.append(plan)
+
+    def stepped(self, step: int, remaining_s: float) -> None:
+        self._behind_step(step)
+
+    def epoch_ended(self, row: EpochRow) -> None:
+        self.rows.append(row)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder with a network and images in it."""
+    monkeypatch.chdir(tmp_path)
+    Path("network.json").write_text(to_json(ARCH))
+    write_photos(Path("photos"), images(60))
+
+
+def launch(
+    watching: Watching,
+    out: str,
+    recipe: TrainingRecipe = SHORT,
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+    **options: Any,
+) -> TrainReport | None:
+    given: dict[str, Any] = {
+        "network": "network.json", "data": "photos", "device": "cpu", "precision": "float32",
+        "memory_format": "contiguous", "threads": 1, **options,
+    }  # fmt: skip
+    settings = TrainSettings(recipe=recipe, out=Path(out), **given)
+    return launch_training(settings, watching, stopping=stopping)
+
+
+def losses(report: TrainReport | None) -> list[float]:
+    assert report is not None
+    return [row.train_loss for row in report.progress.rows]
+
+
+def test_two_processes_train_as_one_does(capfd: pytest.CaptureFixture[str]) -> None:
+    watching = Watching()
+    together = launch(watching, "together", workers=2)
+    assert together is not None
+    assert together.plan.workers == 2
+    assert together.plan.parts == (2, 2)
+    assert watching.rows == together.progress.rows
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("", "")
+
+    # The same images in the same two parts, augmented alike; batch norm sees each part alone.
+    alone = launch(Watching(), "alone", workers=1, device_batch_size=6)
+    assert losses(together) == pytest.approx(losses(alone), rel=1e-4)
+    # Of the whole batch at once, other crops and mixtures are drawn, and batch norm takes its
+    # statistics over twice as many images: the loss is alike, and not equal.
+    whole = launch(Watching(), "whole", workers=1)
+    assert losses(together) != pytest.approx(losses(whole), rel=1e-4)
+    assert losses(together) == pytest.approx(losses(whole), rel=0.3)
+
+
+def workers() -> list[int]:
+    """The processes of our Ray that train; others may run on the machine."""
+    parents, found = {}, []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, text = int(stat.parent.name), stat.read_text()
+            if b"RayTrainWorker" in stat.with_name("cmdline").read_bytes():
+                found.append(pid)
+        except OSError:  # it has ended
+            continue
+        parents[pid] = int(text.rpartition(")")[2].split()[1])
+
+    def is_ours(pid: int) -> bool:
+        while pid and pid != os.getpid():
+            pid = parents.get(pid, 0)
+        return pid == os.getpid()
+
+    return sorted(pid for pid in found if is_ours(pid))
+
+
+def test_a_worker_that_is_killed_is_started_anew_and_goes_on() -> None:
+    killed: list[int] = []
+
+    def kill(step: int) -> None:
+        if step > 16 and not killed:  # they agree on a checkpoint behind every sixteenth
+            killed.extend(workers())
+            assert len(killed) == 2
+            os.kill(killed[1], signal.SIGKILL)
+
+    long = replace(SHORT, epochs=40)
+    watching = Watching(kill)
+    report = launch(watching, "killed", long, workers=2, checkpoint_every_s=0.0)
+    assert killed
+    assert len(watching.plans) == 2
+    assert watching.plans[1].first_step > 0
+    alone = launch(Watching(), "alone", long, workers=1, device_batch_size=6)
+    assert len(losses(report)) == 40
+    # What is rounded differently grows over the steps.
+    assert losses(report)[:16] == pytest.approx(losses(alone)[:16], rel=1e-2)
+
+
+def test_a_mistake_that_a_worker_meets_is_one_line(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_ray()  # before the folder is changed to: paths are those of the command
+    Path("here").mkdir()
+    monkeypatch.chdir("here")
+    shutil.copytree("../photos", "photos")
+    shutil.copy("../network.json", "network.json")
+    Path("photos/b/torn.png").write_bytes(b"\x89PNG nothing")
+    with pytest.raises(DataError, match=r"torn\.png") as caught:
+        launch(Watching(), "out", workers=2)
+    assert "\n" not in str(caught.value)
+    assert not Path("out").exists()
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("", "")

@@ -1,0 +1,158 @@
+"""What is settled of a recipe: what it leaves open is the family member's, if there is one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from effnas import Architecture
+from effnas.arch.files import to_json
+from effnas.config.regularization import STRENGTHS, Ramp
+from effnas.config.training_recipe import TrainingRecipe
+from effnas.errors import ConfigError
+from effnas.scaling.family_file import Member, find_member
+from effnas.workflows.train.settings import TrainSettings, settle
+
+ARCH = Architecture.parse("fused_r1_k3_s2_e1_c8", stem=8, head=16)
+RAMPS = {"dropout": [0.1, 0.4], "randaugment": [5, 20], "mixup": [0, 0.2], "drop_path": [0.2, 0.2]}
+OPEN = TrainingRecipe()
+SAID = TrainingRecipe.load("v2-s")
+
+
+def member(folder: Path, **changes: Any) -> Member:
+    """Write a family of one member, and read what it says; what is None is left out."""
+    row: dict[str, Any] = {
+        "name": "m", "architecture_id": ARCH.id, "image_size": 48, "train_image_size": 40,
+        "stage_image_sizes": [16, 24, 32, 40], **RAMPS, **changes,
+    }  # fmt: skip
+    family = {
+        "kind": "effnas model family", "format": 1, "family": "v2", "base": "b", "batch_size": 16,
+        "num_classes": 5, "epochs": 350, "images": 1000, "hardware": None,
+        "members": [{name: value for name, value in row.items() if value is not None}],
+    }  # fmt: skip
+    (folder / "family.json").write_text(json.dumps(family))
+    file = folder / "m.json"
+    file.write_text(to_json(ARCH, image_size=32, num_classes=5))
+    found = find_member(file, ARCH)
+    assert found is not None
+    return found
+
+
+# -- with a member of a family
+
+
+def test_what_a_recipe_leaves_open_is_the_members(tmp_path: Path) -> None:
+    found = settle(OPEN, member(tmp_path), None)
+    assert found.image_size == (16, 40)
+    assert found.eval_image_size == 48
+    for name in STRENGTHS:
+        assert getattr(found, name) == Ramp(*RAMPS[name])
+    assert found.cutmix is None  # families say nothing of it
+
+
+def test_what_a_recipe_says_stays(tmp_path: Path) -> None:
+    assert settle(SAID, member(tmp_path), SAID.image_size) == SAID
+    some = replace(OPEN, mixup=Ramp(0, 0.1), eval_image_size=64)
+    found = settle(some, member(tmp_path), None)
+    assert (found.mixup, found.dropout) == (Ramp(0, 0.1), Ramp(0.1, 0.4))
+    assert (found.image_size, found.eval_image_size) == ((16, 40), 64)
+
+
+def test_sizes_that_are_given_are_measured_at_too_and_leave_the_members_strengths(
+    tmp_path: Path,
+) -> None:
+    recipe = OPEN.overridden(image_size="20..32")
+    found = settle(recipe, member(tmp_path), recipe.image_size)
+    assert (found.image_size, found.eval_image_size) == ((20, 32), 32)
+    assert found.dropout == Ramp(0.1, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "first"),
+    [({}, 16), ({"stage_image_sizes": None}, 40), ({"stage_image_sizes": [40]}, 40)],
+)
+def test_a_first_size_is_that_of_the_first_stage(
+    tmp_path: Path, changes: dict[str, Any], first: int
+) -> None:
+    found = member(tmp_path, **changes)
+    assert (found.first_image_size, found.train_image_size) == (first, 40)
+    assert settle(OPEN, found, None).image_size == (first, 40)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ([], "stage_image_sizes: a list of one or more numbers is needed"),
+        ({"a": 1}, "stage_image_sizes: a list of one or more numbers is needed"),
+        (["16", 40], "stage_image_sizes is 16, and must be 1 or more"),
+        ([0, 40], "stage_image_sizes is 0, and must be 1 or more"),
+        ([True, 40], "stage_image_sizes is True"),
+        ([48, 40], "stage_image_sizes begins with 48, above train_image_size 40"),
+    ],
+)
+def test_first_sizes_that_cannot_be_trusted_are_refused(
+    tmp_path: Path, sizes: object, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words) as raised:
+        member(tmp_path, stage_image_sizes=sizes)
+    assert str(raised.value).startswith(f"{tmp_path / 'family.json'}: ")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("ramp", "words"),
+    [
+        ([0.3, 0.1], "dropout goes from 0.3 to 0.1, and must not decrease"),
+        ([0, 2], "dropout is 2, and must be 0 to 1"),
+        ([-0.1, 0.2], "dropout is -0.1"),
+    ],
+)
+def test_strengths_of_a_member_that_make_no_sense_are_refused(
+    tmp_path: Path, ramp: list[float], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words) as raised:
+        member(tmp_path, dropout=ramp)
+    assert str(raised.value).startswith(f"{tmp_path / 'family.json'}: ")
+
+
+# -- without
+
+
+def test_without_a_member_strengths_stay_open_and_the_last_size_is_measured_at() -> None:
+    found = settle(OPEN, None, (14, 28))
+    assert found == replace(OPEN, image_size=(14, 28), eval_image_size=28)
+    assert settle(SAID, None, SAID.image_size) == SAID
+    assert settle(replace(OPEN, eval_image_size=40), None, (14, 28)).eval_image_size == 40
+
+
+def test_without_a_member_and_sizes_there_is_nothing_to_train_at() -> None:
+    with pytest.raises(ConfigError, match="recipe: image_size is missing; give it there, or as"):
+        settle(OPEN, None, None)
+
+
+# -- what the user asked for
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"workers": 0}, "--workers is 0, it must be 1 or more"),
+        ({"threads": -1}, "--threads is -1"),
+        ({"device_batch_size": 0}, "--device-batch-size is 0"),
+        ({"seed": -1}, "--seed is -1, it must be 0 or more"),
+        ({"checkpoint_every_s": -1.0}, "--checkpoint-every is -1.0, it must be 0 seconds or more"),
+        ({"checkpoint_every_s": float("nan")}, "--checkpoint-every is nan"),
+        ({"checkpoint_every_s": float("inf")}, "--checkpoint-every is inf"),
+        ({"new_head": True}, "--new-head goes with --weights"),
+    ],
+)
+def test_settings_that_are_out_of_range_are_one_line(changes: dict[str, Any], words: str) -> None:
+    given = {"network": "resnet18", "data": "digits", "recipe": OPEN, "out": Path("out")}
+    TrainSettings(**given)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=words) as raised:
+        TrainSettings(**given, **changes)
+    assert "\n" not in str(raised.value)
