@@ -214,12 +214,12 @@ def test_a_source_of_step_times_has_what_it_needs(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", [mode for mode in SOURCES if mode != "measured"])
 def test_a_source_that_lacks_what_it_needs_is_refused(mode: str) -> None:
-    with pytest.raises(ConfigError, match=f"^--step-time {mode} needs ") as caught:
+    with pytest.raises(ConfigError, match=f"^`step_time` {mode} needs ") as caught:
         StepTimeConfig(mode=mode)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
 
 
-OPTIONS = {"profile": "profile", "table": "step-times", "command": "step-time-command"}
+OPTIONS = {"profile": "profile", "table": "step_times", "command": "step_time_command"}
 
 
 @pytest.mark.parametrize(
@@ -228,9 +228,9 @@ OPTIONS = {"profile": "profile", "table": "step-times", "command": "step-time-co
 )
 def test_a_second_source_is_refused_by_its_option(mode: str, other: str) -> None:
     both = {**SOURCES[mode], other: ALL_SOURCES[other]}
-    with pytest.raises(ConfigError, match=f"^--{OPTIONS[other]} does not go with") as caught:
+    with pytest.raises(ConfigError, match=f"^`{OPTIONS[other]}` does not go with") as caught:
         StepTimeConfig(mode=mode, **both)  # type: ignore[arg-type]
-    first = next((f"--{OPTIONS[own]};" for own in SOURCES[mode]), f"--step-time {mode};")
+    first = next((f"`{OPTIONS[own]}`;" for own in SOURCES[mode]), f"`step_time` {mode};")
     assert first in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -264,5 +264,5 @@ def test_paths_are_good_in_any_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     ids=lambda given: " ".join(given),
 )
 def test_options_that_contradict_each_other_are_refused(given: Mapping[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"^--"):
+    with pytest.raises(ConfigError, match=r"^`"):
         StepTimeConfig.of(**given)

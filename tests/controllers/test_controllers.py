@@ -84,7 +84,7 @@ def test_only_controllers_that_say_so_are_given_objectives() -> None:
 
     controller = Takes(TINY, problem=problem)
     assert controller.problem == problem
-    with pytest.raises(ConfigError, match="evolution pursues the reward and takes no --objectives"):
+    with pytest.raises(ConfigError, match="evolution pursues the reward and takes no `objectives`"):
         EvolutionController(TINY, problem=problem)
     for name in ("random", "surrogate", "optuna:nsgaii", "optuna:tpe"):
         assert make_controller(name, TINY, problem=problem).takes_objectives

@@ -316,7 +316,7 @@ def a_corrupt_image(root: Path) -> None:
         (no_training_part_but_classes, r"part 'test' but none named 'train'"),
         (only_a_test_part, r"part 'test' but none named 'train'"),
         (two_training_parts, r"train and training are both training parts"),
-        (a_corrupt_image, r"train/bee/2.png cannot be decoded .*--on-bad-image skip"),
+        (a_corrupt_image, r"train/bee/2.png cannot be decoded .*`on_bad_image` skip"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -54,7 +54,7 @@ def test_a_class_that_loses_all_its_images_is_an_error(many: Path) -> None:
 
 
 def test_an_image_size_out_of_range_is_refused(many: Path) -> None:
-    with pytest.raises(DataError, match="--image-size"):
+    with pytest.raises(DataError, match="`image_size`"):
         load_training_part(str(many), image_size=0)
 
 
@@ -65,7 +65,7 @@ def test_more_than_half_of_the_memory_is_never_taken(
     monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 2 * needed_bytes)
     assert len(load(many)) == 60
     monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 2 * needed_bytes - 2)
-    with pytest.raises(DataError, match=r"0\.0 GB.*lower --data-share or --image-size"):
+    with pytest.raises(DataError, match=r"0\.0 GB.*lower `data_share` or `image_size`"):
         load(many)
 
 

@@ -275,7 +275,7 @@ def test_a_bad_image_of_a_hugging_face_data_set_is_not_replaced_by_another(
     encoded[5] = b"damaged"
     dataset = image_dataset(RandomAccessReader(encoded))
     monkeypatch.setattr("timm.data.create_dataset", lambda *_, **__: dataset)
-    with pytest.raises(DataError, match=r"hfds/x\[5\] cannot be decoded.*--on-bad-image skip"):
+    with pytest.raises(DataError, match=r"hfds/x\[5\] cannot be decoded.*`on_bad_image` skip"):
         load_training_part("hfds/x", image_size=8)
     found = load_training_part("hfds/x", image_size=8, on_bad_image="skip")
     assert found.skipped == ("hfds/x[5]",)

@@ -96,7 +96,7 @@ def test_only_what_is_drawn_needs_memory(many: Path, monkeypatch: pytest.MonkeyP
     drawn_bytes = (12 + 12) * 8 * 8 * 3
     monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 2 * drawn_bytes)
     assert load(many, data_share=0.25).nbytes == drawn_bytes
-    with pytest.raises(DataError, match="lower --data-share or --image-size"):
+    with pytest.raises(DataError, match="lower `data_share` or `image_size`"):
         load(many, data_share=0.32)
 
 
@@ -146,7 +146,7 @@ def test_skipping_bad_images_keeps_the_rest_of_both_parts_as_it_was(
         assert np.array_equal(new.images, np.delete(old.images, positions, axis=0))
         assert np.array_equal(new.labels, np.delete(old.labels, positions))
     assert after.skipped == tuple(names)
-    with pytest.raises(DataError, match=r"cannot be decoded .*--on-bad-image skip"):
+    with pytest.raises(DataError, match=r"cannot be decoded .*`on_bad_image` skip"):
         load(path, data_share=0.5)
 
 
@@ -187,7 +187,7 @@ def test_a_class_with_one_image_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0, -1, 1.01, float("nan")])
 def test_a_share_out_of_range_is_refused(many: Path, share: float) -> None:
-    with pytest.raises(DataError, match="--data-share"):
+    with pytest.raises(DataError, match="`data_share`"):
         load(many, data_share=share)
 
 

@@ -118,8 +118,8 @@ def test_without_a_minival_all_images_are_trained_on(photos: Path) -> None:
         ({"minival_share": -0.1}, "between 0 and 1"),
         ({"minival_share": 1}, "between 0 and 1"),
         ({"minival_share": float("nan")}, "between 0 and 1"),
-        ({"image_size": 0}, "--image-size must be 1 or more"),
-        ({"eval_image_size": 0}, "--image-size must be 1 or more"),
+        ({"image_size": 0}, "`image_size` must be 1 or more"),
+        ({"eval_image_size": 0}, "`image_size` must be 1 or more"),
     ],
 )
 def test_what_is_out_of_range_is_refused(
@@ -142,7 +142,7 @@ def test_bad_images_that_are_skipped_are_left_out_and_named(
     assert found.minival is not None
     assert sorted(found.skipped) == ["ant/03.jpg", "cat/19.jpg"]
     assert len(found.train) + len(found.minival) == 58
-    with pytest.raises(DataError, match=r"03\.jpg cannot be decoded .*--on-bad-image skip"):
+    with pytest.raises(DataError, match=r"03\.jpg cannot be decoded .*`on_bad_image` skip"):
         load(path, image_size=size)
 
 
@@ -159,7 +159,7 @@ def test_what_does_not_fit_into_memory_is_streamed(
 
 
 def test_what_they_may_take_can_be_given(photos: Path, no_memory: None) -> None:
-    with pytest.raises(DataError, match="begin anew with another --out"):
+    with pytest.raises(DataError, match="begin anew with another `out`"):
         load(photos, memory_bytes=10**9)
     assert load(photos, memory_bytes=0).are_streamed
 
@@ -270,7 +270,7 @@ def test_a_bad_image_that_is_streamed_is_refused_when_it_is_met(
     assert len([next(batches) for _ in range(2)]) == 2
     with pytest.raises(DataError, match=r"bee/05\.jpg cannot be decoded") as caught:
         next(batches)
-    assert "--on-bad-image skip" in str(caught.value)
+    assert "`on_bad_image` skip" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert decoders() == []
     (photos / "bee" / "05.jpg").write_bytes(good)

@@ -72,7 +72,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         make_model(ARCH, CLASSES, write_weights(tmp_path, WIDER))
     with pytest.raises(ConfigError, match=f"weights of effnas_{PLAIN.id}"):
         make_model(RESIDUAL, 5, write_weights(tmp_path, PLAIN, 5))
-    with pytest.raises(ConfigError, match=r"classifier\.weight .*or leave out --classes"):
+    with pytest.raises(ConfigError, match=r"classifier\.weight .*or leave out `classes`"):
         make_model(ARCH, CLASSES + 1, write_weights(tmp_path))
 
 

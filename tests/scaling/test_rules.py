@@ -145,7 +145,7 @@ class TestImageSizes:
             self.sizes(max_image_size=limit)
 
     def test_a_base_above_the_limit_of_the_rules_is_refused(self) -> None:
-        with pytest.raises(ConfigError, match=r"more than 480 px.*--max-image-size"):
+        with pytest.raises(ConfigError, match=r"more than 480 px.*`max_image_size`"):
             self.sizes(train_image_size=500)
 
     def test_a_base_with_other_stages_grows_too(self) -> None:

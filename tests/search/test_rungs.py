@@ -95,7 +95,7 @@ def summary(trials: Trials) -> list[tuple[object, ...]]:
     "text", ["4,2", "1", "0,2", "a,b", "", "1,,2", "1,1", "-1,2", "1,2.5", "1;2", "4"]
 )
 def test_wrong_rungs_are_refused_in_one_line(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"^--fidelity .*such as 1,2,4$"):
+    with pytest.raises(ConfigError, match=r"^`fidelity` .*such as 1,2,4$"):
         Rungs.parse(text)
 
 
@@ -105,7 +105,7 @@ def test_rungs_are_read_and_written() -> None:
 
 
 def test_the_last_rung_is_the_whole_training(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^--fidelity 1,2,4 ends at 4 epochs, .* has 8; leave"):
+    with pytest.raises(ConfigError, match=r"^`fidelity` 1,2,4 ends at 4 epochs, .* has 8; leave"):
         Settings(out=tmp_path, rungs=RUNGS, recipe=Recipe(epochs=8))
     assert Settings(out=tmp_path, rungs=RUNGS, recipe=Recipe(epochs=4)).rungs == RUNGS
 

@@ -181,7 +181,7 @@ def test_a_reference_that_takes_most_of_the_memory_is_refused_with_a_remedy(quic
         build(SMALL.reference, num_classes=10, device="meta"), Recipe(), image_size=16, batch_size=2
     )
     tight = replace(SETUP, available_bytes=2 * peak - 2)
-    with pytest.raises(ConfigError, match=r"more than half of the memory.*--target-batch-size"):
+    with pytest.raises(ConfigError, match=r"more than half of the memory.*`target_batch_size`"):
         make_profile(SMALL, tight)
 
 

@@ -501,7 +501,7 @@ def test_when_the_reference_cannot_be_timed_nothing_can() -> None:
     with pytest.raises(ConfigError) as raised:
         command(ARCH)
     text = str(raised.value)
-    assert text.startswith("--step-time-command: the reference network")
+    assert text.startswith("`step_time_command`: the reference network")
     assert "exit code 1: no board" in text
     assert " ".join(template.split()) in text
     assert "\n" not in text
@@ -538,7 +538,7 @@ def test_a_program_that_is_not_there_is_a_mistake_of_the_user(tmp_path: Path) ->
 def test_a_template_is_checked_at_once(template: str, part: str) -> None:
     with pytest.raises(ConfigError) as raised:
         StepTimeCommand(template, SPACE)
-    assert str(raised.value).startswith("--step-time-command: ")
+    assert str(raised.value).startswith("`step_time_command`: ")
     assert part in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -550,7 +550,7 @@ def test_a_time_out_is_above_0(timeout_s: float) -> None:
 
 
 def test_no_shell_reads_the_command(tmp_path: Path) -> None:
-    program = python("print(len(sys.argv))") + " ; '$(touch x)' '{{}}' --to={arch_json} | tail"
+    program = python("print(len(sys.argv))") + " ; '$(touch x)' '{{}}' `to`={arch_json} | tail"
     assert StepTimeCommand(program, SPACE)(ARCH).metrics["step_time_s"] == 8
 
 

@@ -68,7 +68,7 @@ def test_objectives_are_read_and_written() -> None:
     [
         ("", ["''", "accuracy"]),
         ("accuracy", ["accuracy:max or accuracy:min"]),
-        ("accuracy:max", ["two or more", "--reward"]),
+        ("accuracy:max", ["two or more", "`reward`"]),
         ("accuracy:up,params:min", ["'accuracy:up'", "accuracy:max or accuracy:min"]),
         ("accuracy:max:min,params:min", ["'accuracy:max:min'"]),
         ("accuracy:max,accuracy:min", ["accuracy is there twice"]),

@@ -385,7 +385,7 @@ def test_a_folder_that_cannot_be_used_is_told_in_a_line(
     with pytest.raises(StoreError, match=said) as caught:
         RunFolder.open(path)
     assert str(caught.value).startswith(f"{path}: ")
-    assert "--out" in str(caught.value)
+    assert "`out`" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert [p for p in sorted(tmp_path.rglob("*")) if p.name != ".lock"] == before
 

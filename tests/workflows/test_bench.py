@@ -165,8 +165,8 @@ def test_a_run_without_a_complete_trial_has_no_best(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["threads", "image_size", "batch_size", "num_classes"])
 @pytest.mark.parametrize("value", [0, -1])
 def test_sizes_below_one_are_refused_by_their_option(name: str, value: int) -> None:
-    option = {"num_classes": "classes"}.get(name, name.replace("_", "-"))
-    with pytest.raises(ConfigError, match=f"^--{option} is {value}, it must be 1 or more$"):
+    option = {"num_classes": "classes"}.get(name, name)
+    with pytest.raises(ConfigError, match=f"^`{option}` is {value}, it must be 1 or more$"):
         DeviceSettings(**{name: value})  # type: ignore[arg-type]
 
 
@@ -235,9 +235,9 @@ def test_a_network_that_does_not_fit_has_a_reason_and_the_first_one_must(
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
 def test_an_interval_or_time_limit_that_makes_no_sense_is_refused(value: float) -> None:
-    with pytest.raises(ConfigError, match=f"^--interval is {value}, it must be above 0"):
+    with pytest.raises(ConfigError, match=f"^`interval` is {value}, it must be above 0"):
         bench([SMALL], FAST, precision=value)
-    with pytest.raises(ConfigError, match=f"^--time-limit is {value}, it must be above 0"):
+    with pytest.raises(ConfigError, match=f"^`time_limit` is {value}, it must be above 0"):
         bench([SMALL], FAST, time_limit_s=value)
 
 

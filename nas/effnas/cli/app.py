@@ -74,7 +74,9 @@ def main() -> None:
         if debug:
             traceback.print_exc()
         elif isinstance(error, EffnasError):
-            print(f"effnas: error: {error}", file=sys.stderr)
+            from effnas.cli.wording import with_options
+
+            print(f"effnas: error: {with_options(str(error))}", file=sys.stderr)
         else:
             print(
                 f"effnas: internal error: {type(error).__name__}: {error}; please report it with "

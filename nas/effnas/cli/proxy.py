@@ -23,6 +23,7 @@ from effnas.cli.tables import (
     facts,
     progress_on,
 )
+from effnas.cli.wording import with_options
 from effnas.workflows.proxy.launch import (
     Grid,
     ProxySettings,
@@ -183,7 +184,7 @@ def show_search(
     else:
         screen.print(f"The best was {best.proxy}, tau {_interval(best.tau)}.")
     for advice in best.advice if best else ():
-        screen.print(f"- {advice}")
+        screen.print(f"- {with_options(advice)}")
     return 1
 
 
@@ -272,7 +273,7 @@ def _print_verdict(report: ProxyReport, screen: Console) -> None:
     else:
         screen.print("[bold yellow]Warning:[/] nothing can be said of this proxy.")
     for advice in report.advice:
-        screen.print(f"- {advice}")
+        screen.print(f"- {with_options(advice)}")
 
 
 def _lower_end(report: ProxyReport) -> str:

@@ -25,6 +25,7 @@ from effnas.cli.tables import (
     progress_on,
     source_text,
 )
+from effnas.cli.wording import with_options
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, random_search
 from effnas.search.cost_estimate import CostEstimate, memory_text
 from effnas.search.launch import Settings, launch
@@ -90,7 +91,7 @@ class _Display:
         self._expected_trial_s, self._workers = plan.trial_s, plan.workers
         self._screen.print(facts(_plan_rows(plan, self._settings)))
         for warning in plan.warnings():
-            self._screen.print(f"[bold yellow]Note:[/] {warning}")
+            self._screen.print(f"[bold yellow]Note:[/] {with_options(warning)}")
         self._screen.print()
         self.progress.update(
             self._task,

@@ -166,17 +166,16 @@ class StepTimeConfig:
     def __post_init__(self) -> None:
         needed = {"predicted": "profile", "auto": "profile", "table": "table", "command": "command"}
         name = needed.get(self.mode)
-        options = {"table": "step-times", "command": "step-time-command"}
+        fields = {"table": "step_times", "command": "step_time_command"}
         if name and getattr(self, name) is None:
-            option = options.get(name, name)
             hint = "; `effnas profile` makes one" if name == "profile" else ""
-            raise ConfigError(f"--step-time {self.mode} needs a --{option}{hint}")
+            raise ConfigError(f"`step_time` {self.mode} needs a `{fields.get(name, name)}`{hint}")
         for other in ("profile", "table", "command"):
             if other != name and getattr(self, other) is not None:
-                option = options.get(other, other)
-                source = options.get(name or "", name) or f"step-time {self.mode}"
+                source = f"`{fields.get(name, name)}`" if name else f"`step_time` {self.mode}"
                 raise ConfigError(
-                    f"--{option} does not go with --{source}; choose one source of step times"
+                    f"`{fields.get(other, other)}` does not go with {source}; choose one source of "
+                    "step times"
                 )
 
     @classmethod

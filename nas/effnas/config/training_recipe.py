@@ -246,7 +246,7 @@ class TrainingRecipe:
             largest = int(text)
         except ValueError:
             raise ConfigError(
-                f"--image-size {text!r} is neither a size in pixels, such as 64, nor a range, such "
+                f"`image_size` {text!r} is neither a size in pixels, such as 64, nor a range, such "
                 "as 32..64"
             ) from None
         low, high = self.image_size or (1, 2)

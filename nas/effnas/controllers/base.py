@@ -105,6 +105,6 @@ class Controller(ABC):
 def takes_no_objectives(name: str) -> ConfigError:
     """Return what is said where a controller that pursues the reward alone is given objectives."""
     return ConfigError(
-        f"--controller {name} pursues the reward and takes no --objectives; those that do are "
+        f"`controller` {name} pursues the reward and takes no `objectives`; those that do are "
         f"{', '.join(_TAKE_OBJECTIVES)}"
     )

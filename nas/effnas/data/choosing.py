@@ -47,7 +47,7 @@ def load_parts(
     parts: Sequence[npt.NDArray[np.int64]],
     image_size: int,
     on_bad_image: OnBadImage,
-    way_out: str = "lower --data-share or --image-size",
+    way_out: str = "lower `data_share` or `image_size`",
 ) -> list[ImageSet]:
     """Decode the images at these indices into memory, reading the source once.
 
@@ -93,7 +93,7 @@ def load_parts(
 def check_image_size(image_size: int) -> None:
     """Raise a `DataError` if images cannot have that many pixels a side."""
     if image_size < 1:
-        raise DataError(f"--image-size must be 1 or more, not {image_size}")
+        raise DataError(f"`image_size` must be 1 or more, not {image_size}")
 
 
 def _decode(
@@ -116,7 +116,7 @@ def _decode(
     def note_bad_image(position: int, reason: str) -> None:
         if on_bad_image == "refuse":
             # Whoever reads a test part goes by what was chosen for the training part.
-            skip = ", or pass --on-bad-image skip" if source.part is None else ""
+            skip = ", or pass `on_bad_image` skip" if source.part is None else ""
             raise DataError(
                 f"{source.origin}: {source.names[chosen[position]]} cannot be decoded ({reason});"
                 f" mend or remove it{skip}"

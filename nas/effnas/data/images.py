@@ -128,7 +128,7 @@ def bytes_in_memory(count: int, image_size: int) -> int:
 
 
 def allocate_images(
-    count: int, image_size: int, *, way_out: str = "lower --data-share or --image-size"
+    count: int, image_size: int, *, way_out: str = "lower `data_share` or `image_size`"
 ) -> npt.NDArray[np.uint8]:
     """Return an unfilled array [count, image_size, image_size, 3].
 

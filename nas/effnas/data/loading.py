@@ -81,7 +81,7 @@ def load_search_images(
         DataError: As `load_training_part`, or if a class is too small to be split.
     """
     if data_share is not None and not 0 < data_share <= 1:
-        raise DataError(f"--data-share must be above 0 and at most 1, not {data_share}")
+        raise DataError(f"`data_share` must be above 0 and at most 1, not {data_share}")
     source = find_source(name, root)
     source.check_classes()
     source.check_single_labels()

@@ -146,7 +146,7 @@ class StreamedSet:
         if self.on_bad_image == "refuse":
             raise DataError(
                 f"{self.source.origin}: {name} cannot be decoded ({reason}); mend it, or pass"
-                " --on-bad-image skip; what is stored of the training is kept"
+                " `on_bad_image` skip; what is stored of the training is kept"
             )
         self._skipped[name] = None
 

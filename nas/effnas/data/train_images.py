@@ -104,5 +104,5 @@ def load_train_images(
 
 def _way_out(source: Source) -> str:
     if source.way_out is None:
-        return "begin anew with another --out, where they are decoded in every epoch"
+        return "begin anew with another `out`, where they are decoded in every epoch"
     return f"{source.way_out}, so that its images need not be in memory, or take smaller images"

@@ -210,7 +210,7 @@ class ImageEvaluator:
         self, arch: Architecture, repeat: int, timed: Measurement, epochs: int | None
     ) -> Measurement:
         if self._images is None:
-            raise ConfigError("this worker has no images to train on; give --data")
+            raise ConfigError("this worker has no images to train on; give `data`")
         self._check_training_memory(arch)
         data, recipe = self._images.data, self._recipe
         seed = self._seed(arch, repeat)
@@ -321,7 +321,7 @@ class ImageEvaluator:
             if here != profile.hardware:
                 raise ConfigError(
                     f"{path}: the profile is of {profile.hardware}, and this device is {here}; "
-                    "measured and predicted times would not compare. --step-time predicted "
+                    "measured and predicted times would not compare. `step_time` predicted "
                     "relies on the profile alone; `effnas profile` makes one of this device"
                 )
         return profile
@@ -388,7 +388,7 @@ class ImageEvaluator:
         if expected is not None and images.holdout.fingerprint != expected:
             raise ConfigError(
                 f"the held-out images of {config.data} are not those of the search, so accuracies "
-                "would not compare; give the place of its images as --data"
+                "would not compare; give the place of its images as `data`"
             )
         if recipe.flip is None:
             # A mirrored digit is another sign; a mirrored cat is a cat.

@@ -64,8 +64,8 @@ def start_ray() -> Resources:
             ray.init(**quiet, **local)
         except (RayError, ConnectionError, OSError, RuntimeError) as error:
             raise SearchFailedError(
-                f"Ray does not start ({str(error).splitlines()[0]}); without it go `effnas search "
-                "--backend inline` and trainings with one worker"
+                f"Ray does not start ({str(error).splitlines()[0]}); what works without it: "
+                "`backend` inline for a search, and trainings with one worker"
             ) from error
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own crash handler there

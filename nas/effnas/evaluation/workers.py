@@ -34,11 +34,11 @@ class Workers:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for option, value in (("workers", self.count), ("threads", self.threads)):
+        for name, value in (("workers", self.count), ("threads", self.threads)):
             if value is not None and value < 1:
-                raise ConfigError(f"--{option} is {value}, it must be 1 or more")
+                raise ConfigError(f"`{name}` is {value}, it must be 1 or more")
         if self.backend == "inline" and (self.count or 1) > 1:
-            raise ConfigError("--backend inline has one worker; leave out --workers or use ray")
+            raise ConfigError("`backend` inline has one worker; leave out `workers` or use ray")
 
 
 def start_workers(
@@ -139,7 +139,7 @@ def divide_resources(workers: Workers) -> WorkerResources:
     if count > slots:  # Ray would wait for more to come
         raise ConfigError(
             f"{count} workers on device {device} need as many {kind}, Ray has {slots}; choose "
-            "fewer --workers or another --device"
+            "fewer `workers` or another `device`"
         )
     cpus = max(resources.cpus // count, 1)
     return WorkerResources(

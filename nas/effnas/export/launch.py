@@ -143,14 +143,14 @@ def _new_folder(out: Path) -> Iterator[Path]:
     temporary = out.with_name(f".{out.name}.effnas-export")
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ConfigError(f"{out}: it is there already; choose another --out, or remove it")
+            raise ConfigError(f"{out}: it is there already; choose another `out`, or remove it")
         shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
         temporary.mkdir(parents=True)
         yield temporary
         temporary.rename(out)
     except OSError as error:
         raise ConfigError(
-            f"{out}: cannot be written ({error.strerror or error}); choose another --out"
+            f"{out}: cannot be written ({error.strerror or error}); choose another `out`"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -57,7 +57,7 @@ def check_onnx_packages() -> None:
     if missing := [name for name in _ONNX_PACKAGES if find_spec(name) is None]:
         raise ConfigError(
             f"ONNX needs {', '.join(missing)}: pip install 'effnas[export]', or leave it out with "
-            "--formats timm,torch-export"
+            "`formats` timm,torch-export"
         )
 
 

@@ -45,15 +45,15 @@ class ExportSettings:
     formats: tuple[str, ...] = FORMATS
 
     def __post_init__(self) -> None:
-        for option, value, most in (
-            ("image-size", self.image_size, _LARGEST_IMAGE),
+        for name, value, most in (
+            ("image_size", self.image_size, _LARGEST_IMAGE),
             ("classes", self.num_classes, _MAX_CLASSES),
         ):
             if value is not None and not 1 <= value <= most:
-                raise ConfigError(f"--{option} is {value}, it must be 1 to {most}")
+                raise ConfigError(f"`{name}` is {value}, it must be 1 to {most}")
         for name in self.formats:
             if name not in FORMATS:
-                raise ConfigError(f"--formats {name!r} is not known; known: {', '.join(FORMATS)}")
+                raise ConfigError(f"`formats` {name!r} is not known; known: {', '.join(FORMATS)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +133,7 @@ def find_subject(settings: ExportSettings) -> Network:
     if image_size > _LARGEST_IMAGE or num_classes > _MAX_CLASSES:
         raise ConfigError(
             f"{found.name}: images of {image_size} px or {num_classes} classes are too many; give "
-            "--image-size or --classes"
+            "`image_size` or `classes`"
         )
     return Network(
         arch=arch,

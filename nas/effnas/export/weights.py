@@ -54,7 +54,7 @@ def make_model(arch: Architecture, num_classes: int, file: Path | None) -> nn.Mo
             file,
             architecture_id=arch.id,
             remedy=f"give weights of this network, effnas_{arch.id}",
-            hints={_CLASSIFIER: " (or leave out --classes)"},
+            hints={_CLASSIFIER: " (or leave out `classes`)"},
         )
     return model.eval()
 

@@ -137,7 +137,7 @@ def _member(
     if limit and limit < smallest:
         raise ConfigError(
             f"no image may have more than {limit} px, but the base is trained at {wanted} px and "
-            f"used at {smallest} px: take {smallest} or more as --max-image-size"
+            f"used at {smallest} px: take {smallest} or more as `max_image_size`"
         )
     image_size, train_size = size(rule.image_size), size(rule.train_image_size)
     if limit and image_size > limit:

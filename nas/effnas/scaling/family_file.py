@@ -1,4 +1,4 @@
-"""A member of a family, as the folder that `effnas scale --out` wrote tells it."""
+"""A member of a family, as the folder that `effnas scale` wrote tells it."""
 
 from __future__ import annotations
 

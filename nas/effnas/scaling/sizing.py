@@ -57,15 +57,15 @@ class ScaleSettings:
     images: int | None = None
 
     def __post_init__(self) -> None:
-        for option, value in (
-            ("max-image-size", self.max_image_size),
+        for name, value in (
+            ("max_image_size", self.max_image_size),
             ("epochs", self.epochs),
             ("images", self.images),
         ):
             if value is not None and value < 1:
-                raise ConfigError(f"--{option} is {value}, it must be 1 or more")
+                raise ConfigError(f"`{name}` is {value}, it must be 1 or more")
         if not self.with_step_times and any("step_time" in one.metric for one in self.limits):
-            raise ConfigError("--step-time needs a --device whose step times are predicted")
+            raise ConfigError("`step_time` needs a `device` whose step times are predicted")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +137,7 @@ class SizedFamily:
                 (folder / name).write_text(text, encoding="utf-8")
         except OSError as error:
             raise ConfigError(
-                f"{folder}: cannot be written ({error.strerror}); choose another --out"
+                f"{folder}: cannot be written ({error.strerror}); choose another `out`"
             ) from error
 
 

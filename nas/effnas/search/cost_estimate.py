@@ -74,23 +74,23 @@ class CostEstimate:
                 f"{memory_text(ready.target_memory_bytes)}; "
                 f"{memory_text(ready.available_memory_bytes)} are free, and other networks of the "
                 f"space need more. Steps are timed with batches of {ready.timing_batch_size}. What "
-                "helps: --target-image-size, --target-batch-size, a smaller space such as "
-                "--space v2-cifar, or a device with more memory."
+                "helps: `target_image_size`, `target_batch_size`, a smaller space such as "
+                "`space` v2-cifar, or a device with more memory."
             )
         if ready.peak_memory_bytes > ready.available_memory_bytes:
             found.append(
                 f"The reference network needs about {memory_text(ready.peak_memory_bytes)}, "
                 f"{memory_text(ready.available_memory_bytes)} are free: it and larger networks "
-                "will be infeasible. What helps: --batch-size, --image-size, "
-                "--target-image-size, or a smaller space."
+                "will be infeasible. What helps: `batch_size`, `image_size`, "
+                "`target_image_size`, or a smaller space."
             )
         if self.total_s > _DAY_S:
             timing = ready.timing_s / (ready.timing_s + ready.training_s)
             found.append(
                 f"The whole budget takes about {self.total_s / _DAY_S:,.0f} days: {timing:.0%} of "
-                f"it for timing, {1 - timing:.0%} for training. What helps: a smaller --budget; "
-                "for timing --target-image-size and --target-batch-size; for training --epochs, "
-                "--data-share and --image-size; for both a smaller space such as --space v2-cifar, "
+                f"it for timing, {1 - timing:.0%} for training. What helps: a smaller `budget`; "
+                "for timing `target_image_size` and `target_batch_size`; for training `epochs`, "
+                "`data_share` and `image_size`; for both a smaller space such as `space` v2-cifar, "
                 "an accelerator, or more of them (Ray joins the cluster that RAY_ADDRESS names)."
             )
         if self.workers > 1 and ready.device["device"] == "cpu":

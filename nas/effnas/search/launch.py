@@ -87,14 +87,13 @@ class Settings:
         for name in ("budget", "target_image_size", "target_batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                option = name.replace("_", "-")
-                raise ConfigError(f"--{option} is {value}, it must be 1 or more")
+                raise ConfigError(f"`{name}` is {value}, it must be 1 or more")
         if self.seed < 0:
-            raise ConfigError(f"--seed is {self.seed}, it must be 0 or more")
+            raise ConfigError(f"`seed` is {self.seed}, it must be 0 or more")
         if self.rungs and self.rungs.epochs[-1] != self.recipe.epochs:
             raise ConfigError(
-                f"--fidelity {self.rungs} ends at {self.rungs.epochs[-1]} epochs, and a whole "
-                f"training has {self.recipe.epochs}; leave out --epochs, or end --fidelity with it"
+                f"`fidelity` {self.rungs} ends at {self.rungs.epochs[-1]} epochs, and a whole "
+                f"training has {self.recipe.epochs}; leave out `epochs`, or end `fidelity` with it"
             )
 
 

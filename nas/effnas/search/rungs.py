@@ -39,7 +39,7 @@ class Rungs:
         growing = all(low < high for low, high in pairwise(self.epochs))
         if len(self.epochs) < 2 or self.epochs[0] < 1 or not growing:
             raise ConfigError(
-                f"--fidelity {self} must be two or more numbers of epochs, each larger than the "
+                f"`fidelity` {self} must be two or more numbers of epochs, each larger than the "
                 "one before, the first 1 or more: such as 1,2,4"
             )
 
@@ -54,7 +54,7 @@ class Rungs:
             epochs = tuple(int(part) for part in text.split(","))
         except ValueError:
             raise ConfigError(
-                f"--fidelity {text!r} must be numbers of epochs with commas between: such as 1,2,4"
+                f"`fidelity` {text!r} must be numbers of epochs with commas between: such as 1,2,4"
             ) from None
         return cls(epochs)
 

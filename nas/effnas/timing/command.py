@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
     from effnas.space.search_space import SearchSpace
 
-_OPTION = "--step-time-command"
+_OPTION = "`step_time_command`"
 _FIELD = "arch_json"
 #: Characters of a bad output that are shown.
 _SHOWN = 80

@@ -31,12 +31,12 @@ def open_device(name: str) -> torch.device:
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
             raise ConfigError(
-                f"device {name}: PyTorch sees {count} CUDA devices here; choose --device cpu or "
+                f"device {name}: PyTorch sees {count} CUDA devices here; choose `device` cpu or "
                 "install a CUDA build and driver"
             )
     elif device.type == "mps":
         if not torch.backends.mps.is_available():
-            raise ConfigError(f"device {name}: PyTorch finds no MPS here; choose --device cpu")
+            raise ConfigError(f"device {name}: PyTorch finds no MPS here; choose `device` cpu")
     elif device.type != "cpu":
         raise ConfigError(f"unknown device {name!r}; known: auto, cpu, cuda, cuda:N, mps")
     return device

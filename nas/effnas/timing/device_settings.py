@@ -45,14 +45,14 @@ class DeviceSettings:
     compile_mode: CompileMode = "none"
 
     def __post_init__(self) -> None:
-        for option, value in (
+        for name, value in (
             ("threads", self.threads),
-            ("image-size", self.image_size),
-            ("batch-size", self.batch_size),
+            ("image_size", self.image_size),
+            ("batch_size", self.batch_size),
             ("classes", self.num_classes),
         ):
             if value is not None and value < 1:
-                raise ConfigError(f"--{option} is {value}, it must be 1 or more")
+                raise ConfigError(f"`{name}` is {value}, it must be 1 or more")
 
     def setup(self, space: SearchSpace | None) -> MeasurementSetup:
         """Open the device; return the conditions with everything but the execution settled.

@@ -238,8 +238,8 @@ class DeviceProfile:
         if differing:
             raise ConfigError(
                 f"{path}: the profile is for {', '.join(differing)}; make one with `effnas "
-                "profile` for this space, with --target-image-size, --target-batch-size and "
-                "--classes"
+                "profile` for this space, with `target_image_size`, `target_batch_size` and "
+                "`classes`"
             )
 
     @property

@@ -89,7 +89,7 @@ def make_profile(
             raise ConfigError(
                 f"space '{space.name}': the reference network takes more than half of the memory "
                 f"that is free, or a part does not fit ({error}); take a smaller "
-                "--target-batch-size or --target-image-size, and the same in the search"
+                "`target_batch_size` or `target_image_size`, and the same in the search"
             ) from error
     after_parts = time.perf_counter()
     measured = _measure_networks(networks, space, setup, progress, waiting)
@@ -232,6 +232,6 @@ def _measure_networks(
         raise ConfigError(
             f"space '{space.name}': only {len(found)} of {len(networks)} random networks fit the "
             f"device at batch {setup.batch_size} and {setup.image_size} px; take a "
-            "smaller --target-batch-size or --target-image-size"
+            "smaller `target_batch_size` or `target_image_size`"
         )
     return found

@@ -56,7 +56,7 @@ class Checkpoint:
         except TypeError as error:
             raise ConfigError(
                 f"the optimizer's state cannot be stored ({error}); choose another optimizer, or "
-                "leave out --fidelity"
+                "leave out `fidelity`"
             ) from error
         content = save(tensors, {"owner": self._owner, "state": text})
         try:
@@ -133,7 +133,7 @@ def load_weights(folder: Path, arch: Architecture, repeat: int, model: Module) -
         reason = "damaged, or those of another network" if path.exists() else "gone"
         raise StoreError(
             f"{path}: the weights are {reason}; put the file back, or train again with another "
-            "--out. All results are stored"
+            "`out`. All results are stored"
         ) from error
 
 

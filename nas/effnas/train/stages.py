@@ -63,7 +63,7 @@ def stages_of(recipe: TrainingRecipe, *, steps_per_epoch: int, seed: int = 0) ->
         ConfigError: If the recipe has no image size.
     """
     if recipe.image_size is None:
-        raise ConfigError("recipe: image_size is missing; give it there, or as --image-size")
+        raise ConfigError("recipe: image_size is missing; give it there, or as `image_size`")
     steps = steps_of(recipe, steps_per_epoch)
     if recipe.regime == "fixed":
         return (_stage(recipe, 0, steps, 1.0, 1.0),)

@@ -127,7 +127,7 @@ def continued(config: EvaluationConfig, stored: Mapping[str, Json]) -> Evaluatio
         execution = Execution(**cast("dict[str, str]", stored["execution"]))  # type: ignore[arg-type]
         batch_size = cast("int", stored["timing_batch_size"])
     except (KeyError, TypeError) as error:
-        raise StoreError(f"the run's manifest lacks {error}; choose another --out") from error
+        raise StoreError(f"the run's manifest lacks {error}; choose another `out`") from error
     return replace(config, execution=execution, timing_batch_size=batch_size)
 
 
@@ -165,7 +165,7 @@ def _refuse(path: Path, differing: Sequence[str]) -> None:
     if differing:
         raise StoreError(
             f"{path}: this run was begun with other settings: {'; '.join(differing)}. Give those "
-            "again to go on with it, or choose another --out"
+            "again to go on with it, or choose another `out`"
         )
 
 

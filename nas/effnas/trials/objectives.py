@@ -57,13 +57,13 @@ class Objectives(tuple[Objective, ...]):
         found = [_objective(part.strip()) for part in text.split(",")]
         if len(found) < 2:
             raise ConfigError(
-                f"--objectives {text}: that is one; give two or more, such as {_EXAMPLE}, or make "
-                "it the --reward"
+                f"`objectives` {text}: that is one; give two or more, such as {_EXAMPLE}, or make "
+                "it the `reward`"
             )
         metrics = [objective.metric for objective in found]
         for metric in metrics:
             if metrics.count(metric) > 1:
-                raise ConfigError(f"--objectives {text}: {metric} is there twice; give it once")
+                raise ConfigError(f"`objectives` {text}: {metric} is there twice; give it once")
         return cls(found)
 
     def __str__(self) -> str:
@@ -202,10 +202,10 @@ def _objective(text: str) -> Objective:
     metric = SYMBOLS.get(name, name)
     if metric not in METRICS:
         raise ConfigError(
-            f"--objectives: no metric is called {name!r}; {closest(name, {*METRICS, *SYMBOLS})}"
+            f"`objectives`: no metric is called {name!r}; {closest(name, {*METRICS, *SYMBOLS})}"
         )
     if direction not in ("max", "min"):
         raise ConfigError(
-            f"--objectives: {text!r} does not say what is better; give {name}:max or {name}:min"
+            f"`objectives`: {text!r} does not say what is better; give {name}:max or {name}:min"
         )
     return Objective(metric, direction == "max")

@@ -102,7 +102,7 @@ class Run:
         if stored.get("kind") != "expression":
             raise ConfigError(
                 f"{self.path}: its reward is the Python function {stored.get('name')}; name it "
-                "again as --reward, since no code is run because a file says so"
+                "again as `reward`, since no code is run because a file says so"
             )
         return Reward.load(stored["text"])
 
@@ -153,7 +153,7 @@ def load_run(path: str | Path) -> Run:
     if manifest.get("kind") is not None:
         raise StoreError(
             f"{path}: the folder holds no search ({str(manifest['kind'])[:40]}); give the folder "
-            "that `effnas search --out` wrote"
+            "that `effnas search` wrote"
         )
     stored = manifest.get("space")
     text = stored.get("text") if isinstance(stored, dict) else None

@@ -76,12 +76,12 @@ class RunFolder:
             ours = {_LOCK, cls.records_name, _NEW_MANIFEST, CHECKPOINTS}
             if not (path / MANIFEST).exists() and {e.name for e in path.iterdir()} - ours:
                 raise StoreError(
-                    f"{path}: the folder is not empty and holds no run; choose another --out"
+                    f"{path}: the folder is not empty and holds no run; choose another `out`"
                 )
             lock = (path / _LOCK).open("ab")
         except OSError as error:
             raise StoreError(
-                f"{path}: cannot be written ({error.strerror}); choose another --out"
+                f"{path}: cannot be written ({error.strerror}); choose another `out`"
             ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,7 +89,7 @@ class RunFolder:
             lock.close()
             raise StoreError(
                 f"{path}: another command is writing there; wait for it, stop it, or choose "
-                "another --out"
+                "another `out`"
             ) from error
         try:
             _cut_torn_line(path / cls.records_name)
@@ -97,7 +97,7 @@ class RunFolder:
         except OSError as error:
             lock.close()
             raise StoreError(
-                f"{path}: cannot be written ({error.strerror}); choose another --out"
+                f"{path}: cannot be written ({error.strerror}); choose another `out`"
             ) from error
         return cls(path, records, lock)
 
@@ -208,7 +208,7 @@ def read_manifest(path: Path) -> dict[str, Json]:
     if not file.exists():
         raise StoreError(
             f"{path}: no run there (it has no {MANIFEST}); give the folder that "
-            "`effnas search --out` wrote"
+            "`effnas search` wrote"
         )
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))

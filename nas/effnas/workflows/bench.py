@@ -55,9 +55,9 @@ def bench(
     Raises:
         UserError: If a network cannot be found or built, or the device cannot be used.
     """
-    for option, value in (("interval", precision), ("time-limit", time_limit_s)):
+    for name, value in (("interval", precision), ("time_limit", time_limit_s)):
         if not 0 < value < float("inf"):
-            raise ConfigError(f"--{option} is {value}, it must be above 0")
+            raise ConfigError(f"`{name}` is {value}, it must be above 0")
     home = SearchSpace.load(space) if space else None
     subjects = [find_network(text, home) for text in networks]
     spaces = [subject.space for subject in subjects if subject.space]

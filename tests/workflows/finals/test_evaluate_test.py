@@ -74,7 +74,7 @@ def test_without_the_option_or_a_pick_nothing_is_read_or_written(
 def test_a_second_network_is_refused_in_a_line_and_what_is_stored_stays(tmp_path: Path) -> None:
     before = write(tmp_path)
     with pytest.raises(
-        StoreError, match=r"was read for trial 0.*now pick trial 1.*--out"
+        StoreError, match=r"was read for trial 0.*now pick trial 1.*`out`"
     ) as caught:
         look(tmp_path, read=True, pick=SECOND)
     assert "\n" not in str(caught.value)

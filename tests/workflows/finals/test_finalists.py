@@ -93,5 +93,5 @@ def test_a_run_without_step_times_has_finals_too() -> None:
 def test_a_run_without_a_complete_trial_is_refused() -> None:
     with pytest.raises(ConfigError, match="none of its 1 trials is complete"):
         choose_finalists(run_of([]), 5)
-    with pytest.raises(ConfigError, match="--top is 0"):
+    with pytest.raises(ConfigError, match="`top` is 0"):
         choose_finalists(run_of(drawn(3)), 0)

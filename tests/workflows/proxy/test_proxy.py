@@ -280,8 +280,8 @@ def test_where_noise_is_the_cause_the_advice_is_about_noise() -> None:
     assert report.noise_limit < 0.65
     advice = " ".join(report.advice)
     assert "Noise over seeds is the cause" in advice
-    assert "--epochs" in advice
-    assert "--image-size" not in advice
+    assert "`epochs`" in advice
+    assert "`image_size`" not in advice
 
 
 @pytest.mark.slow
@@ -291,7 +291,7 @@ def test_few_held_out_images_are_named_where_they_make_the_noise(
 ) -> None:
     check = replace(check_of(seeds=8), holdout_images=images)
     report = checked(trainer(lambda r, n: 0.45 + 0.005 * n, noise=0.08, high_noise=0.0), check)
-    assert ("--holdout-share" in " ".join(report.advice)) is expected
+    assert ("`holdout_share`" in " ".join(report.advice)) is expected
 
 
 def test_where_the_fidelities_rank_differently_the_advice_is_to_come_nearer() -> None:
@@ -299,28 +299,28 @@ def test_where_the_fidelities_rank_differently_the_advice_is_to_come_nearer() ->
     assert report.verdict is Verdict.LOW
     advice = " ".join(report.advice)
     assert "rank differently" in advice
-    assert advice.index("--image-size nearer to 32") < advice.index("more --epochs")
-    assert "--data-share" in advice
+    assert advice.index("`image_size` nearer to 32") < advice.index("more `epochs`")
+    assert "`data_share`" in advice
     assert "is the cause:" not in advice
 
 
 def test_where_the_higher_fidelity_is_noisy_more_of_its_seeds_are_asked_for() -> None:
     report = checked(trainer(rising, noise=0.0, high_noise=0.3))
     assert report.verdict is Verdict.LOW
-    assert any("--high-seeds 4" in advice for advice in report.advice)
+    assert any("`high_seeds` 4" in advice for advice in report.advice)
 
 
 def test_where_few_networks_leave_it_open_more_are_asked_for() -> None:
     report = checked(trainer(rising, noise=0.05), check_of(NETWORKS[:5]))
     assert not report.is_certain
-    assert any("--networks 10" in advice for advice in report.advice)
+    assert any("`networks` 10" in advice for advice in report.advice)
 
 
 def test_where_tau_is_low_but_open_more_networks_come_first() -> None:
     report = checked(trainer(shuffled, noise=0.01), check_of(NETWORKS[:5]))
     assert report.verdict is Verdict.LOW
     assert not report.is_certain
-    assert "--networks 10" in report.advice[0]
+    assert "`networks` 10" in report.advice[0]
     assert len(report.advice) > 1
 
 
@@ -329,7 +329,7 @@ def test_with_one_seed_noise_is_not_known() -> None:
     assert report.noise_limit is None
     assert report.proxy_figures is not None
     assert report.proxy_figures.reliability is None
-    assert any("--seeds 3" in advice for advice in report.advice)
+    assert any("`seeds` 3" in advice for advice in report.advice)
 
 
 @pytest.mark.parametrize(("level", "said"), [(0.1, "not learned enough"), (1.0, "too easy")])
@@ -385,7 +385,7 @@ def test_recipes_that_do_not_compare_are_refused() -> None:
         replace(check_of(), high=PROXY)
     with pytest.raises(ConfigError, match="must be settled"):
         replace(check_of(), proxy=Recipe())
-    with pytest.raises(ConfigError, match="--seeds is 0"):
+    with pytest.raises(ConfigError, match="`seeds` is 0"):
         check_of(seeds=0)
 
 
@@ -668,7 +668,7 @@ def test_a_search_is_shown(
     search = search_of()
     report = search.report(trained(search, proxies(least_epochs)))
     assert show_search(report, out=Path("x"), as_json=False, screen=console) == code
-    expected = "--epochs 2 --image-size 16 --data-share 0.5" if code == 0 else "no setting reaches"
+    expected = "`epochs` 2 `image_size` 16 `data_share` 0.5" if code == 0 else "no setting reaches"
     assert expected in text.getvalue()
     show_search(report, out=Path("x"), as_json=True, screen=None)
     printed = json.loads(capsys.readouterr().out)

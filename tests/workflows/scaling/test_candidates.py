@@ -57,7 +57,7 @@ def grown(
 
 class TestCompound:
     def test_the_published_coefficients_stand_on_the_grid_and_give_b2(self) -> None:
-        found = grown(B0, coefficients_grid(), Limit("macs_ratio", 3, "--macs 3x"))
+        found = grown(B0, coefficients_grid(), Limit("macs_ratio", 3, "`macs` 3x"))
         published = next(one for one in found if one.name == "alpha 1.2, beta 1.1, gamma 1.15")
         assert count(published.architecture, 260).params == 9_109_994
         assert published.image_size == 256  # 257.6, as all sizes a multiple of 4
@@ -65,7 +65,7 @@ class TestCompound:
 
     def test_each_network_stands_once_and_within_the_limits(self) -> None:
         grid = coefficients_grid()
-        limit = Limit("macs_ratio", 2.1, "--macs 2.1x")
+        limit = Limit("macs_ratio", 2.1, "`macs` 2.1x")
         found = grown(SMALL, grid, limit, image_size=32)
         keys = {(one.architecture, one.image_size) for one in found}
         assert len(keys) == len(found) < len(grid)  # rounding makes many of them the same
@@ -78,10 +78,10 @@ class TestCompound:
     @pytest.mark.slow
     def test_memory_is_a_limit_of_its_own(self) -> None:
         grid = coefficients_grid(step=0.2, tolerance=0.3)
-        macs = Limit("macs_ratio", 2.5, "--macs 2.5x")
+        macs = Limit("macs_ratio", 2.5, "`macs` 2.5x")
         free = grown(SMALL, grid, macs, image_size=32)
         tight = grown(
-            SMALL, grid, macs, Limit("peak_memory_bytes", 15e6, "--memory 15e6"), image_size=32
+            SMALL, grid, macs, Limit("peak_memory_bytes", 15e6, "`memory` 15e6"), image_size=32
         )
         assert {one.name for one in tight} < {one.name for one in free}
 
@@ -138,7 +138,7 @@ def test_what_is_tried_comes_back_from_plain_data() -> None:
 
 @pytest.mark.parametrize(
     ("member", "slopes", "words"),
-    [("s", (0.0,), "is the base itself"), ("m", (9.0,), "--slopes are -1 to 3")],
+    [("s", (0.0,), "is the base itself"), ("m", (9.0,), "`slopes` are -1 to 3")],
 )
 def test_what_cannot_be_tried_is_refused(member: str, slopes: tuple[float], words: str) -> None:
     from effnas.timing.device_settings import DeviceSettings

@@ -150,7 +150,7 @@ def test_too_many_images_for_a_device_are_refused_with_the_most_that_fit() -> No
     with pytest.raises(ConfigError) as raised:
         fit(room_for(21), device_batch_size=40, batch_size=80)
     message = str(raised.value)
-    assert message.startswith("--device-batch-size 40: 40 images at 32 px take ")
+    assert message.startswith("`device_batch_size` 40: 40 images at 32 px take ")
     assert message.endswith("; the most that fit are 21")
     with pytest.raises(ConfigError, match=r"; not even one fits$"):
         fit(1000, device_batch_size=40)
@@ -161,13 +161,13 @@ def test_one_image_that_batch_norm_cannot_take_is_none_that_fits() -> None:
     arch = Architecture.parse("conv_r1_k3_s2_c8 conv_r1_k3_s2_c8 conv_r1_k3_s2_c8", stem=8, head=8)
     model = build(arch, num_classes=5)
     room = room_for(2, 16, model) - 2
-    with pytest.raises(ConfigError, match=r"^--device-batch-size 40: .*; not even one fits$"):
+    with pytest.raises(ConfigError, match=r"^`device_batch_size` 40: .*; not even one fits$"):
         fit(room, model=model, recipe=replace(RECIPE, image_size=(16, 16)), device_batch_size=40)
 
 
 def test_single_images_that_cannot_be_shared_out_are_refused() -> None:
     assert fit(room_for(64), batch_size=15, processes=3, device_batch_size=1) == (15, 15)
-    with pytest.raises(ConfigError, match=r"-size 1: a batch of 16 cannot be .* 3 workers"):
+    with pytest.raises(ConfigError, match=r"_size` 1: a batch of 16 cannot be .* 3 workers"):
         fit(room_for(64), batch_size=16, processes=3, device_batch_size=1)
 
 
@@ -184,7 +184,7 @@ def test_a_batch_whose_least_part_does_not_fit_is_refused(batch_size: int, least
     assert str(raised.value).startswith(
         f"the batch does not fit: even {least} images at 32 px take "
     )
-    assert "lower --image-size, take a smaller network, or free some memory" in str(raised.value)
+    assert "lower `image_size`, take a smaller network, or free some memory" in str(raised.value)
     assert "\n" not in str(raised.value)
 
 

@@ -193,7 +193,7 @@ def test_images_that_were_in_memory_wait_until_it_is_free(monkeypatch: pytest.Mo
     kept = {path.name: path.read_bytes() for path in OUT.iterdir()}
     with monkeypatch.context() as short:
         short.setattr(effnas.data.images, "_available_memory_bytes", lambda: 0)
-        with pytest.raises(DataError, match=r"another --out, .* or free some memory"):
+        with pytest.raises(DataError, match=r"another `out`, .* or free some memory"):
             launch(settings())
     assert {path.name: path.read_bytes() for path in OUT.iterdir()} == kept
     assert launch(settings())[0] is not None

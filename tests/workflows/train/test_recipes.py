@@ -237,9 +237,9 @@ def test_without_sizes_of_its_own_a_recipe_begins_at_half_the_size() -> None:
     [
         (
             {"image_size": "x"},
-            "--image-size 'x' is neither a size in pixels, such as 64, nor a ran",
+            "`image_size` 'x' is neither a size in pixels, such as 64, nor a ran",
         ),
-        ({"image_size": "32.."}, "--image-size '32..' is neither"),
+        ({"image_size": "32.."}, "`image_size` '32..' is neither"),
         ({"image_size": "64..32"}, "image_size goes from 64 to 32 px"),
         ({"image_size": "0"}, "image_size goes from 1 to 0 px"),
         ({"image_size": "5000"}, "sizes are 1 to 4096"),

@@ -140,14 +140,14 @@ def test_without_a_member_and_sizes_there_is_nothing_to_train_at() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"workers": 0}, "--workers is 0, it must be 1 or more"),
-        ({"threads": -1}, "--threads is -1"),
-        ({"device_batch_size": 0}, "--device-batch-size is 0"),
-        ({"seed": -1}, "--seed is -1, it must be 0 or more"),
-        ({"checkpoint_every_s": -1.0}, "--checkpoint-every is -1.0, it must be 0 seconds or more"),
-        ({"checkpoint_every_s": float("nan")}, "--checkpoint-every is nan"),
-        ({"checkpoint_every_s": float("inf")}, "--checkpoint-every is inf"),
-        ({"new_head": True}, "--new-head goes with --weights"),
+        ({"workers": 0}, "`workers` is 0, it must be 1 or more"),
+        ({"threads": -1}, "`threads` is -1"),
+        ({"device_batch_size": 0}, "`device_batch_size` is 0"),
+        ({"seed": -1}, "`seed` is -1, it must be 0 or more"),
+        ({"checkpoint_every_s": -1.0}, "`checkpoint_every` is -1.0, it must be 0 seconds or more"),
+        ({"checkpoint_every_s": float("nan")}, "`checkpoint_every` is nan"),
+        ({"checkpoint_every_s": float("inf")}, "`checkpoint_every` is inf"),
+        ({"new_head": True}, "`new_head` goes with `weights`"),
     ],
 )
 def test_settings_that_are_out_of_range_are_one_line(changes: dict[str, Any], words: str) -> None:

@@ -126,7 +126,7 @@ def evaluate_test_once(
         raise StoreError(
             f"{folder / TEST}: the test part was read for trial {stored.trial}, and these finals "
             f"now pick trial {pick.number}; a second look would make its accuracy a choice's. "
-            "Leave out --test, pick as before, or hold finals with another --out"
+            "Leave out `test`, pick as before, or hold finals with another `out`"
         )
     return stored
 

@@ -49,7 +49,7 @@ def choose_finalists(run: Run, top: int) -> list[Finalist]:
         ConfigError: If `top` is below 1, or no trial is complete.
     """
     if top < 1:
-        raise ConfigError(f"--top is {top}, it must be 1 or more")
+        raise ConfigError(f"`top` is {top}, it must be 1 or more")
     ranked = run.trials.ranked()
     if not ranked:
         raise ConfigError(

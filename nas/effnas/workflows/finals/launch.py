@@ -55,7 +55,7 @@ class FinalsSettings:
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
-            raise ConfigError(f"--seeds is {self.seeds}, it must be 1 or more")
+            raise ConfigError(f"`seeds` is {self.seeds}, it must be 1 or more")
 
 
 class FinalsObserver(Protocol):

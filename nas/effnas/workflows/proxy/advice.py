@@ -31,7 +31,7 @@ def advise(report: ProxyReport) -> tuple[str, ...]:
         found.append(
             f"The interval of tau, {report.tau.low:.2f} to {report.tau.high:.2f}, has "
             f"{report.threshold:g} inside: {report.networks} networks cannot tell. More of them "
-            f"can: --networks {2 * report.networks} narrows it to about 0.7 of its width, and what "
+            f"can: `networks` {2 * report.networks} narrows it to about 0.7 of its width, and what "
             "is trained already counts."
         )
         if report.verdict is Verdict.LOW:
@@ -50,8 +50,8 @@ def _too_few(report: ProxyReport) -> str:
         reasons = "; ".join(sorted({reason for _, reason in report.infeasible})[:3])
         text += (
             f" {len(report.infeasible)} cannot be trained ({reasons}). If that is memory, a "
-            "smaller --batch-size or --image-size helps; if they diverge, a smaller "
-            "--learning-rate; or ask for more --networks."
+            "smaller `batch_size` or `image_size` helps; if they diverge, a smaller "
+            "`learning_rate`; or ask for more `networks`."
         )
     return text
 
@@ -62,10 +62,10 @@ def _undefined(proxy: FidelityFigures, high: FidelityFigures) -> str:
         flat, where = (high, "higher fidelity")
     cause = (
         "the data are too easy to tell networks apart: use other images, or hold more of them out "
-        "(--holdout-share)"
+        "(`holdout_share`)"
         if flat.accuracy > 0.95
         else "the networks have not learned enough to differ: more epochs, a larger image size or "
-        "more data help, and more held-out images (--holdout-share)"
+        "more data help, and more held-out images (`holdout_share`)"
     )
     return (
         f"At the {where} all networks have the accuracy {flat.accuracy:.4f}, so that there is no "
@@ -77,7 +77,7 @@ def _low(report: ProxyReport, proxy: FidelityFigures, high: FidelityFigures) -> 
     limit, threshold = report.noise_limit, report.threshold
     if limit is None:
         return [
-            "One seed does not tell how much of that is noise: --seeds 3 --high-seeds 2 does.",
+            "One seed does not tell how much of that is noise: `seeds` 3 and `high_seeds` 2 do.",
             _ranks_differ(report),
         ]
     if limit >= threshold:
@@ -89,13 +89,13 @@ def _low(report: ProxyReport, proxy: FidelityFigures, high: FidelityFigures) -> 
     if report.proxy_noise_limit >= threshold:
         return [
             f"The noise of the higher fidelity hides the ranking: {_noise(high)}."
-            f"{_more_images(report, high)} Average it over more seeds: --high-seeds "
+            f"{_more_images(report, high)} Average it over more seeds: `high_seeds` "
             f"{2 * high.seeds}."
         ]
     return [
         f"Noise over seeds is the cause: {_noise(proxy)}. It alone would leave tau at about "
         f"{report.proxy_noise_limit:.2f}.{_more_images(report, proxy)} Longer training helps: more "
-        "--epochs, or a larger --data-share."
+        "`epochs`, or a larger `data_share`."
     ]
 
 
@@ -105,7 +105,7 @@ def _more_images(report: ProxyReport, figures: FidelityFigures) -> str:
     if error < (figures.seed_deviation_points.value or 0.0):
         return ""
     return (
-        f" First hold more images out (--holdout-share): with {report.holdout_images:,} the "
+        f" First hold more images out (`holdout_share`): with {report.holdout_images:,} the "
         f"sampling error alone is {error:.2f} points."
     )
 
@@ -121,12 +121,12 @@ def _ranks_differ(report: ProxyReport) -> str:
     proxy, high = report.proxy, report.high
     steps = []
     if proxy.image_size != high.image_size:
-        steps.append(f"--image-size nearer to {high.image_size} (it is {proxy.image_size})")
+        steps.append(f"`image_size` nearer to {high.image_size} (it is {proxy.image_size})")
     if proxy.epochs < high.epochs:
-        steps.append(f"more --epochs (they are {proxy.epochs}, compared with {high.epochs})")
+        steps.append(f"more `epochs` (they are {proxy.epochs}, compared with {high.epochs})")
     if proxy.data_share < high.data_share:
         steps.append(
-            f"a larger --data-share (it is {proxy.data_share:.3g}, compared with "
+            f"a larger `data_share` (it is {proxy.data_share:.3g}, compared with "
             f"{high.data_share:.3g})"
         )
     return f"Bring the proxy nearer to what it stands for: {', then '.join(steps)}."

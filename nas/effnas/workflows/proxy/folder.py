@@ -88,7 +88,7 @@ class TrainingsFolder(RunFolder):
 
     def _check_same(self, stored: Mapping[str, Json], manifest: Mapping[str, Json]) -> None:
         if stored.get("kind") != _KIND:
-            raise StoreError(f"{self.path}: the folder holds a search; choose another --out")
+            raise StoreError(f"{self.path}: the folder holds a search; choose another `out`")
         differing = [name for name in ("data", "seed") if stored.get(name) != manifest[name]]
         space, recipe = stored.get("space"), stored.get("recipe")
         ours = manifest["space"]
@@ -110,5 +110,5 @@ class TrainingsFolder(RunFolder):
         if differing:
             raise StoreError(
                 f"{self.path}: these trainings were begun with another {', '.join(differing)}. "
-                "Give the same again to go on with them, or choose another --out"
+                "Give the same again to go on with them, or choose another `out`"
             )

@@ -63,14 +63,14 @@ class ProxySettings:
     target_image_size: int | None = None
 
     def __post_init__(self) -> None:
-        for option, value, least in (
+        for name, value, least in (
             ("networks", self.networks, 1),
-            ("high-epochs", self.high_epochs, 1),
-            ("target-image-size", self.target_image_size, 1),
+            ("high_epochs", self.high_epochs, 1),
+            ("target_image_size", self.target_image_size, 1),
             ("seed", self.seed, 0),
         ):
             if value is not None and value < least:
-                raise ConfigError(f"--{option} is {value}, it must be {least} or more")
+                raise ConfigError(f"`{name}` is {value}, it must be {least} or more")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,9 +116,9 @@ def check_counts(
             f"{len(networks)} networks cannot show how well a proxy ranks; give {MIN_NETWORKS} "
             "or more"
         )
-    for option, value in (("seeds", seeds), ("high-seeds", high_seeds)):
+    for name, value in (("seeds", seeds), ("high_seeds", high_seeds)):
         if value < 1:
-            raise ConfigError(f"--{option} is {value}, it must be 1 or more")
+            raise ConfigError(f"`{name}` is {value}, it must be 1 or more")
     if not 0 < threshold < 1:
         raise ConfigError(f"the tau asked for is {threshold}, it must be above 0 and below 1")
 

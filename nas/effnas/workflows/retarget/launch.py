@@ -67,14 +67,14 @@ class RetargetSettings:
     data_root: Path | None = None
 
     def __post_init__(self) -> None:
-        for option, value, least in (
+        for name, value, least in (
             ("timings", self.timings, 1),
             ("budget", self.budget, 0),
         ):
             if value < least:
-                raise ConfigError(f"--{option} is {value}, it must be {least} or more")
+                raise ConfigError(f"`{name}` is {value}, it must be {least} or more")
         if self.run.absolute() == self.out.absolute():
-            raise ConfigError(f"--out is the run itself, {self.run}; choose another folder")
+            raise ConfigError(f"`out` is the run itself, {self.run}; choose another folder")
 
 
 class RetargetObserver(Protocol):
@@ -346,5 +346,5 @@ def _check_data(settings: RetargetSettings, parent: Run, prepared: WorkerInfo) -
     if settings.budget and data.get("fingerprint") != prepared.data_fingerprint:
         raise ConfigError(
             f"the images at {data.get('name')} are not those that {settings.run} was trained on, "
-            "so accuracies would not compare; give their place as --data, or --budget 0"
+            "so accuracies would not compare; give their place as `data`, or `budget` 0"
         )

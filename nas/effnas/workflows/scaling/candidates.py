@@ -138,8 +138,8 @@ def compound_candidates(
         what = " and ".join(f"{text} ({count} of them)" for text, count in beyond.items() if count)
         raise ConfigError(
             f"{len(found)} of the {len(seen)} networks of the grid can be trained"
-            + (f"; what binds: {what}. Raise it, or the --tolerance" if what else
-               ", so there is nothing to compare; take a larger --tolerance or a finer --grid-step")
+            + (f"; what binds: {what}. Raise it, or the `tolerance`" if what else
+               ", so there is nothing to compare; take a larger `tolerance` or a finer `grid_step`")
         )  # fmt: skip
     # One after another with the same images, which a worker then decodes once.
     return sorted(found.values(), key=lambda one: (one.image_size, one.costs["macs"]))
@@ -205,7 +205,7 @@ def layer_candidates(
         raise ConfigError(
             f"no other growth of the layers comes within {tolerance:.1%} of the step time of "
             f"{rule.name}{': ' + ', '.join(left_out) if left_out else ''}; take a larger "
-            "--tolerance, other --slopes or a larger member"
+            "`tolerance`, other `slopes` or a larger member"
         )
     return candidates
 

@@ -55,7 +55,7 @@ class CompoundGrid:
 
     def __post_init__(self) -> None:
         if not 0 <= self.round_limit <= 1:
-            raise ConfigError(f"--round-limit is {self.round_limit:g}, it is a share of 0 to 1")
+            raise ConfigError(f"`round_limit` is {self.round_limit:g}, it is a share of 0 to 1")
 
     def to_dict(self) -> dict[str, Json]:
         """Return it as plain data, by which trainings are known again."""
@@ -88,11 +88,11 @@ class LayerGrowth:
     def __post_init__(self) -> None:
         if self.rule is self.rules.members[0]:
             raise ConfigError(
-                f"--member {self.member} is the base itself, which does not grow; choose one of "
+                f"`member` {self.member} is the base itself, which does not grow; choose one of "
                 f"{', '.join(rule.name for rule in self.rules.members[1:])}"
             )
         if any(not -1 <= slope <= 3 for slope in self.slopes) or not 0 < self.tolerance < 1:
-            raise ConfigError("--slopes are -1 to 3, and --tolerance is above 0 and below 1")
+            raise ConfigError("`slopes` are -1 to 3, and `tolerance` is above 0 and below 1")
 
     @property
     def rule(self) -> MemberRule:
@@ -139,7 +139,7 @@ class ScalingSettings:
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
-            raise ConfigError(f"--seeds is {self.seeds}, it must be 1 or more")
+            raise ConfigError(f"`seeds` is {self.seeds}, it must be 1 or more")
 
 
 class ScalingObserver(Protocol):
@@ -248,7 +248,7 @@ def _config(settings: ScalingSettings, subject: NetworkRef, base: Architecture) 
     run = subject.run
     if run is None and settings.data is None:
         raise ConfigError(
-            f"{subject.name}: no run says which images to train on; give them as --data"
+            f"{subject.name}: no run says which images to train on; give them as `data`"
         )
     recipe = run.recipe if run else Recipe()
     if settings.recipe_file:

@@ -52,7 +52,7 @@ def fit_micro_batches(
     if most < min(MIN_IMAGES, batch_size):
         raise ConfigError(
             f"a batch of {batch_size} gives each of {processes} workers fewer than {MIN_IMAGES} "
-            "images; raise --batch-size or lower --workers"
+            "images; raise `batch_size` or lower `workers`"
         )
     limit = int(_SHARE * available_bytes)
     average = sum(t.nbytes for t in model.state_dict().values()) if recipe.ema_decay else 0
@@ -88,7 +88,7 @@ def _asked(
     parts = processes * ceil(batch_size / processes / device_batch_size)
     if parts > batch_size:
         raise ConfigError(
-            f"--device-batch-size {device_batch_size}: a batch of {batch_size} cannot be shared "
+            f"`device_batch_size` {device_batch_size}: a batch of {batch_size} cannot be shared "
             f"out among {processes} workers in equally many parts of so few images; raise it"
         )
     images = ceil(batch_size / parts)
@@ -103,7 +103,7 @@ def _asked(
         most = largest_batch_size(fits, below=images)
         remedy = f"the most that fit are {most}" if most else "not even one fits"
         raise ConfigError(
-            f"--device-batch-size {device_batch_size}: {images} images at {size} px take "
+            f"`device_batch_size` {device_batch_size}: {images} images at {size} px take "
             f"{memory_text(needed(size, images))}, and there are {memory_text(limit)}; {remedy}"
         )
     return parts
@@ -118,7 +118,7 @@ def _largest(
             raise ConfigError(
                 f"the batch does not fit: even {images} images at {size} px take "
                 f"{memory_text(needed(size, images))}, and there are {memory_text(limit)}; "
-                "lower --image-size, take a smaller network, or free some memory"
+                "lower `image_size`, take a smaller network, or free some memory"
             )
         parts = min(2 * parts, most)
     return parts

@@ -117,7 +117,7 @@ def stored_manifest(folder: Path) -> dict[str, Json] | None:
         return None
     manifest = read_manifest(folder)
     if manifest.get("kind") != KIND:
-        raise StoreError(f"{folder}: the folder holds no training; choose another --out")
+        raise StoreError(f"{folder}: the folder holds no training; choose another `out`")
     return manifest
 
 
@@ -138,7 +138,7 @@ def check_same(folder: Path, stored: Mapping[str, Json], manifest: Mapping[str, 
         if differing:
             raise StoreError(
                 f"{folder}: this training was begun with another {differing}. Give the same again "
-                "to go on with it, or choose another --out"
+                "to go on with it, or choose another `out`"
             )
 
 
@@ -201,5 +201,5 @@ def read_part(make: Callable[[dict[str, Any]], T], manifest: Mapping[str, Json],
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(
             f"the manifest's {name} cannot be used ({error}); restore it from a copy, or choose "
-            "another --out"
+            "another `out`"
         ) from error

@@ -192,7 +192,7 @@ class PreparedTraining:
             model = make_network(self.found.arch, name, self.recipe, num_classes=classes)
         if settings.weights:
             head = classifier_tensors(model)
-            hint = f" (the data have {classes} classes: --new-head makes the classifier anew)"
+            hint = f" (the data have {classes} classes: `new_head` makes the classifier anew)"
             read_weights(
                 model,
                 settings.weights,

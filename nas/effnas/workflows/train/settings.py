@@ -70,21 +70,21 @@ class TrainSettings:
     test: bool = False
 
     def __post_init__(self) -> None:
-        for option, value in (
+        for name, value in (
             ("workers", self.workers),
             ("threads", self.threads),
-            ("device-batch-size", self.device_batch_size),
+            ("device_batch_size", self.device_batch_size),
         ):
             if value is not None and value < 1:
-                raise ConfigError(f"--{option} is {value}, it must be 1 or more")
+                raise ConfigError(f"`{name}` is {value}, it must be 1 or more")
         if self.seed < 0:
-            raise ConfigError(f"--seed is {self.seed}, it must be 0 or more")
+            raise ConfigError(f"`seed` is {self.seed}, it must be 0 or more")
         if not 0 <= self.checkpoint_every_s < float("inf"):
             raise ConfigError(
-                f"--checkpoint-every is {self.checkpoint_every_s}, it must be 0 seconds or more"
+                f"`checkpoint_every` is {self.checkpoint_every_s}, it must be 0 seconds or more"
             )
         if self.new_head and not self.weights:
-            raise ConfigError("--new-head goes with --weights; without them, all weights are new")
+            raise ConfigError("`new_head` goes with `weights`; without them, all weights are new")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ def settle(
         sizes = member.first_image_size, member.train_image_size
         recipe = replace(recipe, eval_image_size=recipe.eval_image_size or member.image_size)
     if sizes is None:
-        raise ConfigError("recipe: image_size is missing; give it there, or as --image-size")
+        raise ConfigError("recipe: image_size is missing; give it there, or as `image_size`")
     found = replace(recipe, image_size=sizes, eval_image_size=recipe.eval_image_size or sizes[1])
     if member is None:
         return found

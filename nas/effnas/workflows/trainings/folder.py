@@ -71,12 +71,12 @@ class TrainingsFolder(RunFolder):
             self.write_manifest(content)
             return []
         if stored.get("kind") != kind:
-            raise StoreError(f"{self.path}: the folder holds no {kind}; choose another --out")
+            raise StoreError(f"{self.path}: the folder holds no {kind}; choose another `out`")
         differing = [name for name, value in content.items() if stored.get(name) != value]
         if differing:
             raise StoreError(
                 f"{self.path}: these {kind} were begun with another {', '.join(differing)}. Give "
-                "the same again to go on with them, or choose another --out"
+                "the same again to go on with them, or choose another `out`"
             )
         return self.read_records(lambda record: Result(**record), "result")
 
