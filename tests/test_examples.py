@@ -1,4 +1,4 @@
-"""The examples run as their first lines say, and what they define can be named on a command line."""
+"""The examples run as they say, and what they define can be named on a command line."""
 
 from __future__ import annotations
 
