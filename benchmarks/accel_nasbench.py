@@ -2,7 +2,7 @@
 
 The table is a tar of one JSON file a network. All its networks lie in the search space `mnasnet`;
 each has an accuracy after 16 epochs of ImageNet, and throughputs of *inference* on six devices. The
-reciprocal of a throughput stands for the step time here, since no training throughput is published.
+reciprocal of a throughput serves as the step time here, since no training throughput is published.
 
 The table holds 5e-8 of the space, so a search meets networks that are not in it. `Simulation` gives
 them values by gradient boosting on the decisions, fitted on the whole table.

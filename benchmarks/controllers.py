@@ -1,14 +1,14 @@
-"""How good is the best architecture after so many trials? Every controller on Accel-NASBench.
+"""How good is the best architecture after N trials? Every controller on Accel-NASBench.
 
     python benchmarks/controllers.py --data accel-nasbench.tar.gz --seeds 10
     python benchmarks/controllers.py --data accel-nasbench.tar.gz --seeds 10 --settings noise,known
     python benchmarks/controllers.py --data accel-nasbench.tar.gz --asks
 
-The first runs every setting and adds a line a run to controllers.jsonl, so that it can be stopped
-and goes on; then it prints the tables and draws controllers.html. The last times the proposals, and
+The first runs every setting and adds a line per run to controllers.jsonl, so that it can be stopped
+and resumed; then it prints the tables and draws controllers.html. The last times the proposals, and
 needs the machine to itself.
 
-Accuracy and the logarithm of the training time are what gradient boosting on the table gives
+Accuracy and the logarithm of the training time are predicted by gradient boosting on the table
 (`accel_nasbench.Simulation`), params are counted. The reward is A * S^-0.07 * P^-0.05 with S the
 training time over 2,000 s and P the params over 4 M. Regret is how far the best network that was
 tried so far is below the best one known, in per cent of it: the best of 300 hill-climbs from random
@@ -78,7 +78,7 @@ class Setting:
     failing: float = 0.0
 
 
-#: Trials of controllers whose proposals take long, and ever longer: as many as can be waited for.
+#: Trials of controllers whose proposals take long, and longer with each trial.
 SLOW = {"optuna:gp": 50, "optuna:tpe": 300}
 SETTINGS: Mapping[str, Setting] = {
     "learned": Setting("S learned from the trials", 1000, tuple(CONTROLLERS)),
@@ -133,7 +133,7 @@ class World:
 
 
 class _FoundError(Exception):
-    """There is nothing better left to find."""
+    """The best network has been found."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Run:
     best: float
 
     def __call__(self) -> dict[str, object]:
-        """Search, and return the improvements: after which trial, and to which true reward.
+        """Search, and return the improvements: the trial, and the true reward that it reached.
 
         `tried` follows the best network so far, `picked` the one with the highest measured reward.
         """
@@ -238,7 +238,7 @@ def run_all(data: Path, out: Path, names: Sequence[str], seeds: Sequence[int], o
 
 
 def optima(data: Path, out: Path, devices: set[str]) -> dict[str, float]:
-    """Return the best reward known by device; what hill-climbs found is kept beside `out`."""
+    """Return the best known reward by device; results of hill-climbs are cached beside `out`."""
     path = out.with_suffix(".best.json")
     found: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
     for device in devices - found.keys():
@@ -351,7 +351,7 @@ def draw(rows: Sequence[Mapping[str, object]], best: Mapping[str, float], path: 
 
 
 def asks(data: Path) -> str:
-    """Return a table: seconds of a proposal and memory, after so many trials told."""
+    """Return a table: seconds of a proposal and memory, after N reported trials."""
     world = World(_simulation(data), TRAINING)
     rng = np.random.default_rng(0)
     archs = list(dict.fromkeys(SPACE.sample(rng) for _ in range(1100)))
@@ -367,14 +367,14 @@ def asks(data: Path) -> str:
                 search.tell(archs[told], **metrics[told])
                 told += 1
             seconds = []
-            for _ in range(11):  # each with one more trial told, as in a search of one worker
+            for _ in range(11):  # one more trial is reported before each, as with one worker
                 started = time.perf_counter()
                 search.controller.ask(told)
                 seconds.append(time.perf_counter() - started)
                 search.tell(archs[told], **metrics[told])
                 told += 1
-            # the first of them learns from all those told before, as a resumed search does
-            row[f"{size} told"] = f"{1000 * median(seconds[1:]):.1f} ms"
+            # the first learns from all trials reported before, as a resumed search does
+            row[f"{size} trials"] = f"{1000 * median(seconds[1:]):.1f} ms"
             row[f"first at {size}"] = f"{1000 * seconds[0]:.0f} ms"
             row[f"MB at {size}"] = round(_resident_bytes() / 1e6)
         frame.append(row)

@@ -2,10 +2,10 @@
 
     python benchmarks/counts.py
 
-It takes about ten seconds. A stage is counted once for each number of input channels and image
-size, and remembered. So three speeds are told apart: every network counted with nothing remembered
-(cold), networks as a search meets them, with memory empty at the start (first pass), and the same
-networks again (warm). A search counts at the pace of the first pass; 20,000 a second is wanted, so
+It takes about ten seconds. Counts of a stage are cached for each number of input channels and image
+size. So there are three speeds: every network counted with an empty cache (cold), networks as a
+search meets them, with a cache that is empty at the start (first pass), and the same networks again
+(warm). A search counts at the pace of the first pass; 20,000 a second is wanted, so
 that counting never weighs against drawing.
 """
 
@@ -29,7 +29,7 @@ WANTED_PER_S = 20_000
 
 
 def forget() -> None:
-    """Empty the memory of counted stages."""
+    """Empty the cache of counted stages."""
     counts._stage.cache_clear()
 
 
@@ -42,7 +42,7 @@ def counts_per_s(architectures: list[Architecture], image_size: int) -> float:
 
 
 def cold_counts_per_s(architectures: list[Architecture], image_size: int) -> float:
-    """Count all architectures, each with nothing remembered."""
+    """Count all architectures, each with an empty cache."""
     elapsed_s = 0.0
     for arch in architectures:
         forget()

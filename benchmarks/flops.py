@@ -1,4 +1,4 @@
-"""FLOPs as a stand-in for time: how many of the best networks change.
+"""FLOPs instead of time: how many of the best networks change.
 
     python benchmarks/flops.py --data accel-nasbench.tar.gz
 
@@ -6,7 +6,7 @@ Rewards of the networks of Accel-NASBench, with its accuracies and A · S^-0.07 
 S from the device and once with multiply-accumulates in its place. For the table's six accelerators
 S is the reciprocal of the throughput in the table. For this CPU it is the training step at 64 px
 and batch 16, from a device profile of the space `mnasnet` that is made here and checked on networks
-that it has not seen: timing 5,000 networks one by one would take days. It takes about ten minutes.
+it was not fitted to: timing 5,000 networks one by one would take days. It takes about ten minutes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from effnas.timing.runtime import configure_process
 
 configure_process()
 
-import numpy as np  # noqa: E402  # behind configure_process, as torch is
+import numpy as np  # noqa: E402  # after configure_process, as torch is
 from numpy.typing import NDArray  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
@@ -55,7 +55,7 @@ def main() -> None:
     here = np.array([profile.model.step_time(arch) for arch in archs])
     macs = np.array([SPACE.count(arch).macs for arch in archs], dtype=np.float64)
     small_macs = np.array([small.count(arch).macs for arch in archs], dtype=np.float64)
-    shown = Table(title=f"the {TOP} best by reward when MACs stand for the step time")
+    shown = Table(title=f"the {TOP} best by reward when MACs replace the step time")
     for heading in ("device", "changed", "reward lost", "Spearman of S and MACs"):
         shown.add_column(heading, justify="right", no_wrap=True)
     cases = [(name, table.step_time(device), macs) for device, name in DEVICES.items()]

@@ -1,10 +1,10 @@
-"""Step time of EfficientNet-B4 with ever more fused stages, beside the paper's TPU and V100.
+"""Step time of EfficientNet-B4 with more and more fused stages, beside the paper's TPU and V100.
 
     python benchmarks/fused_stages.py [--device cpu] [--batch-size 4]
 
-The paper's observation that started training-aware search (EfficientNetV2, table 3): fused stages
-have more FLOPs and may yet be faster, and which number of them is fastest depends on the device.
-Networks are those rows of `benchmarks/table3.py` that meet the paper's parameters, at the paper's
+The observation of the paper behind training-aware search (EfficientNetV2, table 3): fused stages
+have more FLOPs and may still be faster, and the fastest number of them depends on the device.
+Networks are those rows of `benchmarks/table3.py` that match the paper's parameters, at the paper's
 380 pixels, timed in turn with `effnas bench`. It takes about ten minutes on two cores.
 """
 
@@ -23,7 +23,7 @@ from rich.table import Table
 from effnas.arch.files import to_json
 from table3 import IMAGE_SIZE, rows
 
-#: Images a second: TPUv3 core and V100, EfficientNetV2 (arXiv 2104.00298), table 3.
+#: Images per second: TPUv3 core and V100, EfficientNetV2 (arXiv 2104.00298), table 3.
 PAPER = {"none": (262, 155), "1-3": (362, 216), "1-5": (327, 223), "1-7": (254, 206)}
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--time-limit", type=float, default=300.0)
     given = parser.parse_args()
-    # Of the two ways to make a row, the one that meets the paper's parameters and FLOPs.
+    # Of the two ways to make a row, the one that matches the paper's parameters and FLOPs.
     chosen = {row.stages: row for row in rows()}
     with tempfile.TemporaryDirectory() as folder:
         files = []

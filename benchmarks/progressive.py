@@ -1,4 +1,4 @@
-"""Progressive learning with adaptive regularisation against what the paper holds it against.
+"""Progressive learning with adaptive regularization against the paper's alternatives.
 
     python benchmarks/progressive.py train regimes --data tiny-imagenet-20.tar.gz --jobs 8
     python benchmarks/progressive.py train sizes --data cifar10.tar.gz --network searched
@@ -10,8 +10,8 @@
 magnitude against the image size, both fixed, with nothing else against overfitting (Table 5).
 `networks`: a searched network and others of equal params, accuracy over training seconds. `times`:
 one short training of each network with fixed and with growing images, for their seconds alone.
-Every training is one line in `--out`; what is there is not trained again. `--images` trains on
-fewer, as many of each class. `show` prints the tables, and writes the figure beside it.
+Every training is one line in `--out`; those that are there are not repeated. `--images` trains on
+fewer images, equally many of each class. `show` prints the tables, and writes the figure beside it.
 
 Accuracy is that of the last epoch's average of weights on the test part of the data (else its
 validation part); all training images are trained on, and none chooses an epoch.
@@ -44,7 +44,7 @@ V2_B0 = (
     "fused_r1_k3_s1_e1_c8 fused_r2_k3_s1_e4_c16 fused_r2_k3_s2_e4_c24 "
     "mbconv_r3_k3_s2_e4_c48_se0.25 mbconv_r5_k3_s1_e6_c56_se0.25 mbconv_r8_k3_s2_e6_c96_se0.25"
 )
-#: Blocks, or a name of timm's; stem and head.
+#: Blocks, or a timm name; stem and head.
 NETWORKS = {
     "searched": (SEARCHED, 16, 512),
     "EfficientNetV2-B0-like": (V2_B0, 16, 640),
@@ -89,12 +89,12 @@ class Run:
 
     @property
     def key(self) -> str:
-        """Tells it from others."""
+        """Identifies the training."""
         return f"{self.kind} {self.network} {self.arm} {self.seed}"
 
 
 def arms_of(arguments: argparse.Namespace) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield the network, the name and the settings of what a part of the benchmark compares."""
+    """Yield the network, the name and the settings of a part of the benchmark."""
     kind = arguments.kind
     if kind == "networks":
         yield from ((network, "curve", {}) for network in ("searched", *LIKE))
@@ -215,7 +215,7 @@ class _Silent:
 
 
 def write_network(kind: str, name: str, file: Path, arguments: argparse.Namespace) -> None:
-    """Write the architecture file of a network, unless timm knows it by its name."""
+    """Write the architecture file of a network, unless it is a timm model."""
     from effnas.arch.architecture import Architecture
     from effnas.arch.counts import count
     from effnas.arch.files import to_json
@@ -236,7 +236,7 @@ def write_network(kind: str, name: str, file: Path, arguments: argparse.Namespac
 
 
 def scaled_to(params: int, blocks: str, stem: int, head: int) -> Any:
-    """Return a network whose widths, all scaled alike, give the nearest number of params.
+    """Return a network with all widths scaled alike to the nearest number of params.
 
     Channels are multiples of 4, and the head is scaled with them.
     """
@@ -257,7 +257,7 @@ def scaled_to(params: int, blocks: str, stem: int, head: int) -> Any:
 
 
 def lines(out: Path) -> dict[str, dict[str, Any]]:
-    """Return what is there, by key."""
+    """Return the stored trainings, by key."""
     if not out.exists():
         return {}
     found = [json.loads(line) for line in out.read_text().splitlines()]
@@ -265,7 +265,7 @@ def lines(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def train_all(arguments: argparse.Namespace) -> None:
-    """Do what is missing: one after the other, or `--jobs` at a time in processes of their own."""
+    """Do the missing trainings: one by one, or `--jobs` at a time in processes of their own."""
     images_of(arguments)
     there = lines(arguments.out)
     missing = [run for run in runs_of(arguments) if run.key not in there]
@@ -279,7 +279,7 @@ def train_all(arguments: argparse.Namespace) -> None:
 
     def apart(run: Run) -> None:
         command = [sys.executable, __file__, *sys.argv[1:], "--only", json.dumps(asdict(run))]
-        # A folder of its own for the lock of the device, which would have them wait for each other.
+        # A folder of its own for the lock of the device, so that they do not wait for each other.
         with tempfile.TemporaryDirectory() as folder:
             ended = subprocess.run(
                 command,
@@ -394,7 +394,7 @@ def main() -> None:
     parser.add_argument("--random", action="store_true", help="random sizes too")
     parser.add_argument("--sizes", nargs="+", type=int, default=[32, 48, 64])
     parser.add_argument("--magnitudes", nargs="+", type=int, default=[1, 5, 10, 15])
-    parser.add_argument("--images", type=int, help="train on so many only")
+    parser.add_argument("--images", type=int, help="training images")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--recipe", default="tiny")
     parser.add_argument("--epochs", type=int, default=60)

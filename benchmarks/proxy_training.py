@@ -4,7 +4,7 @@
 
 Same network (the reference of the space v2-cifar), images, augmentation (random resized crop of
 half the area or more, mirroring), batch size, memory format (channels last), optimizer, label
-smoothing, schedule and CPU threads. timm decodes images in worker processes, anew in every epoch;
+smoothing, schedule and CPU threads. timm decodes images in worker processes, again in every epoch;
 effnas decodes them once and augments whole batches. timm is tried with several numbers of worker
 processes, its best counts. The two take turns. Wanted: 1.2 times timm's images per second or more.
 """

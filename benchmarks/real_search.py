@@ -1,12 +1,12 @@
-"""Is what the surrogate finds really better? Random search and it, with real trainings.
+"""Is the surrogate really better than random search? Both with real trainings.
 
     effnas profile --space v2-cifar --device cpu --classes 10 --out v2-cifar-cpu.json
     python benchmarks/real_search.py --data cifar10.tar.gz --profile v2-cifar-cpu.json
 
 Both controllers search `v2-cifar` with the same budget, seed and first draws; step times are those
-of the profile. The best network of each is then trained anew with three other seeds: the best of
+of the profile. The best network of each is then trained again with three other seeds: the best of
 many noisy trainings owes some of its rank to luck, and what remains is what was found. A run that
-was stopped goes on in the same --out.
+was stopped resumes in the same --out.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REPEATS = (1, 2, 3)
 
 
 class Lines:
-    """Prints a line a trial."""
+    """Prints a line per trial."""
 
     def preparing(self, what: str) -> None:
         """Print what takes a while."""
@@ -51,7 +51,7 @@ class Lines:
 
 
 def retrained(search: Search, settings: Settings) -> list[float]:
-    """Return the rewards of the best network, trained anew with other seeds."""
+    """Return the rewards of the best network, trained again with other seeds."""
     best = search.best
     assert best is not None
     config = EvaluationConfig(

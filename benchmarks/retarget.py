@@ -5,8 +5,8 @@
     python benchmarks/retarget.py --data accel-nasbench.tar.gz --seeds 5 --table --out table.jsonl
 
 The first two run some seeds each, add to the file, and print the tables of all that is in it. All
-their figures, that of the table's best network as well, are what `accel_nasbench.Simulation` gives,
-so both sides of a comparison have the same values. With --table nothing is simulated: the finished
+their figures, also that of the table's best network, come from `accel_nasbench.Simulation`, so both
+sides of a comparison have the same values. With --table nothing is simulated: the finished
 search is 200 networks of the table drawn at random, only the table's networks may be trained, and
 all values are the table's own; 49 networks that lack a value on some device are left out.
 

@@ -3,10 +3,10 @@
     python benchmarks/scaling.py runs/first:12 --data tiny-imagenet-20.tar.gz [--members m]
 
 The base grows by the rules of V2 (later stages gain the most layers, a stage is added, images stay
-small) and by EfficientNet's coefficients (all stages and the image alike), with that exponent whose
-predicted step time comes nearest to that of V2's member. Both are trained from nothing with three
-seeds by the recipe of the base's run, on all training images, for `--epochs`; a run of its own is
-not needed: the base can be an architecture file. Trainings are stored in `--out`, and go on there.
+small) and by EfficientNet's coefficients (all stages and the image alike), with the exponent whose
+predicted step time is closest to that of V2's member. Both are trained from random weights with
+three seeds by the recipe of the base's run, on all training images, for `--epochs`; a run of its own is
+not needed: the base can be an architecture file. Trainings are stored in `--out`, and resume there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from effnas.timing.runtime import configure_process
 
 configure_process()
 
-from rich.console import Console  # noqa: E402  # behind configure_process, as torch is
+from rich.console import Console  # noqa: E402  # after configure_process, as torch is
 from rich.table import Table  # noqa: E402
 
 from effnas import Architecture  # noqa: E402
@@ -40,14 +40,14 @@ from effnas.workflows.trainings.schedule import Schedule  # noqa: E402
 from effnas.workflows.trainings.standings import ranked  # noqa: E402
 from effnas.workflows.trainings.tune import Candidate, train_all  # noqa: E402
 
-#: Exponents of compound scaling that are looked at.
+#: Exponents of compound scaling that are tried.
 PHIS = [n / 25 for n in range(1, 151)]
 
 
 def uniform_like(
     base: Architecture, image_size: int, wanted: float, costs: MemberCosts
 ) -> FamilyMember:
-    """Return the uniformly scaled network whose predicted step time is nearest to a wanted one."""
+    """Return the uniformly scaled network whose predicted step time is closest to `wanted`."""
     members = list(scale(base, CompoundScaling().rules(PHIS, image_size=image_size)))
     low, high = 0, len(members) - 1
 

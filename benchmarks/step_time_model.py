@@ -1,4 +1,4 @@
-"""How well a device profile predicts the step times of networks that it has not seen.
+"""How well a device profile predicts step times of networks it was not fitted to.
 
     python benchmarks/step_time_model.py [--networks 60] [--spaces v2-cifar v2-b0]
 
@@ -19,7 +19,7 @@ from effnas.timing.runtime import configure_process
 
 configure_process()
 
-import numpy as np  # noqa: E402  # behind configure_process, as torch is
+import numpy as np  # noqa: E402  # after configure_process, as torch is
 from numpy.typing import NDArray  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
@@ -83,7 +83,7 @@ def main() -> None:
 def measure(
     name: str, image_size: int, batch_size: int, wanted: int
 ) -> list[tuple[str, ModelError | None, str]]:
-    """Return what a row says, of each model of one space."""
+    """Return the rows of one space, one for each model."""
     settings = DeviceSettings(
         device="cpu",
         image_size=image_size,
@@ -128,9 +128,9 @@ def measure(
     of = f"{len(seen)} timed networks"
     return [
         (
-            f"profile ({len(profile.model.parts)} parts)",
+            f"profile ({len(profile.model.parts)} layers)",
             model_error(predicted, truth),
-            f"{sum(cost.values()):.0f} s: parts {cost['parts']:.0f}, fit {cost['fit']:.0f}, "
+            f"{sum(cost.values()):.0f} s: layers {cost['parts']:.0f}, fit {cost['fit']:.0f}, "
             f"check {cost['check']:.0f}",
         ),
         *(

@@ -1,4 +1,4 @@
-"""How well S repeats itself: one network timed in separate processes, idle and under load.
+"""How repeatable S is: one network timed in separate processes, idle and under load.
 
     python benchmarks/step_timer.py [--processes 10]
 

@@ -1,13 +1,13 @@
-"""Table 3 of EfficientNetV2: EfficientNet-B4 at 380 pixels with ever more stages fused.
+"""Table 3 of EfficientNetV2: EfficientNet-B4 at 380 pixels with more and more stages fused.
 
     python benchmarks/table3.py
 
 It takes a second and needs no accelerator: everything is counted. No single rule gives all rows of
-the paper. Row 1-3 is met by fused stages with 3×3 kernels that keep squeeze-and-excitation; the
+the paper. Row 1-3 is matched by fused stages with 3×3 kernels that keep squeeze-and-excitation; the
 rows below it by fused stages that keep their kernels and lose squeeze-and-excitation, exactly where
 the first two stages are left alone. FLOPs are multiply-accumulates of convolutions and linear
 layers. The paper's seem to come from a profiler that adds element-wise operations, and ours lie
-1 to 2.4 % below them in the rows that meet the parameters.
+1 to 2.4 % below them in the rows that match the parameters.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ B4 = Architecture.parse(
 
 @dataclass(frozen=True)
 class Row:
-    """One row: what the paper prints, and one way to come to it.
+    """One row: the paper's figures, and one way to arrive at them.
 
     Attributes:
         stages: The fused stages, in the words of the paper.

@@ -47,14 +47,14 @@ ROUNDS = 3
 THREADS = len(os.sched_getaffinity(0))
 #: Pillow 13 refuses what timm makes of Posterize at 10.
 MAGNITUDE = 9
-#: What timm's script says behind a step: the epoch, and the mean images per second since its start.
+#: What timm's script prints after a step: the epoch, and its mean images per second so far.
 LOGGED = re.compile(r"Train: (\d+) \[.*?\(\s*[\d.]+s,\s*([\d.]+)/s\)")
 
 
 def extract(data: Path, folder: Path, most: int) -> int:
     """Write the first `most` images of train/CLASS/, as many of each class; return the classes.
 
-    timm looks at the images of a second part behind each epoch: one of each class.
+    timm looks at the images of a second part after each epoch: one of each class.
     """
     with tarfile.open(data) as archive:
         images = [one for one in archive if one.isfile() and one.name.startswith("train/")]
@@ -165,7 +165,7 @@ def timm_speed(
 
 
 def _run(command: list[str]) -> str:
-    """Return what a command says."""
+    """Return the output of a command."""
     done = subprocess.run(
         command,
         env=os.environ | {"OMP_NUM_THREADS": str(THREADS)},
@@ -207,7 +207,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="an archive of train/CLASS/FILE")
     parser.add_argument("--timm-train", type=Path, required=True, help="timm's train.py")
-    parser.add_argument("--model", default="resnet18", help="a name of timm's")
+    parser.add_argument("--model", default="resnet18", help="timm model")
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--images", type=int, default=960)

@@ -1,9 +1,9 @@
-"""The whole way: search, finals, three sizes, export, and loading where there is no effnas.
+"""The whole pipeline: search, finals, three sizes, export, and loading without effnas.
 
     python benchmarks/whole_way.py --data cifar10.tar.gz --out runs/whole-way
 
-Runs the commands that a user types, one after another, and times them. At the end a fresh virtual
-environment gets torch, timm and onnxruntime, and no effnas; there each exported network is loaded
+Runs the commands that a user types, one by one, and times them. At the end a fresh virtual
+environment gets torch, timm and onnxruntime, without effnas; there each exported network is loaded
 from its `model.py`, by `timm.create_model("local-dir:...")`, and from its ONNX file, and its logits
 for random images are compared with those of the network in effnas. Wanted: 60 minutes on two cores,
 1e-5 for timm, 1e-4 for ONNX.
@@ -104,7 +104,7 @@ def main() -> None:
         found = run(f"load {size}", [python, "-c", CHECK, str(out / size), str(out / "images.npy"),
                                      str(out / "logits.npy")])  # fmt: skip
         differences.add_row(size, *(f"{float(text):.2g}" for text in found.split()))
-    table = Table(title="the whole way")
+    table = Table(title="the whole pipeline")
     table.add_column("step")
     table.add_column("seconds", justify="right")
     for what, seconds in (*steps, ("all", sum(seconds for _, seconds in steps))):
