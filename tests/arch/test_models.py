@@ -11,8 +11,8 @@ import timm
 import torch
 from torch import nn
 
-from effnas.arch.architecture import Architecture
-from effnas.arch.models import BATCH_NORM_EPS, build
+from effnas.arch.architecture import BATCH_NORM_EPS, Architecture
+from effnas.arch.models import build
 from effnas.config.catalog import names
 from effnas.errors import InfeasibleError
 from effnas.space.search_space import SearchSpace

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effnas.config.expressions import Expression
-from effnas.config.vectorized import evaluate_vectorized
 from effnas.errors import ExpressionError, RewardError
 from effnas.trials.reward import Reward
 
@@ -55,7 +54,7 @@ def test_columns_have_the_values_of_their_rows(text: str) -> None:
         expression = Expression.parse(text)
     except ExpressionError:
         return  # a part without names has no value
-    found = evaluate_vectorized(expression.text, COLUMNS)
+    found = expression.vectorized(COLUMNS)
     assert found.shape == COLUMNS["A"].shape
     for n, value in enumerate(found.tolist()):
         row = {name: float(column[n]) for name, column in COLUMNS.items()}
@@ -69,7 +68,7 @@ def test_columns_have_the_values_of_their_rows(text: str) -> None:
 
 def test_what_is_not_known_has_no_value() -> None:
     columns = {"A": np.array([0.5, np.nan]), "S": np.array([np.nan, 2.0])}
-    found = evaluate_vectorized("A if A > 0.1 else S", columns)
+    found = Expression.parse("A if A > 0.1 else S").vectorized(columns)
     assert found[0] == 0.5
     assert np.isnan(found[1])
 
@@ -79,7 +78,7 @@ METRICS = {"accuracy": np.array([0.5, 0.6, 0.7]), "step_time": np.array([1.0, 0.
 
 def test_rewards_of_many_trials_are_those_of_each() -> None:
     reward = Reward.load("A * S^-0.07 if A > 0.4 else 0")
-    found = reward.score_columns(METRICS)
+    found = reward.score_vectorized(METRICS)
     assert found[0] == 0.5
     assert np.isnan(found[1])  # no power of zero
     assert found[2] == pytest.approx(reward.score({"accuracy": 0.7, "step_time": 2.0}))
@@ -88,7 +87,7 @@ def test_rewards_of_many_trials_are_those_of_each() -> None:
 def test_a_function_is_called_for_each(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("def mine(metrics):\n    return metrics['A'] / metrics['S']\n")
-    found = Reward.load(f"{path}:mine").score_columns(METRICS)
+    found = Reward.load(f"{path}:mine").score_vectorized(METRICS)
     assert found[[0, 2]] == pytest.approx([0.5, 0.35])
     assert np.isnan(found[1])
 
@@ -97,4 +96,4 @@ def test_a_metric_that_is_missing_leaves_no_reward() -> None:
     reward = Reward.load("A - 0.1 * S")
     with pytest.raises(RewardError):
         reward.score({"accuracy": 0.5})
-    assert np.isnan(reward.score_columns({"accuracy": METRICS["accuracy"]})).all()
+    assert np.isnan(reward.score_vectorized({"accuracy": METRICS["accuracy"]})).all()

@@ -69,7 +69,9 @@ def test_a_controller_is_made_by_its_name(name: str) -> None:
 
 
 def test_a_search_tells_its_controller_what_it_is_after() -> None:
-    search = Search("tiny", "A * S^-0.07", "random", known=lambda archs: [{"step_time": 0.5}])
+    search = Search(
+        "tiny", "A * S^-0.07", "random", free_metrics=lambda archs: [{"step_time": 0.5}]
+    )
     problem = search.controller.problem
     assert problem is not None
     assert problem.reward == search.reward

@@ -390,6 +390,6 @@ def test_trials_get_better_in_all_objectives(sampler: str, count: int) -> None:
     assert search.objectives is not None
     values = np.array([search.objectives.values(t.metrics) for t in search.trials])
     assert (values[-50:].mean(axis=0) > values[:50].mean(axis=0)).all()
-    for trial in search.front:
+    for trial in search.pareto_front:
         mine = search.objectives.values(trial.metrics)
         assert not ((values >= mine).all(axis=1) & (values > mine).any(axis=1)).any()

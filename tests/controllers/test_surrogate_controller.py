@@ -77,7 +77,7 @@ def test_what_is_known_beforehand_is_used() -> None:
         space,
         "accuracy * step_time^-0.5",
         "surrogate",
-        known=lambda archs: [{"step_time": chance(arch)} for arch in archs],
+        free_metrics=lambda archs: [{"step_time": chance(arch)} for arch in archs],
     )
     found.run(lambda arch: measure(arch) | {"step_time": chance(arch)}, budget=26)
     rewards = [trial.reward or 0.0 for trial in found.trials]
