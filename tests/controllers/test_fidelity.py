@@ -59,14 +59,6 @@ def test_with_one_fidelity_it_is_the_growing_surrogate() -> None:
         assert np.array_equal(mine, theirs)
 
 
-@pytest.mark.parametrize("n_high", [0, 2])
-def test_too_few_high_values_leave_the_low_ones_to_tell(n_high: int) -> None:
-    model, alone = MultiFidelityGP(GROUPS, 0.3), MultiFidelityGP(GROUPS, 0.3)
-    model.update(levels(40, n_high))
-    alone.update(levels(40, n_high)[:1])
-    assert np.array_equal(model.predict(points(9, 1)), alone.predict(points(9, 1)))
-
-
 def test_what_is_unsure_at_the_low_fidelity_is_unsure_at_the_high_one() -> None:
     few, many = MultiFidelityGP(GROUPS, 0.3), MultiFidelityGP(GROUPS, 0.3)
     few.update(levels(16, 8))
@@ -89,11 +81,6 @@ def test_what_is_predicted_does_not_depend_on_when_one_asks() -> None:
     once.update(full)
     for mine, theirs in zip(often.predict(points(9, 1)), once.predict(points(9, 1)), strict=True):
         assert np.array_equal(mine, theirs)
-
-
-def test_before_there_is_any_value_nothing_is_known() -> None:
-    mean, deviation = MultiFidelityGP(GROUPS, 0.3).predict(points(2))
-    assert (mean.tolist(), deviation.tolist()) == ([0, 0], [0.3, 0.3])
 
 
 # -- in a search by rungs

@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    #: Values of quantities by name, [N] each; NaN where one is not known.
-    Vectors = Mapping[str, NDArray[np.float64]]
-
 Quantities = Mapping[str, float | str]
+#: Values of quantities by name, [N] each; NaN where one is not known.
+Vectors = Mapping[str, "NDArray[np.float64]"]
 
 #: The shortfall of a comparison that equal numbers fail, such as `2 < 2`.
 _MIN_SHORTFALL = 1e-9
