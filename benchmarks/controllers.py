@@ -189,7 +189,7 @@ class Run:
             if true > self.best - _EQUAL and not setting.noise:
                 raise _FoundError
 
-        search = Search(SPACE, REWARD, self.controller, self.seed, known=known)
+        search = Search(SPACE, REWARD, self.controller, self.seed, free_metrics=known)
         backend = SimulatedBackend(
             FunctionEvaluator(measure), capacity=setting.workers, duration_s=duration_s
         )

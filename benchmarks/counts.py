@@ -30,7 +30,7 @@ WANTED_PER_S = 20_000
 
 def forget() -> None:
     """Empty the cache of counted stages."""
-    counts._stage.cache_clear()
+    counts.count_stage.cache_clear()
 
 
 def counts_per_s(architectures: list[Architecture], image_size: int) -> float:

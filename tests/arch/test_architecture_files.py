@@ -64,10 +64,6 @@ def test_the_file_says_what_a_program_needs_that_has_no_effnas() -> None:
     }
 
 
-def test_sizes_that_are_not_given_are_left_out() -> None:
-    assert json.loads(to_json(ARCH)).keys() == {"format", "id", "stem", "head", "blocks", "timm"}
-
-
 def test_a_file_by_hand_needs_the_network_alone_and_may_use_aliases(tmp_path: Path) -> None:
     blocks = ["cn_r2_k3_s1_c24_skip", "ir_r3_k5_s2_e4_c48_se0.25"]
     path = write(tmp_path, {"format": 1, "stem": 16, "head": 96, "blocks": blocks})
@@ -132,7 +128,3 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "latin.json"
     path.write_bytes(b'{"id": "\xe9"}')
     assert "not UTF-8 text (byte 9)" in message(path)
-
-
-def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
-    assert load_architecture(write(tmp_path, "\ufeff" + to_json(ARCH))) == ARCH

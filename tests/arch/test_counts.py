@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 from test_models import PUBLISHED, one_thread  # noqa: F401  # a fixture
 from torch import nn
 
-import effnas
 from effnas.arch.architecture import Architecture
 from effnas.arch.blocks import Stage
 from effnas.arch.counts import Counts, count, hidden_channels
@@ -31,10 +30,8 @@ from effnas.config.catalog import names
 from effnas.errors import ConfigError
 from effnas.space.search_space import SearchSpace
 
-patient = settings(deadline=None)  # the machine may be busy
 ROOT = Path(__file__).resolve().parents[2]
 MANY = 5  # samples of each space, which take long to trace; 200 were found exact once
-TINY = SearchSpace.load("tiny")
 ACCEL_NASBENCH = ROOT.parent / "shared" / "data" / "accel-nasbench.tar.gz"
 
 Handle = Callable[[list[Any], list[Any]], Any]
@@ -106,10 +103,6 @@ def test_the_published_networks_have_their_published_sizes(name: str) -> None:
         counts = count(PUBLISHED[name].arch, image_size)
         assert counts.params == PUBLISHED[name].params
         assert round(counts.macs / 1e9, 3) == macs_g
-
-
-def test_one_published_count_is_known_to_the_last_digit() -> None:
-    assert count(PUBLISHED["efficientnet_b4"].arch, 380).macs == 4_393_771_024
 
 
 @pytest.mark.slow
@@ -238,15 +231,6 @@ def assert_samples_are_exact(space: SearchSpace, samples: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "samples"),
-    [("tiny", 3), ("v2-cifar", 2), ("mnasnet", 1)],
-)
-def test_fvcore_counts_a_few_samples_as_we_do(name: str, samples: int) -> None:
-    assert_samples_are_exact(SearchSpace.load(name), samples)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("name", names("search_spaces"))
 def test_fvcore_counts_samples_of_every_space_as_we_do(name: str) -> None:
     assert_samples_are_exact(SearchSpace.load(name), MANY)
@@ -261,16 +245,6 @@ def test_classes_and_channels_of_the_image_are_counted() -> None:
     assert ten.activations == grey.activations
 
 
-@patient
-@given(st.integers(0, 10**6), st.integers(1, 300))
-def test_counts_grow_with_the_image_and_params_do_not(seed: int, image_size: int) -> None:
-    arch = TINY.sample(np.random.default_rng(seed))
-    small, large = count(arch, image_size), count(arch, image_size + 2)
-    assert small.params == large.params
-    assert small.macs < large.macs
-    assert small.activations < large.activations
-
-
 @pytest.mark.parametrize(
     "sizes", [{"image_size": 0}, {"num_classes": -1}, {"in_channels": 0}, {"image_size": -224}]
 )
@@ -278,8 +252,3 @@ def test_sizes_that_no_image_has_are_refused(sizes: dict[str, int]) -> None:
     arch = Architecture.parse("conv_r1_k3_s1_c8")
     with pytest.raises(ConfigError, match="cannot count at"):
         count(arch, **{"image_size": 32, **sizes})
-
-
-def test_the_package_exports_it() -> None:
-    assert effnas.count is count
-    assert effnas.Counts is Counts

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
-from math import comb
-from statistics import mean
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +10,6 @@ import pytest
 from effnas import (
     Architecture,
     Reward,
-    Search,
     SearchSpace,
     TrialState,
 )
@@ -29,9 +24,6 @@ from effnas.testing import (
     TINY,
     ControllerContract,
     ended,
-    infeasible,
-    play,
-    proposals,
 )
 from effnas.trials.objectives import Objectives
 from effnas.trials.problem import Problem
@@ -66,14 +58,6 @@ def test_a_controller_is_made_by_its_name(name: str) -> None:
     controller = make_controller(name, TINY, 7)
     assert (controller.name, controller.space, controller.seed) == (name, TINY, 7)
     assert TINY.contains(controller.ask(0))
-
-
-def test_a_search_tells_its_controller_what_it_is_after() -> None:
-    search = Search("tiny", "A * S^-0.07", "random", known=lambda archs: [{"step_time": 0.5}])
-    problem = search.controller.problem
-    assert problem is not None
-    assert problem.reward == search.reward
-    assert problem.known([TINY.reference]) == [{"step_time": 0.5}]
 
 
 def test_only_controllers_that_say_so_are_given_objectives() -> None:
@@ -123,15 +107,6 @@ def test_sizes_out_of_range_are_refused(population_size: int, sample_size: int) 
         evolution(population_size, sample_size)
 
 
-def test_until_the_population_is_full_it_draws_at_random() -> None:
-    assert proposals(play(evolution(30, 5), 30)) == proposals(play(RandomController(MNASNET), 30))
-    # A trial without a reward is no member, so that the drawing goes on.
-    flood = [
-        proposals(play(c, 80, infeasible)) for c in (evolution(30, 5), RandomController(MNASNET))
-    ]
-    assert flood[0] == flood[1]
-
-
 def test_a_mutant_of_the_best_is_proposed_where_all_compete() -> None:
     controller, archs = evolution(8, 8), draw(8)
     for number, (arch, reward) in enumerate(
@@ -139,24 +114,6 @@ def test_a_mutant_of_the_best_is_proposed_where_all_compete() -> None:
     ):
         controller.tell(ended(number, arch, reward))
     assert {distance(controller.ask(number), archs[2]) for number in range(8, 200)} == {1}
-
-
-@pytest.mark.slow
-def test_the_parent_is_the_best_of_a_sample_drawn_without_replacement() -> None:
-    population, sample, asked = 8, 3, 1000
-    controller, archs = evolution(population, sample), draw(population)
-    assert min(distance(a, b) for a in archs for b in archs if a is not b) > 2
-    for number, arch in enumerate(archs):
-        controller.tell(ended(number, arch, -number))
-    parents = Counter(
-        next(rank for rank, arch in enumerate(archs) if distance(mutant, arch) == 1)
-        for mutant in (controller.ask(number) for number in range(population, population + asked))
-    )
-    for rank in range(population):
-        # All others of the sample are worse.
-        chance = comb(population - 1 - rank, sample - 1) / comb(population, sample)
-        deviation = (asked * chance * (1 - chance)) ** 0.5
-        assert abs(parents[rank] - asked * chance) <= 5 * deviation
 
 
 def test_the_population_is_the_last_in_the_order_in_which_they_ended() -> None:
@@ -180,24 +137,3 @@ def test_trials_without_a_reward_do_not_displace_members(fate: TrialState) -> No
         controller.tell(ended(number, arch, 1 - number / 10 if number < 4 else fate))
     controller.tell(ended(40, FOREIGN, 5.0))
     assert distance(controller.ask(41), archs[0]) == 1
-
-
-def synthetic(arch: Architecture) -> float:
-    """Decisions shared with the reference, more for those that agree in neighbouring stages."""
-    mine, best = MNASNET.decisions(arch), MNASNET.decisions(MNASNET.reference)
-    assert mine is not None
-    assert best is not None
-    names = sorted(mine)
-    right = [mine[name] == best[name] for name in names]
-    return sum(right) + sum(a and b for a, b in itertools.pairwise(right))
-
-
-@pytest.mark.slow
-def test_evolution_beats_random_search() -> None:
-    def best(controller: Controller) -> float:
-        return max(t.reward for t in play(controller, 120, synthetic) if t.reward is not None)
-
-    mutated = [best(evolution(12, 6, seed)) for seed in range(10)]
-    drawn = [best(RandomController(MNASNET, seed)) for seed in range(10)]
-    assert mean(mutated) > mean(drawn) + 5
-    assert all(m > d for m, d in zip(mutated, drawn, strict=True))

@@ -11,7 +11,7 @@ from effnas import (
     Search,
     SearchSpace,
 )
-from effnas.controllers.fidelity import FidelitySurrogate, Level
+from effnas.controllers.fidelity import Level, MultiFidelityGP
 from effnas.controllers.gaussian_process import OnlineGP
 
 RNG = np.random.default_rng
@@ -36,20 +36,20 @@ def levels(n_low: int, n_high: int) -> list[Level]:
     return [Level(X, low(X), np.ones(n_low)), Level(best, high(best), low(best))]
 
 
-def error(model: FidelitySurrogate | OnlineGP) -> float:
+def error(model: MultiFidelityGP | OnlineGP) -> float:
     others = points(200, seed=1)
     return float(np.sqrt(((model.predict(others)[0] - high(others)) ** 2).mean()))
 
 
 def test_many_low_values_and_a_few_high_ones_tell_more_than_the_few() -> None:
-    both, few = FidelitySurrogate(GROUPS, 0.3), OnlineGP(GROUPS, 0.3)
+    both, few = MultiFidelityGP(GROUPS, 0.3), OnlineGP(GROUPS, 0.3)
     both.update(levels(120, 15))
     few.update(levels(120, 15)[1].points, levels(120, 15)[1].values)
     assert error(both) < 0.5 * error(few)
 
 
 def test_with_one_fidelity_it_is_the_growing_surrogate() -> None:
-    one, plain = FidelitySurrogate(GROUPS, 0.3), OnlineGP(GROUPS, 0.3)
+    one, plain = MultiFidelityGP(GROUPS, 0.3), OnlineGP(GROUPS, 0.3)
     X = points(50)  # noqa: N806
     one.update([Level(X, high(X), np.ones(50))])
     plain.update(X, high(X))
@@ -59,16 +59,8 @@ def test_with_one_fidelity_it_is_the_growing_surrogate() -> None:
         assert np.array_equal(mine, theirs)
 
 
-@pytest.mark.parametrize("n_high", [0, 2])
-def test_too_few_high_values_leave_the_low_ones_to_tell(n_high: int) -> None:
-    model, alone = FidelitySurrogate(GROUPS, 0.3), FidelitySurrogate(GROUPS, 0.3)
-    model.update(levels(40, n_high))
-    alone.update(levels(40, n_high)[:1])
-    assert np.array_equal(model.predict(points(9, 1)), alone.predict(points(9, 1)))
-
-
 def test_what_is_unsure_at_the_low_fidelity_is_unsure_at_the_high_one() -> None:
-    few, many = FidelitySurrogate(GROUPS, 0.3), FidelitySurrogate(GROUPS, 0.3)
+    few, many = MultiFidelityGP(GROUPS, 0.3), MultiFidelityGP(GROUPS, 0.3)
     few.update(levels(16, 8))
     many.update(levels(160, 80))
     assert few.predict(points(50, 1))[1].mean() > 2 * many.predict(points(50, 1))[1].mean()
@@ -81,7 +73,7 @@ def test_what_is_unsure_at_the_low_fidelity_is_unsure_at_the_high_one() -> None:
 
 @pytest.mark.slow
 def test_what_is_predicted_does_not_depend_on_when_one_asks() -> None:
-    often, once = FidelitySurrogate(GROUPS, 0.3), FidelitySurrogate(GROUPS, 0.3)
+    often, once = MultiFidelityGP(GROUPS, 0.3), MultiFidelityGP(GROUPS, 0.3)
     full = levels(90, 30)
     for n in range(3, 91, 7):
         often.update([Level(*(part[:n] for part in level)) for level in full])
@@ -89,11 +81,6 @@ def test_what_is_predicted_does_not_depend_on_when_one_asks() -> None:
     once.update(full)
     for mine, theirs in zip(often.predict(points(9, 1)), once.predict(points(9, 1)), strict=True):
         assert np.array_equal(mine, theirs)
-
-
-def test_before_there_is_any_value_nothing_is_known() -> None:
-    mean, deviation = FidelitySurrogate(GROUPS, 0.3).predict(points(2))
-    assert (mean.tolist(), deviation.tolist()) == ([0, 0], [0.3, 0.3])
 
 
 # -- in a search by rungs

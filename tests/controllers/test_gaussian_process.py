@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from effnas import Architecture, SearchSpace
+from effnas.controllers.encoding import Encoding
 from effnas.controllers.gaussian_process import (
     MIN_VALUES,
-    Encoding,
     GaussianProcess,
     OnlineGP,
 )
-from effnas.errors import EffnasError
 
 TINY = SearchSpace.load("tiny")
 RNG = np.random.default_rng
@@ -42,44 +41,11 @@ def test_it_passes_through_smooth_data_and_foresees_the_rest() -> None:
     assert np.sqrt((error**2).mean()) < 0.1 * smooth(others).std()
 
 
-def test_it_knows_less_far_from_the_data() -> None:
-    X = points(60)  # noqa: N806
-    surrogate = GaussianProcess(GROUPS).fit(X, smooth(X))
-    _, deviation = surrogate.predict(np.array([X[0], X[0] + 2, X[0] + 6]))
-    assert deviation[0] < deviation[1] < deviation[2]
-
-
 def test_a_trend_goes_on_beyond_the_data() -> None:
     X = points(60)  # noqa: N806
     surrogate = GaussianProcess(GROUPS).fit(X, X[:, 0] - 2 * X[:, 1])
     far = np.array([[3.0, 0, 0, 0], [0, 3.0, 0, 0]])
     assert surrogate.predict(far)[0] == pytest.approx([3, -6], rel=0.1)
-
-
-def test_what_is_repeated_with_noise_comes_to_its_mean() -> None:
-    X = np.repeat(points(20), 10, axis=0)  # noqa: N806
-    noise = RNG(3).normal(size=len(X))
-    mean, deviation = GaussianProcess(GROUPS).fit(X, X[:, 0] + noise).predict(points(20))
-    error = np.abs(mean - points(20)[:, 0])
-    assert error.max() < 1
-    assert (error < 3 * deviation + 0.1).all()  # the deviation is of the mean, not of the noise
-    assert deviation.max() < 0.7
-
-
-def test_constant_values_are_foreseen_everywhere() -> None:
-    mean, deviation = (
-        GaussianProcess(GROUPS).fit(points(10), np.full(10, 7.0)).predict(points(5, seed=1))
-    )
-    assert mean == pytest.approx(7.0)
-    assert np.isfinite(deviation).all()
-
-
-def test_the_same_data_make_the_same_surrogate() -> None:
-    X = points(30)  # noqa: N806
-    first, second = (
-        GaussianProcess(GROUPS).fit(X, smooth(X)).predict(points(9, 1)) for _ in range(2)
-    )
-    assert np.array_equal(first, second)
 
 
 def test_the_unit_of_the_values_does_not_matter() -> None:
@@ -90,23 +56,6 @@ def test_the_unit_of_the_values_does_not_matter() -> None:
     )
     assert other_mean == pytest.approx(1e6 * mean + 5, rel=1e-4)
     assert other_deviation == pytest.approx(1e6 * deviation, rel=1e-2)
-
-
-def test_conditioning_on_the_same_data_changes_nothing() -> None:
-    X = points(30)  # noqa: N806
-    surrogate = GaussianProcess(GROUPS).fit(X, smooth(X))
-    again = surrogate.condition(X, smooth(X))
-    assert np.allclose(surrogate.predict(points(9, 1)), again.predict(points(9, 1)), atol=1e-9)
-
-
-def test_conditioning_on_more_takes_it_into_account() -> None:
-    X, more = points(30), np.full((1, 4), 1.5)  # noqa: N806
-    surrogate = GaussianProcess(GROUPS).fit(X, smooth(X))
-    y = np.append(smooth(X), 9.0)
-    mean, deviation = surrogate.condition(np.vstack([X, more]), y).predict(more)
-    before = surrogate.predict(more)
-    assert abs(mean[0] - 9) < 0.2 * abs(before[0][0] - 9)
-    assert deviation[0] < before[1][0]
 
 
 def test_what_is_known_already_needs_no_second_look() -> None:
@@ -130,23 +79,6 @@ def test_points_that_are_believed_keep_the_mean_and_are_known_better() -> None:
     assert (condition_on_mean.predict(more)[1] < 0.5 * surrogate.predict(more)[1]).all()
 
 
-def test_a_group_that_tells_nothing_gets_no_weight() -> None:
-    X = points(120)  # noqa: N806
-    only = GaussianProcess([slice(0, 2)]).fit(X, X[:, 0]).predict(points(50, 1))[0]
-    both = GaussianProcess(GROUPS).fit(X, X[:, 0]).predict(points(50, 1))[0]
-    assert both == pytest.approx(only, abs=0.05)
-
-
-def test_no_points_have_no_values() -> None:
-    surrogate = GaussianProcess(GROUPS).fit(points(5), smooth(points(5)))
-    assert [len(values) for values in surrogate.predict(np.zeros((0, 4)))] == [0, 0]
-
-
-def test_too_few_values_are_refused() -> None:
-    with pytest.raises(EffnasError, match="2 values"):
-        GaussianProcess(GROUPS).fit(points(2), np.zeros(2))
-
-
 # -- growing
 
 
@@ -159,15 +91,6 @@ def test_before_there_are_enough_values_their_mean_is_the_guess() -> None:
     assert not surrogate.is_fitted
     surrogate.update(X, smooth(X))
     assert surrogate.is_fitted
-
-
-def test_one_by_one_comes_close_to_all_at_once() -> None:
-    X = points(40)  # noqa: N806
-    growing = OnlineGP(GROUPS, 1.0)
-    for n in range(1, len(X) + 1):
-        growing.update(X[:n], smooth(X[:n]))
-    at_once = GaussianProcess(GROUPS).fit(X, smooth(X)).predict(points(20, 1))[0]
-    assert np.abs(growing.predict(points(20, 1))[0] - at_once).max() < 0.3 * smooth(X).std()
 
 
 @pytest.mark.slow
@@ -236,11 +159,6 @@ def test_a_space_of_one_architecture_has_no_columns_to_tell_apart() -> None:
     assert GaussianProcess(Encoding(space).groups).fit(
         np.repeat(rows, 2, axis=0), np.arange(4.0)
     ).predict(rows)[0][0] == (pytest.approx(1.5, abs=0.2))
-
-
-def test_no_architectures_make_an_empty_matrix_of_the_same_width() -> None:
-    encoding = Encoding(TINY)
-    assert encoding.matrix([]).shape == (0, encoding.matrix([TINY.reference]).shape[1])
 
 
 def test_it_serves_to_foresee_counts_that_it_does_not_hold() -> None:

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import functools
-import warnings
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from statistics import mean
 from typing import Any
 
-import numpy as np
-import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial
@@ -21,14 +16,12 @@ from effnas import (
     Architecture,
     Measurement,
     Reward,
-    Search,
     SearchSpace,
     TrialState,
 )
 from effnas.controllers.base import Controller
-from effnas.controllers.optuna import SAMPLERS, OptunaController
+from effnas.controllers.optuna import OptunaController
 from effnas.controllers.random import RandomController
-from effnas.controllers.registry import make_controller
 from effnas.errors import ConfigError
 from effnas.testing import (
     FOREIGN,
@@ -39,7 +32,6 @@ from effnas.testing import (
     ended,
     luck,
     play,
-    proposals,
     started,
 )
 from effnas.trials.objectives import Objectives
@@ -103,14 +95,6 @@ class TestCmaEs(ControllerContract):
 
 
 @pytest.mark.slow
-class TestNsgaII(ControllerContract):
-    length = 20  # of the first generation; others are looked at with objectives
-
-    def make(self, space: SearchSpace, seed: int) -> Controller:
-        return OptunaController(space, seed, sampler="nsgaii")
-
-
-@pytest.mark.slow
 class TestQmc(ControllerContract):
     length = 20
 
@@ -147,22 +131,6 @@ class TestNsgaIIWithObjectives(ControllerContract):
         return Measured(space, seed, problem=GOAL, sampler="nsgaii")
 
 
-@pytest.mark.slow
-class TestNsgaIIWithObjectivesThatNoTrialHas(ControllerContract):
-    length = 20
-
-    def make(self, space: SearchSpace, seed: int) -> Controller:
-        return OptunaController(space, seed, problem=GOAL, sampler="nsgaii")
-
-
-@pytest.mark.slow
-class TestTpeWithObjectives(ControllerContract):
-    length = 20
-
-    def make(self, space: SearchSpace, seed: int) -> Controller:
-        return Measured(space, seed, problem=GOAL)
-
-
 def optunas(controller: OptunaController) -> list[FrozenTrial]:
     """Optuna's trials, without the suggestions that were taken back."""
     finished = controller._study.get_trials(deepcopy=False)
@@ -184,16 +152,6 @@ def some(count: int, space: SearchSpace = TINY) -> list[Architecture]:
     return [t.architecture for t in play(RandomController(space), count) if t.state is COMPLETE]
 
 
-# -- names
-
-
-def test_an_unknown_sampler_is_told_with_the_closest() -> None:
-    with pytest.raises(ConfigError, match=r"'optuna:tpee': did you mean 'optuna:tpe'"):
-        make_controller("optuna:tpee", TINY)
-    with pytest.raises(ConfigError, match=r"sampler 'nsgai' of Optuna: did you mean 'nsgaii'"):
-        OptunaController(TINY, sampler="nsgai")
-
-
 # -- what Optuna sees
 
 
@@ -209,19 +167,6 @@ def test_numbers_are_positions_in_order_and_operators_are_categories() -> None:
     assert decisions is not None
     assert trial.params["stage2.e"] == [1, 4, 6].index(int(decisions["stage2.e"]))
     assert trial.params["stage1.op"] == decisions["stage1.op"]
-
-
-@pytest.mark.slow
-def test_choices_that_others_close_are_absent() -> None:
-    controller = OptunaController(CONDITIONAL)
-    play(controller, 30)
-    closed = set()
-    for trial in controller._study.get_trials(deepcopy=False):
-        for stage in ("stage1", "stage2"):
-            is_closed = (trial.params[f"{stage}.op"], trial.params[f"{stage}.e"]) == ("fused", 0)
-            assert (f"{stage}.se" in trial.params) is not is_closed
-            closed.add(is_closed)
-    assert closed == {True, False}
 
 
 @pytest.mark.slow
@@ -276,17 +221,6 @@ def test_what_was_never_started_here_is_learned_from_unless_it_is_foreign() -> N
     assert values(controller) == [0.8]
 
 
-@pytest.mark.slow
-def test_optuna_is_quiet_and_left_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
-    verbosity = optuna.logging.get_verbosity()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for sampler in sorted(SAMPLERS.keys() - {"gp"}):
-            play(OptunaController(CONDITIONAL, sampler=sampler), 14)
-    assert capfd.readouterr() == ("", "")
-    assert optuna.logging.get_verbosity() == verbosity
-
-
 # -- retries and replays
 
 
@@ -326,70 +260,3 @@ def test_a_search_with_parallel_trials_is_taken_up(sampler: str) -> None:
             live.tell(history[-1])
     again = told(history, CONDITIONAL, sampler)
     assert [again.ask(24), again.ask(24)] == [live.ask(24), live.ask(24)]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("sampler", "count"), [("nsgaii", 75), pytest.param("tpe", 40, marks=pytest.mark.slow)]
-)
-def test_a_search_with_objectives_is_taken_up_past_the_first_generation(
-    sampler: str, count: int
-) -> None:
-    live, history = OptunaController(MNASNET, problem=GOAL, sampler=sampler), []
-    running: deque[tuple[int, Architecture]] = deque()
-    for number in range(count):
-        running.append((number, live.ask(number)))
-        history.append(started(*running[-1]))
-        live.tell(history[-1])
-        if len(running) > 3:
-            first, arch = running.popleft()
-            fate = INFEASIBLE if luck(arch) < 0.2 else luck(arch)
-            history.append(measured(ended(first, arch, fate)))
-            live.tell(history[-1])
-    again = OptunaController(MNASNET, problem=GOAL, sampler=sampler)
-    for trial in history:
-        again.tell(trial)
-    assert again.ask(count) == live.ask(count)
-    generations = [t.system_attrs.get("NSGAIISampler:generation", 0) for t in optunas(live)]
-    assert sampler != "nsgaii" or max(generations) == 1
-
-
-# -- what it is good for
-
-
-def synthetic(arch: Architecture) -> float:
-    """Decisions shared with the reference."""
-    mine, best = MNASNET.decisions(arch), MNASNET.decisions(MNASNET.reference)
-    assert mine is not None
-    assert best is not None
-    return sum(mine[name] == option for name, option in best.items())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("sampler", "count"), [("tpe", 60), ("cmaes", 150)])
-def test_samplers_beat_random_search(sampler: str, count: int) -> None:
-    def best(controller: Controller) -> float:
-        return max(t.reward for t in play(controller, count, synthetic) if t.reward is not None)
-
-    guided = [best(OptunaController(MNASNET, seed, sampler=sampler)) for seed in range(3)]
-    drawn = [best(RandomController(MNASNET, seed)) for seed in range(3)]
-    assert mean(guided) > mean(drawn) + 1
-
-
-@pytest.mark.slow
-def test_proposals_are_those_of_the_seed_past_the_first_random_ones() -> None:
-    found = [proposals(play(OptunaController(MNASNET, seed), 16)) for seed in (1, 1, 2)]
-    assert found[0] == found[1] != found[2]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("sampler", "count"), [("nsgaii", 200), ("tpe", 100)])
-def test_trials_get_better_in_all_objectives(sampler: str, count: int) -> None:
-    search = Search(MNASNET, "A", f"optuna:{sampler}", objectives=GOAL.objectives)
-    search.run(lambda arch: {"accuracy": synthetic(arch)}, budget=count)
-    assert search.objectives is not None
-    values = np.array([search.objectives.values(t.metrics) for t in search.trials])
-    assert (values[-50:].mean(axis=0) > values[:50].mean(axis=0)).all()
-    for trial in search.front:
-        mine = search.objectives.values(trial.metrics)
-        assert not ((values >= mine).all(axis=1) & (values > mine).any(axis=1)).any()

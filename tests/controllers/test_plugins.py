@@ -35,11 +35,6 @@ def test_a_class_in_a_file_is_a_controller(tmp_path: Path) -> None:
     assert mine < others
 
 
-def test_a_class_in_a_package_is_a_controller() -> None:
-    name = "effnas.controllers.evolution:EvolutionController"
-    assert make_controller(name, TINY, 3).name == "evolution"
-
-
 def test_a_run_records_which_text_it_was(tmp_path: Path) -> None:
     spec = written(tmp_path, SHALLOW)
     before = controller_text(spec)

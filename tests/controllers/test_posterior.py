@@ -10,8 +10,8 @@ import pytest
 from effnas.controllers.posterior import (
     MetricPosterior,
     Posterior,
-    guess_rewards,
     metrics_that_matter,
+    reward_posterior,
 )
 from effnas.trials.reward import Reward
 
@@ -20,24 +20,12 @@ def guessed(mean: float, deviation: float, *, is_log: bool = False) -> MetricPos
     return MetricPosterior(np.array([mean]), np.array([deviation]), is_log)
 
 
-def test_what_is_known_has_no_deviation() -> None:
-    guess = guess_rewards(lambda m: m["a"], {"a": np.array([0.5])}, {})
-    assert (guess.mean[0], guess.deviation[0]) == (0.5, 0.0)
-
-
-def test_a_sum_of_unknown_metrics_has_their_mean_and_variance() -> None:
-    unknown = {"a": guessed(1.0, 0.3), "b": guessed(-2.0, 0.4)}
-    guess = guess_rewards(lambda m: m["a"] + 2 * m["b"] + m["c"], {"c": np.array([10.0])}, unknown)
-    assert guess.mean[0] == pytest.approx(7.0)
-    assert guess.deviation[0] == pytest.approx((0.3**2 + 0.8**2) ** 0.5)
-
-
 def test_a_product_of_powers_comes_close_to_what_drawing_gives() -> None:
     unknown = {
         "accuracy": guessed(np.log(0.6), 0.02, is_log=True),
         "step_time": guessed(np.log(1.2), 0.1, is_log=True),
     }
-    guess = guess_rewards(lambda m: m["accuracy"] * m["step_time"] ** -0.07, {}, unknown)
+    guess = reward_posterior(lambda m: m["accuracy"] * m["step_time"] ** -0.07, {}, unknown)
     rng = np.random.default_rng(0)
     draws = 0.6 * np.exp(0.02 * rng.normal(size=100_000))
     draws *= (1.2 * np.exp(0.1 * rng.normal(size=100_000))) ** -0.07
@@ -77,11 +65,6 @@ def test_the_logarithm_of_the_gain_is_its_logarithm_and_goes_on_below() -> None:
 # -- which metrics matter
 
 METRICS = {"accuracy": 0.5, "step_time": 1.2, "params_ratio": 0.9, "train_loss": 1.0}
-
-
-def test_an_expression_says_which_metrics_it_needs() -> None:
-    reward = Reward.load("A * S^-0.07")
-    assert metrics_that_matter(reward, METRICS, reward.score(METRICS)) == ["accuracy", "step_time"]
 
 
 def test_of_a_function_it_is_found_out(tmp_path: Path) -> None:

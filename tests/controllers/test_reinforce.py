@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from test_tunas import CONDITIONAL, PAIRS, outcome
+from test_tunas import CONDITIONAL, PAIRS
 
 from effnas import Architecture, SearchSpace, TrialState
 from effnas.controllers.base import Controller
-from effnas.controllers.policy import CLOSED, TEMPERATURES
 from effnas.controllers.reinforce import MINIBATCH, ReinforceController
 from effnas.testing import (
     MNASNET,
@@ -18,7 +17,6 @@ from effnas.testing import (
     ended,
     mixed,
     play,
-    proposals,
     started,
 )
 
@@ -51,19 +49,6 @@ def test_the_published_settings_are_used() -> None:
         assert parameter.abs().max() <= 0.1
     # A uniform distribution in ±0.1 has this deviation.
     assert weights(controller).std() == pytest.approx(0.1 / 3**0.5, rel=0.02)
-
-
-@pytest.mark.slow
-def test_it_learns_from_every_twenty_trials() -> None:
-    controller = ReinforceController(TINY)
-    before = weights(controller)
-    play(controller, 19)
-    assert torch.equal(weights(controller), before)
-    play(controller, 1, first=19)
-    after = weights(controller)
-    assert not torch.equal(after, before)
-    play(controller, 19, first=20)
-    assert torch.equal(weights(controller), after)
 
 
 @pytest.mark.slow
@@ -102,18 +87,6 @@ def test_the_probabilities_of_all_architectures_sum_to_1() -> None:
     assert (probabilities * entropies.sum(dim=1)).sum().item() == pytest.approx(whole.item(), 1e-4)
 
 
-def test_closed_decisions_have_no_log_probability_and_no_entropy() -> None:
-    controller = ReinforceController(CONDITIONAL)
-    rows = all_rows(controller)
-    with torch.no_grad():
-        logs, entropies = controller.policy(rows)
-    closed = rows == CLOSED
-    assert closed.any()
-    assert not logs[closed].any()
-    assert not entropies[closed].any()
-    assert (logs[~closed] < 0).all()
-
-
 def test_draws_have_the_probabilities_that_training_takes_them_to_have() -> None:
     controller = ReinforceController(CONDITIONAL, 3)
     with torch.no_grad():
@@ -130,29 +103,6 @@ def test_draws_have_the_probabilities_that_training_takes_them_to_have() -> None
 
 
 # -- proximal policy optimisation
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e3])
-def test_what_is_rewarded_becomes_likelier_at_any_scale(scale: float) -> None:
-    controller = ReinforceController(PAIRS)
-    rows = all_rows(controller)
-    good = rows[:, 0] == 1
-
-    def likelihood() -> float:
-        with torch.no_grad():
-            return controller.policy(rows)[0].sum(dim=1).exp()[good].sum().item()
-
-    likelihoods = [likelihood()]
-    for minibatch in range(3):
-        for i in range(MINIBATCH):
-            row = rows[i % len(rows)]
-            arch = controller.decisions.architecture(row.tolist())
-            reward = scale * (bool(row[0] == 1) - 5)
-            controller.tell(ended(minibatch * MINIBATCH + i, arch, reward))
-        likelihoods.append(likelihood())
-    assert likelihoods == sorted(likelihoods)
-    assert likelihoods[-1] > likelihoods[0] + 0.03  # the published rate is small
 
 
 def test_the_clip_stops_what_has_moved_far_enough() -> None:
@@ -209,28 +159,3 @@ def test_told_stored_trials_again_it_has_the_same_weights() -> None:
             again.tell(event)
     assert torch.equal(weights(live), weights(again))
     assert live.ask(48) == again.ask(48)
-
-
-def test_closed_decisions_are_drawn_as_closed() -> None:
-    controller = ReinforceController(CONDITIONAL)
-    for row in controller.draw(np.random.default_rng(0), TEMPERATURES):
-        again = controller.decisions.encode(controller.decisions.architecture(row.tolist()))
-        assert again is not None
-        assert again.tolist() == row.tolist()
-
-
-@pytest.mark.slow
-def test_proposals_are_new() -> None:
-    assert len(set(proposals(play(ReinforceController(TINY), 30)))) == 30
-
-
-# -- learning
-
-
-@pytest.mark.slow
-def test_it_beats_random_search() -> None:
-    (best, late), (random_best, random_late) = (
-        outcome(name, 300) for name in ("reinforce", "random")
-    )
-    assert best > random_best + 0.01
-    assert late > random_late + 0.04

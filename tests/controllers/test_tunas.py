@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 
@@ -14,7 +12,6 @@ from effnas.controllers.policy import (
     CLOSED,
     TEMPERATURES,
     Decisions,
-    pick,
 )
 from effnas.controllers.registry import make_controller
 from effnas.controllers.tunas import BETA2, LEARNING_RATE, TunasController
@@ -28,7 +25,6 @@ from effnas.testing import (
     luck,
     play,
     proposals,
-    started,
 )
 
 INFEASIBLE, FAILED, PRUNED = TrialState.INFEASIBLE, TrialState.FAILED, TrialState.PRUNED
@@ -72,13 +68,6 @@ def test_what_an_earlier_decision_closes_has_no_index() -> None:
     }
 
 
-def test_an_option_is_picked_with_its_probability() -> None:
-    odds = np.array([0.0, 0.25, 0.75, 0.0])
-    numbers = np.arange(8) / 8
-    assert pick(np.tile(odds, (8, 1)), numbers).tolist() == [1, 1, 2, 2, 2, 2, 2, 2]
-    assert pick(odds, np.array(np.nextafter(1, 0))) == 2
-
-
 # -- rewards
 
 
@@ -113,16 +102,6 @@ def test_infeasible_counts_as_the_lowest_reward_and_other_failures_do_not_count(
     assert advantages == pytest.approx([0, 0, -0.2, -0.19])
 
 
-def test_a_trial_counts_once() -> None:
-    controller = TunasController(MNASNET)
-    advantages = learned(controller)
-    arch = controller.ask(0)
-    for trial in (started(0, arch), ended(0, arch, FAILED), started(0, arch), ended(0, arch, 1.0)):
-        controller.tell(trial)
-        controller.tell(trial)
-    assert len(advantages) == 1
-
-
 # -- REINFORCE
 
 
@@ -145,25 +124,6 @@ def test_steps_are_those_of_adam_with_the_published_momenta() -> None:
         (-advantage * sum(taken)).backward()
         adam.step()
     assert controller.logits == pytest.approx(logits.detach().numpy())
-
-
-@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e3])
-def test_what_is_rewarded_becomes_likely_at_any_scale(scale: float) -> None:
-    controller = TunasController(PAIRS)
-    for number, row in enumerate(itertools.islice(itertools.cycle(np.ndindex(2, 2)), 80)):
-        arch = controller.decisions.architecture(row)
-        controller.tell(ended(number, arch, scale * ((row[0] == 1) - 5)))
-    assert controller.probabilities[0, 1] > 0.8
-    assert controller.probabilities[1] == pytest.approx([0.5, 0.5], abs=0.2)
-
-
-def test_draws_follow_the_probabilities_and_high_temperatures_flatten_them() -> None:
-    controller = TunasController(PAIRS)
-    controller.logits[0, 1] = np.log(16)
-    for temperature, share in ((1.0, 16 / 17), (4.0, 2 / 3)):
-        rows = controller.draw(np.random.default_rng(0), np.full(4000, temperature))
-        assert rows[:, 0].mean() == pytest.approx(share, abs=0.03)
-        assert rows[:, 1].mean() == pytest.approx(0.5, abs=0.03)
 
 
 def test_closed_decisions_are_drawn_as_closed() -> None:
@@ -198,17 +158,6 @@ def outcome(name: str, trials: int, seed: int = 0) -> tuple[float, float]:
     told = play(make_controller(name, space, seed), trials, Additive(space))
     rewards = [trial.reward for trial in told if trial.reward is not None]
     return max(rewards), float(np.mean(rewards[-100:]))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("trials", [300, 1000])
-def test_it_learns_within_several_hundred_trials(trials: int) -> None:
-    for seed in range(3):
-        (best, late), (random_best, random_late) = (
-            outcome(name, trials, seed) for name in ("tunas", "random")
-        )
-        assert best > random_best + 0.01
-        assert late > random_late + 0.04
 
 
 def test_sure_of_itself_it_still_proposes_what_is_new_and_near() -> None:

@@ -71,7 +71,7 @@ def test_a_search_by_predictions_goes_where_they_are_best(tmp_path: Path) -> Non
         StepTimeConfig(mode="predicted", profile=stored(tmp_path, 0.02)), TINY
     )
     model = model_of(TINY)
-    search = Search(TINY, "accuracy * step_time^-0.5", "surrogate", known=known)
+    search = Search(TINY, "accuracy * step_time^-0.5", "surrogate", free_metrics=known)
     search.run(lambda a: {"accuracy": 0.5, "step_time": model.step_time(a)}, budget=24)
     times = [trial.metrics["step_time"] for trial in search.trials]
     assert max(times[10:]) < min(times[:10])

@@ -583,11 +583,11 @@ def test_with_objectives_the_whole_front_is_measured() -> None:
     backend = InlineBackend(evaluator)
     search = Search(TINY, "A", seed=5, objectives="accuracy:max,step_time:min,params:min")
     search.run(budget=40, backend=backend)
-    predicted = search.front
+    predicted = search.pareto_front
     assert len(predicted) > 5
     time_finalists(search, backend, count=2)
-    assert search.front != predicted
-    assert set(sources([*search.front, *search.trials.ranked()[:2]])) == {"measured"}
+    assert search.pareto_front != predicted
+    assert set(sources([*search.pareto_front, *search.trials.ranked()[:2]])) == {"measured"}
     assert len(evaluator.timed()) < 40
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +12,11 @@ from hypothesis import strategies as st
 from test_stage_space import stage_spaces
 
 from effnas.arch.architecture import Architecture
-from effnas.config.catalog import Source, find, names
 from effnas.config.expressions import Expression
-from effnas.errors import CatalogError, SpaceError
+from effnas.errors import SpaceError
 from effnas.space.search_space import SearchSpace, Target
 
 patient = settings(deadline=None)  # the machine may be busy
-ROOT = Path(__file__).resolve().parents[2]
 
 FULL = """\
 format: 1
@@ -75,53 +72,29 @@ def test_a_file_says_everything_about_a_space() -> None:
     ]
 
 
-def test_only_stages_are_required() -> None:
-    assert SearchSpace.parse("stages: [conv_r1_k3_s1_c8]").size == 1
-
-
 @pytest.mark.parametrize(
     ("marked", "message"),
     [
         # keys
         (f"stem: 8\n{STAGES}@stem: 9\n", "the key 'stem' is there already, in line 1"),
         (f"{STAGES}@heads: 8\n", "unknown key 'heads'; did you mean 'head'?"),
-        (f"{STAGES}@refrence: []\n", "unknown key 'refrence'; did you mean 'reference'?"),
         (f"{STAGES}target: {{@image: 32}}\n", "unknown key 'image'; did you mean 'image_size'?"),
-        (f"{STAGES}target:\n  batch_size: 8\n  @batch_size: 9\n", "there already, in line 3"),
         ("@stem: 8\n", "the key 'stages' is missing"),
         # kinds
         ("@- conv_r1_k3_s1_c8\n", "expected a mapping (key: value), found a list"),
         (f"{STAGES}stem: @wide\n", "expected a whole number, found 'wide'"),
-        (f"{STAGES}stem: @1.5\n", "expected a whole number, found '1.5'"),
-        (f"{STAGES}stem: @0x10\n", "expected a whole number, found '0x10'"),
         (f"{STAGES}head: @0\n", "0 is too small; the least is 1"),
-        (f"{STAGES}head:@\n", "expected a whole number, found nothing"),
         (f"{STAGES}target: @224\n", "expected a mapping (key: value), found '224'"),
-        (f"{STAGES}target: {{image_size: @big}}\n", "expected a whole number, found 'big'"),
-        (f"{STAGES}target: {{batch_size: @0}}\n", "0 is too small; the least is 1"),
         ("stages: @conv_r1_k3_s1_c8\n", "expected a list, found 'conv_r1_k3_s1_c8'"),
-        ("stages: [@[conv_r1_k3_s1_c8]]\n", "expected a text, found a list"),
         ("stages:\n  - @conv: r1\n", "expected a text, found a mapping"),
         ("stages: @[]\n", "stages is empty: list at least one block"),
-        (f"{STAGES}constraints: @params <= 3\n", "expected a list, found 'params <= 3'"),
-        (f"{STAGES}constraints: [@{{params: 3}}]\n", "expected a text, found a mapping"),
         (f"format: @2\n{STAGES}", "format 2 is not known to this version, which reads 1"),
-        (f"format: @v1\n{STAGES}", "expected a whole number"),
         # blocks
         ("stages:\n  - mbconv_r1_k@4_s1_e4_c8\n", "k4: kernels are odd"),
-        ("stages:\n- conv_r1_k3_s1_c8\n- 'conv_r1_@z3'  # no\n", "conv has an unknown field 'z'"),
-        (
-            'stages: ["<fused|@mbcon>_r1_k3_s1_e4_c8"]\n',
-            "unknown operator 'mbcon'; did you",
-        ),
-        ("stages:\n  -   conv_r<@3..1>_k3_s1_c8\n", "the range 3..1 is empty"),
         ("stages:\n  -@\n", "an operator is missing here, found the end"),
         # the reference
         (f"{STAGES}reference: [conv_r@<1|2>_k3_s1_c8]\n", "no choice sets here"),
         (f"{TWO}reference:\n  @- conv_r1_k3_s1_c8\n", "reference has 1 stages, the space 2"),
-        (f"{STAGES}reference: @[conv_r1_k3_s1_c8, conv_r1]\n", "reference has 2 stages"),
-        (f"{STAGES}reference: @[]\n", "reference is empty"),
-        (f"{STAGES}reference:@\n", "expected a list, found nothing"),
         (f"{TWO}reference:\n  - conv_r1_k3_s1_c8\n  - conv_r1_k@2_s2_c8\n", "k2: kernels are"),
         # constraints
         (f"{STAGES}constraints: [@param <= 3]\n", "unknown name 'param'; did you mean 'params'"),
@@ -129,24 +102,16 @@ def test_only_stages_are_required() -> None:
             f"{STAGES}constraints:\n  - params <= 30e6\n  - 'layers > 1 and @stage2.r > 1'\n",
             "unknown name 'stage2.r'; did you mean 'stage1.r'",
         ),
-        (f"{STAGES}constraints: [@stage1 > 1]\n", "unknown name 'stage1'"),
         (f"{STAGES}constraints: [@params]\n", "a constraint is a condition, such as params <="),
         (f"{STAGES}constraints: [params < @3 % 2]\n", "'3 % 2' is not allowed"),
-        (f"{STAGES}constraints: [\"@open('x') < 3\"]\n", "not allowed"),
         # YAML
         ("stages: [conv_r1_k3_s1_c8\n@", "not valid YAML"),
         (f"{STAGES}stem: @&x 8\n", "anchors and aliases are not allowed"),
-        (f"{STAGES}stem: @!!int 8\n", "tags are not allowed"),
         ("@", "the file is empty"),
     ],
 )
 def test_an_error_says_what_is_wrong_and_points_at_it(marked: str, message: str) -> None:
     assert message in refusal(marked)
-
-
-@pytest.mark.parametrize("constraint", ["'@'", f"@{'1 + ' * 800}params > 1"], ids=["empty", "long"])
-def test_a_constraint_that_is_empty_or_too_long_has_its_place(constraint: str) -> None:
-    refusal(f"{STAGES}constraints:\n  - {constraint}\n")
 
 
 @pytest.mark.slow
@@ -200,13 +165,6 @@ def test_a_space_is_read_back_from_its_text(space: SearchSpace) -> None:
     assert again.id == space.id
 
 
-@pytest.mark.parametrize("name", names("search_spaces"))
-def test_a_packaged_space_is_read_back_from_its_text(name: str) -> None:
-    space = SearchSpace.load(name)
-    assert SearchSpace.parse(space.to_text()) == space
-    assert (ROOT / "search_spaces" / f"{name}.yaml").is_file()
-
-
 def test_a_constraint_over_two_lines_is_read_back() -> None:
     text = f"{STAGES}constraints:\n  - |\n    params <= 3e6\n    or layers < 2\n"
     space = SearchSpace.parse(text)
@@ -236,13 +194,6 @@ def test_the_id_does_not_depend_on_how_a_space_is_written(text: str) -> None:
     assert space.id == SearchSpace.parse(FULL).id
 
 
-def test_the_id_of_a_packaged_space_is_the_same_in_every_folder(tmp_path: Path) -> None:
-    for name in names("search_spaces"):
-        copy = tmp_path / f"copy-of-{name}.yaml"
-        copy.write_text(find("search_spaces", name).text + "# the same\n")
-        assert SearchSpace.load(str(copy)).id == SearchSpace.load(name).id
-
-
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -262,50 +213,3 @@ def test_the_id_depends_on_everything_that_matters(old: str, new: str) -> None:
     assert changed != FULL
     assert SearchSpace.parse(changed) != SearchSpace.parse(FULL)
     assert SearchSpace.parse(changed).id != SearchSpace.parse(FULL).id
-
-
-# -- finding
-
-
-def test_a_path_comes_before_the_working_folder_and_that_before_the_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    packaged = SearchSpace.load("v2")
-    assert packaged.name == "v2"
-    assert len(packaged.stages) == 6
-
-    (tmp_path / "search_spaces").mkdir()
-    (tmp_path / "search_spaces" / "v2.yaml").write_text("stages: [conv_r<1|2>_k3_s1_c8]\n")
-    (tmp_path / "search_spaces" / "mine.yaml").write_text("stages: [conv_r<1..5>_k3_s1_c8]\n")
-    assert SearchSpace.load("v2").size == 2
-    assert SearchSpace.load("mine").size == 5
-    assert SearchSpace.load("mine").name == "mine"
-    assert SearchSpace.load("tiny").size == 16 * 36 * 36
-
-    (tmp_path / "v2").write_text("stages: [conv_r<1|2|3>_k3_s1_c8]\n")
-    assert SearchSpace.load("v2").size == 3
-    assert SearchSpace.load("./search_spaces/v2.yaml").size == 2
-    assert SearchSpace.load(str(tmp_path / "search_spaces" / "mine.yaml")).size == 5
-
-
-def test_an_error_in_a_file_names_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "broken.yaml"
-    path.write_text("stages:\n  - conv_r1_k4_s1_c8\n")
-    with pytest.raises(SpaceError) as raised:
-        SearchSpace.load(str(path))
-    assert str(raised.value).startswith(f"{path}:2:14: k4: kernels are odd")
-
-
-def test_an_unknown_name_lists_the_known_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(CatalogError, match=r"called 'v3'; did you mean .*'v2'.*mnasnet, tiny, v2"):
-        SearchSpace.load("v3")
-
-
-def test_a_space_has_the_name_of_its_file() -> None:
-    source = Source("mine", Path("there/mine.yaml"), FULL, "0" * 16, "path")
-    assert SearchSpace.read(source).name == "mine"
-    assert SearchSpace.read(source) == SearchSpace.parse(FULL)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -101,20 +98,6 @@ def test_the_size_of_any_space_is_the_number_of_different_stages(space: StageSpa
     assert len(stages) == len(set(stages)) == space.size
 
 
-@pytest.mark.parametrize(
-    "text", ["<mbconv|mbconv_se0>_r1_k3_s1_e4_c24", "<identity|identity_r1>_s1_c24"]
-)
-def test_two_spellings_of_an_alternative_are_the_same_one_twice(text: str) -> None:
-    with pytest.raises(SpaceError, match="given twice"):
-        StageSpace.parse(text)
-
-
-def test_a_stage_that_two_alternatives_allow_is_counted_once() -> None:
-    space = StageSpace.parse("<fused|fused_se0.25>_r1_k3_s1_e<1|4>_c24")
-    stages = list(space.stages())
-    assert len(stages) == len(set(stages)) == space.size
-
-
 @pytest.mark.slow
 @patient
 @given(spaces)
@@ -155,14 +138,6 @@ def test_decisions_exist_for_the_stages_of_the_space_and_for_no_other(
     assert (space.decisions(neighbour) is not None) == (neighbour in inside)
 
 
-def test_decisions_are_named_after_their_fields_and_only_open_ones_are_asked() -> None:
-    space = StageSpace.parse("<fused|mbconv_se0.25>_r<1|2>_k3_s1_e<1|4>_c24")
-    assert space.choices == {"op": ("fused", "mbconv_se0.25"), "r": (1, 2), "e": (1, 4)}
-    stage = parse_stage("mbconv_r2_k3_s1_e4_c24_se0.25")
-    assert space.decisions(stage) == {"op": "mbconv_se0.25", "r": 2, "e": 4}
-    assert StageSpace.parse("mbconv_r2_k3_s1_e4_c24").choices == {}
-
-
 def test_a_decision_that_has_no_place_is_not_asked() -> None:
     space = StageSpace.parse("<identity|fused>_r<1|2>_k<3|5>_s1_e<1|4>_c24_se<0|0.25>")
     assert space.decide({"op": "identity"}) == Stage("identity", c=24)
@@ -181,43 +156,6 @@ def test_unknown_options_are_refused() -> None:
         space.decide({"op": "conv", "r": 1})
     with pytest.raises(SpaceError, match=r"^no decision for op"):
         space.decide({"r": 1})
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "text",
-    [
-        "<fused|mbconv_se0.25>_r<1..3>_k<3|5>_s1_e<1|4|6>_c24",
-        "<mbconv_k3_e3|mbconv_k5_e6|identity>_r<1|2>_s1_c<8|16|24|32>",
-    ],
-)
-def test_every_open_decision_is_drawn_uniformly(text: str) -> None:
-    space, rng, draws = StageSpace.parse(text), np.random.default_rng(0), 3000
-    seen: dict[str, Counter[Any]] = {name: Counter() for name in space.choices}
-    for _ in range(draws):
-        for name, option in (space.decisions(space.draw(rng)) or {}).items():
-            seen[name][option] += 1
-    for name, options in space.choices.items():
-        expected = seen[name].total() / len(options)
-        assert seen[name].keys() == set(options)
-        # Six standard deviations of a binomial count.
-        assert all(abs(seen[name][o] - expected) < 6 * expected**0.5 for o in options)
-
-
-def test_what_is_given_stays_and_the_rest_is_drawn() -> None:
-    space = StageSpace.parse("<fused|mbconv>_r<1..9>_k<3|5>_s1_e<1|4>_c24")
-    rng = np.random.default_rng(0)
-    drawn = [space.draw(rng, {"op": "mbconv", "k": 5}) for _ in range(50)]
-    assert {(stage.op, stage.k) for stage in drawn} == {("mbconv", 5)}
-    assert {stage.r for stage in drawn} == set(range(1, 10))
-
-
-def test_the_stages_come_in_a_fixed_order() -> None:
-    assert [str(s) for s in StageSpace.parse("<conv|identity>_r<2|1>_k3_s1_c8").stages()] == [
-        "conv_r2_k3_s1_c8",
-        "conv_r1_k3_s1_c8",
-        "identity_s1_c8",
-    ]
 
 
 def test_a_stage_space_from_python_is_the_one_from_text_and_obeys_its_rules() -> None:

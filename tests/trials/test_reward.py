@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effnas.config.catalog import names
-from effnas.config.expressions import Expression
-from effnas.errors import CatalogError, RewardError
-from effnas.trials.reward import METRICS, SYMBOLS, Reward
+from effnas.errors import RewardError
+from effnas.trials.reward import Reward
 
 ROOT = Path(__file__).resolve().parents[2]
 patient = settings(deadline=None)  # the machine may be busy
@@ -69,31 +68,6 @@ trials = st.lists(
 
 @pytest.mark.slow
 @patient
-@given(trials, positive, positive)
-def test_the_unit_of_step_time_and_size_never_changes_the_ranking(
-    rows: list[dict[str, float]], step_unit: float, size_unit: float
-) -> None:
-    scaled = [
-        metrics(r["accuracy"], r["step_time"] * step_unit, r["params_ratio"] * size_unit)
-        for r in rows
-    ]
-    before, after = ([V2.score(row) for row in table] for table in (rows, scaled))
-    ratios = [new / old for new, old in zip(after, before, strict=True)]
-    assert ratios == pytest.approx([step_unit**-0.07 * size_unit**-0.05] * len(rows))
-
-
-@patient
-@given(st.builds(metrics, st.floats(0.01, 1), positive, positive))
-def test_doubling_a_cost_costs_what_the_exponents_say(values: dict[str, float]) -> None:
-    whole = V2.score(values)
-    slower = V2.score({**values, "step_time": 2 * values["step_time"]})
-    larger = V2.score({**values, "params_ratio": 2 * values["params_ratio"]})
-    assert slower / whole == pytest.approx(0.9526, abs=5e-5)
-    assert larger / whole == pytest.approx(0.9659, abs=5e-5)
-
-
-@pytest.mark.slow
-@patient
 @given(st.floats(0.01, 1), positive)
 def test_mnasnet_soft_and_hard_are_the_two_settings_of_its_formula(a: float, s: float) -> None:
     def mnasnet(alpha: float, beta: float) -> float:
@@ -118,12 +92,6 @@ def test_tunas_prefers_the_wanted_step_time_and_fines_both_sides_alike(
         assert tunas.score(metrics(a, 1 + far)) <= tunas.score(metrics(a, 1 + sign * near)) + 1e-12
 
 
-def test_accuracy_asks_for_nothing_else() -> None:
-    reward = Reward.load("accuracy")
-    assert reward.metrics == {"accuracy"}
-    assert reward.score({"accuracy": 0.7}) == 0.7
-
-
 # -- reading
 
 
@@ -139,13 +107,6 @@ def test_every_shipped_reward_scores_the_reference_and_is_read_back_from_its_tex
         for values in (metrics(0.5, 0.3, 2.0), metrics(0.9, 4.0, 0.1)):
             assert again.score(values) == reward.score(values)
         assert again.text == reward.text
-
-
-def test_every_shipped_file_says_how_to_use_it() -> None:
-    for path in (ROOT / "rewards").glob("*.yaml"):
-        comment = path.read_text().split("format:")[0]
-        assert f"effnas search --reward {path.stem} " in comment
-        assert all(line.startswith("#") for line in comment.splitlines())
 
 
 def test_a_reward_is_a_name_a_path_or_an_expression(
@@ -164,20 +125,6 @@ def test_a_reward_is_a_name_a_path_or_an_expression(
     (tmp_path / "rewards").mkdir()
     (tmp_path / "rewards" / "v2.yaml").write_text("expression: A\n")
     assert Reward.load("v2").score(values) == 0.8
-
-
-def test_symbols_are_other_names_of_metrics() -> None:
-    assert set(SYMBOLS.values()) <= set(METRICS)
-    assert Reward.load("A*S^-0.07*P^-0.05").metrics == V2.metrics == set(SYMBOLS.values())
-    long = Reward.load("accuracy * step_time^-0.07 * params_ratio^-0.05")
-    assert long.score(metrics(0.7, 0.3, 2)) == V2.score(metrics(0.7, 0.3, 2))
-
-
-def test_extra_metrics_are_known_when_named() -> None:
-    with pytest.raises(RewardError, match="unknown name 'energy_j'"):
-        Reward.load("A / energy_j")
-    reward = Reward.load("A / energy_j", extra_metrics=["energy_j"])
-    assert reward.score(metrics(0.8, energy_j=2)) == 0.4
 
 
 @pytest.mark.parametrize(
@@ -202,11 +149,6 @@ def test_extra_metrics_are_known_when_named() -> None:
 def test_what_is_no_reward_is_told_with_what_would_be(spec: str, message: str) -> None:
     with pytest.raises(RewardError, match=message):
         Reward.load(spec)
-
-
-def test_a_missing_file_is_told_with_the_names_that_exist() -> None:
-    with pytest.raises(CatalogError, match="did you mean 'v2'"):
-        Reward.load("rewards/v22.yaml")
 
 
 def test_constants_are_put_into_the_text(tmp_path: Path) -> None:
@@ -252,15 +194,6 @@ def test_a_wrong_file_is_told_with_the_place(
 # -- scoring
 
 
-def test_a_missing_metric_is_named_with_what_there_is() -> None:
-    with pytest.raises(RewardError) as raised:
-        V2.score({"accuracy": 0.8, "step_time": 1.0})
-    message = str(raised.value)
-    assert "\n" not in message
-    for part in ("'v2'", "params_ratio", V2.text, "accuracy, step_time"):
-        assert part in message
-
-
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
 def test_a_reward_without_a_value_is_told_in_one_line(value: float) -> None:
     with pytest.raises(RewardError, match=r"^reward 'v2': .*S.* network$") as raised:
@@ -277,18 +210,30 @@ def test_check_finds_on_the_reference_what_would_stop_a_search_later() -> None:
     V2.check(metrics())
 
 
-def test_scoring_leaves_the_metrics_of_the_trial_alone(tmp_path: Path) -> None:
-    path = tmp_path / "greedy.py"
-    path.write_text("def greedy(metrics):\n    return metrics.pop('accuracy')\n")
-    values = metrics(0.8)
-    assert Reward.load(f"{path}:greedy").score(values) == 0.8
-    assert values == metrics(0.8)
+VECTORS = {"accuracy": np.array([0.5, 0.6, 0.7]), "step_time": np.array([1.0, 0.0, 2.0])}
 
 
-def test_rewards_are_values() -> None:
-    assert Reward.load("v2") == V2
-    assert hash(V2) == hash(Reward.load("v2"))
-    assert Reward.load("accuracy") != V2
+def test_rewards_of_many_trials_are_those_of_each() -> None:
+    reward = Reward.load("A * S^-0.07 if A > 0.4 else 0")
+    found = reward.score_vectorized(VECTORS)
+    assert found[0] == 0.5
+    assert np.isnan(found[1])  # no power of zero
+    assert found[2] == pytest.approx(reward.score({"accuracy": 0.7, "step_time": 2.0}))
+
+
+def test_a_function_is_called_for_each(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def mine(metrics):\n    return metrics['A'] / metrics['S']\n")
+    found = Reward.load(f"{path}:mine").score_vectorized(VECTORS)
+    assert found[[0, 2]] == pytest.approx([0.5, 0.35])
+    assert np.isnan(found[1])
+
+
+def test_a_metric_that_is_missing_leaves_no_reward() -> None:
+    reward = Reward.load("A - 0.1 * S")
+    with pytest.raises(RewardError):
+        reward.score({"accuracy": 0.5})
+    assert np.isnan(reward.score_vectorized({"accuracy": VECTORS["accuracy"]})).all()
 
 
 # -- functions
@@ -379,21 +324,6 @@ def test_a_function_that_fails_is_told_with_file_and_line(
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [("x = 1\nimport no_such_module\n", 2), ("def f(:\n", 1), ("\n\nraise SystemExit\n", 3)],
-)
-def test_a_file_that_cannot_be_run_is_told_with_the_line(
-    tmp_path: Path, text: str, line: int
-) -> None:
-    path = tmp_path / "broken.py"
-    path.write_text(text)
-    with pytest.raises(RewardError) as raised:
-        Reward.load(f"{path}:f")
-    assert str(raised.value).startswith(f"{path}:{line}: the reward's file cannot be run: ")
-    assert "\n" not in str(raised.value)
-
-
 def test_the_text_of_a_function_changes_with_its_source(functions: Path) -> None:
     before = Reward.load(f"{functions}:whole")
     assert Reward.load(f"{functions}:whole") == before
@@ -416,26 +346,6 @@ def test_a_file_cannot_displace_a_module_of_its_name(tmp_path: Path) -> None:
     assert importlib.util.find_spec("json").origin == json.__file__
 
 
-def test_a_file_runs_under_its_own_rules_only(tmp_path: Path) -> None:
-    path = tmp_path / "mine.py"
-    path.write_text("def f(m: dict):\n    return float(f.__annotations__['m'] is dict)\n")
-    assert Reward.load(f"{path}:f").score({}) == 1.0
-
-
-def test_a_function_of_an_installed_module_scores(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    package = tmp_path / "some_rewards"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "energy.py").write_text("def per_joule(m):\n    return m['A'] / m['energy_j']\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    reward = Reward.load("some_rewards.energy:per_joule")
-    assert reward.score(metrics(0.8, energy_j=2.0)) == 0.4
-    with pytest.raises(RewardError, match=r"energy.py:2: .*energy_j"):
-        reward.score(metrics())
-
-
 def test_python_is_not_run_for_anything_but_a_function(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -449,23 +359,3 @@ def test_python_is_not_run_for_anything_but_a_function(
         except RewardError:
             continue
     assert not (tmp_path / "sprung").exists()
-
-
-@pytest.mark.slow
-def test_rewards_are_imported_without_yaml_or_torch() -> None:
-    code = (
-        "import sys, effnas.trials.reward;print([m for m in ('yaml', 'torch') if m in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PYTHONPATH": str(ROOT / "nas")},
-    )
-    assert done.stdout.strip() == "[]"
-
-
-def test_the_metrics_are_usable_names() -> None:
-    for name in [*METRICS, *SYMBOLS]:
-        assert Expression.parse(name).names == {name}

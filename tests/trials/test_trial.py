@@ -31,11 +31,6 @@ def trial(number: int, reward: float | None = None, **metrics: float) -> Trial:
     )
 
 
-def test_only_waiting_and_running_trials_are_unfinished() -> None:
-    unfinished = {state for state in TrialState if not state.is_finished}
-    assert unfinished == {TrialState.WAITING, TrialState.RUNNING}
-
-
 @patient
 @given(st.permutations(range(8)))
 def test_trials_are_in_the_order_of_their_numbers(numbers: list[int]) -> None:
@@ -69,19 +64,6 @@ def test_a_trial_that_is_not_complete_is_never_the_best(state: TrialState) -> No
     assert Trials([trial(0, 0.1), better]).best == trial(0, 0.1)
 
 
-def test_a_complete_trial_without_a_reward_is_not_ranked() -> None:
-    unscored = Trial(number=0, architecture=ARCH, state=TrialState.COMPLETE)
-    assert Trials([unscored, trial(1, -5.0)]).ranked() == [trial(1, -5.0)]
-
-
-def test_states_and_trials_are_counted() -> None:
-    trials = Trials([trial(0), trial(1, 0.5), trial(2, 0.5)])
-    assert trials.count(TrialState.COMPLETE) == 2
-    assert trials.count(TrialState.FAILED) == 0
-    assert trials.count(trial(1, 0.5)) == 1
-    assert trial(0) in trials
-
-
 def test_the_table_has_the_documented_columns_in_their_order() -> None:
     frame = Trials(
         [trial(1, 0.5, step_time=2.0), trial(0, 0.4, accuracy=0.7, step_time=1.0), trial(2)]
@@ -101,14 +83,3 @@ def test_the_table_has_the_documented_columns_in_their_order() -> None:
     assert frame["step_time"].tolist()[:2] == [1.0, 2.0]
     assert pd.isna(frame["accuracy"][1])
     assert pd.isna(frame["reward"][2])
-
-
-def test_a_table_of_no_trials_has_its_fixed_columns() -> None:
-    frame = Trials([]).to_pandas()
-    assert list(frame.columns) == COLUMNS
-    assert frame.empty
-
-
-def test_a_row_has_the_names_of_the_table() -> None:
-    one = trial(3, 0.5, accuracy=0.5)
-    assert list(one.to_row()) == list(Trials([one]).to_pandas().columns)

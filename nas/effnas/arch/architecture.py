@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from effnas.arch.blocks import Stage
 from effnas.arch.notation import read
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 DEFAULT_STEM = 32
 DEFAULT_HEAD = 1280
+#: As in Google's released code; its momentum of 0.9 is timm's and torch's default of 0.1.
+BATCH_NORM_EPS = 1e-3
 
 
 def parse_stage(text: str, locate: Callable[[int], Location] | None = None) -> Stage:
@@ -118,10 +120,27 @@ class Architecture:
         definition = []
         channels = self.stem
         for stage in self.stages:
-            if not (stage.op == "identity" and stage.s == 1 and stage.c == channels):
+            if not stage.changes_nothing(channels):
                 definition.append([stage.to_timm()])
             channels = stage.c
         return definition
+
+    def timm_arguments(self) -> dict[str, Any]:
+        """Return, as plain data, what timm builds the network from.
+
+        Returns:
+            `arch_def`, timm's block strings, and the arguments of `timm.models.EfficientNet` that
+            are not its defaults: `stem_size`, `num_features`, `output_stride`; and `norm_eps`, the
+            epsilon of batch norm. Channels are not rounded, and the activation is SiLU.
+        """
+        return {
+            "arch_def": self.to_timm(),
+            "stem_size": self.stem,
+            "num_features": self.head,
+            # Strides beyond 32 in all would become dilation.
+            "output_stride": 2 ** (len(self.stages) + 2),
+            "norm_eps": BATCH_NORM_EPS,
+        }
 
     def build(
         self, num_classes: int = 1000, *, drop_rate: float = 0.0, drop_path_rate: float = 0.0

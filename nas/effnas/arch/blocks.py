@@ -123,6 +123,10 @@ class Stage:
     def __str__(self) -> str:
         return _block_string(self)
 
+    def changes_nothing(self, channels: int) -> bool:
+        """Return whether the stage is no layer at all where its input has `channels`."""
+        return self.op == "identity" and self.s == 1 and self.c == channels
+
     def to_timm(self) -> str:
         """Return the block string of timm's builder that makes the same layers.
 

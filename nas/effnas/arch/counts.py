@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from effnas.arch.blocks import round_channels
+from effnas.arch.shapes import downsampled, stage_shapes
 from effnas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,18 +54,17 @@ def count(
             f"cannot count at image_size={image_size}, num_classes={num_classes}, "
             f"in_channels={in_channels}: sizes are 1 or more, classes 0 or more"
         )
-    size = -(-image_size // 2)
-    pixels = size * size
+    shapes = stage_shapes(arch, image_size)
+    pixels = shapes[0][1] ** 2
     params = 9 * in_channels * arch.stem + 2 * arch.stem
     macs = 9 * in_channels * arch.stem * pixels
     activations = arch.stem * pixels
-    channels = arch.stem
-    for stage in arch.stages:
-        stage_params, stage_macs, stage_activations, size = _stage(stage, channels, size)
-        params += stage_params
-        macs += stage_macs
-        activations += stage_activations
-        channels = stage.c
+    for stage, (channels, size) in zip(arch.stages, shapes, strict=False):
+        counts = count_stage(stage, channels, size)
+        params += counts.params
+        macs += counts.macs
+        activations += counts.activations
+    channels, size = shapes[-1]
     pixels = size * size
     head = arch.head
     params += channels * head + 2 * head + head * num_classes + num_classes
@@ -79,29 +79,36 @@ def hidden_channels(channels: int, expansion: Number) -> int:
 
 
 @lru_cache(maxsize=1 << 16)
-def _stage(stage: Stage, channels: int, size: int) -> tuple[int, int, int, int]:
-    """Return params, MACs, activations and the output size of one stage."""
-    if stage.op == "identity" and stage.s == 1 and stage.c == channels:
-        return 0, 0, 0, size
-    params, macs, activations = _layer(stage, channels, size, stage.s)
-    size = -(-size // stage.s)
-    if stage.r > 1:
-        more_params, more_macs, more_activations = _layer(stage, stage.c, size, 1)
-        params += (stage.r - 1) * more_params
-        macs += (stage.r - 1) * more_macs
-        activations += (stage.r - 1) * more_activations
-    return params, macs, activations, size
+def count_stage(stage: Stage, channels: int, size: int) -> Counts:
+    """Count one stage without building it.
+
+    Args:
+        stage: The stage.
+        channels: Channels of its input.
+        size: Height and width of its input in pixels.
+    """
+    if stage.changes_nothing(channels):
+        return Counts(0, 0, 0)
+    first = _layer(stage, channels, size, stage.s)
+    if stage.r == 1:
+        return first
+    other, times = _layer(stage, stage.c, downsampled(size, stage.s), 1), stage.r - 1
+    return Counts(
+        first.params + times * other.params,
+        first.macs + times * other.macs,
+        first.activations + times * other.activations,
+    )
 
 
-def _layer(stage: Stage, c_in: int, size_in: int, stride: int) -> tuple[int, int, int]:
-    """Return params, MACs and activations of one layer of a stage."""
+def _layer(stage: Stage, c_in: int, size_in: int, stride: int) -> Counts:
+    """Count one layer of a stage."""
     c_out = stage.c
-    size_out = -(-size_in // stride)
+    size_out = downsampled(size_in, stride)
     pixels_in, pixels_out = size_in * size_in, size_out * size_out
     kernel_area = stage.k * stage.k
     if stage.op in ("conv", "identity") or (stage.op == "fused" and stage.e == 1):
         weights = kernel_area * c_in * c_out
-        return weights + 2 * c_out, weights * pixels_out, c_out * pixels_out
+        return Counts(weights + 2 * c_out, weights * pixels_out, c_out * pixels_out)
 
     # A depthwise-separable block (MBConv with expansion 1) has no expanding convolution.
     width = hidden_channels(c_in, stage.e) if stage.e != 1 else c_in
@@ -128,4 +135,4 @@ def _layer(stage: Stage, c_in: int, size_in: int, stride: int) -> tuple[int, int
     params += width * c_out + 2 * c_out
     macs += width * c_out * pixels_out
     activations += c_out * pixels_out
-    return params, macs, activations
+    return Counts(params, macs, activations)

@@ -1,7 +1,7 @@
-"""The parts of a network: stem, layers and head, each with the shape of what comes in.
+"""The layers of a network, stem and head included, each with the shape of its input.
 
-A training step's time and memory are about the sum of those of its parts, and a space has far fewer
-parts than networks.
+A training step's time and memory are about the sum of those of the layers, and a space has far
+fewer layers than networks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from effnas.arch.architecture import Architecture
 from effnas.arch.blocks import Stage
+from effnas.arch.shapes import downsampled, stage_shapes
 
 
 @dataclass(frozen=True, order=True)
@@ -33,7 +34,7 @@ class Layer:
 
 
 def layers_of(arch: Architecture, *, image_size: int, num_classes: int) -> Counter[Layer]:
-    """Return the parts of a network and how often each occurs.
+    """Return the layers of a network and how often each occurs.
 
     Args:
         arch: The network.
@@ -41,21 +42,21 @@ def layers_of(arch: Architecture, *, image_size: int, num_classes: int) -> Count
         num_classes: Outputs of the classifier.
     """
     found = Counter([Layer(f"stem_c{arch.stem}", 3, image_size)])
-    channels, size = arch.stem, -(-image_size // 2)
-    for stage in arch.stages:
+    shapes = stage_shapes(arch, image_size)
+    for stage, (channels, size) in zip(arch.stages, shapes, strict=False):
         found.update(layers_of_stage(stage, channels, size))
-        channels, size = stage.c, -(-size // stage.s)
+    channels, size = shapes[-1]
     found[Layer(f"head_c{arch.head}_n{num_classes}", channels, size)] += 1
     return found
 
 
 def layers_of_stage(stage: Stage, channels: int, size: int) -> Counter[Layer]:
     """Return the layers of a stage; an `identity` that changes nothing has none."""
-    if stage.op == "identity" and stage.s == 1 and stage.c == channels:
+    if stage.changes_nothing(channels):
         return Counter()
     first = replace(stage, r=1)
     found = Counter([Layer(str(first), channels, size)])
     if stage.r > 1:
-        again = replace(first, s=1)
-        found[Layer(str(again), stage.c, -(-size // stage.s))] += stage.r - 1
+        later = replace(first, s=1)
+        found[Layer(str(later), stage.c, downsampled(size, stage.s))] += stage.r - 1
     return found

@@ -1,9 +1,9 @@
-"""Networks as timm modules, built afresh for every use."""
+"""Networks as timm modules, built again for every use."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from effnas.errors import ConfigError, InfeasibleError, closest
 
@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from effnas.arch.architecture import Architecture
 
-#: As in Google's released code; its momentum of 0.9 is timm's and torch's default of 0.1.
-BATCH_NORM_EPS = 1e-3
+class TimmNetwork(Protocol):
+    """A network that timm has the blocks of: an `Architecture`."""
+
+    def timm_arguments(self) -> dict[str, Any]:
+        """Return what `Architecture.timm_arguments` does."""
 
 
 def build_timm(name: str, *, num_classes: int, drop_path_rate: float = 0.0) -> nn.Module:
@@ -50,26 +52,8 @@ def build_timm(name: str, *, num_classes: int, drop_path_rate: float = 0.0) -> n
     return model
 
 
-def timm_arguments(arch: Architecture) -> dict[str, Any]:
-    """Return, as plain data, what timm builds a network from.
-
-    Returns:
-        `arch_def`, timm's block strings, and the arguments of `timm.models.EfficientNet` that are
-        not its defaults: `stem_size`, `num_features`, `output_stride`; and `norm_eps`, the epsilon
-        of batch norm. Channels are not rounded, and the activation is SiLU.
-    """
-    return {
-        "arch_def": arch.to_timm(),
-        "stem_size": arch.stem,
-        "num_features": arch.head,
-        # Strides beyond 32 in all would become dilation.
-        "output_stride": 2 ** (len(arch.stages) + 2),
-        "norm_eps": BATCH_NORM_EPS,
-    }
-
-
 def build(
-    arch: Architecture,
+    arch: TimmNetwork,
     *,
     num_classes: int,
     drop_rate: float = 0.0,
@@ -96,7 +80,7 @@ def build(
     from timm.models.efficientnet import EfficientNet
     from torch import nn
 
-    arguments = timm_arguments(arch)
+    arguments = arch.timm_arguments()
     # Decoded for every build, since timm's builder changes what it is given.
     definition = arguments.pop("arch_def")
     norm_eps = arguments.pop("norm_eps")

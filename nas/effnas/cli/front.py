@@ -8,7 +8,7 @@ from rich.table import Table
 
 from effnas.cli.tables import duration
 from effnas.search.cost_estimate import memory_text
-from effnas.trials.pareto_front import front, hypervolumes
+from effnas.trials.pareto_front import hypervolumes, pareto_front
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +27,7 @@ def show_front(screen: Console, trials: Trials, objectives: Objectives) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("architecture", overflow="fold", min_width=30)
     best = trials.best
-    for trial in front(trials, objectives):
+    for trial in pareto_front(trials, objectives):
         reward = "-" if trial.reward is None else f"{trial.reward:.4f}"
         is_best = best is not None and best.number == trial.number
         table.add_row(
@@ -46,7 +46,7 @@ def show_front(screen: Console, trials: Trials, objectives: Objectives) -> None:
 def front_json(trials: Trials, objectives: Objectives) -> dict[str, Any]:
     """Return the numbers of the trials on the front, and how its hypervolume has grown."""
     return {
-        "front": [trial.number for trial in front(trials, objectives)],
+        "front": [trial.number for trial in pareto_front(trials, objectives)],
         "hypervolume": [
             {"trials": count, "value": value} for count, value in hypervolumes(trials, objectives)
         ],

@@ -233,7 +233,7 @@ def _trial_line(trial: Trial, search: Search, budget: int) -> str:
         return f"{head}  [yellow]{trial.state.lower()}[/]: {trial.reason}  {took}"
     m, best = trial.metrics, search.best
     star = "  [green]best so far[/]" if best is not None and best.number == trial.number else ""
-    if trial in search.front:
+    if trial in search.pareto_front:
         star += "  [green]on the front[/]"
     return (
         f"{head}  reward {trial.reward:.4f}  accuracy {m['accuracy']:.4f}  "

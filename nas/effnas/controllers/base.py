@@ -1,4 +1,4 @@
-"""What a controller is: it proposes architectures and learns from what became of them."""
+"""What a controller is: it proposes architectures and learns from their trials."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Controller(ABC):
 
     The search calls `ask` for a new architecture and `tell` for every change of a trial: once when
     it is RUNNING, and once when it has ended. In a search with rungs, a trial may be WAITING in
-    between, with the measurement of a rung, and RUNNING again; if it does not go on, it ends
+    between, with the measurement of a rung, and RUNNING again; if it does not continue, it ends
     PRUNED, with the reward at the rung that it has reached. Trials may end in any order, and `tell`
     may speak of architectures that were never asked for. Everything that a controller knows it has
     from `tell`, so that telling a new one the stored trials again makes it the same controller.
@@ -41,14 +41,14 @@ class Controller(ABC):
         problem: What the search is after; without one, the rewards that trials carry.
 
     Raises:
-        ConfigError: If the goal has objectives and the controller does not take them.
+        ConfigError: If the problem has objectives and the controller does not take them.
     """
 
     #: The name on the command line.
     name: str
     #: Proposals in a row that may repeat an earlier one before architectures are drawn at random.
     most_repeats: ClassVar[int] = 500
-    #: Whether it pursues the objectives of its goal, if there are any, in place of the reward.
+    #: Whether it pursues the objectives of its problem, if there are any, in place of the reward.
     takes_objectives: ClassVar[bool] = False
 
     def __init__(
@@ -99,7 +99,7 @@ class Controller(ABC):
         """
 
     def learn(self, trial: Trial) -> None:  # noqa: B027  # random search has nothing to learn
-        """Take note of an ended trial: with a reward, or one without. Called by `tell`."""
+        """Learn from an ended trial, with or without a reward. Called by `tell`."""
 
 
 def takes_no_objectives(name: str) -> ConfigError:

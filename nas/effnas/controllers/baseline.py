@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 #: Fewer complete trials do not say enough about the rest of the space.
 MIN_TRIALS = 20
-#: Architectures drawn at random, and searches made up of them.
+#: Architectures drawn at random, and random searches among them.
 _POOL, _SEARCHES = 1_000, 200
 
 
 @dataclass(frozen=True)
 class RandomSearch:
-    """What a random search of so many trials reaches.
+    """What a random search of N trials reaches.
 
     Attributes:
         trials: Trials of the search.
@@ -54,7 +54,7 @@ def random_search(
     Args:
         trials: Trials that have ended.
         space: Their space.
-        problem: Their reward, and what was known beforehand.
+        problem: Their reward, objectives and free metrics.
         seed: Of the draws.
 
     Returns:
@@ -69,7 +69,7 @@ def random_search(
     predictor.update()
     rng = np.random.default_rng(seed)
     pool = list(dict.fromkeys(space.sample(rng) for _ in range(_POOL)))
-    known, guesses = predictor.metrics(pool, measured=True)
+    known, posteriors = predictor.metrics(pool, measured=True)
     feasible = np.exp(predictor.log_feasible(pool))
     objectives = problem.objectives
     seen = [objectives.of(trial) for trial in ended] if objectives else []
@@ -78,14 +78,14 @@ def random_search(
     for _ in range(_SEARCHES):
         # All of the pool is measured; a search draws from it, and meets what is infeasible.
         metrics = known | {
-            name: guess.values(name, rng.normal(size=len(pool))) for name, guess in guesses.items()
+            name: each.values(name, rng.normal(size=len(pool))) for name, each in posteriors.items()
         }
         drawn = rng.integers(len(pool), size=len(ended))
         drawn = drawn[rng.random(len(drawn)) < feasible[drawn]]
         if not len(drawn):
             continue
         if objectives:
-            values = objectives.columns(metrics)[drawn]
+            values = objectives.vectorized(metrics)[drawn]
             best.append(relative_hypervolume(values, np.array(seen)))
         else:
             best.append(predictor.reward(metrics)[drawn].max())

@@ -26,7 +26,7 @@ class EvolutionController(Controller):
     Args:
         space: The space.
         seed: Seed of all proposals.
-        problem: Not needed: the rewards that trials carry are made large.
+        problem: Not needed: the rewards that trials carry are maximized.
         population_size: Trials in the population, 2 or more.
         sample_size: Members that compete to be the parent, 1 to `population_size`.
     """

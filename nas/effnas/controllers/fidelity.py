@@ -1,4 +1,4 @@
-"""A surrogate of values at several fidelities, such as accuracies after 1, 2 and 4 epochs."""
+"""A model of values at several fidelities, such as accuracies after 1, 2 and 4 epochs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from effnas.controllers.gaussian_process import MIN_VALUES, OnlineGP, learned_si
 
 
 class Level(NamedTuple):
-    """What was measured at one fidelity; later values behind earlier ones.
+    """What was measured at one fidelity; later values after earlier ones.
 
     Attributes:
         points: [N, D].
@@ -25,16 +25,16 @@ class Level(NamedTuple):
     below: NDArray[np.float64]
 
 
-class FidelitySurrogate:
+class MultiFidelityGP:
     """Gaussian processes, one for each fidelity, of which each builds on the one below.
 
     The value at a fidelity is modelled over the point and its value at the fidelity below, as in
-    recursive co-kriging (Le Gratiet & Garnier 2014): where the low fidelity tells nearly all, a few
-    values at the high one are enough. With one fidelity it is a `OnlineGP`.
+    recursive co-kriging (Le Gratiet & Garnier 2014): where the low fidelity tells nearly
+    everything, a few values at the high one are enough. With one fidelity it is an `OnlineGP`.
 
     Args:
         groups: Where the columns of each group are.
-        prior_deviation: Standard deviation of a guess from fewer values than `MIN_VALUES`.
+        prior_deviation: Standard deviation of a prediction from fewer values than `MIN_VALUES`.
     """
 
     def __init__(self, groups: Sequence[slice], prior_deviation: float) -> None:

@@ -1,17 +1,13 @@
-"""Surrogates: what an architecture would measure, guessed from what others have measured."""
+"""Gaussian processes: what a point would measure, predicted from what others have measured."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import pairwise
-from math import ceil, log, sqrt
+from math import ceil, log
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effnas.arch.architecture import Architecture
-from effnas.arch.blocks import Stage
-from effnas.arch.counts import count
 from effnas.errors import EffnasError
 
 if TYPE_CHECKING:
@@ -21,19 +17,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from threadpoolctl import ThreadpoolController
 
-    from effnas.space.search_space import SearchSpace
-
-#: Architectures drawn to find the scale of each column.
-_DRAWS = 256
 #: Points that the kernel is learned from at most: the time grows with their cube.
 _MAX_LEARNED_FROM = 300
-#: The kernel is learned anew when there are so many times as many points.
+#: The kernel is learned again when there are N times as many points.
 _GROWTH = 1.2
 #: Points that are added at once to what is kept.
 _BLOCK = 32
 #: Fewer points do not make a regression.
 MIN_VALUES = 3
-#: Shares of the variance that are expected of each part of the kernel, and of noise, before there
+#: Shares of the variance that are expected of each term of the kernel, and of noise, before there
 #: are data; how strongly they are held; and the bounds of their logarithms.
 _PRIOR_SHARE, _PRIOR_NOISE, _PRIOR_STRENGTH = 0.3, 0.02, 0.02
 _LOG_BOUNDS, _LOG_NOISE_BOUNDS = (-9.0, 4.0), (log(1e-6), 0.0)
@@ -41,85 +33,16 @@ _LOG_BOUNDS, _LOG_NOISE_BOUNDS = (-9.0, 4.0), (log(1e-6), 0.0)
 _JITTER = 1e-8
 
 
-class Encoding:
-    """Describes the architectures of one space by numbers, in three groups of columns.
-
-    `network`: logarithms of params, MACs and activations, and the numbers of layers, by operator,
-    squeeze-and-excitation, kernel and expansion. `decisions`: every stage's open fields, and its
-    operator one-hot. `counts`: logarithms of every stage's params, MACs and activations. Columns
-    have mean 0 over random architectures of the space, and the variance of each group is 1 in sum,
-    so that one length scale suits them all.
-
-    Args:
-        space: The space; architectures must have its number of stages.
-    """
-
-    def __init__(self, space: SearchSpace) -> None:
-        self.space = space
-        operators = [{a.op for a in stage.alternatives} for stage in space.stages]
-        self._operators = [sorted(ops) if len(ops) > 1 else [] for ops in operators]
-        kinds = set().union(*operators)
-        self._kinds = sorted(kinds) if len(kinds) > 1 else []
-        rng = np.random.default_rng(0)
-        draws = [space.sample_unconstrained(rng) for _ in range(_DRAWS)]
-        raw = self._raw(draws)
-        self._scales = [_scale(group) for group in raw]
-        ends = np.cumsum([0, *(int(varying.sum()) for varying, _, _ in self._scales)]).tolist()
-        #: Where the columns of each group are.
-        self.groups = tuple(slice(*pair) for pair in pairwise(ends))
-
-    def matrix(self, archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Return the columns of N networks, [N, D]."""
-        if not archs:
-            return np.zeros((0, self.groups[-1].stop))
-        return np.hstack(
-            [
-                (values[:, varying] - middle) * factor
-                for values, (varying, middle, factor) in zip(
-                    self._raw(archs), self._scales, strict=True
-                )
-            ]
-        )
-
-    def _raw(self, archs: Sequence[Architecture]) -> list[NDArray[np.float64]]:
-        rows = [(self._network(arch), *self._stages(arch)) for arch in archs]
-        return [np.array(group, dtype=np.float64) for group in zip(*rows, strict=True)]
-
-    def _network(self, arch: Architecture) -> list[float]:
-        counts = self.space.count(arch)
-        stages = arch.stages
-        sums = [
-            arch.layers,
-            sum(s.r for s in stages if s.se),
-            sum(s.r * s.k for s in stages),
-            sum(s.r * s.e for s in stages),
-        ]
-        by_operator = [sum(s.r for s in stages if s.op == kind) for kind in self._kinds]
-        logs = [log(1 + n) for n in (counts.params, counts.macs, counts.activations)]
-        return [*logs, *sums, *by_operator]
-
-    def _stages(self, arch: Architecture) -> tuple[list[float], list[float]]:
-        decisions: list[float] = []
-        counts: list[float] = []
-        channels, size = arch.stem, -(-self.space.target.image_size // 2)
-        for stage, operators in zip(arch.stages, self._operators, strict=True):
-            decisions += [stage.op == operator for operator in operators]
-            decisions += [stage.r, stage.k, stage.s, stage.e, log(stage.c), stage.se]
-            counts += _log_counts(stage, channels, size)
-            channels, size = stage.c, -(-size // stage.s)
-        return decisions, counts
-
-
 class GaussianProcess:
-    """A Gaussian process whose kernel is a sum of parts, and noise.
+    """A Gaussian process whose kernel is a sum of terms, and noise.
 
-    Every group of columns has a linear part, which extrapolates trends, and two squared-exponential
-    parts of different length scales, which bend them. The variance of each part and of the noise
+    Every group of columns has a linear term, which extrapolates trends, and two squared-exponential
+    terms of different length scales, which bend them. The variance of each term and of the noise
     are those that make the data most likely (Rasmussen & Williams 2006, chapters 2 and 5), so that
     a group that tells nothing gets none.
 
     Args:
-        groups: Where the columns of each group are; what `Encoding.groups` says.
+        groups: Where the columns of each group are; as `Encoding.groups`.
     """
 
     def __init__(self, groups: Sequence[slice]) -> None:
@@ -143,7 +66,7 @@ class GaussianProcess:
         return np.array_equal(self._points, X) and np.array_equal(self._values, y)
 
     def fit(self, X: NDArray[np.float64], y: NDArray[np.float64]) -> GaussianProcess:  # noqa: N803
-        """Return a surrogate that has learned the kernel, and all values.
+        """Return a process that has learned the kernel, and all values.
 
         Args:
             X: Points, [N, D], at least 3; rows may repeat.
@@ -158,9 +81,9 @@ class GaussianProcess:
         return self.condition(X, y)
 
     def condition(self, X: NDArray[np.float64], y: NDArray[np.float64]) -> GaussianProcess:  # noqa: N803
-        """Return a surrogate with the kernel of this one, for other values.
+        """Return a process with the kernel of this one, for other values.
 
-        Where the points begin with those of this one, only what is new about them is worked out.
+        Where the points begin with those of this one, only what is new about them is computed.
         """
         from scipy.linalg import cho_solve
 
@@ -214,18 +137,18 @@ class GaussianProcess:
         return float(np.exp(self._log_variances[-1] / 2)) * self._spread
 
     def condition_on_mean(self, X: NDArray[np.float64]) -> GaussianProcess:  # noqa: N803
-        """Return a surrogate that holds the means at N points, [N, D], for measured values."""
+        """Return a process that takes the means at N points, [N, D], for measured values."""
         means = self.predict(X)[0]
         return self.condition(np.vstack([self._points, X]), np.append(self._values, means))
 
     # -- the kernel
 
-    def _parts(
+    def _terms(
         self,
         X: NDArray[np.float64],  # noqa: N803
         Y: NDArray[np.float64],  # noqa: N803
     ) -> Iterator[NDArray[np.float64]]:
-        """Yield each part of the kernel between N and M points, [N, M], with variance 1."""
+        """Yield each term of the kernel between N and M points, [N, M], with variance 1."""
         for group in self._groups:
             mine, theirs = X[:, group], Y[:, group]
             inner = mine @ theirs.T
@@ -242,7 +165,7 @@ class GaussianProcess:
     def _kernel(self, X: NDArray[np.float64], Y: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
         assert self._log_variances is not None
         total = np.zeros((len(X), len(Y)))
-        for variance, part in zip(np.exp(self._log_variances), self._parts(X, Y), strict=False):
+        for variance, part in zip(np.exp(self._log_variances), self._terms(X, Y), strict=False):
             total += variance * part
         return total
 
@@ -257,7 +180,7 @@ class GaussianProcess:
         from scipy.linalg import LinAlgError, cho_solve, cholesky
         from scipy.optimize import minimize
 
-        parts = np.stack(list(self._parts(X, X)))
+        parts = np.stack(list(self._terms(X, X)))
         diagonal = np.diag_indices(len(z))
         expected = np.log([*[_PRIOR_SHARE] * len(parts), _PRIOR_NOISE])
 
@@ -289,15 +212,15 @@ class GaussianProcess:
 
 
 class OnlineGP:
-    """A surrogate of values that come in one by one.
+    """A Gaussian process for values that arrive one by one.
 
-    The kernel is learned anew when there are a fifth more values than last time; in between, new
-    values only condition the process. The guess follows from the values alone, to the last bit, and
-    not from when one asks. With fewer than `MIN_VALUES` values it is their mean.
+    The kernel is learned again when there are a fifth more values than last time; in between, new
+    values only condition the process. Predictions follow from the values alone, to the last bit,
+    and not from when one asks. With fewer than `MIN_VALUES` values it is their mean.
 
     Args:
         groups: Where the columns of each group are.
-        prior_deviation: Standard deviation of a guess from fewer values than `MIN_VALUES`.
+        prior_deviation: Standard deviation of a prediction from fewer values than `MIN_VALUES`.
     """
 
     def __init__(self, groups: Sequence[slice], prior_deviation: float) -> None:
@@ -315,7 +238,7 @@ class OnlineGP:
         return self._current is not None
 
     def update(self, X: NDArray[np.float64], y: NDArray[np.float64]) -> None:  # noqa: N803
-        """Replace all values: points [N, D] and their values [N], later ones behind earlier."""
+        """Replace all values: points [N, D] and their values [N], later ones after earlier."""
         if len(y) < MIN_VALUES:
             self._prior_mean = float(y.mean()) if len(y) else 0.0
             self._current = None
@@ -325,7 +248,7 @@ class OnlineGP:
             self._learned = self._grown = GaussianProcess(self._groups).fit(X[:size], y[:size])
         if not self._grown.begins(X):
             self._grown = self._learned
-        # By blocks that lie the same whenever one asks, so that rounding is the same, too.
+        # In blocks whose bounds do not depend on when one asks, so that neither does rounding.
         for end in range(len(self._grown) + _BLOCK, len(y) + 1, _BLOCK):
             self._grown = self._grown.condition(X[:end], y[:end])
         self._current = self._grown.condition(X, y)
@@ -370,30 +293,3 @@ def _thread_pools() -> ThreadpoolController:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
-
-
-def _scale(
-    values: NDArray[np.float64],
-) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
-    """Return which columns vary, their means, and factors that make their variances 1 in sum."""
-    spread = values.std(axis=0)
-    varying = spread > 1e-9
-    if not varying.any():  # a regression wants a column, if only of zeros
-        varying[0], spread[0] = True, 1.0
-    width = max(int(varying.sum()), 1)
-    return varying, values.mean(axis=0)[varying], 1 / (spread[varying] * sqrt(width))
-
-
-@lru_cache(maxsize=1 << 16)
-def _log_counts(stage: Stage, channels: int, size: int) -> tuple[float, ...]:
-    """Return log(1 + params, MACs, activations) of a stage on its own."""
-    passing = Stage("identity", c=channels)
-    # The stem halves the image; a head of one channel adds next to nothing.
-    whole, without = (
-        count(Architecture((s,), stem=channels, head=1), 2 * size, num_classes=0)
-        for s in (stage, passing)
-    )
-    differences = [
-        getattr(whole, n) - getattr(without, n) for n in ("params", "macs", "activations")
-    ]
-    return tuple(np.log1p(np.maximum(differences, 0)).tolist())

@@ -54,7 +54,7 @@ class _CmaEs(CmaEsSampler):
     ) -> dict[str, BaseDistribution]:
         found = super().infer_relative_search_space(study, trial)
         kept = {name: each for name, each in found.items() if name in self._always_open}
-        return kept if len(kept) > 1 else {}  # it cannot do with a single dimension
+        return kept if len(kept) > 1 else {}  # it needs more than a single dimension
 
 
 #: Name -> makes the sampler of one proposal from its seed, for a controller.
@@ -80,12 +80,12 @@ class OptunaController(Controller):
 
     A choice is a parameter of the same name, such as `stage2.k`: the position of its option where
     options are numbers, so that their order counts, or else the option itself. Choices that others
-    close are not suggested. What is pursued is the reward, or the objectives of the goal, each
+    close are not suggested. What is pursued is the reward, or the objectives of the problem, each
     turned so that larger is better. Trials without a value count as the worst one so far (in each
     objective), so that the sampler stays away from them.
 
-    What is asked for here is taken back at once, and put into Optuna's study when it is told of:
-    so a controller that is told a stored search has the study of the one that made it.
+    What `ask` proposes is withdrawn from Optuna's study at once, and added when `tell` receives it:
+    so a controller that replays a stored search has the study of the one that made it.
 
     Args:
         space: The space.
@@ -127,7 +127,7 @@ class OptunaController(Controller):
             )
         #: The sampler's notes on its last suggestion.
         self._notes: dict[str, Any] = {}
-        #: By trial: what was asked for and not told of yet, with the sampler's notes.
+        #: By trial: what was asked for and `tell` has not received yet, with the sampler's notes.
         self._asked: dict[int, tuple[Architecture, dict[str, Any]]] = {}
         #: By trial: the number of Optuna's trial that is running.
         self._running: dict[int, int] = {}
@@ -161,7 +161,7 @@ class OptunaController(Controller):
 
     def tell(self, trial: Trial) -> None:
         """Learn that a trial has started or ended."""
-        # A stored search tells of each state once: a trial that is retried has started already.
+        # A stored search tells of each state once: a trial that is retried has started before.
         known = trial.number in self._running or trial.number in self._ended
         if not trial.state.is_finished and not known and self.space.contains(trial.architecture):
             self._start(trial)
@@ -189,7 +189,7 @@ class OptunaController(Controller):
                 self._study.tell(theirs, values)
 
     def _values(self, trial: Trial) -> tuple[float, ...] | None:
-        """Return what Optuna is to make large, or None of a trial that does not have it."""
+        """Return what Optuna maximizes, or None for a trial that does not have it."""
         if self._objectives:
             return self._objectives.of(trial)
         return None if trial.reward is None else (trial.reward,)
@@ -212,7 +212,7 @@ class OptunaController(Controller):
     def _start(self, trial: Trial) -> None:
         """Have a trial running in Optuna's study."""
         if self._sampler in _NOTING and trial.number not in self._asked:
-            # The search is told again: so is the sampler asked again, and takes the same notes.
+            # A stored search is replayed: the sampler is asked again, and takes the same notes.
             with suppress(SpaceExhaustedError):
                 self.ask(trial.number)
         asked, notes = self._asked.pop(trial.number, (None, {}))

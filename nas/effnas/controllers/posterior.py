@@ -1,4 +1,4 @@
-"""From guesses of metrics to guesses of rewards."""
+"""From posteriors of metrics to those of rewards."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class MetricPosterior(NamedTuple):
     is_log: bool
 
     def values(self, name: str, deviations: float | NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the metric so many deviations, or [N], from the mean, within its bounds, [N]."""
+        """Return the metric at N times its deviation, or [N], from the mean, within bounds, [N]."""
         values = self.mean + deviations * self.deviation
         if self.is_log:
             values = np.exp(np.minimum(values, 700.0))
@@ -76,30 +76,30 @@ class Posterior:
         return np.asarray(inside + np.log(deviation))
 
 
-def guess_rewards(
+def reward_posterior(
     score: Callable[[Mapping[str, NDArray[np.float64]]], NDArray[np.float64]],
-    sure: Mapping[str, NDArray[np.float64]],
-    guesses: Mapping[str, MetricPosterior],
+    known: Mapping[str, NDArray[np.float64]],
+    posteriors: Mapping[str, MetricPosterior],
 ) -> Posterior:
-    """Return what rewards of N architectures are to be expected.
+    """Return the posterior of the rewards of N architectures.
 
     A reward may be any function, so its mean and deviation come from the 2 M points of the cubature
-    rule for M guessed metrics (Arasaratnam & Haykin 2009, section IV).
+    rule for M predicted metrics (Arasaratnam & Haykin 2009, section IV).
 
     Args:
         score: Returns the rewards, [N], for metrics by name, [N] each.
-        sure: What is known, by metric.
-        guesses: What is guessed, by metric.
+        known: The metrics that are known.
+        posteriors: Those that are predicted.
     """
-    if not guesses:
-        mean = score(sure)
+    if not posteriors:
+        mean = score(known)
         return Posterior(mean, np.zeros(len(mean)))
-    middle = {**sure, **{name: guess.values(name, 0.0) for name, guess in guesses.items()}}
-    far = len(guesses) ** 0.5
+    middle = {**known, **{name: each.values(name, 0.0) for name, each in posteriors.items()}}
+    far = len(posteriors) ** 0.5
     rewards = np.stack(
         [
-            score({**middle, name: guess.values(name, deviations)})
-            for name, guess in guesses.items()
+            score({**middle, name: each.values(name, deviations)})
+            for name, each in posteriors.items()
             for deviations in (-far, far)
         ]
     )

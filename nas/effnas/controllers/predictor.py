@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from effnas.config.vectorized import Columns
-from effnas.controllers.fidelity import FidelitySurrogate, Level
-from effnas.controllers.gaussian_process import Encoding, OnlineGP
+from effnas.config.expression_tree import Vectors
+from effnas.controllers.encoding import Encoding
+from effnas.controllers.fidelity import Level, MultiFidelityGP
+from effnas.controllers.gaussian_process import OnlineGP
 from effnas.controllers.posterior import (
     MetricPosterior,
     Posterior,
-    guess_rewards,
     metrics_that_matter,
+    reward_posterior,
 )
 from effnas.errors import RewardError
 from effnas.trials.trial import TrialState
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
     from effnas.trials.problem import Problem
     from effnas.trials.trial import Trial
 
-#: Takes metrics of N architectures by name, [N] each; returns a figure that is to be large, [N].
-Score = Callable[[Columns], NDArray[np.float64]]
+#: Takes metrics of N architectures by name, [N] each; returns a figure to maximize, [N].
+Score = Callable[[Vectors], NDArray[np.float64]]
 
 #: Standard deviation of a metric's logarithm that too few trials have for a regression.
 _PRIOR_DEVIATION = 0.3
-#: What is modelled where there is no goal.
+#: What is modelled where there is no problem.
 _REWARD = "reward"
 #: Added to the variance of how feasible an architecture is: labels are 0 or 1, nothing between.
 _LABEL_VARIANCE = 0.05
@@ -47,18 +48,18 @@ class Predictor:
     feasible. Accuracies at all rungs of a search tell of those at the highest one
     (`effnas.controllers.fidelity`).
 
-    What is predicted follows from the trials in the order in which they were told, and not from
-    when one asks.
+    Predictions follow from the trials in the order in which they were told, and not from when one
+    asks.
 
     Args:
         space: The space.
-        problem: The reward and what is known before a trial. Without one, rewards themselves are
+        problem: The reward and the free metrics. Without one, rewards themselves are
             modelled.
 
     Attributes:
         measured: The trials of the space that have a reward, or that have paused at a rung, in the
-            order in which they were told of first. Those without a metric that is pursued are not
-            among them.
+            order in which `tell` first received them. Those without a metric that is pursued are
+            left out.
     """
 
     def __init__(self, space: SearchSpace, problem: Problem | None = None) -> None:
@@ -70,15 +71,15 @@ class Predictor:
         self._encoding = Encoding(space)
         self._is_feasible: dict[Architecture, bool] = {}
         self._running: dict[Architecture, None] = {}
-        #: The encoding of every architecture of the space that was told of.
+        #: The encoding of every architecture of the space that `tell` received.
         self._rows: dict[Architecture, NDArray[np.float64]] = {}
-        #: The metrics that rewards depend on and that were not known of some trial beforehand.
+        #: The metrics that rewards depend on and that are not free for every trial.
         self._names = {} if problem else {_REWARD: None}
-        self._models: dict[str, FidelitySurrogate] = {}
+        self._models: dict[str, MultiFidelityGP] = {}
         self._is_log: dict[str, bool] = {}
         self._feasible = OnlineGP(self._encoding.groups, 1.0)
 
-    # -- what is told
+    # -- learning
 
     def tell(self, trial: Trial) -> None:
         """Learn that a trial has started or ended."""
@@ -121,7 +122,7 @@ class Predictor:
             return None
 
     def update(self) -> None:
-        """Bring the models up to date with what was told.
+        """Bring the models up to date with the trials.
 
         Trials under way count as if they had given what is expected of them (the kriging believer
         of Ginsbourger et al. 2010), so that parallel workers get different ones.
@@ -133,7 +134,7 @@ class Predictor:
                 value > 0 for values in at.values() for value in values.values()
             )
             model = self._models.setdefault(
-                name, FidelitySurrogate(self._encoding.groups, _PRIOR_DEVIATION)
+                name, MultiFidelityGP(self._encoding.groups, _PRIOR_DEVIATION)
             )
             model.update(list(self._levels(at, is_log=self._is_log[name])))
             if self._running:
@@ -162,21 +163,21 @@ class Predictor:
             yield Level(self._matrix(archs), *(np.log(c) if is_log else c for c in columns))
             below = at[epochs]
 
-    # -- what is predicted
+    # -- predicting
 
     def metrics(
         self, archs: Sequence[Architecture], *, measured: bool = False
     ) -> tuple[dict[str, NDArray[np.float64]], dict[str, MetricPosterior]]:
-        """Return what is known of N architectures, and what is guessed, by metric.
+        """Return what is known of N architectures, and the posteriors of the others, by metric.
 
         Args:
             archs: The architectures, one or more.
-            measured: Whether deviations are those of measured values, with their noise, and not
-                those of the expected ones.
+            measured: Whether deviations are those of measured values, noise included, or of the
+                expected ones.
         """
         sure = self._known(archs)
         rows = self._matrix(archs)
-        guesses = {}
+        posteriors = {}
         for name, is_log in self._is_log.items():
             lacking = [n for n, metrics in enumerate(sure) if name not in metrics]
             values = np.array([metrics.get(name, 1.0) for metrics in sure])
@@ -185,27 +186,27 @@ class Predictor:
             mean[lacking], deviation[lacking] = model.predict(rows[lacking])
             if measured:
                 deviation[lacking] = np.hypot(deviation[lacking], model.noise)
-            guesses[name] = MetricPosterior(mean, deviation, is_log)
-        known = set.intersection(*(set(metrics) for metrics in sure)) - guesses.keys()
+            posteriors[name] = MetricPosterior(mean, deviation, is_log)
+        known = set.intersection(*(set(metrics) for metrics in sure)) - posteriors.keys()
         return {
             name: np.array([metrics[name] for metrics in sure]) for name in sorted(known)
-        }, guesses
+        }, posteriors
 
-    def guess(self, archs: Sequence[Architecture], score: Score) -> Posterior:
-        """Return what is to be expected of a figure of N architectures that follows from metrics.
+    def posterior(self, archs: Sequence[Architecture], score: Score) -> Posterior:
+        """Return the posterior of a figure of N architectures that follows from metrics.
 
         Args:
             archs: The architectures, one or more.
             score: The figure; `reward`, or any other.
         """
-        return guess_rewards(score, *self.metrics(archs))
+        return reward_posterior(score, *self.metrics(archs))
 
-    def reward(self, metrics: Columns) -> NDArray[np.float64]:
+    def reward(self, metrics: Vectors) -> NDArray[np.float64]:
         """Return the rewards that follow from metrics, [N]; where there is none, the worst seen."""
         if self.problem is None:
             return metrics[_REWARD]
         worst = min((t.reward for t in self.measured.values() if t.reward is not None), default=0.0)
-        return np.nan_to_num(self.problem.reward.score_columns(metrics), nan=worst)
+        return np.nan_to_num(self.problem.reward.score_vectorized(metrics), nan=worst)
 
     def log_feasible(self, archs: Sequence[Architecture]) -> NDArray[np.float64]:
         """Return the logarithm of the probability that each of N is feasible, [N]."""
@@ -222,7 +223,7 @@ class Predictor:
             return [{} for _ in archs]
         return [
             {**self.space.counted_metrics(arch), **more}
-            for arch, more in zip(archs, self.problem.known(archs), strict=True)
+            for arch, more in zip(archs, self.problem.free_metrics(archs), strict=True)
         ]
 
     def _matrix(self, archs: Sequence[Architecture]) -> NDArray[np.float64]:

@@ -49,8 +49,8 @@ def make_controller(
         problem: What the search is after; without one, the rewards that trials carry.
 
     Raises:
-        ConfigError: If there is none (offers the closest names), it cannot be made, or the goal has
-            objectives and it does not take them (names those that do).
+        ConfigError: If there is none (offers the closest names), it cannot be made, or the problem
+            has objectives and it does not take them (names those that do).
     """
     if _is_of_the_user(name):
         return _from_plugin(name, space, seed, problem)

@@ -131,7 +131,7 @@ class ReinforceController(PolicyController):
     Args:
         space: The space.
         seed: Seed of all proposals and of the weights.
-        problem: Not needed: the rewards that trials carry are made large.
+        problem: Not needed: the rewards that trials carry are maximized.
     """
 
     name = "reinforce"
@@ -150,7 +150,7 @@ class ReinforceController(PolicyController):
     def tell(self, trial: Trial) -> None:
         """Learn that a trial has started or ended."""
         # When it starts for the first time, the policy is the one that proposed it. A trial that is
-        # tried again starts anew, which a controller that is told stored trials does not hear of.
+        # tried again starts again, which a controller that replays stored trials does not see.
         if not trial.state.is_finished and trial.number not in self._proposed_with:
             row = self.decisions.encode(trial.architecture)
             if row is not None and len(row):
@@ -167,7 +167,7 @@ class ReinforceController(PolicyController):
     def reinforce(self, number: int, row: NDArray[np.int64], advantage: float) -> None:
         """Add a trial to the minibatch, and train with it when it is full."""
         before = self._proposed_with.pop(number, None)
-        if before is None:  # told of a trial that never started here
+        if before is None:  # a trial that never started here
             before = self._log_probabilities(row)
         self._minibatch.append((torch.from_numpy(row), before, advantage))
         if len(self._minibatch) == MINIBATCH:

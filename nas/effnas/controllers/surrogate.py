@@ -1,4 +1,4 @@
-"""The surrogate controller: guesses what was not tried yet, and tries what may be better most."""
+"""The surrogate controller: predicts what was not tried, and tries what promises most."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from effnas.controllers.base import Controller
 from effnas.controllers.gaussian_process import MIN_VALUES
 from effnas.controllers.predictor import Predictor, Score
 from effnas.errors import ConfigError
-from effnas.trials.objectives import pareto_front, scalarise
+from effnas.trials.objectives import non_dominated, scalarise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from effnas.arch.architecture import Architecture
-    from effnas.config.vectorized import Columns
+    from effnas.config.expression_tree import Vectors
     from effnas.space.search_space import SearchSpace
     from effnas.trials.problem import Problem
     from effnas.trials.trial import Trial
 
 #: Architectures drawn at random to find where to climb from.
 _DRAWN = 200
-#: Climbs begin at the best drawn ones and at the best trials, so many of each.
+#: Climbs begin at the best drawn ones and at the best trials, N of each.
 _STARTS = 3
-#: The best expected reward is looked for among so many trials with the highest measured ones.
+#: The best expected reward is looked for among the N trials with the highest measured ones.
 _LEADERS = 50
 #: Steps of a climb at most: far more than there are decisions to change.
 _MAX_STEPS = 60
 
 
 class SurrogateController(Controller):
-    """Models every unknown metric, and climbs to the architecture with most expected improvement.
+    """Models every unknown metric, and climbs to where the expected improvement is largest.
 
     The rewards that are expected (`effnas.controllers.predictor`), with their uncertainty, give the
     expected improvement over the best one so far (Jones et al. 1998), on a logarithmic scale (Ament
@@ -49,10 +49,10 @@ class SurrogateController(Controller):
     Args:
         space: The space.
         seed: Seed of all proposals.
-        problem: The reward and what is known before a trial. Without one, rewards themselves are
+        problem: The reward and the metrics that are free. Without one, rewards themselves are
             modelled.
-        initial: Trials that are drawn at random before the first guess, 3 or more; those with a
-            reward or paused at a rung count.
+        initial: Trials that are drawn at random before the first prediction, 3 or more; those with
+            a reward or paused at a rung count.
     """
 
     name = "surrogate"
@@ -88,14 +88,14 @@ class SurrogateController(Controller):
         score, measured = self._scalarised(rng) if self._objectives else self._rewarded()
         archs = [*predictor.measured]
         tried = [archs[n] for n in np.argsort(-measured, kind="stable")[:_LEADERS]]
-        expected = predictor.guess(tried, score).mean
+        expected = predictor.posterior(tried, score).mean
         best = float(expected.max())
         worth: dict[Architecture, float] = {}
 
         def look_at(archs: list[Architecture]) -> None:
             new = [arch for arch in dict.fromkeys(archs) if arch not in worth]
             if new:
-                values = predictor.guess(new, score).log_expected_improvement(
+                values = predictor.posterior(new, score).log_expected_improvement(
                     best
                 ) + predictor.log_feasible(new)
                 worth.update(zip(new, values.tolist(), strict=True))
@@ -117,7 +117,7 @@ class SurrogateController(Controller):
         return next(new, None) or self.space.sample(rng)
 
     def _rewarded(self) -> tuple[Score, NDArray[np.float64]]:
-        """Return the reward as what is to be large, and what it was in all trials."""
+        """Return the reward as the figure to maximize, and what it was in all trials."""
         predictor = self._predictor
         rewards = [predictor.reward_of(trial) for trial in predictor.measured.values()]
         return predictor.reward, np.array(rewards, dtype=np.float64)
@@ -129,10 +129,10 @@ class SurrogateController(Controller):
         trials = self._predictor.measured.values()
         values = np.array([objectives.values(trial.metrics) for trial in trials])
         weights = objectives.draw_weights(rng)
-        front = values[pareto_front(values)]
+        front = values[non_dominated(values)]
         worst, best = front.min(axis=0), front.max(axis=0)
 
-        def score(metrics: Columns) -> NDArray[np.float64]:
-            return scalarise(objectives.columns(metrics), weights, worst, best)
+        def score(metrics: Vectors) -> NDArray[np.float64]:
+            return scalarise(objectives.vectorized(metrics), weights, worst, best)
 
         return score, scalarise(values, weights, worst, best)

@@ -37,7 +37,7 @@ class TunasController(PolicyController):
     Args:
         space: The space.
         seed: Seed of all proposals.
-        problem: Not needed: the rewards that trials carry are made large.
+        problem: Not needed: the rewards that trials carry are maximized.
     """
 
     name = "tunas"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effnas.controllers.gaussian_process import MIN_VALUES, Encoding, GaussianProcess
+from effnas.controllers.encoding import Encoding
+from effnas.controllers.gaussian_process import MIN_VALUES, GaussianProcess
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.evaluation.backend import Job, Outcome, run_job
 from effnas.evaluation.evaluator import Evaluator, Task

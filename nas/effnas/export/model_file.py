@@ -13,7 +13,6 @@ from typing import cast
 
 from torch import nn
 
-from effnas.arch.models import timm_arguments
 from effnas.export.subject import Network
 from effnas.export.weights import SEED
 
@@ -35,7 +34,7 @@ def arch_def_json(network: Network) -> str:
     content = {
         "format": FORMAT,
         "name": network.name,
-        **timm_arguments(network.arch),
+        **network.arch.timm_arguments(),
         "norm_layer": "BatchNorm2d",
         "act_layer": "silu",
         "pad_type": "",
@@ -48,7 +47,7 @@ def arch_def_json(network: Network) -> str:
 
 def model_py(network: Network) -> str:
     """Return the Python file that builds the network with timm and registers it there."""
-    arguments = timm_arguments(network.arch)
+    arguments = network.arch.timm_arguments()
     blocks = "\n".join(f"    {json.dumps(stage)}," for stage in arguments.pop("arch_def"))
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         name=network.name, num_classes=network.num_classes, arch_def=blocks, **arguments

@@ -200,7 +200,7 @@ def _search(settings: Settings, space: SearchSpace, reward: Reward, store: Store
         reward,
         settings.controller,
         settings.seed,
-        known=metrics_before_trial(settings.step_times, space),
+        free_metrics=metrics_before_trial(settings.step_times, space),
         objectives=settings.objectives,
         constraints=settings.constraints,
         rungs=settings.rungs,

@@ -39,7 +39,7 @@ def time_finalists(
     """
 
     def next_predicted(under_way: Collection[int]) -> Trial | None:
-        best = [*search.trials.ranked()[:count], *search.front]
+        best = [*search.trials.ranked()[:count], *search.pareto_front]
         wanted = (t for t in best if t.measurement.step_time_source == "predicted")
         return next((t for t in wanted if t.number not in under_way), None)
 

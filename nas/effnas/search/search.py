@@ -32,7 +32,7 @@ from effnas.search.rungs import Rungs
 from effnas.space.search_space import SearchSpace
 from effnas.trials.constraints import Constraints
 from effnas.trials.objectives import Objectives
-from effnas.trials.pareto_front import front
+from effnas.trials.pareto_front import pareto_front
 from effnas.trials.problem import FreeMetrics, Problem, no_free_metrics
 from effnas.trials.reward import Reward
 from effnas.trials.store import MemoryStore, Store
@@ -60,8 +60,8 @@ class Search:
         reward: A reward, its name or path, an expression, or `file.py:function`.
         controller: A controller's name, or one that was made for the same space.
         seed: Seed of all proposals.
-        known: Returns, for each of N architectures, metrics that are known before it is tried, such
-            as a predicted step time; controllers may use them. Counted ones are known anyhow.
+        free_metrics: Returns, for each of N architectures, the metrics that it has without a trial,
+            such as a predicted step time, for controllers. Counted ones need not be among them.
         objectives: What a controller that is given by its name pursues in place of the reward,
             such as `accuracy:max,step_time:min`.
         constraints: Conditions that every architecture must meet, such as `params <= 5e6`. Those
@@ -83,7 +83,7 @@ class Search:
         controller: Controller | str = "surrogate",
         seed: int = 0,
         *,
-        known: FreeMetrics = no_free_metrics,
+        free_metrics: FreeMetrics = no_free_metrics,
         objectives: Objectives | str | None = None,
         constraints: Sequence[str] = (),
         store: Store | None = None,
@@ -96,8 +96,10 @@ class Search:
             Objectives.parse(objectives) if isinstance(objectives, str) else objectives
         )
         self.constraints = Constraints.parse(constraints, space)
-        self.space = self.constraints.narrowed(known)
-        self.problem = Problem(self.reward, known, self.objectives, self.constraints.of_metrics)
+        self.space = self.constraints.narrowed(free_metrics)
+        self.problem = Problem(
+            self.reward, free_metrics, self.objectives, self.constraints.of_metrics
+        )
         self.controller = (
             make_controller(controller, self.space, seed, problem=self.problem)
             if isinstance(controller, str)
@@ -126,12 +128,12 @@ class Search:
         return self.trials.best
 
     @property
-    def front(self) -> list[Trial]:
+    def pareto_front(self) -> list[Trial]:
         """The complete trials that none dominates, the best of the first objective first.
 
         Empty if there are no objectives.
         """
-        return front(self.trials, self.objectives) if self.objectives else []
+        return pareto_front(self.trials, self.objectives) if self.objectives else []
 
     # -- ask and tell
 
@@ -432,7 +434,7 @@ class Search:
             return self._record(replace(trial, state=TrialState.INFEASIBLE, reason=broken))
         try:
             if self.constraints.of_metrics:
-                [known] = self.problem.known([trial.architecture])
+                [known] = self.problem.free_metrics([trial.architecture])
                 self.constraints.check_given(known.keys() | trial.metrics.keys())
             trial = replace(trial, reward=self.reward.score(trial.metrics))
             if self.objectives:

@@ -1,4 +1,4 @@
-"""Finding architectures that meet tight constraints: by descent, then by walks from those found.
+"""Architectures that meet constraints: drawn, or found by descent and walks from those found.
 
 Drawing finds one in a million only by a million draws. How far a constraint is missed
 (`Expression.shortfall`) says where to go instead.
@@ -6,17 +6,27 @@ Drawing finds one in a million only by a million draws. How far a constraint is 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from effnas.errors import SpaceError
+from effnas.space.decisions import DecisionSpace, draw_move
 
 if TYPE_CHECKING:
     import numpy as np
 
     from effnas.arch.architecture import Architecture
-    from effnas.space.search_space import SearchSpace
+    from effnas.config.expression_tree import Quantities
+    from effnas.config.expressions import Expression
 
+#: Draws of a sample that may be rejected before it is looked for in another way.
+_MAX_REJECTIONS = 2_000
+#: Draws that show whether drawing finds what meets the constraints at all.
+_TRIED = 200
 #: Random architectures from which descents begin, and how many that arrive are enough.
 _DESCENTS, _ENOUGH = 32, 16
 #: Changes of two decisions at once that are tried where none of a single one helps.
@@ -27,7 +37,97 @@ _STEPS = 20
 MAX_ENUMERATED = 200_000
 
 
-def find_feasible(space: SearchSpace) -> tuple[Architecture, ...]:
+@dataclass(frozen=True)
+class ConstrainedSpace(DecisionSpace, ABC):
+    """The architectures of a space that meet its constraints."""
+
+    @abstractmethod
+    def checks(self, arch: Architecture) -> Iterator[tuple[Expression, Quantities]]:
+        """Return every constraint with the quantities of `arch` that it is about."""
+
+    def violated(self, arch: Architecture) -> list[Expression]:
+        """Return the constraints that `arch` does not meet."""
+        return [c for c, quantities in self.checks(arch) if not c.holds(quantities)]
+
+    def shortfall(self, arch: Architecture) -> float:
+        """Return by how much `arch` misses the constraints: 0 if it meets them all."""
+        return sum(c.shortfall(quantities) for c, quantities in self.checks(arch))
+
+    def contains(self, arch: Architecture) -> bool:
+        """Say whether an architecture is in the space and meets its constraints."""
+        return self.decisions(arch) is not None and not self.violated(arch)
+
+    def architectures(self) -> Iterator[Architecture]:
+        """All architectures that meet the constraints, in a fixed order, each once."""
+        return (arch for arch in self.all_architectures() if not self.violated(arch))
+
+    def neighbours(self, arch: Architecture) -> Iterator[Architecture]:
+        """Return all architectures of the space that are one decision away from `arch`.
+
+        Where that decision opens others, there is one for each way to take them.
+        """
+        return (near for near in self.all_neighbours(arch) if not self.violated(near))
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """Draw an architecture that meets the constraints.
+
+        Every decision is drawn uniformly until they are met. Where that hardly ever is so, it is
+        a random walk among those that meet them, from one of several that a descent has found.
+
+        Raises:
+            SpaceError: If nothing that meets the constraints is found; names them, and what comes
+                closest.
+        """
+        if self._is_roomy:
+            for _ in range(_MAX_REJECTIONS):
+                arch = self.sample_unconstrained(rng)
+                if not self.violated(arch):
+                    return arch
+        starts = self._found_by_descent
+        return wander(self, starts[int(rng.integers(len(starts)))], rng)
+
+    def check_satisfiable(self) -> None:
+        """Look for an architecture that meets the constraints.
+
+        Raises:
+            SpaceError: If none is found; names the constraints, and what comes closest.
+        """
+        if not self._is_roomy:
+            _ = self._found_by_descent
+
+    @cached_property
+    def _is_roomy(self) -> bool:
+        """Whether drawing finds what meets the constraints: the same for whoever asks first."""
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        return any(not self.violated(self.sample_unconstrained(rng)) for _ in range(_TRIED))
+
+    @cached_property
+    def _found_by_descent(self) -> tuple[Architecture, ...]:
+        return find_feasible(self)
+
+    def mutate(self, arch: Architecture, rng: np.random.Generator) -> Architecture:
+        """Change one decision of `arch` at random, and draw what that opens.
+
+        Returns:
+            Another architecture of the space, or `arch` itself if the space holds no other one
+            that is a single decision away.
+
+        Raises:
+            SpaceError: If `arch` is not in the space.
+        """
+        moves = self.moves(arch)
+        while moves:
+            move = draw_move(moves, rng)
+            moves.remove(move)
+            mutant = self.moved(arch, move, rng)
+            if mutant != arch and not self.violated(mutant):
+                return mutant
+        return arch
+
+
+def find_feasible(space: ConstrainedSpace) -> tuple[Architecture, ...]:
     """Return some architectures that meet the constraints; always the same for a space.
 
     Raises:
@@ -51,7 +151,7 @@ def find_feasible(space: SearchSpace) -> tuple[Architecture, ...]:
     return found
 
 
-def wander(space: SearchSpace, start: Architecture, rng: np.random.Generator) -> Architecture:
+def wander(space: ConstrainedSpace, start: Architecture, rng: np.random.Generator) -> Architecture:
     """Return where a random walk among architectures that meet the constraints ends.
 
     A step changes one decision, or two if the first change alone leaves them. One that leaves them
@@ -60,16 +160,16 @@ def wander(space: SearchSpace, start: Architecture, rng: np.random.Generator) ->
     """
     arch = start
     for _ in range(_STEPS):
-        near = _step(space, arch, rng)
+        near = space.moved_at_random(arch, rng)
         if space.violated(near):
-            near = _step(space, near, rng)
+            near = space.moved_at_random(near, rng)
         if not space.violated(near):
             arch = near
     return arch
 
 
 def _descend(
-    space: SearchSpace, arch: Architecture, rng: np.random.Generator
+    space: ConstrainedSpace, arch: Architecture, rng: np.random.Generator
 ) -> tuple[Architecture, float]:
     """Take changes that miss the constraints by less until there is none; return by how much."""
     missed = space.shortfall(arch)
@@ -80,7 +180,9 @@ def _descend(
         closer = next((near for near in singles if space.shortfall(near) < missed), None)
         if closer is None:
             # Constraints that tie two decisions together need both to change.
-            pairs = (_step(space, _step(space, arch, rng), rng) for _ in range(_PAIRS))
+            pairs = (
+                space.moved_at_random(space.moved_at_random(arch, rng), rng) for _ in range(_PAIRS)
+            )
             closer = next((near for near in pairs if space.shortfall(near) < missed), None)
         if closer is None:
             break
@@ -88,18 +190,7 @@ def _descend(
     return arch, missed
 
 
-def _step(space: SearchSpace, arch: Architecture, rng: np.random.Generator) -> Architecture:
-    """Change one decision, each equally likely, whatever the constraints say."""
-    moves = space.moves(arch)
-    if not moves:
-        return arch
-    names = list(dict.fromkeys(name for name, _ in moves))
-    name = names[int(rng.integers(len(names)))]
-    mine = [move for move in moves if move[0] == name]
-    return space.moved(arch, mine[int(rng.integers(len(mine)))], rng)
-
-
-def _why_none(space: SearchSpace, closest: Architecture) -> str:
+def _why_none(space: ConstrainedSpace, closest: Architecture) -> str:
     """Say what is not met, and by what came closest."""
     checks = list(space.checks(closest))
     broken = [(c, quantities) for c, quantities in checks if not c.holds(quantities)]

@@ -5,22 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from effnas.arch.layers import Layer, layers_of_stage
+from effnas.arch.shapes import downsampled
 
 if TYPE_CHECKING:
     from effnas.space.search_space import SearchSpace
 
 
 def layers_of_space(space: SearchSpace, *, num_classes: int) -> list[Layer]:
-    """Return every part that a network of the space can have, in a fixed order."""
+    """Return every layer that a network of the space can have, in a fixed order."""
     found = {Layer(f"stem_c{space.stem}", 3, space.target.image_size): None}
-    inputs = {(space.stem, -(-space.target.image_size // 2)): None}
+    inputs = {(space.stem, downsampled(space.target.image_size, 2)): None}
     for stage_space in space.stages:
         stages = list(stage_space.stages())
         outputs: dict[tuple[int, int], None] = {}
         for channels, size in inputs:
             for stage in stages:
                 found |= dict.fromkeys(layers_of_stage(stage, channels, size))
-                outputs[stage.c, -(-size // stage.s)] = None
+                outputs[stage.c, downsampled(size, stage.s)] = None
         inputs = outputs
     head = f"head_c{space.head}_n{num_classes}"
     found |= {Layer(head, channels, size): None for channels, size in inputs}

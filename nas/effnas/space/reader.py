@@ -1,6 +1,8 @@
-"""Search-space files: YAML text to `SearchSpace`, every error with its place."""
+"""Search-space files: YAML text to plain fields and back, every error with its place."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from effnas.arch.architecture import (
     DEFAULT_HEAD,
@@ -11,45 +13,40 @@ from effnas.arch.architecture import (
 from effnas.config.catalog import Node, load_yaml
 from effnas.config.expressions import MAX_LENGTH, Expression
 from effnas.errors import ExpressionError, SpaceError
-from effnas.space.search_space import FORMAT, SearchSpace, Target
+from effnas.space.quantities import Target, quantity_names
 from effnas.space.stage_space import StageSpace
 
+FORMAT = 1
 KEYS = ("format", "stem", "stages", "head", "target", "reference", "constraints")
 
 
-def parse_space(text: str, source: str) -> SearchSpace:
-    """Read a space; see `SearchSpace.parse`."""
+def read_space(text: str, source: str) -> dict[str, Any]:
+    """Return the fields of a `SearchSpace`; see `SearchSpace.parse`."""
     top = load_yaml(text, source, error=SpaceError).mapping(known=KEYS, required=("stages",))
     if "format" in top and top["format"].integer(minimum=1) != FORMAT:
-        raise SpaceError(
-            top["format"]
-            .location()
-            .describe(
-                f"format {top['format'].text()} is not known to this version, which reads {FORMAT}"
-            )
+        found = top["format"].text()
+        raise top["format"].error(
+            f"format {found} is not known to this version, which reads {FORMAT}"
         )
     stem = top["stem"].integer(minimum=1) if "stem" in top else DEFAULT_STEM
     head = top["head"].integer(minimum=1) if "head" in top else DEFAULT_HEAD
     stages = tuple(
         StageSpace.parse(node.text(), node.location) for node in _items(top["stages"], "stages")
     )
-    return SearchSpace(
-        stages=stages,
-        stem=stem,
-        head=head,
-        target=_target(top["target"]) if "target" in top else Target(),
-        given_reference=_reference(top["reference"], stem, head, len(stages))
-        if "reference" in top
-        else None,
-        constraints=_constraints(top["constraints"], len(stages)) if "constraints" in top else (),
-        name=source,
-    )
+    fields: dict[str, Any] = {"stages": stages, "stem": stem, "head": head, "name": source}
+    if "target" in top:
+        fields["target"] = _target(top["target"])
+    if "reference" in top:
+        fields["given_reference"] = _reference(top["reference"], stem, head, len(stages))
+    if "constraints" in top:
+        fields["constraints"] = _constraints(top["constraints"], len(stages))
+    return fields
 
 
 def _items(node: Node, key: str) -> list[Node]:
     items = node.sequence()
     if not items:
-        raise SpaceError(node.location().describe(f"{key} is empty: list at least one block"))
+        raise node.error(f"{key} is empty: list at least one block")
     return items
 
 
@@ -61,16 +58,14 @@ def _target(node: Node) -> Target:
 def _reference(node: Node, stem: int, head: int, stages: int) -> Architecture:
     items = _items(node, "reference")
     if len(items) != stages:
-        raise SpaceError(
-            node.location().describe(f"reference has {len(items)} stages, the space {stages}")
-        )
+        raise node.error(f"reference has {len(items)} stages, the space {stages}")
     return Architecture(
         tuple(parse_stage(item.text(), item.location) for item in items), stem, head
     )
 
 
 def _constraints(node: Node, stages: int) -> tuple[Expression, ...]:
-    known = SearchSpace.quantity_names(stages)
+    known = quantity_names(stages)
     constraints = []
     for item in node.sequence():
         text = " ".join(item.text().split())

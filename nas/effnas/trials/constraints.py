@@ -1,7 +1,7 @@
-"""Hard constraints of a search: each is checked as soon as what it speaks of is known.
+"""Hard constraints of a search: each is checked as soon as its quantities are known.
 
 Those over the space's own quantities (choices, layers, counts) become constraints of the space.
-Those over metrics that are known beforehand restrict what is proposed. Measured ones are checked
+Those over metrics that are free restrict what is proposed. Measured ones are checked
 between timing and training, and when a trial is complete.
 """
 
@@ -16,7 +16,7 @@ from effnas.errors import ConfigError, ExpressionError, SpaceError
 from effnas.space.feasible import quantity_text
 from effnas.space.restricted import RestrictedSpace
 from effnas.space.search_space import SearchSpace
-from effnas.trials.reward import METRICS, SYMBOLS
+from effnas.trials.reward import METRICS, SYMBOLS, with_symbols
 
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Constraints:
-    """What every architecture of a search must meet, beside the constraints of its space.
+    """What every architecture of a search must meet besides the constraints of its space.
 
     Attributes:
         space: The space, as it is without them.
@@ -41,10 +41,10 @@ class Constraints:
         """Read constraints.
 
         Raises:
-            ExpressionError: One is not an expression, or names what is unknown.
+            ExpressionError: One is not an expression, or names an unknown quantity.
             ConfigError: One is a number.
         """
-        known = {*METRICS, *SYMBOLS, *space.quantity_names(len(space.stages))}
+        known = {*METRICS, *SYMBOLS, *space.quantity_names}
         found: dict[Expression, None] = {}
         for text in texts:
             expression = Expression.parse(" ".join(text.split()), known=known, source="constraint")
@@ -64,7 +64,7 @@ class Constraints:
     @property
     def of_space(self) -> tuple[Expression, ...]:
         """Those that follow from the architecture alone."""
-        own = self.space.quantity_names(len(self.space.stages))
+        own = self.space.quantity_names
         return tuple(e for e in self.expressions if e.names <= own)
 
     @property
@@ -72,21 +72,21 @@ class Constraints:
         """All others."""
         return tuple(e for e in self.expressions if e not in self.of_space)
 
-    def narrowed(self, known: FreeMetrics) -> SearchSpace:
-        """Return the space without the architectures of which it is known that they break one.
+    def narrowed(self, free_metrics: FreeMetrics) -> SearchSpace:
+        """Return the space without the architectures that are known to break one.
 
         Args:
-            known: Returns the metrics that are known of architectures before they are tried.
+            free_metrics: Returns the metrics that architectures have without a trial.
         """
         space = self.space.constrained(e.text for e in self.of_space)
         if not self.of_metrics:
             return space
 
-        def known_of(arch: Architecture) -> Mapping[str, float]:
-            [metrics] = known([arch])
-            return _with_symbols(metrics)
+        def metrics_of(arch: Architecture) -> Mapping[str, float]:
+            [metrics] = free_metrics([arch])
+            return with_symbols(metrics)
 
-        return RestrictedSpace.of(space, self.of_metrics, known_of)
+        return RestrictedSpace.of(space, self.of_metrics, metrics_of)
 
     def check_narrowed(self, space: SearchSpace) -> None:
         """Refuse a controller's space that does not keep to the constraints.
@@ -105,12 +105,12 @@ class Constraints:
         """Refuse constraints over metrics that nothing gives.
 
         Args:
-            names: The metrics that there are; those that the space counts need not be among them.
+            names: The metrics that trials have; those that the space counts need not be among them.
 
         Raises:
             ConfigError: Names the constraint and the metric.
         """
-        given = {*names, *self.space.quantity_names(len(self.space.stages))}
+        given = {*names, *self.space.quantity_names}
         for expression in self.expressions:
             missing = sorted({SYMBOLS.get(name, name) for name in expression.names} - given)
             if missing:
@@ -128,7 +128,7 @@ class Constraints:
         """
         if not self.expressions:
             return None
-        quantities = self.space.quantities(arch) | _with_symbols(metrics)
+        quantities = self.space.quantities(arch) | with_symbols(metrics)
         for expression in self.expressions:
             if not expression.names <= quantities.keys():
                 continue
@@ -143,8 +143,3 @@ class Constraints:
             )
             return f"{' and '.join(values)}, {wanted}"
         return None
-
-
-def _with_symbols(metrics: Mapping[str, float]) -> dict[str, float]:
-    symbols = {s: metrics[metric] for s, metric in SYMBOLS.items() if metric in metrics}
-    return {**metrics, **symbols}

@@ -24,11 +24,11 @@ _EXAMPLE = "accuracy:max,step_time:min"
 
 @dataclass(frozen=True)
 class Objective:
-    """A metric, and whether it is to be large.
+    """A metric to maximize or to minimize.
 
     Attributes:
         metric: Its name, mostly one of `effnas.trials.reward.METRICS`.
-        maximize: Whether it is to be large rather than small.
+        maximize: Whether larger is better.
     """
 
     metric: str
@@ -87,7 +87,7 @@ class Objectives(tuple[Objective, ...]):
             )
         return tuple(metrics[o.metric] if o.maximize else -metrics[o.metric] for o in self)
 
-    def columns(self, metrics: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    def vectorized(self, metrics: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """Return the values of N trials, larger is better, [N, M].
 
         Args:
@@ -118,7 +118,7 @@ def scalarise(
     worst), and the figure is minus equation 2 of Knowles 2006, with rho = 0.05.
 
     Args:
-        values: N points that are to be judged, larger is better, [N, M].
+        values: N points to judge, larger is better, [N, M].
         weights: How much each objective counts, [M]; 0 or more with the sum 1.
         worst: The worst value seen of each objective, [M].
         best: The best value seen of each, [M]; where it equals the worst, costs are not scaled.
@@ -132,7 +132,7 @@ def scalarise(
     return np.asarray(-(weighted.max(axis=-1) + _RHO * weighted.sum(axis=-1)))
 
 
-def pareto_front(values: ArrayLike) -> NDArray[np.int64]:
+def non_dominated(values: ArrayLike) -> NDArray[np.int64]:
     """Return the indices of the points that none dominates, in rising order; duplicates stay.
 
     A point dominates another one if it is as good in all objectives and better in one.
@@ -181,7 +181,7 @@ def _volume(sides: NDArray[np.float64]) -> float:
         return 0.0
     if sides.shape[1] == 1:
         return float(sides.max())
-    front = np.unique(sides[pareto_front(sides)], axis=0)  # rising in the first objective
+    front = np.unique(sides[non_dominated(sides)], axis=0)  # rising in the first objective
     if front.shape[1] == 2:
         widths = np.diff(front[:, 0], prepend=0.0)
         return float(widths @ front[:, 1])  # the heights fall

@@ -1,4 +1,4 @@
-"""The front of a run: its trials that none dominates, and how it has grown."""
+"""The Pareto front of a run: the trials that none dominates, and how it has grown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effnas.trials.objectives import hypervolume, pareto_front
+from effnas.trials.objectives import hypervolume, non_dominated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 _STEPS = 10
 
 
-def front(trials: Iterable[Trial], objectives: Objectives) -> list[Trial]:
+def pareto_front(trials: Iterable[Trial], objectives: Objectives) -> list[Trial]:
     """Return the COMPLETE trials that none dominates, the best of the first objective first.
 
     Trials that lack a metric of the objectives are passed over.
     """
     known = [(values, t) for t in trials if (values := objectives.of(t)) is not None]
-    best = [known[n] for n in pareto_front([values for values, _ in known])]
+    best = [known[n] for n in non_dominated([values for values, _ in known])]
     return [trial for _, trial in sorted(best, key=lambda pair: pair[0], reverse=True)]
 
 
 def hypervolumes(trials: Iterable[Trial], objectives: Objectives) -> list[tuple[int, float]]:
-    """Return how the front has grown: numbers of trials, and the hypervolume of the first so many.
+    """Return how the front has grown: pairs of N and the hypervolume of the first N trials.
 
     Each objective runs from 0 at the worst of all complete trials to 1 at the best of them, and
     the reference point is 0 in all. So a hypervolume is the share, from 0 to 1, of all that lies

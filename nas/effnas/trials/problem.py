@@ -1,4 +1,4 @@
-"""What a search is after, and what it knows of an architecture before it is tried."""
+"""What a search optimizes, and which metrics it has without a trial."""
 
 from __future__ import annotations
 
@@ -14,33 +14,31 @@ if TYPE_CHECKING:
 
 
 def no_free_metrics(archs: Sequence[Architecture]) -> Sequence[Mapping[str, float]]:
-    """Return no metrics of N architectures: what is known where there is no source."""
+    """Return no metrics for N architectures."""
     return [{} for _ in archs]
 
 
-#: Takes N architectures; returns the metrics that are known of each without trying it.
+#: Takes N architectures; returns the metrics that each has without a trial.
 FreeMetrics = Callable[["Sequence[Architecture]"], "Sequence[Mapping[str, float]]"]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What controllers may use beside the trials that they are told of.
+    """What controllers may use besides the trials that they receive.
 
     Attributes:
-        reward: What is to be made large. A trial carries its reward; knowing how it follows from
-            metrics lets a controller guess the one that is unknown rather than all of it.
-        known: Returns, for each of N architectures, the metrics that are known before it is tried,
+        reward: What to maximize. A trial carries its reward; knowing how it follows from metrics
+            lets a controller predict only those that are unknown.
+        free_metrics: Returns, for each of N architectures, the metrics that it has without a trial,
             such as a step time that a device profile predicts. Those that a space counts need not
             be among them.
-        objectives: What is pursued in place of the reward, if anything, by the controllers that
-            take objectives.
-        constraints: Conditions over metrics that every trial must meet, or be INFEASIBLE. What
-            they speak of are the space's quantities, and metrics and symbols of
-            `effnas.trials.reward`. Those that a space can check by itself are constraints of the
-            space, and not here.
+        objectives: What controllers that take objectives pursue in place of the reward, if given.
+        constraints: Conditions over the space's quantities, and metrics and symbols of
+            `effnas.trials.reward`, that every trial must meet, or be INFEASIBLE. Those that a space
+            can check by itself are constraints of the space, and not here.
     """
 
     reward: Reward
-    known: FreeMetrics = no_free_metrics
+    free_metrics: FreeMetrics = no_free_metrics
     objectives: Objectives | None = None
     constraints: tuple[Expression, ...] = ()

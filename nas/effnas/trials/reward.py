@@ -1,4 +1,4 @@
-"""Rewards: what a search makes large, computed from the metrics of one trial.
+"""Rewards: what a search maximizes, computed from the metrics of one trial.
 
 A reward is an expression (given as it is, or in a YAML file that may have a name) or a Python
 function. Python runs only when it is named as `FILE.py:FUNCTION` or `package.module:NAME`.
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import isfinite, nan
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
@@ -24,7 +24,6 @@ from effnas.config.plugins import (
     load_plugin,
     place_of,
 )
-from effnas.config.vectorized import evaluate_vectorized
 from effnas.errors import ExpressionError, RewardError, closest
 
 if TYPE_CHECKING:
@@ -60,6 +59,7 @@ METRICS: Mapping[str, str] = {
 SYMBOLS: Mapping[str, str] = {"A": "accuracy", "S": "step_time", "P": "params_ratio"}
 FORMAT = 1
 
+_Value = TypeVar("_Value")
 _NAME_SPEC = re.compile(r"[A-Za-z_][\w-]*")
 _TEXT_OR_NAME = re.compile(r"'[^']*'|\"[^\"]*\"|(?<![\w.])[A-Za-z_][\w.]*")
 
@@ -82,7 +82,7 @@ class Reward:
     kind: Literal["expression", "function"]
     metrics: frozenset[str] = field(compare=False)
     source: Source | None = field(compare=False, repr=False)
-    _evaluate: Callable[[Mapping[str, float]], float] = field(compare=False, repr=False)
+    _formula: Expression | _Function = field(compare=False, repr=False)
 
     @staticmethod
     def load(spec: str, *, extra_metrics: Collection[str] = ()) -> Reward:
@@ -127,23 +127,21 @@ class Reward:
                 f"has only {', '.join(sorted(metrics)) or 'no metrics'}; choose another reward, "
                 "or give the metric"
             )
-        symbols = {s: metrics[metric] for s, metric in SYMBOLS.items() if metric in metrics}
         try:
-            return self._evaluate({**metrics, **symbols})
+            return self._formula.evaluate(with_symbols(metrics))
         except ExpressionError as error:
             raise RewardError(f"{error}; a reward needs a value for every network") from None
 
-    def score_columns(self, metrics: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    def score_vectorized(self, metrics: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """Return the rewards of N trials, [N]; NaN where there is none.
 
         Args:
             metrics: Values by the names of `METRICS`, [N] each.
         """
-        if self.kind == "function" or not self.metrics <= metrics.keys():
-            rows = zip(*(column.tolist() for column in metrics.values()), strict=True)
-            return np.array([self._score_or_nan(dict(zip(metrics, r, strict=True))) for r in rows])
-        symbols = {s: metrics[metric] for s, metric in SYMBOLS.items() if metric in metrics}
-        return evaluate_vectorized(self.text, {**metrics, **symbols})
+        if isinstance(self._formula, Expression) and self.metrics <= metrics.keys():
+            return self._formula.vectorized(with_symbols(metrics))
+        rows = zip(*(values.tolist() for values in metrics.values()), strict=True)
+        return np.array([self._score_or_nan(dict(zip(metrics, r, strict=True))) for r in rows])
 
     def _score_or_nan(self, metrics: Mapping[str, float]) -> float:
         try:
@@ -161,6 +159,11 @@ class Reward:
             self.score(reference)
         except RewardError as error:
             raise RewardError(f"{error} (tried on the reference network)") from error
+
+
+def with_symbols(metrics: Mapping[str, _Value]) -> dict[str, _Value]:
+    """Return metrics by name, and those that have a symbol by that as well."""
+    return {**metrics, **{s: metrics[name] for s, name in SYMBOLS.items() if name in metrics}}
 
 
 def _is_path(spec: str) -> bool:
@@ -196,7 +199,7 @@ def _from_expression(
         what = "is true or false" if expression.is_condition else "is the same for every network"
         raise RewardError(f"{where}: '{expression.text}' {what}; a reward is a number over metrics")
     metrics = frozenset(SYMBOLS.get(metric, metric) for metric in expression.names)
-    return Reward(name, expression.text, "expression", metrics, source, expression.evaluate)
+    return Reward(name, expression.text, "expression", metrics, source, expression)
 
 
 def _from_file(source: Source, known: Collection[str]) -> Reward:
@@ -210,7 +213,7 @@ def _from_file(source: Source, known: Collection[str]) -> Reward:
         if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
             raise node.error(f"'{name}' cannot be used as a name in an expression")
         if name in known or name in FUNCTIONS:
-            raise node.error(f"the constant '{name}' would hide what is called so already")
+            raise node.error(f"the constant '{name}' would hide what has that name already")
         constants[name] = f"({node.text()})" if node.text()[0] in "+-" else node.text()
     text = keys["expression"]
     return _from_expression(
@@ -220,7 +223,7 @@ def _from_file(source: Source, known: Collection[str]) -> Reward:
 
 @dataclass(frozen=True)
 class _Function:
-    """A user's function; whatever goes wrong in it is told with its file and line."""
+    """A user's function; its errors name its file and line."""
 
     name: str
     path: str
@@ -249,5 +252,5 @@ class _Function:
 
 def _from_function(spec: str) -> Reward:
     plugin = load_plugin(spec, "reward", kind="function", error=RewardError)
-    call = _Function(plugin.name, plugin.path, plugin.value)
-    return Reward(plugin.name, plugin.text, "function", frozenset(), None, call.evaluate)
+    function = _Function(plugin.name, plugin.path, plugin.value)
+    return Reward(plugin.name, plugin.text, "function", frozenset(), None, function)

@@ -10,7 +10,7 @@ from effnas.config.settings import Recipe
 from effnas.errors import ConfigError, StoreError
 from effnas.space.search_space import SearchSpace
 from effnas.trials.objectives import Objectives
-from effnas.trials.pareto_front import front
+from effnas.trials.pareto_front import pareto_front
 from effnas.trials.reward import Reward
 from effnas.trials.store import Json, read_events, read_manifest
 from effnas.trials.trial import Trial, Trials
@@ -52,9 +52,9 @@ class Run:
         return Objectives.parse(stored) if isinstance(stored, str) else None
 
     @property
-    def front(self) -> list[Trial]:
-        """The complete trials that none dominates, as `Search.front`."""
-        return front(self.trials, self.objectives) if self.objectives else []
+    def pareto_front(self) -> list[Trial]:
+        """The complete trials that none dominates, as `Search.pareto_front`."""
+        return pareto_front(self.trials, self.objectives) if self.objectives else []
 
     @property
     def recipe(self) -> Recipe:

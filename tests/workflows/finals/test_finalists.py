@@ -14,7 +14,7 @@ from effnas import (
     TrialState,
 )
 from effnas.errors import ConfigError
-from effnas.trials.objectives import Objectives, pareto_front
+from effnas.trials.objectives import Objectives, non_dominated
 from effnas.trials.run import Run
 from effnas.trials.trial import Trials
 from effnas.workflows.finals.finalists import choose_finalists
@@ -65,7 +65,7 @@ def test_the_best_come_first_and_then_members_of_the_front(top: int) -> None:
     objectives = Objectives.parse("accuracy:max,step_time:min,params:min")
     complete = run.trials.ranked()
     values = [objectives.values(trial.metrics) for trial in complete]
-    front = {complete[n].number for n in pareto_front(values)}
+    front = {complete[n].number for n in non_dominated(values)}
     assert {trial.number for trial in others} <= front
     assert all(f.trial.state is TrialState.COMPLETE for f in finalists)
 

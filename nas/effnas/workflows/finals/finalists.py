@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from effnas.errors import ConfigError
-from effnas.trials.objectives import Objectives, pareto_front
+from effnas.trials.objectives import Objectives, non_dominated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,7 +61,7 @@ def choose_finalists(run: Run, top: int) -> list[Finalist]:
     known = [trial for trial in ranked if objectives and objectives.of(trial) is not None]
     if objectives is None or not known:
         return chosen
-    front = [known[n] for n in pareto_front([objectives.values(t.metrics) for t in known])]
+    front = [known[n] for n in non_dominated([objectives.values(t.metrics) for t in known])]
     points = {t.number: _point(t, objectives) for t in (*front, *(f.trial for f in chosen))}
     while len(chosen) < 2 * top:
         taken = np.array([points[f.trial.number] for f in chosen])

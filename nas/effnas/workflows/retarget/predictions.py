@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effnas.controllers.gaussian_process import Encoding, OnlineGP
+from effnas.controllers.encoding import Encoding
+from effnas.controllers.gaussian_process import OnlineGP
 from effnas.controllers.posterior import (
     MetricPosterior,
     Posterior,
-    guess_rewards,
     metrics_that_matter,
+    reward_posterior,
 )
 from effnas.evaluation.evaluator import TIMING_METRICS
 
@@ -112,11 +113,13 @@ class Guesses:
             mean, deviation = np.log(values) if is_log else values, np.zeros(len(archs))
             mean[lacking], deviation[lacking] = self._predict(name, [archs[n] for n in lacking])
             guesses[name] = MetricPosterior(mean, deviation, is_log)
-        return guess_rewards(self._score, counted, guesses)
+        return reward_posterior(self._score, counted, guesses)
 
     def _score(self, metrics: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """Return rewards; where there is none, the worst there was."""
-        return np.nan_to_num(self.reward.score_columns(metrics), nan=min(self._old_reward.values()))
+        return np.nan_to_num(
+            self.reward.score_vectorized(metrics), nan=min(self._old_reward.values())
+        )
 
     def _known(self, archs: Sequence[Architecture]) -> list[dict[str, float]]:
         """Return the metrics of N architectures that are counted or measured."""

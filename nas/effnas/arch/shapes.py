@@ -1,0 +1,30 @@
+"""The shapes that run through a network: what comes into each of its stages, and into its head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from effnas.arch.architecture import Architecture
+
+
+def downsampled(size: int, stride: int) -> int:
+    """Return height and width, in pixels, of what a layer of that stride puts out."""
+    return -(-size // stride)
+
+
+def stage_shapes(arch: Architecture, image_size: int) -> list[tuple[int, int]]:
+    """Return channels and size (height and width in pixels) of the input of every stage.
+
+    The last item, one more than there are stages, is the input of the head.
+
+    Args:
+        arch: The network.
+        image_size: Height and width of the image in pixels.
+    """
+    channels, size = arch.stem, downsampled(image_size, 2)
+    shapes = [(channels, size)]
+    for stage in arch.stages:
+        channels, size = stage.c, downsampled(size, stage.s)
+        shapes.append((channels, size))
+    return shapes

@@ -1,0 +1,174 @@
+"""The decisions that an architecture of a space is made of, whatever constraints say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from typing import TYPE_CHECKING
+
+from effnas.arch.architecture import DEFAULT_HEAD, DEFAULT_STEM, Architecture
+from effnas.errors import SpaceError
+from effnas.space.stage_space import Option, StageSpace
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from effnas.arch.blocks import Stage
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One open decision: its name, such as `stage2.k`, and its options."""
+
+    name: str
+    options: tuple[Option, ...]
+
+
+#: A change of a single decision: the choice's name, and another option.
+Move = tuple[str, Option]
+
+
+@dataclass(frozen=True)
+class DecisionSpace:
+    """A finite set of architectures: one for each way to take all decisions.
+
+    Attributes:
+        stages: The stages in order.
+        stem: Channels of the stem.
+        head: Channels of the head.
+        name: What the space is called; two spaces that differ only in it are equal.
+    """
+
+    stages: tuple[StageSpace, ...]
+    stem: int = DEFAULT_STEM
+    head: int = DEFAULT_HEAD
+    name: str = field(default="space", compare=False)
+
+    @cached_property
+    def choices(self) -> tuple[Choice, ...]:
+        """All open decisions, stage by stage."""
+        return tuple(
+            Choice(f"stage{n}.{name}", options)
+            for n, stage in enumerate(self.stages, start=1)
+            for name, options in stage.choices.items()
+        )
+
+    @cached_property
+    def size(self) -> int:
+        """Number of architectures, before constraints."""
+        total = 1
+        for stage in self.stages:
+            total *= stage.size
+        return total
+
+    def decisions(self, arch: Architecture) -> dict[str, Option] | None:
+        """Return the decisions, by choice name, that lead to `arch`, or None if none do."""
+        if (arch.stem, arch.head) != (self.stem, self.head) or len(arch.stages) != len(self.stages):
+            return None
+        decisions: dict[str, Option] = {}
+        for n, (space, stage) in enumerate(zip(self.stages, arch.stages, strict=True), start=1):
+            found = space.decisions(stage)
+            if found is None:
+                return None
+            decisions |= {f"stage{n}.{name}": option for name, option in found.items()}
+        return decisions
+
+    def architecture(self, decisions: Mapping[str, Option]) -> Architecture:
+        """Return the architecture that the decisions lead to.
+
+        Args:
+            decisions: An option for every choice that the others leave open, by choice name.
+
+        Raises:
+            SpaceError: If a decision is missing or its option unknown.
+        """
+        return self._assemble(
+            [space.decide(_of_stage(decisions, n)) for n, space in enumerate(self.stages, start=1)]
+        )
+
+    def architecture_by(self, choose: Callable[[str, tuple[Option, ...]], Option]) -> Architecture:
+        """Return the architecture that `choose` leads to, whatever the constraints say.
+
+        Args:
+            choose: Takes the name and the options of a choice, and returns one of them. Called for
+                every choice that the earlier ones leave open, in the order of the stages.
+        """
+
+        def of_stage(n: int) -> Callable[[str, tuple[Option, ...]], Option]:
+            return lambda name, options: choose(f"stage{n}.{name}", options)
+
+        return self._assemble(
+            [space.decide_by(of_stage(n)) for n, space in enumerate(self.stages, start=1)]
+        )
+
+    def all_architectures(self) -> Iterator[Architecture]:
+        """All architectures, in a fixed order, each once."""
+        for stages in product(*(list(space.stages()) for space in self.stages)):
+            yield self._assemble(stages)
+
+    def sample_unconstrained(self, rng: np.random.Generator) -> Architecture:
+        """Draw an architecture, every decision uniformly, whatever the constraints say."""
+        return self._assemble([space.draw(rng) for space in self.stages])
+
+    def moves(self, arch: Architecture) -> list[Move]:
+        """Return the changes of a single decision: its name and another option.
+
+        Raises:
+            SpaceError: If `arch` is not in the space.
+        """
+        decisions = self.decisions(arch)
+        if decisions is None:
+            raise SpaceError(f"{self.name}: the architecture {arch} is not in the space")
+        options = {choice.name: choice.options for choice in self.choices}
+        return [
+            (name, option)
+            for name, taken in decisions.items()
+            for option in options[name]
+            if option != taken
+        ]
+
+    def moved(self, arch: Architecture, move: Move, rng: np.random.Generator) -> Architecture:
+        """Return `arch` after a move, whatever the constraints say; what it opens is drawn."""
+        name, option = move
+        stage = int(name.removeprefix("stage").split(".")[0])
+        decisions = self.stages[stage - 1].decisions(arch.stages[stage - 1]) or {}
+        given = {**decisions, name.split(".")[1]: option}
+        stages = list(arch.stages)
+        stages[stage - 1] = self.stages[stage - 1].draw(rng, given)
+        return self._assemble(stages)
+
+    def moved_at_random(self, arch: Architecture, rng: np.random.Generator) -> Architecture:
+        """Change one decision, each equally likely, whatever the constraints say."""
+        moves = self.moves(arch)
+        return self.moved(arch, draw_move(moves, rng), rng) if moves else arch
+
+    def all_neighbours(self, arch: Architecture) -> Iterator[Architecture]:
+        """Return all architectures that are one decision away from `arch`.
+
+        Where that decision opens others, there is one for each way to take them.
+        """
+        for n, (space, stage) in enumerate(zip(self.stages, arch.stages, strict=True)):
+            for other in space.neighbours(stage):
+                yield self._assemble((*arch.stages[:n], other, *arch.stages[n + 1 :]))
+
+    def _assemble(self, stages: list[Stage] | tuple[Stage, ...]) -> Architecture:
+        return Architecture(tuple(stages), self.stem, self.head)
+
+
+def draw_move(moves: list[Move], rng: np.random.Generator) -> Move:
+    """Draw a decision first, then an option: choices with many options are not favoured."""
+    names = list(dict.fromkeys(name for name, _ in moves))
+    name = names[int(rng.integers(len(names)))]
+    options = [move for move in moves if move[0] == name]
+    return options[int(rng.integers(len(options)))]
+
+
+def _of_stage(decisions: Mapping[str, Option], stage: int) -> dict[str, Option]:
+    prefix = f"stage{stage}."
+    return {
+        name.removeprefix(prefix): option
+        for name, option in decisions.items()
+        if name.startswith(prefix)
+    }
