@@ -215,7 +215,7 @@ class EvaluationConfig:
 
     Attributes:
         space_text: The space as YAML; its target says what S and P are measured at.
-        data: A name or path, see `effnas.data.loading.load_training_part`; None for a worker that
+        data: A name or path, see `effnas.data.loading.load_search_images`; None for a worker that
             only times networks.
         data_root: Folder of a timm data set.
         on_bad_image: Whether an image that cannot be decoded is skipped or ends the search.
