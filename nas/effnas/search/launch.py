@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from effnas.config.catalog import find
 from effnas.config.settings import EvaluationConfig, Recipe, StepTimeConfig
 from effnas.controllers.registry import controller_text
 from effnas.errors import ConfigError
 from effnas.evaluation.evaluator import TRAINING_METRICS, metrics_before_trial, step_time_metrics
+from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import Workers, start_workers
 from effnas.search.cost_estimate import CostEstimate
 from effnas.search.retime import time_finalists
@@ -97,27 +98,20 @@ class Settings:
             )
 
 
-class Observer(Protocol):
-    """Is told what happens, to show it."""
-
-    def preparing(self, what: str) -> None:
-        """Something that takes a while has begun."""
-        ...
+class SearchObserver(Observer):
+    """Receives what a search does."""
 
     def planned(self, plan: CostEstimate) -> None:
         """The first trial is about to start."""
-        ...
 
     def trial_ended(self, trial: Trial, search: Search) -> None:
         """A trial has ended, or has paused at a rung."""
-        ...
 
     def finalist_timed(self, trial: Trial, search: Search) -> None:
         """The step time of a trial that was predicted has been measured."""
-        ...
 
 
-def launch(settings: Settings, observer: Observer) -> Search:
+def launch(settings: Settings, observer: SearchObserver) -> Search:
     """Run a search on images, or go on with the one that the folder holds.
 
     Raises:

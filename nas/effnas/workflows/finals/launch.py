@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from effnas.config.settings import EvaluationConfig, Execution, Recipe
 from effnas.errors import ConfigError
+from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import Workers, divide_resources
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run, load_run
@@ -58,22 +59,19 @@ class FinalsSettings:
             raise ConfigError(f"`seeds` is {self.seeds}, it must be 1 or more")
 
 
-class FinalsObserver(Protocol):
-    """Is told what happens, to show it."""
+class FinalsObserver(Observer):
+    """Receives what finals do."""
 
     def planned(
         self, run: Run, finalists: Sequence[Finalist], recipe: Recipe, schedule: Schedule
     ) -> None:
         """The trainings are about to begin."""
-        ...
 
     def trained(self, finalist: Finalist, result: Result, reward: float | None) -> None:
         """A training has come to a level."""
-        ...
 
     def testing(self) -> None:
         """The test part is about to be read."""
-        ...
 
 
 def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsReport:

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from effnas.arch.architecture import Architecture
 from effnas.config.settings import EvaluationConfig, Recipe
 from effnas.errors import ConfigError, SearchFailedError
 from effnas.evaluation.backend import Backend, Job
 from effnas.evaluation.evaluator import Task, default_image_size
+from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import Workers, start_workers
 from effnas.space.search_space import SearchSpace
 from effnas.trials.worker_info import WorkerInfo
@@ -82,20 +83,14 @@ class Grid:
     data_shares: Sequence[float] = ()
 
 
-class ProxyObserver(Protocol):
-    """Is told what happens, to show it."""
-
-    def preparing(self, what: str) -> None:
-        """Something that takes a while has begun."""
-        ...
+class ProxyObserver(Observer):
+    """Receives what a proxy check or search does."""
 
     def planned(self, trainings: int, seconds: float) -> None:
         """So many trainings are to come, in about so many seconds."""
-        ...
 
     def trained(self, training: Training) -> None:
         """A training has ended."""
-        ...
 
 
 def launch_check(

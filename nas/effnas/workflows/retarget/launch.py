@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from effnas.config.settings import EvaluationConfig, StepTimeConfig
 from effnas.controllers.base import Controller
 from effnas.errors import ConfigError, InfeasibleError, SpaceExhaustedError
 from effnas.evaluation.evaluator import TRAINING_METRICS, source_without_timing, step_time_metrics
+from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import Workers, start_workers
 from effnas.search.retime import retime, take_step_time, time_finalists
 from effnas.search.search import Search
@@ -77,24 +78,17 @@ class RetargetSettings:
             raise ConfigError(f"`out` is the run itself, {self.run}; choose another folder")
 
 
-class RetargetObserver(Protocol):
-    """Is told what happens, to show it."""
-
-    def preparing(self, what: str) -> None:
-        """Something that takes a while has begun."""
-        ...
+class RetargetObserver(Observer):
+    """Receives what retargeting does."""
 
     def planned(self, parent: Run, hardware: str, step_times: str, timings: int) -> None:
         """The first timing is about to start; `timings` of them at most."""
-        ...
 
     def timed(self, trial: Trial) -> None:
         """A trial was timed on the new device."""
-        ...
 
     def trained(self, trial: Trial, search: Search) -> None:
         """A new architecture was timed and trained."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from effnas.arch.architecture import Architecture
 from effnas.arch.models import build
@@ -17,6 +17,7 @@ from effnas.errors import (
     UserError,
 )
 from effnas.evaluation.evaluator import default_image_size
+from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import WorkerResources, Workers, divide_resources
 from effnas.scaling.budget import Limit
 from effnas.scaling.compound import CompoundScaling
@@ -142,20 +143,14 @@ class ScalingSettings:
             raise ConfigError(f"`seeds` is {self.seeds}, it must be 1 or more")
 
 
-class ScalingObserver(Protocol):
-    """Is told what happens, to show it."""
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Something takes a while."""
-        ...
+class ScalingObserver(Observer):
+    """Receives what a scaling search does."""
 
     def planned(self, networks: Sequence[ScaledNetwork], schedule: Schedule) -> None:
         """The trainings are about to begin."""
-        ...
 
     def trained(self, result: Result) -> None:
         """A training has come to a level."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
