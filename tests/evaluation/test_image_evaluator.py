@@ -41,7 +41,7 @@ from effnas.timing.device import describe_device, hardware_id
 from effnas.timing.networks import MeasuredStepTimes
 from effnas.timing.profile import DeviceProfile
 from effnas.train.proxy import train_proxy
-from effnas.trials.trial import Trial, TrialState
+from effnas.trials.trial import Measurement, Trial, TrialState
 from synthetic_profiles import profile_of
 
 #: Networks of a layer or a few: what is tested here is not what they are.
@@ -164,9 +164,7 @@ def test_an_evaluation_leaves_torchs_random_state_alone(with_images: ImageEvalua
 def test_what_does_not_fit_the_memory_is_infeasible_before_it_is_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "effnas.evaluation.image_evaluator.available_memory_bytes", lambda device: 200_000
-    )
+    monkeypatch.setattr("effnas.evaluation.timing.available_memory_bytes", lambda device: 200_000)
     evaluator = ImageEvaluator(replace(BARE, timing_batch_size=100))
     with pytest.raises(InfeasibleError, match=r"^out of memory at batch 100 and 8 px") as caught:
         evaluator(SPACE.reference, Task.TIME)
@@ -188,7 +186,7 @@ def test_memory_that_runs_out_all_the_same_is_infeasible(
     def run_out(arch: Architecture) -> None:
         raise error
 
-    monkeypatch.setattr(bare, "_timings", run_out)
+    monkeypatch.setattr(bare, "_timing", replace(bare._timing, retimed=run_out))
     with pytest.raises(InfeasibleError) as caught:
         bare(SPACE.reference, Task.TIME)
     assert str(caught.value) == said
@@ -200,7 +198,7 @@ def test_another_error_stays_what_it_is(
     def stumble(arch: Architecture) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(bare, "_timings", stumble)
+    monkeypatch.setattr(bare, "_timing", replace(bare._timing, retimed=stumble))
     with pytest.raises(RuntimeError, match=r"^a bug$"):
         bare(SPACE.reference, Task.TIME)
 
@@ -289,15 +287,10 @@ def evaluator_with(tmp_path: Path) -> Callable[..., ImageEvaluator]:
 
 def evaluated(evaluator: ImageEvaluator, arch: Architecture) -> dict[str, float]:
     """The metrics of an evaluation, of which a worker without images does the first half."""
-    found: list[dict[str, float]] = []
-
-    def keep(arch: Architecture, repeat: int, timed: Any, epochs: int | None) -> Any:
-        found.append({**timed.metrics, f"is_{timed.step_time_source}": 1.0})
-        return timed
-
-    evaluator._train = keep  # type: ignore[method-assign]
-    evaluator(arch)
-    return found[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluator, "_training", lambda *_: Measurement(metrics={}))
+        found = evaluator(arch)
+    return {**found.metrics, f"is_{found.step_time_source}": 1.0}
 
 
 def test_predictions_are_the_profiles_and_no_network_is_run(
@@ -444,7 +437,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         found.append(model)
         return train_proxy(model, *args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("effnas.evaluation.image_evaluator.train_proxy", train)
+    monkeypatch.setattr("effnas.evaluation.training.train_proxy", train)
     return found
 
 
@@ -487,7 +480,7 @@ def test_what_nothing_can_meet_with_the_datas_classes_is_told_before_anything_is
     fine = replace(config, constraints=(f"params <= {least}",), execution=Execution())
     assert ImageEvaluator(fine)
     monkeypatch.setattr(
-        "effnas.evaluation.image_evaluator.choose_execution",
+        "effnas.evaluation.timing.choose_execution",
         lambda *_: pytest.fail("it was measured"),
     )
     with pytest.raises(SpaceError, match=f"no architecture meets .* has params = {least:,};"):

@@ -33,12 +33,14 @@ class SearchImages:
         holdout: Held-out images; the same for every `data_share`.
         data_share: Share of the images that are not held out which `train` is.
         skipped: Names of the images that were left out because they cannot be decoded.
+        mirrored: Whether trainings may mirror them, as `Source.mirrored`.
     """
 
     train: ImageSet
     holdout: ImageSet
     data_share: float
     skipped: tuple[str, ...]
+    mirrored: bool
 
     @property
     def fingerprint(self) -> str:
@@ -97,6 +99,7 @@ def load_search_images(
         holdout=holdout_set,
         data_share=data_share,
         skipped=train_set.skipped + holdout_set.skipped,
+        mirrored=source.mirrored,
     )
 
 

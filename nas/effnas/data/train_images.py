@@ -27,10 +27,12 @@ class TrainImages:
     Attributes:
         train: Images to train on, of the size that they are stored in.
         minival: Held-out images, of the size that accuracy is measured at; None without.
+        mirrored: Whether trainings may mirror them, as `Source.mirrored`.
     """
 
     train: TrainSet
     minival: TrainSet | None
+    mirrored: bool
 
     @property
     def are_streamed(self) -> bool:
@@ -99,7 +101,9 @@ def load_train_images(
             load_parts(source, [part], size, on_bad_image, _way_out(source))[0]
             for part, size in zip(parts, sizes, strict=False)
         ]
-    return TrainImages(train=sets[0], minival=sets[1] if len(sets) > 1 else None)
+    return TrainImages(
+        train=sets[0], minival=sets[1] if len(sets) > 1 else None, mirrored=source.mirrored
+    )
 
 
 def _way_out(source: Source) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
 from effnas.config.catalog import Source
-from effnas.config.settings import EvaluationConfig, Execution
+from effnas.config.settings import EvaluationConfig
 from effnas.errors import StoreError
 from effnas.space.search_space import SearchSpace
 from effnas.trials.objectives import Objectives
@@ -99,6 +99,7 @@ def describe(
             "holdout_images": prepared.holdout_images,
             "fingerprint": prepared.data_fingerprint,
             "skipped_images": list(prepared.skipped_images),
+            "mirrored": prepared.mirrored,
         },
         "recipe": cast("dict[str, Json]", prepared.recipe.to_dict()),
         "execution": cast("dict[str, Json]", asdict(prepared.execution)),
@@ -119,16 +120,6 @@ def versions() -> dict[str, Json]:
     """Return the versions of Python and of the packages that figures may depend on."""
     names = ("effnas", "torch", "timm", "ray", "optuna", "numpy", "scipy")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
-
-
-def continued(config: EvaluationConfig, stored: Mapping[str, Json]) -> EvaluationConfig:
-    """Measure the rest of a run as its beginning was measured."""
-    try:
-        execution = Execution(**cast("dict[str, str]", stored["execution"]))  # type: ignore[arg-type]
-        batch_size = cast("int", stored["timing_batch_size"])
-    except (KeyError, TypeError) as error:
-        raise StoreError(f"the run's manifest lacks {error}; choose another `out`") from error
-    return replace(config, execution=execution, timing_batch_size=batch_size)
 
 
 def check_same_choices(path: Path, stored: Mapping[str, Json], chosen: Mapping[str, Json]) -> None:

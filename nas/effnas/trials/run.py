@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, cast
 
 from effnas.config.settings import Recipe
 from effnas.errors import ConfigError, StoreError
@@ -14,14 +14,6 @@ from effnas.trials.pareto_front import front
 from effnas.trials.reward import Reward
 from effnas.trials.store import Json, read_events, read_manifest
 from effnas.trials.trial import Trial, Trials
-
-
-class ImagesPlace(TypedDict):
-    """Where a run's images are, by the names of `EvaluationConfig`."""
-
-    data: str | None
-    data_root: str | None
-    on_bad_image: Literal["refuse", "skip"]
 
 
 @dataclass(frozen=True)
@@ -106,40 +98,10 @@ class Run:
             )
         return Reward.load(stored["text"])
 
-    def images(self, data: str | None = None, data_root: Path | None = None) -> ImagesPlace:
-        """Return where the images are: the place that is given, else the one that is stored.
-
-        Args:
-            data: A name or path, if they have moved.
-            data_root: Folder of a timm data set, likewise.
-        """
-        return images_place(data, data_root, self)
-
     def _lacks(self, part: str, error: Exception) -> StoreError:
         return StoreError(
             f"{self.path}: the manifest's {part} cannot be used ({error}); restore it from a copy"
         )
-
-
-def images_place(
-    data: str | None, data_root: Path | None = None, run: Run | None = None
-) -> ImagesPlace:
-    """Return where images are: the place that is given, else the one that a run has stored.
-
-    Args:
-        data: A name or path.
-        data_root: Folder of a timm data set.
-        run: The run, if there is one.
-    """
-    stored = cast("dict[str, str | None]", run.manifest.get("data", {})) if run else {}
-    place = data or stored.get("path") or stored.get("name")
-    if place and Path(place).exists():
-        place = str(Path(place).absolute())
-    return {
-        "data": place,
-        "data_root": str(data_root.absolute()) if data_root else stored.get("root"),
-        "on_bad_image": "skip" if stored.get("on_bad_image") == "skip" else "refuse",
-    }
 
 
 def load_run(path: str | Path) -> Run:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
 
-from effnas.config.settings import EvaluationConfig, Execution, Recipe
+from effnas.config.settings import EvaluationConfig, Recipe
 from effnas.errors import ConfigError
+from effnas.evaluation.config import config_for_run
 from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import Workers
 from effnas.trials.reward import Reward
@@ -143,18 +143,11 @@ def _recipe(run: Run, settings: FinalsSettings) -> Recipe:
 
 def _config(run: Run, recipe: Recipe, settings: FinalsSettings) -> EvaluationConfig:
     folder = settings.out.absolute()
-    execution = run.manifest.get("execution")  # none where step times came from elsewhere
-    same_pixels = recipe.image_size == run.recipe.image_size
-    return EvaluationConfig(
-        space_text=run.space.to_text(),
-        **run.images(settings.data, settings.data_root),
-        recipe=recipe,
-        seed=cast("int", run.manifest.get("seed", 0)),
-        execution=Execution(**cast("dict[str, Any]", execution)) if execution else None,
+    return replace(
+        config_for_run(run, recipe, data=settings.data, data_root=settings.data_root),
         step_times=None,
         checkpoints=str(folder / CHECKPOINTS),
         weights=str(folder / WEIGHTS),
-        holdout_fingerprint=run.holdout_fingerprint if same_pixels else None,
     )
 
 

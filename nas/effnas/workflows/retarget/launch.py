@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from effnas.config.settings import EvaluationConfig, StepTimeConfig
 from effnas.controllers.base import Controller
 from effnas.errors import ConfigError, InfeasibleError, SpaceExhaustedError
+from effnas.evaluation.config import config_for_run, continued_config
 from effnas.evaluation.evaluator import TRAINING_METRICS, source_without_timing, step_time_metrics
 from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import Workers, start_workers
@@ -24,7 +25,6 @@ from effnas.trials.constraints import Constraints
 from effnas.trials.manifest import (
     check_same_run,
     constraints_of,
-    continued,
     versions,
 )
 from effnas.trials.problem import no_free_metrics
@@ -257,18 +257,16 @@ def _config(
     settings: RetargetSettings, parent: Run, stored: Mapping[str, Json] | None
 ) -> EvaluationConfig:
     """Return what workers need: as the parent's, on another device."""
-    images = parent.images(settings.data, settings.data_root)
-    if not settings.budget:
-        images["data"] = None
-    config = EvaluationConfig(
-        space_text=parent.space.to_text(),
-        **images,
-        recipe=parent.recipe,
-        seed=cast("int", parent.manifest.get("seed", 0)),
+    config = config_for_run(parent, data=settings.data, data_root=settings.data_root)
+    config = replace(
+        config,
+        data=config.data if settings.budget else None,
+        execution=None,
         step_times=settings.step_times,
         constraints=tuple(constraints_of(parent.manifest)),
+        holdout_fingerprint=None,  # all images are compared, once they are loaded
     )
-    return continued(config, stored) if stored and stored.get("execution") else config
+    return continued_config(config, stored) if stored and stored.get("execution") else config
 
 
 def _manifest(

@@ -90,6 +90,7 @@ def describe(settings: TrainSettings, plan: TrainingPlan, images: TrainImages) -
             "minival": plan.minival,
             "class_names": list(plan.classes),
             "skipped": list(plan.skipped),
+            "mirrored": plan.mirrored,
         },
         "eval_image_size": plan.eval_image_size,
         "stages": [cast("Json", asdict(stage)) for stage in plan.stages],

@@ -40,9 +40,6 @@ from effnas.workflows.train.settings import TrainingPlan, TrainSettings, settle
 if TYPE_CHECKING:
     from effnas.trials.store import Json
 
-#: Data whose images are not mirrored unless the recipe says so: a mirrored digit is none.
-_NOT_MIRRORED = ("digits", "mnist")
-
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedTraining:
@@ -55,6 +52,7 @@ class PreparedTraining:
         recipe: With all sizes and strengths, and a batch of no more images than there are.
         images: To train on, and to measure accuracy on.
         device: Where.
+        mirrored: Whether images are mirrored at random.
     """
 
     settings: TrainSettings
@@ -63,6 +61,7 @@ class PreparedTraining:
     recipe: TrainingRecipe
     images: TrainImages
     device: torch.device
+    mirrored: bool
 
     @classmethod
     def begin(
@@ -118,6 +117,7 @@ class PreparedTraining:
             recipe=replace(recipe, batch_size=batch_size),  # and the learning rate with it
             images=images,
             device=device,
+            mirrored=_is_mirrored(settings, images, stored),
         )
 
     @property
@@ -169,6 +169,7 @@ class PreparedTraining:
             classes=images.train.classes,
             skipped=images.skipped,
             is_streamed=images.are_streamed,
+            mirrored=self.mirrored,
             recipe=recipe,
             eval_image_size=recipe.eval_image_size,
             stages=self.stages,
@@ -278,9 +279,6 @@ class PreparedTraining:
     def _training(
         self, model: nn.Module, parts: tuple[int, ...], execution: Execution, group: ProcessGroup
     ) -> Training:
-        flip = self.recipe.flip
-        if flip is None:
-            flip = not any(name in self.settings.data for name in _NOT_MIRRORED)
         return Training(
             model,
             self.images.train,
@@ -290,10 +288,26 @@ class PreparedTraining:
             parts,
             execution=execution,
             device=self.device,
-            flip=flip,
+            flip=self.mirrored,
             seed=self.settings.seed,
             group=group,
         )
+
+
+def _is_mirrored(
+    settings: TrainSettings, images: TrainImages, stored: Mapping[str, Json] | None
+) -> bool:
+    """Return whether images are mirrored: as the recipe says, as before, or as suits the data."""
+    if settings.recipe.flip is not None:
+        return settings.recipe.flip
+    if stored is None:
+        return images.mirrored
+    data = stored.get("data")
+    before = data.get("mirrored") if isinstance(data, dict) else None
+    if isinstance(before, bool):
+        return before
+    # Earlier versions told by the path.
+    return not any(name in settings.data for name in ("digits", "mnist"))
 
 
 def _memory_for_images(stored: Mapping[str, Json] | None, processes: int) -> int:
