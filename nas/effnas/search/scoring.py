@@ -20,7 +20,7 @@ class Scoring:
     """Turns measurements into trials with a state and a reward.
 
     Attributes:
-        problem: The reward and the objectives.
+        problem: The reward, and the metrics that are free.
         constraints: Conditions that every architecture must meet, and their space.
     """
 
@@ -40,17 +40,14 @@ class Scoring:
 
         Raises:
             RewardError: If the reward cannot be computed.
-            ConfigError: If the objectives or a constraint lack a metric.
+            ConfigError: If a constraint lacks a metric.
         """
         if broken := self.constraints.broken(trial.architecture, trial.metrics):
             return replace(trial, state=TrialState.INFEASIBLE, reason=broken)
         if self.constraints.of_metrics:
             [known] = self.problem.known([trial.architecture])
             self.constraints.check_given(known.keys() | trial.metrics.keys())
-        trial = replace(trial, reward=self.problem.reward.score(trial.metrics))
-        if self.problem.objectives:
-            self.problem.objectives.values(trial.metrics)
-        return trial
+        return replace(trial, reward=self.problem.reward.score(trial.metrics))
 
     def retimed(self, trial: Trial, outcome: Outcome, *, before_s: float) -> Trial:
         """Return a complete trial with another step time, and the reward that follows from it.

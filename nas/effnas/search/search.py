@@ -364,11 +364,13 @@ class Search:
         """Count, check, score, store and tell."""
         trial = replace(self.scoring.counted(trial, measurement), state=TrialState.COMPLETE)
         try:
-            scored = self.scoring.scored(trial)
+            trial = self.scoring.scored(trial)
+            if self.objectives and trial.state is TrialState.COMPLETE:
+                self.objectives.values(trial.metrics)
         except (RewardError, ConfigError):
             self._record(trial)  # what was measured stays, whatever cannot be computed from it
             raise
-        return self._record(scored)
+        return self._record(trial)
 
     def _fail(self, outcome: Outcome, is_last: bool) -> Trial:
         trial = replace(self._ended(outcome), state=TrialState.FAILED, reason=outcome.failure)
