@@ -23,15 +23,15 @@ from effnas.evaluation.backend import Job
 from effnas.evaluation.evaluator import Task
 from effnas.evaluation.workers import Workers, start_workers
 from effnas.search.cost_estimate import CostEstimate
-from effnas.search.launch import Settings, launch
+from effnas.search.launch import SearchObserver, Settings, launch
 from effnas.search.search import Search
 
 CONTROLLERS = ("random", "surrogate")
 REPEATS = (1, 2, 3)
 
 
-class Lines:
-    """Prints a line per trial."""
+class Lines(SearchObserver):
+    """Prints a line a trial."""
 
     def preparing(self, what: str) -> None:
         """Print what takes a while."""
@@ -45,9 +45,6 @@ class Lines:
         """Print the best so far."""
         best = search.best.reward if search.best else None
         print(f"{search.controller.name} {trial.number}: {trial.reward}, best {best}", flush=True)
-
-    def finalist_timed(self, trial: Trial, search: Search) -> None:
-        """Print nothing."""
 
 
 def retrained(search: Search, settings: Settings) -> list[float]:

@@ -26,7 +26,8 @@ from rich.table import Table  # noqa: E402
 from effnas import Architecture  # noqa: E402
 from effnas.arch.counts import count  # noqa: E402
 from effnas.config.settings import EvaluationConfig, Execution, Recipe  # noqa: E402
-from effnas.evaluation.workers import Workers, divide_resources  # noqa: E402
+from effnas.evaluation.observer import Observer  # noqa: E402
+from effnas.evaluation.workers import Workers  # noqa: E402
 from effnas.scaling.compound import CompoundScaling  # noqa: E402
 from effnas.scaling.family import FamilyMember, scale  # noqa: E402
 from effnas.scaling.member_costs import MemberCosts  # noqa: E402
@@ -35,10 +36,10 @@ from effnas.space.search_space import SearchSpace  # noqa: E402
 from effnas.timing.device_settings import DeviceSettings  # noqa: E402
 from effnas.timing.layer_times import LayerTimes  # noqa: E402
 from effnas.trials.network_ref import find_network  # noqa: E402
-from effnas.workflows.trainings.folder import Result, TrainingsFolder  # noqa: E402
+from effnas.workflows.trainings.folder import TrainingsFolder  # noqa: E402
 from effnas.workflows.trainings.schedule import Schedule  # noqa: E402
 from effnas.workflows.trainings.standings import ranked  # noqa: E402
-from effnas.workflows.trainings.tune import Candidate, train_all  # noqa: E402
+from effnas.workflows.trainings.train import Candidate, Trainings  # noqa: E402
 
 #: Exponents of compound scaling that are tried.
 PHIS = [n / 25 for n in range(1, 151)]
@@ -105,14 +106,11 @@ def main() -> None:
     )  # fmt: skip
     members = networks(base, arguments.members, arguments.image_size, costs)
     schedule = Schedule(levels=(arguments.epochs,), seeds=arguments.seeds)
-    share = divide_resources(Workers(device="cpu"))
     space = run.space if run else SearchSpace.load("v2-cifar")
     config = EvaluationConfig(
         space_text=space.to_text(),
         data=str(Path(arguments.data).absolute()),
         recipe=recipe,
-        device=share.device,
-        threads=share.threads,
         execution=Execution(),
         step_times=None,
     )
@@ -121,28 +119,22 @@ def main() -> None:
             "trainings of a benchmark",
             {"base": base.id, "recipe": dict(recipe.to_dict()), "seeds": arguments.seeds},
         )
-
-        def took(result: Result) -> None:
-            folder.add(result)
-            results.append(result)
-            print(result, flush=True)
-
-        train_all(
-            [
+        trainings = Trainings(
+            folder=folder,
+            candidates=[
                 Candidate(
                     name=one.name,
                     architecture=one.architecture,
-                    config=replace(config, recipe=replace(recipe, image_size=one.train_image_size)),
+                    recipe=replace(recipe, image_size=one.train_image_size),
                 )
                 for one in members
             ],
-            schedule,
-            list(results),
-            cpus=share.cpus,
-            gpus=share.gpus,
-            score=lambda name, accuracies: 1.0,  # all are trained to the end
-            on_result=took,
+            schedule=schedule,
+            results=results,
+            score=lambda name, accuracy: accuracy,
+            on_result=lambda result: print(result, flush=True),
         )
+        trainings.finish(config, Workers(device="cpu"), "accuracy", Observer())
     standings = {
         one.name: one
         for one in ranked([m.name for m in members], schedule, results, lambda name, a: a)

@@ -180,7 +180,7 @@ def test_timm_has_its_homes() -> None:
 
 
 def test_ray_has_its_homes() -> None:
-    homes = {"evaluation.ray", "workflows.trainings.tune", "workflows.train.distributed"}
+    homes = {"evaluation.ray", "workflows.train.distributed"}
     assert {f.by for f in all_imports() if f.distribution == "ray"} == homes
     inside = [f for f in all_imports() if target(f) in homes]
     assert {found.by for found in inside if found.at_the_top} <= homes

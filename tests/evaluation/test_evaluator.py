@@ -9,11 +9,20 @@ import pytest
 from effnas import Architecture, Search, SearchSpace
 from effnas.config.settings import StepTimeConfig
 from effnas.errors import ConfigError
-from effnas.evaluation.evaluator import metrics_before_trial
+from effnas.evaluation.evaluator import (
+    metrics_before_trial,
+    named_source,
+    source_without_timing,
+)
+from effnas.trials.problem import FreeMetrics
 from synthetic_profiles import model_of, profile_of
 
 TINY = SearchSpace.load("tiny").with_target(num_classes=10)
 STRANGER = Architecture.parse("fused_r1_k7_s1_e1_c16 " * 3, stem=TINY.stem, head=TINY.head)
+
+
+def known_by(config: StepTimeConfig, space: SearchSpace) -> FreeMetrics:
+    return metrics_before_trial(source_without_timing(named_source(config, space), config.mode))
 
 
 def stored(folder: Path, error: float) -> str:
@@ -35,7 +44,7 @@ def test_a_profile_tells_step_times_where_the_search_will_take_them_from_it(
     tmp_path: Path, mode: str, error: float, is_known: bool
 ) -> None:
     config = StepTimeConfig(mode=mode, profile=stored(tmp_path, error))  # type: ignore[arg-type]
-    known = metrics_before_trial(config, TINY)
+    known = known_by(config, TINY)
     first, second = known([TINY.reference, STRANGER])
     assert second == {}  # it has parts that were not measured
     if is_known:
@@ -47,29 +56,27 @@ def test_a_profile_tells_step_times_where_the_search_will_take_them_from_it(
 def test_a_table_tells_the_step_times_in_it(tmp_path: Path) -> None:
     path = tmp_path / "times.csv"
     path.write_text(f"architecture,step_time\n{TINY.reference},1.5\n")
-    known = metrics_before_trial(StepTimeConfig(mode="table", table=str(path)), TINY)
+    known = known_by(StepTimeConfig(mode="table", table=str(path)), TINY)
     first, second = known([TINY.reference, STRANGER])
     assert first["step_time"] == 1.5
     assert second == {}
 
 
 def test_what_takes_time_is_not_known() -> None:
-    assert metrics_before_trial(StepTimeConfig(), TINY)([TINY.reference]) == [{}]
+    assert known_by(StepTimeConfig(), TINY)([TINY.reference]) == [{}]
     command = StepTimeConfig(mode="command", command="time {arch_json}")
-    assert metrics_before_trial(command, TINY)([TINY.reference]) == [{}]
+    assert known_by(command, TINY)([TINY.reference]) == [{}]
 
 
 def test_a_profile_of_another_space_is_refused(tmp_path: Path) -> None:
     config = StepTimeConfig(mode="predicted", profile=stored(tmp_path, 0.02))
     with pytest.raises(ConfigError, match="the profile is for"):
-        metrics_before_trial(config, SearchSpace.load("v2-cifar"))
+        known_by(config, SearchSpace.load("v2-cifar"))
 
 
 @pytest.mark.slow
 def test_a_search_by_predictions_goes_where_they_are_best(tmp_path: Path) -> None:
-    known = metrics_before_trial(
-        StepTimeConfig(mode="predicted", profile=stored(tmp_path, 0.02)), TINY
-    )
+    known = known_by(StepTimeConfig(mode="predicted", profile=stored(tmp_path, 0.02)), TINY)
     model = model_of(TINY)
     search = Search(TINY, "accuracy * step_time^-0.5", "surrogate", free_metrics=known)
     search.run(lambda a: {"accuracy": 0.5, "step_time": model.step_time(a)}, budget=24)

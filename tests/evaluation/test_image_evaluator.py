@@ -34,8 +34,7 @@ from effnas.errors import (
 from effnas.evaluation.evaluator import TIMING_METRICS, TRAINING_METRICS, Task
 from effnas.evaluation.image_evaluator import ImageEvaluator
 from effnas.evaluation.workers import Workers
-from effnas.search.cost_estimate import CostEstimate
-from effnas.search.launch import Settings, launch
+from effnas.search.launch import SearchObserver, Settings, launch
 from effnas.search.rungs import Rungs
 from effnas.search.search import Search
 from effnas.timing.device import describe_device, hardware_id
@@ -491,16 +490,12 @@ def test_what_nothing_can_meet_with_the_datas_classes_is_told_before_anything_is
 # -- in a search
 
 
-class Quiet:
+class Quiet(SearchObserver):
     """Watches a search, and shows nothing."""
 
     def __init__(self) -> None:
         self.ended: list[Trial] = []
         self.timed: list[Trial] = []
-
-    def preparing(self, what: str) -> None: ...
-
-    def planned(self, plan: CostEstimate) -> None: ...
 
     def trial_ended(self, trial: Trial, search: Search) -> None:
         self.ended.append(trial)

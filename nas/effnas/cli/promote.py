@@ -24,7 +24,7 @@ from effnas.cli.tables import (
 from effnas.train.checkpoints import weights_file
 from effnas.workflows.finals.evaluate_test import FinalTest
 from effnas.workflows.finals.finalists import Finalist
-from effnas.workflows.finals.launch import FinalsSettings, launch_finals
+from effnas.workflows.finals.launch import FinalsObserver, FinalsSettings, launch_finals
 from effnas.workflows.finals.report import FinalistStanding, FinalsReport
 from effnas.workflows.trainings.folder import WEIGHTS, Result
 
@@ -61,7 +61,7 @@ def run_promote(settings: FinalsSettings, *, as_json: bool) -> int:
     return 0 if report.base else 1
 
 
-class _Display:
+class _Display(FinalsObserver):
     """Shows what is going on."""
 
     def __init__(self, screen: Console, progress: Progress, settings: FinalsSettings) -> None:

@@ -26,6 +26,7 @@ from effnas.cli.tables import (
 from effnas.cli.wording import with_options
 from effnas.workflows.proxy.launch import (
     Grid,
+    ProxyObserver,
     ProxySettings,
     launch_check,
     launch_search,
@@ -73,7 +74,7 @@ def _observed(settings: ProxySettings, as_json: bool) -> Iterator[_Display]:
         yield _Display(screen, progress, settings)
 
 
-class _Display:
+class _Display(ProxyObserver):
     """Shows what is being trained, a line for each training."""
 
     def __init__(self, screen: Console, progress: Progress, settings: ProxySettings) -> None:

@@ -17,7 +17,12 @@ from effnas.cli.tables import (
     progress_on,
 )
 from effnas.trials.trial import TrialState
-from effnas.workflows.retarget.launch import Retargeted, RetargetSettings, retarget
+from effnas.workflows.retarget.launch import (
+    Retargeted,
+    RetargetObserver,
+    RetargetSettings,
+    retarget,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,7 +61,7 @@ def run_retarget(settings: RetargetSettings, *, as_json: bool) -> int:
     return 0 if found.search.best else 1
 
 
-class _Display:
+class _Display(RetargetObserver):
     """Shows what is going on."""
 
     def __init__(self, screen: Console, progress: Progress, settings: RetargetSettings) -> None:

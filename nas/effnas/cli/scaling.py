@@ -24,6 +24,7 @@ from effnas.search.cost_estimate import memory_text
 from effnas.workflows.scaling.candidates import ScaledNetwork
 from effnas.workflows.scaling.launch import (
     LayerGrowth,
+    ScalingObserver,
     ScalingReport,
     ScalingSettings,
     search_scaling,
@@ -61,7 +62,7 @@ def run_scaling(settings: ScalingSettings, *, as_json: bool) -> int:
     return 0 if report.best else 1
 
 
-class _Display:
+class _Display(ScalingObserver):
     """Shows what is going on."""
 
     def __init__(self, screen: Console, progress: Progress, settings: ScalingSettings) -> None:

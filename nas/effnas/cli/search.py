@@ -28,7 +28,7 @@ from effnas.cli.tables import (
 from effnas.cli.wording import with_options
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, random_search
 from effnas.search.cost_estimate import CostEstimate, memory_text
-from effnas.search.launch import Settings, launch
+from effnas.search.launch import SearchObserver, Settings, launch
 from effnas.search.rungs import trained_epochs
 from effnas.search.search import Search
 from effnas.trials.pareto_front import hypervolumes
@@ -49,7 +49,7 @@ def run_search(settings: Settings, *, as_json: bool) -> int:
     display = _Display(screen, settings)
     signal.signal(signal.SIGTERM, interrupt)
     try:
-        with display.progress:
+        with display.bars:
             search = launch(settings, display)
     except KeyboardInterrupt:
         stored = display.ended
@@ -70,21 +70,21 @@ def run_search(settings: Settings, *, as_json: bool) -> int:
     return 0 if search.best else 1
 
 
-class _Display:
+class _Display(SearchObserver):
     """Shows what the search tells it: a plan, a line per trial, and a bar with the time left."""
 
     def __init__(self, screen: Console, settings: Settings) -> None:
         self.ended = 0
         left = TextColumn("{task.fields[left]}")
-        self.progress = progress_on(screen, BarColumn(), MofNCompleteColumn(), left)
+        self.bars = progress_on(screen, BarColumn(), MofNCompleteColumn(), left)
         self._screen = screen
         self._settings = settings
-        self._task = self.progress.add_task("starting", total=None, left="")
+        self._task = self.bars.add_task("starting", total=None, left="")
         self._expected_trial_s = 0.0
         self._workers = 1
 
     def preparing(self, what: str) -> None:
-        self.progress.update(self._task, description=what)
+        self.bars.update(self._task, description=what)
 
     def planned(self, plan: CostEstimate) -> None:
         self.ended = plan.budget - plan.trials_left
@@ -93,7 +93,7 @@ class _Display:
         for warning in plan.warnings():
             self._screen.print(f"[bold yellow]Note:[/] {with_options(warning)}")
         self._screen.print()
-        self.progress.update(
+        self.bars.update(
             self._task,
             description="searching",
             total=plan.budget,
@@ -102,7 +102,7 @@ class _Display:
         )
 
     def finalist_timed(self, trial: Trial, search: Search) -> None:
-        self.progress.update(self._task, description="measuring the best")
+        self.bars.update(self._task, description="measuring the best")
         if trial.state is not TrialState.COMPLETE:
             self._screen.print(f"trial {trial.number}  [yellow]{trial.state.lower()}[/]: "
                                f"{trial.reason}")  # fmt: skip
@@ -119,7 +119,7 @@ class _Display:
         left_s = mean_duration_s(search.trials, self._expected_trial_s) * max(
             self._settings.budget - self.ended, 0
         )
-        self.progress.update(
+        self.bars.update(
             self._task,
             completed=self.ended,
             left=f"about {duration(left_s / self._workers)} left",

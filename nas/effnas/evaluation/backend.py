@@ -6,20 +6,36 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from effnas.arch.architecture import Architecture
 from effnas.errors import InfeasibleError, UserError
 from effnas.evaluation.evaluator import Evaluator, Task
 from effnas.trials.trial import Measurement
 
-#: Makes an evaluator where the work is done.
-MakeEvaluator = Callable[[], Evaluator]
+if TYPE_CHECKING:
+    from effnas.config.settings import Recipe
+
+T = TypeVar("T")
+
+#: Makes an evaluator where the work is done; takes the recipe of a job that has one.
+MakeEvaluator = Callable[..., Evaluator]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One evaluation to be done: strings and numbers only, so that it can go anywhere."""
+    """One evaluation: strings and numbers only, so that it can be sent anywhere.
+
+    Attributes:
+        trial: Number by which its outcome is recognized.
+        blocks: The architecture's block strings.
+        stem: Its channels after the stem.
+        head: Its channels before the classifier.
+        task: Timing, training, or both.
+        repeat: Another number is another seed of the training.
+        epochs: Where the training stops; None trains to the end.
+        recipe: How to train, in place of the worker's own recipe.
+    """
 
     trial: int
     blocks: tuple[str, ...]
@@ -28,6 +44,7 @@ class Job:
     task: Task = Task.EVALUATE
     repeat: int = 0
     epochs: int | None = None
+    recipe: Recipe | None = None
 
     @classmethod
     def of(
@@ -57,14 +74,14 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a job: a measurement, or one of the three that follow it.
+    """The result of a job: a measurement, or one of the three that follow it.
 
     Attributes:
         trial: The job's trial.
         measurement: What was measured; of an infeasible architecture, what is known all the same.
         infeasible: Why the architecture cannot be built, timed or trained.
         failure: What went wrong although the architecture may be fine: a bug or a lost worker.
-        user_error: A mistake of the user's that only showed in the worker.
+        user_error: A mistake of the user's that only a worker could find.
         duration_s: Wall-clock seconds of the worker.
     """
 
@@ -116,3 +133,42 @@ def run_job(evaluator: Evaluator, job: Job) -> Outcome:
         user_error=user_error,
         duration_s=time.perf_counter() - started,
     )
+
+
+class Worker:
+    """Runs jobs with one evaluator at a time, since each holds its images.
+
+    Args:
+        make: Makes the evaluator for the first job, and again for a job with another recipe.
+    """
+
+    def __init__(self, make: MakeEvaluator) -> None:
+        self._make = make
+        self._evaluator: Evaluator | None = None
+        self._recipe: Recipe | None = None
+
+    def run(self, job: Job) -> Outcome:
+        """Run a job."""
+        try:
+            evaluator = self._warm(job.recipe)
+        except UserError as error:
+            return Outcome(trial=job.trial, user_error=error)
+        return run_job(evaluator, job)
+
+    def ask(self, question: Callable[[Evaluator], T], recipe: Recipe | None) -> T | UserError:
+        """Return the answer of the evaluator for a recipe, or why there is none."""
+        try:
+            return question(self._warm(recipe))
+        except UserError as error:
+            return error
+
+    def use(self, make: MakeEvaluator) -> None:
+        """Make the evaluators that are yet to come in another way."""
+        self._make = make
+
+    def _warm(self, recipe: Recipe | None) -> Evaluator:
+        if self._evaluator is None or recipe != self._recipe:
+            self._evaluator = None  # its images make room for those of the next
+            self._evaluator = self._make() if recipe is None else self._make(recipe)
+            self._recipe = recipe
+        return self._evaluator

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from effnas.config.settings import StepTimeConfig
+from effnas.config.settings import StepTimeConfig, StepTimeMode
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.timing.command import StepTimeCommand
 from effnas.timing.profile import DeviceProfile
@@ -127,9 +127,8 @@ def named_source(config: StepTimeConfig, space: SearchSpace) -> NamedSource | No
     return profile
 
 
-def step_time_metrics(config: StepTimeConfig, space: SearchSpace) -> tuple[str, ...]:
-    """Return the metrics that a source of step times gives for every network; errors as above."""
-    source = named_source(config, space)
+def step_time_metrics(source: NamedSource | None, space: SearchSpace) -> tuple[str, ...]:
+    """Return the metrics that a source of step times, or measuring them, gives for a network."""
     if isinstance(source, StepTimeTable):
         return source.metrics
     if isinstance(source, DeviceProfile):
@@ -138,21 +137,21 @@ def step_time_metrics(config: StepTimeConfig, space: SearchSpace) -> tuple[str, 
 
 
 def source_without_timing(
-    config: StepTimeConfig, space: SearchSpace
+    source: NamedSource | None, mode: StepTimeMode
 ) -> DeviceProfile | StepTimeTable | None:
-    """Return the source of step times, if it knows them all without taking time; errors as above.
+    """Return a source of step times if it knows them without taking time, else None.
 
-    In mode `auto`, a profile is such a source where it is trusted.
+    Args:
+        source: The source.
+        mode: With `auto`, the device is measured where a profile is not trusted.
     """
-    source = named_source(config, space)
     if isinstance(source, DeviceProfile):
-        return source if config.mode == "predicted" or source.is_trusted else None
+        return source if mode == "predicted" or source.is_trusted else None
     return source if isinstance(source, StepTimeTable) else None
 
 
-def metrics_before_trial(config: StepTimeConfig, space: SearchSpace) -> FreeMetrics:
-    """Return what tells the step times of architectures before they are tried; errors as above."""
-    source = source_without_timing(config, space)
+def metrics_before_trial(source: DeviceProfile | StepTimeTable | None) -> FreeMetrics:
+    """Return what gives the step times of architectures before they are tried."""
     if source is None:
         return no_free_metrics
 
@@ -161,7 +160,7 @@ def metrics_before_trial(config: StepTimeConfig, space: SearchSpace) -> FreeMetr
         for arch in archs:
             try:
                 found.append(dict(source(arch).metrics))
-            except InfeasibleError:  # not in the table, or with a part that was not measured
+            except InfeasibleError:  # not in the table, or with a layer that was not measured
                 found.append({})
         return found
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 
-from effnas.evaluation.backend import Job, Outcome, run_job
+from effnas.evaluation.backend import Job, Outcome, Worker
 from effnas.evaluation.evaluator import Evaluator
 
 
 class InlineBackend:
-    """Runs one job at a time, when its outcome is asked for."""
+    """Runs one job at a time, when its outcome is asked for.
+
+    Args:
+        evaluator: Runs the jobs; where they have recipes of their own, a worker does.
+    """
 
     capacity = 1
 
-    def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator = evaluator
+    def __init__(self, evaluator: Evaluator | Worker) -> None:
+        self._worker = evaluator if isinstance(evaluator, Worker) else Worker(lambda: evaluator)
         self._jobs: deque[Job] = deque()
 
     def submit(self, job: Job) -> None:
@@ -23,7 +27,7 @@ class InlineBackend:
 
     def next_done(self) -> Outcome:
         """Run the next job."""
-        return run_job(self._evaluator, self._jobs.popleft())
+        return self._worker.run(self._jobs.popleft())
 
     def close(self) -> None:
         """Forget the jobs in line."""

@@ -14,16 +14,13 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from effnas.errors import SearchFailedError, UserError
-from effnas.evaluation.backend import (
-    Job,
-    MakeEvaluator,
-    Outcome,
-    run_job,
-)
+from effnas.evaluation.backend import Job, MakeEvaluator, Outcome, Worker
 from effnas.evaluation.evaluator import Evaluator
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
+
+    from effnas.config.settings import Recipe
 
 T = TypeVar("T")
 
@@ -46,7 +43,7 @@ def start_ray() -> Resources:
         SearchFailedError: If Ray does not start.
     """
     if not ray.is_initialized():
-        # Workers without a GPU of Ray's may still be told to use a certain one.
+        # Workers without a GPU of Ray's may still have to use a certain one.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         local: dict[str, Any] = {}
@@ -73,33 +70,6 @@ def start_ray() -> Resources:
     return Resources(int(total.get("CPU", 1)), int(total.get("GPU", 0)))
 
 
-@ray.remote
-class _Worker:
-    """A process with one evaluator, made on first use so that its errors come back as data."""
-
-    def __init__(self, make_evaluator: MakeEvaluator) -> None:
-        self._make = make_evaluator
-        self._evaluator: Evaluator | None = None
-
-    def run(self, job: Job) -> Outcome:
-        try:
-            evaluator = self._warm()
-        except UserError as error:
-            return Outcome(trial=job.trial, user_error=error)
-        return run_job(evaluator, job)
-
-    def ask(self, question: Callable[[Evaluator], T]) -> T | UserError:
-        try:
-            return question(self._warm())
-        except UserError as error:
-            return error
-
-    def _warm(self) -> Evaluator:
-        if self._evaluator is None:
-            self._evaluator = self._make()
-        return self._evaluator
-
-
 class RayBackend:
     """Runs jobs on Ray actors; an actor that is lost is replaced, its job reported as failed.
 
@@ -120,20 +90,24 @@ class RayBackend:
     ) -> None:
         start_ray()
         self._make = make_evaluator
-        self._actor = _Worker.options(num_cpus=cpus, num_gpus=gpus)  # type: ignore[attr-defined]
+        self._actor: Any = ray.remote(num_cpus=cpus, num_gpus=gpus)(Worker)
         self._idle: list[ActorHandle[Any]] = [self._start() for _ in range(workers)]
         self._busy: dict[ray.ObjectRef[Outcome], tuple[ActorHandle[Any], Job]] = {}
         self.capacity = workers
 
-    def ask(self, question: Callable[[Evaluator], T]) -> T:
+    def ask(self, question: Callable[[Evaluator], T], recipe: Recipe | None = None) -> T:
         """Ask the first worker's evaluator something, such as what it has prepared.
+
+        Args:
+            question: Takes the evaluator; runs in the worker.
+            recipe: Of the first job, if it has one of its own.
 
         Raises:
             UserError: If the evaluator cannot be made because of a mistake of the user's.
             SearchFailedError: If the worker is lost.
         """
         try:
-            answer = cast("T | UserError", ray.get(self._idle[0].ask.remote(question)))
+            answer = cast("T | UserError", ray.get(self._idle[0].ask.remote(question, recipe)))
         except RayError as error:
             raise SearchFailedError(f"the first worker failed: {_last_line(error)}") from error
         if isinstance(answer, UserError):
@@ -141,8 +115,10 @@ class RayBackend:
         return answer
 
     def grow(self, make_evaluator: MakeEvaluator, workers: int) -> None:
-        """Add workers until there are `workers`; those to come use another evaluator."""
+        """Add idle workers until there are `workers`; evaluators to come are made otherwise."""
         self._make = make_evaluator
+        for actor in self._idle:
+            actor.use.remote(make_evaluator)
         self._idle += [self._start() for _ in range(workers - self.capacity)]
         self.capacity = workers
 
@@ -154,7 +130,7 @@ class RayBackend:
     def next_done(self) -> Outcome:
         """Wait for the next job to end."""
         ready: list[ray.ObjectRef[Outcome]] = []
-        while not ready:  # in slices, so that an interrupt is heard
+        while not ready:  # in slices, so that an interrupt ends it
             ready, _ = ray.wait(list(self._busy), num_returns=1, timeout=1.0)
         actor, job = self._busy.pop(ready[0])
         try:

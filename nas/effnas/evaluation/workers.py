@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from effnas.config.settings import EvaluationConfig
-from effnas.errors import ConfigError
+from effnas.config.settings import EvaluationConfig, Recipe
+from effnas.errors import ConfigError, UserError
+from effnas.evaluation.backend import Worker
 from effnas.evaluation.evaluator import Evaluator
+from effnas.evaluation.inline import InlineBackend
 from effnas.timing.runtime import configure_process
 from effnas.trials.worker_info import WorkerInfo
 
@@ -42,14 +45,18 @@ class Workers:
 
 
 def start_workers(
-    config: EvaluationConfig, workers: Workers, preparing: Callable[[str], None]
+    config: EvaluationConfig,
+    workers: Workers,
+    preparing: Callable[[str], None],
+    recipe: Recipe | None = None,
 ) -> tuple[Backend, WorkerInfo]:
     """Start the workers; the first one loads the images and looks at the device.
 
     Args:
         config: What they need; the device is that of `workers`.
         workers: Where they run.
-        preparing: Is told what takes a while.
+        preparing: Receives what takes a while.
+        recipe: Of the first job, if it has one of its own.
 
     Returns:
         The back end, which the caller closes, and what the first worker has found out.
@@ -58,42 +65,26 @@ def start_workers(
         UserError: If the data, the device or a setting cannot be used.
         SearchFailedError: If Ray or a worker does not start.
     """
-    config = replace(config, threads=workers.threads)
-    start = _start_inline if workers.backend == "inline" else _start_ray
-    return start(config, workers, preparing)
-
-
-def _start_inline(
-    config: EvaluationConfig, workers: Workers, preparing: Callable[[str], None]
-) -> tuple[Backend, WorkerInfo]:
-    configure_process()
-    from effnas.evaluation.image_evaluator import ImageEvaluator
-    from effnas.evaluation.inline import InlineBackend
-
-    preparing(_what_takes_a_while(config))
-    evaluator = ImageEvaluator(replace(config, device=workers.device))
-    return InlineBackend(evaluator), evaluator.prepare()
-
-
-def _start_ray(
-    config: EvaluationConfig, workers: Workers, preparing: Callable[[str], None]
-) -> tuple[Backend, WorkerInfo]:
+    what = f"{'loading the images and ' if config.data else ''}measuring the device"
+    if workers.backend == "inline":
+        preparing(what)
+        config = replace(config, device=workers.device, threads=workers.threads)
+        worker = Worker(MakeImageEvaluator(config))
+        prepared = worker.ask(_ask_preparation, recipe)
+        if isinstance(prepared, UserError):
+            raise prepared
+        worker.use(_settled(config, prepared))
+        return InlineBackend(worker), prepared
     from effnas.evaluation.ray import RayBackend
 
     preparing("starting Ray")
     share = divide_resources(workers)
     config = replace(config, device=share.device, threads=share.threads)
-    preparing(_what_takes_a_while(config))
+    preparing(what)
     backend = RayBackend(MakeImageEvaluator(config), cpus=share.cpus, gpus=share.gpus)
     try:
-        prepared = backend.ask(_ask_preparation)
-        settled = replace(
-            config,
-            recipe=prepared.recipe,
-            execution=prepared.execution,
-            timing_batch_size=prepared.timing_batch_size,
-        )
-        backend.grow(MakeImageEvaluator(settled), share.workers)
+        prepared = backend.ask(_ask_preparation, recipe)
+        backend.grow(_settled(config, prepared), share.workers)
     except BaseException:
         backend.close()
         raise
@@ -151,8 +142,16 @@ def divide_resources(workers: Workers) -> WorkerResources:
     )
 
 
-def _what_takes_a_while(config: EvaluationConfig) -> str:
-    return f"{'loading the images and ' if config.data else ''}measuring the device"
+def _settled(config: EvaluationConfig, prepared: WorkerInfo) -> MakeImageEvaluator:
+    """Return what makes all evaluators after the first: what that one found is not sought again."""
+    return MakeImageEvaluator(
+        replace(
+            config,
+            recipe=prepared.recipe,
+            execution=prepared.execution,
+            timing_batch_size=prepared.timing_batch_size,
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -161,12 +160,23 @@ class MakeImageEvaluator:
 
     config: EvaluationConfig
 
-    def __call__(self) -> ImageEvaluator:
-        """Settle the process and make the evaluator."""
+    def __call__(self, recipe: Recipe | None = None) -> ImageEvaluator:
+        """Configure the process and make the evaluator, with another recipe than its own if given.
+
+        Where recipes vary, a network can be trained at several image sizes: each has a folder of
+        checkpoints.
+        """
         configure_process()
         from effnas.evaluation.image_evaluator import ImageEvaluator
 
-        return ImageEvaluator(self.config)
+        config, folder = self.config, self.config.checkpoints
+        if recipe is not None:
+            config = replace(
+                config,
+                recipe=recipe,
+                checkpoints=folder and str(Path(folder, f"{recipe.image_size}px")),
+            )
+        return ImageEvaluator(config)
 
 
 def _ask_preparation(evaluator: Evaluator) -> WorkerInfo:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
-from effnas.config.catalog import find
+from effnas.config.catalog import Source, find
 from effnas.config.settings import EvaluationConfig, Recipe, StepTimeConfig
 from effnas.controllers.registry import controller_text
 from effnas.errors import ConfigError
 from effnas.evaluation.config import config_for_data, continued_config
-from effnas.evaluation.evaluator import TRAINING_METRICS, metrics_before_trial, step_time_metrics
+from effnas.evaluation.evaluator import (
+    TRAINING_METRICS,
+    NamedSource,
+    metrics_before_trial,
+    named_source,
+    source_without_timing,
+    step_time_metrics,
+)
+from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import Workers, start_workers
 from effnas.search.cost_estimate import CostEstimate
 from effnas.search.retime import time_finalists
@@ -28,6 +36,7 @@ from effnas.trials.manifest import (
 from effnas.trials.reward import Reward
 from effnas.trials.store import (
     CHECKPOINTS,
+    Json,
     MemoryStore,
     RunFolder,
     Store,
@@ -35,9 +44,9 @@ from effnas.trials.store import (
 )
 from effnas.trials.trial import Trial, TrialState
 
-#: Any accuracy will do to see whether the reward can be computed at all.
+#: Any accuracy serves to check that the reward can be computed.
 _TRIED_ACCURACY = 0.5
-#: States of trials that are never run again.
+#: States of trials that never run again.
 _FINAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.INFEASIBLE)
 
 
@@ -97,62 +106,42 @@ class Settings:
             )
 
 
-class Observer(Protocol):
-    """Is told what happens, to show it."""
-
-    def preparing(self, what: str) -> None:
-        """Something that takes a while has begun."""
-        ...
+class SearchObserver(Observer):
+    """Receives what a search does."""
 
     def planned(self, plan: CostEstimate) -> None:
         """The first trial is about to start."""
-        ...
 
     def trial_ended(self, trial: Trial, search: Search) -> None:
         """A trial has ended, or has paused at a rung."""
-        ...
 
     def finalist_timed(self, trial: Trial, search: Search) -> None:
         """The step time of a trial that was predicted has been measured."""
-        ...
 
 
-def launch(settings: Settings, observer: Observer) -> Search:
-    """Run a search on images, or go on with the one that the folder holds.
+def launch(settings: Settings, observer: SearchObserver) -> Search:
+    """Run a search on images, or continue the one in the folder.
 
     Raises:
         UserError: If something given is wrong; what is stored already stays.
-        SearchFailedError: If the search cannot go on.
+        SearchFailedError: If the search cannot continue.
     """
-    source = find("search_spaces", settings.space)
-    space = SearchSpace.read(source).with_target(
-        image_size=settings.target_image_size, batch_size=settings.target_batch_size
-    )
-    reward = Reward.load(settings.reward)
-    search = _search(settings, space, reward, MemoryStore())
-    _check(search, settings.step_times)
-    chosen = choices(
-        controller=controller_text(settings.controller),
-        objectives=search.objectives,
-        seed=settings.seed,
-        constraints=search.constraints.texts,
-        rungs=settings.rungs.epochs if settings.rungs else None,
-    )
+    setup = _Setup.of(settings)
+    chosen = setup.check()
     with RunFolder.open(settings.out) as folder:
         stored = folder.read_manifest()
-        config = _config(settings, space)
+        config = _config(settings, setup.space)
         if stored:
             check_same_choices(settings.out, stored, chosen)
             config = continued_config(config, stored)
         backend, prepared = start_workers(config, settings.workers, observer.preparing)
         try:
-            space = space.with_target(num_classes=space.target.num_classes or prepared.num_classes)
-            search = _search(settings, space, reward, folder)
+            search = setup.search(folder, prepared.num_classes)
             search.space.check_satisfiable()
             manifest = describe(
-                source=source,
-                space=space,
-                reward=reward,
+                source=setup.source,
+                space=search.constraints.space,
+                reward=search.reward,
                 chosen=chosen,
                 budget=settings.budget,
                 data=settings.data,
@@ -163,7 +152,7 @@ def launch(settings: Settings, observer: Observer) -> Search:
                 check_same_run(settings.out, stored, manifest)
                 manifest["created"] = stored.get("created")
             search.resume(
-                read_events(settings.out, stem=space.stem, head=space.head),
+                read_events(settings.out, stem=search.space.stem, head=search.space.head),
                 rescore=stored is not None and stored.get("reward") != manifest["reward"],
             )
             for trial in search.trials:
@@ -186,7 +175,7 @@ def launch(settings: Settings, observer: Observer) -> Search:
 
 
 def _drop_checkpoint(settings: Settings, trial: Trial) -> None:
-    """Delete the checkpoint of a trial that does not go on."""
+    """Delete the checkpoint of a trial that does not continue."""
     if settings.rungs and trial.state in _FINAL:
         Checkpoint.of(settings.out / CHECKPOINTS, trial.architecture).delete()
 
@@ -194,33 +183,67 @@ def _drop_checkpoint(settings: Settings, trial: Trial) -> None:
 # -- before the first trial
 
 
-def _search(settings: Settings, space: SearchSpace, reward: Reward, store: Store) -> Search:
-    return Search(
-        space,
-        reward,
-        settings.controller,
-        settings.seed,
-        free_metrics=metrics_before_trial(settings.step_times, space),
-        objectives=settings.objectives,
-        constraints=settings.constraints,
-        rungs=settings.rungs,
-        store=store,
-    )
+@dataclass(frozen=True, kw_only=True)
+class _Setup:
+    """The objects that the settings name, each read once."""
 
+    settings: Settings
+    source: Source
+    space: SearchSpace
+    reward: Reward
+    step_times: NamedSource | None
 
-def _check(search: Search, step_times: StepTimeConfig) -> None:
-    """Find mistakes in what was given before anything slow is started."""
-    space = search.space
-    # Counts need the classes, which may be those of the data.
-    if space.target.num_classes is not None or not space.needs_counts:
-        search.ask()
-    names = (*TRAINING_METRICS, *step_time_metrics(step_times, space))
-    measured = dict.fromkeys(names, 1.0) | {"accuracy": _TRIED_ACCURACY}
-    measured |= space.counted_metrics(space.reference)
-    search.reward.check(measured)
-    search.constraints.check_given(names)
-    if search.objectives:
-        search.objectives.values(measured)
+    @classmethod
+    def of(cls, settings: Settings) -> _Setup:
+        source = find("search_spaces", settings.space)
+        space = SearchSpace.read(source).with_target(
+            image_size=settings.target_image_size, batch_size=settings.target_batch_size
+        )
+        return cls(
+            settings=settings,
+            source=source,
+            space=space,
+            reward=Reward.load(settings.reward),
+            step_times=named_source(settings.step_times, space),
+        )
+
+    def search(self, store: Store, num_classes: int | None = None) -> Search:
+        """Return a search without trials; the classes of the data, where the space names none."""
+        settings, space = self.settings, self.space
+        free = source_without_timing(self.step_times, settings.step_times.mode)
+        return Search(
+            space.with_target(num_classes=space.target.num_classes or num_classes),
+            self.reward,
+            settings.controller,
+            settings.seed,
+            free_metrics=metrics_before_trial(free),
+            objectives=settings.objectives,
+            constraints=settings.constraints,
+            rungs=settings.rungs,
+            store=store,
+        )
+
+    def check(self) -> dict[str, Json]:
+        """Find mistakes before anything slow is started; return what the user has chosen."""
+        settings, search = self.settings, self.search(MemoryStore())
+        space = search.space
+        # Counts need the classes, which may be those of the data.
+        if space.target.num_classes is not None or not space.needs_counts:
+            search.ask()
+        names = (*TRAINING_METRICS, *step_time_metrics(self.step_times, space))
+        measured = dict.fromkeys(names, 1.0) | {"accuracy": _TRIED_ACCURACY}
+        measured |= space.counted_metrics(space.reference)
+        search.reward.check(measured)
+        search.constraints.check_given(names)
+        if search.objectives:
+            search.objectives.values(measured)
+        return choices(
+            controller=controller_text(settings.controller),
+            objectives=search.objectives,
+            seed=settings.seed,
+            constraints=search.constraints.texts,
+            rungs=settings.rungs.epochs if settings.rungs else None,
+        )
 
 
 def _config(settings: Settings, space: SearchSpace) -> EvaluationConfig:

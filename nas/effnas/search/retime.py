@@ -1,13 +1,14 @@
-"""Step times of finished trials, found anew: measured ones for predictions, or another device's."""
+"""Step times of finished trials, found again: measured, or of another device."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from effnas.errors import InfeasibleError
+from effnas.errors import InfeasibleError, SearchFailedError
 from effnas.evaluation.backend import Job, Outcome
 from effnas.evaluation.evaluator import Task
+from effnas.evaluation.work import drain
 from effnas.trials.trial import Measurement, Trial
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def time_finalists(
     Args:
         search: The search.
         backend: Runs the timings.
-        count: The best so many trials are to be measured ones, and the whole front.
+        count: This many of the best trials are timed, and the whole front.
         on_trial: Called with every trial whose step time was measured.
 
     Raises:
@@ -53,7 +54,7 @@ def retime(
     *,
     on_trial: Callable[[Trial], None] | None = None,
 ) -> None:
-    """Time trials that are complete (of this search or another one), and score them anew.
+    """Time trials that are complete (of this search or another one), and score them again.
 
     Args:
         search: The search that takes them.
@@ -65,16 +66,26 @@ def retime(
         SearchFailedError: If one cannot be timed though its network may be fine.
     """
     under_way: dict[int, Trial] = {}
-    while True:
-        while len(under_way) < backend.capacity and (trial := choose(under_way)):
-            backend.submit(Job.of(trial.number, trial.architecture, Task.TIME))
-            under_way[trial.number] = trial
-        if not under_way:
-            return
-        outcome = backend.next_done()
+
+    def next_job() -> Job | None:
+        trial = choose(under_way)
+        if trial is None:
+            return None
+        under_way[trial.number] = trial
+        return Job.of(trial.number, trial.architecture, Task.TIME)
+
+    def take(outcome: Outcome) -> None:
         trial = search.take_timing(under_way.pop(outcome.trial), outcome)
         if on_trial:
             on_trial(trial)
+
+    def failed(outcome: Outcome, is_last: bool) -> None:
+        if is_last:
+            raise SearchFailedError(
+                f"trial {outcome.trial} cannot be timed: {outcome.failure}; all trials are stored"
+            )
+
+    drain(backend, next_job, take, failed)
 
 
 def take_step_time(search: Search, trial: Trial, source: StepTimeSource) -> Trial:

@@ -1,14 +1,15 @@
-"""Rungs of fidelity: all trainings begin, and the best go on.
+"""Rungs of fidelity: all trainings begin, and the best continue.
 
 This is ASHA (Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", algorithm 2).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
+from statistics import median
 from typing import TYPE_CHECKING
 
 from effnas.errors import ConfigError
@@ -100,6 +101,18 @@ class Rungs:
                 if found is not None:
                     return here[found]
         return None
+
+
+def keeps_up(score: float, before: Sequence[float]) -> bool:
+    """Return whether a training continues at a rung without a pause: in the better half, or first.
+
+    This is the stopping variant of ASHA, as Ray Tune and Vizier have it.
+
+    Args:
+        score: Of the training; the larger, the better.
+        before: Scores of the trainings that reached the rung before it.
+    """
+    return not before or score >= median(before)
 
 
 def trained_epochs(trials: Iterable[Trial]) -> int:

@@ -6,29 +6,28 @@ scored anew without an accelerator.
 
 from __future__ import annotations
 
-import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING
 
 from effnas.arch.architecture import Architecture
-from effnas.config.plugins import describe
 from effnas.controllers.base import Controller
 from effnas.controllers.registry import make_controller
 from effnas.errors import (
     ConfigError,
-    EffnasError,
     RewardError,
     SearchFailedError,
     SpaceExhaustedError,
 )
 from effnas.evaluation.backend import Job, Outcome
-from effnas.evaluation.evaluator import TIMING_METRICS, Task
+from effnas.evaluation.evaluator import FunctionEvaluator, Task
 from effnas.evaluation.inline import InlineBackend
+from effnas.evaluation.work import drain
+from effnas.search.guarded import GuardedController
 from effnas.search.rungs import Rungs
+from effnas.search.scoring import Scoring
 from effnas.space.search_space import SearchSpace
 from effnas.trials.constraints import Constraints
 from effnas.trials.objectives import Objectives
@@ -36,19 +35,12 @@ from effnas.trials.pareto_front import pareto_front
 from effnas.trials.problem import FreeMetrics, Problem, no_free_metrics
 from effnas.trials.reward import Reward
 from effnas.trials.store import MemoryStore, Store
-from effnas.trials.trial import (
-    Measurement,
-    Trial,
-    Trials,
-    TrialState,
-)
+from effnas.trials.trial import Measurement, Trial, Trials, TrialState
 
 if TYPE_CHECKING:
     from effnas.evaluation.backend import Backend
 
-#: Attempts at a trial whose worker is lost or meets a bug.
-_MAX_ATTEMPTS = 2
-#: Trials in a row that may fail so before the search gives up.
+#: Trials in a row that may fail before the search gives up.
 _MAX_FAILURES = 3
 
 
@@ -106,16 +98,15 @@ class Search:
             else controller
         )
         self.constraints.check_narrowed(self.controller.space)
+        self._guarded = GuardedController(self.controller, self.space)
+        self.scoring = Scoring(self.problem, self.constraints)
         self.seed = seed
         self.rungs = rungs
         self.exhausted = False
         self._store = store or MemoryStore()
         self._first_number = first_number
         self._trials: dict[int, Trial] = {}
-        self._attempts: dict[int, int] = {}
         self._failures_in_a_row = 0
-        #: By trial and epochs: the reward at a rung, and the measurement that it follows from.
-        self._rewards_at: dict[tuple[int, int], tuple[Measurement, float | None]] = {}
 
     @property
     def trials(self) -> Trials:
@@ -175,14 +166,7 @@ class Search:
             Trial(number=self._new_number(), architecture=arch)
         )
         if reason is not None:
-            return self._record(
-                replace(
-                    trial,
-                    state=TrialState.INFEASIBLE,
-                    reason=reason,
-                    measurement=Measurement(metrics=metrics),
-                )
-            )
+            return self._infeasible(trial, reason, Measurement(metrics=metrics))
         return self._complete(trial, Measurement(metrics=metrics))
 
     def take_timing(self, trial: Trial, outcome: Outcome) -> Trial:
@@ -197,36 +181,10 @@ class Search:
         Returns:
             The trial, INFEASIBLE if it cannot be timed or breaks a constraint.
 
-        Raises:
-            SearchFailedError: If it could not be timed though its network may be fine.
         """
-        if outcome.user_error is not None:
-            raise outcome.user_error
-        if outcome.failure is not None:
-            raise SearchFailedError(
-                f"trial {trial.number} cannot be timed: {outcome.failure}; all trials are stored"
-            )
         is_ours = trial.number in self._trials
-        found = outcome.measurement or Measurement(metrics={})
-        kept = {n: v for n, v in trial.metrics.items() if n not in ("step_time", *TIMING_METRICS)}
-        metrics = {**kept, **found.metrics}
         before_s = (trial.duration_s or 0.0) if is_ours else 0.0
-        trial = replace(
-            trial,
-            measurement=replace(
-                trial.measurement,
-                metrics=metrics,
-                hardware=found.hardware,
-                step_time_source=found.step_time_source,
-            ),
-            reward=None,
-            duration_s=before_s + outcome.duration_s,
-        )
-        infeasible = outcome.infeasible or self.constraints.broken(trial.architecture, metrics)
-        if infeasible is not None:
-            trial = replace(trial, state=TrialState.INFEASIBLE, reason=infeasible)
-        else:
-            trial = replace(trial, reward=self.reward.score(metrics))
+        trial = self.scoring.retimed(trial, outcome, before_s=before_s)
         if not is_ours:
             return self._record(trial)
         self._store.append(trial, durable=True)
@@ -265,44 +223,39 @@ class Search:
             ConfigError: With rungs, if `evaluate` has no parameter `epochs` or gives no accuracy.
             SearchFailedError: If evaluations fail time after time.
         """
-        from effnas.evaluation.evaluator import FunctionEvaluator
-
         if budget < 1:
             raise ConfigError(f"the budget is {budget} trials, it must be 1 or more")
         if backend is None:
             if evaluate is None:
                 raise ConfigError("give run() a function that evaluates, or a backend")
             backend = InlineBackend(FunctionEvaluator(evaluate))
-        waiting = deque(t for t in self.trials if _to_be_run(t))
-        under_way = 0
-        while True:
-            while under_way < backend.capacity and (trial := self._next(waiting, budget)):
-                backend.submit(self._job(trial))
-                under_way += 1
-            if not under_way:
-                break
-            trial = self._finish(backend.next_done())
-            under_way -= 1
-            if _to_be_run(trial) and self._attempts[trial.number] < _MAX_ATTEMPTS:
-                waiting.appendleft(trial)
-            elif on_trial:
-                on_trial(trial)
-        for trial in self._prune():
+        unfinished = deque(
+            t for t in self.trials if t.state in (TrialState.RUNNING, TrialState.FAILED)
+        )
+
+        def next_job() -> Job | None:
+            trial = self._next(unfinished, budget)
+            return self._job(trial) if trial else None
+
+        def ended(trial: Trial) -> None:
             if on_trial:
                 on_trial(trial)
+
+        def failed(outcome: Outcome, is_last: bool) -> None:
+            trial = self._fail(outcome, is_last)
+            if is_last:
+                ended(trial)
+            else:
+                self._restart(trial)
+
+        drain(backend, next_job, lambda outcome: ended(self._finish(outcome)), failed)
+        for trial in self._prune():
+            ended(trial)
         return self.trials
 
     def reward_at(self, trial: Trial, epochs: int) -> float | None:
         """Return the reward of a trial at a rung that it has reached; None if it has no value."""
-        measured, reward = self._rewards_at.get((trial.number, epochs), (None, None))
-        if measured is not trial.measurement:
-            metrics = {**trial.metrics, "accuracy": trial.measurement.rungs[epochs]}
-            try:
-                reward = self.reward.score(metrics)
-            except RewardError:
-                reward = None
-            self._rewards_at[trial.number, epochs] = trial.measurement, reward
-        return reward
+        return self.scoring.reward_at(trial, epochs)
 
     def resume(self, events: Iterable[Trial], *, rescore: bool = False) -> None:
         """Take over the stored changes of trials, in the order in which they happened.
@@ -323,19 +276,18 @@ class Search:
             if _step(event) not in told:
                 told.add(_step(event))
                 final = last[event.number]
-                with self._controller_blamed():
-                    self.controller.tell(final if _step(event) == _step(final) else event)
+                self._guarded.tell(final if _step(event) == _step(final) else event)
         self._trials = last
 
     # -- the steps of the loop
 
-    def _next(self, waiting: deque[Trial], budget: int) -> Trial | None:
-        """Return the next trial: one left over, one to go on, or a new one within the budget."""
-        trial = waiting.popleft() if waiting else None
+    def _next(self, unfinished: deque[Trial], budget: int) -> Trial | None:
+        """Return the next trial: an unfinished one, a paused one, or a new one in the budget."""
+        trial = unfinished.popleft() if unfinished else None
         if trial is None and self.rungs:
             trial = self.rungs.promoted(self.trials, self.reward_at)
         if trial is not None:
-            return self._record(replace(trial, state=TrialState.RUNNING, reason=None))
+            return self._restart(trial)
         if len(self._trials) >= budget or self.exhausted:
             return None
         try:
@@ -349,48 +301,39 @@ class Search:
 
     def _start_trial(self) -> Trial:
         number = self._new_number()
-        with self._controller_blamed():
-            arch = self.controller.ask(number)
-        if not isinstance(arch, Architecture) or not self.space.contains(arch):
-            raise SearchFailedError(
-                f"the controller {self.controller.name} proposed {str(arch)!r:.200}, which is no "
-                f"architecture of the space {self.space.name}; all trials are stored"
-            )
+        arch = self._guarded.ask(number)
         return self._record(Trial(number=number, architecture=arch))
 
+    def _restart(self, trial: Trial) -> Trial:
+        return self._record(replace(trial, state=TrialState.RUNNING, reason=None))
+
     def _job(self, trial: Trial) -> Job:
-        """Return what is to be done for a trial: the step time is found at the first rung alone."""
+        """Return the job of a trial: only up to the first rung does it find the step time."""
         if self.rungs is None:
             return Job.of(trial.number, trial.architecture)
         task = Task.TRAIN if trial.measurement.rungs else Task.EVALUATE
         epochs = self.rungs.next_epochs(trial)
         return Job.of(trial.number, trial.architecture, task, epochs=epochs)
 
-    def _finish(self, outcome: Outcome) -> Trial:
-        """Store what became of a trial and tell the controller."""
+    def _ended(self, outcome: Outcome) -> Trial:
+        """Return the trial of an outcome, with the seconds that it took."""
         trial = self._trials[outcome.trial]
         before_s = (trial.duration_s or 0.0) if trial.measurement.rungs else 0.0
-        trial = replace(trial, duration_s=before_s + outcome.duration_s)
-        if outcome.user_error is not None:
-            raise outcome.user_error
-        if outcome.failure is not None:
-            return self._fail(trial, outcome.failure)
+        return replace(trial, duration_s=before_s + outcome.duration_s)
+
+    def _finish(self, outcome: Outcome) -> Trial:
+        """Store the result of a trial and tell the controller."""
+        trial = self._ended(outcome)
         self._failures_in_a_row = 0
+        found = outcome.measurement or Measurement(metrics={})
         if outcome.infeasible is not None:
-            return self._record(
-                replace(
-                    trial,
-                    state=TrialState.INFEASIBLE,
-                    reason=outcome.infeasible,
-                    measurement=trial.measurement.continued(
-                        outcome.measurement or Measurement(metrics={})
-                    ),
-                )
-            )
-        assert outcome.measurement is not None
-        if self.rungs:
-            return self._reach_rung(trial, outcome.measurement)
-        return self._complete(trial, outcome.measurement)
+            return self._infeasible(trial, outcome.infeasible, trial.measurement.continued(found))
+        return self._reach_rung(trial, found) if self.rungs else self._complete(trial, found)
+
+    def _infeasible(self, trial: Trial, reason: str, measurement: Measurement) -> Trial:
+        return self._record(
+            replace(trial, state=TrialState.INFEASIBLE, reason=reason, measurement=measurement)
+        )
 
     def _reach_rung(self, trial: Trial, found: Measurement) -> Trial:
         """Take the accuracy at a rung: at the last one the trial is complete, before it pauses."""
@@ -405,59 +348,40 @@ class Search:
         measurement = replace(trial.measurement.continued(found), rungs=rungs)
         if epochs == self.rungs.epochs[-1]:
             return self._complete(trial, measurement)
-        self._attempts.pop(trial.number, None)
-        trial = self._record(
-            replace(trial, state=TrialState.WAITING, measurement=self._counted(trial, measurement))
-        )
-        self.reward.score(trial.metrics)  # a reward that cannot be computed is told at once
+        trial = replace(self.scoring.counted(trial, measurement), state=TrialState.WAITING)
+        self._record(trial)
+        self.reward.score(trial.metrics)  # a reward that cannot be computed is reported at once
         return trial
 
     def _prune(self) -> list[Trial]:
         """Stop the trials that are still paused, with the reward at the rung that they reached."""
-        paused = [trial for trial in self.trials if trial.state is TrialState.WAITING]
-        return [
-            self._record(
-                replace(
-                    trial,
-                    state=TrialState.PRUNED,
-                    reward=self.reward_at(trial, max(trial.measurement.rungs)),
-                )
-            )
-            for trial in paused
+        pruned = [
+            replace(t, state=TrialState.PRUNED, reward=self.reward_at(t, max(t.measurement.rungs)))
+            for t in self.trials
+            if t.state is TrialState.WAITING
         ]
+        return [self._record(trial) for trial in pruned]
 
     def _complete(self, trial: Trial, measurement: Measurement) -> Trial:
         """Count, check, score, store and tell."""
-        measurement = self._counted(trial, measurement)
-        trial = replace(trial, state=TrialState.COMPLETE, measurement=measurement)
-        if broken := self.constraints.broken(trial.architecture, trial.metrics):
-            return self._record(replace(trial, state=TrialState.INFEASIBLE, reason=broken))
+        trial = replace(self.scoring.counted(trial, measurement), state=TrialState.COMPLETE)
         try:
-            if self.constraints.of_metrics:
-                [known] = self.problem.free_metrics([trial.architecture])
-                self.constraints.check_given(known.keys() | trial.metrics.keys())
-            trial = replace(trial, reward=self.reward.score(trial.metrics))
-            if self.objectives:
+            trial = self.scoring.scored(trial)
+            if self.objectives and trial.state is TrialState.COMPLETE:
                 self.objectives.values(trial.metrics)
         except (RewardError, ConfigError):
-            self._record(trial)  # what was measured is not lost with what was to follow from it
+            self._record(trial)  # what was measured stays, whatever cannot be computed from it
             raise
         return self._record(trial)
 
-    def _counted(self, trial: Trial, measurement: Measurement) -> Measurement:
-        """Return a measurement with what is counted of the architecture."""
-        counted = self.space.counted_metrics(trial.architecture)
-        return replace(measurement, metrics=counted | dict(measurement.metrics))
-
-    def _fail(self, trial: Trial, failure: str) -> Trial:
-        self._attempts[trial.number] = self._attempts.get(trial.number, 0) + 1
-        trial = self._record(replace(trial, state=TrialState.FAILED, reason=failure))
-        if self._attempts[trial.number] >= _MAX_ATTEMPTS:
-            self._failures_in_a_row += 1
+    def _fail(self, outcome: Outcome, is_last: bool) -> Trial:
+        trial = replace(self._ended(outcome), state=TrialState.FAILED, reason=outcome.failure)
+        self._record(trial)
+        self._failures_in_a_row += is_last
         if self._failures_in_a_row >= _MAX_FAILURES:
             raise SearchFailedError(
-                f"{_MAX_FAILURES} trials in a row failed, the last with: {failure}; all earlier "
-                "ones are stored"
+                f"{_MAX_FAILURES} trials in a row failed, the last with: {outcome.failure}; all "
+                "earlier ones are stored"
             )
         return trial
 
@@ -465,27 +389,8 @@ class Search:
         """Store a change of a trial, then tell the controller: never the other way round."""
         self._store.append(trial, durable=trial.state is not TrialState.RUNNING)
         self._trials[trial.number] = trial
-        with self._controller_blamed():
-            self.controller.tell(trial)
+        self._guarded.tell(trial)
         return trial
-
-    @contextmanager
-    def _controller_blamed(self) -> Iterator[None]:
-        """Say of an error in a controller, which may be the user's, whose it is and where."""
-        try:
-            yield
-        except EffnasError:
-            raise
-        except Exception as error:
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            raise SearchFailedError(
-                f"{place.filename}:{place.lineno}: the controller {self.controller.name} failed: "
-                f"{describe(error)}; all trials are stored"
-            ) from error
-
-
-def _to_be_run(trial: Trial) -> bool:
-    return trial.state in (TrialState.RUNNING, TrialState.FAILED)
 
 
 def _step(trial: Trial) -> tuple[int, TrialState, int]:

@@ -23,8 +23,7 @@ FOUND = [
 def test_levels_are_at_a_quarter_and_doubled(epochs: int, levels: tuple[int, ...]) -> None:
     schedule = Schedule.of(epochs, 3)
     assert schedule.levels == levels
-    steps = [schedule.step(n) for n in range(schedule.steps)]
-    assert steps == [(level, seed) for level in levels for seed in range(3)]
+    assert schedule.steps == 3 * len(levels)
 
 
 class TestFolder:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 from effnas.config.settings import EvaluationConfig, Recipe
 from effnas.errors import ConfigError
 from effnas.evaluation.config import config_for_run
-from effnas.evaluation.workers import Workers, divide_resources
+from effnas.evaluation.observer import Observer
+from effnas.evaluation.workers import Workers
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run, load_run
 from effnas.trials.store import CHECKPOINTS, Json
@@ -19,6 +19,7 @@ from effnas.workflows.finals.finalists import Finalist, choose_finalists
 from effnas.workflows.finals.report import FinalsReport, make_report
 from effnas.workflows.trainings.folder import WEIGHTS, Result, TrainingsFolder
 from effnas.workflows.trainings.schedule import Schedule
+from effnas.workflows.trainings.train import Candidate, Trainings
 
 _KIND = "finals"
 #: Epochs of a final over those of the search's trainings.
@@ -59,22 +60,19 @@ class FinalsSettings:
             raise ConfigError(f"`seeds` is {self.seeds}, it must be 1 or more")
 
 
-class FinalsObserver(Protocol):
-    """Is told what happens, to show it."""
+class FinalsObserver(Observer):
+    """Receives what finals do."""
 
     def planned(
         self, run: Run, finalists: Sequence[Finalist], recipe: Recipe, schedule: Schedule
     ) -> None:
         """The trainings are about to begin."""
-        ...
 
     def trained(self, finalist: Finalist, result: Result, reward: float | None) -> None:
         """A training has come to a level."""
-        ...
 
     def testing(self) -> None:
         """The test part is about to be read."""
-        ...
 
 
 def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsReport:
@@ -90,43 +88,32 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
     score = _scorer(reward)
     for finalist in finalists:
         score(finalist, finalist.trial.metrics.get("accuracy", 0.5))  # it can be scored
-    from effnas.workflows.trainings.tune import Candidate, train_all
-
     recipe = _recipe(run, settings)
     schedule = Schedule.of(recipe.epochs, settings.seeds)
     with TrainingsFolder.open(settings.out) as folder:
         results = folder.begin(_KIND, _manifest(run, finalists, recipe, settings))
         observer.planned(run, finalists, recipe, schedule)
-        config = _config(run, recipe, settings)
         by_name = {finalist.trial.architecture.id: finalist for finalist in finalists}
 
-        def took(result: Result) -> None:
-            folder.add(result)
-            results.append(result)
-            finalist = by_name[result.candidate]
-            accuracy = result.accuracy
+        def trained(result: Result) -> None:
+            finalist, accuracy = by_name[result.candidate], result.accuracy
             observer.trained(
                 finalist, result, None if accuracy is None else score(finalist, accuracy)
             )
 
-        if not folder.is_finished(reward.text):
-            share = divide_resources(settings.workers)
-            here = replace(config, device=share.device, threads=share.threads)
-            train_all(
-                [
-                    Candidate(name=name, architecture=f.trial.architecture, config=here)
-                    for name, f in by_name.items()
-                ],
-                schedule,
-                list(results),
-                cpus=share.cpus,
-                gpus=share.gpus,
-                score=lambda name, accuracies: (
-                    sum(score(by_name[name], a) for a in accuracies) / len(accuracies)
-                ),
-                on_result=took,
-            )
-            folder.finish(reward.text)
+        trainings = Trainings(
+            folder=folder,
+            candidates=[
+                Candidate(name=name, architecture=finalist.trial.architecture)
+                for name, finalist in by_name.items()
+            ],
+            schedule=schedule,
+            results=results,
+            score=lambda name, accuracy: score(by_name[name], accuracy),
+            on_result=trained,
+        )
+        config = _config(run, recipe, settings)
+        trainings.finish(config, settings.workers, reward.text, observer)
         report = make_report(finalists, schedule, results, score)
         test = evaluate_test_once(
             folder.path,

@@ -1,21 +1,21 @@
-"""From settings to a proxy study on real images: workers for each recipe, trainings, a report."""
+"""From settings to a proxy study on real images: workers, trainings, a report."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from effnas.arch.architecture import Architecture
 from effnas.config.settings import EvaluationConfig, Recipe
-from effnas.errors import ConfigError, SearchFailedError
-from effnas.evaluation.backend import Backend, Job
+from effnas.errors import ConfigError
+from effnas.evaluation.backend import Backend, Job, Outcome
 from effnas.evaluation.config import config_for_data, default_image_size
 from effnas.evaluation.evaluator import Task
+from effnas.evaluation.observer import Observer
+from effnas.evaluation.work import drain
 from effnas.evaluation.workers import Workers, start_workers
 from effnas.space.search_space import SearchSpace
 from effnas.trials.worker_info import WorkerInfo
@@ -24,9 +24,6 @@ from effnas.workflows.proxy.networks import spread_networks
 from effnas.workflows.proxy.search import ProxySearch, candidates
 from effnas.workflows.proxy.study import ProxyCheck, Study, higher_fidelity
 from effnas.workflows.proxy.trainings import Training, TrainingJob, TrainingOutcome
-
-#: Attempts at a training whose worker is lost or meets a bug.
-_MAX_ATTEMPTS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,20 +80,14 @@ class Grid:
     data_shares: Sequence[float] = ()
 
 
-class ProxyObserver(Protocol):
-    """Is told what happens, to show it."""
-
-    def preparing(self, what: str) -> None:
-        """Something that takes a while has begun."""
-        ...
+class ProxyObserver(Observer):
+    """Receives what a proxy check or search does."""
 
     def planned(self, trainings: int, seconds: float) -> None:
         """So many trainings are to come, in about so many seconds."""
-        ...
 
     def trained(self, training: Training) -> None:
         """A training has ended."""
-        ...
 
 
 def launch_check(
@@ -168,7 +159,7 @@ def _prepared(settings: ProxySettings, observer: ProxyObserver) -> Iterator[_Rea
 
 
 class _Ready:
-    """Workers for one recipe at a time, and the folder that keeps what they train."""
+    """Workers, and the folder that stores what they train."""
 
     def __init__(
         self,
@@ -195,8 +186,6 @@ class _Ready:
         self.backend = backend
         self._settings = settings
         self._observer = observer
-        self._config = replace(config, execution=prepared.execution)
-        self._recipe = self.base
         self._folder = folder
         self._space = space.with_target(
             num_classes=space.target.num_classes or prepared.num_classes
@@ -213,52 +202,31 @@ class _Ready:
         )
         while wanted := study.wanted(trainings):
             self._observer.planned(len(wanted), sum(map(self._seconds, wanted)))
-            for recipe, jobs in groupby(wanted, key=lambda job: job.recipe):
-                self._use(recipe)
-                for training in self._train(list(jobs)):
-                    self._folder.add(training)
-                    trainings.append(training)
-                    self._observer.trained(training)
+            self._train(wanted, trainings)
         return trainings
 
-    def _use(self, recipe: Recipe) -> None:
-        """Have workers that train by a recipe: its images are loaded at its size."""
-        if recipe != self._recipe:
-            self.backend.close()
-            config = replace(self._config, recipe=recipe)
-            self.backend, _ = start_workers(
-                config, self._settings.workers, self._observer.preparing
+    def _train(self, wanted: Sequence[TrainingJob], trainings: list[Training]) -> None:
+        """Train, and add each training to the others as it ends."""
+        jobs = (
+            # The workers have the images of the proxy already, which is their own recipe.
+            replace(
+                Job.of(number, job.architecture, Task.TRAIN, job.repeat),
+                recipe=None if job.recipe == self.base else job.recipe,
             )
-            self._recipe = recipe
+            for number, job in enumerate(wanted)
+        )
 
-    def _train(self, jobs: Sequence[TrainingJob]) -> Iterator[Training]:
-        """Train as many at once as there are workers; yield each as it ends."""
-        waiting = deque(enumerate(jobs))
-        attempts = dict.fromkeys(range(len(jobs)), 0)
-        under_way = 0
-        while waiting or under_way:
-            while waiting and under_way < self.backend.capacity:
-                number, job = waiting.popleft()
-                arch = job.architecture
-                self.backend.submit(Job.of(number, arch, Task.TRAIN, job.repeat))
-                attempts[number] += 1
-                under_way += 1
-            outcome = self.backend.next_done()
-            under_way -= 1
-            number, job = outcome.trial, jobs[outcome.trial]
-            if outcome.user_error is not None:
-                raise outcome.user_error
-            if outcome.infeasible is not None:
-                yield job.ended(TrainingOutcome(reason=outcome.infeasible))
-            elif outcome.measurement is not None:
-                yield job.ended(TrainingOutcome.measured(outcome.measurement))
-            elif attempts[number] < _MAX_ATTEMPTS:
-                waiting.append((number, job))
-            else:
-                raise SearchFailedError(
-                    f"a training failed {_MAX_ATTEMPTS} times, the last with: {outcome.failure}; "
-                    "all earlier ones are stored"
-                )
+        def take(outcome: Outcome) -> None:
+            training = wanted[outcome.trial].ended(
+                TrainingOutcome.measured(outcome.measurement)
+                if outcome.measurement and outcome.infeasible is None
+                else TrainingOutcome(reason=outcome.infeasible)
+            )
+            self._folder.add(training)
+            trainings.append(training)
+            self._observer.trained(training)
+
+        drain(self.backend, lambda: next(jobs, None), take)
 
     def _seconds(self, job: TrainingJob) -> float:
         """Seconds that a training will take, about: the reference's, by epochs, images, pixels."""

@@ -7,13 +7,19 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from effnas.config.settings import EvaluationConfig, StepTimeConfig
 from effnas.controllers.base import Controller
 from effnas.errors import ConfigError, InfeasibleError, SpaceExhaustedError
 from effnas.evaluation.config import config_for_run, continued_config
-from effnas.evaluation.evaluator import TRAINING_METRICS, source_without_timing, step_time_metrics
+from effnas.evaluation.evaluator import (
+    TRAINING_METRICS,
+    named_source,
+    source_without_timing,
+    step_time_metrics,
+)
+from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import Workers, start_workers
 from effnas.search.retime import retime, take_step_time, time_finalists
 from effnas.search.search import Search
@@ -77,24 +83,17 @@ class RetargetSettings:
             raise ConfigError(f"`out` is the run itself, {self.run}; choose another folder")
 
 
-class RetargetObserver(Protocol):
-    """Is told what happens, to show it."""
-
-    def preparing(self, what: str) -> None:
-        """Something that takes a while has begun."""
-        ...
+class RetargetObserver(Observer):
+    """Receives what retargeting does."""
 
     def planned(self, parent: Run, hardware: str, step_times: str, timings: int) -> None:
         """The first timing is about to start; `timings` of them at most."""
-        ...
 
     def timed(self, trial: Trial) -> None:
         """A trial was timed on the new device."""
-        ...
 
     def trained(self, trial: Trial, search: Search) -> None:
         """A new architecture was timed and trained."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +122,8 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
     trained = _trained(parent)
     reward = parent.load_reward(settings.reward)
     constraints = Constraints.parse(constraints_of(parent.manifest), parent.space)
-    source = source_without_timing(settings.step_times, parent.space)
+    named = named_source(settings.step_times, parent.space)
+    source = source_without_timing(named, settings.step_times.mode)
     space = constraints.narrowed(no_free_metrics)  # networks too slow here still teach accuracy
     seed = cast("int", parent.manifest.get("seed", 0))
     engine = Retargeting(
@@ -145,7 +145,7 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
             store=folder,
             first_number=max(trial.number for trial in parent.trials) + 1,
         )
-        names = (*TRAINING_METRICS, *step_time_metrics(settings.step_times, space))
+        names = (*TRAINING_METRICS, *step_time_metrics(named, space))
         reward.check(dict.fromkeys(names, 0.5) | space.counted_metrics(space.reference))
         constraints.check_given(names)
         backend, prepared, stored = None, None, folder.read_manifest()

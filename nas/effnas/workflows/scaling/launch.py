@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from effnas.arch.architecture import Architecture
 from effnas.arch.models import build
@@ -17,7 +17,8 @@ from effnas.errors import (
     UserError,
 )
 from effnas.evaluation.config import config_for_data, config_for_run, default_image_size
-from effnas.evaluation.workers import WorkerResources, Workers, divide_resources
+from effnas.evaluation.observer import Observer
+from effnas.evaluation.workers import Workers
 from effnas.scaling.budget import Limit
 from effnas.scaling.compound import CompoundScaling
 from effnas.scaling.member_costs import MemberCosts
@@ -31,6 +32,7 @@ from effnas.workflows.scaling.candidates import ScaledNetwork, compound_candidat
 from effnas.workflows.trainings.folder import Result, TrainingsFolder
 from effnas.workflows.trainings.schedule import Schedule
 from effnas.workflows.trainings.standings import Standing, ranked
+from effnas.workflows.trainings.train import Candidate, Trainings
 
 #: The file of the rules that a search of layers ends with.
 RULES = "rules.yaml"
@@ -141,20 +143,14 @@ class ScalingSettings:
             raise ConfigError(f"`seeds` is {self.seeds}, it must be 1 or more")
 
 
-class ScalingObserver(Protocol):
-    """Is told what happens, to show it."""
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Something takes a while."""
-        ...
+class ScalingObserver(Observer):
+    """Receives what a scaling search does."""
 
     def planned(self, networks: Sequence[ScaledNetwork], schedule: Schedule) -> None:
         """The trainings are about to begin."""
-        ...
 
     def trained(self, result: Result) -> None:
         """A training has come to a level."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +187,6 @@ def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> Scal
     subject, base = find_architecture(settings.base, None)
     config = _config(settings, subject, base)
     schedule = Schedule.of(config.recipe.epochs, settings.seeds)
-    from effnas.workflows.trainings.tune import Candidate, train_all
 
     with TrainingsFolder.open(settings.out) as folder:
         networks = _stored(folder, settings.tried.kind)
@@ -209,30 +204,22 @@ def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> Scal
         results = folder.begin(settings.tried.kind, asked)
         observer.planned(networks, schedule)
 
-        def took(result: Result) -> None:
-            folder.add(result)
-            results.append(result)
-            observer.trained(result)
-
-        if not folder.is_finished(_JUDGED_BY):
-            share = divide_resources(settings.workers)
-            train_all(
-                [
-                    Candidate(
-                        name=network.name,
-                        architecture=network.architecture,
-                        config=_of_candidate(config, network, number, share),
-                    )
-                    for number, network in enumerate(networks)
-                ],
-                schedule,
-                list(results),
-                cpus=share.cpus,
-                gpus=share.gpus,
-                score=lambda name, accuracies: sum(accuracies) / len(accuracies),
-                on_result=took,
-            )
-            folder.finish(_JUDGED_BY)
+        trainings = Trainings(
+            folder=folder,
+            candidates=[
+                Candidate(
+                    name=network.name,
+                    architecture=network.architecture,
+                    recipe=replace(config.recipe, image_size=network.image_size),
+                )
+                for network in networks
+            ],
+            schedule=schedule,
+            results=results,
+            score=lambda name, accuracy: accuracy,
+            on_result=observer.trained,
+        )
+        trainings.finish(config, settings.workers, _JUDGED_BY, observer)
     names = [network.name for network in networks]
     report = ScalingReport(
         networks={network.name: network for network in networks},
@@ -275,20 +262,6 @@ def _space_of(arch: Architecture) -> SearchSpace:
     """Return a space of one network."""
     blocks = "".join(f"\n  - {block}" for block in arch.blocks)
     return SearchSpace.parse(f"stem: {arch.stem}\nhead: {arch.head}\nstages:{blocks}\n")
-
-
-def _of_candidate(
-    config: EvaluationConfig, network: ScaledNetwork, number: int, share: WorkerResources
-) -> EvaluationConfig:
-    assert config.checkpoints is not None
-    return replace(
-        config,
-        recipe=replace(config.recipe, image_size=network.image_size),
-        device=share.device,
-        threads=share.threads,
-        # Two candidates can be the same network at other image sizes.
-        checkpoints=str(Path(config.checkpoints) / str(number)),
-    )
 
 
 def _plan(

@@ -1,1 +1,1 @@
-"""Long trainings of candidates under Ray Tune, stored and compared."""
+"""Long trainings of candidates stored and compared."""

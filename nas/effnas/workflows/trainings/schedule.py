@@ -1,11 +1,11 @@
-"""How far trainings go before they are compared."""
+"""After how many epochs trainings are compared."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Of the candidates at a level, one in so many goes on.
-ETA = 2
+#: Each level has this many times the epochs of the one before.
+_ETA = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +13,8 @@ class Schedule:
     """Levels and seeds.
 
     Attributes:
-        levels: Epochs, growing; the last is the whole training.
+        levels: Epochs, growing; the last is the whole training. At each one before it, the weaker
+            half of the candidates stops.
         seeds: Trainings of a candidate.
     """
 
@@ -22,16 +23,12 @@ class Schedule:
 
     @classmethod
     def of(cls, epochs: int, seeds: int) -> Schedule:
-        """Return the schedule of trainings of so many epochs: levels at about 1/4 and 1/2."""
+        """Return the schedule of trainings of some epochs: levels at about 1/4 and 1/2."""
         first = max(1, epochs // 4)
-        levels = {level for n in range(3) if (level := first * ETA**n) < epochs}
+        levels = {level for n in range(3) if (level := first * _ETA**n) < epochs}
         return cls(levels=(*sorted(levels), epochs), seeds=seeds)
-
-    def step(self, number: int) -> tuple[int, int]:
-        """Return the epochs and the seed of a candidate's step, from 0."""
-        return self.levels[number // self.seeds], number % self.seeds
 
     @property
     def steps(self) -> int:
-        """Steps of a candidate that is trained to the end."""
+        """Results of a candidate that is trained to the end."""
         return len(self.levels) * self.seeds

@@ -1,12 +1,15 @@
-"""How candidates stand after their trainings: means over seeds, and how sure the first is."""
+"""How candidates compare: means over seeds, which continue, and how sure the first place is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
+from statistics import fmean
 
 import numpy as np
 
+from effnas.search.rungs import keeps_up
 from effnas.workflows.trainings.folder import Result
 from effnas.workflows.trainings.schedule import Schedule
 
@@ -20,11 +23,11 @@ class Standing:
 
     Attributes:
         name: Of the candidate.
-        epochs: How far all of its seeds were trained.
-        accuracies: Of the seeds, there.
+        epochs: Epochs that all of its seeds were trained for.
+        accuracies: Of the seeds, after these epochs, 0 to 1.
         scores: What these are worth; the larger, the better.
         train_time_s: Seconds of all its trainings.
-        reason: Why it cannot be trained so, if it cannot.
+        reason: Why it cannot be trained, if it cannot.
         chance: Probability that it is the best of those trained to the end, by their spread over
             seeds; 0 for one that was not.
     """
@@ -87,6 +90,52 @@ def accuracies_at(
     return [found[n] for n in sorted(found)] if len(found) == schedule.seeds else []
 
 
+def trainings_left(
+    name: str,
+    schedule: Schedule,
+    results: Sequence[Result],
+    score: Callable[[str, float], float],
+) -> list[tuple[int, int]]:
+    """Return the trainings that a candidate lacks at its next level, as epochs and repeat.
+
+    None if it was trained to the end, cannot be trained, or is too weak to continue.
+
+    Args:
+        name: Of the candidate.
+        schedule: Levels and seeds.
+        results: All so far, in the order in which trainings ended.
+        score: What an accuracy of a candidate is worth.
+    """
+    if any(r.candidate == name and r.reason is not None for r in results):
+        return []
+    for level in schedule.levels:
+        ended = {r.repeat for r in results if (r.candidate, r.epochs) == (name, level)}
+        if left := [(level, n) for n in range(schedule.seeds) if n not in ended]:
+            return left
+        means = _means_at(level, schedule, results, score)
+        if not keeps_up(means[name], [means[n] for n in takewhile(lambda n: n != name, means)]):
+            return []
+    return []
+
+
+def _means_at(
+    level: int,
+    schedule: Schedule,
+    results: Sequence[Result],
+    score: Callable[[str, float], float],
+) -> dict[str, float]:
+    """Return mean scores of candidates at a level, in the order in which they reached it."""
+    scores: dict[str, list[float]] = {}
+    means: dict[str, float] = {}
+    for result in results:
+        if result.epochs == level and result.accuracy is not None:
+            there = scores.setdefault(result.candidate, [])
+            there.append(score(result.candidate, result.accuracy))
+            if len(there) == schedule.seeds:
+                means[result.candidate] = fmean(there)
+    return means
+
+
 def _standing(
     name: str,
     schedule: Schedule,
@@ -111,7 +160,7 @@ def _standing(
 def _chances(scores: Sequence[Sequence[float]]) -> list[float]:
     """Return how likely each is the best, given the scores of its seeds.
 
-    All are held to have the same spread over seeds, which a few seeds tell only together: it is
+    All are assumed to have the same spread over seeds, which a few seeds tell only together: it is
     drawn from its scaled inverse chi-squared distribution, the means from normal ones.
     """
     if len(scores) < 2:
