@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -18,13 +18,7 @@ from effnas.search.rungs import Rungs
 from effnas.search.search import Search
 from effnas.space.search_space import SearchSpace
 from effnas.train.checkpoints import Checkpoint
-from effnas.trials.manifest import (
-    check_same_choices,
-    check_same_run,
-    choices,
-    continued,
-    describe,
-)
+from effnas.trials.manifest import Choices, SearchManifest, describe
 from effnas.trials.reward import Reward
 from effnas.trials.store import (
     CHECKPOINTS,
@@ -131,7 +125,7 @@ def launch(settings: Settings, observer: Observer) -> Search:
     reward = Reward.load(settings.reward)
     search = _search(settings, space, reward, MemoryStore())
     _check(search, settings.step_times)
-    chosen = choices(
+    chosen = Choices.of(
         controller=controller_text(settings.controller),
         objectives=search.objectives,
         seed=settings.seed,
@@ -139,11 +133,11 @@ def launch(settings: Settings, observer: Observer) -> Search:
         rungs=settings.rungs.epochs if settings.rungs else None,
     )
     with RunFolder.open(settings.out) as folder:
-        stored = folder.read_manifest()
+        stored = SearchManifest.stored(settings.out)
         config = _config(settings, space)
         if stored:
-            check_same_choices(settings.out, stored, chosen)
-            config = continued(config, stored)
+            chosen.check_continues(stored, settings.out)
+            config = stored.continued(config)
         backend, prepared = start_workers(config, settings.workers, observer.preparing)
         try:
             space = space.with_target(num_classes=space.target.num_classes or prepared.num_classes)
@@ -160,15 +154,15 @@ def launch(settings: Settings, observer: Observer) -> Search:
                 prepared=prepared,
             )
             if stored:
-                check_same_run(settings.out, stored, manifest)
-                manifest["created"] = stored.get("created")
+                manifest.check_continues(stored, settings.out)
+                manifest = replace(manifest, created=stored.created)
             search.resume(
                 read_events(settings.out, stem=space.stem, head=space.head),
-                rescore=stored is not None and stored.get("reward") != manifest["reward"],
+                rescore=stored is not None and stored.reward != manifest.reward,
             )
             for trial in search.trials:
                 _drop_checkpoint(settings, trial)  # a stop may have come before it was dropped
-            folder.write_manifest(manifest)
+            manifest.write(settings.out)
             observer.planned(CostEstimate.make(settings.budget, search, prepared, backend.capacity))
 
             def ended(trial: Trial) -> None:

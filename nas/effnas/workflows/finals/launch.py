@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol
 
-from effnas.config.settings import EvaluationConfig, Execution, Recipe
+from effnas.config.settings import EvaluationConfig, Recipe
 from effnas.errors import ConfigError
 from effnas.evaluation.workers import Workers, divide_resources
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run, load_run
-from effnas.trials.store import CHECKPOINTS, Json
+from effnas.trials.store import CHECKPOINTS
 from effnas.workflows.finals.evaluate_test import evaluate_test_once
 from effnas.workflows.finals.finalists import Finalist, choose_finalists
+from effnas.workflows.finals.manifest import FinalsManifest
 from effnas.workflows.finals.report import FinalsReport, make_report
 from effnas.workflows.trainings.folder import WEIGHTS, Result, TrainingsFolder
 from effnas.workflows.trainings.schedule import Schedule
 
-_KIND = "finals"
 #: Epochs of a final over those of the search's trainings.
 _LONGER = 4
 
@@ -94,7 +94,7 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
     recipe = _recipe(run, settings)
     schedule = Schedule.of(recipe.epochs, settings.seeds)
     with TrainingsFolder.open(settings.out) as folder:
-        results = folder.begin(_KIND, _manifest(run, finalists, recipe, settings))
+        results = folder.begin(_manifest(run, finalists, recipe, settings))
         observer.planned(run, finalists, recipe, schedule)
         config = _config(run, recipe, settings)
         by_name = {finalist.trial.architecture.id: finalist for finalist in finalists}
@@ -155,14 +155,13 @@ def _recipe(run: Run, settings: FinalsSettings) -> Recipe:
 
 def _config(run: Run, recipe: Recipe, settings: FinalsSettings) -> EvaluationConfig:
     folder = settings.out.absolute()
-    execution = run.manifest.get("execution")  # none where step times came from elsewhere
     same_pixels = recipe.image_size == run.recipe.image_size
     return EvaluationConfig(
         space_text=run.space.to_text(),
         **run.images(settings.data, settings.data_root),
         recipe=recipe,
-        seed=cast("int", run.manifest.get("seed", 0)),
-        execution=Execution(**cast("dict[str, Any]", execution)) if execution else None,
+        seed=run.manifest.seed,
+        execution=run.manifest.execution,
         step_times=None,
         checkpoints=str(folder / CHECKPOINTS),
         weights=str(folder / WEIGHTS),
@@ -172,11 +171,11 @@ def _config(run: Run, recipe: Recipe, settings: FinalsSettings) -> EvaluationCon
 
 def _manifest(
     run: Run, finalists: Sequence[Finalist], recipe: Recipe, settings: FinalsSettings
-) -> dict[str, Json]:
-    return {
-        "run": run.path.resolve().name,
-        "run created": run.manifest.get("created"),
-        "finalists": [finalist.trial.architecture.id for finalist in finalists],
-        "recipe": dict(recipe.to_dict()),
-        "seeds": settings.seeds,
-    }
+) -> FinalsManifest:
+    return FinalsManifest(
+        run=run.path.resolve().name,
+        run_created=run.manifest.created,
+        finalists=tuple(finalist.trial.architecture.id for finalist in finalists),
+        recipe=recipe,
+        seeds=settings.seeds,
+    )
