@@ -9,16 +9,15 @@ reads the file.
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from effnas.arch.architecture import Architecture
+from effnas.config.codec import FORMAT, Size, dump_json, from_plain, read_object
 from effnas.errors import SpaceError, UserError, closest
 
-FORMAT = 1
-_REQUIRED = ("format", "stem", "head", "blocks")
 _SIZES = ("image_size", "batch_size", "num_classes")
-_INFORMATIVE = ("id", "timm", *_SIZES)
 _MAX_BYTES = 1_000_000
 
 
@@ -47,7 +46,7 @@ def to_json(
         "timm": arch.to_timm(),
         **{name: size for name, size in sizes.items() if size is not None},
     }
-    return json.dumps(content, indent=2) + "\n"
+    return dump_json(content) + "\n"
 
 
 def load_architecture(path: str | Path) -> Architecture:
@@ -55,12 +54,9 @@ def load_architecture(path: str | Path) -> Architecture:
 
     Raises:
         SpaceError: With the path, if the file cannot be read, is not JSON, lacks a key or has an
-            unknown one, holds an invalid network, or its id belongs to another network.
+            unknown one, holds an invalid network or size, or its id belongs to another network.
     """
-    try:
-        return _parse(read_text(path, most_bytes=_MAX_BYTES))
-    except UserError as error:
-        raise SpaceError(f"{path}: {error}") from None
+    return _read(path)[0]
 
 
 def load_sizes(path: str | Path) -> dict[str, int]:
@@ -70,70 +66,41 @@ def load_sizes(path: str | Path) -> dict[str, int]:
         Those of `image_size` (pixels), `batch_size` and `num_classes` that are there.
 
     Raises:
-        SpaceError: As `load_architecture`, or if a size is no whole number above 0.
+        SpaceError: As `load_architecture`.
     """
-    load_architecture(path)
-    content = json.loads(read_text(path, most_bytes=_MAX_BYTES))
-    sizes = {name: content[name] for name in _SIZES if name in content}
-    for name, size in sizes.items():
-        if type(size) is not int or size < 1:
-            raise SpaceError(f"{path}: {name} is {str(size)[:40]}, it must be 1 or more")
-    return sizes
+    content = _read(path)[1]
+    return {name: size for name in _SIZES if (size := getattr(content, name)) is not None}
 
 
-def _parse(text: str) -> Architecture:
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """The keys of a file."""
+
+    format: int
+    stem: int
+    head: int
+    blocks: list[str]
+    id: str | None = None
+    timm: Any = None
+    image_size: Size | None = None
+    batch_size: Size | None = None
+    num_classes: Size | None = None
+
+
+def _read(path: str | Path) -> tuple[Architecture, _Content]:
+    known = [one.name for one in fields(_Content)]
     try:
-        pairs = json.loads(text, object_pairs_hook=tuple)
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})"
-        ) from None
-    except (RecursionError, ValueError) as error:  # ValueError: a number of thousands of digits
-        raise UserError(f"not valid JSON: {error}") from None
-    if not isinstance(pairs, tuple):
-        raise UserError("an architecture is a JSON object: {...}")
-    content = dict(pairs)
-    for key, _ in pairs:
-        if key not in (*_REQUIRED, *_INFORMATIVE):
-            raise UserError(f"unknown key {key!r}; {closest(key, (*_REQUIRED, *_INFORMATIVE))}")
-    if len(content) < len(pairs):
-        raise UserError("a key is given twice")
-    if missing := [key for key in _REQUIRED if key not in content]:
-        raise UserError(f"the key {missing[0]!r} is missing")
-    if content["format"] != FORMAT or isinstance(content["format"], bool):
-        found = str(content["format"])[:40]
-        raise UserError(f"format {found} is not known to this version, which reads {FORMAT}")
-    blocks = content["blocks"]
-    if not isinstance(blocks, list) or not all(isinstance(block, str) for block in blocks):
-        raise UserError("blocks: a list of block strings is needed, one for each stage")
-    arch = Architecture.parse(blocks, stem=content["stem"], head=content["head"])
-    if content.get("id", arch.id) != arch.id:
-        raise UserError(
-            f"the id is {str(content['id'])[:40]!r}, but stem, blocks and head are those of "
-            f"{arch.id}; leave the id out if you changed them"
-        )
-    return arch
-
-
-def read_text(path: str | Path, *, most_bytes: int) -> str:
-    """Read a UTF-8 file of a size that is sane for what it should hold.
-
-    Raises:
-        UserError: It is not there, empty, not UTF-8, larger, or cannot be read. The text does not
-            name the file.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(most_bytes + 1)
-    except (OSError, ValueError) as error:  # ValueError: a path with a null
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise UserError(f"cannot be read ({reason.lower()})") from None
-    if len(content) > most_bytes:
-        raise UserError(f"larger than {most_bytes:,} bytes; is it the right file?")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"not UTF-8 text (byte {error.start + 1})") from None
-    if not text.strip():
-        raise UserError("the file is empty")
-    return text
+        plain = read_object(path, most_bytes=_MAX_BYTES)
+        for key in plain:
+            if key not in known:
+                raise UserError(f"unknown key {key!r}; {closest(key, known)}")
+        content = from_plain(plain, _Content)
+        arch = Architecture.parse(content.blocks, stem=content.stem, head=content.head)
+        if content.id not in (None, arch.id):
+            raise UserError(
+                f"the id is {str(content.id)[:40]!r}, but stem, blocks and head are those of "
+                f"{arch.id}; leave the id out if you changed them"
+            )
+    except UserError as error:
+        raise SpaceError(f"{path}: {error}") from None
+    return arch, content

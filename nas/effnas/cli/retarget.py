@@ -80,7 +80,7 @@ class _Display(RetargetObserver):
             facts(
                 [
                     ("finished run", f"{parent.path}: {len(parent.trials)} trials on "
-                                     f"{parent.manifest.get('hardware')}"),
+                                     f"{parent.manifest.hardware}"),
                     ("new run", f"{self._settings.out}: {hardware}"),
                     ("step times", f"{step_times}; of at most {timings} trials"),
                     ("trainings", f"at most {self._settings.budget} new ones"),

@@ -20,6 +20,7 @@ from effnas.cli.tables import (
     macs_text,
     progress_on,
 )
+from effnas.config.codec import to_plain
 from effnas.search.cost_estimate import memory_text
 from effnas.workflows.scaling.candidates import ScaledNetwork
 from effnas.workflows.scaling.launch import (
@@ -120,7 +121,7 @@ def _payload(report: ScalingReport, settings: ScalingSettings) -> dict[str, Any]
         "seeds": report.schedule.seeds,
         "standings": [
             {
-                **report.networks[each.name].to_dict(),
+                **to_plain(report.networks[each.name]),
                 "epochs": each.epochs,
                 "accuracies": list(each.accuracies),
                 "chance": each.chance,

@@ -13,7 +13,6 @@ from effnas.cli.tables import (
     facts,
     leaderboard,
 )
-from effnas.trials.manifest import constraints_of
 from effnas.trials.run import Run, load_run
 from effnas.trials.trial import TrialState
 
@@ -31,18 +30,18 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
     summary, objectives = summarize(run), run.objectives
     if as_json:
         best = [trial.to_row() for trial in run.trials.ranked()[:top]]
-        found = {"run": str(path), "constraints": constraints_of(run.manifest), **summary}
+        found = {"run": str(path), "constraints": list(run.manifest.constraints), **summary}
         more = front_json(run.trials, objectives) if objectives else {}
         print(json.dumps({**found, "trials": best, **more}, indent=2))
         return
     screen = console()
     states = cast("dict[str, int]", summary["states"])
     rows = [
-        ("run", f"{path}, begun {run.manifest.get('created')}"),
-        ("space", f"{_name(run, 'space')}; reward {_name(run, 'reward')}; "
-                  f"controller {run.manifest.get('controller')}"),
+        ("run", f"{path}, begun {run.manifest.created}"),
+        ("space", f"{run.manifest.space.name}; reward {run.manifest.reward.name}; "
+                  f"controller {run.manifest.controller}"),
         *_constraint_rows(run),
-        ("data", f"{_name(run, 'data')} on {run.manifest.get('hardware')}"),
+        ("data", f"{run.manifest.data.name} on {run.manifest.hardware}"),
         *([("objectives", str(objectives))] if objectives else []),
         *_parent_rows(run),
         ("trials", ", ".join(f"{count} {_STATES.get(state, state.lower())}"
@@ -74,8 +73,8 @@ def summarize(run: Run) -> dict[str, object]:
     states = {str(s): run.trials.count(s) for s in TrialState if run.trials.count(s)}
     ended = [t for t in run.trials if t.has_result]
     seconds = [t.duration_s for t in ended if t.duration_s is not None]
-    budget = run.manifest.get("budget")
-    left = max(budget - len(ended), 0) if isinstance(budget, int) else 0
+    budget = run.manifest.budget
+    left = max(budget - len(ended), 0)
     return {
         "states": states,
         "budget": budget,
@@ -85,19 +84,14 @@ def summarize(run: Run) -> dict[str, object]:
 
 
 def _constraint_rows(run: Run) -> list[tuple[str, str]]:
-    texts = constraints_of(run.manifest)
+    texts = run.manifest.constraints
     return [("constraints", "; ".join(texts))] if texts else []
 
 
 def _parent_rows(run: Run) -> list[tuple[str, str]]:
     """Return what a run made by `effnas retarget` started from, as rows."""
-    parent = run.manifest.get("parent")
-    if not isinstance(parent, dict):
+    parent = run.manifest.parent
+    if parent is None:
         return []
-    text = f"{parent.get('path')}, {parent.get('trials')} trials on {parent.get('hardware')}"
-    return [("retargeted from", text), ("step times", str(run.manifest.get("step_times")))]
-
-
-def _name(run: Run, part: str) -> str:
-    stored = run.manifest.get(part)
-    return str(stored.get("name")) if isinstance(stored, dict) else "?"
+    text = f"{parent.path}, {parent.trials} trials on {parent.hardware}"
+    return [("retargeted from", text), ("step times", run.manifest.step_times)]

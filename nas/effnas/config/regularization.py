@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 #: Strengths of a regularisation, and the most that each can be.
 STRENGTHS = {"dropout": 1.0, "randaugment": 100.0, "mixup": 10.0, "drop_path": 1.0}
 
 
-@dataclass(frozen=True)
-class Ramp:
+class Ramp(NamedTuple):
     """The strength of a regularisation, from the first to the last stage of a training."""
 
     first: float
@@ -24,6 +24,10 @@ class Ramp:
         )
 
 
+#: None at all, and the stochastic depth of EfficientNetV2.
+_NONE, _DROP_PATH = Ramp(0.0, 0.0), Ramp(0.2, 0.2)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Regularization:
     """How strongly a training is regularised.
@@ -35,10 +39,10 @@ class Regularization:
         drop_path: Stochastic depth of the last layer, 0 to 1.
     """
 
-    dropout: Ramp = Ramp(0.0, 0.0)
-    randaugment: Ramp = Ramp(0.0, 0.0)
-    mixup: Ramp = Ramp(0.0, 0.0)
-    drop_path: Ramp = Ramp(0.2, 0.2)
+    dropout: Ramp = _NONE
+    randaugment: Ramp = _NONE
+    mixup: Ramp = _NONE
+    drop_path: Ramp = _DROP_PATH
 
     @classmethod
     def between(cls, low: Regularization, high: Regularization, share: float) -> Regularization:

@@ -10,9 +10,9 @@ that is trained, if it is one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from effnas.config.catalog import (
     Node,
@@ -20,6 +20,7 @@ from effnas.config.catalog import (
     find,
     load_yaml,
 )
+from effnas.config.codec import to_plain
 from effnas.config.regularization import STRENGTHS as FAMILY_STRENGTHS
 from effnas.config.regularization import Ramp
 from effnas.config.settings import read_scalar
@@ -110,7 +111,7 @@ class TrainingRecipe:
     flip: bool | None = None
     label_smoothing: float = 0.1
     optimizer: str = "rmsproptf"
-    optimizer_arguments: Mapping[str, float] = field(default_factory=dict)
+    optimizer_arguments: Mapping[str, float | bool] = field(default_factory=dict)
     learning_rate_per_256: float = 0.016
     weight_decay: float = 1e-5
     schedule: ScheduleName = "cosine"
@@ -201,12 +202,7 @@ class TrainingRecipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as plain JSON data."""
-        found = {f.name: getattr(self, f.name) for f in fields(self)}
-        found["optimizer_arguments"] = dict(self.optimizer_arguments)
-        for name in STRENGTHS:
-            found[name] = list(asdict(found[name]).values()) if found[name] else None
-        found["image_size"] = list(self.image_size) if self.image_size else None
-        return found
+        return cast("dict[str, Any]", to_plain(self))
 
     def overridden(
         self,

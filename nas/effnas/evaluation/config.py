@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from effnas.config.settings import EvaluationConfig, Execution, Recipe
+from effnas.config.settings import EvaluationConfig, Recipe
 from effnas.data.loading import native_image_size
-from effnas.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from effnas.data.source import OnBadImage
     from effnas.space.search_space import SearchSpace
+    from effnas.trials.manifest import SearchManifest
     from effnas.trials.run import Run
-    from effnas.trials.store import Json
 
 #: The smallest image size that a recipe chooses by itself, in pixels.
 _MIN_IMAGE_SIZE = 32
@@ -71,46 +69,35 @@ def config_for_run(
     Raises:
         StoreError: If the run's manifest cannot be used.
     """
-    stored = cast("dict[str, str | None]", run.manifest.get("data", {}))
+    stored = run.manifest.data
     recipe = recipe or run.recipe
     config = config_for_data(
         run.space,
-        data or stored.get("path") or stored.get("name"),
+        data or stored.path or stored.name or None,
         recipe,
-        data_root=data_root or stored.get("root"),
-        on_bad_image="skip" if stored.get("on_bad_image") == "skip" else "refuse",
-        seed=cast("int", run.manifest.get("seed", 0)),
+        data_root=data_root or stored.root,
+        on_bad_image=stored.on_bad_image,
+        seed=run.manifest.seed,
     )
     same_pixels = recipe.image_size == run.recipe.image_size
     return replace(
         config,
-        # There is none where step times came from elsewhere.
-        execution=_execution(run.manifest) if run.manifest.get("execution") else None,
+        execution=run.manifest.execution,  # none where step times came from elsewhere
         holdout_fingerprint=run.holdout_fingerprint if same_pixels else None,
     )
 
 
-def continued_config(config: EvaluationConfig, stored: Mapping[str, Json]) -> EvaluationConfig:
-    """Return a configuration under which the rest of a run is measured as its beginning was.
-
-    Args:
-        config: As for a new run.
-        stored: The run's manifest.
-
-    Raises:
-        StoreError: If the manifest lacks what that takes.
-    """
-    if "timing_batch_size" not in stored:
-        raise StoreError("the run's manifest lacks 'timing_batch_size'; choose another `out`")
-    recipe = cast("dict[str, Any]", stored.get("recipe", {}))
+def continued_config(config: EvaluationConfig, stored: SearchManifest) -> EvaluationConfig:
+    """Return a configuration under which the rest of a run is measured as its beginning was."""
+    recipe = config.recipe
+    if recipe.flip is None and stored.recipe:
+        # Earlier versions decided by other names whether images are mirrored.
+        recipe = recipe.overridden(flip=stored.recipe.flip)
     return replace(
         config,
-        execution=_execution(stored),
-        timing_batch_size=cast("int", stored["timing_batch_size"]),
-        # Earlier versions decided by other names whether images are mirrored.
-        recipe=config.recipe.overridden(flip=recipe.get("flip"))
-        if config.recipe.flip is None
-        else config.recipe,
+        execution=stored.execution or config.execution,
+        timing_batch_size=stored.timing_batch_size or config.timing_batch_size,
+        recipe=recipe,
     )
 
 
@@ -125,12 +112,3 @@ def default_image_size(config: EvaluationConfig, space: SearchSpace) -> int:
     assert config.data is not None
     native = native_image_size(config.data, Path(config.data_root) if config.data_root else None)
     return min(space.target.image_size, max(native, _MIN_IMAGE_SIZE))
-
-
-def _execution(manifest: Mapping[str, Json]) -> Execution:
-    try:
-        return Execution(**cast("dict[str, Any]", manifest["execution"]))
-    except (KeyError, TypeError, ConfigError) as error:
-        raise StoreError(
-            f"the run's manifest has no usable execution ({error}); choose another `out`"
-        ) from error

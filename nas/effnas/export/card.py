@@ -11,8 +11,7 @@ from effnas.export.figures import Figure, data_name
 from effnas.export.programs import Check
 from effnas.export.subject import Network
 from effnas.export.weights import SEED
-from effnas.trials.manifest import versions
-from effnas.trials.store import Json
+from effnas.trials.manifest import RewardPart, versions
 from effnas.workflows.train.provenance import Trained
 
 _TEMPLATE = Path(__file__).with_name("card.tmpl")
@@ -105,9 +104,13 @@ def _trained_weights(trained: Trained) -> str:
     elif not trained.is_best:
         epoch = f"the last of {outcome.epochs} epochs of a training"
     else:
-        which = "that of the highest accuracy" if trained.minival else "the last"
+        which = "that of the highest accuracy" if trained.manifest.data.minival else "the last"
         epoch = f"epoch {outcome.epoch} of {outcome.epochs}, {which}, of a training"
-    average = "" if trained.ema_decay is None else "; they are a moving average over its steps"
+    average = (
+        ""
+        if trained.manifest.recipe.ema_decay is None
+        else "; they are a moving average over its steps"
+    )
     return f"The weights are those of {epoch} (`effnas train`){average}."
 
 
@@ -127,16 +130,17 @@ def _training(network: Network) -> str:
 
 def _training_done(trained: Trained) -> str:
     first, last = trained.image_size
-    sizes = f"{first} to {last}" if first != last and trained.regime != "fixed" else f"{last}"
+    recipe = trained.manifest.recipe
+    sizes = f"{first} to {last}" if first != last and recipe.regime != "fixed" else f"{last}"
     ramps = {
         # Only adaptive regimes have other strengths than those of the end.
-        name: (ramp.first if trained.regime.endswith("adaptive") else ramp.last, ramp.last)
+        name: (ramp.first if recipe.regime.endswith("adaptive") else ramp.last, ramp.last)
         for name, ramp in trained.strengths.items()
     }
     regularised = f", with this regularisation:\n{_strengths(ramps)}" if ramps else ".\n"
     return (
-        f"\n## Training\n\nBy the regime {_code(trained.regime)}, with images of {sizes} pixels "
-        f"in batches of {trained.batch_size}{regularised}"
+        f"\n## Training\n\nBy the regime {_code(recipe.regime)}, with images of {sizes} pixels "
+        f"in batches of {recipe.batch_size}{regularised}"
     )
 
 
@@ -150,20 +154,14 @@ def _provenance(network: Network) -> Iterator[tuple[str, str]]:
     yield "architecture", network.arch.id
     if network.run and network.trial:
         manifest = network.run.manifest
-        space = manifest.get("space")
-        name = data_name(str(space.get("name"))) if isinstance(space, dict) else "not known"
-        yield "search space", f"{_code(name)} ({network.run.space.id})"
-        yield "search", _bare(f"created {manifest.get('created')}, seed {manifest.get('seed')}")
+        yield "search space", f"{_code(data_name(manifest.space.name))} ({network.run.space.id})"
+        yield "search", _bare(f"created {manifest.created}, seed {manifest.seed}")
         yield "trial", f"{network.trial.number} of {len(network.run.trials)}"
-        yield "reward", _reward(manifest.get("reward"))
+        yield "reward", _reward(manifest.reward)
         if network.run.objectives:
             yield "objectives", _code(str(network.run.objectives))
-        data = manifest.get("data")
-        if isinstance(data, dict):
-            yield "data", _code(data_name(str(data.get("name"))))
-        used = manifest.get("versions")
-        if isinstance(used, dict):
-            yield "versions in the search", _bare(_versions(used))
+        yield "data", _code(data_name(manifest.data.name))
+        yield "versions in the search", _bare(_versions(manifest.versions))
     if network.final:
         final = network.final
         yield (
@@ -174,27 +172,25 @@ def _provenance(network: Network) -> Iterator[tuple[str, str]]:
             ),
         )
     if network.trained:
-        trained = network.trained
-        begun = ", from weights that were given" if trained.is_tuned else ""
+        trained = network.trained.manifest
+        begun = ", from weights that were given" if trained.weights else ""
         yield (
             "weights",
             _bare(f"a training that began {trained.created}, seed {trained.seed}{begun}"),
         )
-        yield "images of the training", _code(data_name(trained.data))
+        yield "images of the training", _code(data_name(trained.data.name))
     if network.member:
         yield "scaled from", _code(data_name(network.member.base))
     yield "versions in this export", _versions(versions())
 
 
-def _reward(stored: Json) -> str:
-    if not isinstance(stored, dict):
-        return "not known"
-    if stored.get("kind") != "expression":
-        return f"the Python function {_code(str(stored.get('name')))}"
-    return _code(str(stored.get("text")))
+def _reward(stored: RewardPart) -> str:
+    if stored.kind != "expression":
+        return f"the Python function {_code(stored.name)}"
+    return _code(stored.text)
 
 
-def _versions(found: dict[str, Json]) -> str:
+def _versions(found: Mapping[str, str]) -> str:
     return ", ".join(
         f"{name} {found[name]}" for name in ("effnas", "torch", "timm") if name in found
     )

@@ -77,28 +77,30 @@ def _counts(network: Network) -> Iterator[Figure]:
 
 
 def _of_training(trained: Trained, outcome: Outcome) -> Iterator[Figure]:
-    size = f"{trained.eval_image_size} px"
+    manifest = trained.manifest
+    size = f"{manifest.eval_image_size} px"
     if outcome.accuracy is not None:
         chosen = ", which the epoch was chosen by" if trained.is_best else ""
         yield _accuracy(
             "accuracy of these weights",
             outcome.accuracy,
-            f"{trained.minival:,} held-out images of {size}{chosen}, after {outcome.epoch} of "
-            f"{outcome.epochs} epochs",
+            f"{manifest.data.minival:,} held-out images of {size}{chosen}, after {outcome.epoch} "
+            f"of {outcome.epochs} epochs",
         )
     if outcome.test:
         yield _accuracy(
             "accuracy of these weights on the test part",
             outcome.test.accuracy,
             f"{outcome.test.images:,} images of {size}, part {outcome.test.part!r} of "
-            f"{data_name(trained.data)}",
+            f"{data_name(manifest.data.name)}",
         )
     yield Figure(
         name="time of the training of these weights",
         value=outcome.train_time_s,
         text=_duration(outcome.train_time_s),
         how="measured",
-        at=f"all steps of {outcome.epochs} epochs of {trained.images:,} images, {trained.hardware}",
+        at=f"all steps of {outcome.epochs} epochs of {manifest.data.images:,} images, "
+        f"{manifest.hardware}",
     )
 
 
@@ -132,7 +134,7 @@ def _of_trial(run: Run, trial: Trial) -> Iterator[Figure]:
             "that of the weights here",
         )
     target = run.space.target
-    batch_size = run.manifest.get("timing_batch_size") or target.batch_size
+    batch_size = run.manifest.timing_batch_size or target.batch_size
     step = f"training step of {batch_size} images of {target.image_size} px"
     device = measured.hardware or "device not known"
     how = _SOURCES.get(measured.step_time_source, "told")
@@ -147,8 +149,7 @@ def _of_trial(run: Run, trial: Trial) -> Iterator[Figure]:
     if "step_time_s" in metrics:
         yield _step_time(metrics["step_time_s"], how, f"{step}, {device}")
     if "peak_memory_bytes" in metrics:
-        facts = run.manifest.get("device")
-        on_gpu = isinstance(facts, dict) and facts.get("device") == "cuda"
+        on_gpu = run.manifest.device.get("device") == "cuda"
         # Off CUDA it is the result of a dry run (`effnas.timing.memory`).
         if on_gpu or how != "measured":
             yield _memory(metrics["peak_memory_bytes"], how, f"{step}, {device}")

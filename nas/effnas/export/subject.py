@@ -90,14 +90,9 @@ class Network:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the outputs; empty where it is not known, or for other classes."""
-        if self.trained:
-            names = self.trained.classes
-            return names if len(names) == self.num_classes else ()
-        data = self.run.manifest.get("data") if self.run else None
-        listed = data.get("class_names") if isinstance(data, dict) else None
-        if not isinstance(listed, list) or len(listed) != self.num_classes:
-            return ()
-        return tuple(str(name) for name in listed)
+        source = self.trained or self.run
+        names = source.manifest.data.class_names if source else ()
+        return names if len(names) == self.num_classes else ()
 
 
 def find_subject(settings: ExportSettings) -> Network:
@@ -119,11 +114,11 @@ def find_subject(settings: ExportSettings) -> Network:
         sizes = {**sizes, **classes_of(settings.weights)}
         final = final_of(settings.weights)
         trained = trained_of(settings.weights)
-        if trained and trained.architecture_id != arch.id:
+        if trained and trained.manifest.network.get("architecture_id") != arch.id:
             trained = None  # the file says whose weights it holds, when it is read
     train_size = inference_size = sizes.get("image_size")
     if trained:
-        train_size, inference_size = trained.image_size[1], trained.eval_image_size
+        train_size, inference_size = trained.image_size[1], trained.manifest.eval_image_size
     elif member:
         train_size, inference_size = member.train_image_size, member.image_size
     elif final and final.recipe.image_size:
@@ -150,7 +145,5 @@ def find_subject(settings: ExportSettings) -> Network:
 
 def _sizes_of(run: Run) -> dict[str, int]:
     sizes = {"image_size": run.space.target.image_size}
-    data = run.manifest.get("data")
-    classes = data.get("classes") if isinstance(data, dict) else None
-    classes = classes or run.space.target.num_classes
-    return sizes | ({"num_classes": classes} if type(classes) is int else {})
+    classes = run.manifest.data.classes or run.space.target.num_classes
+    return sizes | ({"num_classes": classes} if classes else {})

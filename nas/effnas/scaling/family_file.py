@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from effnas.arch.architecture import Architecture
-from effnas.arch.files import read_text
-from effnas.config.json_object import JsonObject, WrongKindError
-from effnas.config.regularization import STRENGTHS
+from effnas.config.codec import Amount, Size, WrongKindError, from_plain, read_object
+from effnas.config.regularization import STRENGTHS, Ramp
 from effnas.errors import ConfigError, UserError
-from effnas.scaling.sizing import FORMAT, KIND
+from effnas.scaling.sizing import KIND
 
-_MAX_BYTES = 10_000_000
 #: Figures that a family may lack.
 _COSTS = (
     "step_time",
@@ -30,33 +29,71 @@ class Member:
 
     Attributes:
         name: Within the family.
+        architecture_id: Of its network.
         family: Name of the rules that it grew by.
         base: What it grew from, as the user of `effnas scale` named it.
         image_size: Pixels at inference.
         train_image_size: Pixels at the end of training.
-        first_image_size: Pixels at the start of a training with growing images.
+        stage_image_sizes: Pixels of the stages of a training with growing images.
         batch_size: Images in a step.
         num_classes: Outputs that its costs were found with.
-        epochs: Of the trainings whose time is told.
+        epochs: Of the trainings whose time is estimated.
         images: Of their data.
         hardware: What its layers were timed on; None if they were not.
-        costs: Predicted, by the names of `effnas.scaling.member_costs.SizedMember`.
-        strengths: Of the regularisation, at the start and at the end of a training.
+        step_time: Predicted, as the costs below it; see `effnas.scaling.member_costs.SizedMember`.
+        dropout: Its strength at the start and at the end of a training, as those below it.
     """
 
     name: str
+    architecture_id: str
     family: str
     base: str
-    image_size: int
-    train_image_size: int
-    first_image_size: int
-    batch_size: int
-    num_classes: int
-    epochs: int
-    images: int
-    hardware: str | None
-    costs: Mapping[str, float]
-    strengths: Mapping[str, tuple[float, float]]
+    image_size: Size
+    train_image_size: Size
+    stage_image_sizes: tuple[Size, ...] | None = None
+    batch_size: Size
+    num_classes: Size
+    epochs: Size
+    images: Size
+    hardware: str | None = None
+    step_time: Amount | None = None
+    step_time_s: Amount | None = None
+    train_time_s: Amount | None = None
+    progressive_train_time_s: Amount | None = None
+    peak_memory_bytes: Amount | None = None
+    dropout: Ramp
+    randaugment: Ramp
+    mixup: Ramp
+    drop_path: Ramp
+
+    def __post_init__(self) -> None:
+        if self.first_image_size > self.train_image_size:
+            raise ConfigError(
+                f"stage_image_sizes begins with {self.first_image_size}, above train_image_size "
+                f"{self.train_image_size}"
+            )
+        for name, (first, last) in self.strengths.items():
+            if not 0 <= first <= last <= STRENGTHS[name]:
+                raise ConfigError(
+                    f"{name} goes from {first:g} to {last:g}; strengths are 0 to "
+                    f"{STRENGTHS[name]:g} and do not decrease"
+                )
+
+    @property
+    def first_image_size(self) -> int:
+        """Pixels at the start of a training with growing images."""
+        return (self.stage_image_sizes or (self.train_image_size,))[0]
+
+    @property
+    def costs(self) -> Mapping[str, float]:
+        """The costs that are known, by name."""
+        found = {name: getattr(self, name) for name in _COSTS}
+        return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def strengths(self) -> Mapping[str, Ramp]:
+        """The strengths of the regularisation by name."""
+        return {name: getattr(self, name) for name in STRENGTHS}
 
 
 def find_member(file: Path, arch: Architecture) -> Member | None:
@@ -66,48 +103,25 @@ def find_member(file: Path, arch: Architecture) -> Member | None:
         None if there is no such file, or the family has no member of that name.
 
     Raises:
-        ConfigError: If it cannot be read, or tells of another network.
+        ConfigError: If it cannot be read, or describes another network.
     """
-    family = file.with_name("family.json")
+    family, name = file.with_name("family.json"), file.stem
     if not family.is_file():
         return None
     try:
-        return _parse(read_text(family, most_bytes=_MAX_BYTES), file.stem, arch)
+        content = read_object(family, KIND)
+        rows = from_plain(content.pop("members", None), list[dict[str, Any]])
+        row = next((row for row in rows if row.get("name") == name), None)
+        member = from_plain(content | row, Member) if row else None
+    except WrongKindError:
+        raise ConfigError(
+            f"{family}: not a family that `effnas scale` wrote; move {name}.json elsewhere"
+        ) from None
     except UserError as error:
         raise ConfigError(f"{family}: {error}") from None
-
-
-def _parse(text: str, name: str, arch: Architecture) -> Member | None:
-    try:
-        content = JsonObject.parse(text, kind=KIND, format=FORMAT)
-    except WrongKindError:
-        raise UserError(
-            f"not a family that `effnas scale` wrote; move {name}.json elsewhere"
-        ) from None
-    row = next((row for row in content.objects("members") if row.text("name") == name), None)
-    if row is None:
-        return None
-    if row.text("architecture_id") != arch.id:
-        raise UserError(
-            f"its member {name} is another network than {name}.json; move that file elsewhere, or "
-            "run `effnas scale` again"
+    if member and member.architecture_id != arch.id:
+        raise ConfigError(
+            f"{family}: its member {name} is another network than {name}.json; move that file "
+            "elsewhere, or run `effnas scale` again"
         )
-    last = row.whole("train_image_size")
-    first = row.wholes("stage_image_sizes")[0] if "stage_image_sizes" in row else last
-    if first > last:
-        raise UserError(f"stage_image_sizes begins with {first}, above train_image_size {last}")
-    return Member(
-        name=name,
-        family=content.text("family"),
-        base=content.text("base"),
-        image_size=row.whole("image_size"),
-        train_image_size=last,
-        first_image_size=first,
-        batch_size=content.whole("batch_size"),
-        num_classes=content.whole("num_classes"),
-        epochs=content.whole("epochs"),
-        images=content.whole("images"),
-        hardware=content.text("hardware") if "hardware" in content else None,
-        costs={cost: row.number(cost) for cost in _COSTS if cost in row},
-        strengths={name: row.ramp(name, most=most) for name, most in STRENGTHS.items()},
-    )
+    return member

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from effnas.arch.files import to_json
 from effnas.arch.models import build
+from effnas.config.codec import FORMAT, dump_json
 from effnas.config.regularization import STRENGTHS
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.scaling.budget import Fit, Limit, largest_within
@@ -22,7 +22,6 @@ from effnas.timing.device_settings import DeviceSettings
 from effnas.timing.layer_times import LayerTimes
 from effnas.trials.network_ref import find_architecture
 
-FORMAT = 1
 KIND = "effnas model family"
 #: Training images of ImageNet, and the epochs that the papers train for.
 IMAGENET_IMAGES, EPOCHS = 1_281_167, 350
@@ -130,7 +129,7 @@ class SizedFamily:
             )
             for sized in self.members
         }
-        texts["family.json"] = json.dumps(self.to_dict(), indent=2) + "\n"
+        texts["family.json"] = dump_json(self.to_dict()) + "\n"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, text in texts.items():

@@ -27,16 +27,10 @@ from effnas.search.rungs import Rungs
 from effnas.search.search import Search
 from effnas.space.search_space import SearchSpace
 from effnas.train.checkpoints import Checkpoint
-from effnas.trials.manifest import (
-    check_same_choices,
-    check_same_run,
-    choices,
-    describe,
-)
+from effnas.trials.manifest import Choices, SearchManifest, describe
 from effnas.trials.reward import Reward
 from effnas.trials.store import (
     CHECKPOINTS,
-    Json,
     MemoryStore,
     RunFolder,
     Store,
@@ -129,10 +123,10 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
     setup = _Setup.of(settings)
     chosen = setup.check()
     with RunFolder.open(settings.out) as folder:
-        stored = folder.read_manifest()
+        stored = SearchManifest.stored(settings.out)
         config = _config(settings, setup.space)
         if stored:
-            check_same_choices(settings.out, stored, chosen)
+            chosen.check_continues(stored, settings.out)
             config = continued_config(config, stored)
         backend, prepared = start_workers(config, settings.workers, observer.preparing)
         try:
@@ -149,15 +143,15 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
                 prepared=prepared,
             )
             if stored:
-                check_same_run(settings.out, stored, manifest)
-                manifest["created"] = stored.get("created")
+                manifest.check_continues(stored, settings.out)
+                manifest = replace(manifest, created=stored.created)
             search.resume(
                 read_events(settings.out, stem=search.space.stem, head=search.space.head),
-                rescore=stored is not None and stored.get("reward") != manifest["reward"],
+                rescore=stored is not None and stored.reward != manifest.reward,
             )
             for trial in search.trials:
                 _drop_checkpoint(settings, trial)  # a stop may have come before it was dropped
-            folder.write_manifest(manifest)
+            manifest.write(settings.out)
             observer.planned(CostEstimate.make(settings.budget, search, prepared, backend.capacity))
 
             def ended(trial: Trial) -> None:
@@ -223,7 +217,7 @@ class _Setup:
             store=store,
         )
 
-    def check(self) -> dict[str, Json]:
+    def check(self) -> Choices:
         """Find mistakes before anything slow is started; return what the user has chosen."""
         settings, search = self.settings, self.search(MemoryStore())
         space = search.space
@@ -237,7 +231,7 @@ class _Setup:
         search.constraints.check_given(names)
         if search.objectives:
             search.objectives.values(measured)
-        return choices(
+        return Choices.of(
             controller=controller_text(settings.controller),
             objectives=search.objectives,
             seed=settings.seed,

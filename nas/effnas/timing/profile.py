@@ -8,15 +8,22 @@ backward pass, times another such factor. Both are checked on networks that took
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
-from effnas.arch.files import read_text
+from msgspec import Meta
+
 from effnas.arch.layers import Layer, layers_of
+from effnas.config.codec import (
+    FORMAT,
+    Amount,
+    Size,
+    dump_json,
+    from_plain,
+    read_object,
+)
 from effnas.errors import ConfigError, InfeasibleError, UserError
 from effnas.timing.step_time import StepTime, StepTimeSource
 
@@ -24,11 +31,12 @@ if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
     from effnas.space.search_space import SearchSpace
 
-FORMAT = 1
 KIND = "effnas device profile"
 #: Mean absolute error up to which `--step-time auto` relies on predictions.
 TRUSTED_ERROR = 0.05
-_MAX_BYTES = 64_000_000
+
+#: What something is multiplied by.
+_Scale = Annotated[float, Meta(gt=0)]
 
 T = TypeVar("T")
 
@@ -45,11 +53,11 @@ class LayerFigures:
         weight_bytes: Weights, buffers, gradients and optimizer states.
     """
 
-    forward: float
-    backward: float
-    optimizer: float
-    kept_bytes: float
-    weight_bytes: float
+    forward: Amount
+    backward: Amount
+    optimizer: Amount
+    kept_bytes: Amount
+    weight_bytes: Amount
 
     @property
     def step_time(self) -> float:
@@ -70,12 +78,12 @@ class StepTimeModel:
         memory_factor: The same of what is kept for the backward pass.
     """
 
-    image_size: int
-    batch_size: int
-    num_classes: int
+    image_size: Size
+    batch_size: Size
+    num_classes: Size
     parts: Mapping[Layer, LayerFigures]
-    factor: float = 1.0
-    memory_factor: float = 1.0
+    factor: _Scale = 1.0
+    memory_factor: _Scale = 1.0
 
     def unmeasured_layers(self, arch: Architecture) -> list[Layer]:
         """Return the parts of a network that the model does not know; none if it is inside."""
@@ -109,13 +117,13 @@ class NetworkFigures:
     """What was measured of a whole network, and what the profile predicts of it."""
 
     architecture: str
-    step_time: float
-    step_time_low: float
-    step_time_high: float
-    step_time_s: float
-    peak_memory_bytes: float
-    predicted_step_time: float
-    predicted_peak_memory_bytes: float
+    step_time: Amount
+    step_time_low: Amount
+    step_time_high: Amount
+    step_time_s: _Scale
+    peak_memory_bytes: Amount
+    predicted_step_time: Amount
+    predicted_peak_memory_bytes: Amount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,12 +139,12 @@ class ModelError:
         half_width: Half-width of the 95 % interval of a single prediction, a share of it.
     """
 
-    networks: int
-    mean_absolute: float
-    mean_absolute_low: float
-    mean_absolute_high: float
-    spearman: float
-    half_width: float
+    networks: Size
+    mean_absolute: Amount
+    mean_absolute_low: Amount
+    mean_absolute_high: Amount
+    spearman: Annotated[float, Meta(ge=-1, le=1)]
+    half_width: Amount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,13 +173,13 @@ class DeviceProfile:
     created: str
     space: str
     reference: str
-    stem: int
-    head: int
+    stem: Size
+    head: Size
     optimizer: str
     execution: Mapping[str, str]
     hardware: str
     device: Mapping[str, str | int]
-    reference_step_time_s: float
+    reference_step_time_s: _Scale
     model: StepTimeModel
     fitted_on: tuple[NetworkFigures, ...]
     checked_on: tuple[NetworkFigures, ...]
@@ -187,28 +195,18 @@ class DeviceProfile:
             ConfigError: With the path, if it cannot be read or is not a profile of this version.
         """
         try:
-            return _from_json(json.loads(read_text(path, most_bytes=_MAX_BYTES)))
+            stored = from_plain(read_object(path, KIND), _StoredProfile)
         except UserError as error:
-            raise ConfigError(f"{path}: {error}") from None
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
             raise ConfigError(
-                f"{path}: not a device profile ({what}); `effnas profile` makes one"
+                f"{path}: not a device profile ({error}); `effnas profile` makes one"
             ) from None
+        return cls(**{**vars(stored), "model": stored.model.model()})
 
     def to_json(self) -> str:
         """Return the profile as JSON text that `load` reads back."""
-        content = {field.name: getattr(self, field.name) for field in fields(self)}
-        model = {field.name: getattr(self.model, field.name) for field in fields(self.model)}
-        model["parts"] = [
-            {**asdict(part), **asdict(figures)} for part, figures in self.model.parts.items()
-        ]
-        content["model"] = model
-        for name in ("fitted_on", "checked_on"):
-            content[name] = [asdict(network) for network in content[name]]
-        for name in ("step_time_error", "memory_error"):
-            content[name] = asdict(content[name])
-        return json.dumps({"kind": KIND, "format": FORMAT, **content}, indent=1) + "\n"
+        parts = [{**vars(part), **vars(figures)} for part, figures in self.model.parts.items()]
+        content = {**vars(self), "model": {**vars(self.model), "parts": parts}}
+        return dump_json({"kind": KIND, "format": FORMAT, **content}, indent=1) + "\n"
 
     @property
     def description(self) -> str:
@@ -293,69 +291,30 @@ class PredictedOrMeasured:
         return self._measured(arch)
 
 
-def _from_json(content: object) -> DeviceProfile:
-    """Return the profile of parsed JSON.
-
-    Raises:
-        ValueError, TypeError, KeyError: If it is none.
-    """
-    if not isinstance(content, dict) or content.get("kind") != KIND:
-        raise ValueError("it holds something else")
-    if content.get("format") != FORMAT:
-        found = str(content.get("format"))[:40]
-        raise ValueError(f"its format is {found}, and this version reads {FORMAT}")
-    model = _typed(content["model"], dict, "model")
-    parts = {
-        _read(Layer, entry): _read(LayerFigures, entry) for entry in _list(model["parts"], "parts")
-    }
-    networks = {
-        name: tuple(_read(NetworkFigures, network) for network in _list(content[name], name))
-        for name in ("fitted_on", "checked_on")
-    }
-    errors = {
-        name: _read(ModelError, _typed(content[name], dict, name))
-        for name in ("step_time_error", "memory_error")
-    }
-    mappings = {
-        name: _typed(content[name], dict, name) for name in ("execution", "device", "cost_s")
-    }
-    return _read(
-        DeviceProfile,
-        content,
-        **networks,
-        **errors,
-        **mappings,
-        model=_read(StepTimeModel, model, parts=parts),
-    )
+@dataclass(frozen=True, kw_only=True)
+class _StoredLayer(LayerFigures, Layer):
+    """A layer and what was measured of it."""
 
 
-def _read(kind: type[T], entry: Mapping[str, object], **known: object) -> T:
-    """Return a dataclass; what is not `known` is a text, or a number that is in its range."""
-    values: dict[str, object] = {}
-    for field in fields(cast("Any", kind)):
-        if field.name in known:
-            values[field.name] = known[field.name]
-            continue
-        value = entry[field.name]
-        if field.type == "str":
-            values[field.name] = _typed(value, str, field.name)
-            continue
-        number = _typed(value, int if field.type == "int" else (int, float), field.name)
-        least = -1 if field.name == "spearman" else 0
-        is_scale = field.type == "int" or field.name.endswith(("factor", "step_time_s"))
-        # The most that float() takes: a whole number in the file may be larger.
-        if not least <= number <= sys.float_info.max or (is_scale and number == 0):
-            raise ValueError(f"{field.name} is {str(number)[:40]}")
-        values[field.name] = number if field.type == "int" else float(number)
-    return kind(**values)
+@dataclass(frozen=True, kw_only=True)
+class _StoredModel(StepTimeModel):
+    """A model as the file has it: with a list of layers."""
+
+    parts: tuple[_StoredLayer, ...]  # type: ignore[assignment]
+
+    def model(self) -> StepTimeModel:
+        """Return the model itself."""
+        parts = {_as(Layer, part): _as(LayerFigures, part) for part in self.parts}
+        return StepTimeModel(**{**vars(self), "parts": parts})
 
 
-def _list(value: object, name: str) -> Sequence[dict[str, Any]]:
-    entries: list[Any] = _typed(value, list, name)
-    return [_typed(entry, dict, name) for entry in entries]
+@dataclass(frozen=True, kw_only=True)
+class _StoredProfile(DeviceProfile):
+    """A profile as the file has it."""
+
+    model: _StoredModel
 
 
-def _typed(value: object, kind: type[T] | tuple[type[T], ...], name: str) -> T:
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{name} is {str(value)[:40]!r}")
-    return value
+def _as(kind: type[T], whole: object) -> T:
+    """Return a dataclass from a larger one that has its fields."""
+    return kind(**{one.name: getattr(whole, one.name) for one in fields(cast("Any", kind))})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from effnas.arch.architecture import Architecture
-from effnas.arch.files import read_text
+from effnas.config.codec import parse_json, read_text
 from effnas.errors import (
     ConfigError,
     InfeasibleError,
@@ -182,23 +181,19 @@ def _check_header(header: list[str], place: str) -> None:
 
 def _read_json(path: Path, text: str) -> Iterator[_Row]:
     try:
-        content = json.loads(text, object_pairs_hook=tuple)  # pairs: repeated keys can be seen
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from None
-    except (RecursionError, ValueError) as error:  # ValueError: a number of thousands of digits
-        raise ConfigError(f"{path}: not valid JSON ({error})") from None
-    if isinstance(content, tuple):
-        content = [(("architecture", name), ("step_time_s", time)) for name, time in content]
+        content = parse_json(text)
+    except UserError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if isinstance(content, dict):
+        content = [{"architecture": name, "step_time_s": time} for name, time in content.items()]
     if not isinstance(content, list):
         raise ConfigError(f"{path}: neither a list nor an object, architecture to seconds")
-    for number, pairs in enumerate(content, start=1):
+    for number, entry in enumerate(content, start=1):
         place = f"{path}: entry {number}"
-        if not isinstance(pairs, tuple):
+        if not isinstance(entry, dict):
             raise ConfigError(f"{place}: not an object; {_NEEDED}")
-        known = [(name, cell) for name, cell in pairs if name in _COLUMNS]
-        if len(dict(known)) < len(known):
-            raise ConfigError(f"{place}: a key is there twice")
-        yield _Row(place, {name: cell for name, cell in known if cell not in (None, "")})
+        filled = {name: entry[name] for name in _COLUMNS & entry.keys()}
+        yield _Row(place, {name: cell for name, cell in filled.items() if cell not in (None, "")})
 
 
 def _entry(row: _Row, basis: str, space: SearchSpace) -> _Entry:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from effnas.config.codec import Amount, Count, Share, Size
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,7 +28,7 @@ class EpochRow:
         train_time_s: Seconds of all steps until then.
     """
 
-    epoch: int
+    epoch: Size
     step: int
     stage: int
     image_size: int
@@ -38,8 +39,8 @@ class EpochRow:
     drop_path: float
     learning_rate: float
     train_loss: float
-    accuracy: float | None
-    train_time_s: float
+    accuracy: Share | None
+    train_time_s: Amount
 
 
 @dataclass(kw_only=True)
@@ -57,7 +58,7 @@ class Progress:
 
     step: int = 0
     rows: list[EpochRow] = field(default_factory=list)
-    best_epoch: int = 0
+    best_epoch: Count = 0
     best_accuracy: float = -1.0
     stage_times_s: list[float]
     stopped_early: bool = False
@@ -66,20 +67,6 @@ class Progress:
     def train_time_s(self) -> float:
         """Seconds of all steps."""
         return sum(self.stage_times_s)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> Progress:
-        """Return what `to_dict` was called on.
-
-        Raises:
-            TypeError: If it is something else.
-            KeyError: If there are no rows.
-        """
-        return cls(**{**found, "rows": [EpochRow(**row) for row in found["rows"]]})
 
 
 class Watcher(Protocol):

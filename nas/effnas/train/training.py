@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from effnas.config.codec import from_plain, to_plain
 from effnas.config.settings import Execution
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import InfeasibleError, StoreError
@@ -248,7 +249,7 @@ class Training:
             "step": self._step.state_dict(),
             "average": self._average.module.state_dict() if self._average else None,
             "loss_sum": self._loss_sum,
-            "progress": self.progress.to_dict(),
+            "progress": to_plain(self.progress),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -257,7 +258,7 @@ class Training:
         if self._average:
             self._average.module.load_state_dict(state["average"])
         self._loss_sum.copy_(state["loss_sum"])
-        self.progress = Progress.from_dict(state["progress"])
+        self.progress = from_plain(state["progress"], Progress)
 
     def _run(self, watcher: Watcher, keeper: Checkpointer, stopping: Callable[[], bool]) -> bool:
         pixels = self.pixels(self.progress.step)

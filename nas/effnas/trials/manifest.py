@@ -1,60 +1,333 @@
-"""The manifest: what a run was made with, and whether it may go on."""
+"""Manifests: what a folder was made with, and whether another command may continue it."""
 
 from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
+from typing import Any, ClassVar, Literal, Self
 
 from effnas.config.catalog import Source
-from effnas.config.settings import EvaluationConfig
-from effnas.errors import StoreError
+from effnas.config.codec import (
+    FORMAT,
+    Count,
+    Size,
+    WrongKindError,
+    dump_json,
+    from_plain,
+    read_object,
+    to_plain,
+)
+from effnas.config.settings import EvaluationConfig, Execution, Recipe
+from effnas.errors import StoreError, UserError
 from effnas.space.search_space import SearchSpace
 from effnas.trials.objectives import Objectives
 from effnas.trials.reward import Reward
-from effnas.trials.store import Json
+from effnas.trials.store import MANIFEST, write_whole
 from effnas.trials.worker_info import WorkerInfo
 
-_Readers = Mapping[str, Callable[[Mapping[str, Json]], Json]]
-
-#: What must be the same for a run to go on, since trials would not compare: what the user chooses,
-#: and what is known once the data and the device are there.
-_CHOSEN: _Readers = {
-    "controller": lambda m: m.get("controller"),
-    "objectives": lambda m: m.get("objectives"),
-    "seed": lambda m: m.get("seed"),
-    "constraints": lambda m: list[Json](sorted(constraints_of(m))),
-    "fidelity": lambda m: m.get("rungs"),
-}
-_FOUND: _Readers = {
-    "space (or its target)": lambda m: _inside(m, "space", "id"),
-    "data": lambda m: _inside(m, "data", "fingerprint"),
-    "hardware": lambda m: m.get("hardware"),
-    "finished run": lambda m: _inside(m, "parent", "created"),
-    "step times": lambda m: m.get("step_times", "measured"),
-}
+#: Values up to this length are shown where they differ.
+_SHOWN = 100
 
 
-def choices(
-    *,
-    controller: str,
-    objectives: Objectives | None,
-    seed: int,
-    constraints: Sequence[str],
-    rungs: Sequence[int] | None,
-) -> dict[str, Json]:
-    """Return the part of a manifest that is known before anything slow is started."""
-    return {
-        "seed": seed,
-        "controller": controller,
-        "objectives": str(objectives) if objectives else None,
-        "constraints": list(constraints),
-        "rungs": list(rungs) if rungs else None,
-    }
+def must_match(name: str, key: Callable[[Any], object] = lambda value: value) -> dict[str, object]:
+    """Return the metadata of a field that must be the same for a folder to be continued.
+
+    Args:
+        name: What users call it.
+        key: What is compared of its values.
+    """
+    return {"name": name, "key": key}
+
+
+#: Metadata of a field each of whose own fields, or keys, must be the same.
+ALL_MUST_MATCH: dict[str, object] = {"all": True}
+
+
+class OtherFolderError(StoreError):
+    """A folder of something else than was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a folder that can be continued was made with, in its `manifest.json`.
+
+    The metadata of fields (`must_match`, `ALL_MUST_MATCH`), also of dataclasses in it, say what
+    must be the same for that.
+    """
+
+    #: What the JSON has as `kind`.
+    kind: ClassVar[str | None] = None
+    #: What the folder is of, in the singular, and the command that writes it.
+    what: ClassVar[str] = "run"
+    command: ClassVar[str] = "effnas search"
+    #: Fields that are left out as long as they are None.
+    later: ClassVar[tuple[str, ...]] = ()
+    #: JSON keys of fields that have another name there.
+    keys: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Return the manifest of a folder.
+
+        Raises:
+            StoreError: If there is none, it cannot be read, or it is of something else.
+        """
+        found = cls.stored(folder)
+        if found is None:
+            raise StoreError(
+                f"{folder}: no {cls.what} there (it has no {MANIFEST}); give the folder that "
+                f"`{cls.command}` wrote"
+            )
+        return found
+
+    @classmethod
+    def stored(cls, folder: Path) -> Self | None:
+        """Return the manifest of a folder, or None if it has none; errors are those of `read`."""
+        file = folder / MANIFEST
+        if not file.exists():
+            return None
+        try:
+            content = read_object(file, cls.kind)
+            content |= {name: content.get(key) for name, key in cls.keys.items()}
+            return from_plain(content, cls)
+        except WrongKindError as error:
+            raise OtherFolderError(
+                f"{folder}: the folder holds no {cls.what} ({error}); choose another one"
+            ) from None
+        except UserError as error:
+            raise StoreError(f"{file}: {error}; restore it from a copy") from None
+
+    def write(self, folder: Path) -> None:
+        """Write the manifest, or replace it, in one step.
+
+        Raises:
+            StoreError: If it cannot be written.
+        """
+        content = {"format": FORMAT} | ({"kind": self.kind} if self.kind else {})
+        content |= {
+            self.keys.get(name, name): value
+            for name, value in to_plain(self).items()
+            if value is not None or name not in self.later
+        }
+        write_whole(folder / MANIFEST, dump_json(content))
+
+    def differences(self, before: Manifest) -> list[str]:
+        """Return in words what differs from `before`, of all that must be the same."""
+        return list(_differences(self, before))
+
+    def check_continues(self, before: Manifest, folder: Path) -> None:
+        """Refuse to mix what does not compare: see that all that must be the same is.
+
+        Args:
+            before: What the folder was begun with; what only that one has is not compared.
+            folder: The folder.
+
+        Raises:
+            StoreError: Names all that differs.
+        """
+        if differing := self.differences(before):
+            raise StoreError(
+                f"{folder}: the {self.what} began with other settings: {'; '.join(differing)}. "
+                "Give those again to continue, or choose another `out`"
+            )
+
+
+def _differences(now: Any, before: Any) -> Iterator[str]:
+    for one in fields(before if now is None else now):
+        here, there = (getattr(side, one.name, None) for side in (now, before))
+        if "name" in one.metadata:
+            key = one.metadata["key"]
+            if key(here) != key(there):
+                yield _difference(one.metadata["name"], here, there)
+        elif "all" in one.metadata:
+            ours, theirs = (to_plain(side) or {} for side in (here, there))
+            for name in ours:
+                if ours[name] != theirs.get(name):
+                    yield _difference(name.replace("_", "-"), ours[name], theirs.get(name))
+        elif is_dataclass(here) or is_dataclass(there):
+            yield from _differences(here, there)
+
+
+def _difference(name: str, here: object, there: object) -> str:
+    shown = f"was {to_plain(there)}, is {to_plain(here)}"
+    return f"{name} ({shown})" if len(shown) <= _SHOWN else name
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpacePart:
+    """The space, its target included.
+
+    Attributes:
+        name: Its name.
+        id: Differs when the space or its target does.
+        text: As YAML.
+    """
+
+    name: str = "?"
+    id: str = field(default="", metadata=must_match("space (or its target)"))
+    text: str
+
+    @classmethod
+    def of(cls, space: SearchSpace, **more: str) -> Self:
+        """Return the part for a space, with what is `more` in a subclass."""
+        return cls(name=space.name, id=space.id, text=space.to_text(), **more)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourcedSpacePart(SpacePart):
+    """The space and the file that it was read from: its path, and 16 digits of its SHA-256."""
+
+    path: str = ""
+    file_sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardPart:
+    """The reward; `text` is its expression."""
+
+    name: str = "?"
+    kind: str = ""
+    text: str = ""
+
+    @classmethod
+    def of(cls, reward: Reward) -> Self:
+        """Return the part for a reward."""
+        return cls(name=reward.name, kind=reward.kind, text=reward.text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferencePart:
+    """The reference network's block strings and counts."""
+
+    architecture: str = ""
+    params: int = 0
+    macs: int = 0
+    activations: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataPart:
+    """The images.
+
+    Attributes:
+        name: As the user named them.
+        path: A name, or an absolute path.
+        root: Folder of a timm data set.
+        on_bad_image: What happens to an image that cannot be decoded.
+        classes: Classes of the networks; None where that is not known.
+        class_names: Their names, in the order of the networks' outputs.
+        train_images: Images trained on; None where that is not known.
+        holdout_images: Images that give A, likewise.
+        fingerprint: Differs when the images, labels or classes do.
+        skipped_images: Names of images that could not be decoded.
+        mirrored: Whether images are mirrored where a recipe does not say; None: not known.
+    """
+
+    name: str = "?"
+    path: str | None = None
+    root: str | None = None
+    on_bad_image: Literal["refuse", "skip"] = "refuse"
+    classes: Size | None = None
+    class_names: tuple[str, ...] = ()
+    train_images: Count | None = None
+    holdout_images: Count | None = None
+    fingerprint: str | None = field(default=None, metadata=must_match("data"))
+    skipped_images: tuple[str, ...] = ()
+    mirrored: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParentPart:
+    """The finished run that a run was retargeted from; `best` is the number of a trial."""
+
+    path: str = ""
+    created: str | None = field(default=None, metadata=must_match("finished run"))
+    hardware: str | None = None
+    trials: int = 0
+    best: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices(Manifest):
+    """The part of a search's manifest that is known before anything slow is started.
+
+    Attributes:
+        seed: Of proposals, hold-out and trainings.
+        controller: Its name.
+        objectives: What it pursues in place of the reward.
+        constraints: Conditions, beside those of the space.
+        rungs: Epochs at which trainings pause.
+    """
+
+    seed: Count = field(default=0, metadata=must_match("seed"))
+    controller: str | None = field(default=None, metadata=must_match("controller"))
+    objectives: str | None = field(default=None, metadata=must_match("objectives"))
+    constraints: tuple[str, ...] = field(
+        default=(), metadata=must_match("constraints", key=lambda texts: sorted(texts or ()))
+    )
+    rungs: tuple[int, ...] | None = field(default=None, metadata=must_match("fidelity"))
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        controller: str,
+        objectives: Objectives | None,
+        seed: int,
+        constraints: Sequence[str],
+        rungs: Sequence[int] | None,
+    ) -> Choices:
+        """Return the choices of a search."""
+        return Choices(
+            seed=seed,
+            controller=controller,
+            objectives=str(objectives) if objectives else None,
+            constraints=tuple(constraints),
+            rungs=tuple(rungs) if rungs else None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchManifest(Choices):
+    """What a search was made with, or a run that was retargeted from one.
+
+    Attributes:
+        created: When it began, UTC in ISO format.
+        budget: Trials in all; of a retargeted run, new trainings at most.
+        space: The space.
+        reward: The reward.
+        reference: The reference network.
+        data: The images.
+        recipe: How networks are trained, with all sizes settled.
+        execution: How they are run; None where nothing was run.
+        timing_batch_size: Images in a timed step; None where nothing was timed.
+        hardware: Identity of the device that step times belong to.
+        step_times: Where step times come from, in words.
+        device: Facts about the device by name.
+        versions: Of Python and packages, by name.
+        parent: The finished run, if it was retargeted from one.
+    """
+
+    later = ("parent",)
+
+    created: str | None = None
+    budget: Count = 0
+    space: SourcedSpacePart
+    reward: RewardPart = field(default_factory=RewardPart)
+    reference: ReferencePart = field(default_factory=ReferencePart)
+    data: DataPart = field(default_factory=DataPart)
+    recipe: Recipe | None = field(default=None, metadata=ALL_MUST_MATCH)
+    execution: Execution | None = None
+    timing_batch_size: Size | None = None
+    hardware: str = field(default="", metadata=must_match("hardware"))
+    step_times: str = field(default="measured", metadata=must_match("step times"))
+    device: Mapping[str, str | int] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    parent: ParentPart | None = None
 
 
 def describe(
@@ -62,104 +335,55 @@ def describe(
     source: Source,
     space: SearchSpace,
     reward: Reward,
-    chosen: Mapping[str, Json],
+    chosen: Choices,
     budget: int,
     data: str,
     config: EvaluationConfig,
     prepared: WorkerInfo,
-) -> dict[str, Json]:
-    """Return the manifest of a run that is about to start."""
-    reference = space.count(space.reference)
-    return {
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "budget": budget,
-        **chosen,
-        "space": {
-            "name": space.name,
-            "path": str(source.path),
-            "file_sha256": source.digest,
-            "id": space.id,
-            "text": space.to_text(),
-        },
-        "reward": {"name": reward.name, "kind": reward.kind, "text": reward.text},
-        "reference": {
-            "architecture": str(space.reference),
-            "params": reference.params,
-            "macs": reference.macs,
-            "activations": reference.activations,
-        },
-        "data": {
-            "name": data,
-            "path": config.data,
-            "root": config.data_root,
-            "on_bad_image": config.on_bad_image,
-            "classes": prepared.num_classes,
-            "class_names": list(prepared.class_names),
-            "train_images": prepared.train_images,
-            "holdout_images": prepared.holdout_images,
-            "fingerprint": prepared.data_fingerprint,
-            "skipped_images": list(prepared.skipped_images),
-            "mirrored": prepared.mirrored,
-        },
-        "recipe": cast("dict[str, Json]", prepared.recipe.to_dict()),
-        "execution": cast("dict[str, Json]", asdict(prepared.execution)),
-        "timing_batch_size": prepared.timing_batch_size,
-        "hardware": prepared.hardware,
-        "step_times": prepared.step_times,
-        "device": cast("dict[str, Json]", dict(prepared.device)),
-        "versions": versions(),
-    }
+) -> SearchManifest:
+    """Return the manifest of a search that is about to start."""
+    counts = space.count(space.reference)
+    return SearchManifest(
+        **vars(chosen),
+        created=utc_now(),
+        budget=budget,
+        space=SourcedSpacePart.of(space, path=str(source.path), file_sha256=source.digest),
+        reward=RewardPart.of(reward),
+        reference=ReferencePart(
+            architecture=str(space.reference),
+            params=counts.params,
+            macs=counts.macs,
+            activations=counts.activations,
+        ),
+        data=DataPart(
+            name=data,
+            path=config.data,
+            root=config.data_root,
+            on_bad_image=config.on_bad_image,
+            classes=prepared.num_classes,
+            class_names=prepared.class_names,
+            train_images=prepared.train_images,
+            holdout_images=prepared.holdout_images,
+            fingerprint=prepared.data_fingerprint,
+            skipped_images=prepared.skipped_images,
+            mirrored=prepared.mirrored,
+        ),
+        recipe=prepared.recipe,
+        execution=prepared.execution,
+        timing_batch_size=prepared.timing_batch_size,
+        hardware=prepared.hardware,
+        step_times=prepared.step_times,
+        device=prepared.device,
+        versions=versions(),
+    )
 
 
-def constraints_of(manifest: Mapping[str, Json]) -> list[str]:
-    """Return the constraints of a run, beside those of its space."""
-    return cast("list[str]", manifest.get("constraints", []))
+def utc_now() -> str:
+    """Return the time as in 2026-01-31T12:00:00Z."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def versions() -> dict[str, Json]:
+def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that figures may depend on."""
     names = ("effnas", "torch", "timm", "ray", "optuna", "numpy", "scipy")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
-
-
-def check_same_choices(path: Path, stored: Mapping[str, Json], chosen: Mapping[str, Json]) -> None:
-    """Refuse to go on with a run under other choices, before anything slow is started.
-
-    Raises:
-        StoreError: If any of the `choices` differs; names all that do.
-    """
-    _refuse(path, _differing(_CHOSEN, stored, chosen))
-
-
-def check_same_run(path: Path, stored: Mapping[str, Json], manifest: Mapping[str, Json]) -> None:
-    """Refuse to mix trials that do not compare.
-
-    Raises:
-        StoreError: If anything but the reward and the budget differs; names all that does.
-    """
-    differing = _differing({**_CHOSEN, **_FOUND}, stored, manifest)
-    for name, now in cast("dict[str, Json]", manifest["recipe"]).items():
-        before = _inside(stored, "recipe", name)
-        if before != now:
-            differing.append(f"{name.replace('_', '-')} (was {before}, is {now})")
-    _refuse(path, differing)
-
-
-def _differing(
-    readers: _Readers, stored: Mapping[str, Json], manifest: Mapping[str, Json]
-) -> list[str]:
-    values = {what: (read(stored), read(manifest)) for what, read in readers.items()}
-    return [f"{what} (was {a}, is {b})" for what, (a, b) in values.items() if a != b]
-
-
-def _refuse(path: Path, differing: Sequence[str]) -> None:
-    if differing:
-        raise StoreError(
-            f"{path}: this run was begun with other settings: {'; '.join(differing)}. Give those "
-            "again to go on with it, or choose another `out`"
-        )
-
-
-def _inside(manifest: Mapping[str, Json], part: str, key: str) -> Json:
-    inner = manifest.get(part)
-    return inner.get(key) if isinstance(inner, dict) else None

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import NoReturn
 
 from effnas.config.settings import Recipe
 from effnas.errors import ConfigError, StoreError
 from effnas.space.search_space import SearchSpace
+from effnas.trials.manifest import SearchManifest
 from effnas.trials.objectives import Objectives
 from effnas.trials.pareto_front import pareto_front
 from effnas.trials.reward import Reward
-from effnas.trials.store import Json, read_events, read_manifest
+from effnas.trials.store import MANIFEST, read_events
 from effnas.trials.trial import Trial, Trials
 
 
@@ -28,7 +29,7 @@ class Run:
     """
 
     path: Path
-    manifest: dict[str, Json]
+    manifest: SearchManifest
     space: SearchSpace
     trials: Trials
 
@@ -40,8 +41,8 @@ class Run:
     @property
     def objectives(self) -> Objectives | None:
         """What the search pursues in place of the reward, if anything."""
-        stored = self.manifest.get("objectives")
-        return Objectives.parse(stored) if isinstance(stored, str) else None
+        stored = self.manifest.objectives
+        return Objectives.parse(stored) if stored else None
 
     @property
     def pareto_front(self) -> list[Trial]:
@@ -55,10 +56,7 @@ class Run:
         Raises:
             StoreError: If the manifest does not say.
         """
-        try:
-            return Recipe(**cast("dict[str, Any]", self.manifest["recipe"]))
-        except (KeyError, TypeError, ConfigError) as error:
-            raise self._lacks("recipe", error) from error
+        return self.manifest.recipe or self._lacks("recipe")
 
     @property
     def full_training_images(self) -> int:
@@ -67,19 +65,15 @@ class Run:
         Raises:
             StoreError: If the manifest does not say.
         """
-        data = cast("dict[str, float]", self.manifest.get("data"))
-        try:
-            share = self.recipe.data_share or 1.0
-            return int(data["train_images"] / share + data["holdout_images"])
-        except (KeyError, TypeError) as error:
-            raise self._lacks("data", error) from error
+        data = self.manifest.data
+        if data.train_images is None or data.holdout_images is None:
+            self._lacks("images")
+        return int(data.train_images / (self.recipe.data_share or 1.0) + data.holdout_images)
 
     @property
     def holdout_fingerprint(self) -> str | None:
         """Differs when other images are held out; None where no images are known."""
-        data = self.manifest.get("data")
-        stored = data.get("fingerprint") if isinstance(data, dict) else None
-        return stored.split("-")[-1] if isinstance(stored, str) and stored else None
+        return (self.manifest.data.fingerprint or "").split("-")[-1] or None
 
     def load_reward(self, given: str | None = None) -> Reward:
         """Return the reward that was given, else the run's own.
@@ -90,18 +84,16 @@ class Run:
         """
         if given is not None:
             return Reward.load(given)
-        stored = cast("dict[str, str]", self.manifest.get("reward", {}))
-        if stored.get("kind") != "expression":
+        stored = self.manifest.reward
+        if stored.kind != "expression":
             raise ConfigError(
-                f"{self.path}: its reward is the Python function {stored.get('name')}; name it "
-                "again as `reward`, since no code is run because a file says so"
+                f"{self.path}: its reward is the Python function {stored.name}; name it again as "
+                "`reward`, since no code is run because a file says so"
             )
-        return Reward.load(stored["text"])
+        return Reward.load(stored.text)
 
-    def _lacks(self, part: str, error: Exception) -> StoreError:
-        return StoreError(
-            f"{self.path}: the manifest's {part} cannot be used ({error}); restore it from a copy"
-        )
+    def _lacks(self, part: str) -> NoReturn:
+        raise StoreError(f"{self.path}: the manifest names no {part}; restore it from a copy")
 
 
 def load_run(path: str | Path) -> Run:
@@ -111,16 +103,7 @@ def load_run(path: str | Path) -> Run:
         StoreError: If there is no run, or it cannot be read.
     """
     path = Path(path)
-    manifest = read_manifest(path)
-    if manifest.get("kind") is not None:
-        raise StoreError(
-            f"{path}: the folder holds no search ({str(manifest['kind'])[:40]}); give the folder "
-            "that `effnas search` wrote"
-        )
-    stored = manifest.get("space")
-    text = stored.get("text") if isinstance(stored, dict) else None
-    if not isinstance(text, str):
-        raise StoreError(f"{path}: the manifest holds no space; restore it from a copy")
-    space = SearchSpace.parse(text, source=f"{path}/manifest.json: space")
+    manifest = SearchManifest.read(path)
+    space = SearchSpace.parse(manifest.space.text, source=f"{path}/{MANIFEST}: space")
     last = {t.number: t for t in read_events(path, stem=space.stem, head=space.head)}
     return Run(path, manifest, space, Trials(last.values()))

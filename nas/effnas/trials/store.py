@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, ClassVar, Protocol, Self, TypeVar
+from typing import IO, Any, ClassVar, Protocol, Self, TypeVar, cast
 
 from effnas.arch.architecture import Architecture
+from effnas.config.codec import Count, dump_json, from_plain, parse_json, to_plain
 from effnas.errors import StoreError
 from effnas.trials.trial import Measurement, Trial, TrialState
 
-FORMAT = 1
 MANIFEST = "manifest.json"
 TRIALS = "trials.jsonl"
 _NEW_MANIFEST = f"{MANIFEST}.tmp"
@@ -28,9 +28,6 @@ CHECKPOINTS = "checkpoints"
 _LOCK = ".lock"
 
 T = TypeVar("T")
-
-#: Plain JSON data.
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
 class Store(Protocol):
@@ -101,14 +98,6 @@ class RunFolder:
             ) from error
         return cls(path, records, lock)
 
-    def read_manifest(self) -> dict[str, Json] | None:
-        """Return the manifest, or None in a new run."""
-        return read_manifest(self.path) if (self.path / MANIFEST).exists() else None
-
-    def write_manifest(self, manifest: Mapping[str, Json]) -> None:
-        """Replace the manifest in one step: a crash leaves the old one or the new one."""
-        write_manifest(self.path, manifest)
-
     def append(self, trial: Trial, *, durable: bool) -> None:
         """Add one line; `durable` waits until the disk has it.
 
@@ -117,9 +106,9 @@ class RunFolder:
         """
         self.append_record(to_record(trial), durable=durable)
 
-    def append_record(self, record: Mapping[str, Json], *, durable: bool) -> None:
-        """Add plain data as one line; as `append`."""
-        line = json.dumps(record, allow_nan=False) + "\n"
+    def append_record(self, record: object, *, durable: bool) -> None:
+        """Add plain data, or a dataclass, as one line; as `append`."""
+        line = dump_json(record, indent=None) + "\n"
         try:
             self._records.write(line.encode())
             self._records.flush()
@@ -130,18 +119,6 @@ class RunFolder:
                 f"{self.path / self.records_name}: cannot be written ({error.strerror}); all that "
                 "is stored already stays: make room, then start the same command again"
             ) from error
-
-    def read_records(self, parse: Callable[[dict[str, Any]], T], what: str) -> list[T]:
-        """Return what the lines of the file stand for.
-
-        Args:
-            parse: Makes it of a line's data.
-            what: What a line is, in words.
-
-        Raises:
-            StoreError: If a line cannot be read.
-        """
-        return read_records(self.path / self.records_name, parse, what)
 
     def close(self) -> None:
         """Release the folder; one that holds nothing yet is removed."""
@@ -169,15 +146,6 @@ class RunFolder:
         self.close()
 
 
-def write_manifest(path: Path, manifest: Mapping[str, Json]) -> None:
-    """Write the manifest of a run, or replace it, in one step; as `RunFolder.write_manifest`.
-
-    Raises:
-        StoreError: If it cannot be written.
-    """
-    write_whole(path / MANIFEST, json.dumps({"format": FORMAT, **manifest}, indent=2))
-
-
 def write_whole(path: Path, text: str) -> None:
     """Write a file of text, or replace it, in one step: a crash leaves the old one or the new one.
 
@@ -198,30 +166,6 @@ def write_whole(path: Path, text: str) -> None:
         ) from error
 
 
-def read_manifest(path: Path) -> dict[str, Json]:
-    """Return the manifest of a run.
-
-    Raises:
-        StoreError: If there is none, it cannot be read, or its format is not ours.
-    """
-    file = path / MANIFEST
-    if not file.exists():
-        raise StoreError(
-            f"{path}: no run there (it has no {MANIFEST}); give the folder that "
-            "`effnas search` wrote"
-        )
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{file}: cannot be read ({error}); restore it from a copy") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        raise StoreError(
-            f"{file}: format {found!r} is not known to this version, which reads {FORMAT}"
-        )
-    return manifest
-
-
 def read_events(path: Path, *, stem: int, head: int) -> Iterator[Trial]:
     """Return every stored change of a trial, in the order in which it happened.
 
@@ -233,24 +177,30 @@ def read_events(path: Path, *, stem: int, head: int) -> Iterator[Trial]:
     Raises:
         StoreError: If a line other than a torn last one cannot be read.
     """
-    return _parsed(path / TRIALS, lambda record: from_record(record, stem=stem, head=head), "trial")
+    return read_records(
+        path / TRIALS, lambda record: from_record(record, stem=stem, head=head), "trial"
+    )
 
 
-def read_records(file: Path, parse: Callable[[dict[str, Any]], T], what: str) -> list[T]:
-    """Return what the lines of a file of records stand for; as `RunFolder.read_records`."""
-    return list(_parsed(file, parse, what))
+def read_records(file: Path, parse: Callable[[Any], T], what: str) -> Iterator[T]:
+    """Return what each line of a file of records stands for; a torn last one is passed over.
 
+    Args:
+        file: The file; there are no records if it does not exist.
+        parse: Makes it of a line's plain data, or raises ValueError.
+        what: What a line is, in words.
 
-def _parsed(file: Path, parse: Callable[[dict[str, Any]], T], what: str) -> Iterator[T]:
-    """Yield what each line stands for; a torn last one is passed over."""
+    Raises:
+        StoreError: If a line cannot be read.
+    """
     try:
         lines = file.read_bytes().split(b"\n") if file.exists() else []
     except OSError as error:
         raise StoreError(f"{file}: cannot be read ({error.strerror})") from error
-    for number, line in enumerate(lines[:-1], start=1):  # behind the last newline: a torn line
+    for number, line in enumerate(lines[:-1], start=1):  # after the last newline: a torn line
         try:
-            found = parse(json.loads(line))
-        except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
+            found = parse(parse_json(line))
+        except ValueError as error:
             raise StoreError(
                 f"{file}:{number}: not a {what} ({error}); restore the file from a copy, or delete "
                 f"this line: that {what} is then run again"
@@ -258,69 +208,75 @@ def _parsed(file: Path, parse: Callable[[dict[str, Any]], T], what: str) -> Iter
         yield found
 
 
-def to_record(trial: Trial) -> dict[str, Json]:
+@dataclass(frozen=True, kw_only=True)
+class ArchitectureRecord:
+    """A record of an architecture, whose stem and head are those of the folder's space."""
+
+    architecture: str
+    architecture_id: str
+
+    def parsed(self, stem: int, head: int) -> Architecture:
+        """Return the architecture.
+
+        Raises:
+            ValueError: If it is none, or the id belongs to another one.
+        """
+        arch = Architecture.parse(self.architecture, stem=stem, head=head)
+        if arch.id != self.architecture_id:
+            raise ValueError("architecture_id does not belong to the architecture")
+        return arch
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TrialRecord(ArchitectureRecord):
+    trial: Count
+    state: TrialState
+    reward: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    reason: str | None = None
+    fidelity: str = ""
+    seed: int | None = None
+    hardware: str = ""
+    step_time_source: str = ""
+    rungs: Mapping[int, float] = field(default_factory=dict)
+    duration_s: float | None = None
+
+
+#: What a record has of a measurement.
+_MEASURED = tuple(one.name for one in fields(Measurement))
+
+
+def to_record(trial: Trial) -> dict[str, Any]:
     """Return a trial as plain JSON data, without what does not apply to it."""
-    measured = trial.measurement
-    record: dict[str, Json] = {
-        "trial": trial.number,
-        "state": str(trial.state),
-        "architecture": str(trial.architecture),
-        "architecture_id": trial.architecture.id,
-    }
-    optional: dict[str, Json] = {
-        "reward": trial.reward,
-        "metrics": dict(measured.metrics) or None,
-        "reason": trial.reason,
-        "fidelity": measured.fidelity or None,
-        "seed": measured.seed,
-        "hardware": measured.hardware or None,
-        "step_time_source": measured.step_time_source or None,
-        "rungs": {str(epochs): value for epochs, value in measured.rungs.items()} or None,
-        "duration_s": trial.duration_s,
-    }
-    return record | {name: value for name, value in optional.items() if value is not None}
+    record = _TrialRecord(
+        trial=trial.number,
+        state=trial.state,
+        architecture=str(trial.architecture),
+        architecture_id=trial.architecture.id,
+        reward=trial.reward,
+        reason=trial.reason,
+        duration_s=trial.duration_s,
+        **{name: getattr(trial.measurement, name) for name in _MEASURED},
+    )
+    return cast("dict[str, Any]", to_plain(record, sparse=True))
 
 
-def from_record(record: Mapping[str, object], *, stem: int, head: int) -> Trial:
+def from_record(plain: object, *, stem: int, head: int) -> Trial:
     """Return the trial of a record.
 
     Raises:
         ValueError: If the record is not one that `to_record` writes.
     """
-    arch = Architecture.parse(_typed(record, "architecture", str), stem=stem, head=head)
-    if arch.id != record["architecture_id"]:
-        raise ValueError("architecture_id does not belong to the architecture")
-    metrics = record.get("metrics", {})
-    if not isinstance(metrics, dict):
-        raise TypeError("metrics is not a mapping")
-    rungs = record.get("rungs", {})
-    if not isinstance(rungs, dict):
-        raise TypeError("rungs is not a mapping")
+    record = from_plain(plain, _TrialRecord)
     return Trial(
-        number=_typed(record, "trial", int),
-        architecture=arch,
-        state=TrialState(_typed(record, "state", str)),
-        measurement=Measurement(
-            metrics={str(name): float(value) for name, value in metrics.items()},
-            fidelity=str(record.get("fidelity", "")),
-            seed=_typed(record, "seed", int) if "seed" in record else None,
-            hardware=str(record.get("hardware", "")),
-            step_time_source=str(record.get("step_time_source", "")),
-            rungs={int(epochs): float(value) for epochs, value in rungs.items()},
-        ),
-        reward=float(_typed(record, "reward", (int, float))) if "reward" in record else None,
-        reason=_typed(record, "reason", str) if "reason" in record else None,
-        duration_s=float(_typed(record, "duration_s", (int, float)))
-        if "duration_s" in record
-        else None,
+        number=record.trial,
+        architecture=record.parsed(stem, head),
+        state=record.state,
+        measurement=Measurement(**{name: getattr(record, name) for name in _MEASURED}),
+        reward=record.reward,
+        reason=record.reason,
+        duration_s=record.duration_s,
     )
-
-
-def _typed(record: Mapping[str, object], name: str, kind: type[T] | tuple[type[T], ...]) -> T:
-    value = record[name]
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}")
-    return value
 
 
 def _cut_torn_line(file: Path) -> None:

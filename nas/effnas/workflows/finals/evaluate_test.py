@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from effnas.arch.files import read_text
+from msgspec import Meta
+
+from effnas.config.codec import FORMAT, Count, Share, dump_json, from_plain, read_object, to_plain
 from effnas.config.settings import EvaluationConfig, Execution
 from effnas.errors import StoreError, UserError
 from effnas.evaluation.evaluator import Evaluator
 from effnas.evaluation.workers import MakeImageEvaluator, Workers, divide_resources
+from effnas.trials.manifest import utc_now
 from effnas.trials.store import write_whole
 from effnas.trials.trial import Trial
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from effnas.evaluation.image_evaluator import ImageEvaluator
 
 TEST = "test.json"
-_FORMAT = 1
-#: Names of skipped images are what may make the file large.
-_MAX_BYTES = 100_000_000
 #: Of the training images, one of each class will do: they tell that the data are the search's.
 _MIN_SHARE = 1e-9
 
@@ -46,29 +44,15 @@ class FinalTest:
         date: When they were read, in UTC as in 2026-01-31T12:00:00Z.
     """
 
-    trial: int
+    trial: Count
     architecture_id: str
     data: str
     part: str
-    images: int
+    images: Count
     skipped: tuple[str, ...]
     fingerprint: str
-    accuracies: tuple[float, ...]
+    accuracies: Annotated[tuple[Share, ...], Meta(min_length=1)]
     date: str
-
-    def __post_init__(self) -> None:
-        for name, kind in (("trial", int), ("architecture_id", str), ("data", str),
-                           ("part", str), ("images", int), ("fingerprint", str),
-                           ("date", str)):  # fmt: skip
-            value = getattr(self, name)
-            if not isinstance(value, kind) or isinstance(value, bool):
-                raise TypeError(f"{name} is {value!r}")
-        if not all(isinstance(name, str) for name in self.skipped):
-            raise TypeError("skipped holds something other than names")
-        if not self.accuracies or not all(
-            isinstance(value, float | int) and 0 <= value <= 1 for value in self.accuracies
-        ):
-            raise ValueError("accuracies are needed, each of them 0 to 1")
 
     @property
     def mean(self) -> float:
@@ -121,7 +105,7 @@ def evaluate_test_once(
     if stored is None:
         reading()
         stored = _read_once(pick, seeds, config, workers)
-        write_whole(folder / TEST, json.dumps({"format": _FORMAT, **asdict(stored)}, indent=2))
+        write_whole(folder / TEST, dump_json({"format": FORMAT, **to_plain(stored)}))
     if stored.architecture_id != pick.architecture.id:
         raise StoreError(
             f"{folder / TEST}: the test part was read for trial {stored.trial}, and these finals "
@@ -153,7 +137,7 @@ def _read_once(pick: Trial, seeds: int, config: EvaluationConfig, workers: Worke
         trial=pick.number,
         architecture_id=pick.architecture.id,
         data=Path(data).name if Path(data).is_absolute() else data,
-        date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        date=utc_now(),
         **found,
     )
 
@@ -186,13 +170,8 @@ def stored_test(folder: Path) -> FinalTest | None:
     if not file.exists():
         return None
     try:
-        content = json.loads(read_text(file, most_bytes=_MAX_BYTES))
-        if content.pop("format") != _FORMAT:
-            raise ValueError(f"its format is not {_FORMAT}, which this version reads")
-        for name in ("skipped", "accuracies"):
-            content[name] = tuple(content[name])
-        return FinalTest(**content)
-    except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return from_plain(read_object(file), FinalTest)
+    except UserError as error:
         raise StoreError(
             f"{file}: what was found on the test part cannot be read ({error}); restore it from a "
             "copy"

@@ -13,15 +13,15 @@ from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import Workers
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run, load_run
-from effnas.trials.store import CHECKPOINTS, Json
+from effnas.trials.store import CHECKPOINTS
 from effnas.workflows.finals.evaluate_test import evaluate_test_once
 from effnas.workflows.finals.finalists import Finalist, choose_finalists
+from effnas.workflows.finals.manifest import FinalsManifest
 from effnas.workflows.finals.report import FinalsReport, make_report
 from effnas.workflows.trainings.folder import WEIGHTS, Result, TrainingsFolder
 from effnas.workflows.trainings.schedule import Schedule
 from effnas.workflows.trainings.train import Candidate, Trainings
 
-_KIND = "finals"
 #: Epochs of a final over those of the search's trainings.
 _LONGER = 4
 
@@ -91,7 +91,7 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
     recipe = _recipe(run, settings)
     schedule = Schedule.of(recipe.epochs, settings.seeds)
     with TrainingsFolder.open(settings.out) as folder:
-        results = folder.begin(_KIND, _manifest(run, finalists, recipe, settings))
+        results = folder.begin(_manifest(run, finalists, recipe, settings))
         observer.planned(run, finalists, recipe, schedule)
         by_name = {finalist.trial.architecture.id: finalist for finalist in finalists}
 
@@ -153,11 +153,11 @@ def _config(run: Run, recipe: Recipe, settings: FinalsSettings) -> EvaluationCon
 
 def _manifest(
     run: Run, finalists: Sequence[Finalist], recipe: Recipe, settings: FinalsSettings
-) -> dict[str, Json]:
-    return {
-        "run": run.path.resolve().name,
-        "run created": run.manifest.get("created"),
-        "finalists": [finalist.trial.architecture.id for finalist in finalists],
-        "recipe": dict(recipe.to_dict()),
-        "seeds": settings.seeds,
-    }
+) -> FinalsManifest:
+    return FinalsManifest(
+        run=run.path.resolve().name,
+        run_created=run.manifest.created,
+        finalists=tuple(finalist.trial.architecture.id for finalist in finalists),
+        recipe=recipe,
+        seeds=settings.seeds,
+    )

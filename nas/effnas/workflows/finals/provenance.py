@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 from effnas.config.settings import Recipe
-from effnas.errors import ConfigError, StoreError
-from effnas.trials.store import read_manifest, read_records
+from effnas.trials.store import read_records
 from effnas.workflows.finals.evaluate_test import FinalTest, stored_test
-from effnas.workflows.trainings.folder import TRAININGS, WEIGHTS, Result
+from effnas.workflows.finals.manifest import FinalsManifest
+from effnas.workflows.trainings.folder import TRAININGS, WEIGHTS, Result, parse_result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,23 +47,16 @@ def final_of(weights: Path) -> Final | None:
     folder = weights.absolute().parent.parent
     if weights.absolute().parent.name != WEIGHTS or not (folder / TRAININGS).is_file():
         return None
-    manifest = read_manifest(folder)
-    try:
-        recipe = Recipe(**cast("dict[str, Any]", manifest["recipe"]))
-    except (KeyError, TypeError, ConfigError) as error:
-        raise StoreError(
-            f"{folder}: the manifest's recipe cannot be used ({error}); restore it from a copy"
-        ) from error
-    results = read_records(folder / TRAININGS, lambda record: Result(**record), "result")
-    for result in results:
-        is_whole = result.epochs == recipe.epochs and result.accuracy is not None
+    manifest = FinalsManifest.read(folder)
+    for result in read_records(folder / TRAININGS, parse_result, "result"):
+        is_whole = result.epochs == manifest.recipe.epochs and result.accuracy is not None
         if is_whole and weights.stem == f"{result.candidate}-{result.repeat}":
             test = stored_test(folder)
             return Final(
-                recipe=recipe,
+                recipe=manifest.recipe,
                 result=result,
-                run=str(manifest.get("run")),
-                created=str(manifest.get("run created")),
+                run=manifest.run,
+                created=str(manifest.run_created),
                 test=test if test and test.architecture_id == result.candidate else None,
             )
     return None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from effnas.errors import StoreError
-from effnas.trials.store import Json, RunFolder
+from effnas.trials.manifest import ALL_MUST_MATCH, Manifest, SpacePart, must_match
+from effnas.trials.store import RunFolder, read_records
 from effnas.workflows.proxy.trainings import Training, from_record, to_record
 
 if TYPE_CHECKING:
@@ -15,10 +16,36 @@ if TYPE_CHECKING:
     from effnas.space.search_space import SearchSpace
 
 TRAININGS = "trainings.jsonl"
-#: Tells the manifest from that of a search.
-_KIND = "proxy"
 #: The settings that make a fidelity; all others are the same for all trainings of a folder.
 _VARIED = ("epochs", "image_size", "data_share")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyManifest(Manifest):
+    """What the trainings of reference networks are made with.
+
+    Attributes:
+        space: The space of the networks.
+        data: Changes when the images, labels or classes do.
+        seed: Of the run.
+        recipe: What all recipes have in common.
+        networks: Block strings of the reference networks.
+    """
+
+    kind: ClassVar[str] = "proxy"
+    what: ClassVar[str] = "trainings of a proxy"
+
+    space: SpacePart
+    data: str = field(metadata=must_match("data"))
+    seed: int = field(metadata=must_match("seed"))
+    recipe: Mapping[str, Any] = field(metadata=ALL_MUST_MATCH)
+    networks: tuple[str, ...]
+
+    def differences(self, before: Manifest) -> list[str]:
+        """As `Manifest.differences`; of the networks, the shorter list leads the longer one."""
+        assert isinstance(before, ProxyManifest)
+        differ = any(a != b for a, b in zip(before.networks, self.networks, strict=False))
+        return [*super().differences(before), *(["networks"] if differ else [])]
 
 
 class TrainingsFolder(RunFolder):
@@ -39,14 +66,11 @@ class TrainingsFolder(RunFolder):
         data_fingerprint: str,
         seed: int,
     ) -> list[Training]:
-        """Note what the trainings belong to, or see that it is the same as before.
-
-        More or fewer networks are no difference as long as those of the shorter list lead the
-        longer one.
+        """Store what the trainings belong to, or check that it is the same as before.
 
         Args:
             space: The space of the networks.
-            networks: The reference networks.
+            networks: The reference networks; there may be more or fewer than before.
             recipe: Any of the recipes; they differ in epochs, image size and share alone.
             data_fingerprint: Changes when the images, labels or classes do.
             seed: Of the run.
@@ -57,25 +81,25 @@ class TrainingsFolder(RunFolder):
         Raises:
             StoreError: If the folder holds something else; names what differs.
         """
-        fixed = {k: v for k, v in recipe.to_dict().items() if k not in _VARIED}
-        manifest: dict[str, Json] = {
-            "kind": _KIND,
-            "space": {"name": space.name, "id": space.id, "text": space.to_text()},
-            "data": data_fingerprint,
-            "seed": seed,
-            "recipe": dict(fixed),
-            "networks": [str(arch) for arch in networks],
-        }
-        stored = self.read_manifest()
-        if stored is not None:
-            self._check_same(stored, manifest)
-            before = stored["networks"]
-            if isinstance(before, list) and len(before) > len(networks):
-                manifest["networks"] = before
-        if stored is None or stored["networks"] != manifest["networks"]:
-            self.write_manifest(manifest)
-        return self.read_records(
-            lambda record: from_record(record, stem=space.stem, head=space.head), "training"
+        manifest = ProxyManifest(
+            space=SpacePart.of(space),
+            data=data_fingerprint,
+            seed=seed,
+            recipe={k: v for k, v in recipe.to_dict().items() if k not in _VARIED},
+            networks=tuple(map(str, networks)),
+        )
+        stored = ProxyManifest.stored(self.path)
+        if stored:
+            manifest.check_continues(stored, self.path)
+            manifest = replace(manifest, networks=max(stored.networks, manifest.networks, key=len))
+        if stored != manifest:
+            manifest.write(self.path)
+        return list(
+            read_records(
+                self.path / TRAININGS,
+                lambda record: from_record(record, stem=space.stem, head=space.head),
+                "training",
+            )
         )
 
     def add(self, training: Training) -> None:
@@ -85,30 +109,3 @@ class TrainingsFolder(RunFolder):
             StoreError: If it cannot be written; what is stored already stays.
         """
         self.append_record(to_record(training), durable=True)
-
-    def _check_same(self, stored: Mapping[str, Json], manifest: Mapping[str, Json]) -> None:
-        if stored.get("kind") != _KIND:
-            raise StoreError(f"{self.path}: the folder holds a search; choose another `out`")
-        differing = [name for name in ("data", "seed") if stored.get(name) != manifest[name]]
-        space, recipe = stored.get("space"), stored.get("recipe")
-        ours = manifest["space"]
-        assert isinstance(ours, dict)
-        if not isinstance(space, dict) or space.get("id") != ours["id"]:
-            differing.insert(0, "space (or its target)")
-        fixed = manifest["recipe"]
-        assert isinstance(fixed, dict)
-        old = recipe if isinstance(recipe, dict) else {}
-        differing += [
-            f"{name.replace('_', '-')} (was {old.get(name)}, is {value})"
-            for name, value in fixed.items()
-            if old.get(name) != value
-        ]
-        before, now = stored.get("networks"), manifest["networks"]
-        assert isinstance(now, list)
-        if not isinstance(before, list) or any(a != b for a, b in zip(before, now, strict=False)):
-            differing.append("networks")
-        if differing:
-            raise StoreError(
-                f"{self.path}: these trainings were begun with another {', '.join(differing)}. "
-                "Give the same again to go on with them, or choose another `out`"
-            )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from math import isfinite
+from typing import Any, cast
 
 from effnas.arch.architecture import Architecture
+from effnas.config.codec import Count, Share, Size, from_plain, to_plain
 from effnas.config.settings import Recipe
 from effnas.errors import ConfigError
-from effnas.trials.store import Json
+from effnas.trials.store import ArchitectureRecord
 from effnas.trials.trial import Measurement
 
 
@@ -73,7 +75,7 @@ class TrainingOutcome:
     """What came of a training: an accuracy, or the reason why there is none.
 
     Attributes:
-        accuracy: Share of the held-out images that were named rightly, 0 to 1.
+        accuracy: Share of the held-out images that are classified correctly, 0 to 1.
         reason: Why the network cannot be trained so.
         train_time_s: Seconds of training, above 0.
         fidelity: How far it went, in the worker's words.
@@ -132,64 +134,43 @@ def missing(wanted: Iterable[TrainingJob], trainings: Iterable[Training]) -> lis
     return [j for j in wanted if (j.fidelity, j.architecture.id, j.repeat) not in ended]
 
 
-def to_record(training: Training) -> dict[str, Json]:
+@dataclass(frozen=True, kw_only=True)
+class _Record(ArchitectureRecord):
+    epochs: Size
+    image_size: Size
+    data_share: float
+    repeat: Count
+    accuracy: Share | None = None
+    reason: str | None = None
+    train_time_s: float | None = None
+    fidelity: str = ""
+    hardware: str = ""
+
+
+def to_record(training: Training) -> dict[str, Any]:
     """Return a training as plain JSON data, without what does not apply to it."""
-    outcome = training.outcome
-    record: dict[str, Json] = {
-        "epochs": training.fidelity.epochs,
-        "image_size": training.fidelity.image_size,
-        "data_share": training.fidelity.data_share,
-        "architecture": str(training.architecture),
-        "architecture_id": training.architecture.id,
-        "repeat": training.repeat,
-    }
-    optional: dict[str, Json] = {
-        "accuracy": outcome.accuracy,
-        "reason": outcome.reason,
-        "train_time_s": outcome.train_time_s,
-        "fidelity": outcome.fidelity or None,
-        "hardware": outcome.hardware or None,
-    }
-    return record | {name: value for name, value in optional.items() if value is not None}
+    arch = training.architecture
+    record = _Record(
+        architecture=str(arch),
+        architecture_id=arch.id,
+        repeat=training.repeat,
+        **vars(training.outcome),
+        **vars(training.fidelity),
+    )
+    return cast("dict[str, Any]", to_plain(record, sparse=True))
 
 
-def from_record(record: Mapping[str, object], *, stem: int, head: int) -> Training:
+def from_record(plain: object, *, stem: int, head: int) -> Training:
     """Return the training of a record.
 
     Raises:
         ValueError: If the record is not one that `to_record` writes.
-        KeyError: If it lacks something.
     """
-    arch = Architecture.parse(str(record["architecture"]), stem=stem, head=head)
-    if arch.id != record["architecture_id"]:
-        raise ValueError("architecture_id does not belong to the architecture")
-    accuracy, seconds, reason = (record.get(n) for n in ("accuracy", "train_time_s", "reason"))
+    record = from_plain(plain, _Record)
+    values = vars(record)
     return Training(
-        Fidelity(
-            _whole(record, "epochs"),
-            _whole(record, "image_size"),
-            _number(record["data_share"]),
-        ),
-        arch,
-        _whole(record, "repeat"),
-        TrainingOutcome(
-            accuracy=None if accuracy is None else _number(accuracy),
-            reason=None if reason is None else str(reason),
-            train_time_s=None if seconds is None else _number(seconds),
-            fidelity=str(record.get("fidelity", "")),
-            hardware=str(record.get("hardware", "")),
-        ),
+        Fidelity(**{one.name: values[one.name] for one in fields(Fidelity)}),
+        record.parsed(stem, head),
+        record.repeat,
+        TrainingOutcome(**{one.name: values[one.name] for one in fields(TrainingOutcome)}),
     )
-
-
-def _whole(record: Mapping[str, object], name: str) -> int:
-    value = record[name]
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{name} is {value!r}")
-    return value
-
-
-def _number(value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ValueError(f"{value!r} is no number")
-    return float(value)

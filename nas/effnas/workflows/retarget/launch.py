@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from effnas.config.settings import EvaluationConfig, StepTimeConfig
 from effnas.controllers.base import Controller
@@ -27,15 +26,11 @@ from effnas.timing.profile import DeviceProfile
 from effnas.timing.step_time import StepTimeSource
 from effnas.timing.table import StepTimeTable
 from effnas.trials.constraints import Constraints
-from effnas.trials.manifest import (
-    check_same_run,
-    constraints_of,
-    versions,
-)
+from effnas.trials.manifest import ParentPart, RewardPart, SearchManifest, utc_now, versions
 from effnas.trials.problem import no_free_metrics
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run, load_run
-from effnas.trials.store import Json, RunFolder, read_events
+from effnas.trials.store import RunFolder, read_events
 from effnas.trials.trial import Trial, Trials, TrialState
 from effnas.trials.worker_info import WorkerInfo
 from effnas.workflows.retarget.retargeting import Candidate, Retargeting
@@ -121,11 +116,11 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
     parent = load_run(settings.run)
     trained = _trained(parent)
     reward = parent.load_reward(settings.reward)
-    constraints = Constraints.parse(constraints_of(parent.manifest), parent.space)
+    constraints = Constraints.parse(parent.manifest.constraints, parent.space)
     named = named_source(settings.step_times, parent.space)
     source = source_without_timing(named, settings.step_times.mode)
     space = constraints.narrowed(no_free_metrics)  # networks too slow here still teach accuracy
-    seed = cast("int", parent.manifest.get("seed", 0))
+    seed = parent.manifest.seed
     engine = Retargeting(
         space,
         reward,
@@ -148,7 +143,7 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
         names = (*TRAINING_METRICS, *step_time_metrics(named, space))
         reward.check(dict.fromkeys(names, 0.5) | space.counted_metrics(space.reference))
         constraints.check_given(names)
-        backend, prepared, stored = None, None, folder.read_manifest()
+        backend, prepared, stored = None, None, SearchManifest.stored(settings.out)
         if source is None or settings.budget or settings.step_times.mode == "auto":
             config = _config(settings, parent, stored)
             backend, prepared = start_workers(config, settings.workers, observer.preparing)
@@ -156,15 +151,15 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
             _check_data(settings, parent, prepared)
         manifest = _manifest(settings, parent, reward, prepared, source)
         if stored:
-            check_same_run(settings.out, stored, manifest)
-            manifest["created"] = stored.get("created")
+            manifest.check_continues(stored, settings.out)
+            manifest = replace(manifest, created=stored.created)
         search.resume(
             read_events(settings.out, stem=space.stem, head=space.head),
-            rescore=stored is not None and stored.get("reward") != manifest["reward"],
+            rescore=stored is not None and stored.reward != manifest.reward,
         )
-        folder.write_manifest(manifest)
+        manifest.write(settings.out)
         limit = len(trained) if source else min(settings.timings, len(trained))
-        observer.planned(parent, str(manifest["hardware"]), str(manifest["step_times"]), limit)
+        observer.planned(parent, manifest.hardware, manifest.step_times, limit)
         if source:
             _look_up(search, trained, source)
         elif backend:
@@ -260,7 +255,7 @@ def _trained(parent: Run) -> Trials:
 
 
 def _config(
-    settings: RetargetSettings, parent: Run, stored: Mapping[str, Json] | None
+    settings: RetargetSettings, parent: Run, stored: SearchManifest | None
 ) -> EvaluationConfig:
     """Return what workers need: as the parent's, on another device."""
     config = config_for_run(parent, data=settings.data, data_root=settings.data_root)
@@ -269,10 +264,10 @@ def _config(
         data=config.data if settings.budget else None,
         execution=None,
         step_times=settings.step_times,
-        constraints=tuple(constraints_of(parent.manifest)),
+        constraints=parent.manifest.constraints,
         holdout_fingerprint=None,  # all images are compared, once they are loaded
     )
-    return continued_config(config, stored) if stored and stored.get("execution") else config
+    return continued_config(config, stored) if stored and stored.execution else config
 
 
 def _manifest(
@@ -281,39 +276,32 @@ def _manifest(
     reward: Reward,
     prepared: WorkerInfo | None,
     source: DeviceProfile | StepTimeTable | None,
-) -> dict[str, Json]:
+) -> SearchManifest:
     """Return the manifest: the parent's, with what is different now."""
-    device: dict[str, Json] = {"device": {}, "execution": None, "timing_batch_size": None}
-    hardware, step_times = "", ""
-    if prepared:
-        hardware, step_times = prepared.hardware, prepared.step_times
-        device = {
-            "device": cast("dict[str, Json]", dict(prepared.device)),
-            "execution": cast("dict[str, Json]", asdict(prepared.execution)),
-            "timing_batch_size": prepared.timing_batch_size,
-        }
-    if source:  # whatever device trains, step times are those of the source
-        hardware, step_times = source.hardware, source.description
-    best = parent.best
-    return {
-        **parent.manifest,
-        **device,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "controller": "retarget",
-        "rungs": None,
-        "budget": settings.budget,
-        "reward": {"name": reward.name, "kind": reward.kind, "text": reward.text},
-        "hardware": hardware,
-        "step_times": step_times,
-        "versions": versions(),
-        "parent": {
-            "path": str(settings.run),
-            "created": parent.manifest.get("created"),
-            "hardware": parent.manifest.get("hardware"),
-            "trials": len(parent.trials),
-            "best": best.number if best else None,
-        },
-    }
+    # Whatever device trains, step times are those of the source.
+    timed = source or prepared
+    described = source.description if source else prepared.step_times if prepared else ""
+    return replace(
+        parent.manifest,
+        created=utc_now(),
+        controller="retarget",
+        rungs=None,
+        budget=settings.budget,
+        reward=RewardPart.of(reward),
+        execution=prepared.execution if prepared else None,
+        timing_batch_size=prepared.timing_batch_size if prepared else None,
+        hardware=timed.hardware if timed else "",
+        step_times=described,
+        device=prepared.device if prepared else {},
+        versions=versions(),
+        parent=ParentPart(
+            path=str(settings.run),
+            created=parent.manifest.created,
+            hardware=parent.manifest.hardware,
+            trials=len(parent.trials),
+            best=parent.best.number if parent.best else None,
+        ),
+    )
 
 
 def _step_time_of(
@@ -340,9 +328,9 @@ def _look_up(search: Search, trained: Trials, source: StepTimeSource) -> None:
 
 def _check_data(settings: RetargetSettings, parent: Run, prepared: WorkerInfo) -> None:
     """Refuse to compare accuracies on other images."""
-    data = cast("dict[str, Json]", parent.manifest.get("data", {}))
-    if settings.budget and data.get("fingerprint") != prepared.data_fingerprint:
+    data = parent.manifest.data
+    if settings.budget and data.fingerprint != prepared.data_fingerprint:
         raise ConfigError(
-            f"the images at {data.get('name')} are not those that {settings.run} was trained on, "
+            f"the images at {data.name} are not those that {settings.run} was trained on, "
             "so accuracies would not compare; give their place as `data`, or `budget` 0"
         )

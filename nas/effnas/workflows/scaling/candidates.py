@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from effnas.arch.architecture import Architecture
 from effnas.arch.counts import count
+from effnas.config.codec import Size
 from effnas.errors import ConfigError
 from effnas.scaling.budget import Limit
 from effnas.scaling.compound import CompoundScaling
@@ -26,46 +28,34 @@ class ScaledNetwork:
 
     Attributes:
         name: Says how it was scaled; not that of another candidate.
-        architecture: The network.
+        blocks: Block strings of the network.
+        stem: Channels of its stem.
+        head: Channels of its head.
         image_size: Pixels of its training.
         costs: By name: `params`, `macs` at that size, and what limits or equal step times needed.
         how: What brings it about: `alpha`, `beta` and `gamma`, or the `layers` of the stages.
     """
 
     name: str
-    architecture: Architecture
-    image_size: int
+    blocks: tuple[str, ...]
+    stem: int
+    head: int
+    image_size: Size
     costs: Mapping[str, float]
     how: Mapping[str, Any]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain data, from which `from_dict` makes it again."""
-        return {
-            "name": self.name,
-            "blocks": list(self.architecture.blocks),
-            "stem": self.architecture.stem,
-            "head": self.architecture.head,
-            "image_size": self.image_size,
-            "costs": dict(self.costs),
-            "how": dict(self.how),
-        }
+    def __post_init__(self) -> None:
+        _ = self.architecture  # raises if it is none
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> ScaledNetwork:
-        """Return the candidate that `to_dict` gave.
+    def of(cls, arch: Architecture, **others: Any) -> ScaledNetwork:
+        """Return the candidate for an architecture."""
+        return cls(blocks=tuple(arch.blocks), stem=arch.stem, head=arch.head, **others)
 
-        Raises:
-            KeyError, TypeError, ValueError, UserError: If it is none.
-        """
-        return cls(
-            name=str(stored["name"]),
-            architecture=Architecture.parse(
-                stored["blocks"], stem=stored["stem"], head=stored["head"]
-            ),
-            image_size=int(stored["image_size"]),
-            costs={str(name): float(value) for name, value in stored["costs"].items()},
-            how=dict(stored["how"]),
-        )
+    @cached_property
+    def architecture(self) -> Architecture:
+        """The network."""
+        return Architecture.parse(list(self.blocks), stem=self.stem, head=self.head)
 
 
 def compound_candidates(
@@ -123,9 +113,9 @@ def compound_candidates(
         for limit in broken:
             beyond[limit.text] += 1
         if not broken:
-            found[key] = ScaledNetwork(
+            found[key] = ScaledNetwork.of(
+                grown.architecture,
                 name=str(coefficients),
-                architecture=grown.architecture,
                 image_size=grown.train_image_size,
                 costs=its,
                 how={
@@ -214,9 +204,9 @@ def _layered(
     name: str, member: FamilyMember, costs: Mapping[str, float], base: Architecture
 ) -> ScaledNetwork:
     stages = member.architecture.stages
-    return ScaledNetwork(
+    return ScaledNetwork.of(
+        member.architecture,
         name=name,
-        architecture=member.architecture,
         image_size=member.train_image_size,
         costs={**costs, "macs": float(count(member.architecture, member.train_image_size).macs)},
         how={

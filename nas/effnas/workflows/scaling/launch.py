@@ -14,7 +14,6 @@ from effnas.errors import (
     ConfigError,
     InfeasibleError,
     StoreError,
-    UserError,
 )
 from effnas.evaluation.config import config_for_data, config_for_run, default_image_size
 from effnas.evaluation.observer import Observer
@@ -27,8 +26,9 @@ from effnas.space.search_space import SearchSpace
 from effnas.timing.device_settings import DeviceSettings
 from effnas.timing.layer_times import LayerTimes
 from effnas.trials.network_ref import NetworkRef, find_architecture
-from effnas.trials.store import CHECKPOINTS, Json
+from effnas.trials.store import CHECKPOINTS
 from effnas.workflows.scaling.candidates import ScaledNetwork, compound_candidates, layer_candidates
+from effnas.workflows.scaling.manifest import CompoundManifest, LayersManifest, ScalingManifest
 from effnas.workflows.trainings.folder import Result, TrainingsFolder
 from effnas.workflows.trainings.schedule import Schedule
 from effnas.workflows.trainings.standings import Standing, ranked
@@ -49,7 +49,8 @@ class CompoundGrid:
         round_limit: Of the channels, see `effnas.scaling.growth.grow`.
     """
 
-    kind = "trainings of a grid of coefficients"
+    manifest_type = CompoundManifest
+
     grid: tuple[CompoundScaling, ...]
     limits: tuple[Limit, ...]
     round_limit: float = 0.9
@@ -58,13 +59,14 @@ class CompoundGrid:
         if not 0 <= self.round_limit <= 1:
             raise ConfigError(f"`round_limit` is {self.round_limit:g}, it is a share of 0 to 1")
 
-    def to_dict(self) -> dict[str, Json]:
-        """Return it as plain data, by which trainings are known again."""
-        return {
-            "grid": [[one.alpha, one.beta, one.gamma] for one in self.grid],
-            "limits": [limit.text for limit in self.limits],
-            "round_limit": self.round_limit,
-        }
+    def manifest(self, **others: Any) -> ScalingManifest:
+        """Return the manifest of trainings with what is tried and `others`."""
+        return CompoundManifest(
+            grid=tuple((one.alpha, one.beta, one.gamma) for one in self.grid),
+            limits=tuple(limit.text for limit in self.limits),
+            round_limit=self.round_limit,
+            **others,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,8 @@ class LayerGrowth:
         device: What step times are predicted for.
     """
 
-    kind = "trainings of growths of layers"
+    manifest_type = LayersManifest
+
     rules: ScalingRules
     member: str
     slopes: tuple[float, ...]
@@ -100,14 +103,15 @@ class LayerGrowth:
         """The rule of the member."""
         return self.rules.member(self.member)
 
-    def to_dict(self) -> dict[str, Json]:
-        """Return it as plain data, by which trainings are known again."""
-        return {
-            "rules": self.rules.to_text(),
-            "member": self.member,
-            "slopes": list(self.slopes),
-            "tolerance": self.tolerance,
-        }
+    def manifest(self, **others: Any) -> ScalingManifest:
+        """Return the manifest of trainings with what is tried and `others`."""
+        return LayersManifest(
+            rules=self.rules.to_text(),
+            member=self.member,
+            slopes=self.slopes,
+            tolerance=self.tolerance,
+            **others,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,19 +193,21 @@ def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> Scal
     schedule = Schedule.of(config.recipe.epochs, settings.seeds)
 
     with TrainingsFolder.open(settings.out) as folder:
-        networks = _stored(folder, settings.tried.kind)
-        if networks is None:
-            networks = _plan(settings, base, config, observer.progress)
-        asked: dict[str, Json] = {
-            "base": base.id,
-            **settings.tried.to_dict(),
-            "data": Path(config.data or "").name,
-            "recipe": dict(config.recipe.to_dict()),
-            "seeds": settings.seeds,
-            "seed": config.seed,
-            "networks": [network.to_dict() for network in networks],
-        }
-        results = folder.begin(settings.tried.kind, asked)
+        stored = settings.tried.manifest_type.stored(settings.out)
+        # Networks are not found again: step times are never quite the same.
+        networks = (
+            stored.networks if stored else tuple(_plan(settings, base, config, observer.progress))
+        )
+        results = folder.begin(
+            settings.tried.manifest(
+                base=base.id,
+                data=Path(config.data or "").name,
+                recipe=config.recipe,
+                seeds=settings.seeds,
+                seed=config.seed,
+                networks=networks,
+            )
+        )
         observer.planned(networks, schedule)
 
         trainings = Trainings(
@@ -316,25 +322,6 @@ def _plan(
         )
     except InfeasibleError as error:
         raise ConfigError(f"what the networks cost cannot be found: {error}") from error
-
-
-def _stored(folder: TrainingsFolder, kind: str) -> list[ScaledNetwork] | None:
-    """Return the networks of trainings that have begun; None if none have.
-
-    They are not found anew, since step times are never quite the same.
-    """
-    manifest = folder.read_manifest()
-    if manifest is None:
-        return None
-    folder.begin(kind, {})  # raises if the folder holds anything else
-    try:
-        stored = cast("list[dict[str, Any]]", manifest["networks"])
-        return [ScaledNetwork.from_dict(each) for each in stored]
-    except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
-        raise StoreError(
-            f"{folder.path}: the manifest's networks cannot be used ({error}); restore it from a "
-            "copy"
-        ) from error
 
 
 def _with_rules(

@@ -5,41 +5,125 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Self
 
+from effnas.config.codec import Count, Share, Size
 from effnas.config.settings import Execution
-from effnas.errors import StoreError
+from effnas.config.training_recipe import TrainingRecipe
 from effnas.train.progress import EpochRow, Progress
-from effnas.trials.store import (
-    MANIFEST,
-    Json,
-    RunFolder,
-    read_manifest,
-    write_whole,
-)
+from effnas.train.stages import Stage
+from effnas.trials.manifest import ALL_MUST_MATCH, Manifest, must_match, utc_now
+from effnas.trials.store import RunFolder, write_whole
 from effnas.workflows.train.forecast import Forecast
 from effnas.workflows.train.settings import TrainingPlan, TrainSettings
 
 if TYPE_CHECKING:
     from effnas.data.train_images import TrainImages
 
-T = TypeVar("T")
-
-KIND = "training"
 LOG = "log.csv"
 #: The state of a training that has not come to its end.
 CHECKPOINT = "checkpoint.safetensors"
 #: Weights of the epoch of the highest accuracy, and of the last one.
 BEST, LAST = "best.safetensors", "last.safetensors"
-#: What must be the same for a training to go on.
-_SAME = ("network", "recipe", "seed", "weights", "new_head", "data")
-#: What tells data from others; the manifest says more of them.
-_SAME_DATA = ("fingerprint", "minival_fingerprint")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestResult:
+    """What the trained network reaches on images that nothing was chosen by.
+
+    Attributes:
+        part: What the data set calls them.
+        images: How many they are.
+        skipped: How many more cannot be decoded.
+        accuracy: Share that is classified correctly, 0 to 1.
+    """
+
+    part: str
+    images: Count
+    skipped: Count
+    accuracy: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """The images of a training.
+
+    Attributes:
+        name: As the user named them, without the folders that they are in.
+        fingerprint: Differs when the training images, labels or classes do.
+        minival_fingerprint: Likewise of the minival; None without one.
+        streamed: Whether images are decoded in every epoch.
+        images: Training images.
+        minival: Images that accuracy is measured on.
+        class_names: Names of the classes.
+        skipped: Images that were left out because they cannot be decoded.
+        mirrored: Whether images are mirrored at random; None where it was not stored.
+    """
+
+    name: str
+    fingerprint: str = field(metadata=must_match("data"))
+    minival_fingerprint: str | None = field(metadata=must_match("minival"))
+    streamed: bool
+    images: Size
+    minival: Count
+    class_names: tuple[str, ...]
+    skipped: tuple[str, ...]
+    mirrored: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingManifest(Manifest):
+    """What a training was made with, and how it went.
+
+    Attributes:
+        effnas: Version of the package.
+        created: When it began, UTC in ISO format.
+        network: Block strings as `architecture`, with `architecture_id`, `stem` and `head`; of a
+            model of timm's the `name`.
+        params: Its trainable parameters.
+        recipe: With all sizes and strengths.
+        seed: Fixed all that was random.
+        weights: Digest of the file that it began with; None if there was none.
+        new_head: Whether the classifier was left out of these.
+        data: The images.
+        eval_image_size: Pixels that accuracy is measured at.
+        stages: Of the training.
+        parts: For each stage, parts of a batch that the devices take one after the other.
+        workers: Processes that share each batch.
+        execution: Precision, memory format and compilation.
+        hardware: What it runs on, in one line.
+        forecast: How long it takes.
+        progress: How it went, once it has come to its end.
+        test: What was found on the test part, once that was read.
+    """
+
+    kind: ClassVar[str] = "training"
+    what: ClassVar[str] = "training"
+    command: ClassVar[str] = "effnas train"
+    later: ClassVar[tuple[str, ...]] = ("progress", "test")
+
+    effnas: str = ""
+    created: str
+    network: Mapping[str, str | int] = field(metadata=ALL_MUST_MATCH)
+    params: Count = 0
+    recipe: TrainingRecipe = field(metadata=ALL_MUST_MATCH)
+    seed: Count = field(metadata=must_match("seed"))
+    weights: str | None = field(default=None, metadata=must_match("weights"))
+    new_head: bool = field(default=False, metadata=must_match("new-head"))
+    data: TrainingData
+    eval_image_size: Size
+    stages: tuple[Stage, ...]
+    parts: tuple[Size, ...]
+    workers: Size = 1
+    execution: Execution
+    hardware: str
+    forecast: Forecast
+    progress: Progress | None = None
+    test: TestResult | None = None
 
 
 class TrainingFolder(RunFolder):
@@ -54,11 +138,11 @@ class TrainingFolder(RunFolder):
         Raises:
             StoreError: Also if its manifest cannot be read, or is of something else.
         """
-        stored_manifest(path)
+        TrainingManifest.stored(path)
         return super().open(path)
 
 
-def describe(settings: TrainSettings, plan: TrainingPlan, images: TrainImages) -> dict[str, Json]:
+def describe(settings: TrainSettings, plan: TrainingPlan, images: TrainImages) -> TrainingManifest:
     """Return the manifest of a training.
 
     Args:
@@ -66,81 +150,44 @@ def describe(settings: TrainSettings, plan: TrainingPlan, images: TrainImages) -
         plan: What was settled.
         images: Tell which data they are.
     """
-    arch = plan.arch
-    network: dict[str, Json] = {"name": settings.network} if arch is None else {
+    arch, name = plan.arch, settings.data
+    network: dict[str, str | int] = {"name": settings.network} if arch is None else {
         "architecture": str(arch), "architecture_id": arch.id, "stem": arch.stem, "head": arch.head
     }  # fmt: skip
-    name = settings.data
-    return {
-        "kind": KIND,
-        "effnas": version("effnas"),
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "network": network,
-        "params": plan.params,
-        "recipe": plan.recipe.to_dict(),
-        "seed": settings.seed,
-        "weights": digest(settings.weights) if settings.weights else None,
-        "new_head": settings.new_head,
-        "data": {
-            "name": Path(name).name if Path(name).is_absolute() else name,
-            "fingerprint": images.train.fingerprint,
-            "minival_fingerprint": images.minival.fingerprint if images.minival else None,
-            "streamed": images.are_streamed,
-            "images": plan.images,
-            "minival": plan.minival,
-            "class_names": list(plan.classes),
-            "skipped": list(plan.skipped),
-            "mirrored": plan.mirrored,
-        },
-        "eval_image_size": plan.eval_image_size,
-        "stages": [cast("Json", asdict(stage)) for stage in plan.stages],
-        "parts": list(plan.parts),
-        "workers": plan.workers,
-        "execution": cast("Json", asdict(plan.execution)),
-        "hardware": plan.hardware,
-        "forecast": cast("Json", asdict(plan.forecast)),
-    }
+    return TrainingManifest(
+        effnas=version("effnas"),
+        created=utc_now(),
+        network=network,
+        params=plan.params,
+        recipe=plan.recipe,
+        seed=settings.seed,
+        weights=digest(settings.weights) if settings.weights else None,
+        new_head=settings.new_head,
+        data=TrainingData(
+            name=Path(name).name if Path(name).is_absolute() else name,
+            fingerprint=images.train.fingerprint,
+            minival_fingerprint=images.minival.fingerprint if images.minival else None,
+            streamed=images.are_streamed,
+            images=plan.images,
+            minival=plan.minival,
+            class_names=plan.classes,
+            skipped=plan.skipped,
+            mirrored=plan.mirrored,
+        ),
+        eval_image_size=plan.eval_image_size,
+        stages=plan.stages,
+        parts=plan.parts,
+        workers=plan.workers,
+        execution=plan.execution,
+        hardware=plan.hardware,
+        forecast=plan.forecast,
+    )
 
 
 def digest(file: Path) -> str:
     """Return 16 hex digits that differ when a file does."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
-
-
-def stored_manifest(folder: Path) -> dict[str, Json] | None:
-    """Return the manifest of a training; None if there is none yet.
-
-    Raises:
-        StoreError: If it cannot be read, or is of something else.
-    """
-    if not (folder / MANIFEST).exists():
-        return None
-    manifest = read_manifest(folder)
-    if manifest.get("kind") != KIND:
-        raise StoreError(f"{folder}: the folder holds no training; choose another `out`")
-    return manifest
-
-
-def check_same(folder: Path, stored: Mapping[str, Json], manifest: Mapping[str, Json]) -> None:
-    """See that a training may go on.
-
-    Raises:
-        StoreError: If it was begun with something else; names what.
-    """
-    for name in _SAME:
-        mine, other = manifest[name], stored.get(name)
-        if isinstance(mine, dict) and isinstance(other, dict):
-            keys = _SAME_DATA if name == "data" else mine
-            inner = [key for key in keys if mine[key] != other.get(key)]
-            differing = f"{name} ({', '.join(inner)})" if inner else ""
-        else:
-            differing = name if mine != other else ""
-        if differing:
-            raise StoreError(
-                f"{folder}: this training was begun with another {differing}. Give the same again "
-                "to go on with it, or choose another `out`"
-            )
 
 
 def write_log(folder: Path, rows: Sequence[EpochRow]) -> None:
@@ -154,53 +201,3 @@ def write_log(folder: Path, rows: Sequence[EpochRow]) -> None:
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     write_whole(folder / LOG, text.getvalue().removesuffix("\n"))
-
-
-def is_streamed(manifest: Mapping[str, Json]) -> bool:
-    """Whether the images of the training are decoded in every epoch."""
-    data = manifest.get("data")
-    return isinstance(data, dict) and data.get("streamed") is True
-
-
-def stored_execution(manifest: Mapping[str, Json]) -> Execution:
-    """Return how the training has been run.
-
-    Raises:
-        StoreError: If the manifest does not say.
-    """
-    return read_part(lambda found: Execution(**found), manifest, "execution")
-
-
-def stored_forecast(manifest: Mapping[str, Json]) -> Forecast:
-    """Return the forecast of the training.
-
-    Raises:
-        StoreError: If the manifest holds none.
-    """
-    return read_part(Forecast.from_dict, manifest, "forecast")
-
-
-def stored_progress(manifest: Mapping[str, Json]) -> Progress | None:
-    """Return how a training that has come to its end went; None if it has not.
-
-    Raises:
-        StoreError: If that cannot be read.
-    """
-    if manifest.get("progress") is None:
-        return None
-    return read_part(Progress.from_dict, manifest, "progress")
-
-
-def read_part(make: Callable[[dict[str, Any]], T], manifest: Mapping[str, Json], name: str) -> T:
-    """Return what is made of a part of the manifest.
-
-    Raises:
-        StoreError: If it is not there, or nothing can be made of it.
-    """
-    try:
-        return make(cast("dict[str, Any]", manifest[name]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(
-            f"the manifest's {name} cannot be used ({error}); restore it from a copy, or choose "
-            "another `out`"
-        ) from error

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -44,19 +44,6 @@ class Forecast:
     stage_times_s: tuple[float, ...]
     epoch_evaluation_s: float
     epochs: int
-
-    @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> Forecast:
-        """Return it from plain data, whose sequences are lists.
-
-        Raises:
-            TypeError: If it is something else.
-        """
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in found.items()
-        }
-        return cls(**values)
 
     @property
     def train_time_s(self) -> float:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -33,12 +32,9 @@ from effnas.train.stages import Stage, stages_of
 from effnas.train.training import Training
 from effnas.trials.network_ref import NetworkRef, find_network
 from effnas.workflows.train.fitting import fit_micro_batches
-from effnas.workflows.train.folder import is_streamed, stored_execution, stored_forecast
+from effnas.workflows.train.folder import TrainingManifest
 from effnas.workflows.train.forecast import Forecast, forecast
 from effnas.workflows.train.settings import TrainingPlan, TrainSettings, settle
-
-if TYPE_CHECKING:
-    from effnas.trials.store import Json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +64,7 @@ class PreparedTraining:
         cls,
         settings: TrainSettings,
         group: ProcessGroup,
-        stored: Mapping[str, Json] | None,
+        stored: TrainingManifest | None,
         preparing: Callable[[str], None],
     ) -> PreparedTraining:
         """Find the network, open the device, and read the images.
@@ -142,7 +138,7 @@ class PreparedTraining:
         return self.found.arch.id if self.found.arch else None
 
     def prepare(
-        self, stored: Mapping[str, Json] | None, preparing: Callable[[str], None]
+        self, stored: TrainingManifest | None, preparing: Callable[[str], None]
     ) -> tuple[TrainingPlan, Training]:
         """Settle how the training is run, as before if it goes on.
 
@@ -205,18 +201,18 @@ class PreparedTraining:
         return model
 
     def _choose(
-        self, model: nn.Module, stored: Mapping[str, Json] | None, preparing: Callable[[str], None]
+        self, model: nn.Module, stored: TrainingManifest | None, preparing: Callable[[str], None]
     ) -> tuple[tuple[int, ...], Execution, Forecast]:
         """Return the parts of a batch, how it is run, and how long that will take."""
         settings = self.settings
         if stored:
-            execution = stored_execution(stored)
+            execution = stored.execution
             named = Execution(
                 precision=settings.precision or execution.precision,
                 memory_format=settings.memory_format or execution.memory_format,
                 compile_mode=settings.compile_mode,
             )
-            return self._stored_parts(stored) or self._parts(model), named, stored_forecast(stored)
+            return self._stored_parts(stored) or self._parts(model), named, stored.forecast
         parts = self._parts(model)
         alone = replace(self.group, connected=False)
         waiting = "waiting for the device: another process times or trains on it"
@@ -230,13 +226,10 @@ class PreparedTraining:
             )
         return parts, execution, expected
 
-    def _stored_parts(self, stored: Mapping[str, Json]) -> tuple[int, ...] | None:
+    def _stored_parts(self, stored: TrainingManifest) -> tuple[int, ...] | None:
         """Return the parts of before, since results depend on them, unless they are to change."""
-        kept = stored.get("parts")
-        if not isinstance(kept, list) or len(kept) != len(self.stages):
-            return None
-        parts = tuple(one for one in kept if type(one) is int and one > 0)
-        fit = len(parts) == len(kept) and all(one % self.group.size == 0 for one in parts)
+        parts = stored.parts
+        fit = len(parts) == len(self.stages) and all(one % self.group.size == 0 for one in parts)
         return parts if fit and self.settings.device_batch_size is None else None
 
     def _parts(self, model: nn.Module) -> tuple[int, ...]:
@@ -295,22 +288,20 @@ class PreparedTraining:
 
 
 def _is_mirrored(
-    settings: TrainSettings, images: TrainImages, stored: Mapping[str, Json] | None
+    settings: TrainSettings, images: TrainImages, stored: TrainingManifest | None
 ) -> bool:
     """Return whether images are mirrored: as the recipe says, as before, or as suits the data."""
     if settings.recipe.flip is not None:
         return settings.recipe.flip
     if stored is None:
         return images.mirrored
-    data = stored.get("data")
-    before = data.get("mirrored") if isinstance(data, dict) else None
-    if isinstance(before, bool):
-        return before
+    if stored.data.mirrored is not None:
+        return stored.data.mirrored
     # Earlier versions told by the path.
     return not any(name in settings.data for name in ("digits", "mnist"))
 
 
-def _memory_for_images(stored: Mapping[str, Json] | None, processes: int) -> int:
+def _memory_for_images(stored: TrainingManifest | None, processes: int) -> int:
     """Return how many bytes images may take in each process, all of them being on one machine.
 
     A training goes on as it began, whatever is free now: an image that cannot be decoded is left
@@ -318,4 +309,4 @@ def _memory_for_images(stored: Mapping[str, Json] | None, processes: int) -> int
     """
     if stored is None:
         return memory_limit_bytes() // processes
-    return 0 if is_streamed(stored) else sys.maxsize
+    return 0 if stored.data.streamed else sys.maxsize

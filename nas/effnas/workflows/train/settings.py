@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from effnas.config.regularization import STRENGTHS, Ramp
 from effnas.config.settings import (
     CompileMode,
     Execution,
@@ -158,6 +157,6 @@ def settle(
     if member is None:
         return found
     strengths = {
-        name: Ramp(*member.strengths[name]) for name in STRENGTHS if getattr(recipe, name) is None
+        name: ramp for name, ramp in member.strengths.items() if getattr(recipe, name) is None
     }
     return replace(found, **strengths)  # type: ignore[arg-type]  # each is a strength

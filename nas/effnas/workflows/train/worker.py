@@ -5,36 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from torch import nn
 
 from effnas.arch.weights import ARCHITECTURE, read_weights, write_weights
+from effnas.config.codec import dump_json
 from effnas.data.loading import check_test_part, load_test_part
 from effnas.timing import lock
 from effnas.train.checkpoints import Checkpoint
 from effnas.train.process_group import ProcessGroup
 from effnas.train.progress import EpochRow, Progress
 from effnas.train.training import Training
-from effnas.trials.store import write_manifest
 from effnas.workflows.trackers.base import Tracker
 from effnas.workflows.trackers.registry import open_trackers
 from effnas.workflows.train.folder import (
     BEST,
     CHECKPOINT,
     LAST,
-    check_same,
+    TestResult,
+    TrainingManifest,
     describe,
-    read_part,
-    stored_manifest,
-    stored_progress,
     write_log,
 )
 from effnas.workflows.train.prepare import PreparedTraining
 from effnas.workflows.train.settings import TrainingPlan, TrainSettings
-
-if TYPE_CHECKING:
-    from effnas.trials.store import Json
 
 
 class TrainObserver(Protocol):
@@ -55,23 +50,6 @@ class TrainObserver(Protocol):
     def epoch_ended(self, row: EpochRow) -> None:
         """An epoch has ended."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class TestResult:
-    """What the trained network reaches on images that nothing was chosen by.
-
-    Attributes:
-        part: What the data set calls them.
-        images: How many they are.
-        skipped: How many more cannot be decoded.
-        accuracy: Share that was named rightly, 0 to 1.
-    """
-
-    part: str
-    images: int
-    skipped: int
-    accuracy: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +88,9 @@ def train_here(
         UserError: If something given is wrong; what is stored already stays.
         InfeasibleError: If the training diverges.
     """
-    stored = group.broadcast_object(lambda: stored_manifest(settings.out))
+    stored = group.broadcast_object(lambda: TrainingManifest.stored(settings.out))
     job = PreparedTraining.begin(settings, group, stored, observer.preparing)
-    if settings.test and not (stored and stored.get("test")):
+    if settings.test and not (stored and stored.test):
         classes = job.images.train.classes
         group.broadcast_object(
             lambda: check_test_part(settings.data, classes=classes, root=settings.data_root)
@@ -120,21 +98,22 @@ def train_here(
     plan, training = job.prepare(stored, observer.preparing)
     manifest = describe(settings, plan, job.images)
     if stored:
-        check_same(settings.out, stored, manifest)
-        manifest |= {key: stored[key] for key in ("created", "progress", "test") if key in stored}
-    ended = stored_progress(manifest)
+        manifest.check_continues(stored, settings.out)
+        manifest = replace(
+            manifest, created=stored.created, progress=stored.progress, test=stored.test
+        )
     is_first = group.rank == 0
     if is_first:
-        write_manifest(settings.out, manifest)
-    if ended:
-        training.progress = ended
+        manifest.write(settings.out)
+    if manifest.progress:
+        training.progress = manifest.progress
     else:
         waiting = "waiting for the device: another process times on it"
         with lock.training(job.device, lambda: observer.preparing(waiting)):
             if not _train(job, plan, training, observer, stopping):
                 return None
         if is_first:
-            _finish(job, training, manifest)
+            manifest = _finish(job, training, manifest)
     test = _test(job, training, manifest, observer) if is_first else None
     return TrainReport(plan=plan, progress=training.progress, test=test)
 
@@ -177,26 +156,27 @@ def _train(
     return ended
 
 
-def _finish(job: PreparedTraining, training: Training, manifest: dict[str, Json]) -> None:
+def _finish(
+    job: PreparedTraining, training: Training, manifest: TrainingManifest
+) -> TrainingManifest:
     """Keep the weights, note that the training has come to its end, and drop its state."""
     folder = job.settings.out
     write_weights(folder / LAST, training.model, _metadata(job))
     if job.images.minival is None:
         write_weights(folder / BEST, training.model, _metadata(job))
-    manifest["progress"] = training.progress.to_dict()
-    write_manifest(folder, manifest)
+    manifest = replace(manifest, progress=training.progress)
+    manifest.write(folder)
     _checkpoint(job).delete()
+    return manifest
 
 
 def _test(
-    job: PreparedTraining, training: Training, manifest: dict[str, Json], observer: TrainObserver
+    job: PreparedTraining, training: Training, manifest: TrainingManifest, observer: TrainObserver
 ) -> TestResult | None:
     """Return what the best epoch's weights reach on the test part, which is read once."""
-    if manifest.get("test") is not None:
-        return read_part(lambda found: TestResult(**found), manifest, "test")
     settings = job.settings
-    if not settings.test:
-        return None
+    if manifest.test or not settings.test:
+        return manifest.test
     observer.preparing("reading the test part")
     assert job.recipe.eval_image_size is not None
     images = load_test_part(
@@ -219,8 +199,7 @@ def _test(
         skipped=len(images.skipped),
         accuracy=training.measure(images),
     )
-    manifest["test"] = asdict(found)
-    write_manifest(settings.out, manifest)
+    replace(manifest, test=found).write(settings.out)
     return found
 
 
@@ -297,5 +276,5 @@ def _flat(plan: TrainingPlan) -> dict[str, str | int | float | bool | None]:
     }
     for name, value in plan.recipe.to_dict().items():
         plain = value is None or isinstance(value, str | int | float | bool)
-        flat[name] = value if plain else str(value)
+        flat[name] = value if plain else dump_json(value, indent=None)
     return flat

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from math import isfinite
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
-from effnas.errors import StoreError
-from effnas.trials.store import CHECKPOINTS, Json, RunFolder
+from effnas.config.codec import Amount, Count, Share, Size, from_plain
+from effnas.trials.manifest import Manifest
+from effnas.trials.store import CHECKPOINTS, RunFolder, read_records
 
 TRAININGS = "trainings.jsonl"
 #: Where the weights of whole trainings are, below the folder.
@@ -23,25 +23,40 @@ class Result:
         candidate: Name of what was trained.
         repeat: Which of its trainings with other seeds, from 0.
         epochs: How far.
-        accuracy: Share of the held-out images that were named rightly, 0 to 1; None if it failed.
+        accuracy: Share of the held-out images classified correctly, 0 to 1; None if it failed.
         train_time_s: Seconds of training in all.
         reason: Why it cannot be trained so, if it failed.
     """
 
     candidate: str
-    repeat: int
-    epochs: int
-    accuracy: float | None = None
-    train_time_s: float = 0.0
+    repeat: Count
+    epochs: Size
+    accuracy: Share | None = None
+    train_time_s: Amount = 0.0
     reason: str | None = None
 
     def __post_init__(self) -> None:
         if (self.accuracy is None) == (self.reason is None):
             raise ValueError("a result has either an accuracy or a reason for having none")
-        if self.accuracy is not None and not 0 <= self.accuracy <= 1:
-            raise ValueError(f"accuracy is {self.accuracy}, it must be 0 to 1")
-        if not (isfinite(self.train_time_s) and self.train_time_s >= 0):
-            raise ValueError(f"train_time_s is {self.train_time_s}, it must be 0 or more")
+
+
+def parse_result(plain: object) -> Result:
+    """Return the result of a record, or raise ValueError."""
+    return from_plain(plain, Result)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingsManifest(Manifest):
+    """What trainings were made with.
+
+    Attributes:
+        finished: What decided on which of them went on, such as the text of a reward, once all
+            have come to their end.
+    """
+
+    later: ClassVar[tuple[str, ...]] = ("finished",)
+
+    finished: str | None = None
 
 
 class TrainingsFolder(RunFolder):
@@ -51,13 +66,10 @@ class TrainingsFolder(RunFolder):
     """
 
     records_name = TRAININGS
+    _manifest: TrainingsManifest
 
-    def begin(self, kind: str, manifest: Mapping[str, Json]) -> list[Result]:
-        """Note what the trainings are for, or see that it is the same as before.
-
-        Args:
-            kind: What they are, for people, in the plural.
-            manifest: What they are made with.
+    def begin(self, manifest: TrainingsManifest) -> list[Result]:
+        """Store what the trainings are made with, or check that it is the same as before.
 
         Returns:
             The results that are stored.
@@ -65,35 +77,28 @@ class TrainingsFolder(RunFolder):
         Raises:
             StoreError: If the folder holds something else; names what differs.
         """
-        content: dict[str, Json] = {"kind": kind, **manifest}
-        stored = self.read_manifest()
-        if stored is None:
-            self.write_manifest(content)
-            return []
-        if stored.get("kind") != kind:
-            raise StoreError(f"{self.path}: the folder holds no {kind}; choose another `out`")
-        differing = [name for name, value in content.items() if stored.get(name) != value]
-        if differing:
-            raise StoreError(
-                f"{self.path}: these {kind} were begun with another {', '.join(differing)}. Give "
-                "the same again to go on with them, or choose another `out`"
-            )
-        return self.read_records(lambda record: Result(**record), "result")
+        if stored := manifest.stored(self.path):
+            manifest.check_continues(stored, self.path)
+            manifest = replace(manifest, finished=stored.finished)
+        else:
+            manifest.write(self.path)
+        self._manifest = manifest
+        return list(read_records(self.path / TRAININGS, parse_result, "result"))
 
     def is_finished(self, judged_by: str) -> bool:
         """Say whether all trainings have come to their end, judged by the same as now."""
-        return (self.read_manifest() or {}).get("finished") == judged_by
+        return self._manifest.finished == judged_by
 
     def finish(self, judged_by: str) -> None:
-        """Note that all trainings have come to their end; checkpoints are of no more use.
+        """Store that all trainings have come to their end; checkpoints are of no more use.
 
         Args:
-            judged_by: What decided on which of them went on, such as the text of a reward.
+            judged_by: What decided on which of them went on.
 
         Raises:
             StoreError: If it cannot be written; what is stored already stays.
         """
-        self.write_manifest({**(self.read_manifest() or {}), "finished": judged_by})
+        replace(self._manifest, finished=judged_by).write(self.path)
         shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
 
     def add(self, result: Result) -> None:
@@ -102,4 +107,4 @@ class TrainingsFolder(RunFolder):
         Raises:
             StoreError: If it cannot be written; what is stored already stays.
         """
-        self.append_record(asdict(result), durable=True)
+        self.append_record(result, durable=True)

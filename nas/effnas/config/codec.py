@@ -1,0 +1,159 @@
+"""JSON that effnas writes and reads: dataclasses say what is in it, and nothing in it can execute.
+
+What is read is strict: finite numbers, no key twice, every field of the type and within the range
+that its annotation says. Keys that no field has are ignored, fields with a default may be missing.
+Every file has the `format` 1; most have a `kind`.
+"""
+
+from __future__ import annotations
+
+import json
+from math import isfinite
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+from msgspec import Meta, ValidationError, convert, to_builtins
+
+from effnas.errors import UserError
+
+FORMAT = 1
+_MAX_BYTES = 100_000_000
+_SHOWN = 40
+
+#: Types of fields: whole numbers from 0 and from 1, numbers from 0, and shares of 0 to 1.
+Count = Annotated[int, Meta(ge=0)]
+Size = Annotated[int, Meta(ge=1)]
+Amount = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+T = TypeVar("T")
+
+
+class WrongKindError(UserError):
+    """A file is JSON, but not of the kind that was asked for."""
+
+
+def to_plain(value: object, *, sparse: bool = False) -> Any:
+    """Return a dataclass, and all that is in it, as plain JSON data.
+
+    Args:
+        value: The dataclass.
+        sparse: Whether its fields that are None, an empty text or an empty object are left out.
+    """
+    plain = to_builtins(value, enc_hook=_plain, str_keys=True)
+    return {k: v for k, v in plain.items() if v not in (None, "", {})} if sparse else plain
+
+
+def dump_json(value: object, *, indent: int | None = 2) -> str:
+    """Return a dataclass, or plain data, as JSON text.
+
+    Raises:
+        ValueError: If a number is not finite.
+    """
+    return json.dumps(to_plain(value), indent=indent, allow_nan=False)
+
+
+def from_plain(value: object, kind: type[T]) -> T:
+    """Return the dataclass that plain JSON data stand for.
+
+    Raises:
+        UserError: Names the field that is missing or wrong.
+    """
+    try:
+        return convert(value, kind, str_keys=True)
+    except ValidationError as error:
+        what, _, place = str(error).partition(" - at `$")
+        place = place.strip(".`")
+        raise UserError(f"{place}: {what}" if place else what) from None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what JSON text holds, as plain data.
+
+    Raises:
+        UserError: It is not JSON, nested too deeply, has a key twice, or a number is not finite.
+    """
+    try:
+        return json.loads(
+            text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_refused
+        )
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})"
+        ) from None
+    except (RecursionError, ValueError) as error:  # ValueError: a number of thousands of digits
+        raise UserError(f"not valid JSON: {error}") from None
+
+
+def read_object(
+    path: str | Path, kind: str | None = None, *, most_bytes: int = _MAX_BYTES
+) -> dict[str, Any]:
+    """Return the JSON object of a file that effnas wrote.
+
+    Args:
+        path: The file.
+        kind: Its `kind`; None if it has none.
+        most_bytes: Size of the file at most.
+
+    Raises:
+        WrongKindError: It is JSON of something else.
+        UserError: It cannot be read, is not JSON, or of another format. The text does not name the
+            file.
+    """
+    content = parse_json(read_text(path, most_bytes=most_bytes))
+    if not isinstance(content, dict) or content.get("kind") != kind:
+        found = str(content.get("kind"))[:_SHOWN] if isinstance(content, dict) else "no object"
+        raise WrongKindError(f"it holds something else ({found})")
+    version = content.get("format")
+    if type(version) is not int or version != FORMAT:
+        shown = repr(version)[:_SHOWN]
+        raise UserError(f"format {shown} is not known to this version, which reads {FORMAT}")
+    return content
+
+
+def read_text(path: str | Path, *, most_bytes: int = _MAX_BYTES) -> str:
+    """Read a UTF-8 file of a size that is sane for what it should hold.
+
+    Raises:
+        UserError: It is not there, empty, not UTF-8, larger, or cannot be read. The text does not
+            name the file.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(most_bytes + 1)
+    except (OSError, ValueError) as error:  # ValueError: a path with a null
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise UserError(f"cannot be read ({reason.lower()})") from None
+    if len(content) > most_bytes:
+        raise UserError(f"larger than {most_bytes:,} bytes; is it the right file?")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"not UTF-8 text (byte {error.start + 1})") from None
+    if not text.strip():
+        raise UserError("the file is empty")
+    return text
+
+
+def _plain(value: Any) -> object:
+    """Return what msgspec does not know: NumPy's float64, and read-only mappings."""
+    return float(value) if isinstance(value, float) else dict(value)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise UserError(f"the key {key[:_SHOWN]!r} is there twice")
+        content[key] = value
+    return content
+
+
+def _finite(text: str) -> float:
+    if not isfinite(number := float(text)):
+        _refused(text)
+    return number
+
+
+def _refused(text: str) -> NoReturn:
+    raise UserError(f"the number {text[:_SHOWN]} is not finite")
