@@ -24,7 +24,7 @@ from effnas.errors import ConfigError, ExportFailedError
 from effnas.export import model_file, programs
 from effnas.export.launch import Exported, export_network
 from effnas.export.model_file import model_py
-from effnas.export.subject import ExportSettings, Network
+from effnas.export.network import ExportSettings, Network
 
 FILES = {
     "README.md", "arch_def.json", "config.json", "model.onnx", "model.pt2", "model.py",
@@ -253,13 +253,13 @@ def test_a_folder_that_holds_something_stays_as_it_is(tmp_path: Path) -> None:
     how = settings(tmp_path, formats=("timm",))
     how.out.mkdir()
     (how.out / "mine.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="there already"):
+    with pytest.raises(ConfigError, match="exists already"):
         export_network(how)
     assert [path.name for path in how.out.iterdir()] == ["mine.txt"]
     (how.out / "mine.txt").unlink()
     export_network(how)  # an empty one is taken
     assert (how.out / "model.py").exists()
-    with pytest.raises(ConfigError, match="there already"):
+    with pytest.raises(ConfigError, match="exists already"):
         export_network(settings(tmp_path, out=tmp_path / "small.json"))
     with pytest.raises(ConfigError, match="cannot be written"):
         export_network(settings(tmp_path, out=tmp_path / "small.json" / "out"))

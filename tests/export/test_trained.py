@@ -22,7 +22,7 @@ from effnas.errors import ConfigError, StoreError
 from effnas.export.card import card
 from effnas.export.figures import Figure, figures_of
 from effnas.export.launch import export_network
-from effnas.export.subject import ExportSettings, Network, find_subject
+from effnas.export.network import ExportSettings, Network, resolve_network
 from effnas.train.progress import EpochRow
 from effnas.workflows.train.launch import launch_training
 from effnas.workflows.train.provenance import trained_of
@@ -91,7 +91,9 @@ def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 
 def find(folder: Path, weights: Path, **given: Any) -> Network:
     network = str(folder / "a.json")
-    return find_subject(ExportSettings(network=network, out=Path("out"), weights=weights, **given))
+    return resolve_network(
+        ExportSettings(network=network, out=Path("out"), weights=weights, **given)
+    )
 
 
 def by_name(network: Network) -> dict[str, Figure]:
@@ -194,7 +196,7 @@ def test_a_training_under_way_has_no_figures_yet(
     network = find(trained[0], copy / "best.safetensors")
     assert not [name for name in by_name(network) if "these weights" in name]
     assert (network.image_size, network.class_names) == (24, tuple(sorted(NAMES)))
-    assert "not come to its end" in card(network, (), [], is_random=False)
+    assert "had not ended" in card(network, (), [], is_random=False)
 
 
 def test_without_a_minival_the_best_epoch_is_the_last(

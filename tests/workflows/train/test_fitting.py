@@ -22,8 +22,8 @@ from effnas.timing.memory import estimate_peak_memory
 from effnas.train.stages import stages_of
 from effnas.workflows.train.fitting import (
     MIN_IMAGES,
-    _asked,
-    _largest,
+    _fewest,
+    _limited,
     fit_micro_batches,
 )
 
@@ -100,7 +100,9 @@ def test_all_parts_fit_and_none_is_empty(
         return size * size * images
 
     try:
-        parts = _asked(*settled, asked, limit, takes) if asked else _largest(*settled, limit, takes)
+        parts = (
+            _limited(*settled, asked, limit, takes) if asked else _fewest(*settled, limit, takes)
+        )
     except ConfigError as error:
         message = str(error)
     else:
@@ -114,7 +116,7 @@ def test_all_parts_fit_and_none_is_empty(
             assert batch_size // parts >= min(MIN_IMAGES, batch_size)
         return
     told = re.search(r"(\d+) images at 32 px", message)  # what it says does not fit does not
-    assert int(told[1]) > fitting if told else "cannot be shared out" in message
+    assert int(told[1]) > fitting if told else "cannot be split" in message
 
 
 def test_the_average_of_weights_takes_its_memory() -> None:
@@ -127,7 +129,7 @@ def test_the_average_of_weights_takes_its_memory() -> None:
     assert fit(alone + ceil(weights / 0.8), model=model, recipe=averaged) == (1, 1)
 
 
-def test_many_sizes_are_cut_as_the_largest() -> None:
+def test_many_sizes_are_cut_as_the_fewest() -> None:
     recipe = replace(RECIPE, stages=12, epochs=12)
     assert fit(room_for(16), recipe=recipe) == (4,) * 12
 
@@ -167,7 +169,7 @@ def test_one_image_that_batch_norm_cannot_take_is_none_that_fits() -> None:
 
 def test_single_images_that_cannot_be_shared_out_are_refused() -> None:
     assert fit(room_for(64), batch_size=15, processes=3, device_batch_size=1) == (15, 15)
-    with pytest.raises(ConfigError, match=r"_size` 1: a batch of 16 cannot be .* 3 workers"):
+    with pytest.raises(ConfigError, match=r"_size` 1: a batch of 16 cannot be split .* 3 workers"):
         fit(room_for(64), batch_size=16, processes=3, device_batch_size=1)
 
 

@@ -95,7 +95,7 @@ def test_a_launched_training_that_was_stopped_leaves_the_same_files() -> None:
     report, watching = launch(settings(out=whole, device_batch_size=5))
     assert report is not None
     (plan,) = watching.plans
-    assert plan.parts == (3, 3)
+    assert plan.micro_batches == (3, 3)
     assert watching.rows == report.progress.rows
     assert not (whole / "checkpoint.safetensors").exists()
 
@@ -127,7 +127,7 @@ def test_the_best_weights_are_those_of_the_best_epoch() -> None:
     assert isinstance(found.minival, ImageSet)
     model = make_network(ARCH, BLOCKS, SHORT, num_classes=4)
     again = Training(
-        model, found.train, None, SHORT, report.plan.stages, report.plan.parts,
+        model, found.train, None, SHORT, report.plan.stages, report.plan.micro_batches,
         execution=Execution(), device=torch.device("cpu"), flip=True, seed=0,
     )  # fmt: skip
     again._average = None

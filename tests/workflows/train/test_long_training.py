@@ -205,11 +205,11 @@ def test_the_gradient_of_a_batch_is_that_of_its_parts_together() -> None:
             model = Linear()
         one = training(recipe, parts=parts, model=model)
         one._augment._flip = False
-        number, chunks = next(one.steps())
-        assert len(chunks) == parts
-        assert sum(chunk.share for chunk in chunks) == pytest.approx(1)
-        for chunk, pixels in zip(chunks, one.pixels(), strict=False):
-            one.add_gradients(chunk, pixels, one.stages[number])
+        number, micro_batches = next(one.steps())
+        assert len(micro_batches) == parts
+        assert sum(micro_batch.share for micro_batch in micro_batches) == pytest.approx(1)
+        for micro_batch, pixels in zip(micro_batches, one.pixels(), strict=False):
+            one.add_gradients(micro_batch, pixels, one.stages[number])
         gradients.append([p.grad for p in model.parameters()])
     for found in gradients[1:]:
         torch.testing.assert_close(found, gradients[0], rtol=1e-4, atol=1e-6)

@@ -1,8 +1,8 @@
-"""A proxy check: what it trains. And how any study is run.
+"""A proxy check, and the protocol of studies.
 
 A study, a check or a search, says which trainings are `wanted` next, given those that have ended;
-nothing wanted means that the report is ready. The driver may have any number of them under way at
-once, and they may end in any order.
+if none are, the report is ready. The driver may run any number of them at once, and they may end in
+any order.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _HIGHER_EPOCHS = 4
 
 
 class Study(Protocol):
-    """Something that wants trainings until it has enough of them."""
+    """Asks for trainings until it has enough of them."""
 
     def wanted(self, trainings: Sequence[Training]) -> list[TrainingJob]:
         """Return the trainings to do next, those of one recipe together; none at the end."""
@@ -40,12 +40,11 @@ class Study(Protocol):
 
 
 def higher_fidelity(recipe: Recipe, *, image_size: int, epochs: int | None = None) -> Recipe:
-    """Return a recipe for what a proxy stands for: all data, a larger image, more epochs.
+    """Return the recipe that a proxy stands for: all data, larger images, more epochs.
 
     Args:
         recipe: The proxy's.
-        image_size: The largest size that the data are worth, in pixels; the proxy's if that is
-            larger.
+        image_size: The largest useful size for the data, in pixels; the proxy's if that is larger.
         epochs: Four times the proxy's by default.
     """
     return replace(
@@ -62,12 +61,12 @@ class ProxyCheck:
 
     Attributes:
         networks: Reference networks, 4 or more.
-        proxy: The proxy, image size and share settled.
+        proxy: With an image size and a share.
         high: What it stands for; differs in epochs, image size and share alone.
-        holdout_images: Images that give an accuracy.
+        holdout_images: Number of images that accuracy is measured on.
         seeds: Trainings of each network at the proxy.
         high_seeds: Trainings of each network at the higher fidelity.
-        threshold: The tau that is asked for.
+        threshold: The tau that the proxy should reach.
 
     Raises:
         ConfigError: If one of them is out of range, or the recipes do not compare.

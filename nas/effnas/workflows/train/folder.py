@@ -93,7 +93,7 @@ def describe(settings: TrainSettings, plan: TrainingPlan, images: TrainImages) -
         },
         "eval_image_size": plan.eval_image_size,
         "stages": [cast("Json", asdict(stage)) for stage in plan.stages],
-        "parts": list(plan.parts),
+        "parts": list(plan.micro_batches),
         "workers": plan.workers,
         "execution": cast("Json", asdict(plan.execution)),
         "hardware": plan.hardware,

@@ -17,7 +17,7 @@ from effnas.config.settings import Recipe
 from effnas.errors import ConfigError, StoreError, UserError
 from effnas.export.card import card
 from effnas.export.figures import Figure, data_name, figures_of
-from effnas.export.subject import ExportSettings, Network, find_subject
+from effnas.export.network import ExportSettings, Network, resolve_network
 from effnas.trials.store import Json, RunFolder
 from effnas.trials.trial import Measurement, Trial, TrialState
 from effnas.workflows.finals.evaluate_test import FinalTest
@@ -28,7 +28,7 @@ METRICS = {"accuracy": 0.75, "step_time": 0.9, "step_time_s": 0.012, "peak_memor
 
 
 def find(network: Path | str, **given: Any) -> Network:
-    return find_subject(ExportSettings(network=str(network), out=Path("out"), **given))
+    return resolve_network(ExportSettings(network=str(network), out=Path("out"), **given))
 
 
 def write_run(path: Path, **data: Json) -> None:
@@ -162,7 +162,7 @@ def test_a_member_of_a_family_brings_its_sizes_costs_and_strengths(tmp_path: Pat
     assert figures["peak memory"].how == "predicted"
     assert figures["time of a training"].text == "2.00 h"
     text = card(network, figures.values(), [], is_random=True)
-    assert "up to 32 pixels and used at 40" in text
+    assert "up to 32 pixels and use it at 40" in text
     assert all(f"| {name} | 0 | 0.3 |" in text for name in STRENGTHS)
     assert find(tmp_path / "m.json", image_size=64).image_size == 64
     (tmp_path / "m.json").rename(tmp_path / "other.json")  # no member is called so
