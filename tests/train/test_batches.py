@@ -1,4 +1,4 @@
-"""What a step trains on is a function of the seed and the step alone, however it is shared out."""
+"""What a step trains on depends on the seed and the step alone, however it is split."""
 
 from __future__ import annotations
 
@@ -81,10 +81,9 @@ orders = st.integers(1, 60).flatmap(
 )
 
 
-@pytest.mark.slow
 @patient
 @given(orders, st.integers(0, 30), st.integers(1, 30), st.integers(1, 4), st.integers(1, 3))
-def test_the_chunks_of_all_processes_are_the_batches_of_the_epochs(
+def test_the_micro_batches_of_all_processes_are_the_batches_of_the_epochs(
     order: Order, first: int, steps: int, processes: int, each: int
 ) -> None:
     stage = replace(STAGE, first_step=first, steps=steps)
@@ -112,7 +111,7 @@ def test_the_chunks_of_all_processes_are_the_batches_of_the_epochs(
 
 @patient
 @given(orders, st.integers(0, 20), st.integers(1, 20), st.integers(0, 50))
-def test_a_training_that_goes_on_takes_the_same_images(
+def test_a_resumed_training_takes_the_same_images(
     order: Order, first: int, steps: int, first_step: int
 ) -> None:
     stage = replace(STAGE, first_step=first, steps=steps)
@@ -138,26 +137,6 @@ def test_epochs_are_permutations_that_differ_and_depend_on_the_seed() -> None:
     assert found == epochs(0)
 
 
-def test_what_is_left_over_is_dropped() -> None:
-    order = Order(count=11, batch_size=4, seed=0)
-    assert order.steps_per_epoch == 2
-    first, second = (
-        one.chosen for (one,) in order.micro_batches(replace(STAGE, steps=2), 1, ProcessGroup())
-    )
-    assert len({*first, *second}) == 8
-
-
-def test_pixels_come_in_the_order_of_the_chunks() -> None:
-    chosen = [np.array([3, 1]), np.array([5])]
-    micro_batches = [
-        MicroBatch(step=0, number=n, chosen=one, share=0.5) for n, one in enumerate(chosen)
-    ]
-    found = list(TrainPixels(IMAGES, CPU).of(iter(micro_batches)))
-    for one, pixels in zip(chosen, found, strict=True):
-        assert pixels.dtype == torch.uint8
-        assert np.array_equal(pixels.permute(0, 2, 3, 1).numpy(), IMAGES.images[one])
-
-
 # -- augmented how
 
 HARD: dict[str, Any] = {
@@ -169,7 +148,7 @@ HARD: dict[str, Any] = {
 }
 
 
-def test_a_chunk_is_augmented_by_the_seed_the_step_and_its_number_alone() -> None:
+def test_a_micro_batch_is_augmented_by_the_seed_the_step_and_its_number_alone() -> None:
     pixels, targets = augmented(micro_batch(), **HARD)
     torch.manual_seed(99)  # the global state has no part in it
     again = augmented(micro_batch(), **HARD)
@@ -184,7 +163,7 @@ def test_a_chunk_is_augmented_by_the_seed_the_step_and_its_number_alone() -> Non
         assert not torch.equal(other[1], targets)
 
 
-def test_the_dropout_in_a_chunk_is_seeded_likewise() -> None:
+def test_the_dropout_in_a_micro_batch_is_seeded_likewise() -> None:
     def drawn(one: MicroBatch, seed: int = 0) -> list[float]:
         augment = Augmentation(IMAGES, PLAIN, flip=False, seed=seed, device=CPU)
         with torch.random.fork_rng([]):
@@ -229,11 +208,6 @@ def test_each_strength_changes_images_of_the_stages_size(more: dict[str, Any]) -
     assert float(found.min()) >= -1
     assert float(found.max()) <= 1
     assert not torch.equal(found, plain)
-
-
-def test_dropout_and_stochastic_depth_leave_images_alone() -> None:
-    plain, _ = augmented(micro_batch())
-    assert torch.equal(augmented(micro_batch(), dropout=0.5, drop_path=0.5)[0], plain)
 
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.4, 0), (0, 0.4), (0.4, 0.4)])
