@@ -16,7 +16,7 @@ from effnas import Architecture, SearchSpace
 from effnas.arch.layers import Layer
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.timing.profile import DeviceProfile
-from synthetic_profiles import model_of, profile_of
+from synthetic_profiles import profile_of
 
 SPACE = SearchSpace.load("tiny")
 PROFILE = profile_of(SPACE)
@@ -116,18 +116,6 @@ def test_a_profile_is_read_as_it_was_written(
         assert found(arch) == PROFILE(arch)
 
 
-def test_a_profile_file_says_what_it_is_and_is_plain_json() -> None:
-    content = json.loads(TEXT, parse_constant=lambda name: pytest.fail(name))
-    assert (content["kind"], content["format"]) == ("effnas device profile", 1)
-    assert {"block", "channels", "size", "forward"} <= content["model"]["parts"][0].keys()
-
-
-def test_keys_that_a_later_version_may_add_are_passed_over(
-    load: Callable[[str | bytes], DeviceProfile],
-) -> None:
-    assert load(changed(("note",), "of a later version")) == PROFILE
-
-
 # -- what is refused
 
 
@@ -211,18 +199,6 @@ def test_a_prediction_is_the_sum_of_the_layers_times_the_factor(arch: Architectu
     weights = sum(f.weight_bytes for f in figures)
     kept = model.memory_factor * sum(f.kept_bytes for f in figures)
     assert model.peak_memory_bytes(arch) == pytest.approx(images + weights + kept, rel=1e-12)
-
-
-def test_factors_scale_what_they_belong_to_and_nothing_else() -> None:
-    arch = SPACE.reference
-    model = model_of(SPACE, factor=1.0, memory_factor=1.0)
-    doubled = replace(model, factor=2.0)
-    assert doubled.step_time(arch) == 2 * model.step_time(arch)
-    assert doubled.peak_memory_bytes(arch) == model.peak_memory_bytes(arch)
-    doubled = replace(model, memory_factor=2.0)
-    assert doubled.step_time(arch) == model.step_time(arch)
-    assert doubled.kept_bytes(arch) == 2 * model.kept_bytes(arch)
-    assert doubled.fixed_bytes(arch) == model.fixed_bytes(arch)
 
 
 def test_what_is_predicted_has_an_interval_and_seconds() -> None:

@@ -191,17 +191,3 @@ def test_the_error_of_predictions_is_that_by_hand() -> None:
     spread = math.sqrt(np.mean(np.log([1.1, 0.9, 1.0, 1.2]) ** 2))
     assert found.half_width == pytest.approx(math.expm1(2.7764451 * spread))
     assert model_error(measured[::-1].copy(), measured).spearman == pytest.approx(-1.0)
-
-
-@pytest.mark.slow
-def test_the_half_width_covers_a_further_prediction_as_often_as_it_should() -> None:
-    spread, count = 0.3, 4
-    rng = np.random.default_rng(count)
-    draws = 200
-    covered = 0
-    for _ in range(draws):
-        measured = rng.uniform(0.5, 2, count)
-        found = model_error(measured * rng.lognormal(0, spread, count), measured)
-        width = 1 + found.half_width
-        covered += 1 / width <= rng.lognormal(0, spread) <= width
-    assert abs(covered - 0.95 * draws) < 5 * math.sqrt(draws * 0.95 * 0.05)

@@ -18,7 +18,6 @@ from effnas.timing import timer
 from effnas.timing.clock import clock_of
 from effnas.timing.timer import (
     MIN_ROUNDS,
-    StepTiming,
     median_interval,
     time_in_turn,
     warm_up,
@@ -108,14 +107,6 @@ def test_what_slows_all_networks_of_a_round_changes_no_ratio(
         assert timing.step_time_high_s <= max(slowness) * sum(step)
 
 
-def test_the_first_network_is_the_unit_however_it_is_disturbed(clock: FakeClock) -> None:
-    noise = endless(np.random.default_rng(0), 1.0)
-    first = FakeRun(clock, 1.0, 2.0, 1.0, noise=noise)
-    found = time_in_turn([first, FakeRun(clock, 1.0, 2.0, 1.0)], clock, time_limit_s=0.0)
-    assert (found[0].step_time_low, found[0].step_time, found[0].step_time_high) == (1.0,) * 3
-    assert found[1].step_time_low < found[1].step_time_high
-
-
 def test_networks_go_there_and_back(clock: FakeClock) -> None:
     runs = [FakeRun(clock, 1.0, 1.0, 1.0, name=name) for name in range(3)]
     time_in_turn(runs, clock, fewest_rounds=5)
@@ -178,18 +169,6 @@ def test_some_rounds_are_timed_whatever_they_take(clock: FakeClock, fewest: int)
     assert time_in_turn([steady], clock, fewest_rounds=fewest)[0].timed_steps == fewest
 
 
-def test_a_single_network_is_settled_by_its_seconds() -> None:
-    def time_alone(spread: float) -> StepTiming:
-        clock = FakeClock()
-        noise = endless(np.random.default_rng(1), spread)
-        return time_in_turn([FakeRun(clock, 1.0, 1.0, 1.0, noise=noise)], clock)[0]
-
-    steady, noisy = time_alone(0.0), time_alone(0.1)
-    assert steady.timed_steps == MIN_ROUNDS < noisy.timed_steps
-    assert noisy.settled
-    assert (noisy.step_time_high_s - noisy.step_time_low_s) / 2 <= 0.02 * noisy.step_time_s
-
-
 # -- warming up and single steps
 
 
@@ -209,15 +188,6 @@ def test_warming_up_ends_when_steps_get_no_faster(seconds: Sequence[float], coun
     clock = FakeClock()
     run = FakeRun(clock, 1.0, 1.0, 2.0, noise=iter([*seconds, 0.0]))
     assert warm_up(run, clock) == count == len(run.drawn)
-
-
-def test_warm_up_steps_are_told_and_not_counted() -> None:
-    clock = FakeClock()
-    first = FakeRun(clock, 1.0, 1.0, 1.0)
-    late = FakeRun(clock, 1.0, 1.0, 1.0, noise=iter([90.0, 50.0, 20.0, 5.0, 5.0, *[1.0] * 99]))
-    found = time_in_turn([first, late], clock)
-    assert [timing.warm_up_steps for timing in found] == [3, 5]
-    assert found[1].step_time_high_s == 3.0
 
 
 def test_the_hosts_clock_starts_at_its_first_mark_and_forgets() -> None:
@@ -250,18 +220,6 @@ def test_the_interval_is_that_of_the_sign_test() -> None:
         assert median == (count - 1) / 2
         assert (low, high) == (max(rank - 1, 0), count - 1 - max(rank - 1, 0))
         assert (rank == 0) == (count < 6)  # where there is none, it is the whole range
-
-
-@pytest.mark.parametrize("count", [7, 25])
-def test_the_interval_covers_the_true_median_as_often_as_it_should(count: int) -> None:
-    draws = 1000
-    samples = np.random.default_rng(count).exponential(size=(draws, count))
-    truth = math.log(2)
-    covered = sum(low <= truth <= high for _, low, high in map(median_interval, samples))
-    below = rank_by_definition(count)
-    chance = 1 - 2 * sum(math.comb(count, k) for k in range(below)) / 2**count
-    assert chance >= 0.95
-    assert abs(covered - draws * chance) < 5 * math.sqrt(draws * chance * (1 - chance))
 
 
 @patient

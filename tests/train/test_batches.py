@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.data.images import ImageSet
 from effnas.data.label_lists import LabelLists
-from effnas.train.augment import normalize
 from effnas.train.batches import (
     Augmentation,
     MicroBatch,
@@ -122,21 +121,6 @@ def test_a_resumed_training_takes_the_same_images(
     assert rest == whole[max(first_step - first, 0) :]
 
 
-def test_epochs_are_permutations_that_differ_and_depend_on_the_seed() -> None:
-    stage = replace(STAGE, steps=30)
-
-    def epochs(seed: int) -> list[list[int]]:
-        order = Order(count=40, batch_size=4, seed=seed)
-        chosen = [one.chosen for (one,) in order.micro_batches(stage, 1, ProcessGroup())]
-        return [np.concatenate(chosen[n : n + 10]).tolist() for n in (0, 10, 20)]
-
-    found = epochs(0)
-    for one in found:
-        assert sorted(one) == list(range(40))
-    assert len({tuple(one) for one in [*found, *epochs(1)]}) == 6
-    assert found == epochs(0)
-
-
 # -- augmented how
 
 HARD: dict[str, Any] = {
@@ -177,16 +161,6 @@ def test_the_dropout_in_a_micro_batch_is_seeded_likewise() -> None:
         drawn(micro_batch(number=2)),
         drawn(micro_batch(), seed=1),
     )
-
-
-def test_with_all_off_images_are_only_resized() -> None:
-    stage = replace(STAGE, image_size=SIZE)
-    augment = Augmentation(IMAGES, PLAIN, flip=False, seed=0, device=CPU)
-    pixels = next(TrainPixels(IMAGES, CPU).of(iter([micro_batch()])))
-    with torch.random.fork_rng([]):
-        found, labels = augment(micro_batch(), pixels, stage)
-    assert torch.equal(found, normalize(pixels))
-    assert labels.tolist() == IMAGES.labels[:8].tolist()
 
 
 @pytest.mark.parametrize(

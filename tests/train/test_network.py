@@ -121,17 +121,6 @@ def test_stochastic_depth_is_that_of_a_network_built_with_it(regulated: Regulate
 # -- what is built
 
 
-def test_batch_norm_keeps_the_share_of_the_recipe() -> None:
-    norms = [m for m in make(OURS).modules() if isinstance(m, nn.BatchNorm2d)]
-    assert {norm.momentum for norm in norms} == {0.1}  # the network's own
-    model = make(OURS, replace(RECIPE, batch_norm_momentum=0.75)).train()
-    norm = next(m for m in model.modules() if isinstance(m, nn.BatchNorm2d))
-    assert norm.running_mean is not None
-    norm.running_mean.fill_(8.0)
-    norm(torch.zeros(2, 8, 4, 4))
-    assert norm.running_mean.tolist() == pytest.approx([6.0] * 8)
-
-
 @pytest.mark.parametrize(
     ("name", "recipe", "words"),
     [
@@ -145,13 +134,6 @@ def test_what_a_model_does_not_have_is_said_in_one_line(
     with pytest.raises(ConfigError, match=words) as raised:
         make_network(None, name, recipe, num_classes=CLASSES)
     assert "\n" not in str(raised.value)
-
-
-def test_a_model_without_stochastic_depth_is_built_without_it() -> None:
-    for recipe in (replace(RECIPE, drop_path=None), replace(RECIPE, drop_path=Ramp(0, 0))):
-        with torch.device("meta"):
-            model = make_network(None, "dla46x_c", recipe, num_classes=CLASSES)
-        assert not [m for m in model.modules() if isinstance(m, DropPath)]
 
 
 @pytest.mark.slow
@@ -170,13 +152,6 @@ def test_the_classifier_is_what_depends_on_the_classes(name: str) -> None:
 
 
 # -- averages
-
-
-def test_the_decay_of_an_average_is_tensorflows() -> None:
-    average = WeightAverage(nn.Linear(1, 1), decay=0.9999)
-    found = [average.get_decay(step) for step in (0, 1, 90, 10**4, 10**6)]
-    assert found == pytest.approx([0.1, 2 / 11, 0.91, 10_001 / 10_010, 0.9999])
-    assert WeightAverage(nn.Linear(1, 1), decay=0.5).get_decay(100) == 0.5
 
 
 def test_weights_and_running_statistics_are_averaged() -> None:

@@ -157,24 +157,7 @@ def test_strengths_grow_from_the_first_on_though_the_first_size_is_skipped() -> 
     assert [shares(stage)[0] for stage in found] == pytest.approx([0, 1 / 3, 2 / 3, 1])
 
 
-def test_fixed_is_one_stage_with_the_last_of_all() -> None:
-    (stage,) = stages("fixed")
-    assert (stage.first_step, stage.steps, stage.image_size) == (0, 400, 96)
-    assert shares(stage) == pytest.approx([1] * 5)
-
-
-def test_sizes_between_the_ends_are_multiples() -> None:
-    found = stages("progressive", stages=4, size_multiple=16, image_size=(30, 100))
-    assert [stage.image_size for stage in found] == [30, 48, 80, 100]
-
-
 # -- random sizes
-
-
-def test_a_size_is_drawn_every_few_epochs() -> None:
-    found = stages("random-size", random_size_epochs=7)
-    assert [stage.first_step for stage in found] == list(range(0, 400, 70))
-    assert [stage.steps for stage in found] == [70] * 5 + [50]
 
 
 def test_random_sizes_are_a_function_of_the_seed_and_spread_over_the_range() -> None:
@@ -186,16 +169,6 @@ def test_random_sizes_are_a_function_of_the_seed_and_spread_over_the_range() -> 
     assert sum(drawn) / len(drawn) == pytest.approx(0.5, abs=0.03)
     assert (min(drawn), max(drawn)) == (0, 1)
     assert sum(one < 0.25 for one in drawn) / len(drawn) == pytest.approx(0.25, abs=0.03)
-
-
-def test_random_strengths_are_the_last_or_belong_to_the_size() -> None:
-    fixed, adaptive = (stages(r, seed=5) for r in ("random-size", "random-size-adaptive"))
-    assert [s.image_size for s in fixed] == [s.image_size for s in adaptive]
-    assert len({s.image_size for s in fixed}) > 2
-    for stage in fixed:
-        assert shares(stage) == pytest.approx([1] * 5)
-    for stage in adaptive:
-        assert shares(stage) == pytest.approx([share(stage)] * 5, abs=0.5 / 64 + 1e-9)
 
 
 # -- ends

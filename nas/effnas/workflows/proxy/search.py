@@ -8,10 +8,8 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from effnas.errors import ConfigError
-from effnas.workflows.proxy.analysis import analyse
-from effnas.workflows.proxy.report import MIN_TAU, ProxyReport, Verdict
-from effnas.workflows.proxy.statistics import REPLICATES
-from effnas.workflows.proxy.study import check_counts, check_recipes
+from effnas.workflows.proxy.report import ProxyReport, Verdict
+from effnas.workflows.proxy.study import Study
 from effnas.workflows.proxy.trainings import (
     Fidelity,
     Training,
@@ -21,7 +19,6 @@ from effnas.workflows.proxy.trainings import (
 )
 
 if TYPE_CHECKING:
-    from effnas.arch.architecture import Architecture
     from effnas.config.settings import Recipe
 
 #: Default settings, as multiples of the recipe's, and the steps of image sizes in pixels.
@@ -103,7 +100,7 @@ class SearchReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProxySearch:
+class ProxySearch(Study):
     """The cheapest of several settings that ranks like a higher fidelity.
 
     First all networks are trained at the higher fidelity, and the first network once at each image
@@ -111,32 +108,21 @@ class ProxySearch:
     share. Then the settings are tried from the cheapest on, until one reaches the threshold.
 
     Attributes:
-        networks: Reference networks, 4 or more.
         settings: Recipes to try; they differ in epochs, image size and share alone.
-        high: The higher fidelity that they stand for.
-        holdout_images: Number of images that accuracy is measured on.
-        seeds: Trainings of each network at a setting.
-        high_seeds: Trainings of each network at the higher fidelity.
-        threshold: The tau that a proxy should reach.
-
-    Raises:
-        ConfigError: If one of them is out of range, or the recipes do not compare.
     """
 
-    networks: Sequence[Architecture]
     settings: Sequence[Recipe]
-    high: Recipe
-    holdout_images: int
     seeds: int = 1
-    high_seeds: int = 2
-    threshold: float = MIN_TAU
 
     def __post_init__(self) -> None:
         if not self.settings:
             raise ConfigError("a search for a proxy needs settings to try")
-        check_counts(self.networks, self.seeds, self.high_seeds, self.threshold)
-        for recipe in self.settings:
-            check_recipes(recipe, self.high)
+        super().__post_init__()
+
+    @property
+    def proxies(self) -> Sequence[Recipe]:
+        """The settings."""
+        return self.settings
 
     def wanted(self, trainings: Sequence[Training]) -> list[TrainingJob]:
         """Return the next trainings; none once a setting reaches the threshold, or at the end."""
@@ -147,7 +133,7 @@ class ProxySearch:
         lost = {t.architecture for t in trainings if t.fidelity == high and t.outcome.reason}
         networks = [arch for arch in self.networks if arch not in lost]
         for recipe in self._ordered(trainings):
-            report = self._compared(recipe, trainings, replicates=0)
+            report = self.compare(recipe, trainings, replicates=0)
             if report.verdict is Verdict.KEPT and not report.unfinished:
                 return []
             if report.unfinished and report.can_succeed:
@@ -162,7 +148,7 @@ class ProxySearch:
         """
         tried, untried = [], []
         for recipe in self._ordered(trainings):
-            report = self._compared(recipe, trainings)
+            report = self.compare(recipe, trainings)
             if report.unfinished and report.can_succeed:
                 untried.append(Fidelity.of(recipe))
             else:
@@ -176,21 +162,6 @@ class ProxySearch:
             chosen=kept[0] if kept else None,
             best=max(ranked, key=lambda report: report.tau.value or 0.0, default=None),
             threshold=self.threshold,
-        )
-
-    def _compared(
-        self, recipe: Recipe, trainings: Sequence[Training], *, replicates: int = REPLICATES
-    ) -> ProxyReport:
-        return analyse(
-            trainings,
-            networks=self.networks,
-            proxy=Fidelity.of(recipe),
-            high=Fidelity.of(self.high),
-            seeds=self.seeds,
-            high_seeds=self.high_seeds,
-            holdout_images=self.holdout_images,
-            threshold=self.threshold,
-            replicates=replicates,
         )
 
     def _probes(self) -> list[TrainingJob]:
