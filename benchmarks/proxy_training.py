@@ -12,6 +12,7 @@ processes, its best counts. The two take turns. Wanted: 1.2 times timm's images 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import statistics
 import tempfile
@@ -33,7 +34,7 @@ from effnas.config.settings import Execution, Recipe
 from effnas.data.images import ImageSet
 from effnas.data.loading import load_search_images
 from effnas.train.proxy import ProxyData, train_proxy
-from effnas.train.step import cosine_schedule
+from effnas.train.schedule import cosine_schedule
 
 IMAGES = 4_000
 IMAGE_SIZE = 32
@@ -73,7 +74,9 @@ def timm_epoch(folder: Path, workers: int) -> float:
     optimizer = create_optimizer_v2(
         model, opt=RECIPE.optimizer, lr=RECIPE.learning_rate, weight_decay=RECIPE.weight_decay
     )
-    schedule = cosine_schedule(optimizer, 2 * len(loader), RECIPE)
+    steps = 2 * len(loader)
+    warmup = math.ceil(RECIPE.warmup_share * steps)
+    schedule = cosine_schedule(optimizer, RECIPE.learning_rate, steps=steps, warmup=warmup)
     loss_of = LabelSmoothingCrossEntropy(RECIPE.label_smoothing)
     losses = AverageMeter()
     seen = 0

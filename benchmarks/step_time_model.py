@@ -128,7 +128,7 @@ def measure(
     of = f"{len(seen)} timed networks"
     return [
         (
-            f"profile ({len(profile.model.parts)} layers)",
+            f"profile ({len(profile.model.layers)} layers)",
             model_error(predicted, truth),
             f"{sum(cost.values()):.0f} s: layers {cost['parts']:.0f}, fit {cost['fit']:.0f}, "
             f"check {cost['check']:.0f}",

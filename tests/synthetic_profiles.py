@@ -19,23 +19,23 @@ from effnas.timing.profile import (
 
 
 def model_of(space: SearchSpace, num_classes: int = 10, **changes: Any) -> StepTimeModel:
-    """A model that knows every part of a space, with figures drawn at random."""
+    """A model that knows every layer of a space, with figures drawn at random."""
     rng = np.random.default_rng(0)
-    parts = {
-        part: LayerFigures(
+    layers = {
+        layer: LayerFigures(
             forward=float(rng.uniform(0.001, 0.1)),
             backward=float(rng.uniform(0.001, 0.1)),
             optimizer=float(rng.uniform(0.0, 0.01)),
             kept_bytes=float(rng.integers(10**6)),
             weight_bytes=float(rng.integers(10**4)),
         )
-        for part in layers_of_space(space, num_classes=num_classes)
+        for layer in layers_of_space(space, num_classes=num_classes)
     }
     model = StepTimeModel(
         image_size=space.target.image_size,
         batch_size=space.target.batch_size,
         num_classes=num_classes,
-        parts=parts,
+        layers=layers,
         factor=1.125,
         memory_factor=0.9,
     )

@@ -33,7 +33,7 @@ def test_files_checks_and_random_weights_are_shown(effnas: Run, tiny: str, tmp_p
     assert (tmp_path / "exports" / "tiny" / "README.md").exists()
     again = effnas("export", tiny, *TIMM)
     assert again.code == 2
-    assert "exports/tiny: it is there already; choose another --out" in again.err
+    assert "exports/tiny: it exists already; choose another --out" in again.err
 
 
 @pytest.mark.slow
@@ -82,7 +82,7 @@ def test_a_member_of_a_family_is_exported_from_its_folder(effnas: Run, tmp_path:
         (["tiny.json", "--weights", "tiny.json"], ["tiny.json", "not a whole safetensors file"]),
         (["tiny.json", "--weights", "other.safetensors"], ["blocks.0.0.conv.weight is [24, 8, 3"]),
         (["tiny.json", "--weights", "w.safetensors", "--classes", "5"], ["classifier.weight"]),
-        (["tiny.json", "--out", "tiny.json"], ["tiny.json", "there already"]),
+        (["tiny.json", "--out", "tiny.json"], ["tiny.json", "exists already"]),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else None,
 )

@@ -306,7 +306,7 @@ def test_a_state_that_cannot_be_used_is_not_thrown_away(
     result = effnas(*TRAIN, "--out", "out")
     assert result.code == 2, result.err
     assert "out/checkpoint.safetensors" in result.err
-    assert "delete the file, and the same command begins anew" in result.err
+    assert "delete the file, and the same command starts from the beginning" in result.err
     assert result.err.count("\n") == 1
     assert contents("out") == damaged
     checkpoint.write_bytes(stopped[checkpoint.name])

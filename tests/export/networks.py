@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -18,13 +19,14 @@ ARCH = Architecture.parse(
 CLASSES, SIZE = 7, 24
 
 
+@cache
 def trained_like(arch: Architecture = ARCH, classes: int = CLASSES) -> nn.Module:
     """A network whose moving averages are those of a network that has seen images."""
     with torch.random.fork_rng([]):
         torch.manual_seed(1)
         model = arch.build(num_classes=classes)
         for _ in range(20):
-            model(torch.randn(16, 3, SIZE, SIZE))
+            model(torch.randn(4, 3, SIZE, SIZE))
     return model.eval()
 
 

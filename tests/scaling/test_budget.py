@@ -1,4 +1,4 @@
-"""What fits limits is the largest network of the family that does, and names what binds."""
+"""The largest network of a family within limits, and the limits that bind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ RULES = ScalingRules.load("v2")
 BASE = SearchSpace.load("v2").reference
 CIFAR = SearchSpace.load("v2-cifar").reference
 FAMILY = scale(BASE, RULES)
-SMALL_FAMILY = scale(CIFAR, RULES, train_image_size=32)
 
 
 def counted(member: FamilyMember) -> Mapping[str, float]:
@@ -41,7 +40,7 @@ def test_a_member_fits_its_own_cost() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=8)
 @given(st.sampled_from([BASE, CIFAR]), st.floats(1, 12), st.floats(1, 12))
 def test_limits_are_kept_and_one_of_them_binds(base: object, first: float, second: float) -> None:
     arch = BASE if base is BASE else CIFAR
@@ -78,17 +77,17 @@ def test_a_base_beyond_a_limit_names_it() -> None:
     assert "macs" not in str(error.value)
 
 
-@pytest.mark.parametrize("family", [FAMILY, SMALL_FAMILY], ids=["v2", "v2-cifar"])
-def test_the_way_from_one_member_to_the_next_has_small_steps_only_upwards(
+@pytest.mark.parametrize("family", [FAMILY])
+def test_the_path_from_one_member_to_the_next_has_small_steps_only_upwards(
     family: tuple[FamilyMember, ...],
 ) -> None:
     costs = []
     for low, high in pairwise(family):
-        way = [between(low, high, n / 64) for n in range(65)]
-        assert way[0].architecture == low.architecture
-        assert way[-1].architecture == high.architecture
-        assert (way[0].image_size, way[-1].image_size) == (low.image_size, high.image_size)
-        costs += [counted(member) for member in way]
+        path = [between(low, high, n / 32) for n in range(33)]
+        assert path[0].architecture == low.architecture
+        assert path[-1].architecture == high.architecture
+        assert (path[0].image_size, path[-1].image_size) == (low.image_size, high.image_size)
+        costs += [counted(member) for member in path]
     for name in ("params", "macs"):
         values = [cost[name] for cost in costs]
         assert values == sorted(values)

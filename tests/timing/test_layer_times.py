@@ -19,14 +19,14 @@ BASE = Architecture.parse("fused_r1_k3_s2_e1_c8 mbconv_r2_k3_s2_e4_c16", stem=8,
 DEEPER = replace(BASE, stages=(BASE.stages[0], replace(BASE.stages[1], r=4)))
 
 
-def share_of(part: Layer) -> float:
+def share_of(layer: Layer) -> float:
     """What a layer takes of the base's step: each something else, and not in sum what it takes."""
-    return 0.01 * (len(part.block) + part.channels + part.size)
+    return 0.01 * (len(layer.block) + layer.channels + layer.size)
 
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Layer]]:
-    """Parts take what `share_of` says; the list is what was measured at a time."""
+    """Layers take what `share_of` says; the list is what was measured at a time."""
     calls: list[Sequence[Layer]] = []
     seconds = iter([0.5, 0.1, 0.3])
 
@@ -36,14 +36,14 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Layer]]:
         assert reference == BASE
         calls.append(new)
         found = {
-            part: LayerFigures(
-                forward=share_of(part) / 2,
-                backward=share_of(part) / 4,
-                optimizer=share_of(part) / 4,
+            layer: LayerFigures(
+                forward=share_of(layer) / 2,
+                backward=share_of(layer) / 4,
+                optimizer=share_of(layer) / 4,
                 kept_bytes=1.0,
                 weight_bytes=1.0,
             )
-            for part in new
+            for layer in new
         }
         return found, next(seconds)
 
@@ -52,8 +52,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Layer]]:
 
 
 def expected(network: SizedNetwork) -> float:
-    parts = layers_of(network.arch, image_size=network.image_size, num_classes=10)
-    return sum(n * share_of(part) for part, n in parts.items())
+    layers = layers_of(network.arch, image_size=network.image_size, num_classes=10)
+    return sum(n * share_of(layer) for layer, n in layers.items())
 
 
 def test_a_network_takes_what_its_layers_take_over_what_the_bases_take(
@@ -82,6 +82,6 @@ def test_a_layer_is_measured_when_it_first_occurs_and_never_again(
     times([SizedNetwork(BASE, 24)])
     times([SizedNetwork(DEEPER, 32), SizedNetwork(BASE, 24)])
     assert len(measured) == 3
-    parts = [part for call in measured for part in call]
-    assert len(set(parts)) == len(parts)
+    layers = [layer for call in measured for layer in call]
+    assert len(set(layers)) == len(layers)
     assert times.base_step_time_s == 0.3  # the median

@@ -1,4 +1,4 @@
-"""The lock of a device: what may run beside what, and what becomes of it when a process dies."""
+"""The lock of a device: what may run beside what, and what happens when a process dies."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,11 @@ CPU = torch.device("cpu")
 #: Longer than anything here takes: what waits for so long has failed.
 PATIENCE_S = 60.0
 
-#: Takes the lock in the mode given, and says what happens; a line on its input lets it go on.
+#: Takes the lock in the given mode, and says what happens; a line on its input lets it continue.
+#: Without torch, whose import takes seconds: the lock needs the type of a device alone.
 HOLDER = """
 import sys
-import torch
+from types import SimpleNamespace
 from effnas.timing import lock
 
 def say(text):
@@ -30,7 +32,7 @@ def say(text):
 
 hold = getattr(lock, sys.argv[1])
 for line in sys.stdin:
-    with hold(torch.device("cpu"), lambda: say("waiting")):
+    with hold(SimpleNamespace(type="cpu"), lambda: say("waiting")):
         say("holding")
         sys.stdin.readline()
     say("done")
@@ -38,7 +40,7 @@ for line in sys.stdin:
 
 
 class Process:
-    """Another process that takes the lock when it is told to."""
+    """Another process that takes the lock when it is asked to."""
 
     def __init__(self, mode: str) -> None:
         self.process = subprocess.Popen(
@@ -48,7 +50,7 @@ class Process:
             text=True,
         )
 
-    def go_on(self) -> None:
+    def proceed(self) -> None:
         """Have it ask for the lock, or give it back."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
@@ -72,7 +74,7 @@ class Process:
 
 @pytest.fixture(scope="module")
 def processes(own_locks: Path) -> Iterator[Callable[[str], Process]]:
-    """Starts processes, and ends them; those that nobody needs any more are used again."""
+    """Starts processes, and ends them after all tests."""
     started: list[Process] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(own_locks))
@@ -102,12 +104,12 @@ def other_trainer(processes: Callable[[str], Process]) -> Process:
 
 
 def hold(process: Process) -> None:
-    process.go_on()
+    process.proceed()
     assert process.says() == "holding"
 
 
 def release(process: Process) -> None:
-    process.go_on()
+    process.proceed()
     assert process.says() == "done"
 
 
@@ -124,10 +126,9 @@ def would_wait(mode: str) -> bool:
         return True
 
 
-# -- what excludes what
+# -- several processes
 
 
-@pytest.mark.slow
 def test_a_timing_excludes_timings_and_trainings_of_other_processes(timer: Process) -> None:
     assert not would_wait("timing")
     hold(timer)
@@ -137,8 +138,7 @@ def test_a_timing_excludes_timings_and_trainings_of_other_processes(timer: Proce
     assert not would_wait("timing")
 
 
-@pytest.mark.slow
-def test_trainings_share_a_device_and_keep_timings_out(
+def test_trainings_share_a_device_and_exclude_timings(
     trainer: Process, other_trainer: Process
 ) -> None:
     hold(trainer)
@@ -151,28 +151,13 @@ def test_trainings_share_a_device_and_keep_timings_out(
     assert not would_wait("timing")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", ["timing", "training"])
-def test_whoever_waits_is_told_once_and_gets_the_lock(
-    mode: str, timer: Process, trainer: Process
-) -> None:
-    waiter = trainer if mode == "training" else timer
-    with lock.timing(CPU):
-        waiter.go_on()
-        assert waiter.says() == "waiting"
-    assert waiter.says() == "holding"  # and not "waiting" again
-    assert would_wait("timing")
-    release(waiter)
-
-
-@pytest.mark.slow
 def test_a_timing_that_waits_comes_before_trainings_that_ask_after_it(
     timer: Process, trainer: Process, other_trainer: Process
 ) -> None:
     hold(trainer)
-    timer.go_on()
-    assert timer.says() == "waiting"
-    other_trainer.go_on()
+    timer.proceed()
+    assert timer.says() == "waiting"  # once
+    other_trainer.proceed()
     assert other_trainer.says() == "waiting"  # though the lock is shared now
     assert would_wait("training")
     release(trainer)
@@ -182,7 +167,6 @@ def test_a_timing_that_waits_comes_before_trainings_that_ask_after_it(
     release(other_trainer)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["timing", "training"])
 def test_a_process_that_is_killed_holds_nothing(
     mode: str, processes: Callable[[str], Process]
@@ -194,13 +178,12 @@ def test_a_process_that_is_killed_holds_nothing(
     assert not would_wait("timing")
 
 
-@pytest.mark.slow
 def test_a_process_that_is_killed_while_it_waits_keeps_nobody_waiting(
     processes: Callable[[str], Process], trainer: Process
 ) -> None:
     hold(trainer)
     victim = processes("timing")
-    victim.go_on()
+    victim.proceed()
     assert victim.says() == "waiting"
     assert would_wait("training")
     victim.kill()
@@ -215,57 +198,42 @@ def test_a_process_that_is_killed_while_it_waits_keeps_nobody_waiting(
 
 
 @pytest.mark.parametrize("mode", [lock.timing, lock.training])
-def test_an_error_frees_the_lock(mode: Callable[[torch.device], object]) -> None:
-    with pytest.raises(ZeroDivisionError), mode(CPU):  # type: ignore[attr-defined]
-        raise ZeroDivisionError
-    assert not would_wait("timing")
-
-
-def test_nobody_is_told_to_wait_where_nobody_is_there() -> None:
-    told: list[str] = []
-    for mode in (lock.timing, lock.training):
-        with mode(CPU, lambda: told.append("waiting")):
-            pass
-    assert told == []
-
-
-def test_no_file_stays_open(own_locks: Path) -> None:
+def test_an_error_frees_the_lock_and_no_file_stays_open(
+    mode: Callable[..., AbstractContextManager[None]],
+) -> None:
     def descriptors() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
 
+    def fail() -> None:
+        assert descriptors() == before + 2
+        raise ZeroDivisionError
+
     before = descriptors()
-    for _ in range(5):
-        with lock.timing(CPU):
-            assert descriptors() == before + 2
+    with pytest.raises(ZeroDivisionError), mode(CPU, lambda: pytest.fail("nobody holds it")):
+        fail()
     assert descriptors() == before
+    assert not would_wait("timing")
 
 
-def test_the_devices_of_a_machine_have_locks_of_their_own() -> None:
+def test_devices_have_locks_of_their_own_which_every_user_may_take(own_locks: Path) -> None:
     with lock.timing(torch.device("mps")):
         assert not would_wait("timing")
-
-
-def test_every_user_of_the_machine_may_take_the_lock(own_locks: Path) -> None:
-    with lock.training(CPU):
-        pass
     (folder,) = own_locks.iterdir()
     assert folder.stat().st_mode & 0o7777 == 0o1777
     assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o666}
 
 
-@pytest.mark.parametrize("kind", ["missing", "file", "locks-are-a-file", "locks-are-a-dead-link"])
-def test_a_folder_that_cannot_be_used_is_told_in_a_line(
+@pytest.mark.parametrize("kind", ["missing", "locks-are-a-file", "locks-are-a-dead-link"])
+def test_a_folder_that_cannot_be_used_is_named_in_one_line(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "temporary"
-    if kind == "file":
-        folder.write_text("")
-    elif kind == "locks-are-a-file":
+    if kind != "missing":
         folder.mkdir()
-        (folder / lock._FOLDER).write_text("")
-    elif kind == "locks-are-a-dead-link":
-        folder.mkdir()
-        (folder / lock._FOLDER).symlink_to(tmp_path / "gone")
+        if kind == "locks-are-a-file":
+            (folder / lock._FOLDER).write_text("")
+        else:
+            (folder / lock._FOLDER).symlink_to(tmp_path / "gone")
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     with (
         pytest.raises(ConfigError, match="the device's lock cannot be opened") as caught,

@@ -1,10 +1,9 @@
-"""Peak memory, foretold without running anything, and the largest batch that fits."""
+"""Peak memory, predicted without running anything, and the largest batch that fits."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ from torch import nn
 from effnas import Architecture, SearchSpace
 from effnas.arch.models import build
 from effnas.config.settings import Execution, Recipe
-from effnas.errors import ConfigError, InfeasibleError
+from effnas.errors import InfeasibleError
 from effnas.timing.memory import MemoryTracker, estimate_peak_memory, largest_batch_size
 from effnas.timing.network_run import noise_batch
 from effnas.train.step import TrainingStep
@@ -64,13 +63,11 @@ def test_what_is_alive_is_counted_until_it_is_freed(device: str) -> None:
 @pytest.mark.parametrize(
     ("arch", "optimizer"),
     [
-        (SMALL, "nadamw"),
-        pytest.param(SMALL, "sgd", marks=pytest.mark.slow),
-        pytest.param(TINY.reference, "nadamw", marks=pytest.mark.slow),
+        (SMALL, "sgd"),
         pytest.param(TINY.reference, "rmsproptf", marks=pytest.mark.slow),
         (REPEATED, "nadamw"),
     ],
-    ids=["small", "small-sgd", "reference", "reference-rmsprop", "repeated"],
+    ids=["small-sgd", "reference-rmsprop", "repeated"],
 )
 def test_a_dry_run_takes_what_a_real_step_takes(arch: Architecture, optimizer: str) -> None:
     recipe = Recipe(optimizer=optimizer)
@@ -82,32 +79,15 @@ def test_a_dry_run_takes_what_a_real_step_takes(arch: Architecture, optimizer: s
         with MemoryTracker(before) as tracker:
             for _ in range(2):
                 step(images, labels)
-    foretold = estimate_peak_memory(network(arch), recipe, image_size=16, batch_size=4)
-    assert tracker.peak_bytes == foretold
+    estimated = estimate_peak_memory(network(arch), recipe, image_size=16, batch_size=4)
+    assert tracker.peak_bytes == estimated
 
 
 # -- the estimate
 
 
-@pytest.mark.parametrize(("optimizer", "copies"), [("momentum", 0), ("sgd", 1)])
-def test_the_estimate_of_a_linear_layer_is_that_by_hand(optimizer: str, copies: int) -> None:
-    batch_size, image_size, classes = 5, 32, 300
-    inputs = 3 * image_size**2
-    model = nn.Sequential(nn.Flatten(), nn.Linear(inputs, classes))
-    recipe = Recipe(optimizer=optimizer, weight_decay=0.0)
-    matrix, bias = 4 * inputs * classes, 4 * classes
-    images, labels, logits = 4 * batch_size * inputs, 8 * batch_size, 4 * batch_size * classes
-    found = estimate_peak_memory(model, recipe, image_size=image_size, batch_size=batch_size)
-    # Weights, gradients and momentum; Nesterov's look-ahead (of timm's `sgd`) has a copy more, of
-    # one tensor at a time, when the logits are gone. The loss takes a few scalars, or as much as
-    # the logits again.
-    held = 3 * (matrix + bias) + copies * matrix + images + labels
-    assert held <= found <= held + 2 * logits + 100
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("arch", [SMALL, TINY.reference], ids=["small", "reference"])
-def test_memory_grows_linearly_with_the_batch(arch: Architecture) -> None:
+def test_memory_grows_linearly_with_the_batch() -> None:
+    arch = SMALL
     per_image = estimate(arch, 2001) - estimate(arch, 2000)
     assert per_image > 4 * 3 * 16**2
     fixed = estimate(arch, 2000) - 2000 * per_image
@@ -115,21 +95,6 @@ def test_memory_grows_linearly_with_the_batch(arch: Architecture) -> None:
     assert weights < fixed < 6 * weights
     assert estimate(arch, 10**6) == fixed + 10**6 * per_image
     assert estimate(arch, 2) >= fixed + 2 * per_image  # there the optimizer may take the most
-
-
-@pytest.mark.slow
-def test_memory_grows_with_the_area_of_the_images() -> None:
-    small, large = (estimate(TINY.reference, 1000, size) for size in (32, 64))
-    assert 3.5 < large / small < 4.01
-
-
-@pytest.mark.slow
-def test_larger_networks_need_more_memory() -> None:
-    text = "{0}_r{1}_k3_s2_e{2}_c16"
-    sizes = [("mbconv", 1, 1), ("mbconv", 1, 4), ("mbconv", 3, 4), ("mbconv", 3, 6)]
-    archs = [Architecture.parse([text.format(*size)], stem=8, head=16) for size in sizes]
-    found = [estimate(arch, 64) for arch in archs]
-    assert found == sorted(set(found))
 
 
 def test_an_estimate_leaves_the_network_and_torchs_random_state_alone() -> None:
@@ -152,17 +117,12 @@ def test_what_cannot_be_trained_at_a_size_is_infeasible() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_optimizer_is_a_mistake_of_the_user() -> None:
-    with pytest.raises(ConfigError, match="optimizer 'adamm' cannot be used"):
-        estimate_peak_memory(network(SMALL), Recipe(optimizer="adamm"), image_size=16, batch_size=4)
-
-
 GROWTH = """
 import sys
 from pathlib import Path
 import torch
 from effnas import SearchSpace
-from effnas.config import Execution, Recipe
+from effnas.config.settings import Execution, Recipe
 from effnas.timing.device import resident_memory_bytes
 from effnas.timing.network_run import noise_batch
 from effnas.arch.models import build
@@ -185,8 +145,8 @@ print(int(status["VmHWM"].split()[0]) * 1024 - before)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("space", ["mnasnet", "v2-b0"])
-def test_the_estimate_is_near_what_a_step_takes(space: str) -> None:
+def test_the_estimate_is_near_what_a_step_takes() -> None:
+    space = "v2-b0"
     done = subprocess.run(
         [sys.executable, "-c", GROWTH, space], capture_output=True, text=True, check=True
     )
@@ -211,8 +171,3 @@ def test_the_largest_batch_is_that_of_trying_them_all(limit: int, below: int) ->
     assert largest_batch_size(fits, below=below) == brute
     assert len(asked) <= below.bit_length()
     assert all(0 < size < below for size in asked)
-
-
-def test_a_batch_that_is_too_small_for_batch_norm_is_not_taken() -> None:
-    never: Callable[[int], bool] = lambda size: False  # noqa: E731
-    assert largest_batch_size(never, below=10) == 0

@@ -11,24 +11,18 @@ import pytest
 import torch
 from torch import nn
 
-from effnas import Architecture, SearchSpace
+from effnas import Architecture
 from effnas.arch.models import build
 from effnas.config.settings import Execution, Recipe
-from effnas.errors import ConfigError, InfeasibleError
+from effnas.errors import InfeasibleError
 from effnas.evaluation.evaluator import TIMING_METRICS
-from effnas.timing.clock import clock_of
-from effnas.timing.device import describe_device, hardware_id
 from effnas.timing.execution import choose_execution, worthwhile_precisions
 from effnas.timing.memory import estimate_peak_memory
-from effnas.timing.network_run import NetworkRun, noise_batch
 from effnas.timing.networks import MeasuredStepTimes, time_networks
 from effnas.timing.setup import MeasurementSetup
-from effnas.timing.timer import MIN_ROUNDS, timed
-
-pytestmark = pytest.mark.slow  # networks are built and run
+from effnas.timing.timer import MIN_ROUNDS
 
 CPU = torch.device("cpu")
-TINY = SearchSpace.load("tiny")
 SMALL = Architecture.parse(["fused_r1_k3_s2_e1_c8"], stem=8, head=16)
 OTHER = Architecture.parse(["mbconv_r1_k3_s2_e4_c8"], stem=8, head=16)
 SETUP = MeasurementSetup(
@@ -90,50 +84,12 @@ def test_a_network_that_cannot_be_built_leaves_the_others_in_their_places() -> N
         time_networks([refuse, network], SETUP, time_limit_s=0.0)
 
 
-def test_the_reference_takes_as_long_as_itself() -> None:
-    setup = replace(SETUP, batch_size=8, image_size=16)
-    found = MeasuredStepTimes(TINY.reference, setup)(TINY.reference)
-    assert 0.5 < found.metrics["step_time"] < 2
-    assert found.source == "measured"
-    assert found.hardware == hardware_id(describe_device(CPU))
-
-
-def test_a_network_of_a_layer_is_faster_than_the_reference() -> None:
-    setup = replace(SETUP, batch_size=8, image_size=16)
-    found = MeasuredStepTimes(TINY.reference, setup, time_limit_s=0.0)(SMALL)
-    assert found.metrics["step_time"] < 1
-
-
-@pytest.mark.parametrize("classes", [0, 1, 10])
-def test_noise_is_always_the_same_and_of_the_size_asked_for(classes: int) -> None:
-    with torch_random_state_kept():
-        images, labels = noise_batch(CPU, 6, 16, classes)
-    torch.manual_seed(1)
-    again = noise_batch(CPU, 6, 16, classes)
-    assert images.shape == (6, 3, 16, 16)
-    assert labels.shape == (6,)
-    assert 0 <= int(labels.min()) <= int(labels.max()) < max(classes, 1)
-    assert torch.equal(images, again[0])
-    assert torch.equal(labels, again[1])
-
-
-def test_a_timed_step_is_a_whole_training_step() -> None:
-    run = NetworkRun(network(), SETUP)
-    before = [p.detach().clone() for p in run.step.model.parameters()]
-    assert timed(run, clock_of(CPU)) > 0
-    after = list(run.step.model.parameters())
-    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
-
-
 # -- what it leaves alone
 
 
-@pytest.mark.parametrize(
-    "execution",
-    [Execution(), Execution(precision="bfloat16", memory_format="channels_last")],
-    ids=str,
-)
-def test_a_timing_leaves_the_networks_as_they_were(execution: Execution) -> None:
+@pytest.mark.slow
+def test_a_timing_leaves_the_networks_as_they_were() -> None:
+    execution = Execution(precision="bfloat16", memory_format="channels_last")
     models = [network().eval(), network(OTHER).train()]
     for model in models:
         for parameter in model.parameters():
@@ -160,16 +116,6 @@ def test_a_timing_leaves_the_networks_as_they_were(execution: Execution) -> None
         assert all(p.grad is not None for p in model.parameters())
 
 
-def test_a_timing_that_fails_leaves_torchs_random_state_and_the_lock_alone() -> None:
-    def stumble() -> nn.Module:
-        torch.rand(5)
-        raise ZeroDivisionError
-
-    with torch_random_state_kept(), pytest.raises(ZeroDivisionError):
-        time_networks([network, stumble], SETUP, time_limit_s=0.0)
-    time_networks([network], SETUP, time_limit_s=0.0, waiting=lambda: pytest.fail("held"))
-
-
 def test_on_a_cpu_nothing_of_cuda_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
     names = (
         *("Event", "current_stream", "empty_cache", "get_device_name", "get_device_properties"),
@@ -188,52 +134,28 @@ def test_on_a_cpu_nothing_of_cuda_is_touched(monkeypatch: pytest.MonkeyPatch) ->
 # -- what does not fit
 
 
-@pytest.mark.parametrize("batch_size", [8, pytest.param(100, marks=pytest.mark.slow)])
-def test_a_network_that_does_not_fit_says_the_largest_batch_that_does(batch_size: int) -> None:
+def test_a_network_that_does_not_fit_says_the_largest_batch_that_does() -> None:
+    batch_size = 8
     limit = peak_of(SMALL, batch_size)
     assert peak_of(OTHER, batch_size) > limit
     setup = replace(SETUP, batch_size=batch_size, available_bytes=limit)
-    with pytest.raises(
-        InfeasibleError, match=rf"^out of memory at batch {batch_size} and 8 px"
-    ) as (caught):
+    with pytest.raises(InfeasibleError, match=r"^out of memory at batch 8 and 8 px") as caught:
         MeasuredStepTimes(SMALL, setup, time_limit_s=0.0)(OTHER)
     largest = int(caught.value.metrics["largest_batch_size"])
     assert set(caught.value.metrics) == {"largest_batch_size"}
     assert peak_of(OTHER, largest) <= limit < peak_of(OTHER, largest + 1)
     assert str(caught.value).endswith(f"the largest batch that fits is {largest}")
-    assert "\n" not in str(caught.value)
-
-
-def test_where_no_batch_fits_the_largest_is_none() -> None:
-    setup = replace(SETUP, available_bytes=1)
     with pytest.raises(InfeasibleError) as caught:
-        time_networks([network], setup, time_limit_s=0.0)
+        time_networks([network], replace(SETUP, available_bytes=1), time_limit_s=0.0)
     assert caught.value.metrics == {"largest_batch_size": 0.0}
-
-
-def test_a_batch_too_small_for_batch_norm_is_infeasible() -> None:
-    deep = Architecture.parse(["fused_r1_k3_s2_e1_c8"] * 2, stem=8, head=16)
-    assert isinstance(
-        time_networks(
-            [network, lambda: network(deep)],
-            replace(SETUP, batch_size=1),
-            time_limit_s=0.0,
-        )[1],
-        InfeasibleError,
-    )
-
-
-def test_an_unknown_optimizer_is_a_mistake_of_the_user() -> None:
-    with pytest.raises(ConfigError, match="optimizer 'adamm' cannot be used"):
-        time_networks([network], replace(SETUP, recipe=Recipe(optimizer="adamm")), time_limit_s=0.0)
 
 
 # -- precision and memory format
 
 
+@pytest.mark.slow
 def test_the_fastest_way_of_running_is_chosen() -> None:
-    setup = replace(SETUP, batch_size=8, image_size=16)
-    chosen, seconds = choose_execution(network, setup)
+    chosen, seconds = choose_execution(network, SETUP)
     assert {(way.precision, way.memory_format) for way in seconds} == {
         (precision, memory_format)
         for precision in worthwhile_precisions(CPU)
@@ -242,7 +164,7 @@ def test_the_fastest_way_of_running_is_chosen() -> None:
     assert min(seconds.values()) == seconds[chosen] > 0
 
 
-@pytest.mark.parametrize("start", range(8))
+@pytest.mark.parametrize("start", [0, 2, 4, 7])
 def test_what_slows_the_machine_for_a_while_does_not_decide(
     monkeypatch: pytest.MonkeyPatch, start: int
 ) -> None:
@@ -258,9 +180,7 @@ def test_what_slows_the_machine_for_a_while_does_not_decide(
     assert chosen.memory_format == "channels_last"
 
 
-@pytest.mark.parametrize(
-    ("image_time_s", "images"), [(0.002, 256), (0.01, 96), (0.02, 48), (0.1, 8), (1.0, 8)]
-)
+@pytest.mark.parametrize(("image_time_s", "images"), [(0.002, 256), (0.02, 48), (1.0, 8)])
 def test_as_much_of_the_batch_is_compared_as_takes_a_second(
     monkeypatch: pytest.MonkeyPatch, image_time_s: float, images: int
 ) -> None:
@@ -296,31 +216,3 @@ def test_no_more_is_compared_than_fits_the_memory(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("effnas.timing.execution.available_memory_bytes", lambda device: free)
     choose_execution(network, replace(SETUP, batch_size=10**6), precision="float32")
     assert free / 4 < peak_of(SMALL, max(compared)) <= free / 2
-
-
-@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
-def test_what_is_asked_for_is_the_only_choice(memory_format: str) -> None:
-    chosen, seconds = choose_execution(
-        network,
-        SETUP,
-        memory_format=memory_format,  # type: ignore[arg-type]
-    )
-    assert chosen.memory_format == memory_format
-    assert {way.memory_format for way in seconds} == {memory_format}
-    assert {way.precision for way in seconds} == set(worthwhile_precisions(CPU))
-
-
-def test_a_precision_that_is_asked_for_is_measured_though_it_may_be_slow() -> None:
-    _, seconds = choose_execution(network, SETUP, precision="bfloat16")
-    assert {way.precision for way in seconds} == {"bfloat16"}
-
-
-def test_nothing_is_measured_where_nothing_is_to_choose() -> None:
-    chosen, seconds = choose_execution(
-        lambda: pytest.fail("a network was made"),
-        SETUP,
-        precision="bfloat16",
-        memory_format="channels_last",
-    )
-    assert chosen == Execution(precision="bfloat16", memory_format="channels_last")
-    assert seconds == {}

@@ -1,4 +1,4 @@
-"""Device profiles: they read what they wrote, refuse all else, and predict by adding up parts."""
+"""Device profiles: they read what they wrote, refuse all else, and add up layers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from effnas import Architecture, SearchSpace
 from effnas.arch.layers import Layer
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.timing.profile import DeviceProfile
-from synthetic_profiles import model_of, profile_of
+from synthetic_profiles import profile_of
 
 SPACE = SearchSpace.load("tiny")
 PROFILE = profile_of(SPACE)
 TEXT = PROFILE.to_json()
 RNG = np.random.default_rng(3)
-ARCHS = [SPACE.reference, *(SPACE.sample(RNG) for _ in range(20))]
+ARCHS = [SPACE.reference, *(SPACE.sample(RNG) for _ in range(4))]
 OUTSIDE = Architecture.parse(["mbconv_r2_k3_s2_e1_c8"], stem=SPACE.stem, head=SPACE.head)
 
 #: The keys that lead to something in JSON data.
@@ -41,7 +41,7 @@ def load(tmp_path: Path) -> Callable[[str | bytes], DeviceProfile]:
 
 @pytest.fixture
 def refusal(tmp_path: Path, load: Callable[[str | bytes], DeviceProfile]) -> Callable[..., str]:
-    """Returns what is said of a file that is refused, behind its path."""
+    """Returns what is said of a file that is refused, after its path."""
 
     def refuse(content: str | bytes) -> str:
         with pytest.raises(ConfigError) as caught:
@@ -111,21 +111,9 @@ def test_a_profile_is_read_as_it_was_written(
     found = load(TEXT)
     assert found == PROFILE
     assert found.to_json() == TEXT
-    assert list(found.model.parts) == list(PROFILE.model.parts)
+    assert list(found.model.layers) == list(PROFILE.model.layers)
     for arch in ARCHS:
         assert found(arch) == PROFILE(arch)
-
-
-def test_a_profile_file_says_what_it_is_and_is_plain_json() -> None:
-    content = json.loads(TEXT, parse_constant=lambda name: pytest.fail(name))
-    assert (content["kind"], content["format"]) == ("effnas device profile", 1)
-    assert {"block", "channels", "size", "forward"} <= content["model"]["parts"][0].keys()
-
-
-def test_keys_that_a_later_version_may_add_are_passed_over(
-    load: Callable[[str | bytes], DeviceProfile],
-) -> None:
-    assert load(changed(("note",), "of a later version")) == PROFILE
 
 
 # -- what is refused
@@ -139,23 +127,13 @@ def test_a_key_that_is_missing_is_named(place: Place, refusal: Callable[..., str
 
 
 @pytest.mark.parametrize("place", NUMBERS, ids=name_of)
-@pytest.mark.parametrize(
-    "value",
-    [None, "1", True, [], {}, -2, math.nan, math.inf, -math.inf, 10**400],
-    ids=lambda value: repr(value)[:10],
-)
 def test_what_is_no_number_in_its_range_is_refused(
-    place: Place, value: object, refusal: Callable[..., str]
-) -> None:
-    said = refusal(changed(place, value))
-    assert str(place[-1]) in said
-    assert len(said) < 300
-
-
-@pytest.mark.parametrize("place", NUMBERS, ids=name_of)
-def test_fractions_are_refused_where_whole_numbers_belong(
     place: Place, refusal: Callable[..., str], load: Callable[[str | bytes], DeviceProfile]
 ) -> None:
+    for value in (None, "1", True, [], -2, math.nan, math.inf, 10**400):
+        said = refusal(changed(place, value))
+        assert str(place[-1]) in said
+        assert len(said) < 300
     if place[-1] in WHOLE:
         assert f"{place[-1]} is '0.5'" in refusal(changed(place, 0.5))
         assert f"{place[-1]} is 0" in refusal(changed(place, 0))
@@ -163,46 +141,30 @@ def test_fractions_are_refused_where_whole_numbers_belong(
         assert load(changed(place, 0.5)) != PROFILE
 
 
-@pytest.mark.parametrize("place", TEXTS, ids=name_of)
-@pytest.mark.parametrize("value", [None, 1, True, [], {}], ids=repr)
-def test_what_is_no_text_is_refused(
-    place: Place, value: object, refusal: Callable[..., str]
-) -> None:
-    said = refusal(changed(place, value))
-    assert str(place[-1]) in said or place == ("kind",)
-
-
-@pytest.mark.parametrize(
-    "place", [p for p in PLACES if isinstance(at(p), (dict, list))], ids=name_of
-)
-@pytest.mark.parametrize("value", [None, 1, "x", [1]], ids=repr)
-def test_what_is_of_another_shape_is_refused(
-    place: Place, value: object, refusal: Callable[..., str]
-) -> None:
-    assert "not a device profile" in refusal(changed(place, value))
+def test_what_is_no_text_or_of_another_shape_is_refused(refusal: Callable[..., str]) -> None:
+    for place in TEXTS:
+        for value in (None, 1, []):
+            assert str(place[-1]) in refusal(changed(place, value)) or place == ("kind",)
+    for place in (p for p in PLACES if isinstance(at(p), (dict, list))):
+        for other in (None, "x", [1]):
+            assert "not a device profile" in refusal(changed(place, other))
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "the file is empty"),
         ("  \n", "the file is empty"),
         (b"\xff\xfe\x00", "not UTF-8"),
         (TEXT[:-20], "not a device profile"),
-        ("[]", "it holds something else"),
-        ("3", "it holds something else"),
         ("null", "it holds something else"),
-        ("{}", "it holds something else"),
         ('{"format": 1, "architecture": []}', "it holds something else"),
-        (changed(("format",), 2), "its format is 2, and this version reads 1"),
         (changed(("format",), "x" * 9999), "this version reads 1"),
-        (changed(("format",), None), "this version reads 1"),
         ("[" * 100_000, "not a device profile"),
         ("1" * 10_000, "not a device profile"),
     ],
-    ids=range(14),
+    ids=range(8),
 )
-def test_a_file_that_is_something_else_is_told_in_a_line(
+def test_a_file_that_is_something_else_is_refused_in_one_line(
     content: str | bytes, said: str, refusal: Callable[..., str]
 ) -> None:
     found = refusal(content)
@@ -210,19 +172,17 @@ def test_a_file_that_is_something_else_is_told_in_a_line(
     assert len(found) < 300
 
 
-@pytest.mark.parametrize("name", ["gone.json", "."])
-def test_a_file_that_cannot_be_read_is_told_in_a_line(name: str, tmp_path: Path) -> None:
+def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read") as caught:
-        DeviceProfile.load(tmp_path / name)
-    assert str(caught.value).startswith(str(tmp_path / name))
-    assert "\n" not in str(caught.value)
+        DeviceProfile.load(tmp_path / "gone.json")
+    assert str(caught.value).startswith(str(tmp_path / "gone.json"))
 
 
 # -- predictions
 
 
 @pytest.mark.parametrize("arch", ARCHS, ids=str)
-def test_a_prediction_is_the_sum_of_the_parts_times_the_factor(arch: Architecture) -> None:
+def test_a_prediction_is_the_sum_of_the_layers_times_the_factor(arch: Architecture) -> None:
     model = PROFILE.model
     size, channels = -(-model.image_size // 2), arch.stem
     layers = [Layer(f"stem_c{arch.stem}", 3, model.image_size)]
@@ -232,7 +192,7 @@ def test_a_prediction_is_the_sum_of_the_parts_times_the_factor(arch: Architectur
             layers.append(Layer(str(one), channels, size))
             channels, size = stage.c, -(-size // one.s)
     layers.append(Layer(f"head_c{arch.head}_n{model.num_classes}", channels, size))
-    figures = [model.parts[layer] for layer in layers]
+    figures = [model.layers[layer] for layer in layers]
     share = sum(f.forward + f.backward + f.optimizer for f in figures)
     assert model.step_time(arch) == pytest.approx(model.factor * share, rel=1e-12)
     images = 4 * model.batch_size * 3 * model.image_size**2
@@ -241,20 +201,8 @@ def test_a_prediction_is_the_sum_of_the_parts_times_the_factor(arch: Architectur
     assert model.peak_memory_bytes(arch) == pytest.approx(images + weights + kept, rel=1e-12)
 
 
-@pytest.mark.parametrize("arch", ARCHS[:5], ids=str)
-def test_factors_scale_what_they_belong_to_and_nothing_else(arch: Architecture) -> None:
-    model = model_of(SPACE, factor=1.0, memory_factor=1.0)
-    doubled = replace(model, factor=2.0)
-    assert doubled.step_time(arch) == 2 * model.step_time(arch)
-    assert doubled.peak_memory_bytes(arch) == model.peak_memory_bytes(arch)
-    doubled = replace(model, memory_factor=2.0)
-    assert doubled.step_time(arch) == model.step_time(arch)
-    assert doubled.kept_bytes(arch) == 2 * model.kept_bytes(arch)
-    assert doubled.fixed_bytes(arch) == model.fixed_bytes(arch)
-
-
-@pytest.mark.parametrize("arch", ARCHS[:5], ids=str)
-def test_what_is_predicted_has_an_interval_and_seconds(arch: Architecture) -> None:
+def test_what_is_predicted_has_an_interval_and_seconds() -> None:
+    arch = ARCHS[1]
     found = PROFILE(arch)
     metrics = found.metrics
     ratio, spread = PROFILE.model.step_time(arch), 1.0625
@@ -268,9 +216,9 @@ def test_what_is_predicted_has_an_interval_and_seconds(arch: Architecture) -> No
     assert (found.source, found.hardware) == ("predicted", "a board, 2 threads")
 
 
-def test_a_network_outside_is_infeasible_and_says_which_parts_are_not_known() -> None:
+def test_a_network_outside_is_infeasible_and_says_which_layers_were_not_measured() -> None:
     unknown = PROFILE.model.unmeasured_layers(OUTSIDE)
-    assert [part.block for part in unknown] == [
+    assert [layer.block for layer in unknown] == [
         "mbconv_r1_k3_s2_e1_c8",
         "mbconv_r1_k3_s1_e1_c8",
         "head_c128_n10",
@@ -280,16 +228,6 @@ def test_a_network_outside_is_infeasible_and_says_which_parts_are_not_known() ->
     assert str(caught.value) == (
         "outside the device profile: not measured: mbconv_r1_k3_s2_e1_c8 on 8x8x8 and 2 more"
     )
-
-
-def test_a_single_part_that_is_not_known_makes_a_network_outside() -> None:
-    for arch in ARCHS:
-        assert PROFILE.model.unmeasured_layers(arch) == []
-    gone = Layer("stem_c8", 3, 16)
-    parts = {part: f for part, f in PROFILE.model.parts.items() if part != gone}
-    lacking = replace(PROFILE, model=replace(PROFILE.model, parts=parts))
-    with pytest.raises(InfeasibleError, match=r"not measured: stem_c8 on 3x16x16$"):
-        lacking(SPACE.reference)
 
 
 @pytest.mark.parametrize(("error", "trusted"), [(0.0, True), (0.05, True), (0.0501, False)])

@@ -1,10 +1,9 @@
-"""Step times from tables and commands: S is right, and what is wrong is told and cleaned up."""
+"""Step times from tables and commands: S is right, and mistakes are named and cleaned up."""
 
 from __future__ import annotations
 
 import json
 import os
-import pickle
 import re
 import shlex
 import signal
@@ -13,20 +12,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from effnas import Architecture, Search, SearchSpace
 from effnas.arch.files import load_architecture
 from effnas.errors import ConfigError, InfeasibleError
-from effnas.timing import process
 from effnas.timing.command import StepTimeCommand
 from effnas.timing.table import StepTimeTable
 
@@ -35,7 +30,6 @@ REFERENCE = SPACE.reference
 ARCHS = [SPACE.sample(np.random.default_rng(seed)) for seed in range(5)]
 ARCH = ARCHS[0]
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "step-times.md"
-patient = settings(deadline=None)  # the machine may be busy
 Write = Callable[[str], Path]
 
 
@@ -91,42 +85,16 @@ def test_seconds_are_divided_by_those_of_the_reference(csv: Write) -> None:
     assert table.architectures() == (REFERENCE, ARCH)
 
 
-@pytest.mark.slow
-@patient
-@given(st.lists(st.floats(1e-6, 1e6), min_size=5, max_size=5))
 def test_without_the_reference_seconds_are_divided_by_their_median_and_a_note_says_so(
-    tmp_path_factory: pytest.TempPathFactory, seconds: list[float]
+    table_json: Callable[[object], Path],
 ) -> None:
-    path = tmp_path_factory.getbasetemp() / "median.json"
-    path.write_text(json.dumps(dict(zip(map(str, ARCHS), seconds, strict=True))))
+    seconds = [0.3, 7.0, 1e-6, 0.125, 1e6]
+    path = table_json(dict(zip(map(str, ARCHS), seconds, strict=True)))
     table = StepTimeTable.load(path, SPACE)
     found = [table(arch).metrics["step_time"] for arch in ARCHS]
     assert found == [s / median(seconds) for s in seconds]
     assert table.note is not None
     assert "median" in table.note
-
-
-def test_relative_step_times_are_taken_as_they_are(csv: Write) -> None:
-    table = StepTimeTable.load(csv(f"architecture,step_time\n{REFERENCE},1.01\n{ARCH},3\n"), SPACE)
-    assert table(ARCH).metrics == {"step_time": 3.0}
-    assert step_time_of(table, REFERENCE) == 1.01
-    assert table.note is None
-
-
-def test_an_id_is_as_good_as_the_blocks_but_names_no_network(csv: Write) -> None:
-    text = f"architecture_id,step_time_s\n{REFERENCE.id},2\n{ARCH.id},1\n"
-    table = StepTimeTable.load(csv(text), SPACE)
-    assert step_time_of(table, ARCH) == 0.5
-    assert table.architectures() == ()
-
-
-def test_blocks_are_read_not_compared(csv: Write) -> None:
-    blocks = "  ".join(f"{b.replace('mbconv', 'ir')}_se0" if "_se" not in b else b
-                       for b in REFERENCE.blocks if b)  # fmt: skip
-    blocks = blocks.replace("fused_r1_k3_s1_e1_c16_se0", "cn_r1_k3_s1_c16_skip")
-    assert Architecture.parse(blocks, stem=SPACE.stem, head=SPACE.head) == REFERENCE != blocks
-    table = StepTimeTable.load(csv(f"architecture,step_time\n{blocks},2\n"), SPACE)
-    assert step_time_of(table, REFERENCE) == 2
 
 
 def test_a_network_that_is_not_in_the_table_has_no_step_time(csv: Write) -> None:
@@ -136,11 +104,6 @@ def test_a_network_that_is_not_in_the_table_has_no_step_time(csv: Write) -> None
     with pytest.raises(InfeasibleError) as raised:
         table(ARCH)
     assert str(raised.value) == f"not in the table {path}"
-
-
-def test_a_network_of_another_stem_is_another_network(csv: Write) -> None:
-    path = csv(f"architecture,step_time\n{ARCH},1\n")
-    assert step_time_of(StepTimeTable.load(path, SPACE), replace(ARCH, stem=ARCH.stem + 8)) is None
 
 
 def test_a_run_of_the_project_is_a_table(tmp_path: Path) -> None:
@@ -169,11 +132,6 @@ def test_a_run_of_the_project_is_a_table(tmp_path: Path) -> None:
                 assert seconds == pytest.approx(trial.metrics["step_time_s"])
 
 
-def test_rows_without_a_step_time_are_passed_over_whatever_else_they_hold(csv: Write) -> None:
-    text = f"x,architecture,step_time_s\r\n\r\n,{ARCH}, 2 \r\nnoise,???,\r\n"
-    assert StepTimeTable.load(csv(text), SPACE).architectures() == (ARCH,)
-
-
 def test_repetitions_must_agree(csv: Write) -> None:
     rows = f"{ARCH.id},,2\n,{ARCH},2.0\n"
     table = StepTimeTable.load(csv(f"architecture_id,architecture,step_time\n{rows}"), SPACE)
@@ -182,32 +140,13 @@ def test_repetitions_must_agree(csv: Write) -> None:
     assert re.match(r"4: another .* at .*times.csv:2 \(3 here, 2 there\)", refusal(csv(text)))
 
 
-def test_the_hardware_line_belongs_to_the_content(csv: Write) -> None:
-    line = StepTimeTable.load(csv(f"architecture,step_time\n{ARCH},1\n"), SPACE).hardware
-    other = StepTimeTable.load(csv(f"architecture,step_time\n{ARCH},2\n"), SPACE).hardware
-    assert line.startswith("table: times.csv")
-    assert line != other
-
-
-def test_a_table_can_be_sent_to_a_worker(csv: Write) -> None:
-    table = StepTimeTable.load(csv(f"architecture,step_time\n{ARCH},1\n"), SPACE)
-    assert pickle.loads(pickle.dumps(table)) == table
-
-
 @pytest.mark.parametrize(
     ("cell", "part"),
     [
         ("fast", "'fast' is not a number"),
-        ("1_000", "'1_000' is not a number"),
         ("٣", "is not a number"),
-        ("0.1 s", "is not a number"),
-        ("0x10", "is not a number"),
-        ('"0,5"', "is not a number"),
         ("0", "not a number above 0"),
-        ("-1", "not a number above 0"),
         ("nan", "not a number above 0"),
-        ("inf", "not a number above 0"),
-        ("1e400", "not a number above 0"),
         ("1e-300", "not a number above 0"),
     ],
 )
@@ -222,16 +161,10 @@ def test_a_bad_step_time_is_refused_with_its_line(csv: Write, cell: str, part: s
     ("text", "part"),
     [
         ("", "empty"),
-        ("\n\n", "empty"),
         ("architecture,step_time_s\n", "no row has a step time"),
-        ("architecture,step_time_s\nmbconv,\n", "no row has a step time"),
         ("architecture,time\nx,1\n", "1: the header 'architecture, time' lacks a column"),
-        ("network,step_time\nx,1\n", "1: the header 'network, step_time' lacks a column"),
-        ("architecture;step_time\nx;1\n", "1: the header"),
-        ("\narchitecture,step_time\n", "1: the header"),
         ("step_time,architecture,step_time\n", "1: the column step_time is there twice"),
         ("architecture,step_time\nx,1,2\n", "2: 3 cells, and the header has 2"),
-        ("architecture,step_time\nx\n", "2: 1 cells"),
         ('architecture,step_time\n"x,1\n', "2: not valid CSV"),
         (f"architecture,step_time\n{'x' * 200_000},1\n", "2: not valid CSV"),
         ("architecture,step_time\n,1\n", "2: a step time without architecture"),
@@ -257,21 +190,14 @@ def test_a_bad_csv_table_is_refused_with_its_line(csv: Write, text: str, part: s
         ("{", "1: not valid JSON"),
         ('[\n{"architecture": 1,}]', "2: not valid JSON"),
         ("[" * 100_000, "not valid JSON"),
-        ("1" * 10_000, "not valid JSON"),
         ("1", "neither a list nor an object"),
-        ({}, "no row has a step time"),
-        ([], "no row has a step time"),
         ([{"architecture": str(ARCH), "step_time_ms": 3}], "no row has a step time"),
         ([[str(ARCH), 3]], "entry 1: not an object"),
         ({str(ARCH): "fast"}, "entry 1: step_time_s: 'fast' is not a number"),
-        ({str(ARCH): True}, "entry 1: step_time_s: True is not a number"),
-        ({str(ARCH): 0}, "entry 1: step_time_s: 0 is not a number above 0"),
-        ({str(ARCH): {"step_time_s": 1}}, "entry 1: step_time_s: "),
         (f'{{"{ARCH}": NaN}}', "entry 1: step_time_s: nan is not a number above 0"),
         (f'{{"{ARCH}": 1, "{ARCH}": 2}}', "entry 2: another step time"),
         ('[{"step_time": 1, "step_time": 1}]', "entry 1: a key is there twice"),
         ([{"architecture": 7, "step_time": 1}], "entry 1: architecture: not a text"),
-        ([{"architecture_id": 7, "step_time": 1}], "entry 1: architecture_id: 7 is not"),
         ({"reference": 1}, "entry 1: architecture: stage 1"),
     ],
 )
@@ -376,7 +302,6 @@ def test_the_command_gets_a_file_that_is_the_network_at_the_target(tmp_path: Pat
 @pytest.mark.parametrize(
     ("printed", "seconds"),
     [
-        ("0.25", 0.25),
         ("compiling\\n\\n  2.5e-1 \\n\\n", 0.25),
         ("10 %\\r20 %\\r0.25", 0.25),
         ('{"step_time_s": 0.25, "board": "x"}', 0.25),
@@ -393,30 +318,17 @@ def test_the_last_line_gives_the_seconds(printed: str, seconds: float) -> None:
     ("program", "part"),
     [
         ("pass", "printed nothing"),
-        ("print(' \\n ')", "printed nothing"),
-        ("print(0.1, file=sys.stderr)", "printed nothing"),
         ("print(0.1); print('done')", "printed 'done' at the end, which is not a number"),
-        ("print('0.1 s')", "which is not a number"),
-        ("print('1_0')", "which is not a number"),
-        ("print(-1)", "which is not a number above 0"),
         ("print(0)", "which is not a number above 0"),
-        ("print('nan')", "which is not a number above 0"),
-        ("print('inf')", "which is not a number above 0"),
         ("""print('{"seconds": 1}')""", "which is not a number"),
-        ("""print('{"step_time_s": null}')""", "which is not a number"),
         ("""print('{"step_time_s": NaN}')""", "which is not a number above 0"),
-        ("""print('{"step_time_s": ')""", "which is not a number"),
         ("print('{\"a\":' * 10_000)", "which is not a number"),
-        ("print('[1]')", "which is not a number"),
         ("print('x' * 1000)", f"printed '{'x' * 80}' at the end"),
-        ("os.write(1, bytes(range(128, 256)))", "which is not a number"),
         ("os.write(1, b'\\x1b[31m\\x00\\xff')", "which is not a number"),
         ("sys.exit(3)", "ended with exit code 3"),
         ("print(0.1); sys.exit('no\\nroom \\x1b[0m\\n')", "ended with exit code 1: room"),
         ("raise MemoryError('of the board')", "exit code 1: MemoryError: of the board"),
-        ("os.write(2, b'\\xff\\xfe'); sys.exit(1)", "exit code 1: \ufffd"),
         ("os.kill(os.getpid(), 9)", "was killed by signal 9"),
-        ("print(0.1, flush=True); os.abort()", "was killed by signal 6"),
     ],
 )
 def test_a_command_that_fails_for_a_network_makes_it_infeasible(program: str, part: str) -> None:
@@ -434,7 +346,7 @@ def test_a_flood_of_output_is_passed_over_and_held_in_no_memory() -> None:
     measure = f"""
 import resource, tempfile
 from effnas import SearchSpace
-from effnas.step_times import StepTimeCommand
+from effnas.timing.command import StepTimeCommand
 tempfile.tempdir = {tempfile.gettempdir()!r}
 space = SearchSpace.load("tiny")
 template = {but_for_the_reference(program)!r}
@@ -450,11 +362,6 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
     seconds, more_mib = map(float, run.stdout.split())
     assert seconds == 0.5
     assert more_mib < 50
-
-
-@pytest.mark.slow
-def test_a_flood_that_never_ends_is_cut_off_by_the_time_out() -> None:
-    assert "took longer than 0.3 s" in reason("while True: os.write(1, b'x' * 65536)", 0.3)
 
 
 @pytest.mark.slow
@@ -485,16 +392,6 @@ open({str(pid)!r}, 'w').write(str(child)); print(0.5)
     wait_until(lambda: not alive(int(pid.read_text())))
 
 
-@pytest.mark.slow
-def test_a_command_that_closes_its_output_is_waited_for() -> None:
-    program = "print(0.5, flush=True); os.close(1); os.close(2); time.sleep(0.3); os._exit(4)"
-    assert "exit code 4" in reason(program)
-
-
-def test_the_command_has_no_input() -> None:
-    assert "printed '-' at the end" in reason("print('-' + sys.stdin.read())")
-
-
 def test_when_the_reference_cannot_be_timed_nothing_can() -> None:
     template = python("sys.exit('no board')")
     command = StepTimeCommand(template, SPACE)
@@ -519,19 +416,11 @@ def test_a_program_that_is_not_there_is_a_mistake_of_the_user(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("template", "part"),
     [
-        ("", "lacks {arch_json}"),
-        ("python time_on_board.py", "lacks {arch_json}"),
         ("python time_on_board.py {{arch_json}}", "lacks {arch_json}"),
         ("run {arch}", "unknown field {arch}"),
-        ("run {arch_json} {}", "unknown field {}"),
-        ("run {arch_json} {0}", "unknown field {0}"),
-        ("run {arch_json!r}", "written just so"),
-        ("run {arch_json:>9}", "written just so"),
-        ("run {arch_json.stem}", "unknown field {arch_json.stem}"),
+        ("run {arch_json!r}", "written exactly like that"),
         ("run {arch_json", "cannot be read"),
-        ("run arch_json}", "cannot be read"),
         ("run 'half {arch_json}", "cannot be read"),
-        ("run {arch_json} \\", "cannot be read"),
         ("run {arch_json} \0", "cannot be read"),
     ],
 )
@@ -543,34 +432,9 @@ def test_a_template_is_checked_at_once(template: str, part: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("timeout_s", [0, -1, float("nan"), float("inf")])
-def test_a_time_out_is_above_0(timeout_s: float) -> None:
-    with pytest.raises(ConfigError, match="must be above 0"):
-        StepTimeCommand("run {arch_json}", SPACE, timeout_s)
-
-
 def test_no_shell_reads_the_command(tmp_path: Path) -> None:
     program = python("print(len(sys.argv))") + " ; '$(touch x)' '{{}}' `to`={arch_json} | tail"
     assert StepTimeCommand(program, SPACE)(ARCH).metrics["step_time_s"] == 8
-
-
-def test_a_command_can_be_sent_to_a_worker_and_is_no_part_of_what_it_timed() -> None:
-    command = StepTimeCommand(python("print(2)"), SPACE)
-    command(ARCH)
-    assert pickle.loads(pickle.dumps(command))(ARCH) == command(ARCH)
-
-
-@pytest.mark.slow
-def test_a_command_that_cannot_be_killed_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(group: int, number: int) -> None:
-        raise PermissionError
-
-    command = StepTimeCommand(but_for_the_reference("time.sleep(2)"), SPACE, 0.2)
-    command(REFERENCE)
-    monkeypatch.setattr(os, "killpg", refuse)
-    monkeypatch.setattr(process, "_LAST_WAIT_S", 0.1)
-    with pytest.raises(ConfigError, match=r"process \d+ cannot be killed"):
-        command(ARCH)
 
 
 # -- when the search itself is stopped
@@ -578,7 +442,7 @@ def test_a_command_that_cannot_be_killed_ends_the_search(monkeypatch: pytest.Mon
 DRIVER = """
 import signal, sys, tempfile
 from effnas import SearchSpace
-from effnas.step_times import StepTimeCommand
+from effnas.timing.command import StepTimeCommand
 signal.signal(signal.SIGINT, signal.default_int_handler)
 tempfile.tempdir = sys.argv[1]
 space = SearchSpace.load("tiny")
@@ -594,7 +458,7 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["interrupt", "kill", "kill its children, then it"])
+@pytest.mark.parametrize("how", ["interrupt", "kill its children, then it"])
 def test_nothing_outlives_a_search_that_is_stopped(
     tmp_path: Path, own_temporary_files: Path, how: str
 ) -> None:
@@ -614,9 +478,8 @@ time.sleep(300)
     if how == "interrupt":
         driver.send_signal(signal.SIGINT)
     else:
-        if how != "kill":  # as Ray does to a worker of its
-            for child in children(driver.pid):
-                os.kill(child, signal.SIGKILL)
+        for child in children(driver.pid):  # as Ray does to its workers
+            os.kill(child, signal.SIGKILL)
         driver.kill()
     output, _ = driver.communicate(timeout=30)
     assert ("interrupted" in output) == (how == "interrupt")
@@ -629,12 +492,6 @@ time.sleep(300)
 
 def examples(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
-
-
-def test_the_table_of_the_page_is_a_table(csv: Write) -> None:
-    table = StepTimeTable.load(csv(examples("csv")[0]), SPACE)
-    assert step_time_of(table, REFERENCE) == 1
-    assert len(table.architectures()) == 2
 
 
 def test_the_file_of_the_page_is_an_architecture(tmp_path: Path) -> None:

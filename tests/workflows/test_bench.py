@@ -1,4 +1,4 @@
-"""Timing networks side by side: whatever names one, and what comes of it."""
+"""Timing networks side by side: everything that names one, and the rows of a timing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from effnas import (
 from effnas.arch.files import to_json
 from effnas.config.settings import Recipe
 from effnas.errors import (
-    CatalogError,
     ConfigError,
     SpaceError,
     StoreError,
@@ -28,8 +27,8 @@ from effnas.evaluation.evaluator import TIMING_METRICS
 from effnas.timing.device_settings import DeviceSettings
 from effnas.timing.memory import estimate_peak_memory
 from effnas.trials.network_ref import NetworkRef, find_network
+from effnas.trials.run import load_run
 from effnas.trials.store import RunFolder
-from effnas.trials.trial import TrialState
 from effnas.workflows.bench import BenchResult, bench
 
 TINY = SearchSpace.load("tiny")
@@ -82,14 +81,7 @@ def test_an_architecture_file_is_that_network(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [
-        SMALL,
-        f"{SMALL} {OTHER}",
-        f" {SMALL} ",
-        "mbconv_k3_r1_s2_e4_c8",
-        f"identity_s1_c8 {SMALL}",
-        "conv_r1_k3_s1_c8",
-    ],
+    [f"{SMALL} {OTHER}", f" {SMALL} ", "mbconv_k3_r1_s2_e4_c8", f"identity_s1_c8 {SMALL}"],
 )
 def test_blocks_have_the_stem_and_head_of_their_space(text: str) -> None:
     for home, space in ((TINY, TINY), (None, SearchSpace.load("v2"))):
@@ -98,22 +90,18 @@ def test_blocks_have_the_stem_and_head_of_their_space(text: str) -> None:
         assert (found.name, found.space) == (text, None)
 
 
-def test_no_name_of_timms_is_taken_for_blocks() -> None:
-    import timm
-
-    assert all(find_network(name, TINY).arch is None for name in timm.list_models())
-
-
-@pytest.mark.parametrize(("number", "trial"), [("0", 0), ("1", 1), ("2", 2), ("best", 1)])
-def test_a_trial_of_a_run_brings_its_space(run_folder: Path, number: str, trial: int) -> None:
-    from effnas.trials.run import load_run
-
-    found = find_network(f"{run_folder}:{number}", None)
+def test_a_trial_of_a_run_brings_its_space(run_folder: Path, tmp_path: Path) -> None:
     trials = load_run(run_folder).trials
-    assert found.arch == trials[trial].architecture
-    assert found.space is not None
-    assert found.space.to_text() == TINY.to_text()
-    assert [t.state for t in trials] == [TrialState.COMPLETE] * 2 + [TrialState.INFEASIBLE]
+    for number, trial in (("0", 0), ("2", 2), ("best", 1)):
+        found = find_network(f"{run_folder}:{number}", None)
+        assert found.arch == trials[trial].architecture
+        assert found.space is not None
+        assert found.space.to_text() == TINY.to_text()
+    for number in ("3", "-1", "01", "", "worst"):
+        with pytest.raises(ConfigError, match=rf"no trial '{number}' among 3; give a number, or b"):
+            find_network(f"{run_folder}:{number}", None)
+    with pytest.raises(StoreError, match="no run there"):
+        find_network(f"{tmp_path}:best", None)
 
 
 def test_anything_else_is_a_name_of_timms() -> None:
@@ -123,63 +111,28 @@ def test_anything_else_is_a_name_of_timms() -> None:
     assert model.get_classifier().out_features == 7
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", ["3", "-1", "01", "", "worst", "1.0"])
-def test_a_trial_that_is_not_there_is_told(run_folder: Path, number: str) -> None:
-    with pytest.raises(ConfigError, match=rf"no trial '{number}' among 3; give a number, or best"):
-        find_network(f"{run_folder}:{number}", None)
-
-
 @pytest.mark.parametrize(
     ("text", "error", "said"),
     [
         ("no/such/file.json", SpaceError, r"^no/such/file\.json: cannot be read"),
-        ("fused_r1_k4_s2_e1_c8", SpaceError, "k"),
         (f"{SMALL} resnet18", SpaceError, "resnet18"),
-        ("", ConfigError, "timm has no model ''"),
         ("resnet19", ConfigError, "did you mean .*resnet"),
         ("no/such/run:best", ConfigError, "^no/such/run: no run there"),
-        (":best", StoreError, "no run there"),
     ],
 )
-def test_what_names_no_network_is_told(text: str, error: type[UserError], said: str) -> None:
+def test_what_names_no_network_is_refused(text: str, error: type[UserError], said: str) -> None:
     with pytest.raises(error, match=said):
         find_network(text, TINY).maker(10)()
-
-
-def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no run there"):
-        find_network(f"{tmp_path}:best", None)
-
-
-def test_a_run_without_a_complete_trial_has_no_best(tmp_path: Path) -> None:
-    with RunFolder.open(tmp_path / "run") as folder:
-        folder.write_manifest({"space": {"text": TINY.to_text()}})
-    with pytest.raises(ConfigError, match=r"no trial 'best' among 0"):
-        find_network(f"{tmp_path / 'run'}:best", None)
 
 
 # -- the device's settings
 
 
 @pytest.mark.parametrize("name", ["threads", "image_size", "batch_size", "num_classes"])
-@pytest.mark.parametrize("value", [0, -1])
-def test_sizes_below_one_are_refused_by_their_option(name: str, value: int) -> None:
+def test_sizes_below_one_are_refused_by_their_option(name: str) -> None:
     option = {"num_classes": "classes"}.get(name, name)
-    with pytest.raises(ConfigError, match=f"^`{option}` is {value}, it must be 1 or more$"):
-        DeviceSettings(**{name: value})  # type: ignore[arg-type]
-
-
-def test_sizes_are_those_given_else_the_spaces_else_imagenets() -> None:
-    def sizes(settings: DeviceSettings, space: SearchSpace | None) -> tuple[int, int, int]:
-        found = settings.setup(space)
-        return found.image_size, found.batch_size, found.num_classes
-
-    bare = DeviceSettings(device="cpu", threads=1)
-    assert sizes(bare, None) == (224, 32, 1000)
-    assert sizes(bare, TINY) == (16, 64, 1000)
-    assert sizes(bare, TINY.with_target(num_classes=12)) == (16, 64, 12)
-    assert sizes(FAST, TINY) == (8, 4, 5)
+    with pytest.raises(ConfigError, match=f"^`{option}` is 0, it must be 1 or more$"):
+        DeviceSettings(**{name: 0})  # type: ignore[arg-type]
 
 
 # -- timing
@@ -223,7 +176,9 @@ def test_a_network_that_does_not_fit_has_a_reason_and_the_first_one_must(
 ) -> None:
     model = find_network(SMALL, TINY).maker(5)()
     limit = estimate_peak_memory(model, Recipe(), image_size=8, batch_size=4)
-    monkeypatch.setattr("effnas.workflows.bench.available_memory_bytes", lambda device: limit)
+    monkeypatch.setattr(
+        "effnas.timing.device_settings.available_memory_bytes", lambda device: limit
+    )
     large = "fused_r2_k3_s2_e4_c32"
     fits, fails = bench_small(SMALL, large).rows
     assert "reason" not in fits
@@ -233,24 +188,9 @@ def test_a_network_that_does_not_fit_has_a_reason_and_the_first_one_must(
         bench_small(large, SMALL)
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
-def test_an_interval_or_time_limit_that_makes_no_sense_is_refused(value: float) -> None:
+@pytest.mark.parametrize("value", [0.0, float("nan")])
+def test_an_interval_or_time_limit_out_of_range_is_refused(value: float) -> None:
     with pytest.raises(ConfigError, match=f"^`interval` is {value}, it must be above 0"):
         bench([SMALL], FAST, precision=value)
     with pytest.raises(ConfigError, match=f"^`time_limit` is {value}, it must be above 0"):
         bench([SMALL], FAST, time_limit_s=value)
-
-
-def test_an_unknown_space_or_device_is_told() -> None:
-    with pytest.raises(CatalogError, match="tinny"):
-        bench([SMALL], FAST, space="tinny")
-    with pytest.raises(ConfigError, match="cuda:99"):
-        bench([SMALL], DeviceSettings(device="cuda:99"))
-
-
-@pytest.mark.slow
-def test_precision_and_memory_format_are_chosen_where_they_are_not_given() -> None:
-    settings = DeviceSettings(device="cpu", threads=1, image_size=8, batch_size=4, num_classes=5)
-    found = bench([SMALL], settings, space="tiny", time_limit_s=0.001)
-    assert found.setup["precision"] in ("float32", "bfloat16")
-    assert found.setup["memory_format"] in ("contiguous", "channels_last")

@@ -13,7 +13,7 @@ from effnas.cli.search import INTERRUPTED
 from effnas.cli.tables import console, facts
 from effnas.errors import ConfigError
 from effnas.export.launch import Exported, export_network
-from effnas.export.subject import ExportSettings
+from effnas.export.network import ExportSettings
 
 
 def formats_of(text: str) -> tuple[str, ...]:

@@ -108,7 +108,7 @@ def _show(profile: DeviceProfile, path: Path) -> None:
         ("step", f"batch {model.batch_size} at {model.image_size} px, {model.num_classes} classes, "
                  f"{profile.optimizer}, {way}; the reference takes "
                  f"{profile.reference_step_time_s * 1e3:.1f} ms"),
-        ("measured", f"all {len(model.parts)} parts of space {profile.space} in "
+        ("measured", f"all {len(model.layers)} parts of space {profile.space} in "
                      f"{duration(profile.cost_s['parts'])}; {len(profile.fitted_on)} networks to "
                      f"fit in {duration(profile.cost_s['fit'])}, {len(profile.checked_on)} others "
                      f"to check in {duration(profile.cost_s['check'])}"),

@@ -142,7 +142,7 @@ def _plan_rows(plan: TrainingPlan, settings: TrainSettings) -> list[tuple[str, s
     batch = f"batch {recipe.batch_size}"
     if plan.workers > 1:
         batch += f" over {plan.workers} workers"
-    most = max(plan.parts) // plan.workers
+    most = max(plan.micro_batches) // plan.workers
     if most > 1:
         batch += f", in up to {most} parts one after the other"
     treated = ", decoded in every epoch (too many for memory)" if plan.is_streamed else ""

@@ -213,7 +213,7 @@ def export(
       effnas export families/first/m.json --formats timm,onnx
     """
     from effnas.cli.export import default_folder, formats_of, run_export
-    from effnas.export.subject import ExportSettings
+    from effnas.export.network import ExportSettings
 
     settings = ExportSettings(
         network=network,

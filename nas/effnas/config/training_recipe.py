@@ -1,6 +1,6 @@
 """Recipes: how a network is trained from the first to the last stage, as data.
 
-A recipe is a YAML file, found by name or path. What it does not say it takes from the recipe that
+A recipe is a YAML file, found by name or path. What it does not say is taken from the recipe that
 its `base` names, else from the defaults of `TrainingRecipe`. A strength (`dropout`, `randaugment`,
 `mixup`, `cutmix`, `drop_path`) is one number, or one for the first and one for the last stage; so
 is `image_size`. Image sizes and strengths that a recipe leaves open are those of the family member
@@ -46,8 +46,8 @@ class TrainingRecipe:
 
     Attributes:
         epochs: Passes over the training images, 1 or more.
-        least_steps: Epochs are added until there are so many steps, 0 or more.
-        batch_size: Images in a step, over all devices and however many of them fit at once.
+        least_steps: Epochs are added until there are at least this number of steps, 0 or more.
+        batch_size: Images in a step, over all devices and micro-batches.
         regime: `fixed` size and strengths; `progressive`: growing images, strengths fixed at their
             last value; `progressive-adaptive`: both grow (Algorithm 1 of Tan & Le 2021);
             `random-size` and `random-size-adaptive`: a size drawn every `random_size_epochs`, with
@@ -82,13 +82,13 @@ class TrainingRecipe:
         decay_epochs: Epochs of a stair, counted from the start as in TensorFlow.
         decay_rate: What the learning rate is multiplied by at a stair, above 0 to 1.
         ema_decay: Of the average of weights that is evaluated and kept, 0 to below 1; None keeps
-            none. Step n has min(ema_decay, (1 + n) / (10 + n)), as in TensorFlow.
+            no average. Step n has min(ema_decay, (1 + n) / (10 + n)), as in TensorFlow.
         batch_norm_momentum: Share of the running statistics that a step keeps, above 0 to below 1
             (torch's momentum is 1 less that); None leaves the network's own.
-        minival_share: Share of the training part that is held out, to tell the best epoch; 0 to
+        minival_share: Share of the training part that is held out, to find the best epoch; 0 to
             below 1, and 0 takes the last epoch.
-        patience_epochs: In the last stage, the training ends after so many epochs without a
-            better accuracy; None trains to the end.
+        patience_epochs: In the last stage, the training ends after this number of epochs without
+            a better accuracy; None trains to the end.
     """
 
     epochs: int = 30
@@ -172,7 +172,7 @@ class TrainingRecipe:
 
     @classmethod
     def load(cls, name: str) -> TrainingRecipe:
-        """Read the recipe that a name or the path of a YAML file stands for.
+        """Read a recipe by the name or the path of its YAML file.
 
         Raises:
             CatalogError: The file cannot be found or read.
@@ -250,7 +250,7 @@ class TrainingRecipe:
 
 
 def _read(source: Source) -> tuple[dict[str, Any], Node | None]:
-    """Return what a file says, by attribute, and the name of its base."""
+    """Return the attributes that a file sets, and the name of its base."""
     kinds = {f.name: str(f.type) for f in fields(TrainingRecipe)}
     path = str(source.path)
     nodes = load_yaml(source.text, path, error=ConfigError).mapping(

@@ -8,8 +8,8 @@ from pathlib import Path
 from string import Template
 
 from effnas.export.figures import Figure, data_name
+from effnas.export.network import Network
 from effnas.export.programs import Check
-from effnas.export.subject import Network
 from effnas.export.weights import SEED
 from effnas.trials.manifest import RewardPart, versions
 from effnas.workflows.train.provenance import Trained
@@ -46,7 +46,7 @@ def card(
     *,
     is_random: bool,
 ) -> str:
-    """Return the text of the card; it names no path and no folder of this machine."""
+    """Return the text of the card, which names no path of this machine."""
     files = {check.file for check in checks}
     programs = "".join(
         text.format(size=network.image_size)
@@ -81,8 +81,8 @@ def card(
 def _weights(network: Network, is_random: bool) -> str:
     if is_random:
         return (
-            f"**The weights are random** (seed {SEED}): the network is not trained, and what it "
-            "says means nothing."
+            f"**The weights are random** (seed {SEED}): the network is not trained, and its "
+            "outputs mean nothing."
         )
     if network.trained:
         return _trained_weights(network.trained)
@@ -93,14 +93,14 @@ def _weights(network: Network, is_random: bool) -> str:
         )
     return (
         "The weights are those of a file that was given; what they were trained on, and how well, "
-        "is not known here."
+        "is not known."
     )
 
 
 def _trained_weights(trained: Trained) -> str:
     outcome = trained.outcome
     if outcome is None:
-        epoch = "the best epoch so far of a training that had not come to its end"
+        epoch = "the best epoch so far of a training that had not ended"
     elif not trained.is_best:
         epoch = f"the last of {outcome.epochs} epochs of a training"
     else:
@@ -122,9 +122,9 @@ def _training(network: Network) -> str:
         return ""
     return (
         f"\n## Training\n\nMember {_code(member.name)} of a family by the rules "
-        f"{_code(member.family)}: to be trained with images of up to {member.train_image_size} "
-        f"pixels and used at {member.image_size}, with a regularisation that grows from the start "
-        f"to the end of the training:\n{_strengths(member.strengths)}"
+        f"{_code(member.family)}: train it with images of up to {member.train_image_size} "
+        f"pixels and use it at {member.image_size}, with a regularization that grows from the "
+        f"start to the end of the training:\n{_strengths(member.strengths)}"
     )
 
 
@@ -133,11 +133,11 @@ def _training_done(trained: Trained) -> str:
     recipe = trained.manifest.recipe
     sizes = f"{first} to {last}" if first != last and recipe.regime != "fixed" else f"{last}"
     ramps = {
-        # Only adaptive regimes have other strengths than those of the end.
+        # Only adaptive regimes start with strengths other than the last.
         name: (ramp.first if recipe.regime.endswith("adaptive") else ramp.last, ramp.last)
         for name, ramp in trained.strengths.items()
     }
-    regularised = f", with this regularisation:\n{_strengths(ramps)}" if ramps else ".\n"
+    regularised = f", with this regularization:\n{_strengths(ramps)}" if ramps else ".\n"
     return (
         f"\n## Training\n\nBy the regime {_code(recipe.regime)}, with images of {sizes} pixels "
         f"in batches of {recipe.batch_size}{regularised}"
@@ -173,10 +173,10 @@ def _provenance(network: Network) -> Iterator[tuple[str, str]]:
         )
     if network.trained:
         trained = network.trained.manifest
-        begun = ", from weights that were given" if trained.weights else ""
+        start = ", from weights that were given" if trained.weights else ""
         yield (
             "weights",
-            _bare(f"a training that began {trained.created}, seed {trained.seed}{begun}"),
+            _bare(f"a training that began {trained.created}, seed {trained.seed}{start}"),
         )
         yield "images of the training", _code(data_name(trained.data.name))
     if network.member:
@@ -201,7 +201,7 @@ def _rows(rows: Iterable[Sequence[str]]) -> str:
 
 
 def _bare(text: str) -> str:
-    """Return a text of a file as one line that is no markup."""
+    """Return a text of a file as one line without markup."""
     return re.sub(r"[|<>\[\]]", r"\\\g<0>", _line(text))
 
 

@@ -1,4 +1,4 @@
-"""What is known of an exported network: every figure with how and where it was found out."""
+"""Figures of an exported network, each with how and where it was found."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal, cast
 
 from effnas.arch.counts import count
 from effnas.data.named import is_timm_name
-from effnas.export.subject import Network
+from effnas.export.network import Network
 from effnas.scaling.family_file import Member
 from effnas.search.cost_estimate import memory_text
 from effnas.trials.run import Run
@@ -17,7 +17,7 @@ from effnas.trials.trial import Trial
 from effnas.workflows.finals.provenance import Final
 from effnas.workflows.train.provenance import Outcome, Trained
 
-#: `told`: by the program that ran the search, which does not say how it knows.
+#: `told`: by the program that ran the search, which does not say how it found it.
 How = Literal["counted", "measured", "predicted", "from a table", "from a command", "told"]
 _SOURCES: dict[str, How] = {
     "measured": "measured",
@@ -32,11 +32,11 @@ class Figure:
     """One figure.
 
     Attributes:
-        name: What it is of, in words.
-        value: As a number: a share, seconds, bytes, or a count.
-        text: As it is shown.
-        how: How it became known.
-        at: Device, sizes and whatever else it depends on.
+        name: In words.
+        value: A share, seconds, bytes, or a count.
+        text: The value as it is shown.
+        how: How it was found.
+        at: Device, sizes and everything else that it depends on.
     """
 
     name: str
@@ -61,7 +61,7 @@ def figures_of(network: Network) -> tuple[Figure, ...]:
 
 
 def data_name(name: str) -> str:
-    """Return what a data set is called, without the folders that it is in."""
+    """Return the name of a data set, without its folders."""
     return name if is_timm_name(name) and not Path(name).exists() else Path(name).name
 
 

@@ -19,6 +19,7 @@ from effnas.export.model_file import (
     model_py,
     weights_text,
 )
+from effnas.export.network import ExportSettings, Network, resolve_network
 from effnas.export.programs import (
     Check,
     check_onnx_packages,
@@ -27,21 +28,20 @@ from effnas.export.programs import (
     write_onnx,
     write_torch_export,
 )
-from effnas.export.subject import ExportSettings, Network, find_subject
 from effnas.export.weights import make_model, save_model
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What was written.
+    """A finished export.
 
     Attributes:
-        folder: Where.
-        network: What.
+        folder: With the files.
+        network: That was exported.
         is_random: Whether the weights are random.
-        files: Their bytes, by name.
+        files: Size of each file in bytes, by name.
         checks: How far the files' outputs are from the network's.
-        figures: What is known of the network.
+        figures: Of the network.
     """
 
     folder: Path
@@ -52,7 +52,7 @@ class Exported:
     figures: tuple[Figure, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain data."""
+        """Return it as plain data."""
         network = self.network
         return {
             "folder": str(self.folder),
@@ -76,17 +76,17 @@ def export_network(
     """Write a network's folder, all files or none.
 
     Args:
-        settings: What to export, and where to.
-        notify: Is told what takes a while.
+        settings: What to export, and where.
+        notify: Receives what takes a while.
 
     Raises:
-        UserError: If the network or its weights cannot be found, read or built, the folder is
-            there already, or a package is missing.
-        ExportFailedError: If a file does not compute what the network does.
+        UserError: If the network or its weights cannot be found, read or built, the folder exists
+            already, or a package is missing.
+        ExportFailedError: If a file computes something else than the network.
     """
     if "onnx" in settings.formats:
         check_onnx_packages()
-    network = find_subject(settings)
+    network = resolve_network(settings)
     with _new_folder(settings.out) as folder:
         checks = _write(network, settings, folder, notify)
     files = {path.name: path.stat().st_size for path in sorted(settings.out.iterdir())}
@@ -134,16 +134,16 @@ def _write(
 
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
-    """Give a folder beside `out` that becomes it in one step, if all goes well.
+    """Yield a folder beside `out` that is renamed to it at the end, unless there is an error.
 
     Raises:
-        ConfigError: If `out` is there and not empty, or cannot be written.
+        ConfigError: If `out` exists and is not empty, or cannot be written.
     """
     out = out.absolute()
     temporary = out.with_name(f".{out.name}.effnas-export")
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ConfigError(f"{out}: it is there already; choose another `out`, or remove it")
+            raise ConfigError(f"{out}: it exists already; choose another `out`, or remove it")
         shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
         temporary.mkdir(parents=True)
         yield temporary

@@ -13,7 +13,7 @@ from typing import cast
 
 from torch import nn
 
-from effnas.export.subject import Network
+from effnas.export.network import Network
 from effnas.export.weights import SEED
 
 _TEMPLATE = Path(__file__).with_name("model.tmpl")
@@ -30,7 +30,7 @@ def weights_text(is_random: bool) -> str:
 
 
 def arch_def_json(network: Network) -> str:
-    """Return all that timm's `EfficientNet` is built from, as JSON text."""
+    """Return the arguments of timm's `EfficientNet`, as JSON text."""
     content = {
         "format": FORMAT,
         "name": network.name,
@@ -90,12 +90,12 @@ def load_exported(folder: Path, name: str) -> nn.Module:
     """Return the network that the `model.py` of a folder loads from there.
 
     Args:
-        folder: With all that timm needs.
-        name: A name of modules that is free.
+        folder: With all files that timm needs.
+        name: An unused name of a module.
     """
     file = folder / "model.py"
     module = ModuleType(name)
-    module.__file__ = str(file)  # it looks there for the files beside it
+    module.__file__ = str(file)  # it looks for the files beside it
     sys.modules[name] = module  # timm looks there for the module of an entry point
     try:
         with warnings.catch_warnings():

@@ -1,6 +1,6 @@
-"""The files that run without Python code: ONNX and torch.export; and checks of what files compute.
+"""The files that run without Python code: ONNX and torch.export; and checks of their outputs.
 
-Both are made of one program that torch.export traces, with any number of images.
+Both are made of one program that torch.export traces, for any number of images.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from torch.export import Dim, ExportedProgram
 
 from effnas.errors import ConfigError, ExportFailedError
 
-#: Images of the checks, at once.
+#: Batch sizes of the checks.
 BATCH_SIZES = (1, 3)
-#: Largest difference of the logits that is let through, over the largest logit, or 1 if that is
-#: less. Other libraries add up in another order.
+#: Largest allowed difference of the logits, over the largest logit, or 1 if that is less. Other
+#: libraries sum in another order.
 TOLERANCES = {"model.py": 1e-5, "model.pt2": 1e-5, "model.onnx": 1e-4}
 _ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """How far the outputs of a file are from those of the network that it was made of.
+    """How far the outputs of a file are from those of its network.
 
     Attributes:
         file: Its name.
-        batch_sizes: Numbers of random images in -1..1 that both were given.
+        batch_sizes: Numbers of random images in -1..1 that both received.
         image_size: Pixels.
         largest_logit: Largest absolute logit of the network; random weights make it small.
         difference: Largest absolute difference of a logit.
-        allowed: Largest difference that is let through.
+        allowed: Largest allowed difference.
     """
 
     file: str
@@ -49,10 +49,10 @@ class Check:
 
 
 def check_onnx_packages() -> None:
-    """See that what ONNX needs is installed.
+    """Check that the packages for ONNX are installed.
 
     Raises:
-        ConfigError: If it is not.
+        ConfigError: If one is missing.
     """
     if missing := [name for name in _ONNX_PACKAGES if find_spec(name) is None]:
         raise ConfigError(
@@ -63,7 +63,7 @@ def check_onnx_packages() -> None:
 
 def trace(model: nn.Module, image_size: int) -> ExportedProgram:
     """Return the network as a program: images [N, 3, S, S] with any N to logits."""
-    # With a batch of 1, the tracer would take every batch to be one.
+    # A batch of 1 would be traced as a constant.
     images = torch.zeros(2, 3, image_size, image_size)
     with torch.no_grad():
         program = torch.export.export(model, (images,), dynamic_shapes=({0: Dim("batch", min=1)},))
@@ -73,8 +73,8 @@ def trace(model: nn.Module, image_size: int) -> ExportedProgram:
 
 
 def write_torch_export(program: ExportedProgram, file: Path) -> Callable[[Tensor], Tensor]:
-    """Write a program as torch.export's file; return what runs the file."""
-    content = io.BytesIO()  # a full disk is then an error of the system, and not of torch
+    """Write a program as a file of torch.export; return a function that runs the file."""
+    content = io.BytesIO()  # so that a full disk is an OSError, and no error of torch
     torch.export.save(program, content)
     file.write_bytes(content.getbuffer())
     loaded: Callable[[Tensor], Tensor] = torch.export.load(file).module()
@@ -82,7 +82,7 @@ def write_torch_export(program: ExportedProgram, file: Path) -> Callable[[Tensor
 
 
 def write_onnx(program: ExportedProgram, file: Path) -> Callable[[Tensor], Tensor]:
-    """Write a program as one ONNX file and check it; return what runs the file."""
+    """Write a program as one ONNX file and check it; return a function that runs the file."""
     import onnx
     import onnxruntime
 
@@ -108,7 +108,7 @@ def write_onnx(program: ExportedProgram, file: Path) -> Callable[[Tensor], Tenso
 
 
 def compare(file: str, run: Callable[[Tensor], Tensor], model: nn.Module, image_size: int) -> Check:
-    """Compare what a file computes with what the network computes.
+    """Compare the outputs of a file with those of its network.
 
     Args:
         file: Name of the file.
@@ -117,7 +117,7 @@ def compare(file: str, run: Callable[[Tensor], Tensor], model: nn.Module, image_
         image_size: Pixels.
 
     Raises:
-        ExportFailedError: If they differ by more than is allowed, or any logit is not finite.
+        ExportFailedError: If they differ by more than the tolerance, or a logit is not finite.
     """
     generator = torch.Generator().manual_seed(0)
     difference = largest = 0.0
@@ -132,7 +132,7 @@ def compare(file: str, run: Callable[[Tensor], Tensor], model: nn.Module, image_
             )
         largest = max(largest, float(expected.abs().max()))
         worst = float((found - expected).abs().max())
-        difference = max(worst, difference)  # in this order, not a number stays so
+        difference = max(worst, difference)  # in this order, NaN stays NaN
     allowed = TOLERANCES[file] * max(1.0, largest)
     if not difference <= allowed:
         raise ExportFailedError(
@@ -151,7 +151,7 @@ def compare(file: str, run: Callable[[Tensor], Tensor], model: nn.Module, image_
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks on operators of other libraries from the terminal."""
+    """Hide the exporter's remarks on operators of other libraries."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -18,7 +18,7 @@ _CLASSIFIER = "classifier.weight"
 
 
 def classes_of(file: Path) -> dict[str, int]:
-    """Return the `num_classes` of a state dict; nothing if it has no classifier.
+    """Return the `num_classes` of a state dict; empty if it has no classifier.
 
     Raises:
         ConfigError: If the file cannot be read.
@@ -28,7 +28,7 @@ def classes_of(file: Path) -> dict[str, int]:
 
 
 def make_model(arch: Architecture, num_classes: int, file: Path | None) -> nn.Module:
-    """Build a network with the weights of a file, or with random ones that are the same always.
+    """Build a network with the weights of a file, or with random ones that are always the same.
 
     Args:
         arch: The network.
@@ -39,8 +39,8 @@ def make_model(arch: Architecture, num_classes: int, file: Path | None) -> nn.Mo
         The network in float32 on the CPU, ready to infer.
 
     Raises:
-        ConfigError: If the network cannot be built, or the file cannot be read or is not of it:
-            names the first tensor that differs.
+        ConfigError: If the network cannot be built, or the file cannot be read or is of another
+            network; names the first tensor that differs.
     """
     with torch.random.fork_rng([]):
         torch.manual_seed(SEED)
@@ -64,5 +64,5 @@ def save_model(model: nn.Module, file: Path) -> None:
     from safetensors.torch import save
 
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    # Metadata of more than one key would stand in random order.
+    # Metadata of more than one key would be written in random order.
     file.write_bytes(save(state, {"format": "pt"}))

@@ -1,4 +1,4 @@
-"""The largest network of a family that stays within limits: between its members, if need be."""
+"""The largest network within limits, of a family and of the networks between its members."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _STEPS = 64
 
 @dataclass(frozen=True)
 class Limit:
-    """What a network may cost at most.
+    """The most that a network may cost.
 
     Attributes:
         metric: Name of the cost.
         most: Its largest value.
-        text: As the user gave it, `--params 60e6`.
+        text: As the user gave it, such as `--params 60e6`.
     """
 
     metric: str
@@ -30,14 +30,13 @@ class Limit:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What fits some limits.
+    """The largest network within some limits.
 
     Attributes:
-        member: The largest network within them.
+        member: The network.
         position: 0 for the base, 1 for the first member after it, 1.5 half-way to the next.
         costs: Of the network, by name.
-        binding: The limits that the next larger network would break; none if there is no larger one
-            in the family.
+        binding: The limits that the next larger network exceeds; empty if the family has none.
     """
 
     member: FamilyMember
@@ -51,37 +50,37 @@ def largest_within(
     limits: Sequence[Limit],
     costs_of: Callable[[FamilyMember], Mapping[str, float]],
 ) -> Fit:
-    """Return the largest network within limits on the way through a family's members.
+    """Return the largest network within limits on the path through a family's members.
 
-    Costs are to grow along the way, and few are asked for: the way is bisected.
+    Costs must grow along the path, which is bisected, so that few of them are computed.
 
     Args:
         members: From the base upwards.
         limits: At least one.
-        costs_of: Gives the costs of a network, all that there is a limit of.
+        costs_of: Returns the costs of a network, by name; those that are limited suffice.
 
     Raises:
-        ConfigError: If a member is smaller than the one before it, or the base itself is beyond a
-            limit; names all that it breaks.
+        ConfigError: If a member is smaller than the one before it, or the base exceeds a limit;
+            names all of them.
     """
     for low, high in pairwise(members):
         if not _grows(low, high):
             raise ConfigError(
                 f"the member {high.name} has less of something than {low.name} before it, so there "
-                "is no way to grow from one to the other: leave the limits out, or order the family"
+                "is no path from one to the other: leave the limits out, or order the family"
             )
-    way: list[tuple[float, FamilyMember]] = [(0.0, members[0])]
+    path: list[tuple[float, FamilyMember]] = [(0.0, members[0])]
     for n, (low, high) in enumerate(pairwise(members)):
         for step in range(1, _STEPS):
             member = between(low, high, step / _STEPS)
-            if _costly(member) not in (_costly(way[-1][1]), _costly(high)):
-                way.append((n + step / _STEPS, member))
-        way.append((n + 1.0, high))
+            if _costly(member) not in (_costly(path[-1][1]), _costly(high)):
+                path.append((n + step / _STEPS, member))
+        path.append((n + 1.0, high))
     known: dict[int, Mapping[str, float]] = {}
 
     def broken(n: int) -> list[Limit]:
         if n not in known:
-            known[n] = costs_of(way[n][1])
+            known[n] = costs_of(path[n][1])
         return [limit for limit in limits if known[n][limit.metric] > limit.most]
 
     if beyond := broken(0):
@@ -93,21 +92,21 @@ def largest_within(
             f"the base itself has {what}, and scaling only adds to that: start from a smaller "
             "network or raise the limit"
         )
-    fits, breaks = 0, len(way)
+    fits, breaks = 0, len(path)
     while breaks - fits > 1:
         middle = (fits + breaks) // 2
         fits, breaks = (fits, middle) if broken(middle) else (middle, breaks)
-    position, member = way[fits]
+    position, member = path[fits]
     return Fit(
         member=replace(member, name="fit"),
         position=position,
         costs=known[fits],
-        binding=tuple(broken(breaks)) if breaks < len(way) else (),
+        binding=tuple(broken(breaks)) if breaks < len(path) else (),
     )
 
 
 def _grows(low: FamilyMember, high: FamilyMember) -> bool:
-    """Say whether one member is nowhere smaller than another."""
+    """Return whether `high` is nowhere smaller than `low`."""
     one, other = low.architecture, high.architecture
     sizes = [
         (one.stem, other.stem),
@@ -122,7 +121,7 @@ def _grows(low: FamilyMember, high: FamilyMember) -> bool:
 
 
 def _costly(member: FamilyMember) -> tuple[object, ...]:
-    """Return what a member's costs depend on."""
+    """Return everything that a member's costs depend on."""
     return member.architecture, member.image_size, *member.stage_image_sizes
 
 

@@ -35,13 +35,13 @@ class CompoundScaling:
             value = getattr(self, name)
             if not (isfinite(value) and 1 <= value <= 10):
                 raise ConfigError(
-                    f"{name} is {value:g}, which shrinks the network or is no sane factor: "
+                    f"{name} is {value:g}, which shrinks the network or is implausible: "
                     "alpha, beta and gamma are 1 or more (1.2, 1.1, 1.15 as published)"
                 )
 
     @property
     def growth(self) -> float:
-        """Return α·β²·γ², what one more φ multiplies the MACs by."""
+        """α·β²·γ², what one more φ multiplies the MACs by."""
         return self.alpha * self.beta**2 * self.gamma**2
 
     def __str__(self) -> str:
@@ -53,7 +53,7 @@ class CompoundScaling:
         Dropout is 0.2 + 0.05·φ, 0.5 at most: a line through those of EfficientNet-B0 to B7.
 
         Args:
-            phis: Exponents, 0 or more.
+            phis: Exponents, 0 to 100.
             image_size: Pixels of the base.
 
         Raises:

@@ -1,4 +1,4 @@
-"""A family of networks: a base and what it grows to by some rules."""
+"""A family of networks: a base and larger networks that rules make of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from effnas.errors import ConfigError
 from effnas.scaling.growth import grow
 from effnas.scaling.rules import MemberRule, ScalingRules, round_size
 
-#: Training sees about 20 % less than inference (Tan & Le 2021, section 4).
+#: Training images are about 20 % smaller than those at inference (Tan & Le 2021, section 4).
 _TRAIN_SHARE = 0.8
 #: Stages of a training with growing images, all of the same number of steps.
 STAGES = 4
@@ -19,7 +19,7 @@ STAGES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyMember:
-    """One network of a family, and how it is to be trained.
+    """One network of a family, and how to train it.
 
     Attributes:
         name: Within the family.
@@ -27,7 +27,7 @@ class FamilyMember:
         image_size: Pixels at inference.
         train_image_size: Pixels at the end of training.
         first_image_size: Pixels at the start of a training with growing images.
-        regularization: From the start to the end of a training.
+        regularization: At the start and at the end of a training.
     """
 
     name: str
@@ -53,13 +53,13 @@ def scale(
     train_image_size: int | None = None,
     max_image_size: int | None = None,
 ) -> tuple[FamilyMember, ...]:
-    """Return the family that a base grows to, from the base itself upwards.
+    """Return the family of a base, from the base itself upwards.
 
     Args:
-        base: What the first member is.
-        rules: What the others have for what it has.
-        train_image_size: Pixels that the base is trained at: all sizes of the rules are multiplied
-            so that its own becomes this. None takes the sizes of the rules.
+        base: The first member.
+        rules: Their factors give the other members.
+        train_image_size: Pixels that the base is trained at; all sizes of the rules are scaled to
+            it. None takes the sizes of the rules.
         max_image_size: Pixels that no member exceeds at inference; None takes the rules' limit.
 
     Raises:
@@ -71,20 +71,20 @@ def scale(
 
 
 def between(low: FamilyMember, high: FamilyMember, share: float) -> FamilyMember:
-    """Return a network on the way from one member to the next, for which all of it grows together.
+    """Return a network between one member and the next.
 
-    Layers and channels come one by one, in later stages first; a stage that only the higher member
-    has comes layer by layer.
+    Layers and channels are added one by one, in later stages first; a stage that only the higher
+    member has is added layer by layer.
 
     Args:
-        low: At share 0.
-        high: At share 1; nowhere smaller.
-        share: Of the way.
+        low: The network at share 0.
+        high: The network at share 1; nowhere smaller.
+        share: How far between them, 0 to 1.
     """
     one, other = low.architecture, high.architecture
 
     def gained(few: int, many: int, unit: int, place: float) -> int:
-        """Return what is reached of `many`: the later the place, 0 to 1, the sooner."""
+        """Return a number from `few` to `many`; it grows sooner for a later place, 0 to 1."""
         exact = few + (many - few) * share
         return min(many, max(few, unit * floor(exact / unit + place + 1e-9)))
 

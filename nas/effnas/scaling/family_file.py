@@ -1,4 +1,4 @@
-"""A member of a family, as the folder that `effnas scale` wrote tells it."""
+"""A member of a family, read from the folder that `effnas scale` wrote."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from effnas.arch.architecture import Architecture
 from effnas.arch.blocks import Stage, round_channels
 from effnas.errors import ConfigError
 
-#: Factors are quotients of small numbers: what is above a whole number by less is that number.
+#: Digits that products are rounded to: factors are quotients of small numbers.
 _DIGITS = 6
 
 
@@ -30,13 +30,12 @@ class LastStage:
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:
-    """What a network has for what its base has; all factors are 1 or more.
+    """Factors from a base to a larger network; all are 1 or more.
 
     Attributes:
-        width: Factors of the channels, one for all stages or one for each of the stages that they
-            were found for; a base with another number of stages takes what lies between them, at
-            the same share of the way from its first stage to its last.
-        depth: Factors of the layers, alike.
+        width: Factors of the channels, one for all stages or one for each; for a base with
+            another number of stages, they are interpolated from its first stage to its last.
+        depth: Factors of the layers, likewise.
         stem: Factor of the stem's channels.
         head: Factor of the head's channels.
         last_stage: A stage to add; None for none.
@@ -64,16 +63,16 @@ class Growth:
 
 
 def grow(base: Architecture, growth: Growth, *, round_limit: float = 0.9) -> Architecture:
-    """Return a network that has grown; one that has not is the base itself.
+    """Return the base with more channels and layers; the base itself if all factors are 1.
 
     Channels are rounded to the nearest multiple of 8, layers up (`round_filters` and
-    `round_repeats` of EfficientNet's code); what does not grow stays as it is.
+    `round_repeats` of EfficientNet's code); where the factor is 1, nothing is rounded.
 
     Args:
         base: The network.
         growth: Its factors.
         round_limit: Channels that rounding would bring below this share of the exact number get 8
-            more: 0.9 in EfficientNet, 0 in EfficientNetV2, which left that rule out.
+            more: 0.9 in EfficientNet, 0 in EfficientNetV2, which has no such rule.
     """
 
     def channels(count: int, factor: float) -> int:
@@ -85,7 +84,7 @@ def grow(base: Architecture, growth: Growth, *, round_limit: float = 0.9) -> Arc
     stages: list[Stage] = []
     for stage, width, depth in zip(base.stages, widths, depths, strict=True):
         if stage.op == "identity":
-            # What changes nothing in the base changes nothing here.
+            # An identity of the base stays one.
             passes = stage.s == 1 and stage.c == before
             grown = replace(stage, c=after if passes else channels(stage.c, width))
         else:
@@ -110,7 +109,7 @@ def _layers(count: int, factor: float) -> int:
 
 
 def _spread(factors: tuple[float, ...], stages: int) -> tuple[float, ...]:
-    """Return a factor for each of some stages."""
+    """Return a factor for each of `stages`."""
     if len(factors) == 1:
         return factors * stages
     if len(factors) == stages:

@@ -1,4 +1,4 @@
-"""What the networks of a family cost: counts, memory, step times and training times."""
+"""Costs of a family's networks: counts, memory, step times and training times."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from effnas.timing.memory import estimate_peak_memory
 
 @dataclass(frozen=True, kw_only=True)
 class SizedMember:
-    """A member of a family and what it costs.
+    """A member of a family and its costs.
 
     Attributes:
-        member: The network, its image sizes and its regularisation.
+        member: The network, its image sizes and its regularization.
         metrics: By name: `params`; `macs` and `activations` at inference; `peak_memory_bytes` of a
             step with images of the last size, if there can be one; where layers were timed,
             `step_time` (over the base's) and `step_time_s` of such a step, `train_time_s` of a
             training with these images throughout, and `progressive_train_time_s` of one with
             growing images.
-        reason: Why memory or step times are missing, if they are.
+        reason: Why memory or step times are missing; None if they are not.
     """
 
     member: FamilyMember
@@ -36,7 +36,7 @@ class SizedMember:
 
 @dataclass(frozen=True)
 class _Steps:
-    """What a step takes: bytes, and times over the base's at the first and the last image size."""
+    """Bytes of a step, and its time over the base's at the first and the last image size."""
 
     peak_memory_bytes: int | None
     step_times: Sequence[float] | None = None
@@ -44,14 +44,14 @@ class _Steps:
 
 
 class MemberCosts:
-    """Finds out what members cost, each figure once.
+    """Computes the costs of members, each figure once.
 
     Args:
         layer_times: Predicts step times; None leaves them out.
         batch_size: Images in a step.
         num_classes: Outputs.
         epochs: Of a training.
-        images: In its data.
+        images: Number of training images.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class MemberCosts:
         self._peaks: dict[SizedNetwork, int] = {}
 
     def limited(self, member: FamilyMember, names: Collection[str]) -> dict[str, float]:
-        """Return the costs that there are limits of, and no others, which may take long.
+        """Return counts and the named costs; others may take long.
 
         Args:
             member: The network.
@@ -90,8 +90,8 @@ class MemberCosts:
         return found
 
     def of(self, members: Sequence[FamilyMember]) -> list[SizedMember]:
-        """Return members with all that they cost; those whose layers do not fit have a reason."""
-        # Layers of all first: only then are the base's seconds the same for every member.
+        """Return members with all costs; those whose layers do not fit have a reason."""
+        # Steps of all members first: the base's seconds may change with each prediction.
         steps = [self._steps(member) for member in members]
         return [self._sized(member, step) for member, step in zip(members, steps, strict=True)]
 
@@ -123,7 +123,7 @@ class MemberCosts:
         return SizedMember(member=member, metrics=metrics, reason=found.reason)
 
     def _between(self, member: FamilyMember, first_s: float, last_s: float) -> list[float]:
-        """Return the step times of all stages: between the first and the last as the MACs are."""
+        """Return the step times of all stages, interpolated by their MACs."""
         macs = [count(member.architecture, size).macs for size in member.stage_image_sizes]
         spread = macs[-1] - macs[0] or 1
         return [first_s + (last_s - first_s) * (each - macs[0]) / spread for each in macs[:-1]] + [

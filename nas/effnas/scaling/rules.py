@@ -1,4 +1,4 @@
-"""Scaling rules: the members of a family as data that one can read and change.
+"""Scaling rules: the members of a family as a YAML file.
 
     format: 1
     round_limit: 0
@@ -37,15 +37,15 @@ _MEMBER_KEYS = ("width", "depth", "stem", "head", "last_stage", *_SIZES, *STRENG
 
 @dataclass(frozen=True, kw_only=True)
 class MemberRule:
-    """What one member of a family has for what its base has.
+    """How one member of a family follows from the base.
 
     Attributes:
-        name: Of the member.
+        name: Of the member, in small letters.
         growth: Factors of channels and layers.
         image_size: Pixels at inference, of the published family.
         train_image_size: Pixels at the end of training, `image_size` or less.
         first_image_size: Pixels at the start of a training with growing images.
-        regularization: Of its training.
+        regularization: Strengths at the start and at the end of its training.
     """
 
     name: str
@@ -63,9 +63,9 @@ class ScalingRules:
     Attributes:
         name: Of the family.
         members: The first is the base itself.
-        round_limit: See `grow`.
+        round_limit: As in `grow`.
         max_image_size: Pixels that no member exceeds at inference; None for no limit.
-        source: The file.
+        source: The file; None for rules that were not loaded.
     """
 
     name: str
@@ -76,7 +76,7 @@ class ScalingRules:
 
     @classmethod
     def load(cls, name: str) -> ScalingRules:
-        """Read the rules that a name or the path of a YAML file stands for.
+        """Read rules by the name or the path of their YAML file.
 
         Raises:
             CatalogError: The file cannot be found or read.
@@ -112,7 +112,7 @@ class ScalingRules:
         return cls(source.name if source else name, members, limit, most, source)
 
     def to_text(self) -> str:
-        """Return YAML that `parse` reads back to the same rules, but for their name."""
+        """Return YAML that `parse` reads back to the same rules, except for their name."""
         lines = [f"format: {FORMAT}", f"round_limit: {self.round_limit!r}"]
         if self.max_image_size is not None:
             lines.append(f"max_image_size: {self.max_image_size}")
@@ -174,7 +174,7 @@ def _member(name: str, node: Node) -> MemberRule:
 
 
 def _values(rule: MemberRule) -> dict[str, object]:
-    """Return what a file says of a member, as YAML writes it."""
+    """Return the YAML keys and values of a member."""
     growth, last = rule.growth, rule.growth.last_stage
     values: dict[str, object] = {}
     if growth != Growth():

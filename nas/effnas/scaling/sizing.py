@@ -1,4 +1,4 @@
-"""A family of networks and what its members cost: what `effnas scale` does."""
+"""A family of networks and the costs of its members: what `effnas scale` does."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class ScaleSettings:
     Attributes:
         base: The network to start from: an architecture file, block strings, RUN:NUMBER or
             RUN:best.
-        rules: What it grows by.
-        space: Name or path of a space: gives block strings their stem and head, and the sizes.
-        device: The device to time layers on, the sizes of the base's steps; `image_size` is what
-            the base is trained at, None takes the run's or space's, else that of the rules.
+        rules: Give the members.
+        space: Name or path of a space, for the stem and head of block strings and for the sizes.
+        device: Times layers, at the sizes of the base's steps; `image_size` is what the base is
+            trained at, None takes the run's or space's, else that of the rules.
         with_step_times: Whether layers are timed.
         max_image_size: Pixels at inference at most; None takes the limit of the rules.
-        limits: Leave only the base and the largest network within them.
+        limits: If given, the members are the base and the largest network within them.
         epochs: Of the trainings whose time is estimated.
-        images: Of their data; None takes the run's, else ImageNet's.
+        images: Number of their images; None takes the run's, else ImageNet's.
     """
 
     base: str
@@ -69,18 +69,18 @@ class ScaleSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SizedFamily:
-    """A family and what its members cost.
+    """A family and the costs of its members.
 
     Attributes:
-        base: As the user named it.
-        rules: What it grew by.
+        base: The user's name of it.
+        rules: That gave the members.
         members: From the base upwards.
         batch_size: Of the steps.
         num_classes: Outputs.
         epochs: Of the trainings.
-        images: Of the trainings' data.
+        images: Number of images of the trainings.
         hardware: One line that names the device that layers were timed on; None if none were.
-        fit: What fits the limits, if there are any.
+        fit: The largest network within the limits, if there are any.
     """
 
     base: str
@@ -94,7 +94,7 @@ class SizedFamily:
     fit: Fit | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain data."""
+        """Return it as plain data."""
         fit = self.fit
         return {
             "kind": KIND,
@@ -146,28 +146,28 @@ def size_family(
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
     waiting: Callable[[], None] = lambda: None,
 ) -> SizedFamily:
-    """Scale a base and find out what its members cost.
+    """Scale a base and compute the costs of its members.
 
     Args:
         settings: What to scale, and how.
-        progress: Is told what is being done and how far it is.
+        progress: Receives what is being done, how much of it is done, and how much there is.
         waiting: Called if the device is in use by others.
 
     Raises:
         UserError: If the base cannot be found or scaled, or the device cannot be used.
     """
     home = SearchSpace.load(settings.space) if settings.space else None
-    subject, base = find_architecture(settings.base, home)
+    found, base = find_architecture(settings.base, home)
     rules = settings.rules
-    space = home or subject.space
+    space = home or found.space
     train_image_size = settings.device.image_size or (space.target.image_size if space else None)
     sizes = {
         "train_image_size": train_image_size or rules.members[0].train_image_size,
         "max_image_size": settings.max_image_size,
     }
     images = settings.images or IMAGENET_IMAGES
-    if settings.images is None and subject.run:
-        images = subject.run.full_training_images
+    if settings.images is None and found.run:
+        images = found.run.full_training_images
     # Before anything is measured: it refuses what cannot be scaled.
     members = scale(base, rules, **sizes)
     setup = replace(settings.device, image_size=sizes["train_image_size"]).setup(space)
@@ -191,11 +191,11 @@ def size_family(
         try:
             fit = largest_within(members, settings.limits, lambda one: costs.limited(one, names))
         except InfeasibleError as error:
-            raise ConfigError(f"what there are limits of cannot be found: {error}") from error
+            raise ConfigError(f"a limited cost cannot be found: {error}") from error
         members = (members[0], fit.member) if fit.position else (members[0],)
-    progress("adding up what the members cost", 0, 1)
+    progress("adding up the costs of the members", 0, 1)
     return SizedFamily(
-        base=subject.name,
+        base=found.name,
         rules=rules,
         members=tuple(costs.of(members)),
         batch_size=costs.batch_size,

@@ -1,4 +1,4 @@
-"""Clocks of devices: marks are set while the device works, and read when it has done so."""
+"""Clocks of devices: marks are set while the device works, and read when it has finished."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Clock(Protocol):
     """Takes the times of marks on a device."""
 
     def mark(self) -> None:
-        """Note the moment at which the device has done what it was given so far."""
+        """Note the moment at which the device finishes its work so far."""
         ...
 
     def read(self) -> npt.NDArray[np.float64]:
-        """Wait for the device; return the seconds from the first mark to each, and forget them."""
+        """Wait for the device; return the seconds from the first mark to each, and clear them."""
         ...
 
 
@@ -30,7 +30,7 @@ def clock_of(device: torch.device) -> Clock:
 
 
 class HostClock:
-    """Takes times on the host; a device that works behind its back is waited for at every mark."""
+    """Takes times on the host, which waits for an asynchronous device at every mark."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -50,7 +50,7 @@ class HostClock:
 
 
 class CudaClock:
-    """Takes times on the GPU with events, so that the host may run ahead as it does in training."""
+    """Takes times on the GPU with events, so that the host can run ahead as in training."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

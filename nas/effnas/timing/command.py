@@ -30,18 +30,18 @@ _SHOWN = 80
 class StepTimeCommand:
     """Runs a command for each network and reads the seconds of one training step.
 
-    The command gets the network as a JSON file (see `effnas.arch.files`). The last line
+    The command receives the network as a JSON file (see `effnas.arch.files`). The last line
     that it prints, blank ones aside, is the number of seconds, or a JSON object with the key
     `step_time_s`. S is relative to the reference network, which is timed first and once.
 
     Args:
-        template: Such as `python time_on_board.py {arch_json}`: split as a shell does, without
-            running one. Braces of its own are doubled.
+        template: Such as `python time_on_board.py {arch_json}`; split as by a shell, but no shell
+            runs. Other braces are doubled.
         space: Gives the reference network and the target.
-        timeout_s: Seconds after which the command and all that it started is killed.
+        timeout_s: Seconds after which the command and its children are killed.
 
     Raises:
-        ConfigError: The template cannot be read, or has not exactly the field {arch_json}.
+        ConfigError: The template cannot be read, or {arch_json} is not its only field.
     """
 
     def __init__(self, template: str, space: SearchSpace, timeout_s: float = 600.0) -> None:
@@ -115,12 +115,12 @@ def _split(template: str) -> list[str]:
         if (name, spec, conversion) != (_FIELD, "", None):
             raise ConfigError(
                 f"{_OPTION}: {template!r} has the unknown field {{{name}}}; the only one is "
-                f"{{{_FIELD}}}, written just so, and other braces are doubled: {{{{ }}}}"
+                f"{{{_FIELD}}}, written exactly like that, and other braces are doubled: {{{{ }}}}"
             )
     if not fields:
         raise ConfigError(
-            f"{_OPTION}: {template!r} lacks {{{_FIELD}}}, the path of the file that says which "
-            f"network to time, such as: python time_on_board.py {{{_FIELD}}}"
+            f"{_OPTION}: {template!r} lacks {{{_FIELD}}}, the path of the file with the network "
+            f"to time, such as: python time_on_board.py {{{_FIELD}}}"
         )
     return words
 

@@ -61,7 +61,7 @@ def describe_device(device: torch.device) -> dict[str, str | int]:
 
 
 def hardware_id(facts: dict[str, str | int]) -> str:
-    """Return one line that tells two kinds of hardware apart, for the records."""
+    """Return one line that identifies a kind of hardware in the records."""
     threads = f", {facts['threads']} threads" if "threads" in facts else ""
     return f"{facts['name']}{threads}, torch {facts['torch']}"
 

@@ -1,4 +1,4 @@
-"""What a user asks of the device that networks are timed on."""
+"""The user's settings of the device that networks are timed on."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from effnas.timing.device import available_memory_bytes, open_device
 from effnas.timing.execution import choose_execution
 from effnas.timing.setup import MeasurementSetup
 
-#: Sizes where neither an option, a run nor a space says otherwise: those of ImageNet.
+#: Default sizes: those of ImageNet.
 _IMAGE_SIZE, _BATCH_SIZE, _NUM_CLASSES = 224, 32, 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceSettings:
-    """What the user asked of the device.
+    """The user's settings of the device.
 
     Attributes:
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
@@ -55,7 +55,7 @@ class DeviceSettings:
                 raise ConfigError(f"`{name}` is {value}, it must be 1 or more")
 
     def setup(self, space: SearchSpace | None) -> MeasurementSetup:
-        """Open the device; return the conditions with everything but the execution settled.
+        """Open the device; return a setup whose execution is still to be chosen.
 
         Raises:
             ConfigError: If there is no such device.
@@ -77,7 +77,7 @@ class DeviceSettings:
     def with_execution(
         self, setup: MeasurementSetup, make: Callable[[], nn.Module], waiting: Callable[[], None]
     ) -> MeasurementSetup:
-        """Return the conditions with the fastest way to run a network, of those asked for."""
+        """Return the setup with the fastest execution of a network that the settings allow."""
         with lock.timing(setup.device, waiting):
             chosen, _ = choose_execution(
                 make,

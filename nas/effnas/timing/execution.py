@@ -22,19 +22,19 @@ _MIN_IMAGES = 8
 #: larger the part the better: on two CPU cores, an EfficientNetV2-B0 of half the width gains a
 #: factor of 1.2 from channels_last with 8 images and of 1.8 with 64.
 _LONGEST_STEP_S = 1.0
-#: What is compared takes no more than this share of the memory that is free.
+#: Share of the free memory that the compared networks may take.
 _MEMORY_SHARE = 0.5
 #: Seconds spent on the repetitions of one candidate.
 _REPEAT_S = 0.5
-#: What takes so many times as long as the best so far is not worth repeating.
+#: A candidate that takes this many times as long as the best so far is not repeated.
 _HOPELESS = 3
 
 
 def worthwhile_precisions(device: torch.device) -> list[Precision]:
     """Return the precisions that may be the fastest on a device.
 
-    A CPU without instructions for bfloat16 computes it many times as slowly as float32 (3 to 30
-    times, on one with AVX2), and finding that out takes long.
+    A CPU without instructions for bfloat16 is 3 to 30 times as slow with it as with float32 (one
+    with AVX2), and finding that out takes long.
     """
     if device.type == "cuda":
         return ["float32", "bfloat16" if torch.cuda.is_bf16_supported() else "float16"]
@@ -52,18 +52,17 @@ def choose_execution(
 ) -> tuple[Execution, dict[Execution, float]]:
     """Measure every candidate on fresh models and return the fastest.
 
-    Whoever calls it has the device's lock.
+    The caller holds the device's lock.
 
     Args:
         make_model: Makes the reference network.
-        setup: What to measure under; its execution is passed over, and part of the batch is
-            used where a step of all of it would take longer than about a second, or half of the
-            memory that is free.
-        precision: Leaves this one only.
-        memory_format: Leaves this one only.
+        setup: Its execution is ignored. Part of the batch is used where a step of all of it would
+            take longer than about a second, or more than half of the free memory.
+        precision: The only one to consider, if given.
+        memory_format: The only one to consider, if given.
 
     Returns:
-        The fastest, and the seconds per image of each; none if there was nothing to choose.
+        The fastest, and the seconds per image of each; none if there was no choice.
     """
     device = setup.device
     formats: list[MemoryFormat] = ["contiguous", "channels_last"]
@@ -85,7 +84,7 @@ def choose_execution(
         seconds[execution] = spent / size
         if spent <= _HOPELESS * size * min(seconds.values()):
             runs[execution] = run
-    # In turn, so that what disturbs the machine for a while does not decide against one of them.
+    # In turn, so that a disturbance of the machine affects all of them.
     spent = size * min(seconds.values())
     for _ in range(max(2, min(5, round(_REPEAT_S / spent)))):
         for execution, run in runs.items():
@@ -94,7 +93,7 @@ def choose_execution(
 
 
 def _images_to_compare(model: nn.Module, setup: MeasurementSetup) -> int:
-    """Return how many images: what takes about a second, of the batch and of what fits."""
+    """Return the number of images that take about a second, within the batch and the memory."""
     few = min(_MIN_IMAGES, setup.batch_size)
     run, clock = NetworkRun(model, replace(setup, batch_size=few)), clock_of(setup.device)
     timed(run, clock)

@@ -1,4 +1,4 @@
-"""Timing the parts of networks one by one, in turn and beside a reference network."""
+"""Timing single layers of networks, in turn and beside a reference network."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
     from effnas.arch.architecture import Architecture
 
-#: Parts that take turns, as the layers of one network would.
+#: Layers that take turns, as the layers of one network would.
 _TOGETHER = 16
-#: Timed rounds of each time that a part has its turn, and rounds before them.
+#: Timed rounds of a layer each time, and rounds before them that are not.
 _ROUNDS, _WARM_UPS = 4, 2
 
 
 def measure_layers(
-    parts: Sequence[Layer],
+    layers: Sequence[Layer],
     reference: Architecture,
     setup: MeasurementSetup,
     rng: np.random.Generator,
@@ -41,78 +41,79 @@ def measure_layers(
     passes: int,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> tuple[dict[Layer, LayerFigures], float]:
-    """Measure parts beside a reference network; return their figures and its seconds.
+    """Measure layers beside a reference network; return their figures and its seconds.
 
-    Whoever calls it has the device's lock.
+    The caller holds the device's lock.
 
     Args:
-        parts: What to measure.
-        reference: Times are shares of its step's, at the image size of the conditions.
-        setup: What to measure under.
-        rng: Draws the company that parts have their turns in.
-        passes: How often all are gone through, in ever new company, so that minutes in which a
-            device is slow fall on all of them alike.
-        progress: Is told what is being done and how far it is.
+        layers: What to measure.
+        reference: Times are ratios to its step's, at the image size of the setup.
+        setup: Device, sizes and execution.
+        rng: Draws which layers take turns with each other.
+        passes: How often each layer is measured, each time among others, so that minutes in which
+            the device is slow affect all of them alike.
+        progress: Receives what is being done, how much of it is done, and how much there is.
 
     Raises:
-        InfeasibleError: If the reference takes more than half of the memory that is free, or a part
-            does not fit.
+        InfeasibleError: If the reference takes more than half of the free memory, or a layer does
+            not fit.
     """
     clock = clock_of(setup.device)
-    shares: dict[Layer, list[npt.NDArray[np.float64]]] = {part: [] for part in parts}
+    ratios: dict[Layer, list[npt.NDArray[np.float64]]] = {layer: [] for layer in layers}
     references: list[npt.NDArray[np.float64]] = []
     with fixed_random_state(setup.device):
         free = setup.available_bytes
         roomy = replace(setup, available_bytes=None if free is None else free // 2)
         run, limit = first_steps(build(reference, num_classes=setup.num_classes), roomy)
         warm_up(run, clock)
-        sizes = {part: _layer_bytes(part, setup) for part in parts}
-        for part, size in sizes.items():
+        sizes = {layer: _layer_bytes(layer, setup) for layer in layers}
+        for layer, size in sizes.items():
             if free is not None and size.needed > free - limit:
                 raise InfeasibleError(
-                    f"out of memory at batch {setup.batch_size}: {part} needs "
+                    f"out of memory at batch {setup.batch_size}: {layer} needs "
                     f"{size.needed / 1e9:.1f} GB, {(free - limit) / 1e9:.1f} GB are free"
                 )
         for number in range(passes):
-            order = [parts[n] for n in rng.permutation(len(parts))]
+            order = [layers[n] for n in rng.permutation(len(layers))]
             while order:
-                done = number * len(parts) + len(parts) - len(order)
-                progress("timings of parts", done, passes * len(parts))
-                chunk = _chunk(order, sizes, limit)
-                runs = [LayerRun(part, setup) for part in chunk]
+                done = number * len(layers) + len(layers) - len(order)
+                progress("timings of layers", done, passes * len(layers))
+                together = _take(order, sizes, limit)
+                runs = [LayerRun(layer, setup) for layer in together]
                 seconds, reference_s = _rounds(runs, run, clock, rng)
                 references.append(reference_s)
-                for n, part in enumerate(chunk):
-                    shares[part].append(seconds[:, n] / reference_s[:, None])
+                for n, layer in enumerate(together):
+                    ratios[layer].append(seconds[:, n] / reference_s[:, None])
     found = {}
-    for part in parts:
-        forward, backward, optimizer = np.median(np.concatenate(shares[part]), axis=0)
-        found[part] = LayerFigures(
+    for layer in layers:
+        forward, backward, optimizer = np.median(np.concatenate(ratios[layer]), axis=0)
+        found[layer] = LayerFigures(
             forward=float(forward),
             backward=float(backward),
             optimizer=float(optimizer),
-            kept_bytes=float(sizes[part].kept),
-            weight_bytes=float(sizes[part].weights),
+            kept_bytes=float(sizes[layer].kept),
+            weight_bytes=float(sizes[layer].weights),
         )
     return found, float(np.median(np.concatenate(references)))
 
 
-def _chunk(order: list[Layer], sizes: Mapping[Layer, _LayerBytes], limit: int) -> list[Layer]:
-    """Take the next parts off `order`: so many that together they need no more than a network."""
-    chunk = [order.pop()]
-    taken = sizes[chunk[0]].needed
-    while order and len(chunk) < _TOGETHER and taken + sizes[order[-1]].needed <= limit:
-        taken += sizes[order[-1]].needed
-        chunk.append(order.pop())
-    return chunk
+def _take(order: list[Layer], sizes: Mapping[Layer, _LayerBytes], limit: int) -> list[Layer]:
+    """Take the next layers off `order`; together they need no more than `limit` bytes."""
+    taken = [order.pop()]
+    needed = sizes[taken[0]].needed
+    while order and len(taken) < _TOGETHER and needed + sizes[order[-1]].needed <= limit:
+        needed += sizes[order[-1]].needed
+        taken.append(order.pop())
+    return taken
 
 
 def _rounds(
     runs: Sequence[LayerRun], reference: NetworkRun, clock: Clock, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Run parts in turn, as layers of one network; return seconds [rounds, parts, 3], and [rounds].
+    """Run layers in turn, as those of one network would run.
 
-    The second is the reference network's.
+    Returns:
+        Seconds of the layers [rounds, layers, 3], and of the reference network [rounds].
     """
     seconds, reference_s = [], []
     for number in range(_WARM_UPS + _ROUNDS):
@@ -130,26 +131,26 @@ def _rounds(
             continue
         phases = marks[4:].reshape(3, len(runs), 2)
         spent = phases[:, :, 1] - phases[:, :, 0]
-        by_part = np.empty((len(runs), 3))
-        by_part[order, 0], by_part[order[::-1], 1], by_part[order, 2] = spent
-        seconds.append(by_part)
+        by_layer = np.empty((len(runs), 3))
+        by_layer[order, 0], by_layer[order[::-1], 1], by_layer[order, 2] = spent
+        seconds.append(by_layer)
         reference_s.append(marks[3])
     return np.array(seconds), np.array(reference_s)
 
 
 @dataclass(frozen=True)
 class _LayerBytes:
-    """Bytes of a part: kept for the backward pass, of its weights, and needed to run it alone."""
+    """Bytes of a layer: kept for its backward pass, of its weights, and needed to run it alone."""
 
     kept: int
     weights: int
     needed: int
 
 
-def _layer_bytes(part: Layer, setup: MeasurementSetup) -> _LayerBytes:
-    """Find out by a dry run what a part takes."""
+def _layer_bytes(layer: Layer, setup: MeasurementSetup) -> _LayerBytes:
+    """Return the bytes of a layer, by a dry run."""
     dry = replace(setup, device=torch.device("meta"), execution=Execution())
-    run = LayerRun(part, dry)
+    run = LayerRun(layer, dry)
     model, optimizer = run.step.model, run.step.optimizer
     with MemoryTracker([*model.parameters(), *model.buffers()]) as tracker:
         before = tracker.live_bytes

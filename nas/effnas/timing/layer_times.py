@@ -1,7 +1,7 @@
 """Step times of any networks, predicted from their layers, each timed when it first occurs.
 
-A device profile knows the networks of one space at one image size. What one of them grows to has
-other channels and images, so its layers are timed here, beside the network that it grew from.
+A device profile covers the networks of one space at one image size. A network that was scaled has
+other channels and images, so its layers are timed here, beside the network that it was scaled from.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
 
 
-#: How often new layers are gone through.
+#: How often each new layer is measured.
 _PASSES = 2
 
 
@@ -34,14 +34,12 @@ class SizedNetwork:
 
 
 class LayerTimes:
-    """Predicts step times as the sum of those of the layers, times a factor.
-
-    The factor is the one with which the prediction for the base is what was measured of it.
+    """Predicts step times as the sum of those of the layers, over that sum for the base.
 
     Args:
         base: Step times are ratios to its own.
-        setup: What to time under; the image size is the base's, the batch size is that of all.
-        progress: Is told what is being done and how far it is.
+        setup: The image size is the base's, the batch size that of all networks.
+        progress: As in `measure_layers`.
         waiting: Called if the device is in use by others.
     """
 
@@ -54,44 +52,44 @@ class LayerTimes:
         waiting: Callable[[], None] = lambda: None,
     ) -> None:
         self._base = SizedNetwork(base, setup.image_size)
-        self._conditions = setup
+        self._setup = setup
         self._progress = progress
         self._waiting = waiting
         self._rng = np.random.default_rng(0)
-        self._shares: dict[Layer, float] = {}
+        self._ratios: dict[Layer, float] = {}
         self._base_s: list[float] = []
 
     @property
     def base_step_time_s(self) -> float:
-        """Median seconds of the base's step; a number once anything was predicted."""
+        """Median seconds of the base's step; NaN before the first prediction."""
         return float(np.median(self._base_s)) if self._base_s else float("nan")
 
     def __call__(self, networks: Sequence[SizedNetwork]) -> list[float]:
-        """Return the step times of networks over that of the base.
+        """Return the ratios of the networks' step times to that of the base.
 
         Raises:
             InfeasibleError: If the base, or a layer, does not fit the device's memory.
         """
         layers = [self._layers(network) for network in (self._base, *networks)]
         new = [
-            part for part in dict.fromkeys(p for each in layers for p in each)
-            if part not in self._shares
+            layer for layer in dict.fromkeys(p for each in layers for p in each)
+            if layer not in self._ratios
         ]  # fmt: skip
         if new:
-            with timing(self._conditions.device, self._waiting):
+            with timing(self._setup.device, self._waiting):
                 found, base_s = measure_layers(
                     new,
                     self._base.arch,
-                    self._conditions,
+                    self._setup,
                     self._rng,
                     passes=_PASSES,
                     progress=self._progress,
                 )
-            self._shares |= {part: figures.step_time for part, figures in found.items()}
+            self._ratios |= {layer: figures.step_time for layer, figures in found.items()}
             self._base_s.append(base_s)
-        base, *others = (sum(n * self._shares[p] for p, n in each.items()) for each in layers)
+        base, *others = (sum(n * self._ratios[p] for p, n in each.items()) for each in layers)
         return [other / base for other in others]
 
     def _layers(self, network: SizedNetwork) -> dict[Layer, int]:
-        classes = self._conditions.num_classes
+        classes = self._setup.num_classes
         return layers_of(network.arch, image_size=network.image_size, num_classes=classes)

@@ -8,19 +8,21 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from effnas.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 _FOLDER = "effnas-locks"
 
 
 @contextmanager
 def timing(device: torch.device, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Have a device to oneself.
+    """Have exclusive use of a device.
 
-    The lock is no nested one: whoever holds it, for timing or for training, must not ask again.
+    The lock is not reentrant: its holder, for timing or for training, must not ask for it again.
 
     Args:
         device: The device; all of a machine's CPUs are one.
@@ -43,12 +45,12 @@ def training(device: torch.device, waiting: Callable[[], None] = lambda: None) -
 @contextmanager
 def _held(device: torch.device, mode: int, waiting: Callable[[], None]) -> Iterator[None]:
     name = _name(device)
-    # Whoever wants the lock passes a gate that one at a time may hold while it waits. Else ever
-    # new trainings would share the lock, and a timing wait for good.
+    # To get the lock, a process first takes a gate, which one at a time may hold while it waits.
+    # Without it, further trainings would keep sharing the lock, and a timing would never get it.
     gate, lock = _open(f"{name}.gate"), _open(f"{name}.lock")
     try:
-        told = _lock(gate, fcntl.LOCK_EX, waiting)
-        _lock(lock, mode, (lambda: None) if told else waiting)
+        waited = _lock(gate, fcntl.LOCK_EX, waiting)
+        _lock(lock, mode, (lambda: None) if waited else waiting)
         fcntl.flock(gate, fcntl.LOCK_UN)
         yield
     finally:
@@ -85,7 +87,7 @@ def _open(name: str) -> int:
 
 
 def _share(path: Path, mode: int) -> None:
-    """Let other users of the machine take the lock, too."""
+    """Let other users of the machine take the lock."""
     if path.stat().st_uid == os.getuid():
         path.chmod(mode)
 
@@ -93,5 +95,7 @@ def _share(path: Path, mode: int) -> None:
 def _name(device: torch.device) -> str:
     if device.type != "cuda":
         return device.type
+    import torch
+
     # The number of a GPU depends on CUDA_VISIBLE_DEVICES; its UUID does not.
     return f"cuda-{torch.cuda.get_device_properties(device).uuid}"

@@ -17,14 +17,14 @@ from effnas.config.settings import Execution
 from effnas.errors import InfeasibleError
 from effnas.train.step import StepSettings, TrainingStep
 
-#: Group of an optimizer, shape and type of a weight.
+#: Number of the optimizer's group, shape and type of a weight.
 _Alike: TypeAlias = tuple[int, torch.Size, torch.dtype]
 
 
 class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows the storages of all tensors that operators make while the mode is on.
 
-    It sees what PyTorch hands out, on any device; workspaces inside an operator it does not see.
+    It sees what PyTorch allocates, on any device, but no workspaces inside an operator.
 
     Attributes:
         live_bytes: Bytes of all storages that are alive.
@@ -74,12 +74,12 @@ def estimate_peak_memory(
     """Return the peak memory of a training step in float32, in bytes; exact but for workspaces.
 
     Weights, gradients, optimizer states, images and activations are counted. It takes hundredths
-    of a second to a second by the number of layers, whatever the sizes. The optimizer is taken to
-    go through the weights one by one, as those of timm and torch do on a CPU.
+    of a second to a second by the number of layers, whatever the sizes. The optimizer is assumed
+    to update the weights one by one, as those of timm and torch do on a CPU.
 
     Args:
-        model: The network, on any device; it stays as it is.
-        recipe: Its optimizer takes part in the step.
+        model: The network, on any device; it is not changed.
+        recipe: Has the optimizer.
         image_size: Height and width in pixels.
         batch_size: Images in the step.
 
@@ -95,7 +95,7 @@ def estimate_peak_memory(
         with torch.random.fork_rng([]):
             states, temporaries = _optimizer_bytes(step.optimizer)
             with MemoryTracker(before) as tracker:
-                # As steps follow each other: the last gradients are there until the loss is.
+                # As in consecutive steps: the last gradients exist until the loss does.
                 for parameter in step.model.parameters():
                     parameter.grad = torch.empty_like(parameter)
                 loss = step.loss(images, labels)
@@ -109,8 +109,8 @@ def estimate_peak_memory(
 def _optimizer_bytes(optimizer: torch.optim.Optimizer) -> tuple[int, int]:
     """Return the bytes of an optimizer's states, and the most that an update needs beside them.
 
-    Weights of the same shapes, one after the other, are updated once: the others would take as
-    much. Pairs, because what one weight needed may be there until the next is updated.
+    Of weights of the same shape that follow each other, one pair is updated: the others would
+    take as much. Pairs, because the memory of one update may be held until the next.
     """
     alike: Counter[_Alike] = Counter()
     updated: dict[tuple[_Alike, _Alike], tuple[torch.Tensor, torch.Tensor]] = {}

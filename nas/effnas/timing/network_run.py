@@ -1,4 +1,4 @@
-"""What the timer runs: training steps of whole networks, and of single parts."""
+"""What the timer runs: training steps of whole networks and of single layers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class NetworkRun:
 
     Args:
         model: Float images [N, 3, H, W] in, logits [N, classes] out.
-        setup: What to run it under.
+        setup: Device, sizes and execution.
     """
 
     def __init__(self, model: nn.Module, setup: MeasurementSetup) -> None:
@@ -34,31 +34,31 @@ class NetworkRun:
         )
 
     def __call__(self, mark: Callable[[], None] = lambda: None) -> None:
-        """Train on the batch once; `mark` is called behind each of the three phases."""
+        """Train on the batch once; `mark` is called after each of the three phases."""
         self.step(self._images, self._labels, mark)
 
 
 class LayerRun:
-    """A training step of a single part, in three phases that are run one by one.
+    """A training step of a single layer, in three phases that are run one by one.
 
-    In a network, a layer finds its input hot in the cache and its activations, by the time of the
-    backward pass, cold; so the phases of several parts are interleaved as a network would do it.
+    In a network, a layer finds its input in the cache, but its activations are no longer there in
+    the backward pass; so the phases of several layers are interleaved as in a network.
 
     Args:
-        part: The part.
-        setup: What to run it under; image size and classes are the part's own.
+        layer: With its own image size and classes.
+        setup: Device, batch size and execution.
     """
 
-    def __init__(self, part: Layer, setup: MeasurementSetup) -> None:
+    def __init__(self, layer: Layer, setup: MeasurementSetup) -> None:
         device = setup.device
-        self.step = TrainingStep(build_layer(part), setup.recipe, setup.execution, device)
+        self.step = TrainingStep(build_layer(layer), setup.recipe, setup.execution, device)
         generator = torch.Generator().manual_seed(0)
-        shape = (setup.batch_size, part.channels, part.size, part.size)
+        shape = (setup.batch_size, layer.channels, layer.size, layer.size)
         images = torch.randn(shape, generator=generator).to(device)
-        # As the layer before it would leave it, so that nothing is converted in the step.
+        # In the step's format, so that nothing is converted there.
         self._input = images.contiguous(memory_format=self.step.memory_format)
-        # Images need no gradient; what a layer gets from another layer does.
-        self._needs_gradient = not part.block.startswith("stem")
+        # The stem's input are images, which need no gradient.
+        self._needs_gradient = not layer.block.startswith("stem")
         self._gradient = torch.randn_like(self.step.forward(self._input).detach())
         self._output: torch.Tensor | None = None
 
@@ -91,22 +91,22 @@ class LayerRun:
         mark()
 
 
-def build_layer(part: Layer) -> nn.Module:
-    """Build one part as timm builds it inside a network.
+def build_layer(layer: Layer) -> nn.Module:
+    """Build one layer as timm builds it inside a network.
 
     Raises:
         InfeasibleError: If timm cannot build it.
     """
-    if part.block.startswith("stem"):
-        model = build(_around("conv_r1_k1_s1_c8", stem=int(part.block[6:])), num_classes=1)
+    if layer.block.startswith("stem"):
+        model = build(_around("conv_r1_k1_s1_c8", stem=int(layer.block[6:])), num_classes=1)
         names = ["conv_stem", "bn1"]
-    elif part.block.startswith("head"):
-        head, classes = part.block[6:].split("_n")
-        block = f"conv_r1_k1_s1_c{part.channels}"
+    elif layer.block.startswith("head"):
+        head, classes = layer.block[6:].split("_n")
+        block = f"conv_r1_k1_s1_c{layer.channels}"
         model = build(_around(block, head=int(head)), num_classes=int(classes))
         names = ["conv_head", "bn2", "global_pool", "classifier"]
     else:
-        model = build(_around(part.block, stem=part.channels), num_classes=1)
+        model = build(_around(layer.block, stem=layer.channels), num_classes=1)
         names = ["blocks"]
     return nn.Sequential(*(model.get_submodule(name) for name in names))
 
@@ -127,7 +127,7 @@ def noise_batch(
 
 @contextmanager
 def fixed_random_state(device: torch.device) -> Iterator[None]:
-    """Start torch's random state anew, and put the old one back at the end."""
+    """Seed torch's random state with 0, and restore the old one at the end."""
     is_cuda = device.type == "cuda"
     with torch.random.fork_rng([device] if is_cuda else []):
         torch.default_generator.manual_seed(0)  # torch.manual_seed would seed every GPU, too

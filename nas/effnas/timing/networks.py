@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,7 +32,7 @@ class MeasuredStepTimes:
 
     Args:
         reference: S is relative to it.
-        setup: What to time under.
+        setup: Device, sizes and execution.
         time_limit_s: Seconds after which no further round is started.
     """
 
@@ -44,12 +44,12 @@ class MeasuredStepTimes:
         time_limit_s: float = SEARCH_TIME_LIMIT_S,
     ) -> None:
         self._reference = reference
-        self._conditions = setup
+        self._setup = setup
         self._time_limit_s = time_limit_s
 
     @property
     def description(self) -> str:
-        """That they are measured."""
+        """`measured`."""
         return "measured"
 
     def __call__(self, arch: Architecture) -> StepTime:
@@ -58,7 +58,7 @@ class MeasuredStepTimes:
         Raises:
             InfeasibleError: If it cannot be built or does not fit the device's memory.
         """
-        setup = self._conditions
+        setup = self._setup
         _, found = time_networks(
             [maker(network, setup.num_classes) for network in (self._reference, arch)],
             setup,
@@ -71,7 +71,7 @@ class MeasuredStepTimes:
 
 
 def maker(arch: Architecture, num_classes: int) -> Callable[[], nn.Module]:
-    """Return what makes the network of an architecture."""
+    """Return a function that makes the network of an architecture."""
     return lambda: build(arch, num_classes=num_classes)
 
 
@@ -83,21 +83,21 @@ def time_networks(
     time_limit_s: float,
     waiting: Callable[[], None] = lambda: None,
 ) -> list[dict[str, float] | InfeasibleError]:
-    """Time networks in turn, with the device to themselves and without any side effect.
+    """Time networks in turn, with exclusive use of the device and no side effects.
 
     Args:
         makes: Make the networks; the first is the reference of all ratios.
-        setup: What to time under.
+        setup: Device, sizes and execution.
         precision: Wanted half-width of each ratio's 95 % interval, a share of the ratio.
         time_limit_s: Seconds after which no further round is started.
         waiting: Called if the device is in use by others.
 
     Returns:
-        Metrics of each network, by the names of `effnas.trials.reward.METRICS`; or why it cannot be
-        built or does not fit the device's memory.
+        Metrics of each network, by the names of `effnas.trials.reward.METRICS`; or the error if it
+        cannot be built or does not fit the device's memory.
 
     Raises:
-        InfeasibleError: If that is so of the reference.
+        InfeasibleError: If the reference cannot be built or does not fit.
     """
     device = setup.device
     found: dict[int, dict[str, float] | InfeasibleError] = {}
@@ -121,28 +121,19 @@ def time_networks(
 
 def step_metrics(found: StepTiming) -> dict[str, float]:
     """Return a timing by the names of `effnas.trials.reward.METRICS`."""
-    return {
-        "step_time": found.step_time,
-        "step_time_low": found.step_time_low,
-        "step_time_high": found.step_time_high,
-        "step_time_s": found.step_time_s,
-        "step_time_low_s": found.step_time_low_s,
-        "step_time_high_s": found.step_time_high_s,
-        "forward_time_s": found.forward_time_s,
-        "backward_time_s": found.backward_time_s,
-        "optimizer_time_s": found.optimizer_time_s,
-        "timed_steps": float(found.timed_steps),
-        "step_time_settled": float(found.settled),
-    }
+    metrics = {name: float(value) for name, value in asdict(found).items()}
+    del metrics["warm_up_steps"]
+    metrics["step_time_settled"] = metrics.pop("settled")
+    return metrics
 
 
 def first_steps(model: nn.Module, setup: MeasurementSetup) -> tuple[NetworkRun, int]:
-    """Make a network ready for its steps; return its peak memory in bytes, too.
+    """Return a network that is ready for its steps, and its peak memory in bytes.
 
-    Whoever calls it has the device's lock.
+    The caller holds the device's lock.
 
     Raises:
-        InfeasibleError: If it does not fit; its metrics say the largest batch that does.
+        InfeasibleError: If it does not fit; its metrics have the largest batch that does.
     """
     if setup.device.type != "cuda":
         peak, limit = _estimate(model, setup), setup.available_bytes
@@ -158,7 +149,7 @@ def first_steps(model: nn.Module, setup: MeasurementSetup) -> tuple[NetworkRun, 
         return _run_on_cuda(model, setup)
     except torch.OutOfMemoryError as error:
         message = str(error).splitlines()[0]
-    # Out of the handler, whose traceback holds the tensors of the step that failed.
+    # Outside of the handler, whose traceback holds the tensors of the failed step.
     raise _out_of_memory(message, lambda size: _runs_on_cuda(model, setup, size), setup)
 
 
@@ -174,7 +165,7 @@ def _estimate(model: nn.Module, setup: MeasurementSetup) -> int:
 def _fits(model: nn.Module, setup: MeasurementSetup, limit: int) -> bool:
     try:
         return _estimate(model, setup) <= limit
-    except InfeasibleError:  # too little for batch norm
+    except InfeasibleError:  # too few values for batch norm
         return False
 
 
@@ -192,7 +183,7 @@ def _runs_on_cuda(model: nn.Module, setup: MeasurementSetup, batch_size: int) ->
     torch.cuda.empty_cache()
     try:
         _run_on_cuda(model, replace(setup, batch_size=batch_size))
-    except (torch.OutOfMemoryError, ValueError):  # ValueError: too little for batch norm
+    except (torch.OutOfMemoryError, ValueError):  # ValueError: batch norm
         return False
     return True
 

@@ -18,11 +18,11 @@ from effnas.errors import ConfigError
 _KEPT = 65_536
 #: Seconds between looks at whether a program that prints nothing has ended.
 _POLL_S = 0.2
-#: Seconds that a killed program may take to go.
+#: Seconds that a killed program may take to end.
 _LAST_WAIT_S = 10.0
-# Gets a process group in one line and the all-clear in another. If its input ends before that,
-# whoever started it is dead. The reader is a process below the shell, since Ray kills the direct
-# children of a worker together with it.
+# Reads a process group in one line and the all-clear in another. If its input ends before that,
+# its parent is dead. The reader is a child of the shell, since Ray kills the direct children of a
+# worker together with it.
 _WATCHDOG = """
 (
   read -r group && read -r line || {
@@ -38,7 +38,7 @@ _WATCHDOG = """
 class Finished:
     """A program that has ended: its exit code (-n: killed by signal n) and the ends of its output.
 
-    The output is decoded as UTF-8; what is none is replaced.
+    The output is decoded as UTF-8; invalid bytes are replaced.
     """
 
     code: int
@@ -49,14 +49,13 @@ class Finished:
 def run(words: list[str], folder: str, timeout_s: float) -> Finished:
     """Run a program, without input.
 
-    Neither it nor anything that it starts outlives the call, however that ends, save what leaves
-    its process group. If this process is killed meanwhile, the program is killed too and `folder`
-    removed.
+    Neither it nor its children outlive the call, however that ends, unless they leave its process
+    group. If this process is killed meanwhile, the program is killed too and `folder` removed.
 
     Args:
         words: The program and its arguments.
         folder: Temporary folder of the call.
-        timeout_s: Seconds that it may take.
+        timeout_s: The most seconds that it may take.
 
     Raises:
         OSError: It cannot be started.
@@ -101,9 +100,9 @@ def _follow(process: subprocess.Popen[bytes], timeout_s: float) -> tuple[str, st
                 if not chunk:
                     selector.unregister(key.fd)
             if not ready:
-                # It may have written and ended since the streams were looked at.
+                # It may have written and ended since the streams were read.
                 if has_ended:
-                    break  # only what it left behind still holds the streams
+                    break  # only children that it left hold the streams
                 has_ended = process.poll() is not None
     process.wait(max(deadline - time.monotonic(), 0))
     output, errors = (end.decode(errors="replace") for end in ends.values())
@@ -112,7 +111,7 @@ def _follow(process: subprocess.Popen[bytes], timeout_s: float) -> tuple[str, st
 
 @contextmanager
 def _signals_held_back() -> Iterator[None]:
-    """Have SIGINT and SIGTERM wait until the block is left; other threads get none anyway."""
+    """Delay SIGINT and SIGTERM until the block ends; other threads receive none anyway."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -131,7 +130,7 @@ def _signals_held_back() -> Iterator[None]:
 
 @contextmanager
 def _killed_at_the_end(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Kill the process group of a program when the block is left."""
+    """Kill the process group of a program when the block ends."""
     try:
         yield
     finally:
@@ -152,7 +151,7 @@ def _killed_at_the_end(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 @contextmanager
 def _watchdog(folder: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Start what cleans up if this process is killed within the block."""
+    """Start a process that cleans up if this one is killed within the block."""
     watchdog = subprocess.Popen(
         ["sh", "-c", _WATCHDOG, "sh", folder],
         stdin=subprocess.PIPE,

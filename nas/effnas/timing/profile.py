@@ -1,14 +1,14 @@
 """Device profiles: a step-time model of one device for the networks of one space, as a JSON file.
 
-A training step's time is modelled as the sum of the times of the network's parts, each measured on
-its own as a share of the reference network's step, times one factor that is fitted on whole
-networks. Peak memory is the weights' and the images' share plus what the parts keep for the
-backward pass, times another such factor. Both are checked on networks that took no part in that.
+A training step's time is modeled as the sum of the times of the network's layers, each measured on
+its own as a ratio to the reference network's step, times one factor that is fitted on whole
+networks. Peak memory is that of weights and images plus what the layers keep for the backward
+pass, times another such factor. Both are checked on networks that were not fitted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
@@ -43,14 +43,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class LayerFigures:
-    """What was measured of one part.
+    """What was measured of one layer.
 
     Attributes:
         forward: Median time of its forward pass over the reference network's step, no unit.
-        backward: Of its backward pass.
-        optimizer: Of its share of the optimizer's step.
-        kept_bytes: Activations that it keeps for the backward pass.
-        weight_bytes: Weights, buffers, gradients and optimizer states.
+        backward: The same of its backward pass.
+        optimizer: The same of the optimizer's step for its weights.
+        kept_bytes: Bytes of activations that it keeps for the backward pass.
+        weight_bytes: Bytes of weights, buffers, gradients and optimizer states.
     """
 
     forward: Amount
@@ -61,52 +61,53 @@ class LayerFigures:
 
     @property
     def step_time(self) -> float:
-        """The part's share of S."""
+        """The layer's share of S."""
         return self.forward + self.backward + self.optimizer
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepTimeModel:
-    """Predicts S and peak memory from the parts of a network.
+    """Predicts S and peak memory from the layers of a network.
 
     Attributes:
         image_size: Height and width in pixels.
         batch_size: Images in a step.
         num_classes: Outputs of the networks.
-        parts: Figures of every part that was measured.
-        factor: Step time of whole networks over the sum of their parts'.
-        memory_factor: The same of what is kept for the backward pass.
+        layers: Figures of every layer that was measured.
+        factor: Step time of whole networks over the sum of their layers'.
+        memory_factor: The same of the bytes that are kept for the backward pass.
     """
 
     image_size: Size
     batch_size: Size
     num_classes: Size
-    parts: Mapping[Layer, LayerFigures]
+    layers: Mapping[Layer, LayerFigures]
     factor: _Scale = 1.0
     memory_factor: _Scale = 1.0
 
     def unmeasured_layers(self, arch: Architecture) -> list[Layer]:
-        """Return the parts of a network that the model does not know; none if it is inside."""
-        return [part for part in self._layers_of(arch) if part not in self.parts]
+        """Return the layers of a network that were not measured; none if it can be predicted."""
+        return [layer for layer in self._layers_of(arch) if layer not in self.layers]
 
     def step_time(self, arch: Architecture) -> float:
-        """Return S of a network whose parts are all known."""
-        parts = self._layers_of(arch)
-        return self.factor * sum(n * self.parts[part].step_time for part, n in parts.items())
+        """Return S of a network whose layers were all measured."""
+        return self.factor * self._sum(arch, lambda figures: figures.step_time)
 
     def kept_bytes(self, arch: Architecture) -> float:
-        """Return the bytes that its parts hold in a step beyond `fixed_bytes`."""
-        parts = self._layers_of(arch)
-        return self.memory_factor * sum(n * self.parts[p].kept_bytes for p, n in parts.items())
+        """Return the bytes that its layers hold in a step beyond `fixed_bytes`."""
+        return self.memory_factor * self._sum(arch, lambda figures: figures.kept_bytes)
 
     def fixed_bytes(self, arch: Architecture) -> float:
         """Return the bytes of all weights, their gradients and states, and of the images."""
-        weights = sum(n * self.parts[p].weight_bytes for p, n in self._layers_of(arch).items())
+        weights = self._sum(arch, lambda figures: figures.weight_bytes)
         return weights + 4.0 * self.batch_size * 3 * self.image_size**2
 
     def peak_memory_bytes(self, arch: Architecture) -> float:
         """Return the peak memory of a training step in bytes."""
         return self.kept_bytes(arch) + self.fixed_bytes(arch)
+
+    def _sum(self, arch: Architecture, of: Callable[[LayerFigures], float]) -> float:
+        return sum(n * of(self.layers[layer]) for layer, n in self._layers_of(arch).items())
 
     def _layers_of(self, arch: Architecture) -> Mapping[Layer, int]:
         return layers_of(arch, image_size=self.image_size, num_classes=self.num_classes)
@@ -114,7 +115,7 @@ class StepTimeModel:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkFigures:
-    """What was measured of a whole network, and what the profile predicts of it."""
+    """Measurements of a whole network, and the profile's predictions of the same."""
 
     architecture: str
     step_time: Amount
@@ -128,10 +129,10 @@ class NetworkFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelError:
-    """How far predictions were from what was measured, on networks that were not fitted.
+    """How far predictions are from measurements, on networks that were not fitted.
 
     Attributes:
-        networks: How many they were.
+        networks: Their number.
         mean_absolute: Mean of |predicted / measured - 1|.
         mean_absolute_low: Lower end of its 95 % interval, by bootstrap over the networks.
         mean_absolute_high: Upper end.
@@ -149,7 +150,7 @@ class ModelError:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceProfile:
-    """What is known of a device; see the module.
+    """Step times and memory of a device for the networks of a space; see the module.
 
     Attributes:
         created: UTC time in ISO format.
@@ -160,14 +161,14 @@ class DeviceProfile:
         optimizer: The optimizer of the steps.
         execution: Precision, memory format and compile mode, by name.
         hardware: One line that names the device.
-        device: Facts about it by name.
+        device: Facts about the device, by name.
         reference_step_time_s: Median seconds of the reference network's step.
-        model: Predicts.
-        fitted_on: The networks that its factors come from.
-        checked_on: Networks that it had not seen.
-        step_time_error: Of S on those.
-        memory_error: Of peak memory on those.
-        cost_s: Seconds that the profile took, by step.
+        model: Predicts step time and memory.
+        fitted_on: Networks that the model's factors were fitted on.
+        checked_on: Other networks, that its errors were found on.
+        step_time_error: Of S.
+        memory_error: Of peak memory.
+        cost_s: Seconds that making the profile took: `parts` (layers), `fit` and `check`.
     """
 
     created: str
@@ -204,22 +205,24 @@ class DeviceProfile:
 
     def to_json(self) -> str:
         """Return the profile as JSON text that `load` reads back."""
-        parts = [{**vars(part), **vars(figures)} for part, figures in self.model.parts.items()]
-        content = {**vars(self), "model": {**vars(self.model), "parts": parts}}
+        model = dict(vars(self.model))
+        layers = model.pop("layers")
+        parts = [{**vars(layer), **vars(figures)} for layer, figures in layers.items()]
+        content = {**vars(self), "model": {**model, "parts": parts}}
         return dump_json({"kind": KIND, "format": FORMAT, **content}, indent=1) + "\n"
 
     @property
     def description(self) -> str:
-        """What it predicts by."""
+        """The device and the date, in words."""
         return f"predicted by the profile of {self.hardware}, made {self.created}"
 
     def check_space(self, space: SearchSpace, path: str | Path) -> None:
-        """Refuse to predict networks of another space, or at another target.
+        """Check that the profile is for the networks of a space at its target.
 
         Classes are not compared where the target leaves them to the data.
 
         Raises:
-            ConfigError: Names the file and what differs.
+            ConfigError: If it is not; names the file and what differs.
         """
         target, model = space.target, self.model
         pairs = {
@@ -249,7 +252,7 @@ class DeviceProfile:
         """Predict S, with a 95 % interval, the seconds of a step, and peak memory.
 
         Raises:
-            InfeasibleError: If the network is outside what was measured.
+            InfeasibleError: If a layer of the network was not measured.
         """
         if unknown := self.model.unmeasured_layers(arch):
             others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
@@ -278,14 +281,14 @@ class PredictedOrMeasured:
 
     @property
     def description(self) -> str:
-        """What is predicted, or why nothing is."""
+        """The profile, or why it is not used."""
         if self._profile.is_trusted:
             return f"{self._profile.description}; the best are measured"
         error = self._profile.step_time_error.mean_absolute
         return f"measured, not {self._profile.description}, whose error is {error:.1%}"
 
     def __call__(self, arch: Architecture) -> StepTime:
-        """Predict or measure a step time; errors are those of the source that is asked."""
+        """Predict or measure a step time; errors are those of the source that is used."""
         if self._profile.is_trusted and not self._profile.model.unmeasured_layers(arch):
             return self._profile(arch)
         return self._measured(arch)
@@ -297,22 +300,28 @@ class _StoredLayer(LayerFigures, Layer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _StoredModel(StepTimeModel):
-    """A model as the file has it: with a list of layers."""
+class _StoredModel:
+    """A model as the file has it: layers are a list, called parts."""
 
-    parts: tuple[_StoredLayer, ...]  # type: ignore[assignment]
+    image_size: Size
+    batch_size: Size
+    num_classes: Size
+    parts: tuple[_StoredLayer, ...]
+    factor: _Scale = 1.0
+    memory_factor: _Scale = 1.0
 
     def model(self) -> StepTimeModel:
         """Return the model itself."""
-        parts = {_as(Layer, part): _as(LayerFigures, part) for part in self.parts}
-        return StepTimeModel(**{**vars(self), "parts": parts})
+        values = dict(vars(self))
+        layers = {_as(Layer, part): _as(LayerFigures, part) for part in values.pop("parts")}
+        return StepTimeModel(layers=layers, **values)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _StoredProfile(DeviceProfile):
     """A profile as the file has it."""
 
-    model: _StoredModel
+    model: _StoredModel  # type: ignore[assignment]
 
 
 def _as(kind: type[T], whole: object) -> T:

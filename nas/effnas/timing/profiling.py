@@ -1,4 +1,4 @@
-"""Making a device profile: measure the parts of a space, fit on some networks, check on others."""
+"""Making a device profile: measure a space's layers, fit on some networks, check on others."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ FITTED, CHECKED = 8, 16
 MIN_CHECKED = 4
 #: Networks that are timed in turn, beside the reference.
 _NETWORKS_TOGETHER = 8
-#: Half-width of the interval that the timing of a network is to reach, and seconds for it.
+#: Half-width of the interval that the timing of a network must reach, and seconds for it.
 _NETWORK_PRECISION, _NETWORK_TIME_LIMIT_S = 0.02, 5.0
-#: How often all parts are gone through.
+#: How often each layer is measured.
 _PASSES = 3
-#: More parts would take a day on any device.
-_MAX_PARTS = 20_000
+#: More layers would take a day on any device.
+_MAX_LAYERS = 20_000
 _RESAMPLES = 2_000
 
 
@@ -57,19 +57,19 @@ def make_profile(
 
     Args:
         space: Its target gives image size and batch size.
-        setup: What to measure under.
+        setup: Device, sizes and execution.
         seed: Draws the networks that the model is fitted and checked on.
-        progress: Is told what is being done and how far it is.
+        progress: As in `measure_layers`.
         waiting: Called if the device is in use by others.
 
     Raises:
-        ConfigError: If the space has too many parts, or too few networks fit the device.
+        ConfigError: If the space has too many layers, or too few networks fit the device.
     """
-    parts = layers_of_space(space, num_classes=setup.num_classes)
-    if len(parts) > _MAX_PARTS:
+    layers = layers_of_space(space, num_classes=setup.num_classes)
+    if len(layers) > _MAX_LAYERS:
         raise ConfigError(
-            f"space '{space.name}': its networks are made of {len(parts):,} different parts, too "
-            f"many to measure one by one (at most {_MAX_PARTS:,}); give its stages fewer choices"
+            f"space '{space.name}': its networks are made of {len(layers):,} different layers, too "
+            f"many to measure one by one (at most {_MAX_LAYERS:,}); give its stages fewer choices"
         )
     if space.size < FITTED + CHECKED:
         raise ConfigError(
@@ -82,23 +82,23 @@ def make_profile(
     started = time.perf_counter()
     with timing(setup.device, waiting):
         try:
-            parts_found, reference_s = measure_layers(
-                parts, space.reference, setup, rng, passes=_PASSES, progress=progress
+            figures, reference_s = measure_layers(
+                layers, space.reference, setup, rng, passes=_PASSES, progress=progress
             )
         except InfeasibleError as error:
             raise ConfigError(
                 f"space '{space.name}': the reference network takes more than half of the memory "
-                f"that is free, or a part does not fit ({error}); take a smaller "
+                f"that is free, or a layer does not fit ({error}); take a smaller "
                 "`target_batch_size` or `target_image_size`, and the same in the search"
             ) from error
-    after_parts = time.perf_counter()
+    after_layers = time.perf_counter()
     measured = _measure_networks(networks, space, setup, progress, waiting)
-    seconds = time.perf_counter() - after_parts
+    seconds = time.perf_counter() - after_layers
     summed = StepTimeModel(
         image_size=setup.image_size,
         batch_size=setup.batch_size,
         num_classes=setup.num_classes,
-        parts=parts_found,
+        layers=figures,
     )
     model = _fit(summed, measured[:FITTED])
     fitted_on, checked_on = (
@@ -129,7 +129,7 @@ def make_profile(
             np.array([network.peak_memory_bytes for network in checked_on]),
         ),
         cost_s={
-            "parts": after_parts - started,
+            "parts": after_layers - started,
             "fit": seconds * len(fitted_on) / len(measured),
             "check": seconds * len(checked_on) / len(measured),
         },
@@ -169,13 +169,13 @@ def model_error(
 def _fit(
     summed: StepTimeModel, networks: Sequence[tuple[Architecture, Mapping[str, float]]]
 ) -> StepTimeModel:
-    """Return the model with the factors that suit some networks."""
+    """Return the model with the factors that fit some networks."""
     ratios = [found["step_time"] / summed.step_time(arch) for arch, found in networks]
     memory_ratios = [
         (found["peak_memory_bytes"] - summed.fixed_bytes(arch)) / summed.kept_bytes(arch)
         for arch, found in networks
     ]
-    # Medians: one timing that went wrong is to change nothing.
+    # Medians: one bad timing must not change them.
     return replace(
         summed, factor=float(np.median(ratios)), memory_factor=float(np.median(memory_ratios))
     )
@@ -193,11 +193,8 @@ def _figures(
     )
 
 
-# -- networks
-
-
 def _draw(space: SearchSpace, rng: np.random.Generator, count: int) -> list[Architecture]:
-    """Return random networks of the space, each once; fewer if it has fewer."""
+    """Return distinct random networks of the space; fewer if it has fewer."""
     found: dict[Architecture, None] = {}
     for _ in range(20 * count):
         found[space.sample(rng)] = None

@@ -1,4 +1,4 @@
-"""How a process that times training steps is to run: before torch is imported."""
+"""Settings of a process that times training steps, made before torch is imported."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _keeps_freed_memory = False
 def configure_process() -> None:
     """Set this process up for steady step times; call it before torch is imported.
 
-    OpenMP's threads are to sleep while they wait for each other. By default they spin for long
-    first: on a machine where anything else runs, a waiting thread then takes the processor from the
-    one that it waits for, and a training step may take many times as long.
+    OpenMP's threads sleep while they wait for each other. By default they spin for long first: on
+    a machine where anything else runs, a waiting thread then takes the processor from the one that
+    it waits for, and a training step may take many times as long.
 
-    Memory that is freed is to be kept. By default glibc gives large blocks back to the system, and
-    the next step gets them anew, page by page. How often that happens depends on sizes and history,
-    so that a step's time would depend on what ran before it, and the times of a network's parts
-    would not add up to that of the network. Other C libraries are left as they are.
+    Freed memory is kept. By default glibc gives large blocks back to the system, and the next step
+    gets them again page by page. How often that happens depends on sizes and history, so that a
+    step's time would depend on what ran before it, and the times of a network's layers would not
+    add up to that of the network. Other C libraries are not changed.
 
     docs/measuring.md has figures of both.
     """

@@ -1,4 +1,4 @@
-"""What a step time belongs to beside the network, and how it is settled on a device."""
+"""The setup that a step time is measured in."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from effnas.train.step import StepSettings
 
 @dataclass(frozen=True, kw_only=True)
 class MeasurementSetup:
-    """What a step time belongs to, beside the network.
+    """What a step time depends on, beside the network.
 
     Attributes:
         device: Where steps run.
-        recipe: Its optimizer and loss take part in a step.
+        recipe: Has the optimizer and the loss of a step.
         execution: Precision, memory format and compilation.
         batch_size: Images in a step.
         image_size: Their height and width in pixels.
         num_classes: Outputs of the networks.
-        available_bytes: Memory that steps may take on a CPU, where the system ends a process that
+        available_bytes: Memory that steps may take on a CPU, where the system kills a process that
             takes more; None for no limit.
     """
 

@@ -1,4 +1,4 @@
-"""What a step time is and where it comes from."""
+"""Step times and their sources."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
 
-#: Bounds of a sane step time, in seconds or as a ratio; quotients of two such are finite.
+#: Bounds of a plausible step time, in seconds or as a ratio; quotients of two such are finite.
 _MIN_S, _MAX_S = 1e-12, 1e12
 
 
@@ -21,7 +21,7 @@ class StepTime:
         metrics: `step_time` (S: over the reference network's, no unit) and, where they are known,
             `step_time_s` (seconds) and the ends of the 95 % intervals, `step_time_low`,
             `step_time_high`, `step_time_low_s` and `step_time_high_s`.
-        source: How it became known.
+        source: How it was found.
         hardware: One line that names the device.
     """
 
@@ -35,14 +35,14 @@ class StepTimeSource(Protocol):
 
     @property
     def description(self) -> str:
-        """Where they come from, in words; the same for sources that give the same."""
+        """The source in words; equal for sources that give the same."""
         ...
 
     def __call__(self, arch: Architecture) -> StepTime:
         """Return the step time of one network.
 
         Raises:
-            InfeasibleError: This network cannot be timed: a result, with a reason.
+            InfeasibleError: This network cannot be timed; a result with a reason.
             UserError: No network can be timed.
         """
         ...
@@ -52,7 +52,7 @@ def positive_number(value: object) -> float:
     """Return a number above 0, given as a number or as decimal text.
 
     Raises:
-        ValueError: It is something else; the text goes on from the value: `is not a number`.
+        ValueError: It is something else; the text continues the value: `is not a number`.
     """
     is_text = isinstance(value, str) and value.isascii() and "_" not in value
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -42,8 +42,8 @@ class StepTimeTable:
     Attributes:
         path: The file.
         hardware: One line that names the table and a digest of its content.
-        note: What a user should know of S, or None: that it is relative to the table's median,
-            because the reference network is not in the table.
+        note: That S is relative to the table's median, if the reference network is not in the
+            table; else None.
     """
 
     path: Path
@@ -60,7 +60,7 @@ class StepTimeTable:
         `architecture_id`, and `step_time_s` (seconds of one training step) or `step_time` (S). The
         table that `Trials.to_pandas` makes is one. A JSON file is a list of objects with these
         keys, or one object, architecture to seconds. Other columns, and rows without a step time,
-        are passed over. Where both times are given, S is `step_time`.
+        are ignored. Where both times are given, S is `step_time`.
 
         Args:
             path: A file whose name ends in `.csv` or `.json`.
@@ -95,7 +95,7 @@ class StepTimeTable:
         return cls(path, hardware, note, times, archs)
 
     def __call__(self, arch: Architecture) -> StepTime:
-        """Look a network up.
+        """Look up a network.
 
         Raises:
             InfeasibleError: It is not in the table.
@@ -107,7 +107,7 @@ class StepTimeTable:
 
     @property
     def description(self) -> str:
-        """The table in a few words, and what is to be known of its S."""
+        """The table in a few words, with the note on its S."""
         return f"{self.hardware}; {self.note}" if self.note else self.hardware
 
     @property
@@ -126,7 +126,7 @@ class StepTimeTable:
 
 @dataclass(frozen=True)
 class _Row:
-    """What a row holds of our columns; `place` is its file and line."""
+    """The cells of a row in known columns; `place` is its file and line."""
 
     place: str
     cells: Mapping[str, object]
@@ -134,7 +134,7 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A row that was understood: S or seconds as `value`, and the seconds where they are known."""
+    """A valid row: S or seconds as `value`, and the seconds where they are given."""
 
     place: str
     id: str
@@ -240,7 +240,7 @@ def _network(row: _Row, space: SearchSpace) -> tuple[str, Architecture | None]:
 
 
 def _without_repetitions(entries: Iterable[_Entry]) -> dict[str, _Entry]:
-    """Return the entries by id; a network may be there twice if both say the same."""
+    """Return the entries by id; a network may occur twice if both rows agree."""
     found: dict[str, _Entry] = {}
     for entry in entries:
         first = found.setdefault(entry.id, entry)

@@ -1,7 +1,7 @@
 """The step timer: whole training steps of several networks in turn, the reference among them.
 
 Networks take turns, so that whatever slows the device down for a while (heat, clocks, another
-process) slows all of them, and the ratio S to the reference network's step stays.
+process) slows all of them, and the ratio S to the reference network's step is unchanged.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import numpy.typing as npt
 
 from effnas.timing.clock import Clock
 
-#: Timed rounds, whatever they take; a 95 % interval of a median needs 6 at the least.
+#: The fewest timed rounds; a 95 % interval of a median needs at least 6.
 MIN_ROUNDS = 7
 #: Half-width of the 95 % interval of S, a share of S, at which a timing is settled.
 PRECISION = 0.02
-#: Steps of a warm-up at the least and at the most.
+#: The fewest and the most steps of a warm-up.
 _MIN_WARM_UPS, _MAX_WARM_UPS = 3, 20
-#: A step that takes less than this share of the fastest before it shows that warming up goes on.
+#: A step that takes less than this share of the fastest before it still belongs to the warm-up.
 _CLEARLY_FASTER = 0.97
-#: Values from which on the normal approximation of the binomial is used; 0.5**1075 is 0.
+#: Above this number of values, the binomial is approximated by a normal; 0.5**1075 is 0.
 _MANY = 500
 #: Forward pass with the loss, backward pass, optimizer.
 PHASES = 3
 
-#: Runs one training step and calls its argument behind each of the three phases.
+#: Runs one training step and calls its argument after each of the three phases.
 Run = Callable[[Callable[[], None]], object]
 
 
@@ -37,27 +37,27 @@ class StepTiming:
     """Seconds of one network's training steps, and their ratio to the reference network's.
 
     Attributes:
-        step_time_s: Median seconds of a step.
-        step_time_low_s: Lower end of its 95 % interval.
-        step_time_high_s: Upper end.
         step_time: Median ratio of a step to the reference's step of the same round; S of the
             reward.
         step_time_low: Lower end of its 95 % interval.
-        step_time_high: Upper end.
+        step_time_high: Upper end of its 95 % interval.
+        step_time_s: Median seconds of a step.
+        step_time_low_s: Lower end of its 95 % interval.
+        step_time_high_s: Upper end of its 95 % interval.
         forward_time_s: Median seconds of the forward pass with the loss.
-        backward_time_s: Of the backward pass.
-        optimizer_time_s: Of the optimizer's step.
-        timed_steps: Timed steps of each network.
-        warm_up_steps: Steps before them that were not counted.
-        settled: Whether the wanted precision was reached; else the time limit ended the timing.
+        backward_time_s: Median seconds of the backward pass.
+        optimizer_time_s: Median seconds of the optimizer's step.
+        timed_steps: Number of timed steps.
+        warm_up_steps: Number of steps before them.
+        settled: Whether the wanted precision was reached before the time limit.
     """
 
-    step_time_s: float
-    step_time_low_s: float
-    step_time_high_s: float
     step_time: float
     step_time_low: float
     step_time_high: float
+    step_time_s: float
+    step_time_low_s: float
+    step_time_high_s: float
     forward_time_s: float
     backward_time_s: float
     optimizer_time_s: float
@@ -78,10 +78,10 @@ def time_in_turn(
 
     Args:
         runs: One callable for each network; the first is the reference.
-        clock: That of the device.
+        clock: Of the device.
         precision: Wanted half-width of each ratio's 95 % interval, a share of the ratio.
         time_limit_s: Seconds after the warm-up at which no further round is started.
-        fewest_rounds: Rounds that are timed in any case.
+        fewest_rounds: Rounds that are timed whatever they take.
 
     Returns:
         One timing for each of `runs`. The first one's ratio is 1.
@@ -90,7 +90,7 @@ def time_in_turn(
     rounds: list[npt.NDArray[np.float64]] = []
     started = time.perf_counter()
     while True:
-        # There and back, so that no network always runs behind the same one.
+        # In alternating order, so that no network always runs after the same one.
         rounds.append(_round(runs, clock, backwards=len(rounds) % 2 == 1))
         if len(rounds) < fewest_rounds:
             continue
@@ -152,7 +152,7 @@ def _round(
 
 
 def _is_settled(seconds: npt.NDArray[np.float64], precision: float) -> bool:
-    """Say whether every ratio (or the only network's seconds) is known to `precision`."""
+    """Return whether every ratio (or the only network's seconds) is known to `precision`."""
     steps = seconds.sum(axis=2)
     values = steps[:, 1:] / steps[:, :1] if steps.shape[1] > 1 else steps
     for column in values.T:
@@ -170,12 +170,12 @@ def _timing(
     ratio, low, high = median_interval(steps[:, n] / steps[:, 0])
     forward_s, backward_s, optimizer_s = np.median(seconds[:, n], axis=0)
     return StepTiming(
-        step_time_s=step_s,
-        step_time_low_s=low_s,
-        step_time_high_s=high_s,
         step_time=ratio,
         step_time_low=low,
         step_time_high=high,
+        step_time_s=step_s,
+        step_time_low_s=low_s,
+        step_time_high_s=high_s,
         forward_time_s=float(forward_s),
         backward_time_s=float(backward_s),
         optimizer_time_s=float(optimizer_s),

@@ -1,7 +1,7 @@
 """Augmentation of whole batches on the device: random resized crop and mirroring, sampled once.
 
-Images are kept as uint8. The proxy normalises them before it crops; a training whose image size
-changes crops uint8, so that further augmentation finds pixel values.
+Images are stored as uint8. The proxy normalizes them before it crops; a training whose image size
+changes crops uint8, since further augmentation needs pixel values.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 #: Height over width of random crops, as in Szegedy et al. 2015.
 _ASPECT = (3 / 4, 4 / 3)
-#: Bilinear sampling reads 2 x 2 pixels: it passes over none where sides shrink by no more.
+#: Bilinear sampling reads 2 x 2 pixels: it skips none where sides shrink by no more than this.
 _SHRINK_MAX = 2
 
 
@@ -32,7 +32,7 @@ def random_crop_and_flip(
     """Cut a random part out of every image, resize it to the whole, and mirror half of them.
 
     Args:
-        images: Normalised float images [N, 3, H, W]; H equals W.
+        images: Normalized float images [N, 3, H, W]; H equals W.
         area_min: Smallest area of the part, a share of the image's, above 0; 1 means no cropping.
         flip: Whether to mirror.
         generator: The source of randomness, on the CPU.
@@ -57,7 +57,7 @@ def resized_crop_and_flip(
     """Cut a random part out of every image, resize it to `image_size`, and mirror half of them.
 
     Parts are drawn as in `random_crop_and_flip` and sampled once, bilinearly. Images of more than
-    twice `image_size` are first shrunk to that, so that no pixel is passed over; without cropping
+    twice `image_size` are first shrunk to that, so that no pixel is skipped; without cropping
     images are only resized. An image's result depends on its pixels, its place in the batch, the
     generator and the size of the batch, but not on other images.
 

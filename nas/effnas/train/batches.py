@@ -1,6 +1,6 @@
-"""What each step trains on: which images, in which parts, and augmented how.
+"""What each step trains on: which images, in which micro-batches, and augmented how.
 
-All of it is a pure function of the seed and the step, so that a training that was killed goes on
+All of it is a pure function of the seed and the step, so that a training that was killed resumes
 as if it had not been, and several processes draw alike.
 """
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chunk:
-    """The part of a step's batch that one device takes at once.
+class MicroBatch:
+    """Images of a step that one device takes at once.
 
     Attributes:
         step: Counted from 0.
-        number: Which one of the step's.
-        chosen: Its images, [n].
-        share: Of the step's batch.
+        number: Within the step, from 0, over all processes.
+        chosen: Indices of its images, [n].
+        share: Its images over those of the step, above 0 to 1.
     """
 
     step: int
@@ -49,11 +49,11 @@ class Chunk:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """The order of the images: a new permutation in every epoch; what is left over is dropped.
+    """The order of the images: a new permutation in every epoch; an incomplete batch is dropped.
 
     Attributes:
-        count: Images.
-        batch_size: In a step, no more than `count`.
+        count: Number of images.
+        batch_size: Images in a step, no more than `count`.
         seed: Of the permutations.
     """
 
@@ -63,18 +63,18 @@ class Order:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps that go once through the images."""
+        """Steps of one pass over the images."""
         return self.count // self.batch_size
 
-    def chunks(
-        self, stage: Stage, parts: int, group: ProcessGroup, first_step: int = 0
-    ) -> Iterator[list[Chunk]]:
-        """Yield, for each step of a stage, the chunks of this process.
+    def micro_batches(
+        self, stage: Stage, count: int, group: ProcessGroup, first_step: int = 0
+    ) -> Iterator[list[MicroBatch]]:
+        """Yield, for each step of a stage, the micro-batches of this process.
 
         Args:
-            stage: Its steps.
-            parts: Chunks in a step, over all processes; a multiple of their number.
-            group: Which process.
+            stage: Has the steps.
+            count: Micro-batches in a step, over all processes; a multiple of their number.
+            group: Which process this is.
             first_step: Steps before it are left out.
         """
         epoch, permutation = -1, np.arange(0)
@@ -85,18 +85,18 @@ class Order:
                 permutation = np.random.default_rng((self.seed, epoch)).permutation(self.count)
             batch = permutation[place * self.batch_size : (place + 1) * self.batch_size]
             yield [
-                Chunk(step=step, number=number, chosen=chosen, share=len(chosen) / len(batch))
-                for number, chosen in enumerate(np.array_split(batch, parts))
+                MicroBatch(step=step, number=number, chosen=chosen, share=len(chosen) / len(batch))
+                for number, chosen in enumerate(np.array_split(batch, count))
                 if number % group.size == group.rank
             ]
 
 
 class TrainPixels:
-    """The training images, handed out on the device; they are kept there if they fit easily.
+    """The training images on the device, where they stay if they fit easily.
 
     Args:
         images: In memory, or decoded when they are needed.
-        device: Where they are wanted.
+        device: The device of the training.
     """
 
     #: Share of a GPU's free memory that the images may take.
@@ -111,24 +111,24 @@ class TrainPixels:
             if images.images.nbytes < self._SHARE * free:
                 self._there = torch.from_numpy(images.images).to(device)
 
-    def of(self, chunks: Iterator[Chunk]) -> Generator[torch.Tensor]:
-        """Yield the uint8 images [n, 3, S, S] of each chunk, on the device."""
+    def of(self, micro_batches: Iterator[MicroBatch]) -> Generator[torch.Tensor]:
+        """Yield the uint8 images [n, 3, S, S] of each micro-batch, on the device."""
         if self._there is not None:
-            for chunk in chunks:
-                chosen = torch.from_numpy(chunk.chosen).to(self._device)
+            for micro_batch in micro_batches:
+                chosen = torch.from_numpy(micro_batch.chosen).to(self._device)
                 yield self._there[chosen].permute(0, 3, 1, 2).contiguous()
             return
-        for pixels in self._images.batches(chunk.chosen for chunk in chunks):
+        for pixels in self._images.batches(micro_batch.chosen for micro_batch in micro_batches):
             there = torch.from_numpy(pixels).to(self._device)
             yield there.permute(0, 3, 1, 2).contiguous()
 
 
 class Augmentation:
-    """Makes of a chunk's images what the network sees.
+    """Makes the network's inputs and targets of a micro-batch's images.
 
     Args:
         images: Have the labels.
-        recipe: What does not change over the training.
+        recipe: Cropping and cutout, which do not change over the training.
         flip: Whether images are mirrored at random.
         seed: Of the training.
         device: Where the images are.
@@ -150,20 +150,20 @@ class Augmentation:
         self._device = device
 
     def __call__(
-        self, chunk: Chunk, pixels: torch.Tensor, stage: Stage
+        self, micro_batch: MicroBatch, pixels: torch.Tensor, stage: Stage
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Augment a chunk, and seed torch for the dropout in it.
+        """Augment a micro-batch, and seed torch for the dropout in it.
 
         Args:
-            chunk: Says which images they are.
+            micro_batch: Which images they are.
             pixels: uint8 [n, 3, S, S] on the device.
             stage: The image size and the strengths.
 
         Returns:
-            Normalised float images [n, 3, D, D], and class numbers [n] or shares of the classes
-            [n, C] that sum to 1.
+            Normalized float images [n, 3, D, D], and class numbers [n] or probabilities
+            [n, C].
         """
-        seeds = np.random.SeedSequence((self._seed, chunk.step, chunk.number))
+        seeds = np.random.SeedSequence((self._seed, micro_batch.step, micro_batch.number))
         of_images, of_dropout = (int(word) for word in seeds.generate_state(2, np.uint64))
         generator = torch.Generator().manual_seed(of_images)
         torch.manual_seed(of_dropout)
@@ -180,7 +180,7 @@ class Augmentation:
         if recipe.cutout:
             pixels = cutout(pixels, recipe.cutout, generator)
         images = normalize(pixels)
-        targets = self._targets(chunk.chosen)
+        targets = self._targets(micro_batch.chosen)
         if not strengths.mixup and not strengths.cutmix:
             return images, targets
         if targets.ndim == 1:

@@ -1,4 +1,4 @@
-"""Checkpoints: files of trainings that have paused, so that they can go on."""
+"""Checkpoints: files of trainings that were stopped, so that they can be resumed."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ State = object
 class Checkpoint:
     """The file of one training: tensors as safetensors, all else as JSON in its metadata.
 
-    A training gone on with is the same as an unbroken one only if its state is kept to the bit:
-    strides of tensors are kept, too, since kernels may round differently for another layout.
+    A resumed training is the same as an unbroken one only if its state is stored to the bit:
+    strides of tensors, too, since kernels may round differently for another layout.
 
     Attributes:
         path: The file.
-        owner: Whose training it is; a file of another one is passed over.
+        owner: Identifies the training; the file of another one is ignored.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class Checkpoint:
 
         Raises:
             StoreError: If it cannot be written.
-            ConfigError: If the state holds what is neither tensor nor plain data.
+            ConfigError: If the state holds something that is neither tensor nor plain data.
         """
         from safetensors.torch import save
 
@@ -73,7 +73,7 @@ class Checkpoint:
             ) from error
 
     def load(self) -> dict[str, State] | None:
-        """Return the state, or None where there is no whole file of this training."""
+        """Return the state, or None if there is no intact file of this training."""
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -88,7 +88,7 @@ class Checkpoint:
         return state if isinstance(state, dict) else None
 
     def delete(self) -> None:
-        """Delete the file, and what a crash may have left of one."""
+        """Delete the file, and the rest that a crash may have left."""
         for path in (self.path, self._temporary):
             path.unlink(missing_ok=True)
 
@@ -118,10 +118,10 @@ def save_weights(folder: Path, arch: Architecture, repeat: int, model: Module) -
 
 
 def load_weights(folder: Path, arch: Architecture, repeat: int, model: Module) -> None:
-    """Give a model the weights and buffers that `save_weights` wrote.
+    """Load the weights and buffers that `save_weights` wrote into a model.
 
     Raises:
-        StoreError: If they are not there, damaged, or those of another network.
+        StoreError: If they are missing, damaged, or those of another network.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -138,7 +138,7 @@ def load_weights(folder: Path, arch: Architecture, repeat: int, model: Module) -
 
 
 def _packed(value: State, tensors: dict[str, Tensor]) -> object:
-    """Return a value as JSON data; its tensors are added to `tensors`, and stand there by name."""
+    """Return a value as JSON data that names its tensors, which are added to `tensors`."""
     import torch
 
     if isinstance(value, torch.Tensor):

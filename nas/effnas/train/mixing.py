@@ -25,7 +25,7 @@ def mix(
     A result depends on the image, its partner, and what is drawn for it.
 
     Args:
-        images: Normalised float images [N, 3, H, W] on any device.
+        images: Normalized float images [N, 3, H, W] on any device.
         targets: Probabilities of classes, float [N, C] on the same device; rows sum to 1.
         mixup_alpha: α of mixup, 0 or more; 0 is off.
         cutmix_alpha: α of cutmix, 0 or more; 0 is off.

@@ -1,6 +1,6 @@
 """What a long training needs of its network: strengths that change, averages, batch norm.
 
-Importing it takes seconds, which those who only make a mistake need not wait for.
+Importing it takes seconds, so import it late: a mistake in the settings is told at once.
 """
 
 from __future__ import annotations
@@ -41,12 +41,7 @@ class RegularizationSetter:
 
     def __init__(self, model: nn.Module, drop_path: float) -> None:
         self._model = model
-        # Where a model has its dropout as a module, that is in its head; others read `drop_rate`.
-        self._dropouts = [
-            module
-            for name, module in model.named_modules()
-            if isinstance(module, nn.Dropout) and "head" in name
-        ]
+        self._dropouts = _dropouts(model)
         self._drop_path = drop_path
         self._paths = [
             (module, float(module.drop_prob or 0.0))
@@ -60,20 +55,20 @@ class RegularizationSetter:
             self._model.drop_rate = strengths.dropout  # type: ignore[assignment]  # a number
         for dropout in self._dropouts:
             dropout.p = strengths.dropout
-        share = strengths.drop_path / self._drop_path if self._drop_path else 0.0
+        factor = strengths.drop_path / self._drop_path if self._drop_path else 0.0
         for module, full in self._paths:
-            module.drop_prob = full * share
+            module.drop_prob = full * factor
 
 
 def make_network(
     arch: Architecture | None, name: str, recipe: TrainingRecipe, *, num_classes: int
 ) -> nn.Module:
-    """Build what is trained: an architecture, or a model of timm's if there is none.
+    """Build an architecture, or a model of timm's if there is none.
 
     Args:
-        arch: The architecture.
-        name: Of the model, or what the user calls the architecture.
-        recipe: Its stochastic depth and the momentum of its batch norms are the model's.
+        arch: The architecture; None for a model of timm's.
+        name: The model's, or the user's name of the architecture.
+        recipe: Sets stochastic depth and the momentum of batch norms.
         num_classes: Outputs.
 
     Raises:
@@ -86,17 +81,22 @@ def make_network(
     else:
         model = build_timm(name, num_classes=num_classes, drop_path_rate=drop_path)
     dropout = recipe.dropout.last if recipe.dropout else 0.0
-    has_dropout = hasattr(model, "drop_rate") or any(
-        isinstance(module, nn.Dropout) and "head" in place
-        for place, module in model.named_modules()
-    )
-    if dropout and not has_dropout:
+    if dropout and not (hasattr(model, "drop_rate") or _dropouts(model)):
         raise ConfigError(f"{name}: it has no dropout; set `dropout: 0` in the recipe")
     if recipe.batch_norm_momentum is not None:
         for module in model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.momentum = 1 - recipe.batch_norm_momentum
     return model
+
+
+def _dropouts(model: nn.Module) -> list[nn.Dropout]:
+    # Where a model has its dropout as a module, that is in its head; others read `drop_rate`.
+    return [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Dropout) and "head" in name
+    ]
 
 
 def classifier_tensors(model: nn.Module) -> list[str]:

@@ -19,10 +19,9 @@ class ProcessGroup:
     """One of the processes.
 
     Attributes:
-        rank: Which one, from 0.
-        size: How many there are.
-        connected: Whether they are to work together now. If not, all that they would do together
-            changes nothing.
+        rank: Its number, from 0.
+        size: Number of processes.
+        connected: Whether they communicate; if not, each method acts as for a single process.
     """
 
     rank: int = 0
@@ -35,13 +34,13 @@ class ProcessGroup:
             dist.all_reduce(value)
         return value
 
-    def broadcast_flag(self, wish: Callable[[], bool], device: torch.device) -> bool:
-        """Return what the first process wishes, which alone is asked."""
+    def broadcast_flag(self, ask: Callable[[], bool], device: torch.device) -> bool:
+        """Return the answer of the first process, which alone is asked."""
         if not self.connected:
-            return wish()
-        wishes = torch.tensor([int(self.rank == 0 and wish())], device=device)
-        dist.broadcast(wishes, src=0)
-        return bool(wishes.item())
+            return ask()
+        flag = torch.tensor([int(self.rank == 0 and ask())], device=device)
+        dist.broadcast(flag, src=0)
+        return bool(flag.item())
 
     def broadcast_object(self, make: Callable[[], T]) -> T:
         """Return what the first process makes, or raise the error that it meets."""
@@ -59,7 +58,7 @@ class ProcessGroup:
         return cast("T", values[0])
 
     def average(self, buffers: Iterable[torch.Tensor]) -> None:
-        """Make running statistics the same in all processes: their mean."""
+        """Set running statistics to their mean over all processes."""
         if not self.connected:
             return
         for buffer in buffers:

@@ -1,9 +1,9 @@
-"""How far a training has come, and who is told."""
+"""How far a training has come, and who receives that."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from effnas.config.codec import Amount, Count, Share, Size
 
@@ -13,19 +13,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRow:
-    """What is logged of an epoch.
+    """What is logged of an epoch; the strengths are those of its last step.
 
     Attributes:
-        epoch: How many have ended, from 1.
-        step: How many steps have.
-        stage: That of its last step, from 1.
+        epoch: Number, from 1.
+        step: Steps that have ended.
+        stage: Number of the stage of its last step, from 1.
         image_size: Pixels in that stage.
-        dropout: In that stage, as the other strengths.
         learning_rate: Of its last step.
-        train_loss: Mean over its steps, with all that makes the images harder.
+        train_loss: Mean over its steps, on augmented images.
         accuracy: On the minival, by the average of weights if there is one, 0 to 1; None without
             a minival.
-        train_time_s: Seconds of all steps until then.
+        train_time_s: Seconds of all steps so far.
     """
 
     epoch: Size
@@ -49,11 +48,11 @@ class Progress:
 
     Attributes:
         step: Steps that have ended.
-        rows: Of the epochs that have ended.
-        best_epoch: The one of the highest accuracy, the first of several; 0 before there is one.
-        best_accuracy: Its accuracy.
-        stage_times_s: Seconds of the steps of each stage.
-        stopped_early: Whether the patience is at its end.
+        rows: One for each epoch that has ended.
+        best_epoch: Number of the first epoch with the highest accuracy; 0 if there is none.
+        best_accuracy: Its accuracy, 0 to 1; -1 if there is none.
+        stage_times_s: Seconds of the steps of each stage so far.
+        stopped_early: Whether the patience of the recipe has run out.
     """
 
     step: int = 0
@@ -69,17 +68,14 @@ class Progress:
         return sum(self.stage_times_s)
 
 
-class Watcher(Protocol):
-    """Is told how a training goes, in the first of its processes."""
+class Watcher:
+    """Receives how a training goes; this one does nothing."""
 
     def stepped(self, progress: Progress) -> None:
         """A step has ended."""
-        ...
 
     def epoch_ended(self, progress: Progress) -> None:
         """An epoch has ended; its row is the last."""
-        ...
 
     def improved(self, model: nn.Module) -> None:
         """The last epoch was the best; the model is the one that was measured."""
-        ...

@@ -15,11 +15,12 @@ from effnas.config.settings import Execution, Recipe
 from effnas.errors import InfeasibleError
 from effnas.train.augment import normalize, random_crop_and_flip
 from effnas.train.checkpoints import Checkpoint
-from effnas.train.step import TrainingStep, cosine_schedule, synchronize
+from effnas.train.schedule import cosine_schedule
+from effnas.train.step import TrainingStep, synchronize
 
-#: A loss this many times that of guessing is held to be diverging.
+#: A loss of this many times that of guessing is assumed to diverge.
 _DIVERGED = 10.0
-#: Steps between two looks at the loss; a look makes an accelerator wait.
+#: Steps between two checks of the loss, for which an accelerator has to wait.
 _LOOK_EVERY = 25
 
 
@@ -44,10 +45,10 @@ class ProxyData:
 
 @dataclass(frozen=True)
 class ProxyResult:
-    """What a proxy training gave.
+    """The result of a proxy training.
 
     Attributes:
-        accuracy: Share of the held-out images whose class was named rightly, 0 to 1.
+        accuracy: Share of the held-out images that were classified correctly, 0 to 1.
         train_loss: Mean loss of the last epoch.
         train_time_s: Seconds of training, without the evaluation.
     """
@@ -71,8 +72,8 @@ def train_proxy(
     """Train a fresh model by the recipe and measure its accuracy on the held-out images.
 
     The model's weights are changed; torch's global random state is not. A training that stops early
-    has the learning rates of the whole one, so that it can be gone on with: on a CPU, the result is
-    that of an unbroken training to the bit.
+    has the learning rates of the whole one, so that it can be resumed: on a CPU, the result is that
+    of an unbroken training to the bit.
 
     Args:
         model: The network.
@@ -81,9 +82,9 @@ def train_proxy(
         execution: Precision and memory format.
         flip: Whether images may be mirrored.
         seed: Fixes the order of the images, the augmentation and dropout.
-        epochs: Stop after so many of the recipe's; None trains to the end.
+        epochs: Stop after this number of the recipe's; None trains to the end.
         checkpoint: Where an earlier stop may have left the training, and where this one leaves it
-            if it stops early. One that cannot be used, or has gone further, is passed over.
+            if it stops early. One that cannot be used, or is ahead of that, is ignored.
 
     Raises:
         InfeasibleError: If the loss diverges or is not finite.
@@ -97,18 +98,19 @@ def train_proxy(
     steps_per_epoch = count // batch_size
     steps = steps_per_epoch * recipe.epochs
     last = recipe.epochs if epochs is None else min(epochs, recipe.epochs)
-    schedule = cosine_schedule(step.optimizer, steps, recipe)
+    warmup = math.ceil(recipe.warmup_share * steps)
+    schedule = cosine_schedule(step.optimizer, recipe.learning_rate, steps=steps, warmup=warmup)
     limit = _DIVERGED * math.log(max(data.num_classes, 2))
 
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        begun = _Begun()
+        done = _Done()
         if checkpoint and (found := checkpoint.load()):
-            begun = _go_on(found, last, step, generator) or begun
+            done = _resume(found, last, step, generator) or done
         started = time.perf_counter()
         losses = torch.zeros(steps_per_epoch, device=device)
         stop = steps_per_epoch * last
-        for n in range(steps_per_epoch * begun.epochs, stop):
+        for n in range(steps_per_epoch * done.epochs, stop):
             place = n % steps_per_epoch
             if place == 0:
                 order = torch.randperm(count, generator=generator)
@@ -124,23 +126,23 @@ def train_proxy(
             if n % _LOOK_EVERY == _LOOK_EVERY - 1 or n == stop - 1:
                 _check_loss(losses[: place + 1], limit, n + 1, steps)
         synchronize(device)
-        if begun.epochs < last:
-            begun = _Begun(
+        if done.epochs < last:
+            done = _Done(
                 epochs=last,
                 train_loss=float(losses.mean()),
-                train_time_s=begun.train_time_s + time.perf_counter() - started,
+                train_time_s=done.train_time_s + time.perf_counter() - started,
             )
             if checkpoint and last < recipe.epochs:
-                checkpoint.save(_state(begun, step, generator))
+                checkpoint.save(_state(done, step, generator))
     return ProxyResult(
         accuracy=accuracy(step, data.holdout_images, data.holdout_labels, 2 * batch_size),
-        train_loss=begun.train_loss,
-        train_time_s=begun.train_time_s,
+        train_loss=done.train_loss,
+        train_time_s=done.train_time_s,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Begun:
+class _Done:
     """How far a training has come."""
 
     epochs: int = 0
@@ -148,11 +150,11 @@ class _Begun:
     train_time_s: float = 0.0
 
 
-def _state(begun: _Begun, step: TrainingStep, generator: torch.Generator) -> dict[str, object]:
+def _state(done: _Done, step: TrainingStep, generator: torch.Generator) -> dict[str, object]:
     """Return all that the rest of a training depends on."""
     cuda = torch.cuda.get_rng_state(step.device) if step.device.type == "cuda" else None
     return {
-        "begun": asdict(begun),
+        "begun": asdict(done),
         "step": step.state_dict(),
         "generator": generator.get_state(),
         "torch": torch.get_rng_state(),
@@ -160,19 +162,19 @@ def _state(begun: _Begun, step: TrainingStep, generator: torch.Generator) -> dic
     }
 
 
-def _go_on(
+def _resume(
     state: Mapping[str, Any], last: int, step: TrainingStep, generator: torch.Generator
-) -> _Begun | None:
-    """Take the state of a training over, unless it has gone beyond its epoch `last`."""
-    begun = _Begun(**state["begun"])
-    if begun.epochs > last:
+) -> _Done | None:
+    """Load the state of a training, unless it is beyond its epoch `last`."""
+    done = _Done(**state["begun"])
+    if done.epochs > last:
         return None
     step.load_state_dict(state["step"])
     generator.set_state(state["generator"])
     torch.set_rng_state(state["torch"])
     if step.device.type == "cuda" and state["cuda"] is not None:
         torch.cuda.set_rng_state(state["cuda"], step.device)
-    return begun
+    return done
 
 
 def _check_loss(losses: torch.Tensor, limit: float, step: int, steps: int) -> None:
@@ -192,7 +194,7 @@ def _check_loss(losses: torch.Tensor, limit: float, step: int, steps: int) -> No
 def accuracy(
     step: TrainingStep, images: torch.Tensor, labels: torch.Tensor, batch_size: int
 ) -> float:
-    """Return the share of images whose class a trained model names rightly, 0 to 1.
+    """Return the share of images that a trained model classifies correctly, 0 to 1.
 
     Args:
         step: Has the model, and runs it as in training but for dropout and batch statistics.
@@ -203,11 +205,11 @@ def accuracy(
     Raises:
         InfeasibleError: If an output is not finite.
     """
-    right = torch.zeros((), dtype=torch.long, device=step.device)
+    correct = torch.zeros((), dtype=torch.long, device=step.device)
     for start in range(0, len(labels), batch_size):
         part = slice(start, start + batch_size)
         logits = step.logits(normalize(images[part].to(step.device)))
         if not bool(torch.isfinite(logits).all()):
             raise InfeasibleError("training diverged: the trained network's outputs are not finite")
-        right += (logits.argmax(1) == labels[part].to(step.device)).sum()
-    return float(right) / len(labels)
+        correct += (logits.argmax(1) == labels[part].to(step.device)).sum()
+    return float(correct) / len(labels)

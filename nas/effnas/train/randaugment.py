@@ -1,7 +1,7 @@
 """RandAugment (Cubuk et al. 2019) of whole batches on their device, with magnitudes past 10.
 
-The images of a batch are sorted by their operation, so that each operation works in place on the
-images that lie side by side, and operations of one family share their steps.
+The images of a batch are sorted by their operation, so that each operation works in place on
+adjacent images, and operations of one family share their steps.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WARPS = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
 #: The operations of EfficientNet's RandAugment.
 OPERATIONS = (*_VALUES, *_ENHANCEMENTS, *_WARPS, "Cutout")
 
-#: What fills the places that no pixel of the image comes to.
+#: What fills places without a pixel of the image.
 _GREY = 128
 
 # Parameters at magnitude 10. Lengths are shares of the side; TensorFlow's are pixels at 224.
@@ -65,10 +65,10 @@ def apply_operations(
 ) -> torch.Tensor:
     """Apply one operation to every image.
 
-    Parameters are proportional to the magnitude, and go on past 10 until they lose their meaning.
+    Parameters are proportional to the magnitude, also above 10, up to a limit.
     Every operation that has a strength does nothing at 0 and grows. This is where we differ from
     TensorFlow's RandAugment, whose Posterize and Solarize are strongest at 0 and whose enhancements
-    go from weakening over nothing to strengthening. At magnitude 10, with the limit in brackets:
+    go from weakening through nothing to strengthening. At magnitude 10, with the limit in brackets:
 
     * Posterize leaves 4 of 8 bits, to the nearest whole one (1 is left).
     * Solarize inverts all 256 values; at less, only the highest (256).
@@ -130,11 +130,11 @@ def _change_values(
 
 
 def _enhance(images: torch.Tensor, sizes: list[int], chance: torch.Tensor, strength: float) -> None:
-    """Blend images with, or away from, what lacks their colour, contrast, light or sharpness."""
+    """Blend images with, or away from, what lacks their color, contrast, light or sharpness."""
     pixels = images.float()
     lacking = torch.zeros_like(pixels)
-    colourless, flat, _, blurred = torch.split(lacking, sizes)
-    colourless.copy_(_grey_values(pixels[: sizes[0]]))
+    colorless, flat, _, blurred = torch.split(lacking, sizes)
+    colorless.copy_(_grey_values(pixels[: sizes[0]]))
     grey = _grey_values(pixels[sizes[0] : sizes[0] + sizes[1]])
     flat.copy_(grey.mean((1, 2, 3), keepdim=True).round_())
     sharp = pixels[sum(sizes[:3]) :]

@@ -14,7 +14,7 @@ from effnas.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Strengths:
-    """How strongly a stage is regularised; the attributes are those of `TrainingRecipe`."""
+    """How strongly a stage is regularized; the attributes are those of `TrainingRecipe`."""
 
     dropout: float
     randaugment: float
@@ -32,9 +32,9 @@ class Stage:
 
     Attributes:
         first_step: Counted from 0.
-        steps: How many, 1 or more.
+        steps: Their number, 1 or more.
         image_size: Pixels.
-        strengths: Of the regularisation.
+        strengths: Of the regularization.
     """
 
     first_step: int
@@ -44,7 +44,7 @@ class Stage:
 
     @property
     def end(self) -> int:
-        """The step behind the last."""
+        """The step after the last."""
         return self.first_step + self.steps
 
 
@@ -57,7 +57,7 @@ def stages_of(recipe: TrainingRecipe, *, steps_per_epoch: int, seed: int = 0) ->
     Args:
         recipe: With an `image_size`; strengths that are None are 0.
         steps_per_epoch: 1 or more.
-        seed: Of the sizes that are drawn.
+        seed: Of random sizes.
 
     Raises:
         ConfigError: If the recipe has no image size.

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
-from effnas.config.settings import Execution, Recipe
+from effnas.config.settings import Execution
 from effnas.errors import ConfigError
-
-if TYPE_CHECKING:
-    from timm.scheduler.scheduler import Scheduler
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 class StepSettings(Protocol):
-    """What a step takes of a recipe."""
+    """The settings of a recipe that a step needs."""
 
     @property
     def optimizer(self) -> str:
@@ -32,12 +28,12 @@ class StepSettings(Protocol):
 
     @property
     def optimizer_arguments(self) -> Mapping[str, float]:
-        """Numbers that it takes beside the learning rate and weight decay."""
+        """Its further arguments, beside the learning rate and weight decay."""
         ...
 
     @property
     def learning_rate(self) -> float:
-        """Peak of the schedule, for the batch size that is trained with."""
+        """Peak of the schedule, for the batch size of the training."""
         ...
 
     @property
@@ -106,9 +102,9 @@ class TrainingStep:
         """Train on one batch.
 
         Args:
-            images: Normalised float images [N, 3, H, W] on the device.
+            images: Normalized float images [N, 3, H, W] on the device.
             labels: Class numbers [N].
-            mark: Called behind the forward pass (with the loss), the backward pass, and the
+            mark: Called after the forward pass (with the loss), the backward pass, and the
                 optimizer.
 
         Returns:
@@ -127,25 +123,25 @@ class TrainingStep:
         """Return the mean loss of a batch, a scalar with its graph.
 
         Args:
-            images: Normalised float images [N, 3, H, W] on the device.
-            targets: Class numbers [N], or shares of the classes [N, C].
+            images: Normalized float images [N, 3, H, W] on the device.
+            targets: Class numbers [N], or probabilities [N, C].
         """
         logits = self.forward(images)
         return cross_entropy(logits.float(), targets, label_smoothing=self._label_smoothing)
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradients of a loss to those that are there."""
+        """Add the gradients of a loss to the present ones."""
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def update(self) -> None:
-        """Change the weights by the gradients that are there."""
+        """Update the weights by the present gradients."""
         self._scaler.step(self.optimizer)
         self._scaler.update()
 
     def distribute(self) -> None:
         """Average the gradients over all processes of torch's default group from here on.
 
-        Each process keeps its own running statistics; `average_buffers` makes them the same.
+        Each process keeps its own running statistics; see `ProcessGroup.average`.
         """
         self._replicas = DistributedDataParallel(
             self.model,
@@ -155,7 +151,7 @@ class TrainingStep:
         self._run = self._compiled(self._replicas)
 
     def apart(self) -> AbstractContextManager[object]:
-        """Return a context in which a backward pass leaves the other processes alone."""
+        """Return a context in which backward passes do not wait for other processes."""
         return self._replicas.no_sync() if self._replicas else nullcontext()
 
     def state_dict(self) -> dict[str, Any]:
@@ -167,13 +163,13 @@ class TrainingStep:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gave, of a step of the same model and recipe."""
+        """Load what `state_dict` gave, of a step of the same model and recipe."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return what the model makes of a batch, in the step's precision and memory format."""
+        """Return the model's outputs of a batch, in the step's precision and memory format."""
         with self._autocast():
             return self._run(images.contiguous(memory_format=self.memory_format))
 
@@ -182,7 +178,7 @@ class TrainingStep:
         """Return the logits [N, classes] of a batch in evaluation mode.
 
         Args:
-            images: Normalised float images [N, 3, H, W] on the device.
+            images: Normalized float images [N, 3, H, W] on the device.
             model: Another network in evaluation mode, such as an average of weights; None takes
                 the one that is trained.
         """
@@ -207,26 +203,8 @@ class TrainingStep:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all that it was given."""
+    """Wait until the device has finished all of its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
-
-
-def cosine_schedule(optimizer: torch.optim.Optimizer, steps: int, recipe: Recipe) -> Scheduler:
-    """Return timm's cosine schedule over `steps` with the recipe's linear warm-up.
-
-    Call its `step_update(n)` before step n.
-    """
-    from timm.scheduler import CosineLRScheduler
-
-    warmup = math.ceil(recipe.warmup_share * steps)
-    return CosineLRScheduler(
-        optimizer,
-        t_initial=max(steps - warmup, 1),
-        warmup_t=warmup,
-        warmup_lr_init=recipe.learning_rate / (warmup + 1) if warmup else 0.0,
-        warmup_prefix=True,
-        t_in_epochs=False,
-    )

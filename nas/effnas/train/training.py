@@ -21,7 +21,7 @@ from effnas.errors import InfeasibleError, StoreError
 from effnas.train.augment import normalize
 from effnas.train.batches import (
     Augmentation,
-    Chunk,
+    MicroBatch,
     Order,
     TrainPixels,
 )
@@ -35,11 +35,11 @@ from effnas.train.step import TrainingStep, synchronize
 if TYPE_CHECKING:
     from effnas.data.images import TrainSet
 
-#: Steps between two looks at the loss; a look makes an accelerator wait.
+#: Steps between two checks of the loss, for which an accelerator has to wait.
 _LOOK_EVERY = 25
-#: Steps between two agreements of several processes on what to do.
+#: Steps between two times that several processes agree on whether to stop or save.
 _AGREE_EVERY = 16
-#: Of the time, writing checkpoints takes this share at most.
+#: Share of the time that writing checkpoints takes at most.
 _CHECKPOINT_SHARE = 0.05
 
 
@@ -47,17 +47,17 @@ class Training:
     """A network's training.
 
     Args:
-        model: What is trained, with the stochastic depth of the last stage.
+        model: The network, with the stochastic depth of the last stage.
         images: To train on.
         minival: To measure accuracy on; None measures none.
-        recipe: How, with a batch of no more images than there are.
-        stages: Its stages.
-        parts: For each stage, how many chunks a step's batch is cut into, over all processes: a
-            multiple of their number.
+        recipe: With a batch of no more images than there are.
+        stages: Those of the recipe.
+        micro_batches: Their number in a step of each stage, over all processes; a multiple of the
+            number of processes.
         execution: Precision, memory format and compilation.
-        device: Where.
+        device: Where this process trains.
         flip: Whether images are mirrored at random.
-        seed: Fixes all that is random.
+        seed: Of everything that is random.
         group: The processes that take part.
     """
 
@@ -68,7 +68,7 @@ class Training:
         minival: TrainSet | None,
         recipe: TrainingRecipe,
         stages: Sequence[Stage],
-        parts: Sequence[int],
+        micro_batches: Sequence[int],
         *,
         execution: Execution,
         device: torch.device,
@@ -78,13 +78,14 @@ class Training:
     ) -> None:
         from effnas.train.network import RegularizationSetter, WeightAverage
 
-        self.recipe, self.stages, self.parts = recipe, tuple(stages), tuple(parts)
+        self.recipe, self.stages = recipe, tuple(stages)
+        self.micro_batches = tuple(micro_batches)
         self.group, self.device = group, device
         self.order = Order(count=len(images), batch_size=recipe.batch_size, seed=seed)
         self._minival = minival
         self._pixels = TrainPixels(images, device)
         self._augment = Augmentation(images, recipe, flip=flip, seed=seed, device=device)
-        self._regulator = RegularizationSetter(
+        self._regularization = RegularizationSetter(
             model, recipe.drop_path.last if recipe.drop_path else 0.0
         )
         self._step = TrainingStep(model, recipe, execution, device)
@@ -106,17 +107,16 @@ class Training:
 
     @property
     def model(self) -> nn.Module:
-        """What is measured and kept: the average of weights, or else the weights."""
+        """The model that is measured and stored: the average of weights if there is one."""
         return self._average.module if self._average else self._step.model
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Take the state that a checkpoint has, if it has one.
+        """Load the state of a checkpoint, if its file exists.
 
-        On a CPU, a training that goes on gives the same result as an unbroken one, to the bit.
+        On a CPU, a resumed training gives the same result as an unbroken one, to the bit.
 
         Raises:
-            StoreError: If the file is there and cannot be used: what has been trained is not to be
-                lost without a word.
+            StoreError: If the file exists and cannot be used: training must not be lost silently.
         """
         if not checkpoint.path.exists():
             return
@@ -129,7 +129,7 @@ class Training:
             reason = (str(error).strip() or repr(error)).splitlines()[0]
             raise StoreError(
                 f"{checkpoint.path}: the training's state cannot be used ({reason}); put back a "
-                "copy, or delete the file, and the same command begins anew"
+                "copy, or delete the file, and the same command starts from the beginning"
             ) from error
 
     def run(
@@ -143,42 +143,42 @@ class Training:
         """Train to the end.
 
         Args:
-            watcher: Is told how it goes.
-            checkpoint: Where the state is kept.
-            every_s: Seconds between two checkpoints; more if writing one takes long.
-            stopping: Whether to stop: asked behind each step, and the state is kept.
+            watcher: Receives what happens.
+            checkpoint: Where the state is stored.
+            every_s: The least seconds between two checkpoints; more if writing one takes long.
+            stopping: Whether to stop, asked after each step; the state is stored then.
 
         Returns:
-            Whether the training has come to its end.
+            Whether the training has ended, and was not stopped.
 
         Raises:
             InfeasibleError: If the loss is not finite.
-            DataError: If an image cannot be decoded; the state that was kept last stays.
+            DataError: If an image cannot be decoded; the last checkpoint stays.
             StoreError: If the checkpoint cannot be written.
         """
-        keeper = Checkpointer(checkpoint if self.group.rank == 0 else None, every_s)
+        checkpointer = Checkpointer(checkpoint if self.group.rank == 0 else None, every_s)
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            ended = self._run(watcher, keeper, stopping)
+            ended = self._run(watcher, checkpointer, stopping)
         if self.progress.step:
-            keeper.keep(self)
+            checkpointer.save(self)
         return ended
 
-    def add_gradients(self, chunk: Chunk, pixels: torch.Tensor, stage: Stage) -> None:
-        """Do the forward and backward pass of a chunk.
+    def add_gradients(self, micro_batch: MicroBatch, pixels: torch.Tensor, stage: Stage) -> None:
+        """Do the forward and backward pass of a micro-batch.
 
         Args:
-            chunk: Says which images they are.
+            micro_batch: Which images they are.
             pixels: uint8 [n, 3, S, S] on the device.
             stage: The image size and the strengths.
         """
-        images, targets = self._augment(chunk, pixels, stage)
-        loss = self._step.loss(images, targets) * chunk.share
+        images, targets = self._augment(micro_batch, pixels, stage)
+        loss = self._step.loss(images, targets) * micro_batch.share
         # Connected processes take the mean of their gradients, and the batch's is wanted.
         self._step.backward(loss * self.group.size)
         self._loss_sum += loss.detach()
 
     def update(self) -> None:
-        """Change the weights by the gradients that are there, and drop these."""
+        """Update the weights by the gradients, and drop these."""
         self._step.update()
         self._step.optimizer.zero_grad(set_to_none=True)
         if self._average:
@@ -186,59 +186,63 @@ class Training:
 
     def start_stage(self, stage: Stage) -> None:
         """Set the strengths of a stage."""
-        self._regulator.set(stage.strengths)
+        self._regularization.set(stage.strengths)
 
     def pixels(self, first_step: int = 0) -> Generator[torch.Tensor]:
-        """Yield the images of chunk after chunk of this process, from a step on."""
+        """Yield the images of each micro-batch of this process, from a step on."""
         steps = self.steps(first_step)
-        return self._pixels.of(chunk for _, chunks in steps for chunk in chunks)
+        return self._pixels.of(
+            micro_batch for _, micro_batches in steps for micro_batch in micro_batches
+        )
 
-    def steps(self, first_step: int = 0) -> Iterator[tuple[int, list[Chunk]]]:
-        """Yield the number of the stage and the chunks of this process, from a step on."""
-        for number, (stage, parts) in enumerate(zip(self.stages, self.parts, strict=True)):
-            for chunks in self.order.chunks(stage, parts, self.group, first_step):
-                yield number, chunks
+    def steps(self, first_step: int = 0) -> Iterator[tuple[int, list[MicroBatch]]]:
+        """Yield the stage's number and this process's micro-batches, for each step from one on."""
+        for number, (stage, count) in enumerate(zip(self.stages, self.micro_batches, strict=True)):
+            for micro_batches in self.order.micro_batches(stage, count, self.group, first_step):
+                yield number, micro_batches
 
     def measure(self, images: TrainSet, most: int | None = None) -> float:
-        """Return the share of images whose class the model names rightly, 0 to 1.
+        """Return the share of images that the model classifies correctly, 0 to 1.
 
-        Each process looks at its part of them.
+        Each process evaluates its share of them.
 
         Args:
-            images: uint8, of the size that accuracy is to be measured at.
-            most: Look at no more than so many; None looks at all.
+            images: uint8, of the size that accuracy is measured at.
+            most: The number of images to evaluate at most; None evaluates all.
 
         Raises:
             InfeasibleError: If an output is not finite.
         """
-        self.settle_buffers()
+        self.average_buffers()
         self._step.model.eval()
-        right = torch.zeros((), dtype=torch.long, device=self.device)
+        correct = torch.zeros((), dtype=torch.long, device=self.device)
         count = min(most or len(images), len(images))
         mine = range(self.group.rank, count, self.group.size)
-        size = self.measured_at_once
-        parts = [np.asarray(mine[start : start + size]) for start in range(0, len(mine), size)]
-        for chosen, pixels in zip(parts, images.batches(parts), strict=True):
+        size = self.eval_batch_size
+        batches = [np.asarray(mine[start : start + size]) for start in range(0, len(mine), size)]
+        for chosen, pixels in zip(batches, images.batches(batches), strict=True):
             there = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)
             logits = self._step.logits(normalize(there), self.model)
             if not bool(torch.isfinite(logits).all()):
                 raise InfeasibleError("training diverged: the network's outputs are not finite")
-            named = logits.argmax(1)
+            predicted = logits.argmax(1)
             if images.label_lists is None:
-                right += (named == torch.from_numpy(images.labels[chosen]).to(self.device)).sum()
+                correct += (
+                    predicted == torch.from_numpy(images.labels[chosen]).to(self.device)
+                ).sum()
             else:
                 shares = torch.from_numpy(images.label_lists.targets(chosen, images.num_classes))
-                right += (shares.to(self.device).gather(1, named[:, None]) > 0).sum()
+                correct += (shares.to(self.device).gather(1, predicted[:, None]) > 0).sum()
         self._step.model.train()
-        return float(self.group.sum(right)) / count
+        return float(self.group.sum(correct)) / count
 
     @property
-    def measured_at_once(self) -> int:
-        """Images of a forward pass that measures accuracy: without gradients, more fit."""
-        return 2 * ceil(self.order.batch_size / self.parts[-1])
+    def eval_batch_size(self) -> int:
+        """Images of a forward pass that measures accuracy; without gradients, more fit."""
+        return 2 * ceil(self.order.batch_size / self.micro_batches[-1])
 
-    def settle_buffers(self) -> None:
-        """Make running statistics the same in all processes: the mean of theirs."""
+    def average_buffers(self) -> None:
+        """Set running statistics to their mean over all processes."""
         self.group.average(self._step.model.buffers())
         if self._average:
             self.group.average(self._average.module.buffers())
@@ -253,26 +257,32 @@ class Training:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gave, of a training of the same network and recipe."""
+        """Load what `state_dict` gave, of a training of the same network and recipe."""
         self._step.load_state_dict(state["step"])
         if self._average:
             self._average.module.load_state_dict(state["average"])
         self._loss_sum.copy_(state["loss_sum"])
         self.progress = from_plain(state["progress"], Progress)
 
-    def _run(self, watcher: Watcher, keeper: Checkpointer, stopping: Callable[[], bool]) -> bool:
+    def _run(
+        self, watcher: Watcher, checkpointer: Checkpointer, stopping: Callable[[], bool]
+    ) -> bool:
         pixels = self.pixels(self.progress.step)
         started = time.perf_counter()
         try:
-            for number, chunks in self.steps(self.progress.step):
+            for number, micro_batches in self.steps(self.progress.step):
                 if self.progress.stopped_early:
                     return True
                 stage = self.stages[number]
                 self.start_stage(stage)
                 self._schedule.step_update(self.progress.step)
-                for chunk in chunks:
-                    with self._step.apart() if chunk is not chunks[-1] else nullcontext():
-                        self.add_gradients(chunk, next(pixels), stage)
+                for micro_batch in micro_batches:
+                    with (
+                        self._step.apart()
+                        if micro_batch is not micro_batches[-1]
+                        else nullcontext()
+                    ):
+                        self.add_gradients(micro_batch, next(pixels), stage)
                 self.update()
                 self.progress.step += 1
                 started = self._count_time(number, started)
@@ -280,11 +290,11 @@ class Training:
                 if self._ends_epoch:
                     self._end_epoch(number, watcher)
                     started = time.perf_counter()
-                if keeper.may_keep(self.progress.step, self.group):
+                if checkpointer.may_save(self.progress.step, self.group):
                     if self.group.broadcast_flag(stopping, self.device):
                         return False
-                    if self.group.broadcast_flag(keeper.is_due, self.device):
-                        keeper.keep(self)
+                    if self.group.broadcast_flag(checkpointer.is_due, self.device):
+                        checkpointer.save(self)
                         started = time.perf_counter()
         finally:
             pixels.close()
@@ -295,7 +305,7 @@ class Training:
         return self.progress.step % self.order.steps_per_epoch == 0
 
     def _count_time(self, number: int, started: float) -> float:
-        """Add the time of a step to that of its stage, and look at the loss now and then."""
+        """Add the time of a step to that of its stage, and check the loss now and then."""
         step = self.progress.step
         ends_stage = step == self.stages[number].end
         if step % _LOOK_EVERY == 0 or self._ends_epoch or ends_stage:
@@ -333,18 +343,18 @@ class Training:
             watcher.improved(self.model)
         patience = self.recipe.patience_epochs
         if patience and accuracy is not None and number == len(self.stages) - 1:
-            # Before the last stage, the network is not yet trained at the size it is measured at.
+            # Before the last stage, the network is not trained at the size it is measured at.
             begun = ceil(stage.first_step / self.order.steps_per_epoch)
             progress.stopped_early = epoch - max(progress.best_epoch, begun) >= patience
         watcher.epoch_ended(progress)
 
 
 class Checkpointer:
-    """Keeps the state of a training, not too often.
+    """Stores the state of a training, not too often.
 
     Args:
-        checkpoint: Where; None keeps nothing.
-        every_s: Seconds between two times at least.
+        checkpoint: The file; None stores nothing.
+        every_s: The least seconds between two checkpoints.
     """
 
     def __init__(self, checkpoint: Checkpoint | None, every_s: float) -> None:
@@ -353,16 +363,16 @@ class Checkpointer:
         self._last = time.monotonic()
 
     def is_due(self) -> bool:
-        """Say whether it is time."""
+        """Return whether the next checkpoint is due."""
         return self._checkpoint is not None and time.monotonic() - self._last >= self._every_s
 
-    def may_keep(self, step: int, group: ProcessGroup) -> bool:
-        """Say whether the processes may agree on it behind this step, which costs them time."""
+    def may_save(self, step: int, group: ProcessGroup) -> bool:
+        """Return whether the processes agree on it after this step, which costs them time."""
         return not group.connected or step % _AGREE_EVERY == 0
 
-    def keep(self, training: Training) -> None:
-        """Write the state; all processes take part."""
-        training.settle_buffers()
+    def save(self, training: Training) -> None:
+        """Store the state; all processes take part."""
+        training.average_buffers()
         if self._checkpoint is None:
             return
         begun = time.monotonic()

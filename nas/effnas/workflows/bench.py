@@ -1,4 +1,4 @@
-"""Timing any networks side by side: what `effnas bench` does."""
+"""Timing networks side by side: what `effnas bench` does."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from effnas.trials.network_ref import find_network
 
 @dataclass(frozen=True, kw_only=True)
 class BenchResult:
-    """What was measured.
+    """Measurements of some networks.
 
     Attributes:
         rows: A row for each network: its name, params, images a second and metrics; or the reason
             why it cannot be timed.
-        setup: What was measured under, by name.
+        setup: Sizes, optimizer and execution, by name.
         hardware: Facts about the device, by name.
     """
 
@@ -46,11 +46,11 @@ def bench(
     Args:
         networks: Architecture files, block strings, RUN:NUMBER, RUN:best, or names of timm's
             models; ratios are to the first.
-        settings: Where and at what sizes.
+        settings: Device and sizes.
         space: Name or path of a space, for the stem and head of block strings and for the sizes.
         precision: Wanted half-width of each 95 % interval, a share, above 0.
-        time_limit_s: Seconds after the warm-up at which the timing ends in any case, above 0.
-        notify: Is told what takes a while.
+        time_limit_s: Seconds after the warm-up at which the timing ends, above 0.
+        notify: Receives what takes a while.
 
     Raises:
         UserError: If a network cannot be found or built, or the device cannot be used.
@@ -59,10 +59,10 @@ def bench(
         if not 0 < value < float("inf"):
             raise ConfigError(f"`{name}` is {value}, it must be above 0")
     home = SearchSpace.load(space) if space else None
-    subjects = [find_network(text, home) for text in networks]
-    spaces = [subject.space for subject in subjects if subject.space]
+    found = [find_network(text, home) for text in networks]
+    spaces = [network.space for network in found if network.space]
     setup = settings.setup(home or (spaces[0] if spaces else None))
-    makes = [subject.maker(setup.num_classes) for subject in subjects]
+    makes = [network.maker(setup.num_classes) for network in found]
     with torch.random.fork_rng([]):
         params = [sum(p.numel() for p in make().parameters() if p.requires_grad) for make in makes]
 
@@ -73,14 +73,14 @@ def bench(
     setup = settings.with_execution(setup, makes[0], waiting)
     notify(f"timing {len(makes)} networks in turn" if len(makes) > 1 else "timing")
     try:
-        found = time_networks(
+        timed = time_networks(
             makes, setup, precision=precision, time_limit_s=time_limit_s, waiting=waiting
         )
     except InfeasibleError as error:
-        raise ConfigError(f"{subjects[0].name}: {error}") from error
+        raise ConfigError(f"{found[0].name}: {error}") from error
     rows = []
-    for subject, count, metrics in zip(subjects, params, found, strict=True):
-        row: dict[str, Any] = {"network": subject.name, "params": count}
+    for network, count, metrics in zip(found, params, timed, strict=True):
+        row: dict[str, Any] = {"network": network.name, "params": count}
         if isinstance(metrics, InfeasibleError):
             row |= {"reason": str(metrics), **metrics.metrics}
         else:

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 from scipy.stats import kendalltau, spearmanr
 
-from effnas import Architecture, Measurement, SearchSpace
+from effnas import Architecture, SearchSpace
 from effnas.cli.proxy import show_check, show_search
 from effnas.config.settings import Recipe
 from effnas.errors import ConfigError, StoreError
@@ -22,7 +22,6 @@ from effnas.workflows.proxy.networks import spread_networks
 from effnas.workflows.proxy.report import ProxyReport, Verdict
 from effnas.workflows.proxy.search import ProxySearch, candidates
 from effnas.workflows.proxy.statistics import (
-    correlate,
     kendall,
     network_deviation,
     noise_limit,
@@ -36,7 +35,6 @@ from effnas.workflows.proxy.trainings import (
     TrainingOutcome,
     from_record,
     jobs,
-    missing,
     to_record,
 )
 
@@ -111,7 +109,6 @@ def checked(train: Trained, check: ProxyCheck | None = None) -> ProxyReport:
 # -- reference networks
 
 
-@pytest.mark.slow
 def test_networks_are_distinct_of_the_space_and_nested() -> None:
     assert len({arch.id for arch in NETWORKS}) == len(NETWORKS) == 16
     assert all(SPACE.contains(arch) for arch in NETWORKS)
@@ -119,27 +116,9 @@ def test_networks_are_distinct_of_the_space_and_nested() -> None:
     assert spread_networks(SPACE, 6, seed=1) != NETWORKS[:6]
 
 
-def test_networks_reach_further_than_random_ones() -> None:
-    def reach(networks: Sequence[Architecture]) -> float:
-        logs = [np.log(SPACE.count(arch).macs) for arch in networks]
-        return float(max(logs) - min(logs))
-
-    rngs = [np.random.default_rng(seed) for seed in range(10)]
-    drawn = [reach([SPACE.sample(rng) for _ in range(8)]) for rng in rngs]
-    assert reach(NETWORKS[:8]) > np.median(drawn)
-
-
 def test_a_space_smaller_than_asked_gives_all_of_its_networks() -> None:
     small = SearchSpace.parse("stages: [fused_r<1..3>_k3_s1_e<1|4>_c8]")
     assert set(spread_networks(small, 20, seed=0)) == set(small.architectures())
-
-
-def test_networks_that_look_alike_are_still_distinct() -> None:
-    alike = SearchSpace.parse(
-        "stages: [mbconv_r1_k<3|5>_s1_e1_c32, mbconv_r1_k<3|5>_s1_e1_c32, conv_r1_k3_s1_c32]"
-    )
-    chosen = spread_networks(alike, 4, seed=0)
-    assert len(set(chosen)) == 4
 
 
 def test_fewer_than_four_networks_are_refused() -> None:
@@ -155,36 +134,18 @@ def test_fewer_than_four_networks_are_refused() -> None:
 # -- statistics
 
 
-@pytest.mark.slow
 def test_correlations_equal_scipys_with_and_without_ties() -> None:
     rng = np.random.default_rng(0)
-    for levels in (3, 6, 1000):
-        x, y = rng.integers(levels, size=(2, 40, 9)).astype(float)
-        for row in range(40):
+    for levels in (3, 1000):
+        x, y = rng.integers(levels, size=(2, 20, 9)).astype(float)
+        for row in range(20):
             assert kendall(x, y)[row] == pytest.approx(kendalltau(x[row], y[row]).statistic)
             assert spearman(x, y)[row] == pytest.approx(spearmanr(x[row], y[row]).statistic)
 
 
-def test_the_order_of_seeds_makes_no_ranking() -> None:
-    row = np.array([0.1, 0.2, 0.3])
-    assert row.mean() != row[::-1].mean()  # by a rounding error
-    high = np.arange(4.0)[:, None]
-    one, other = (
-        correlate(
-            kendall,
-            np.array([row, second, row + 0.1, row + 0.2]),
-            high,
-            np.random.default_rng(0),
-            averaged=True,
-        )
-        for second in (row, row[::-1])
-    )
-    assert one == other
-
-
 def test_noise_and_spread_are_recovered_and_the_interval_covers() -> None:
     covered, noises, spreads = [], [], []
-    for seed in range(200):
+    for seed in range(100):
         rng = np.random.default_rng(seed)
         drawn = rng.normal(0, 0.01, size=(8, 1)) + rng.normal(0, 0.01, size=(8, 3))
         noise = seed_deviation(drawn)
@@ -194,37 +155,17 @@ def test_noise_and_spread_are_recovered_and_the_interval_covers() -> None:
         covered.append(noise.low <= 0.01 <= noise.high)
         noises.append(noise.value**2)
         spreads.append(network_deviation(drawn, noise.value) ** 2)
-    assert np.mean(covered) == pytest.approx(0.95, abs=0.04)
-    assert np.mean(noises) == pytest.approx(0.01**2, rel=0.1)
-    assert np.mean(spreads) == pytest.approx(0.01**2, rel=0.15)
-
-
-@pytest.mark.slow
-def test_intervals_of_tau_cover() -> None:
-    rng = np.random.default_rng(0)
-
-    def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
-        quality = rng.multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]], size=count)
-        below = quality[:, :1] + rng.normal(0, 0.3, size=(count, 2))
-        return below, quality[:, 1:] + rng.normal(0, 0.1, size=(count, 2))
-
-    below, above = draw(2_000)
-    truth = float(kendall(below[:, 0], above.mean(1)))
-    covered = []
-    for _ in range(80):
-        found = correlate(kendall, *draw(10), rng, averaged=False, replicates=300)
-        assert found.low is not None
-        assert found.high is not None
-        covered.append(found.low <= truth <= found.high)
-    assert np.mean(covered) >= 0.9
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.06)
+    assert np.mean(noises) == pytest.approx(0.01**2, rel=0.15)
+    assert np.mean(spreads) == pytest.approx(0.01**2, rel=0.25)
 
 
 def test_the_limit_that_noise_sets_is_what_noise_leaves() -> None:
     rng = np.random.default_rng(0)
-    quality = rng.normal(size=1_500)
-    x, y = quality + rng.normal(0, 0.5, 1_500), quality + rng.normal(0, 1.0, 1_500)
+    quality = rng.normal(size=1_000)
+    x, y = quality + rng.normal(0, 0.5, 1_000), quality + rng.normal(0, 1.0, 1_000)
     expected = noise_limit(1 / (1 + 0.5**2), 1 / (1 + 1.0**2))
-    assert float(kendall(x, y)) == pytest.approx(expected, abs=0.04)
+    assert float(kendall(x, y)) == pytest.approx(expected, abs=0.05)
     assert noise_limit(1.0, 1.0) == pytest.approx(1)
 
 
@@ -233,6 +174,8 @@ def test_the_limit_that_noise_sets_is_what_noise_leaves() -> None:
 
 def test_a_perfect_proxy_has_tau_1_and_nothing_to_change() -> None:
     report = checked(trainer(rising))
+    assert report.total_time_s == pytest.approx(16 * (3 * 2.56 + 2 * 8 * 10.24))
+    assert report.cost_ratio == pytest.approx(2.56 / (8 * 10.24))
     assert report.tau.value == report.tau.low == pytest.approx(1)
     assert report.averaged.spearman.value == pytest.approx(1)
     assert report.verdict is Verdict.KEPT
@@ -241,112 +184,50 @@ def test_a_perfect_proxy_has_tau_1_and_nothing_to_change() -> None:
     assert report.networks == 16
 
 
-def test_costs_are_those_of_the_trainings() -> None:
-    report = checked(trainer(rising))
-    assert report.proxy_figures is not None
-    assert report.high_figures is not None
-    assert report.proxy_figures.train_time_s == pytest.approx(2 * 0.5 * 2.56)
-    assert report.high_figures.train_time_s == pytest.approx(8 * 10.24)
-    assert report.cost_ratio == pytest.approx(2.56 / (8 * 10.24))
-    assert report.total_time_s == pytest.approx(16 * (3 * 2.56 + 2 * 8 * 10.24))
+ADVICE = {
+    "noise": (
+        trainer(rising, noise=0.2, high_noise=0.0), {"seeds": 8},
+        ["Noise over seeds is the cause", "`epochs`"], "`image_size`",
+    ),
+    "far apart": (
+        trainer(shuffled, noise=0.005), {},
+        ["rank differently", "`image_size` nearer to 32", "more `epochs`", "`data_share`"],
+        "is the cause:",
+    ),
+    "noise above": (
+        trainer(rising, noise=0.0, high_noise=0.3), {}, ["`high_seeds` 4"], "`image_size`",
+    ),
+    "few networks": (
+        trainer(shuffled, noise=0.01), {"networks": 5}, ["`networks` 10", "rank differently"],
+        "is the cause:",
+    ),
+    "one seed": (
+        trainer(shuffled), {"seeds": 1, "high_seeds": 1}, ["`seeds` 3"], "is the cause:",
+    ),
+}  # fmt: skip
 
 
-def test_figures_do_not_depend_on_the_order_of_the_trainings() -> None:
-    check = check_of()
-    ended = trained(check, trainer(rising, noise=0.05))
-    mixed = [ended[n] for n in np.random.default_rng(0).permutation(len(ended))]
-    assert check.report(mixed) == check.report(ended)
-
-
-def test_one_seed_ranks_worse_than_the_mean_of_several() -> None:
-    report = checked(trainer(rising, noise=0.06, high_noise=0.0), check_of(seeds=8))
-    assert report.tau.value is not None
-    assert report.averaged.kendall.value is not None
-    assert report.tau.value < report.averaged.kendall.value
-
-
-def test_the_limit_of_a_report_is_that_of_its_noise() -> None:
-    report = checked(trainer(rising, noise=0.05, high_noise=0.2), check_of(seeds=8, high_seeds=8))
-    spread = np.var([rising(HIGH, n) for n in range(16)], ddof=1)
-    proxy, mean = spread / (spread + 0.05**2), spread / (spread + 0.2**2 / 8)
-    assert report.proxy_noise_limit == pytest.approx(noise_limit(proxy), abs=0.04)
-    assert report.noise_limit == pytest.approx(noise_limit(proxy, mean), abs=0.06)
-
-
-def test_where_noise_is_the_cause_the_advice_is_about_noise() -> None:
-    report = checked(trainer(rising, noise=0.2, high_noise=0.0), check_of(seeds=8))
-    assert report.verdict is Verdict.LOW
-    assert report.noise_limit is not None
-    assert report.noise_limit < 0.65
-    advice = " ".join(report.advice)
-    assert "Noise over seeds is the cause" in advice
-    assert "`epochs`" in advice
-    assert "`image_size`" not in advice
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("images", "expected"), [(20, True), (100_000, False)])
-def test_few_held_out_images_are_named_where_they_make_the_noise(
-    images: int, expected: bool
-) -> None:
-    check = replace(check_of(seeds=8), holdout_images=images)
-    report = checked(trainer(lambda r, n: 0.45 + 0.005 * n, noise=0.08, high_noise=0.0), check)
-    assert ("`holdout_share`" in " ".join(report.advice)) is expected
-
-
-def test_where_the_fidelities_rank_differently_the_advice_is_to_come_nearer() -> None:
-    report = checked(trainer(shuffled, noise=0.005))
+@pytest.mark.parametrize("case", ADVICE)
+def test_the_advice_fits_the_cause_of_a_low_tau(case: str) -> None:
+    train, changes, said, unsaid = ADVICE[case]
+    counts = {name: count for name, count in changes.items() if name != "networks"}
+    report = checked(train, check_of(NETWORKS[: changes.get("networks", 16)], **counts))
     assert report.verdict is Verdict.LOW
     advice = " ".join(report.advice)
-    assert "rank differently" in advice
-    assert advice.index("`image_size` nearer to 32") < advice.index("more `epochs`")
-    assert "`data_share`" in advice
-    assert "is the cause:" not in advice
-
-
-def test_where_the_higher_fidelity_is_noisy_more_of_its_seeds_are_asked_for() -> None:
-    report = checked(trainer(rising, noise=0.0, high_noise=0.3))
-    assert report.verdict is Verdict.LOW
-    assert any("`high_seeds` 4" in advice for advice in report.advice)
-
-
-def test_where_few_networks_leave_it_open_more_are_asked_for() -> None:
-    report = checked(trainer(rising, noise=0.05), check_of(NETWORKS[:5]))
-    assert not report.is_certain
-    assert any("`networks` 10" in advice for advice in report.advice)
-
-
-def test_where_tau_is_low_but_open_more_networks_come_first() -> None:
-    report = checked(trainer(shuffled, noise=0.01), check_of(NETWORKS[:5]))
-    assert report.verdict is Verdict.LOW
-    assert not report.is_certain
-    assert "`networks` 10" in report.advice[0]
-    assert len(report.advice) > 1
-
-
-def test_with_one_seed_noise_is_not_known() -> None:
-    report = checked(trainer(shuffled), check_of(seeds=1, high_seeds=1))
-    assert report.noise_limit is None
-    assert report.proxy_figures is not None
-    assert report.proxy_figures.reliability is None
-    assert any("`seeds` 3" in advice for advice in report.advice)
+    places = [advice.index(words) for words in said]
+    assert places == sorted(places)
+    assert unsaid not in advice
 
 
 @pytest.mark.parametrize(("level", "said"), [(0.1, "not learned enough"), (1.0, "too easy")])
-@pytest.mark.parametrize("where", ["proxy", "higher fidelity"])
-def test_constant_accuracies_have_no_tau(level: float, said: str, where: str) -> None:
+def test_constant_accuracies_have_no_tau(level: float, said: str) -> None:
+    where = "proxy" if level == 1 else "higher fidelity"
     flat = HIGH if where == "higher fidelity" else PROXY
     report = checked(trainer(lambda r, n: level if r == flat else rising(r, n)))
     assert report.verdict is Verdict.UNDEFINED
     assert report.tau.value is None
     assert f"At the {where} " in report.advice[0]
     assert said in report.advice[0]
-    json.dumps(report.to_dict(), allow_nan=False)
-
-
-def test_ties_do_no_harm() -> None:
-    report = checked(trainer(lambda r, n: 0.5 + 0.1 * (n // 8)))
-    assert report.tau.value == pytest.approx(1)
     json.dumps(report.to_dict(), allow_nan=False)
 
 
@@ -367,15 +248,6 @@ def test_infeasible_networks_are_left_out_and_counted() -> None:
     assert few.tau.value is None
     assert "3 networks have all" in few.advice[0]
     assert "training diverged" in few.advice[0]
-
-
-def test_a_check_under_way_is_reported_with_what_there_is() -> None:
-    check = check_of()
-    ended = trained(check, trainer(rising))
-    first = {arch.id for arch in NETWORKS[:5]}
-    report = check.report([t for t in ended if t.architecture.id in first])
-    assert (report.networks, report.unfinished) == (5, 11)
-    assert check.report([]).verdict is Verdict.TOO_FEW
 
 
 def test_recipes_that_do_not_compare_are_refused() -> None:
@@ -405,16 +277,6 @@ def test_a_training_survives_being_written_and_read(outcome: TrainingOutcome) ->
     assert from_record(json.loads(line), stem=SPACE.stem, head=SPACE.head) == job.ended(outcome)
 
 
-def test_an_outcome_is_an_accuracy_or_a_reason() -> None:
-    for wrong in ({}, {"accuracy": 0.5, "reason": "no"}, {"accuracy": 50.0}, {"accuracy": np.nan}):
-        with pytest.raises(ValueError):
-            TrainingOutcome(**wrong)
-    measured = Measurement(metrics={"accuracy": 0.5, "train_time_s": 2.0}, hardware="CPU")
-    assert TrainingOutcome.measured(measured) == TrainingOutcome(
-        accuracy=0.5, train_time_s=2.0, hardware="CPU"
-    )
-
-
 def begin(
     folder: TrainingsFolder,
     networks: Sequence[Architecture] = NETWORKS,
@@ -430,7 +292,7 @@ class KilledError(Exception):
     pass
 
 
-def test_a_killed_check_goes_on_and_trains_nothing_twice(tmp_path: Path) -> None:
+def test_a_killed_check_is_resumed_and_trains_nothing_twice(tmp_path: Path) -> None:
     check, plain = check_of(NETWORKS[:6]), trainer(rising, noise=0.05)
     done: list[tuple[Fidelity, str, int]] = []
 
@@ -488,25 +350,8 @@ def test_a_folder_of_something_else_is_refused_and_what_differs_is_named(tmp_pat
     assert (tmp_path / "manifest.json").read_bytes() == before
 
 
-def test_a_search_run_and_a_foreign_folder_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(StoreError, match="not empty"):
-        TrainingsFolder.open(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"format": 1, "seed": 0}')
-    with TrainingsFolder.open(tmp_path) as folder, pytest.raises(StoreError, match="a search"):
-        begin(folder)
-
-
-def test_two_writers_are_refused(tmp_path: Path) -> None:
-    with (
-        TrainingsFolder.open(tmp_path),
-        pytest.raises(StoreError, match="another command is writing"),
-    ):
-        TrainingsFolder.open(tmp_path)
-
-
 @pytest.mark.parametrize(
-    "change", [{"accuracy": "good"}, {"accuracy": 2}, {"repeat": 0.5}, {"architecture_id": "0"}]
+    "change", [{"accuracy": "good"}, {"accuracy": 2}, {"architecture_id": "0"}]
 )
 def test_a_damaged_line_is_named(tmp_path: Path, change: dict[str, object]) -> None:
     with TrainingsFolder.open(tmp_path) as folder:
@@ -525,7 +370,7 @@ def test_a_damaged_line_is_named(tmp_path: Path, change: dict[str, object]) -> N
 
 
 def proxies(least_epochs: int) -> Trained:
-    """Rankings are right from so many epochs on, and shuffled below."""
+    """Rankings are right from a number of epochs on, and shuffled below."""
     return trainer(
         lambda recipe, n: (
             rising(recipe, n) if recipe.epochs >= least_epochs else shuffled(recipe, n)
@@ -542,7 +387,7 @@ def search_of() -> ProxySearch:
     )
 
 
-def test_the_cheapest_setting_that_keeps_tau_is_chosen_and_no_dearer_one_is_trained() -> None:
+def test_the_cheapest_setting_that_keeps_tau_is_chosen_and_none_after_it_is_trained() -> None:
     search = search_of()
     ended = trained(search, proxies(least_epochs=2))
     report = search.report(ended)
@@ -555,31 +400,6 @@ def test_the_cheapest_setting_that_keeps_tau_is_chosen_and_no_dearer_one_is_trai
     assert len(probes) == 1
     seconds = [t.proxy_figures.train_time_s for t in report.tried if t.proxy_figures]
     assert seconds == sorted(seconds)
-
-
-@pytest.mark.slow
-def test_where_nothing_keeps_tau_all_are_tried_and_the_best_is_named() -> None:
-    search = search_of()
-    report = search.report(trained(search, proxies(least_epochs=100)))
-    assert report.chosen is None
-    assert len(report.tried) == 6
-    assert not report.untried
-    assert report.best is not None
-    assert report.best.tau.value == max(t.tau.value or -1 for t in report.tried)
-
-
-def test_an_image_size_at_which_the_first_network_fails_comes_last() -> None:
-    plain = proxies(least_epochs=1)
-
-    def train(recipe: Recipe, arch: Architecture, repeat: int) -> TrainingOutcome:
-        if recipe.image_size == 16 and PLACE[arch.id] == 0:
-            return TrainingOutcome(reason="out of memory")
-        return plain(recipe, arch, repeat)
-
-    search = search_of()
-    report = search.report(trained(search, train))
-    assert report.chosen is not None
-    assert report.chosen.proxy == Fidelity(1, 32, 0.5)
 
 
 def test_a_setting_that_can_no_longer_succeed_is_given_up() -> None:
@@ -604,26 +424,16 @@ def test_a_setting_that_can_no_longer_succeed_is_given_up() -> None:
     assert (report.chosen, report.best) == (None, None)
     assert len(report.tried) == 6
     assert "out of memory" in report.tried[0].advice[0]
-    assert "goes on" not in report.tried[0].advice[0]
+    assert "continues" not in report.tried[0].advice[0]
 
 
-def test_a_search_counts_what_a_check_has_trained(tmp_path: Path) -> None:
-    plain = proxies(least_epochs=1)
-    check = replace(check_of(), seeds=1)
-    with TrainingsFolder.open(tmp_path) as folder:
-        ended = run(check, folder, begin(folder), plain)
-        search = replace(search_of(), settings=[PROXY])
-        assert missing(search.wanted(ended), ended) == []
-        assert search.report(ended).chosen == check.report(ended)
-
-
-def test_settings_tried_by_default_go_less_far_than_what_they_stand_for() -> None:
+def test_settings_tried_by_default_are_below_the_higher_fidelity() -> None:
     found = [Fidelity.of(recipe) for recipe in candidates(PROXY, HIGH)]
     assert Fidelity.of(PROXY) in found
     assert len(set(found)) == len(found) > 6
     assert Fidelity.of(HIGH) not in found
     assert all(f.epochs >= 1 and f.image_size >= 8 and 0 < f.data_share <= 1 for f in found)
-    with pytest.raises(ConfigError, match="no setting goes less far"):
+    with pytest.raises(ConfigError, match="no setting is below"):
         candidates(PROXY, HIGH, epochs=[8], image_sizes=[32], data_shares=[1.0])
     with pytest.raises(ConfigError, match="data_share"):
         candidates(PROXY, HIGH, data_shares=[2.0])
@@ -632,44 +442,26 @@ def test_settings_tried_by_default_go_less_far_than_what_they_stand_for() -> Non
 # -- what is printed
 
 
-def screen() -> tuple[Console, io.StringIO]:
+def test_checks_and_searches_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     text = io.StringIO()
-    return Console(file=text, width=160, highlight=False), text
-
-
-@pytest.mark.parametrize(
-    ("train", "code", "said"),
-    [
+    console = Console(file=text, width=160, highlight=False)
+    for train, code, said in (
         (trainer(rising, noise=0.01), 0, "is at least 0.65"),
         (trainer(shuffled, noise=0.01), 0, "Warning: tau"),
         (trainer(lambda r, n: 0.5), 1, "nothing can be said"),
-        (lambda r, a, n: TrainingOutcome(reason="out of memory"), 1, "out of memory"),
-    ],
-)
-def test_a_check_is_shown(
-    train: Trained, code: int, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    console, text = screen()
-    report = checked(train)
-    shown = show_check(report, out=Path("x"), asked_networks=20, as_json=False, screen=console)
-    assert shown == code
-    assert said in text.getvalue()
+    ):
+        report = checked(train)
+        shown = show_check(report, out=Path("x"), asked_networks=20, as_json=False, screen=console)
+        assert shown == code
+        assert said in text.getvalue()
     assert "16 of the 20 asked for" in text.getvalue()
     show_check(report, out=Path("x"), asked_networks=16, as_json=True, screen=None)
     assert json.loads(capsys.readouterr().out)["verdict"] == report.verdict
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("least_epochs", "code"), [(2, 0), (100, 1)])
-def test_a_search_is_shown(
-    least_epochs: int, code: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    console, text = screen()
     search = search_of()
-    report = search.report(trained(search, proxies(least_epochs)))
-    assert show_search(report, out=Path("x"), as_json=False, screen=console) == code
-    expected = "`epochs` 2 `image_size` 16 `data_share` 0.5" if code == 0 else "no setting reaches"
-    assert expected in text.getvalue()
-    show_search(report, out=Path("x"), as_json=True, screen=None)
-    printed = json.loads(capsys.readouterr().out)
-    assert len(printed["tried"]) + len(printed["untried"]) == 6
+    found = search.report(trained(search, proxies(least_epochs=100)))
+    assert found.best is not None
+    assert found.best.tau.value == max(t.tau.value or -1 for t in found.tried)
+    assert show_search(found, out=Path("x"), as_json=False, screen=console) == 1
+    assert "no setting reaches" in text.getvalue()
+    show_search(found, out=Path("x"), as_json=True, screen=None)
+    assert len(json.loads(capsys.readouterr().out)["tried"]) == 6

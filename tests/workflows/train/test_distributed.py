@@ -11,42 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_training import ARCH, RECIPE, images, write_photos
+from tiny_training import ARCH, RECIPE, Watching, images, stop_after, write_photos
 
 from effnas.arch.files import to_json
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import DataError
 from effnas.evaluation.ray import start_ray
-from effnas.train.progress import EpochRow
 from effnas.workflows.train.launch import launch_training
-from effnas.workflows.train.settings import TrainingPlan, TrainSettings
+from effnas.workflows.train.settings import TrainSettings
 from effnas.workflows.train.worker import TrainReport
 
 pytestmark = pytest.mark.slow
 
 #: Of the 60 images six are held out: four steps of 12 in an epoch.
-SHORT = replace(RECIPE, batch_size=12, epochs=3)
-
-
-class Watching:
-    """An observer that remembers what it is told, and does something behind a step."""
-
-    def __init__(self, behind_step: Callable[[int], None] = lambda step: None) -> None:
-        self.rows: list[EpochRow] = []
-        self.plans: list[TrainingPlan] = []
-        self._behind_step = behind_step
-
-    def preparing(self, what: str) -> None:
-        """Do nothing."""
-
-    def planned(self, plan: TrainingPlan) -> None:
-        self.plans.append(plan)
-
-    def stepped(self, step: int, remaining_s: float) -> None:
-        self._behind_step(step)
-
-    def epoch_ended(self, row: EpochRow) -> None:
-        self.rows.append(row)
+SHORT = replace(RECIPE, batch_size=12, epochs=2)
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +61,7 @@ def test_two_processes_train_as_one_does(capfd: pytest.CaptureFixture[str]) -> N
     together = launch(watching, "together", workers=2)
     assert together is not None
     assert together.plan.workers == 2
-    assert together.plan.parts == (2, 2)
+    assert together.plan.micro_batches == (2, 2)
     assert watching.rows == together.progress.rows
     printed = capfd.readouterr()
     assert (printed.out, printed.err) == ("", "")
@@ -91,11 +69,6 @@ def test_two_processes_train_as_one_does(capfd: pytest.CaptureFixture[str]) -> N
     # The same images in the same two parts, augmented alike; batch norm sees each part alone.
     alone = launch(Watching(), "alone", workers=1, device_batch_size=6)
     assert losses(together) == pytest.approx(losses(alone), rel=1e-4)
-    # Of the whole batch at once, other crops and mixtures are drawn, and batch norm takes its
-    # statistics over twice as many images: the loss is alike, and not equal.
-    whole = launch(Watching(), "whole", workers=1)
-    assert losses(together) != pytest.approx(losses(whole), rel=1e-4)
-    assert losses(together) == pytest.approx(losses(whole), rel=0.3)
 
 
 def workers() -> list[int]:
@@ -118,11 +91,11 @@ def workers() -> list[int]:
     return sorted(pid for pid in found if is_ours(pid))
 
 
-def test_a_worker_that_is_killed_is_started_anew_and_goes_on() -> None:
+def test_a_worker_that_is_killed_is_started_again_and_resumes() -> None:
     killed: list[int] = []
 
     def kill(step: int) -> None:
-        if step > 16 and not killed:  # they agree on a checkpoint behind every sixteenth
+        if step > 16 and not killed:  # they agree on a checkpoint after every sixteenth
             killed.extend(workers())
             assert len(killed) == 2
             os.kill(killed[1], signal.SIGKILL)
@@ -133,10 +106,12 @@ def test_a_worker_that_is_killed_is_started_anew_and_goes_on() -> None:
     assert killed
     assert len(watching.plans) == 2
     assert watching.plans[1].first_step > 0
-    alone = launch(Watching(), "alone", long, workers=1, device_batch_size=6)
+    alone = Watching()
+    stop = stop_after(48)
+    assert launch(alone, "alone", long, workers=1, device_batch_size=6, stopping=stop) is None
     assert len(losses(report)) == 40
-    # What is rounded differently grows over the steps.
-    assert losses(report)[:16] == pytest.approx(losses(alone)[:16], rel=1e-2)
+    # Differences of rounding grow over the steps.
+    assert losses(report)[:12] == pytest.approx([row.train_loss for row in alone.rows], rel=1e-2)
 
 
 def test_a_mistake_that_a_worker_meets_is_one_line(

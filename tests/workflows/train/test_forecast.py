@@ -32,7 +32,7 @@ EXPECTED = Forecast(
 
 
 def progress(steps: tuple[int, int], times_s: tuple[float, float]) -> Progress:
-    """A training that has done so many steps of each stage, in so much time."""
+    """A training after some steps of each stage, in some seconds."""
     rows = [
         EpochRow(
             epoch=n + 1, step=(n + 1) * STEPS_PER_EPOCH, stage=1, image_size=16, dropout=0,
@@ -56,10 +56,8 @@ def test_a_forecast_is_all_steps_and_all_measurements() -> None:
 @pytest.mark.parametrize(
     ("steps", "times_s", "left_s"),
     [
-        ((9, 0), (90.0, 0), 31 + 120 + 4 * 2),  # so few steps say nothing yet
+        ((9, 0), (90.0, 0), 31 + 120 + 4 * 2),  # a few steps say nothing yet
         ((10, 0), (20.0, 0), 60 + 240 + 4 * 2),  # all take twice as long
-        ((30, 0), (15.0, 0), 5 + 60 + 3 * 2),  # or half
-        ((40, 0), (40.0, 0), 120 + 2 * 2),
         ((40, 5), (80.0, 30.0), 35 * 3 * 2 + 2 * 2),  # the stage has too few steps of its own
         ((40, 10), (40.0, 60.0), 30 * 6 + 2 * 2),
         ((40, 40), (40.0, 110.0), 0),
@@ -101,7 +99,7 @@ def images(count: int) -> ImageSet:
     return ImageSet(images=pixels, labels=np.arange(count) % 3, classes=("a", "b", "c"))
 
 
-def training(recipe: TrainingRecipe, parts: int = 1) -> Training:
+def training(recipe: TrainingRecipe, micro_batches: int = 1) -> Training:
     arch = Architecture.parse("fused_r1_k3_s2_e1_c8", stem=8, head=8)
     stages = stages_of(recipe, steps_per_epoch=40 // recipe.batch_size)
     with torch.random.fork_rng([]):
@@ -112,7 +110,7 @@ def training(recipe: TrainingRecipe, parts: int = 1) -> Training:
         None,
         recipe,
         stages,
-        (parts,) * len(stages),
+        (micro_batches,) * len(stages),
         execution=Execution(),
         device=torch.device("cpu"),
         flip=False,
@@ -120,26 +118,22 @@ def training(recipe: TrainingRecipe, parts: int = 1) -> Training:
     )
 
 
-def forecast_of(minival: ImageSet | None = None, parts: int = 1, **changes: Any) -> Forecast:
+def forecast_of(
+    minival: ImageSet | None = None, micro_batches: int = 1, **changes: Any
+) -> Forecast:
     recipe = replace(RECIPE, batch_size=8, optimizer="momentum", mixup=Ramp(0, 0.2), **changes)
-    return forecast(lambda: training(recipe, parts), minival)
+    return forecast(lambda: training(recipe, micro_batches), minival)
 
 
 def test_a_forecast_of_real_steps_adds_up() -> None:
     state = torch.get_rng_state()
-    found = forecast_of(images(30), parts=2)
+    found = forecast_of(images(30), micro_batches=2)
     assert torch.equal(torch.get_rng_state(), state)
     assert found.epochs == 4
     assert len(found.step_times_s) == 2
     assert min(found.step_times_s) > 0
     assert found.epoch_evaluation_s > 0
     assert found.stage_times_s == pytest.approx([10 * each for each in found.step_times_s])
-
-
-def test_without_held_out_images_measuring_takes_no_time() -> None:
-    found = forecast_of()
-    assert found.epoch_evaluation_s == 0
-    assert found.total_s == found.train_time_s
 
 
 def test_of_many_sizes_some_are_timed_and_the_others_lie_between() -> None:

@@ -115,15 +115,6 @@ def test_fine_tuning_is_that_of_the_paper() -> None:
     assert (recipe.image_size, recipe.regime) == (None, "fixed")
 
 
-def test_v1_is_that_of_efficientnet_b0() -> None:
-    recipe = TrainingRecipe.load("v1")
-    assert (recipe.regime, recipe.image_size) == ("fixed", (224, 224))
-    assert (recipe.dropout, recipe.drop_path) == (Ramp(0.2, 0.2), Ramp(0.2, 0.2))
-    assert recipe.learning_rate == pytest.approx(0.256)
-    assert (recipe.schedule, recipe.decay_epochs, recipe.decay_rate) == ("staircase", 2.4, 0.97)
-    assert (recipe.optimizer, dict(recipe.optimizer_arguments)) == ("rmsproptf", PAPER)
-
-
 # -- files of one's own
 
 
@@ -162,35 +153,23 @@ def test_bases_that_go_round_or_are_not_there_are_pointed_at(folder: Path) -> No
     [
         ("epoch: 3", 1, "unknown key 'epoch'; did you mean 'epochs'"),
         ("image_size: [64, 32]", 13, "image_size goes from 64 to 32 px; .* do not decrease"),
-        ("image_size: [0, 32]", 13, "image_size goes from 0 to 32 px; sizes are 1 to 4096"),
         ("image_size: 5000", 13, "image_size goes from 5000 to 5000 px; sizes are 1 to 4096"),
         ("image_size: [32, 48, 64]", 13, "give one number, or two"),
         ("image_size: [32, 48.5]", 18, "expected a whole number, found '48.5'"),
         ("randaugment: [10, 5]", 14, "randaugment goes from 10 to 5; .* do not decrease"),
         ("dropout: [0, 1.5]", 10, "dropout goes from 0 to 1.5; strengths are 0 to 1 and"),
-        ("mixup: -0.1", 8, "mixup goes from -0.1 to -0.1"),
-        ("cutmix: [0, .inf]", 13, "expected a number, found '.inf'"),
         ("drop_path: {first: 0}", 12, "expected a number, found a mapping"),
         ("epochs: 0", 9, "epochs is 0, it must be 1 or more"),
-        ("epochs: 2.5", 9, "expected a whole number"),
         ("epochs: null", 9, "epochs needs a value"),
         ("stages: 1", 9, "stages is 1, it must be 2 or more"),
-        ("size_multiple: 0", 16, "size_multiple is 0"),
-        ("batch_size: -4", 13, "batch_size is -4"),
-        ("patience_epochs: 0", 18, "patience_epochs is 0"),
-        ("warmup_epochs: -1", 16, "warmup_epochs is -1"),
         ("crop_area_min: 0", 16, "crop_area_min is 0.0, it must be above 0 to 1"),
         ("label_smoothing: 1", 18, "label_smoothing is 1.0, it must be 0 to below 1"),
-        ("ema_decay: 1", 12, "ema_decay is 1.0, it must be 0 to below 1"),
         ("batch_norm_momentum: 0", 22, "momentum is 0.0, it must be above 0 to below 1"),
-        ("minival_share: 1", 16, "minival_share is 1.0"),
         ("cutout: 1.01", 9, "cutout is 1.01, it must be 0 to 1"),
         ("learning_rate_per_256: 0", 24, "learning_rate_per_256 and decay_epochs must be above 0"),
         ("regime: growing", 9, "regime is 'growing'; known: fixed, progressive, "),
-        ("schedule: step", 11, "schedule is 'step'; known: cosine, staircase, constant"),
         ("flip: yes", 7, "flip must be true or false"),
         ("optimizer_arguments: {eps: small}", 28, "expected a number, found 'small'"),
-        ("optimizer_arguments: 3", 22, "expected a mapping"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_pointed_at(
@@ -204,11 +183,6 @@ def test_what_is_wrong_in_a_file_is_pointed_at(
     assert caret == " " * (column + 1) + "^"
 
 
-def test_another_format_is_refused(folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^mine.yaml: its format is not 1"):
-        load("format: 2\n")
-
-
 # -- what the command line changes
 
 
@@ -218,7 +192,6 @@ def test_another_format_is_refused(folder: Path) -> None:
         ("64", (27, 64)),
         ("300", (128, 300)),
         ("32..64", (32, 64)),
-        ("64..64", (64, 64)),
         ("1", (1, 1)),
     ],
 )
@@ -228,10 +201,6 @@ def test_an_image_size_is_the_last_or_both(text: str, sizes: tuple[int, int]) ->
     assert recipe.eval_image_size is None  # the last size, and not the one of ImageNet
 
 
-def test_without_sizes_of_its_own_a_recipe_begins_at_half_the_size() -> None:
-    assert TrainingRecipe().overridden(image_size="64").image_size == (32, 64)
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -239,13 +208,9 @@ def test_without_sizes_of_its_own_a_recipe_begins_at_half_the_size() -> None:
             {"image_size": "x"},
             "`image_size` 'x' is neither a size in pixels, such as 64, nor a ran",
         ),
-        ({"image_size": "32.."}, "`image_size` '32..' is neither"),
         ({"image_size": "64..32"}, "image_size goes from 64 to 32 px"),
         ({"image_size": "0"}, "image_size goes from 1 to 0 px"),
-        ({"image_size": "5000"}, "sizes are 1 to 4096"),
         ({"epochs": 0}, "epochs is 0"),
-        ({"batch_size": 0}, "batch_size is 0"),
-        ({"regime": "x"}, "regime is 'x'"),
     ],
 )
 def test_a_change_that_is_out_of_range_is_one_line(changes: dict[str, Any], words: str) -> None:

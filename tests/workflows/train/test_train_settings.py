@@ -62,15 +62,6 @@ def test_what_a_recipe_says_stays(tmp_path: Path) -> None:
     assert (found.image_size, found.eval_image_size) == ((16, 40), 64)
 
 
-def test_sizes_that_are_given_are_measured_at_too_and_leave_the_members_strengths(
-    tmp_path: Path,
-) -> None:
-    recipe = OPEN.overridden(image_size="20..32")
-    found = settle(recipe, member(tmp_path), recipe.image_size)
-    assert (found.image_size, found.eval_image_size) == ((20, 32), 32)
-    assert found.dropout == Ramp(0.1, 0.4)
-
-
 @pytest.mark.parametrize(
     ("changes", "first"),
     [({}, 16), ({"stage_image_sizes": None}, 40), ({"stage_image_sizes": [40]}, 40)],
@@ -87,10 +78,7 @@ def test_a_first_size_is_that_of_the_first_stage(
     ("sizes", "words"),
     [
         ([], "stage_image_sizes: a list of one or more numbers is needed"),
-        ({"a": 1}, "stage_image_sizes: a list of one or more numbers is needed"),
         (["16", 40], "stage_image_sizes is 16, and must be 1 or more"),
-        ([0, 40], "stage_image_sizes is 0, and must be 1 or more"),
-        ([True, 40], "stage_image_sizes is True"),
         ([48, 40], "stage_image_sizes begins with 48, above train_image_size 40"),
     ],
 )
@@ -101,22 +89,6 @@ def test_first_sizes_that_cannot_be_trusted_are_refused(
         member(tmp_path, stage_image_sizes=sizes)
     assert str(raised.value).startswith(f"{tmp_path / 'family.json'}: ")
     assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("ramp", "words"),
-    [
-        ([0.3, 0.1], "dropout goes from 0.3 to 0.1, and must not decrease"),
-        ([0, 2], "dropout is 2, and must be 0 to 1"),
-        ([-0.1, 0.2], "dropout is -0.1"),
-    ],
-)
-def test_strengths_of_a_member_that_make_no_sense_are_refused(
-    tmp_path: Path, ramp: list[float], words: str
-) -> None:
-    with pytest.raises(ConfigError, match=words) as raised:
-        member(tmp_path, dropout=ramp)
-    assert str(raised.value).startswith(f"{tmp_path / 'family.json'}: ")
 
 
 # -- without
@@ -141,12 +113,9 @@ def test_without_a_member_and_sizes_there_is_nothing_to_train_at() -> None:
     ("changes", "words"),
     [
         ({"workers": 0}, "`workers` is 0, it must be 1 or more"),
-        ({"threads": -1}, "`threads` is -1"),
-        ({"device_batch_size": 0}, "`device_batch_size` is 0"),
         ({"seed": -1}, "`seed` is -1, it must be 0 or more"),
         ({"checkpoint_every_s": -1.0}, "`checkpoint_every` is -1.0, it must be 0 seconds or more"),
         ({"checkpoint_every_s": float("nan")}, "`checkpoint_every` is nan"),
-        ({"checkpoint_every_s": float("inf")}, "`checkpoint_every` is inf"),
         ({"new_head": True}, "`new_head` goes with `weights`"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A tiny network, a recipe that has it all, and images, for whole trainings."""
+"""A tiny network, a recipe with everything on, images, and an observer, for whole trainings."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from effnas.config.training_recipe import TrainingRecipe
 from effnas.data.images import ImageSet
 from effnas.data.label_lists import LabelLists
 from effnas.train.progress import EpochRow
+from effnas.workflows.train.settings import TrainingPlan
 
 BLOCKS = "fused_r1_k3_s2_e1_c8 mbconv_r2_k3_s2_e2_c8_se0.25"
 ARCH = Architecture.parse(BLOCKS, stem=8, head=16)
@@ -62,7 +63,29 @@ def timeless(rows: Sequence[EpochRow]) -> list[EpochRow]:
     return [replace(row, train_time_s=0.0) for row in rows]
 
 
-def stop_behind(*steps: int) -> Callable[[], bool]:
-    """A function that says true when it is asked behind one of these steps of a run, from 1."""
+def stop_after(*steps: int) -> Callable[[], bool]:
+    """A function that returns true when it is asked after one of these steps of a run, from 1."""
     asked = iter(range(1, 10_000))
     return lambda: next(asked) in steps
+
+
+class Watching:
+    """An observer that remembers plans and rows, and does something after a step."""
+
+    def __init__(self, after_step: Callable[[int], None] = lambda step: None) -> None:
+        self.rows: list[EpochRow] = []
+        self.plans: list[TrainingPlan] = []
+        self._after_step = after_step
+
+    def preparing(self, what: str) -> None:
+        """Do nothing."""
+
+    def planned(self, plan: TrainingPlan) -> None:
+        self.plans.append(plan)
+
+    def stepped(self, step: int, remaining_s: float) -> None:
+        assert remaining_s >= 0
+        self._after_step(step)
+
+    def epoch_ended(self, row: EpochRow) -> None:
+        self.rows.append(row)

@@ -1,4 +1,4 @@
-"""What to change about a proxy, told from the figures of its check."""
+"""Advice on what to change about a proxy, from the figures of its check."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def advise(report: ProxyReport) -> tuple[str, ...]:
-    """Return what helps, most useful first; nothing if tau is certainly high enough.
+    """Return advice, most useful first; none if tau is certainly high enough.
 
-    The cause of a low tau is told from the tau that the noise over seeds alone would leave: where
-    that is below the threshold, noise is the cause, else the two fidelities rank differently.
+    The cause of a low tau follows from the tau that noise over seeds alone would leave: below the
+    threshold, noise is the cause; else the two fidelities rank differently.
     """
     if report.verdict is Verdict.TOO_FEW:
         return (_too_few(report),)
@@ -29,23 +29,23 @@ def advise(report: ProxyReport) -> tuple[str, ...]:
         found += _low(report, proxy, high)
     if report.tau.low is not None and not report.is_certain:
         found.append(
-            f"The interval of tau, {report.tau.low:.2f} to {report.tau.high:.2f}, has "
-            f"{report.threshold:g} inside: {report.networks} networks cannot tell. More of them "
-            f"can: `networks` {2 * report.networks} narrows it to about 0.7 of its width, and what "
-            "is trained already counts."
+            f"The interval of tau, {report.tau.low:.2f} to {report.tau.high:.2f}, includes "
+            f"{report.threshold:g}: {report.networks} networks cannot decide it. More of them can: "
+            f"`networks` {2 * report.networks} narrows it to about 0.7 of its width, and finished "
+            "trainings count."
         )
         if report.verdict is Verdict.LOW:
-            found.reverse()  # first be sure that tau is low
+            found.reverse()  # first make sure that tau is low
     return tuple(found)
 
 
 def _too_few(report: ProxyReport) -> str:
     text = (
-        f"{report.networks} networks have all of their trainings, {MIN_NETWORKS} are needed to "
-        "say anything."
+        f"{report.networks} networks have all of their trainings, and {MIN_NETWORKS} are needed "
+        "for a ranking."
     )
     if report.unfinished and report.can_succeed:
-        text += f" {report.unfinished} are not finished: the same command goes on with them."
+        text += f" {report.unfinished} are not finished: the same command continues them."
     if report.infeasible:
         reasons = "; ".join(sorted({reason for _, reason in report.infeasible})[:3])
         text += (
@@ -77,7 +77,7 @@ def _low(report: ProxyReport, proxy: FidelityFigures, high: FidelityFigures) -> 
     limit, threshold = report.noise_limit, report.threshold
     if limit is None:
         return [
-            "One seed does not tell how much of that is noise: `seeds` 3 and `high_seeds` 2 do.",
+            "One seed does not show how much of that is noise: `seeds` 3 and `high_seeds` 2 do.",
             _ranks_differ(report),
         ]
     if limit >= threshold:
@@ -100,12 +100,12 @@ def _low(report: ProxyReport, proxy: FidelityFigures, high: FidelityFigures) -> 
 
 
 def _more_images(report: ProxyReport, figures: FidelityFigures) -> str:
-    """Return advice to hold more images out, if their sampling error is as large as the noise."""
+    """Return advice to hold out more images, if their sampling error matches the noise."""
     error = figures.holdout_error_points
     if error < (figures.seed_deviation_points.value or 0.0):
         return ""
     return (
-        f" First hold more images out (`holdout_share`): with {report.holdout_images:,} the "
+        f" First hold out more images (`holdout_share`): with {report.holdout_images:,} the "
         f"sampling error alone is {error:.2f} points."
     )
 
@@ -129,4 +129,4 @@ def _ranks_differ(report: ProxyReport) -> str:
             f"a larger `data_share` (it is {proxy.data_share:.3g}, compared with "
             f"{high.data_share:.3g})"
         )
-    return f"Bring the proxy nearer to what it stands for: {', then '.join(steps)}."
+    return f"Bring the proxy nearer to the higher fidelity: {', then '.join(steps)}."

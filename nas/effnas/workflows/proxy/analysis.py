@@ -51,18 +51,18 @@ def analyse(
     """Compare two fidelities by the trainings of the same networks.
 
     A network with an infeasible training at either fidelity, or without all of its trainings, is
-    left out and counted. Other trainings than those asked for are not looked at.
+    left out and counted. Further trainings are ignored.
 
     Args:
-        trainings: What has ended.
+        trainings: That have ended.
         networks: The reference networks.
         proxy: The cheap fidelity.
-        high: The one that it stands for.
+        high: The higher fidelity that it stands for.
         seeds: Trainings of a network at the proxy, 1 or more.
         high_seeds: Trainings of a network at the higher fidelity, 1 or more.
-        holdout_images: Images that give an accuracy.
-        threshold: The tau that the proxy is to reach.
-        replicates: Of the bootstrap; without any there are no intervals.
+        holdout_images: Number of images that accuracy is measured on.
+        threshold: The tau that the proxy should reach.
+        replicates: Of the bootstrap; 0 gives no intervals.
     """
     ended = {(t.fidelity, t.architecture.id, t.repeat): t for t in trainings}
     wanted = [(proxy, n) for n in range(seeds)] + [(high, n) for n in range(high_seeds)]

@@ -84,7 +84,7 @@ class ProxyObserver(Observer):
     """Receives what a proxy check or search does."""
 
     def planned(self, trainings: int, seconds: float) -> None:
-        """So many trainings are to come, in about so many seconds."""
+        """The number of trainings that come next, and about how many seconds they will take."""
 
     def trained(self, training: Training) -> None:
         """A training has ended."""
@@ -93,11 +93,11 @@ class ProxyObserver(Observer):
 def launch_check(
     settings: ProxySettings, observer: ProxyObserver
 ) -> tuple[ProxyCheck, list[Training]]:
-    """Train what a check of a proxy wants; what the folder holds is not trained again.
+    """Do the trainings of a proxy check, except for those that the folder holds already.
 
     Raises:
         UserError: If something given is wrong; what is stored already stays.
-        SearchFailedError: If trainings fail time after time.
+        SearchFailedError: If trainings fail repeatedly.
     """
     with _prepared(settings, observer) as ready:
         study = ProxyCheck(
@@ -114,7 +114,7 @@ def launch_check(
 def launch_search(
     settings: ProxySettings, grid: Grid, observer: ProxyObserver
 ) -> tuple[ProxySearch, list[Training]]:
-    """Train what a search for a proxy wants; as `launch_check`."""
+    """Do the trainings of a search for a proxy; as `launch_check`."""
     with _prepared(settings, observer) as ready:
         study = ProxySearch(
             networks=ready.networks,
@@ -159,7 +159,7 @@ def _prepared(settings: ProxySettings, observer: ProxyObserver) -> Iterator[_Rea
 
 
 class _Ready:
-    """Workers, and the folder that stores what they train."""
+    """Workers for one recipe at a time, and the folder of their trainings."""
 
     def __init__(
         self,
@@ -229,7 +229,7 @@ class _Ready:
         drain(self.backend, lambda: next(jobs, None), take)
 
     def _seconds(self, job: TrainingJob) -> float:
-        """Seconds that a training will take, about: the reference's, by epochs, images, pixels."""
+        """Return about how many seconds a training takes: the reference's, scaled by its work."""
         base, own = self.base, job.fidelity
         assert base.image_size is not None
         assert base.data_share is not None

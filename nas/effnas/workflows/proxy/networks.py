@@ -1,4 +1,4 @@
-"""Reference networks: a few architectures that are spread over a space."""
+"""Reference networks: a few architectures spread over a space."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
     from effnas.space.search_space import SearchSpace
 
-#: Fewer networks give no ranking to speak of.
+#: Fewer networks give no meaningful ranking.
 MIN_NETWORKS = 4
 #: Architectures drawn to choose from.
 _DRAWS = 512
@@ -28,12 +28,12 @@ def spread_networks(space: SearchSpace, count: int, seed: int) -> tuple[Architec
     networks for a smaller `count` are the first of those for a larger one.
 
     Args:
-        space: The space; its constraints are met.
-        count: How many, 4 or more.
-        seed: Of the drawing.
+        space: The architectures meet its constraints.
+        count: Number of networks, 4 or more.
+        seed: Draws the architectures to choose from.
 
     Returns:
-        The architectures; fewer than `count` if the space does not hold as many.
+        The architectures; fewer than `count` if the space has fewer.
 
     Raises:
         ConfigError: If `count` is below 4, or the space holds fewer than 4 architectures.

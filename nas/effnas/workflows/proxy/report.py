@@ -1,4 +1,4 @@
-"""What is known of a proxy: its noise, how well it ranks, and what it costs."""
+"""The report on a proxy: its noise, how well it ranks, and its cost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from effnas.workflows.proxy.statistics import Estimate
     from effnas.workflows.proxy.trainings import Fidelity
 
-#: The tau that a proxy should reach; below it a warning is given. Vertex AI NAS asks for the same.
+#: The tau that a proxy should reach; below it there is a warning. Vertex AI NAS asks for the same.
 MIN_TAU = 0.65
 
 
@@ -31,7 +31,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class FidelityFigures:
-    """What the trainings at one fidelity show; points are percentage points of accuracy.
+    """Figures of the trainings at one fidelity; points are percentage points of accuracy.
 
     Attributes:
         fidelity: Epochs, image size and share of the data.
@@ -71,29 +71,29 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyReport:
-    """What a check of a proxy has found.
+    """The result of a check of a proxy.
 
     Attributes:
         proxy: Epochs, image size and share of the proxy.
-        high: Those that it is compared with.
-        networks: Networks that the figures are about.
-        infeasible: Networks left out because one of their trainings could not be done: the
+        high: The same of the higher fidelity.
+        networks: Number of networks that the figures are about.
+        infeasible: Networks left out because one of their trainings is infeasible: the
             architecture and the reason.
-        unfinished: Networks left out because trainings are still to be done.
-        holdout_images: Images that give an accuracy.
-        threshold: The tau asked for.
-        verdict: Whether tau reaches it.
+        unfinished: Number of networks left out because trainings are missing.
+        holdout_images: Number of images that accuracy is measured on.
+        threshold: The tau that the proxy should reach.
+        verdict: Whether it does.
         single: Agreement of the proxy with one seed, as in a search: the figure that matters.
         averaged: Agreement of the proxy's mean over seeds.
         proxy_figures: The trainings at the proxy; None if fewer than 4 networks have all trainings.
         high_figures: Those at the higher fidelity.
         noise_limit: The single-seed tau that noise over seeds would leave if both fidelities ranked
-            the networks alike; None if noise is not known.
+            the networks alike; None with one seed.
         proxy_noise_limit: The same, if the higher fidelity had no noise.
         cost_ratio: Seconds of a training at the proxy over those at the higher fidelity.
         total_time_s: Seconds of all trainings of the report.
         hardware: Identities of the devices that trained.
-        advice: What to change, most useful first; empty if nothing has to be.
+        advice: What to change, most useful first.
     """
 
     proxy: Fidelity
@@ -128,11 +128,11 @@ class ProxyReport:
 
     @property
     def can_succeed(self) -> bool:
-        """Whether enough networks are left for a tau, once all trainings have ended."""
+        """Whether enough networks are left for a tau once all trainings have ended."""
         return self.networks + self.unfinished >= MIN_NETWORKS
 
     def to_dict(self) -> dict[str, object]:
-        """Return all of it as plain JSON data."""
+        """Return it as plain JSON data."""
         return {
             **asdict(self),
             "verdict": str(self.verdict),

@@ -8,10 +8,8 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from effnas.errors import ConfigError
-from effnas.workflows.proxy.analysis import analyse
-from effnas.workflows.proxy.report import MIN_TAU, ProxyReport, Verdict
-from effnas.workflows.proxy.statistics import REPLICATES
-from effnas.workflows.proxy.study import check_counts, check_recipes
+from effnas.workflows.proxy.report import ProxyReport, Verdict
+from effnas.workflows.proxy.study import Study
 from effnas.workflows.proxy.trainings import (
     Fidelity,
     Training,
@@ -21,10 +19,9 @@ from effnas.workflows.proxy.trainings import (
 )
 
 if TYPE_CHECKING:
-    from effnas.arch.architecture import Architecture
     from effnas.config.settings import Recipe
 
-#: What the settings tried by default are multiples of, and the steps of image sizes in pixels.
+#: Default settings, as multiples of the recipe's, and the steps of image sizes in pixels.
 _EPOCHS, _IMAGE_SIZES, _DATA_SHARES = (0.25, 0.5, 1, 2), (0.5, 0.75, 1), (0.5, 1)
 _IMAGE_STEP = 8
 
@@ -37,18 +34,18 @@ def candidates(
     image_sizes: Sequence[int] = (),
     data_shares: Sequence[float] = (),
 ) -> list[Recipe]:
-    """Return all combinations of the given settings that go less far than `high`.
+    """Return all combinations of the given settings that are below `high`.
 
     Args:
-        base: All other settings; where nothing is given, a quarter to twice its epochs, half of to
-            its whole image size in steps of 8, and half of and its whole share are taken.
+        base: All other settings. By default, 0.25 to 2 times its epochs, 0.5 to 1 times its image
+            size in steps of 8, and 0.5 and 1 times its share are tried.
         high: Combinations that reach it in all three are left out.
         epochs: Epochs to try.
         image_sizes: Image sizes to try, in pixels.
         data_shares: Shares of the data to try.
 
     Raises:
-        ConfigError: If a value is out of range, or nothing goes less far than `high`.
+        ConfigError: If a value is out of range, or no combination is below `high`.
     """
     own, top = Fidelity.of(base), Fidelity.of(high)
     sizes = image_sizes or [
@@ -67,7 +64,7 @@ def candidates(
     ]
     if not found:
         raise ConfigError(
-            f"no setting goes less far than what it is compared with, {top}; try fewer epochs, "
+            f"no setting is below the higher fidelity, {top}; try fewer epochs, "
             "smaller images or less data"
         )
     return found
@@ -75,14 +72,14 @@ def candidates(
 
 @dataclass(frozen=True, kw_only=True)
 class SearchReport:
-    """What a search for a proxy has found.
+    """The result of a search for a proxy.
 
     Attributes:
         tried: A report for each setting that was tried, the cheapest first.
-        untried: Settings that were not, because a cheaper one keeps tau.
+        untried: Settings that were not tried, because a cheaper one reaches the threshold.
         chosen: The cheapest of those tried whose tau reaches the threshold, or None.
         best: The one with the highest tau; None if no tau is defined.
-        threshold: The tau asked for.
+        threshold: The tau that a proxy should reach.
     """
 
     tried: tuple[ProxyReport, ...]
@@ -92,7 +89,7 @@ class SearchReport:
     threshold: float
 
     def to_dict(self) -> dict[str, object]:
-        """Return all of it as plain JSON data."""
+        """Return it as plain JSON data."""
         return {
             "threshold": self.threshold,
             "chosen": self.chosen.to_dict() if self.chosen else None,
@@ -103,43 +100,32 @@ class SearchReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProxySearch:
+class ProxySearch(Study):
     """The cheapest of several settings that ranks like a higher fidelity.
 
     First all networks are trained at the higher fidelity, and the first network once at each image
-    size: that tells what a setting costs, since training time is proportional to epochs and share.
-    Then the settings are tried from the cheapest on, until one keeps tau.
+    size: that gives the cost of each setting, since training time is proportional to epochs and
+    share. Then the settings are tried from the cheapest on, until one reaches the threshold.
 
     Attributes:
-        networks: Reference networks, 4 or more.
         settings: Recipes to try; they differ in epochs, image size and share alone.
-        high: What they stand for.
-        holdout_images: Images that give an accuracy.
-        seeds: Trainings of each network at a setting.
-        high_seeds: Trainings of each network at the higher fidelity.
-        threshold: The tau that is asked for.
-
-    Raises:
-        ConfigError: If one of them is out of range, or the recipes do not compare.
     """
 
-    networks: Sequence[Architecture]
     settings: Sequence[Recipe]
-    high: Recipe
-    holdout_images: int
     seeds: int = 1
-    high_seeds: int = 2
-    threshold: float = MIN_TAU
 
     def __post_init__(self) -> None:
         if not self.settings:
             raise ConfigError("a search for a proxy needs settings to try")
-        check_counts(self.networks, self.seeds, self.high_seeds, self.threshold)
-        for recipe in self.settings:
-            check_recipes(recipe, self.high)
+        super().__post_init__()
+
+    @property
+    def proxies(self) -> Sequence[Recipe]:
+        """The settings."""
+        return self.settings
 
     def wanted(self, trainings: Sequence[Training]) -> list[TrainingJob]:
-        """Return the trainings that tell more; none once a setting keeps tau or all were tried."""
+        """Return the next trainings; none once a setting reaches the threshold, or at the end."""
         first = [*jobs(self.high, self.networks, self.high_seeds), *self._probes()]
         if left := missing(first, trainings):
             return left
@@ -147,7 +133,7 @@ class ProxySearch:
         lost = {t.architecture for t in trainings if t.fidelity == high and t.outcome.reason}
         networks = [arch for arch in self.networks if arch not in lost]
         for recipe in self._ordered(trainings):
-            report = self._compared(recipe, trainings, replicates=0)
+            report = self.compare(recipe, trainings, replicates=0)
             if report.verdict is Verdict.KEPT and not report.unfinished:
                 return []
             if report.unfinished and report.can_succeed:
@@ -157,12 +143,12 @@ class ProxySearch:
     def report(self, trainings: Sequence[Training]) -> SearchReport:
         """Analyse what has been trained.
 
-        Settings that lack trainings are untried, unless so many networks are infeasible that the
-        rest would tell nothing.
+        Settings that lack trainings are untried, unless too many networks are infeasible for a
+        ranking.
         """
         tried, untried = [], []
         for recipe in self._ordered(trainings):
-            report = self._compared(recipe, trainings)
+            report = self.compare(recipe, trainings)
             if report.unfinished and report.can_succeed:
                 untried.append(Fidelity.of(recipe))
             else:
@@ -178,30 +164,15 @@ class ProxySearch:
             threshold=self.threshold,
         )
 
-    def _compared(
-        self, recipe: Recipe, trainings: Sequence[Training], *, replicates: int = REPLICATES
-    ) -> ProxyReport:
-        return analyse(
-            trainings,
-            networks=self.networks,
-            proxy=Fidelity.of(recipe),
-            high=Fidelity.of(self.high),
-            seeds=self.seeds,
-            high_seeds=self.high_seeds,
-            holdout_images=self.holdout_images,
-            threshold=self.threshold,
-            replicates=replicates,
-        )
-
     def _probes(self) -> list[TrainingJob]:
-        """The first network once at every image size, as short as the settings allow."""
+        """Return the first network's shortest training at every image size."""
         shortest: dict[int, Recipe] = {}
         for recipe in sorted(self.settings, key=_work):
             shortest.setdefault(Fidelity.of(recipe).image_size, recipe)
         return [job for recipe in shortest.values() for job in jobs(recipe, self.networks[:1], 1)]
 
     def _ordered(self, trainings: Sequence[Training]) -> list[Recipe]:
-        """The settings from cheap to dear; image sizes whose cost is not known come last."""
+        """Return the settings by cost; image sizes whose cost is not known come last."""
         per_work: dict[int, float] = {}
         for job in self._probes():
             for t in trainings:

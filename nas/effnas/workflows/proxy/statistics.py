@@ -87,7 +87,7 @@ def correlate(
         rng: Draws the replicates.
         averaged: Take the mean over the proxy's seeds first. Otherwise the correlation is that of
             one seed each, as in a search, and the mean over the R seeds is returned.
-        replicates: Of the bootstrap; without any there is no interval.
+        replicates: Of the bootstrap; 0 gives no interval.
     """
     value = float(_agreement(statistic, proxy, high, averaged=averaged))
     if np.isnan(value):
@@ -153,7 +153,7 @@ def _agreement(statistic: Statistic, proxy: Floats, high: Floats, *, averaged: b
 
 
 def _redrawn(accuracies: Floats, drawn: NDArray[np.int64], rng: np.random.Generator) -> Floats:
-    """Return replicates [B, N, R] of [N, R]: seeds drawn anew, then the networks `drawn`."""
+    """Return replicates [B, N, R] of [N, R]: seeds drawn again, then the networks `drawn`."""
     seeds = rng.integers(accuracies.shape[1], size=(len(drawn), *accuracies.shape))
     return np.take_along_axis(np.take_along_axis(accuracies[None], seeds, axis=2), drawn, axis=1)
 

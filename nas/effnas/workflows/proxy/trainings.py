@@ -1,4 +1,4 @@
-"""One training of a reference network: what is to be done, what came of it, and its record."""
+"""One training of a reference network: the job, its outcome, and its record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from effnas.trials.trial import Measurement
 
 @dataclass(frozen=True, order=True)
 class Fidelity:
-    """How far a training goes: what a proxy may save on.
+    """What a proxy may save on.
 
     Attributes:
         epochs: Passes over the training images.
@@ -66,13 +66,13 @@ class TrainingJob:
         return Fidelity.of(self.recipe)
 
     def ended(self, outcome: TrainingOutcome) -> Training:
-        """Return the training with what came of it."""
+        """Return the training with its outcome."""
         return Training(self.fidelity, self.architecture, self.repeat, outcome)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOutcome:
-    """What came of a training: an accuracy, or the reason why there is none.
+    """The outcome of a training: an accuracy, or the reason why there is none.
 
     Attributes:
         accuracy: Share of the held-out images that are classified correctly, 0 to 1.

@@ -1,4 +1,4 @@
-"""What a tracker is, and what it is told of a training."""
+"""What a tracker is, and what it receives of a training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-#: MLflow experiment and W&B project, where the user's environment names none.
+#: MLflow experiment and W&B project, unless the user's environment names another.
 PROJECT = "effnas"
 
 #: A setting of a training, as trackers show it.
@@ -15,14 +15,14 @@ Setting = str | int | float | bool | None
 
 
 class Tracker(Protocol):
-    """Where the figures of one training go."""
+    """Stores the figures of one training."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Write values of a step, by name; those that are not finite are left out."""
         ...
 
     def close(self, *, failed: bool = False) -> None:
-        """Write what is left, and whether the training broke off (`failed`) or is whole."""
+        """Write the rest, and whether the training failed."""
         ...
 
 
@@ -31,12 +31,12 @@ class Training:
     """The training that a tracker is opened for.
 
     Attributes:
-        folder: Its own; it is there.
-        run_name: What people see.
+        folder: Its folder, which exists.
+        run_name: Shown to people.
         settings: Shown beside its figures.
-        step: The last step whose figures hold, 0 at the start.
-        runs: Ids of its runs, by tracker; a tracker that begins one adds it.
-        notify: Is told what people should know.
+        step: The last step whose figures are valid, 0 at the start.
+        runs: Ids of its runs, by tracker; a tracker that starts one adds it.
+        notify: Receives what people should know.
     """
 
     folder: Path

@@ -13,7 +13,7 @@ from effnas.workflows.trackers.base import PROJECT, Training
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-#: The database, where the user names no server. MLflow 3 refuses folders of plain files.
+#: The database, if the user names no server. MLflow 3 refuses folders of plain files.
 DATABASE = "mlflow.db"
 _PARAMS = 100  # that MLflow takes in one request
 
@@ -27,14 +27,14 @@ class MLflow:
 
     @classmethod
     def open(cls, training: Training) -> MLflow:
-        """Go on in a run, if the server knows it, else begin one."""
-        # By default, MLflow waits four minutes for a server that is gone, and the training with it.
+        """Resume a run, if the server knows it, else start one."""
+        # By default, MLflow and the training wait four minutes for a server that is gone.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         from mlflow.entities import Param
         from mlflow.tracking import MlflowClient
 
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it tells of each table
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it reports every table
         local = f"sqlite:///{training.folder.resolve() / DATABASE}"
         client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or local)
         run = training.runs.get("mlflow")
@@ -65,7 +65,7 @@ class MLflow:
 
 
 def _is_known(client: MlflowClient, run: str) -> bool:
-    """Return whether the server has a run; another one, or one that was emptied, has not."""
+    """Return whether the server has a run: another server has not, or one that was emptied."""
     from mlflow.exceptions import MlflowException
 
     try:

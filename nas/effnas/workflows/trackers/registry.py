@@ -1,7 +1,7 @@
 """Trackers: TensorBoard, MLflow and Weights & Biases show a training's figures beside its own CSV.
 
-A tracker is a guest. One that cannot be opened is an error before anything is trained; one that
-fails later is left out, and the training goes on.
+A tracker that cannot be opened is an error before anything is trained; one that fails later is left
+out, and the training continues.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _OPEN: dict[str, Callable[[Training], Tracker]] = {
     "mlflow": MLflow.open,
     "wandb": WandB.open,
 }
-#: Known trackers; each has the name of the package that it needs.
+#: Known trackers; each has the name of its package.
 TRACKERS = tuple(_OPEN)
-#: Ids of a training's runs, by tracker, in its folder: it goes on in the same ones.
+#: File of the ids of a training's runs, by tracker, in its folder; it is resumed in the same ones.
 RUNS = "trackers.json"
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -46,19 +46,19 @@ def open_trackers(
     step: int,
     notify: Callable[[str], None],
 ) -> list[Tracker]:
-    """Open trackers for a training that starts or goes on; the same folder is the same runs.
+    """Open trackers for a training that starts or is resumed; the same folder means the same runs.
 
     Args:
-        names: Of `TRACKERS`.
-        folder: The training's own; it is there.
-        run_name: What people see.
+        names: Some of `TRACKERS`.
+        folder: Of the training; it exists.
+        run_name: Shown to people.
         settings: Of the training, shown beside its figures.
-        step: The last step whose figures hold, 0 at the start. Those of later steps are void:
-            TensorBoard forgets them; MLflow and W&B cannot, and get them a second time.
-        notify: Is told where W&B writes, and that a tracker fails, once for each.
+        step: The last step whose figures are valid, 0 at the start. TensorBoard deletes those of
+            later steps; MLflow and W&B cannot, and receive them a second time.
+        notify: Receives where W&B writes, and once for each tracker that it fails.
 
     Returns:
-        One tracker a name. None of their methods raises what the packages raise.
+        One tracker per name. Their methods raise no errors of the packages.
 
     Raises:
         ConfigError: If a name is unknown, its package is missing, or it cannot be opened.
@@ -96,7 +96,7 @@ def _open(name: str, training: Training) -> Tracker:
         return _OPEN[name](training)
     except Exception as error:
         raise ConfigError(
-            f"tracker {name} cannot be opened ({describe(error)}); see to that, or leave it out"
+            f"tracker {name} cannot be opened ({describe(error)}); fix that, or leave it out"
         ) from error
 
 
@@ -114,12 +114,12 @@ def _read_runs(file: Path) -> dict[str, str]:
     except (OSError, ValueError, TypeError) as error:
         raise StoreError(
             f"{file}: cannot be read ({error}); restore it from a copy, or delete it: new runs are "
-            "then begun"
+            "then started"
         ) from error
 
 
 class _Guarded:
-    """Keeps a tracker's failures from the training: it is left out after the first one."""
+    """Protects the training from a tracker's failures: it is left out after the first one."""
 
     def __init__(self, name: str, tracker: Tracker, notify: Callable[[str], None]) -> None:
         self._name = name
@@ -140,6 +140,6 @@ class _Guarded:
     def _try(self, act: Callable[[], None]) -> None:
         try:
             act()
-        except Exception as error:  # noqa: BLE001  # whatever it is, the training goes on
+        except Exception as error:  # noqa: BLE001  # the training continues in any case
             self._tracker = None
             self._notify(f"tracker {self._name} fails and is left out: {describe(error)}")

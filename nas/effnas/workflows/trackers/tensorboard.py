@@ -15,14 +15,14 @@ FOLDER = "tensorboard"
 
 
 class TensorBoard:
-    """Writes scalars, and has them on disk after each step."""
+    """Writes scalars to disk after each step."""
 
     def __init__(self, writer: SummaryWriter) -> None:
         self._writer = writer
 
     @classmethod
     def open(cls, training: Training) -> TensorBoard:
-        """Write a further file of events, which voids those of later steps in the others."""
+        """Start a further file of events, which deletes those of later steps in the others."""
         from torch.utils.tensorboard import SummaryWriter
 
         folder = training.folder / FOLDER

@@ -18,17 +18,17 @@ _OFF = ("offline", "dryrun", "disabled")
 
 
 class WandB:
-    """Writes to W&B's own process, which sends it on when it can."""
+    """Writes to W&B's own process, which uploads it when it can."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
 
     @classmethod
     def open(cls, training: Training) -> WandB:
-        """Go on in a run, or begin one; without a login only on disk, and never with a question."""
+        """Resume a run, or start one; without a login it is on disk only, and nothing is asked."""
         import wandb
 
-        # Silent, and with its hands off the terminal, which is the progress bar's.
+        # Silent and away from the terminal, which belongs to the progress bar.
         ours = wandb.Settings(
             silent=True, console="off", finish_timeout=_FINISH_S, finish_timeout_raises=True
         )
@@ -58,7 +58,7 @@ class WandB:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Write the values of a step.
 
-        The step is one of them: W&B's own never goes back, and what is logged again would be lost.
+        The step is one of them: W&B's own never goes back, and values logged again would be lost.
         """
         self._run.log({"step": step, **values})
 

@@ -26,15 +26,15 @@ from effnas.workflows.train.mailbox import Mailbox
 from effnas.workflows.train.settings import TrainingPlan, TrainSettings
 from effnas.workflows.train.worker import TrainObserver, TrainReport, train_here
 
-#: Seconds between two looks at what the workers say, and between two things that they say.
-_LOOK_EVERY_S, _TELL_EVERY_S = 0.1, 0.5
-#: Times that lost workers are started anew; they go on from the last checkpoint.
+#: Seconds between two looks into the mailbox, and between two steps that are reported.
+_LOOK_EVERY_S, _REPORT_EVERY_S = 0.1, 0.5
+#: Times that lost workers are started again; they resume from the last checkpoint.
 _MAX_FAILURES = 2
-#: Train prints what it does with boxes, and makes a folder of its own, unless it is told not to.
+#: Without these, Ray Train prints boxes and changes to a folder of its own.
 _SETTINGS = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "0", "RAY_CHDIR_TO_TRIAL_DIR": "0"}
 
 
-def train_together(
+def train_distributed(
     settings: TrainSettings,
     workers: int,
     observer: TrainObserver,
@@ -47,20 +47,20 @@ def train_together(
     os.environ.update({name: os.environ.get(name, value) for name, value in _SETTINGS.items()})
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     observer.preparing("starting Ray")
-    share = divide_resources(
+    resources = divide_resources(
         Workers(device=settings.device, count=workers, threads=settings.threads)
     )
-    channel: Any = ray.remote(num_cpus=0)(Mailbox).remote()
-    theirs = replace(settings, device=share.device, threads=share.threads)
+    settings = replace(settings, device=resources.device, threads=resources.threads)
+    mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
     with tempfile.TemporaryDirectory(prefix="effnas-train-", ignore_cleanup_errors=True) as scrap:
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"settings": theirs, "channel": channel, "folder": Path.cwd()},
-            torch_config=TorchConfig(backend="nccl" if share.gpus else "gloo"),
+            train_loop_config={"settings": settings, "mailbox": mailbox, "folder": Path.cwd()},
+            torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo"),
             scaling_config=ScalingConfig(
                 num_workers=workers,
-                use_gpu=bool(share.gpus),
-                resources_per_worker={"CPU": share.cpus, "GPU": share.gpus},
+                use_gpu=bool(resources.gpus),
+                resources_per_worker={"CPU": resources.cpus, "GPU": resources.gpus},
             ),
             run_config=RunConfig(
                 name="training",
@@ -71,80 +71,26 @@ def train_together(
         failures: list[Exception] = []
         thread = Thread(target=lambda: _fit(trainer, failures), daemon=True)
         thread.start()
-        listener = _Listener(observer)
+        reader = _Reader(observer)
         asked = False
-        # Ray would start the workers anew before it lets an error of theirs pass.
-        while thread.is_alive() and listener.error is None:
+        # An error of the user's is raised at once: Ray would start the workers again first.
+        while thread.is_alive() and reader.error is None:
             time.sleep(_LOOK_EVERY_S)
-            listener.hear(ray.get(channel.take.remote()))
+            reader.read(ray.get(mailbox.take.remote()))
             if stopping() and not asked:
                 asked = True
-                channel.stop.remote()
-        listener.hear(ray.get(channel.take.remote()))
-    ray.kill(channel)  # without it, workers that are started anew end at once
-    if listener.error is not None:
-        raise listener.error
+                mailbox.stop.remote()
+        reader.read(ray.get(mailbox.take.remote()))
+    ray.kill(mailbox)  # without it, workers that are started again end at once
+    if reader.error is not None:
+        raise reader.error
     if failures:
         raise SearchFailedError(
             f"the workers failed {_MAX_FAILURES + 1} times, the last with: "
             f"{str(failures[0]).strip().splitlines()[-1]}; the training's state is stored, and the "
-            "same command goes on"
+            "same command resumes it"
         )
-    return listener.report
-
-
-class _Listener:
-    """Passes on what the workers say."""
-
-    def __init__(self, observer: TrainObserver) -> None:
-        self._observer = observer
-        self.report: TrainReport | None = None
-        self.error: EffnasError | None = None
-
-    def hear(self, said: list[bytes]) -> None:
-        for what, value in map(cloudpickle.loads, said):
-            if what == "report":
-                self.report = value
-            elif what == "error":
-                self.error = value
-            elif what == "stepped":
-                self._observer.stepped(*value)
-            else:
-                getattr(self._observer, what)(value)
-
-
-class _Teller:
-    """The observer of a worker: the first one says all to the command, steps not too often."""
-
-    def __init__(self, channel: Any, rank: int) -> None:
-        self._channel = channel
-        self._is_first = rank == 0
-        self._last = 0.0
-
-    def preparing(self, what: str) -> None:
-        if self._is_first:
-            _say(self._channel, "preparing", what)
-
-    def planned(self, plan: TrainingPlan) -> None:
-        _say(self._channel, "planned", plan)
-
-    def stepped(self, step: int, remaining_s: float) -> None:
-        now = time.monotonic()
-        if now - self._last >= _TELL_EVERY_S:
-            self._last = now
-            _say(self._channel, "stepped", (step, remaining_s))
-
-    def epoch_ended(self, row: EpochRow) -> None:
-        _say(self._channel, "epoch_ended", row)
-
-
-def _say(channel: Any, what: str, value: object) -> Any:
-    return channel.say.remote(_packed(what, value))
-
-
-def _packed(what: str, value: object) -> bytes:
-    # Plain pickle refuses read-only mappings, which plans hold.
-    return cast("bytes", cloudpickle.dumps((what, value)))  # type: ignore[no-untyped-call]
+    return reader.report
 
 
 def _fit(trainer: TorchTrainer, failures: list[Exception]) -> None:
@@ -154,25 +100,74 @@ def _fit(trainer: TorchTrainer, failures: list[Exception]) -> None:
         failures.append(error)
 
 
+class _Reader:
+    """Passes the workers' messages to the observer; keeps the report and the error."""
+
+    def __init__(self, observer: TrainObserver) -> None:
+        self._observer = observer
+        self.report: TrainReport | None = None
+        self.error: EffnasError | None = None
+
+    def read(self, messages: list[bytes]) -> None:
+        for event, values in map(cloudpickle.loads, messages):
+            if event in ("report", "error"):
+                setattr(self, event, *values)
+            else:
+                getattr(self._observer, event)(*values)
+
+
+class _Sender:
+    """A worker's observer: sends the first worker's events, and not every step."""
+
+    def __init__(self, mailbox: Any, rank: int) -> None:
+        self._mailbox = mailbox
+        self._is_first = rank == 0
+        self._last_step_s = 0.0
+
+    def preparing(self, what: str) -> None:
+        if self._is_first:
+            self.send("preparing", what)
+
+    def planned(self, plan: TrainingPlan) -> None:
+        self.send("planned", plan)
+
+    def stepped(self, step: int, remaining_s: float) -> None:
+        now = time.monotonic()
+        if now - self._last_step_s >= _REPORT_EVERY_S:
+            self._last_step_s = now
+            self.send("stepped", step, remaining_s)
+
+    def epoch_ended(self, row: EpochRow) -> None:
+        self.send("epoch_ended", row)
+
+    def send(self, event: str, *values: object) -> Any:
+        return self._mailbox.send.remote(_pack(event, *values))
+
+
+def _pack(event: str, *values: object) -> bytes:
+    # Plain pickle refuses read-only mappings, which plans hold.
+    return cast("bytes", cloudpickle.dumps((event, values)))  # type: ignore[no-untyped-call]
+
+
 def _work(config: dict[str, Any]) -> None:
-    """Do the share of one worker; what the user can mend is told and ends all of them."""
+    """Be one of the workers; an error that the user can fix ends all of them."""
     configure_process()
-    os.chdir(config["folder"])  # else paths would be those of the folder that Ray was started in
+    os.chdir(config["folder"])  # else paths would start at the folder that Ray was started in
     context = get_context()
     rank, size = context.get_world_rank(), context.get_world_size()
-    channel = config["channel"]
-    if ray.get(channel.has_failed.remote()):
+    mailbox = config["mailbox"]
+    if ray.get(mailbox.has_failed.remote()):
         return
-    group = ProcessGroup(rank=rank, size=size, connected=True)
+    sender = _Sender(mailbox, rank)
     try:
         report = train_here(
-            cast("TrainSettings", config["settings"]),
-            group,
-            _Teller(channel, rank),
-            lambda: bool(ray.get(channel.is_stopping.remote())),
+            config["settings"],
+            ProcessGroup(rank=rank, size=size, connected=True),
+            sender,
+            lambda: bool(ray.get(mailbox.is_stopping.remote())),
         )
     except EffnasError as error:
-        ray.get(channel.fail.remote(_packed("error", error)))
-        raise  # which ends the others, that may wait for this one; they begin anew, and see it
+        ray.get(mailbox.fail.remote(_pack("error", error)))
+        raise  # ends the others, which may wait for this one; started again, they see the failure
     if rank == 0 and report is not None:
-        ray.get(_say(channel, "report", report))
+        ray.get(sender.send("report", report))

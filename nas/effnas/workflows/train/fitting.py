@@ -1,4 +1,4 @@
-"""In how many parts a step's batch is cut so that each fits the device's memory."""
+"""How many micro-batches a step's batch is split into so that each fits the device's memory."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from effnas.train.stages import Stage
 
 #: Batch norm needs several images; with fewer, its statistics say little.
 MIN_IMAGES = 4
-#: Of the memory that is there, what is counted exactly may take this share; the rest is for what
-#: kernels need beside, and for the images that come next.
+#: Share of the available memory that may be planned for; the rest is for workspaces of kernels
+#: and for the next images.
 _SHARE = 0.8
-#: More image sizes than this are not looked at one by one.
+#: Of more image sizes than this, only the largest is looked at.
 _MAX_SIZES = 8
 
 
@@ -33,20 +33,20 @@ def fit_micro_batches(
     available_bytes: int,
     device_batch_size: int | None = None,
 ) -> tuple[int, ...]:
-    """Return, for each stage, the number of parts of a step's batch: a multiple of `processes`.
+    """Return the number of micro-batches of a step in each stage: a multiple of `processes`.
 
     Args:
         model: The network, on any device.
-        recipe: Its optimizer and average of weights take memory.
-        stages: Have the image sizes.
+        recipe: Its optimizer and weight average take memory.
+        stages: Their image sizes decide.
         batch_size: Images in a step, over all processes.
         processes: How many share the batch.
         available_bytes: Memory of each of their devices.
-        device_batch_size: The most images of a part; None has as many as fit.
+        device_batch_size: The most images of a micro-batch; None takes as many as fit.
 
     Raises:
-        ConfigError: If the batch is too small to be shared, or the least part, or the one that is
-            asked for, does not fit.
+        ConfigError: If the batch is too small to be shared, or if the smallest micro-batch, or
+            the one that is asked for, does not fit.
     """
     most = batch_size // processes
     if most < min(MIN_IMAGES, batch_size):
@@ -63,21 +63,23 @@ def fit_micro_batches(
         return peak + average
 
     sizes = sorted({stage.image_size for stage in stages}, reverse=True)
-    parts: dict[int, int] = {}
+    counts: dict[int, int] = {}
     for size in sizes:
         try:
             if device_batch_size is not None:
-                parts[size] = _asked(size, batch_size, processes, device_batch_size, limit, needed)
-            elif parts and (len(sizes) > _MAX_SIZES or parts[sizes[0]] == processes):
-                parts[size] = parts[sizes[0]]
+                counts[size] = _limited(
+                    size, batch_size, processes, device_batch_size, limit, needed
+                )
+            elif counts and (len(sizes) > _MAX_SIZES or counts[sizes[0]] == processes):
+                counts[size] = counts[sizes[0]]
             else:
-                parts[size] = _largest(size, batch_size, processes, limit, needed)
+                counts[size] = _fewest(size, batch_size, processes, limit, needed)
         except InfeasibleError as error:
             raise ConfigError(f"at {size} px, the network {error}") from error
-    return tuple(parts[stage.image_size] for stage in stages)
+    return tuple(counts[stage.image_size] for stage in stages)
 
 
-def _asked(
+def _limited(
     size: int,
     batch_size: int,
     processes: int,
@@ -85,13 +87,14 @@ def _asked(
     limit: int,
     needed: Callable[[int, int], int],
 ) -> int:
-    parts = processes * ceil(batch_size / processes / device_batch_size)
-    if parts > batch_size:
+    """Return the number of micro-batches of at most `device_batch_size` images."""
+    count = processes * ceil(batch_size / processes / device_batch_size)
+    if count > batch_size:
         raise ConfigError(
-            f"`device_batch_size` {device_batch_size}: a batch of {batch_size} cannot be shared "
-            f"out among {processes} workers in equally many parts of so few images; raise it"
+            f"`device_batch_size` {device_batch_size}: a batch of {batch_size} cannot be split "
+            f"among {processes} workers into micro-batches of so few images; raise it"
         )
-    images = ceil(batch_size / parts)
+    images = ceil(batch_size / count)
     if needed(size, images) > limit:
 
         def fits(count: int) -> bool:
@@ -106,19 +109,20 @@ def _asked(
             f"`device_batch_size` {device_batch_size}: {images} images at {size} px take "
             f"{memory_text(needed(size, images))}, and there are {memory_text(limit)}; {remedy}"
         )
-    return parts
+    return count
 
 
-def _largest(
+def _fewest(
     size: int, batch_size: int, processes: int, limit: int, needed: Callable[[int, int], int]
 ) -> int:
-    parts, most = processes, processes * max(batch_size // processes // MIN_IMAGES, 1)
-    while needed(size, images := ceil(batch_size / parts)) > limit:
-        if parts == most:
+    """Return the fewest micro-batches that fit, in powers of 2 of `processes`."""
+    count, most = processes, processes * max(batch_size // processes // MIN_IMAGES, 1)
+    while needed(size, images := ceil(batch_size / count)) > limit:
+        if count == most:
             raise ConfigError(
                 f"the batch does not fit: even {images} images at {size} px take "
                 f"{memory_text(needed(size, images))}, and there are {memory_text(limit)}; "
                 "lower `image_size`, take a smaller network, or free some memory"
             )
-        parts = min(2 * parts, most)
-    return parts
+        count = min(2 * count, most)
+    return count

@@ -176,7 +176,7 @@ def describe(settings: TrainSettings, plan: TrainingPlan, images: TrainImages) -
         ),
         eval_image_size=plan.eval_image_size,
         stages=plan.stages,
-        parts=plan.parts,
+        parts=plan.micro_batches,
         workers=plan.workers,
         execution=plan.execution,
         hardware=plan.hardware,

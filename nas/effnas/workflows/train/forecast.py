@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from effnas.train.progress import Progress
     from effnas.train.training import Training
 
-#: Image sizes that step times are measured at; others lie between them.
+#: The most image sizes that step times are measured at; others are interpolated.
 _MAX_SIZES = 4
-#: Timings of a size, and seconds after which no further one is begun.
+#: Timings of a size, and seconds after which no further one is started.
 _TIMINGS, _LONG_ENOUGH_S = 3, 5.0
-#: Steps after which what was measured of a stage says more than the forecast.
+#: Steps of a stage from which on their mean time replaces its forecast.
 _ENOUGH_STEPS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What a training is expected to take.
+    """How long a training is expected to take.
 
     Attributes:
         step_times_s: Seconds of a step in each stage.
-        stage_times_s: Seconds of all its steps.
-        epoch_evaluation_s: Seconds of measuring accuracy behind an epoch.
-        epochs: How many there are.
+        stage_times_s: Seconds of all steps of each stage.
+        epoch_evaluation_s: Seconds of measuring accuracy after an epoch.
+        epochs: Of the training.
     """
 
     step_times_s: tuple[float, ...]
@@ -56,14 +56,14 @@ class Forecast:
         return self.train_time_s + self.epochs * self.epoch_evaluation_s
 
     def remaining_s(self, progress: Progress, stages: Sequence[Stage]) -> float:
-        """Return the seconds that are left, as the training goes.
+        """Return the seconds that are left.
 
-        A stage under way takes as long as its steps have taken so far; those to come differ from
-        their forecast as much as the steps so far did from theirs.
+        Steps of the current stage take as long as its steps so far; later stages differ from
+        their forecast by the factor by which all steps so far did.
 
         Args:
-            progress: How far it has come.
-            stages: As they were forecast.
+            progress: Of the training.
+            stages: Those of the forecast.
         """
         done = [min(max(progress.step - stage.first_step, 0), stage.steps) for stage in stages]
         expected = sum(n * each for n, each in zip(done, self.step_times_s, strict=True))
@@ -78,14 +78,14 @@ class Forecast:
 
 
 def forecast(make: Callable[[], Training], minival: TrainSet | None) -> Forecast:
-    """Time steps of a training at its image sizes, with all that belongs to them.
+    """Time steps of a training at its image sizes, with images and augmentation.
 
-    A step is timed as the parts of the batch that a device takes at once, and the update. Between
-    the sizes that are timed, step time grows with the number of pixels.
+    A step is timed as its micro-batches and the update. Between the sizes that are timed, step
+    time is linear in the number of pixels.
 
     Args:
-        make: Makes a training that may be spoilt.
-        minival: What accuracy will be measured on, if it will be.
+        make: Makes a training that is thrown away.
+        minival: What accuracy will be measured on; None measures none.
     """
     training = make()
     sizes = {stage.image_size: number for number, stage in enumerate(training.stages)}
@@ -109,29 +109,29 @@ def forecast(make: Callable[[], Training], minival: TrainSet | None) -> Forecast
 
 
 def _step_time_s(training: Training, number: int) -> float:
-    """Return the seconds of a step in a stage of this process."""
+    """Return the seconds of a step of this process in a stage."""
     stage = training.stages[number]
     training.start_stage(stage)
-    _, chunks = next(training.steps(stage.first_step))
-    of_chunk: list[float] = []
+    _, micro_batches = next(training.steps(stage.first_step))
+    of_micro_batch: list[float] = []
     of_update: list[float] = []
     begun = time.perf_counter()
-    while len(of_chunk) <= _TIMINGS:  # the first one warms up
+    while len(of_micro_batch) <= _TIMINGS:  # the first one warms up
         pixels = training.pixels(stage.first_step)
         started = time.perf_counter()
-        training.add_gradients(chunks[0], next(pixels), stage)
+        training.add_gradients(micro_batches[0], next(pixels), stage)
         synchronize(training.device)
         middle = time.perf_counter()
         training.update()
         synchronize(training.device)
         ended = time.perf_counter()
         pixels.close()
-        of_chunk.append(middle - started)
+        of_micro_batch.append(middle - started)
         of_update.append(ended - middle)
-        if len(of_chunk) > 1 and ended - begun > _LONG_ENOUGH_S:
+        if len(of_micro_batch) > 1 and ended - begun > _LONG_ENOUGH_S:
             break
     median = statistics.median
-    return len(chunks) * median(of_chunk[1:]) + median(of_update[1:])
+    return len(micro_batches) * median(of_micro_batch[1:]) + median(of_update[1:])
 
 
 def _between(timed: Mapping[int, float], size: int) -> float:
@@ -141,10 +141,10 @@ def _between(timed: Mapping[int, float], size: int) -> float:
 
 
 def _evaluation_s(training: Training, minival: TrainSet) -> float:
-    """Return the seconds of measuring accuracy, from a part of the images."""
-    count = min(training.measured_at_once, len(minival))
+    """Return the seconds of measuring accuracy, from some of the images."""
+    count = min(training.eval_batch_size, len(minival))
     started = time.perf_counter()
-    # After so few steps without a warm-up, outputs may well not be finite; only their time counts.
+    # After a few steps without a warm-up, outputs may not be finite; only their time counts.
     with suppress(InfeasibleError):
         training.measure(minival, count)
     return (time.perf_counter() - started) * len(minival) / count

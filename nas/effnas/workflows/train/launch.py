@@ -16,34 +16,30 @@ def launch_training(
     *,
     stopping: Callable[[], bool] = lambda: False,
 ) -> TrainReport | None:
-    """Train a network, or go on where its folder has come to.
+    """Train a network, or resume its training.
 
     Args:
         settings: What the user asked for.
-        observer: Is told how it goes.
-        stopping: Whether to stop, asked behind each step.
+        observer: Receives what happens.
+        stopping: Whether to stop, asked after each step.
 
     Returns:
-        What came of it; None if it was stopped, and the same settings go on.
+        The finished training; None if it was stopped, and the same settings resume it.
 
     Raises:
         UserError: If something given is wrong; what is stored already stays.
         InfeasibleError: If the training diverges.
-        SearchFailedError: If a worker fails time after time.
+        SearchFailedError: If workers fail repeatedly.
     """
     with TrainingFolder.open(settings.out):
-        workers = settings.workers or _devices(settings.device)
+        workers = settings.workers
+        if workers is None:
+            import torch
+
+            on_gpus = settings.device in ("auto", "cuda")
+            workers = max(torch.cuda.device_count(), 1) if on_gpus else 1
         if workers == 1:
             return train_here(settings, ProcessGroup(), observer, stopping)
-        from effnas.workflows.train.distributed import train_together
+        from effnas.workflows.train.distributed import train_distributed
 
-        return train_together(settings, workers, observer, stopping)
-
-
-def _devices(device: str) -> int:
-    """Return how many devices of the kind there are here, if they are GPUs; else 1."""
-    if device not in ("auto", "cuda"):
-        return 1
-    import torch
-
-    return max(torch.cuda.device_count(), 1)
+        return train_distributed(settings, workers, observer, stopping)

@@ -1,4 +1,4 @@
-"""What is asked of a training, and what is settled before its first step."""
+"""What a user asks of a training, and what is settled before its first step."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class TrainSettings:
         data: Name or path of the images.
         recipe: How the network is trained.
         out: Folder of the training.
-        seed: Fixes all that is random, 0 or more.
-        weights: State dict to begin with; None begins with random weights.
-        new_head: Whether the classifier is made anew, and not taken from the weights.
+        seed: Of everything that is random, 0 or more.
+        weights: State dict to start from; None starts from random weights.
+        new_head: Whether the classifier starts from random weights in any case.
         data_root: Folder of a timm data set.
         on_bad_image: Whether an image that cannot be decoded is skipped or ends the training.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
@@ -43,7 +43,7 @@ class TrainSettings:
         memory_format: Layout of images and weights; None takes the fastest.
         compile_mode: How torch.compile treats the network.
         device_batch_size: The most images that a device takes at once; None takes what fits.
-        checkpoint_every_s: Seconds between two checkpoints at least.
+        checkpoint_every_s: The least seconds between two checkpoints.
         trackers: Where figures are logged beside `log.csv`, see `effnas.workflows.trackers`.
         test: Whether the test part of the data is read at the end, once.
     """
@@ -91,25 +91,25 @@ class TrainingPlan:
     """A training as it is settled before its first step.
 
     Attributes:
-        network: As the user named it.
-        arch: The architecture; None for a model of timm's.
+        network: The user's name of it.
+        arch: None for a model of timm's.
         params: Its trainable parameters.
-        images: Training images.
-        minival: Images that accuracy is measured on.
+        images: Number of training images.
+        minival: Number of held-out images that accuracy is measured on.
         classes: Names of the classes.
         skipped: Images that were left out because they cannot be decoded.
         is_streamed: Whether images are decoded in every epoch, since they did not fit into memory.
         mirrored: Whether images are mirrored at random.
-        recipe: With all sizes and strengths.
+        recipe: With all sizes and strengths filled in.
         eval_image_size: Pixels that accuracy is measured at.
-        stages: Of the training.
-        parts: For each, how many parts of a batch the devices take one after the other, over all.
-        steps_per_epoch: Steps that go once through the images.
+        stages: Their image sizes and strengths.
+        micro_batches: For each stage, their number in a step, over all processes.
+        steps_per_epoch: Steps of one pass over the images.
         workers: Processes that share each batch.
         execution: Precision, memory format and compilation.
         hardware: What it runs on, in one line.
         forecast: How long it will take.
-        first_step: Where it goes on, 0 at the start.
+        first_step: From which it is resumed, 0 at the start.
     """
 
     network: str
@@ -124,7 +124,7 @@ class TrainingPlan:
     recipe: TrainingRecipe
     eval_image_size: int
     stages: tuple[Stage, ...]
-    parts: tuple[int, ...]
+    micro_batches: tuple[int, ...]
     steps_per_epoch: int
     workers: int
     execution: Execution
@@ -134,19 +134,22 @@ class TrainingPlan:
 
     @property
     def steps(self) -> int:
-        """Of the whole training."""
+        """Steps of the whole training."""
         return self.stages[-1].end
 
 
 def settle(
     recipe: TrainingRecipe, member: Member | None, sizes: tuple[int, int] | None
 ) -> TrainingRecipe:
-    """Return a recipe that says everything: what it leaves open is the member's.
+    """Return a recipe with nothing left open: what it does not say is taken from the member.
 
     Args:
         recipe: What the user chose.
-        member: What its family says of the network, if it is of one.
-        sizes: Pixels of the first and last stage, unless the recipe leaves that to the member.
+        member: What its family says of the network, if it belongs to one.
+        sizes: Pixels of the first and last stage; None takes the member's.
+
+    Raises:
+        ConfigError: If there are neither sizes nor a member.
     """
     if sizes is None and member is not None:
         sizes = member.first_image_size, member.train_image_size

@@ -1,27 +1,23 @@
-"""One process of a training: it prepares, trains, and keeps what comes of it."""
+"""One process of a training: it prepares, trains, and stores the results."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 from torch import nn
 
-from effnas.arch.weights import ARCHITECTURE, read_weights, write_weights
+from effnas.arch.weights import read_weights, write_weights
 from effnas.config.codec import dump_json
-from effnas.data.loading import check_test_part, load_test_part
+from effnas.data.loading import load_test_part
 from effnas.timing import lock
-from effnas.train.checkpoints import Checkpoint
 from effnas.train.process_group import ProcessGroup
-from effnas.train.progress import EpochRow, Progress
-from effnas.train.training import Training
+from effnas.train.progress import EpochRow, Progress, Watcher
 from effnas.workflows.trackers.base import Tracker
 from effnas.workflows.trackers.registry import open_trackers
 from effnas.workflows.train.folder import (
     BEST,
-    CHECKPOINT,
     LAST,
     TestResult,
     TrainingManifest,
@@ -33,18 +29,18 @@ from effnas.workflows.train.settings import TrainingPlan, TrainSettings
 
 
 class TrainObserver(Protocol):
-    """Is told what happens, to show it."""
+    """Receives what happens, to show it."""
 
     def preparing(self, what: str) -> None:
         """Something that takes a while has begun."""
         ...
 
     def planned(self, plan: TrainingPlan) -> None:
-        """The first step is about to be done."""
+        """The first step comes next."""
         ...
 
     def stepped(self, step: int, remaining_s: float) -> None:
-        """So many steps have ended, and it will take so long until the end."""
+        """A step has ended: their number from 1, and the seconds until the end of the training."""
         ...
 
     def epoch_ended(self, row: EpochRow) -> None:
@@ -54,12 +50,12 @@ class TrainObserver(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainReport:
-    """What came of a training.
+    """A finished training.
 
     Attributes:
-        plan: What was settled before.
+        plan: As it was settled before the first step.
         progress: How it went.
-        test: What was found on the test part, if that was read.
+        test: The result on the test part, if that was read.
     """
 
     plan: TrainingPlan
@@ -71,32 +67,19 @@ def train_here(
     settings: TrainSettings,
     group: ProcessGroup,
     observer: TrainObserver,
-    stopping: Callable[[], bool] = lambda: False,
+    stopping: Callable[[], bool],
 ) -> TrainReport | None:
-    """Do one process's share of a training, from where its folder has come to.
+    """Do one process's share of a training; see `effnas.workflows.train.launch.launch_training`.
 
     Args:
-        settings: What the user asked for; the folder is there, and no other command writes there.
-        group: Which process; connected if there are several.
-        observer: Is told how it goes; by the first process, if there are several.
-        stopping: Whether to stop, asked behind each step.
-
-    Returns:
-        What came of it; None if it was stopped, and the same settings go on.
-
-    Raises:
-        UserError: If something given is wrong; what is stored already stays.
-        InfeasibleError: If the training diverges.
+        settings: What the user asked for; the folder exists, and no other command writes there.
+        group: Which process this is; connected if there are several.
+        observer: Receives what happens in the first process.
+        stopping: Whether to stop, asked after each step.
     """
-    stored = group.broadcast_object(lambda: TrainingManifest.stored(settings.out))
-    job = PreparedTraining.begin(settings, group, stored, observer.preparing)
-    if settings.test and not (stored and stored.test):
-        classes = job.images.train.classes
-        group.broadcast_object(
-            lambda: check_test_part(settings.data, classes=classes, root=settings.data_root)
-        )
-    plan, training = job.prepare(stored, observer.preparing)
-    manifest = describe(settings, plan, job.images)
+    prepared = PreparedTraining(settings, group, observer.preparing)
+    stored, training = prepared.stored, prepared.training
+    manifest = describe(settings, prepared.plan, prepared.images)
     if stored:
         manifest.check_continues(stored, settings.out)
         manifest = replace(
@@ -109,30 +92,25 @@ def train_here(
         training.progress = manifest.progress
     else:
         waiting = "waiting for the device: another process times on it"
-        with lock.training(job.device, lambda: observer.preparing(waiting)):
-            if not _train(job, plan, training, observer, stopping):
+        with lock.training(prepared.device, lambda: observer.preparing(waiting)):
+            if not _train(prepared, observer, stopping):
                 return None
         if is_first:
-            manifest = _finish(job, training, manifest)
-    test = _test(job, training, manifest, observer) if is_first else None
-    return TrainReport(plan=plan, progress=training.progress, test=test)
+            manifest = _finish(prepared, manifest)
+    test = _test(prepared, manifest, observer) if is_first else None
+    return TrainReport(plan=prepared.plan, progress=training.progress, test=test)
 
 
 def _train(
-    job: PreparedTraining,
-    plan: TrainingPlan,
-    training: Training,
-    observer: TrainObserver,
-    stopping: Callable[[], bool],
+    prepared: PreparedTraining, observer: TrainObserver, stopping: Callable[[], bool]
 ) -> bool:
-    """Train; return whether the training has come to its end."""
-    settings = job.settings
-    checkpoint = _checkpoint(job)
-    training.resume(checkpoint)
+    """Train; return whether the training has ended."""
+    settings, training, plan = prepared.settings, prepared.training, prepared.plan
+    training.resume(prepared.checkpoint)
     step = training.progress.step
-    watcher = _Nobody()
+    watcher = Watcher()
     trackers: list[Tracker] = []
-    if job.group.rank == 0:
+    if prepared.group.rank == 0:
         observer.planned(replace(plan, first_step=step))
         write_log(settings.out, training.progress.rows)
         trackers = open_trackers(
@@ -143,11 +121,11 @@ def _train(
             step=step,
             notify=observer.preparing,
         )
-        watcher = _Recorder(job, plan, trackers, observer)
+        watcher = _Recorder(prepared, trackers, observer)
     failed = True
     try:
         ended = training.run(
-            watcher, checkpoint, every_s=settings.checkpoint_every_s, stopping=stopping
+            watcher, prepared.checkpoint, every_s=settings.checkpoint_every_s, stopping=stopping
         )
         failed = False
     finally:
@@ -156,40 +134,36 @@ def _train(
     return ended
 
 
-def _finish(
-    job: PreparedTraining, training: Training, manifest: TrainingManifest
-) -> TrainingManifest:
-    """Keep the weights, note that the training has come to its end, and drop its state."""
-    folder = job.settings.out
-    write_weights(folder / LAST, training.model, _metadata(job))
-    if job.images.minival is None:
-        write_weights(folder / BEST, training.model, _metadata(job))
+def _finish(prepared: PreparedTraining, manifest: TrainingManifest) -> TrainingManifest:
+    """Store the weights, note that the training has ended, and delete its state."""
+    folder, training = prepared.settings.out, prepared.training
+    for name in (LAST,) if prepared.images.minival else (LAST, BEST):
+        write_weights(folder / name, training.model, prepared.metadata)
     manifest = replace(manifest, progress=training.progress)
     manifest.write(folder)
-    _checkpoint(job).delete()
+    prepared.checkpoint.delete()
     return manifest
 
 
 def _test(
-    job: PreparedTraining, training: Training, manifest: TrainingManifest, observer: TrainObserver
+    prepared: PreparedTraining, manifest: TrainingManifest, observer: TrainObserver
 ) -> TestResult | None:
     """Return what the best epoch's weights reach on the test part, which is read once."""
-    settings = job.settings
+    settings, training, plan = prepared.settings, prepared.training, prepared.plan
     if manifest.test or not settings.test:
         return manifest.test
     observer.preparing("reading the test part")
-    assert job.recipe.eval_image_size is not None
     images = load_test_part(
         settings.data,
-        image_size=job.recipe.eval_image_size,
-        classes=job.images.train.classes,
+        image_size=plan.eval_image_size,
+        classes=plan.classes,
         on_bad_image=settings.on_bad_image,
         root=settings.data_root,
     )
     read_weights(
         training.model,
         settings.out / BEST,
-        architecture_id=job.architecture_id,
+        architecture_id=plan.arch.id if plan.arch else None,
         remedy="put back the file that the training wrote",
     )
     training.group = ProcessGroup()  # the other processes have ended
@@ -203,65 +177,28 @@ def _test(
     return found
 
 
-class _Nobody:
-    """The watcher of all processes but the first."""
-
-    def stepped(self, progress: Progress) -> None:
-        """Do nothing."""
-
-    def epoch_ended(self, progress: Progress) -> None:
-        """Do nothing."""
-
-    def improved(self, model: nn.Module) -> None:
-        """Do nothing."""
-
-
-class _Recorder(_Nobody):
-    """Writes down how a training goes, and passes it on."""
+class _Recorder(Watcher):
+    """Stores how a training goes, and passes it on."""
 
     def __init__(
-        self,
-        job: PreparedTraining,
-        plan: TrainingPlan,
-        trackers: Sequence[Tracker],
-        observer: TrainObserver,
+        self, prepared: PreparedTraining, trackers: Sequence[Tracker], observer: TrainObserver
     ) -> None:
-        self._folder: Path = job.settings.out
-        self._metadata = _metadata(job)
-        self._plan, self._trackers, self._observer = plan, trackers, observer
+        self._prepared, self._trackers, self._observer = prepared, trackers, observer
 
     def stepped(self, progress: Progress) -> None:
-        left = self._plan.forecast.remaining_s(progress, self._plan.stages)
-        self._observer.stepped(progress.step, left)
+        plan = self._prepared.plan
+        self._observer.stepped(progress.step, plan.forecast.remaining_s(progress, plan.stages))
 
     def epoch_ended(self, progress: Progress) -> None:
         row = progress.rows[-1]
-        write_log(self._folder, progress.rows)
+        write_log(self._prepared.settings.out, progress.rows)
         values = {name: value for name, value in asdict(row).items() if value is not None}
         for tracker in self._trackers:
             tracker.log(row.step, values)
         self._observer.epoch_ended(row)
 
     def improved(self, model: nn.Module) -> None:
-        write_weights(self._folder / BEST, model, self._metadata)
-
-
-def _checkpoint(job: PreparedTraining) -> Checkpoint:
-    settings = job.settings
-    return Checkpoint(
-        settings.out / CHECKPOINT,
-        {
-            "network": job.architecture_id or job.found.name,
-            "data": job.images.train.fingerprint,
-            "seed": settings.seed,
-        },
-    )
-
-
-def _metadata(job: PreparedTraining) -> dict[str, str]:
-    # One key only: safetensors would write several in random order.
-    identifier = job.architecture_id
-    return {ARCHITECTURE: identifier} if identifier else {"model": job.found.name}
+        write_weights(self._prepared.settings.out / BEST, model, self._prepared.metadata)
 
 
 def _flat(plan: TrainingPlan) -> dict[str, str | int | float | bool | None]:

@@ -1,4 +1,4 @@
-"""What is exported: which network, at which sizes, and what is known of it."""
+"""The exported network: its sizes, and where it and its weights are from."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from effnas.trials.trial import Trial
 from effnas.workflows.finals.provenance import Final, final_of
 from effnas.workflows.train.provenance import Trained, trained_of
 
-#: What can be written; the first one always is.
+#: Formats that can be written; the first one always is.
 FORMATS = ("timm", "onnx", "torch-export")
-#: Sizes where nothing says otherwise: those of ImageNet.
+#: Default sizes: those of ImageNet.
 _IMAGE_SIZE, _NUM_CLASSES = 224, 1000
 _LARGEST_IMAGE, _MAX_CLASSES = 4096, 1_000_000
 
@@ -30,10 +30,10 @@ class ExportSettings:
 
     Attributes:
         network: An architecture file, block strings, RUN:NUMBER or RUN:best.
-        out: Folder that is made.
+        out: The folder to create.
         weights: State dict as a safetensors file; None initialises the weights at random.
-        image_size: Pixels at inference; None takes what the network's origin says, else 224.
-        num_classes: Outputs; None takes those of the weights, else of the origin, else 1000.
+        image_size: Pixels at inference; None takes those of the network's provenance, else 224.
+        num_classes: Outputs; None takes those of the weights, else of the provenance, else 1000.
         formats: Some of `FORMATS`.
     """
 
@@ -58,16 +58,16 @@ class ExportSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A network that is exported, and what is known of it.
+    """The exported network, and where it is from.
 
     Attributes:
-        arch: The network.
+        arch: Its architecture.
         image_size: Pixels at inference.
         train_image_size: Pixels at the end of training.
         num_classes: Outputs.
-        run: The search that it is from, if any.
+        run: The search that found it, if any.
         trial: Its trial there.
-        member: What its family says of it, if it is from one.
+        member: What its family says of it, if it belongs to one.
         final: The training of the weights, if they are from finals.
         trained: The training of the weights, if they are from `effnas train`.
     """
@@ -84,23 +84,23 @@ class Network:
 
     @property
     def name(self) -> str:
-        """What timm knows it by: the same for the same architecture everywhere."""
+        """Its name in timm; the same for the same architecture everywhere."""
         return f"effnas_{self.arch.id}"
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the outputs; empty where it is not known, or for other classes."""
+        """Names of the outputs; empty if they are not known, or for other classes."""
         source = self.trained or self.run
         names = source.manifest.data.class_names if source else ()
         return names if len(names) == self.num_classes else ()
 
 
-def find_subject(settings: ExportSettings) -> Network:
-    """Find the network and settle its sizes.
+def resolve_network(settings: ExportSettings) -> Network:
+    """Find the network and its sizes.
 
     Raises:
-        UserError: If there is no such network, it is one of timm's, or what stands beside it or
-            its weights cannot be read.
+        UserError: If there is no such network, it is one of timm's, or its weights or the files
+            beside it cannot be read.
     """
     found, arch = find_architecture(settings.network, None)
     sizes: Mapping[str, int] = {}
@@ -115,7 +115,7 @@ def find_subject(settings: ExportSettings) -> Network:
         final = final_of(settings.weights)
         trained = trained_of(settings.weights)
         if trained and trained.manifest.network.get("architecture_id") != arch.id:
-            trained = None  # the file says whose weights it holds, when it is read
+            trained = None  # reading the weights will say that they are of another network
     train_size = inference_size = sizes.get("image_size")
     if trained:
         train_size, inference_size = trained.image_size[1], trained.manifest.eval_image_size
