@@ -1,4 +1,4 @@
-"""Architecture files: one network as JSON, for programs outside effnas and back.
+"""Architecture files: one network as JSON, for other programs and back.
 
     {"format": 1, "id": "...", "stem": 24, "head": 1280, "blocks": ["fused_r2_k3_s1_e1_c24", ...],
      "timm": [["cn_r2_k3_s1_c24_skip"], ...]}
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from effnas.arch.architecture import Architecture
 from effnas.errors import SpaceError, UserError, closest
@@ -57,14 +58,11 @@ def load_architecture(path: str | Path) -> Architecture:
         SpaceError: With the path, if the file cannot be read, is not JSON, lacks a key or has an
             unknown one, holds an invalid network, or its id belongs to another network.
     """
-    try:
-        return _parse(read_text(path, most_bytes=_MAX_BYTES))
-    except UserError as error:
-        raise SpaceError(f"{path}: {error}") from None
+    return _load(path)[0]
 
 
 def load_sizes(path: str | Path) -> dict[str, int]:
-    """Read what an architecture file says of the sizes that its network is meant for.
+    """Read the sizes that an architecture file gives for its network.
 
     Returns:
         Those of `image_size` (pixels), `batch_size` and `num_classes` that are there.
@@ -72,8 +70,7 @@ def load_sizes(path: str | Path) -> dict[str, int]:
     Raises:
         SpaceError: As `load_architecture`, or if a size is no whole number above 0.
     """
-    load_architecture(path)
-    content = json.loads(read_text(path, most_bytes=_MAX_BYTES))
+    _, content = _load(path)
     sizes = {name: content[name] for name in _SIZES if name in content}
     for name, size in sizes.items():
         if type(size) is not int or size < 1:
@@ -81,7 +78,14 @@ def load_sizes(path: str | Path) -> dict[str, int]:
     return sizes
 
 
-def _parse(text: str) -> Architecture:
+def _load(path: str | Path) -> tuple[Architecture, dict[str, Any]]:
+    try:
+        return _parse(read_text(path, most_bytes=_MAX_BYTES))
+    except UserError as error:
+        raise SpaceError(f"{path}: {error}") from None
+
+
+def _parse(text: str) -> tuple[Architecture, dict[str, Any]]:
     try:
         pairs = json.loads(text, object_pairs_hook=tuple)
     except json.JSONDecodeError as error:
@@ -112,7 +116,7 @@ def _parse(text: str) -> Architecture:
             f"the id is {str(content['id'])[:40]!r}, but stem, blocks and head are those of "
             f"{arch.id}; leave the id out if you changed them"
         )
-    return arch
+    return arch, content
 
 
 def read_text(path: str | Path, *, most_bytes: int) -> str:
