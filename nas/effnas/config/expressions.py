@@ -38,7 +38,7 @@ FUNCTIONS: Mapping[str, Function] = {
 }
 _OPERATORS: Mapping[type[ast.AST], Function] = {
     ast.UAdd: Function(operator.pos, "positive"),
-    ast.USub: tree.NEGATE,
+    ast.USub: Function(operator.neg, "negative"),
     ast.Add: Function(operator.add, "add"),
     ast.Sub: Function(operator.sub, "subtract"),
     ast.Mult: Function(operator.mul, "multiply"),
