@@ -156,7 +156,7 @@ def test_the_rule_sees_every_kind_of_import(by: str, source: str) -> None:
         ("arch.counts", "if TYPE_CHECKING:\n    from effnas.search.search import Search"),
         ("arch.counts", "from effnas.errors import ConfigError"),
         ("search.search", "from effnas import arch, SearchSpace"),
-        ("space.reader", "from effnas.space.search_space import SearchSpace"),
+        ("space.search_space", "from effnas.space.reader import read_space"),
         ("cli.app", "import effnas, os"),
     ],
 )

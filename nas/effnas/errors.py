@@ -1,6 +1,6 @@
 """The errors that effnas raises, all below `EffnasError`.
 
-A `UserError` is something that the person at the keyboard can mend: its text says what is wrong,
+A `UserError` is something that the user can fix: its text says what is wrong,
 where, and what to do. The command line prints it as it is and exits with 2.
 """
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class EffnasError(Exception):
-    """Root of all errors raised on purpose by effnas."""
+    """Root of all errors that effnas raises on purpose."""
 
 
 class UserError(EffnasError, ValueError):
@@ -51,7 +51,7 @@ class StoreError(UserError):
 
 
 class SearchFailedError(EffnasError):
-    """A search that cannot go on, though nothing the user gave is wrong (exit code 1)."""
+    """A search that cannot continue, though nothing the user gave is wrong (exit code 1)."""
 
 
 class ExportFailedError(EffnasError):
@@ -68,7 +68,7 @@ class InfeasibleError(EffnasError):
     It is a result, not a fault. Its text is the reason that the trial keeps.
 
     Attributes:
-        metrics: What was found out all the same.
+        metrics: Those that are known nevertheless.
     """
 
     def __init__(self, reason: str, *, metrics: Mapping[str, float] | None = None) -> None:

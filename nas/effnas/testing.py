@@ -1,4 +1,4 @@
-"""Tests for plug-ins: what every controller keeps to.
+"""Tests for plug-ins: the contract of every controller.
 
     from effnas.testing import ControllerContract
 
@@ -37,7 +37,7 @@ NARROW = SearchSpace.parse(
 FOREIGN = Architecture.parse(["mbconv_r1_k3_s2_e1_c8"], stem=16, head=64)
 COMPLETE, INFEASIBLE, FAILED = TrialState.COMPLETE, TrialState.INFEASIBLE, TrialState.FAILED
 
-#: What becomes of an architecture: its reward, or the state of a trial that has none.
+#: How the trial of an architecture ends: with a reward, or in a state without one.
 Fate = Callable[[Architecture], float | TrialState]
 
 
@@ -64,7 +64,7 @@ def ended(number: int, arch: Architecture, fate: float | TrialState) -> Trial:
 
 
 def play(controller: Controller, count: int, fate: Fate = luck, *, first: int = 0) -> list[Trial]:
-    """Run `count` trials one after another, and return what the controller was told."""
+    """Run `count` trials one after another, and return the trials that the controller received."""
     told = []
     for number in range(first, first + count):
         arch = controller.ask(number)
@@ -77,9 +77,9 @@ def play(controller: Controller, count: int, fate: Fate = luck, *, first: int = 
 def play_with_rungs(
     controller: Controller, count: int, *, prune: bool, first: int = 0
 ) -> list[Trial]:
-    """Run trials that pause at a rung, from where the better half goes on at once.
+    """Run trials that pause at a rung, from where the better half continues at once.
 
-    With `prune` the others are stopped at the end. Returns what the controller was told.
+    With `prune` the others are stopped at the end. Returns the trials that the controller received.
     """
     told: list[Trial] = []
 
@@ -234,7 +234,7 @@ class ControllerContract:
             assert again.ask(number) == live.ask(number)
 
     @pytest.mark.parametrize("prune", [False, True], ids=["paused", "pruned"])
-    def test_trials_may_pause_and_go_on_or_be_pruned(self, prune: bool) -> None:
+    def test_trials_may_pause_and_continue_or_be_pruned(self, prune: bool) -> None:
         controller = self.make(TINY, 0)
         told = play_with_rungs(controller, self.length, prune=prune)
         told += play(controller, 3, first=self.length)

@@ -6,14 +6,10 @@ import pickle
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from effnas.arch.architecture import Architecture
-from effnas.arch.blocks import OPERATORS, Stage
+from effnas.arch.blocks import Stage
 from effnas.errors import SpaceError
-
-patient = settings(deadline=None, max_examples=50)  # the machine may be busy
 
 EFFICIENTNETV2_S = [
     "fused_r2_k3_s1_e1_c24",
@@ -23,31 +19,6 @@ EFFICIENTNETV2_S = [
     "mbconv_r9_k3_s1_e6_c160_se0.25",
     "mbconv_r15_k3_s2_e6_c256_se0.25",
 ]
-
-
-@st.composite
-def fixed_stages(draw: st.DrawFn, ops: tuple[str, ...] = tuple(OPERATORS)) -> Stage:
-    op = draw(st.sampled_from(ops))
-    values: dict[str, Any] = {
-        "r": draw(st.integers(1, 6)),
-        "k": draw(st.sampled_from([1, 3, 5, 7])),
-        "s": draw(st.integers(1, 2)),
-        "e": draw(st.sampled_from([1, 1.5, 2.5, 4, 6])),
-        "c": draw(st.integers(1, 400)),
-        "se": draw(st.sampled_from([0, 0.1, 0.25, 1])),
-    }
-    if op == "fused" and values["e"] == 1:
-        del values["se"]
-    if op == "identity":
-        del values["r"]
-    return Stage(op, **{k: v for k, v in values.items() if k in OPERATORS[op].fields})
-
-
-def architectures(
-    ops: tuple[str, ...] = tuple(OPERATORS),
-) -> st.SearchStrategy[Architecture]:
-    stages = st.lists(fixed_stages(ops), min_size=1, max_size=7).map(tuple)
-    return st.builds(Architecture, stages, stem=st.integers(1, 64), head=st.integers(1, 2000))
 
 
 # -- identity
@@ -83,36 +54,7 @@ def test_spelling_does_not_matter(blocks: Any) -> None:
     assert arch.id == canonical.id
 
 
-@patient
-@given(architectures(), architectures())
-def test_ids_are_equal_where_the_networks_are(one: Architecture, other: Architecture) -> None:
-    assert (one.id == other.id) == (one == other)
-    assert len(one.id) == 16
-    assert int(one.id, 16) >= 0
-
-
 # -- text and back
-
-
-@patient
-@given(architectures())
-def test_blocks_are_texts_that_are_read_back(arch: Architecture) -> None:
-    assert isinstance(arch.blocks, tuple)
-    assert all(type(block) is str for block in arch.blocks)
-    assert len(arch.blocks) == len(arch.stages)
-    assert str(arch) == " ".join(arch.blocks)
-    for blocks in (arch.blocks, str(arch)):
-        assert Architecture.parse(blocks, stem=arch.stem, head=arch.head) == arch
-
-
-@pytest.mark.slow
-@patient
-@given(architectures(("mbconv", "fused", "conv")))
-def test_what_timm_is_given_is_read_back(arch: Architecture) -> None:
-    texts = [block for stage in arch.to_timm() for block in stage]
-    assert len(texts) == len(arch.stages)
-    assert {text.split("_")[0] for text in texts} <= {"ir", "er", "ds", "cn"}
-    assert Architecture.parse(texts, stem=arch.stem, head=arch.head) == arch
 
 
 def test_the_codes_of_timm_are_those_of_the_published_networks() -> None:
@@ -141,15 +83,13 @@ def test_a_stage_that_changes_nothing_is_left_out_for_timm() -> None:
     assert Architecture.parse(blocks[:1], stem=16).to_timm() == []
 
 
-@patient
-@given(architectures())
-def test_an_architecture_travels_as_a_pickle(arch: Architecture) -> None:
+def test_an_architecture_travels_as_a_pickle() -> None:
+    arch = Architecture.parse(EFFICIENTNETV2_S)
     identity = arch.id  # cached before
-    hash(arch)  # what is remembered of it means nothing elsewhere
+    hash(arch)  # the cached hash means nothing in another process
     assert b"_hash" not in pickle.dumps(arch)
     again = pickle.loads(pickle.dumps(arch))
-    assert again == arch
-    assert again.id == identity
+    assert (again, again.id) == (arch, identity)
 
 
 # -- what is refused
@@ -185,16 +125,10 @@ def test_an_error_names_the_stage_and_the_column() -> None:
     ("op", "fields", "message"),
     [
         ("mbcon", {}, "unknown operator 'mbcon'"),
-        ("mbconv", {"r": 0}, "r0: a stage has 1 layer"),
-        ("mbconv", {"k": 4}, "k4: kernels are odd"),
-        ("mbconv", {"s": 3}, "s3: strides"),
         ("mbconv", {"e": 0.5}, "e0.5: expansions"),
         ("mbconv", {"e": float("nan")}, "finite"),
         ("mbconv", {"c": 8.0}, "channels are whole"),
-        ("mbconv", {"se": 2}, "se2: squeeze"),
         ("conv", {"e": 4}, "conv takes no field e; its fields: r, k, s, c"),
-        ("conv", {"se": 0.25}, "conv takes no field se"),
-        ("identity", {"k": 3}, "identity takes no field k"),
         ("identity", {"r": 2}, "no layers to repeat"),
         ("fused", {"e": 1, "se": 0.25}, "no place for squeeze-and-excitation"),
     ],

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections import Counter
 
 import numpy as np
@@ -110,24 +107,3 @@ def test_a_space_has_no_part_but_those_of_its_networks() -> None:
     found = layers_of_space(MIXED, num_classes=10)
     assert set(found) == set().union(*(parts_in(MIXED, arch) for arch in archs))
     assert len(found) == len(set(found)) < MIXED.size
-
-
-PROGRAM = """
-from effnas import SearchSpace
-from effnas.space.layers import layers_of_space
-print(*layers_of_space(SearchSpace.load("tiny"), num_classes=10), sep="\\n")
-"""
-
-
-@pytest.mark.slow
-def test_the_order_of_parts_does_not_depend_on_the_process() -> None:
-    expected = [str(part) for part in layers_of_space(SearchSpace.load("tiny"), num_classes=10)]
-    for seed in ("1", "2"):
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout.splitlines() == expected

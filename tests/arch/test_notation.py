@@ -9,7 +9,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from effnas.arch.architecture import parse_stage
-from effnas.arch.blocks import FIELDS
 from effnas.arch.notation import Alternative, read
 from effnas.errors import SpaceError
 from effnas.space.stage_space import StageSpace
@@ -67,13 +66,6 @@ def test_ranges_of_fractions_are_exact() -> None:
     )
     assert values("mbconv_r1_k3_s1_e<1.5..4>_c24", "e") == (1.5, 2.5, 3.5)
     assert values(f"{FIXED}_se<0..0.3:0.1>", "se") == (0, 0.1, 0.2, 0.3)
-
-
-def test_a_whole_number_is_whole_however_it_is_written() -> None:
-    stage = parse_stage("mbconv_r2.0_k03_s1_e4.00_c24_se0.0")
-    assert stage == parse_stage(FIXED)
-    assert str(stage) == FIXED
-    assert {type(getattr(stage, name)) for name in FIELDS} == {int}
 
 
 def test_an_alternative_may_carry_its_own_fields_and_shares_the_others() -> None:

@@ -48,17 +48,6 @@ def test_many_low_values_and_a_few_high_ones_tell_more_than_the_few() -> None:
     assert error(both) < 0.5 * error(few)
 
 
-def test_with_one_fidelity_it_is_the_growing_surrogate() -> None:
-    one, plain = MultiFidelityGP(GROUPS, 0.3), OnlineGP(GROUPS, 0.3)
-    X = points(50)  # noqa: N806
-    one.update([Level(X, high(X), np.ones(50))])
-    plain.update(X, high(X))
-    for model in (one, plain):
-        model.condition_on_mean(points(3, seed=2))
-    for mine, theirs in zip(one.predict(points(9, 1)), plain.predict(points(9, 1)), strict=True):
-        assert np.array_equal(mine, theirs)
-
-
 def test_what_is_unsure_at_the_low_fidelity_is_unsure_at_the_high_one() -> None:
     few, many = MultiFidelityGP(GROUPS, 0.3), MultiFidelityGP(GROUPS, 0.3)
     few.update(levels(16, 8))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
@@ -48,58 +45,22 @@ CONDITIONAL = SearchSpace.parse(
 SOME_SLOW = ["tpe", "cmaes", "nsgaii", "qmc", pytest.param("gp", marks=pytest.mark.slow)]
 
 
-def slow(test: Callable[..., None]) -> Callable[..., None]:
-    """A slow copy: the original is every other controller's too."""
-
-    @functools.wraps(test)
-    def copy(*arguments: Any, **named: Any) -> None:
-        test(*arguments, **named)
-
-    return pytest.mark.slow(copy)
-
-
+# A Gaussian process takes seconds for each proposal, so that its whole contract would take an hour
+# or more: of gp, only retries and replays are tested, below.
+@pytest.mark.slow
 class TestTpe(ControllerContract):
     length = 20  # the first ten are drawn
 
     def make(self, space: SearchSpace, seed: int) -> Controller:
         return OptunaController(space, seed)
 
-    test_the_seed_decides_all_proposals = slow(
-        ControllerContract.test_the_seed_decides_all_proposals
-    )
-    test_global_random_states_neither_matter_nor_change = slow(
-        ControllerContract.test_global_random_states_neither_matter_nor_change
-    )
-    test_it_proposes_architectures_of_the_space_and_none_twice = slow(
-        ControllerContract.test_it_proposes_architectures_of_the_space_and_none_twice
-    )
-    test_trials_may_end_in_any_order_and_way = slow(
-        ControllerContract.test_trials_may_end_in_any_order_and_way
-    )
-    test_a_flood_of_trials_without_a_reward_does_not_stop_it = slow(
-        ControllerContract.test_a_flood_of_trials_without_a_reward_does_not_stop_it
-    )
-    test_told_the_same_again_it_asks_for_the_same = slow(
-        ControllerContract.test_told_the_same_again_it_asks_for_the_same
-    )
 
-
-# A Gaussian process takes seconds for each proposal, so that its whole contract would take an hour
-# or more: of gp, only retries and replays are tested, below.
 @pytest.mark.slow
 class TestCmaEs(ControllerContract):
     length = 24
 
     def make(self, space: SearchSpace, seed: int) -> Controller:
         return OptunaController(space, seed, sampler="cmaes")
-
-
-@pytest.mark.slow
-class TestQmc(ControllerContract):
-    length = 20
-
-    def make(self, space: SearchSpace, seed: int) -> Controller:
-        return OptunaController(space, seed, sampler="qmc")
 
 
 # -- several objectives

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from test_tunas import CONDITIONAL, PAIRS
+from test_tunas import CONDITIONAL
 
 from effnas import Architecture, SearchSpace, TrialState
 from effnas.controllers.base import Controller
@@ -103,21 +103,6 @@ def test_draws_have_the_probabilities_that_training_takes_them_to_have() -> None
 
 
 # -- proximal policy optimisation
-
-
-def test_the_clip_stops_what_has_moved_far_enough() -> None:
-    """Proposed with far lower probabilities, a good decision has ratios above 1.2: no gradient."""
-    moved = []
-    for shift in (0.0, -1.0):
-        controller = ReinforceController(PAIRS)
-        row = all_rows(controller)[0]
-        before = controller._log_probabilities(row.numpy()) + shift
-        start = controller.policy(row[None])[0].detach()
-        controller._minibatch = [(row, before, 1.0)] * MINIBATCH
-        controller._train()
-        moved.append((controller.policy(row[None])[0].detach() - start).sum().item())
-    assert moved[0] > 0.05
-    assert abs(moved[1]) < 0.01  # the entropy bonus alone
 
 
 @pytest.mark.slow

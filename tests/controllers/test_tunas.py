@@ -5,15 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from effnas import Architecture, SearchSpace, TrialState
+from effnas import SearchSpace, TrialState
 from effnas.controllers.base import Controller
 from effnas.controllers.policy import (
     BASELINE_DECAY,
     CLOSED,
-    TEMPERATURES,
     Decisions,
 )
-from effnas.controllers.registry import make_controller
 from effnas.controllers.tunas import BETA2, LEARNING_RATE, TunasController
 from effnas.testing import (
     FOREIGN,
@@ -34,7 +32,6 @@ CONDITIONAL = SearchSpace.parse(
     "stages: ['<conv|fused|identity>_r<1|2>_k<3|5>_s1_e<1|4>_c8_se<0|0.25>',"
     " 'mbconv_r<1..3>_k3_s2_e1_c16']"
 )
-PAIRS = SearchSpace.parse("stages: ['mbconv_r<1|2>_k<3|5>_s2_e1_c8']")
 
 
 class TestTunas(ControllerContract):
@@ -126,38 +123,7 @@ def test_steps_are_those_of_adam_with_the_published_momenta() -> None:
     assert controller.logits == pytest.approx(logits.detach().numpy())
 
 
-def test_closed_decisions_are_drawn_as_closed() -> None:
-    controller = TunasController(CONDITIONAL)
-    for row in controller.draw(np.random.default_rng(0), TEMPERATURES):
-        again = controller.decisions.encode(controller.decisions.architecture(row.tolist()))
-        assert again is not None
-        assert again.tolist() == row.tolist()
-
-
 # -- learning
-
-
-class Additive:
-    """A reward to which every open decision adds its own part, around 0.6 with a spread of 0.02."""
-
-    def __init__(self, space: SearchSpace) -> None:
-        self.decisions = Decisions(space)
-        rng = np.random.default_rng(9)
-        self.parts = [rng.normal(size=size) for size in self.decisions.sizes]
-
-    def __call__(self, arch: Architecture) -> float:
-        row = self.decisions.encode(arch)
-        assert row is not None
-        added = sum(parts[o] for parts, o in zip(self.parts, row, strict=True) if o != CLOSED)
-        return float(0.6 + 0.02 * added / len(self.parts) ** 0.5)
-
-
-def outcome(name: str, trials: int, seed: int = 0) -> tuple[float, float]:
-    """Return the best reward, and the mean of the last hundred."""
-    space = SearchSpace.load("v2-b0")
-    told = play(make_controller(name, space, seed), trials, Additive(space))
-    rewards = [trial.reward for trial in told if trial.reward is not None]
-    return max(rewards), float(np.mean(rewards[-100:]))
 
 
 def test_sure_of_itself_it_still_proposes_what_is_new_and_near() -> None:

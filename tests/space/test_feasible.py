@@ -61,25 +61,6 @@ def test_what_comes_closest_to_what_nothing_meets_is_told() -> None:
     )
 
 
-def test_loose_constraints_do_not_change_how_is_drawn() -> None:
-    loose = MNASNET.constrained(["params <= 1e9"])
-    assert drawn(loose, 20) == drawn(MNASNET, 20)
-
-
-def test_a_move_changes_the_decision_that_it_names() -> None:
-    rng = np.random.default_rng(1)
-    for _ in range(20):
-        arch = TINY.sample(rng)
-        before = TINY.decisions(arch) or {}
-        moves = TINY.moves(arch)
-        options = {choice.name: choice.options for choice in TINY.choices}
-        assert len(moves) == sum(len(options[name]) - 1 for name in before)
-        for name, option in moves:
-            after = TINY.decisions(TINY.moved(arch, (name, option), rng)) or {}
-            assert after[name] == option
-            assert all(after.get(n, o) == o for n, o in before.items() if n != name)
-
-
 # -- further constraints
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from effnas.arch.counts import count
 from effnas.config.catalog import names
 from effnas.config.expressions import Expression
 from effnas.errors import SpaceError
-from effnas.space.search_space import SearchSpace, Target
+from effnas.space.search_space import SearchSpace
 from effnas.space.stage_space import StageSpace
 
 patient = settings(deadline=None)  # the machine may be busy
@@ -124,20 +123,6 @@ def test_the_tenth_stage_is_not_taken_for_the_first() -> None:
 # -- drawing
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("space", PACKAGED.values(), ids=PACKAGED)
-def test_every_decision_is_drawn_uniformly(space: SearchSpace) -> None:
-    rng, draws = np.random.default_rng(0), 600
-    draw = space.sample_unconstrained if space.constraints else space.sample
-    seen = Counter[Any](
-        decision for _ in range(draws) for decision in (space.decisions(draw(rng)) or {}).items()
-    )
-    for choice in space.choices:
-        share = draws / len(choice.options)
-        # Six standard deviations of a binomial count.
-        assert all(abs(seen[choice.name, o] - share) < 6 * share**0.5 for o in choice.options)
-
-
 @patient
 @given(spaces, SEEDS)
 def test_a_mutation_changes_one_decision_and_what_it_opens(space: SearchSpace, seed: int) -> None:
@@ -155,22 +140,6 @@ def test_a_mutation_changes_one_decision_and_what_it_opens(space: SearchSpace, s
         assert {name.split(".")[0] for name in opened_or_closed} == {stage}
     changed_stages = [a != b for a, b in zip(arch.stages, mutant.stages, strict=True)]
     assert sum(changed_stages) == 1
-
-
-def test_every_neighbour_is_reached_and_every_decision_as_often() -> None:
-    space = space_of("<fused|mbconv>_r<1..9>_k3_s1_e4_c16", "mbconv_r1_k<3|5>_s1_e4_c16")
-    rng = np.random.default_rng(0)
-    arch = space.sample(rng)
-    before = space.decisions(arch) or {}
-    mutants = [space.mutate(arch, rng) for _ in range(900)]
-    assert len(set(mutants)) == 1 + 8 + 1
-    changed = Counter(
-        name
-        for mutant in mutants
-        for name, option in (space.decisions(mutant) or {}).items()
-        if option != before[name]
-    )
-    assert all(abs(changed[name] - 300) < 6 * 300**0.5 for name in before)
 
 
 def test_where_nothing_else_is_near_a_mutation_returns_what_it_was_given() -> None:
@@ -222,16 +191,6 @@ def test_constraints_let_through_what_meets_them(constraint: str) -> None:
     assert 0 < len(met) < free.size
 
 
-def test_params_and_macs_of_constraints_are_those_at_the_target() -> None:
-    stage, target = "mbconv_r<1|2>_k3_s1_e4_c16", Target(32, 8, 5)
-    arch = Architecture.parse("mbconv_r1_k3_s1_e4_c16")
-    counts = count(arch, 32, 5)
-    for text in (f"params == {counts.params}", f"macs == {counts.macs}"):
-        assert space_of(stage, constraints=(text,), target=target).contains(arch)
-        assert not space_of(stage, constraints=(text,)).contains(arch)
-    assert space_of(stage, target=target).count(arch) == counts
-
-
 @pytest.mark.slow
 def test_constraints_that_nothing_meets_are_named() -> None:
     space = space_of(
@@ -246,11 +205,6 @@ def test_constraints_that_nothing_meets_are_named() -> None:
     )
 
 
-def test_constraints_from_python_name_known_quantities_and_are_conditions() -> None:
-    with pytest.raises(SpaceError, match=r"names the unknown 'stage2.r'; known: .*stage1.r"):
-        space_of("conv_r1_k3_s1_c8", constraints=("stage2.r > 1",))
-
-
 # -- defaults
 
 
@@ -260,17 +214,6 @@ def test_the_default_reference_has_layers_where_it_can() -> None:
 
 
 # -- a value
-
-
-def test_stem_head_and_stages_from_python_are_checked() -> None:
-    stage = StageSpace.parse("conv_r1_k3_s1_c8")
-    for fields, message in (
-        ({"stages": ()}, "a space has at least one stage"),
-        ({"stages": (stage,), "stem": 0}, "stem: 0 must be a whole number"),
-        ({"stages": (stage,), "head": 1.5}, "head: 1.5 must be a whole number"),
-    ):
-        with pytest.raises(SpaceError, match=message):
-            SearchSpace(**fields)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ from effnas.controllers.random import RandomController
 from effnas.controllers.registry import CONTROLLERS
 from effnas.errors import (
     ConfigError,
-    ExpressionError,
     InfeasibleError,
     SpaceError,
 )
@@ -90,22 +89,6 @@ def test_a_controller_made_for_the_space_without_them_is_refused() -> None:
         Search(TINY, "A", controller, constraints=["P <= 1"])
     narrow = RandomController(TINY.constrained(["P <= 1"]))
     assert Search(TINY, "A", narrow, constraints=["P <= 1"]).ask()
-
-
-@pytest.mark.parametrize(
-    ("text", "error", "said"),
-    [
-        ("parms <= 5", ExpressionError, "unknown name 'parms'; did you mean 'params'"),
-        ("stage4.k == 3", ExpressionError, "unknown name 'stage4.k'"),
-        ("stage1.op == 'fused' or speed > 1", ExpressionError, "unknown name 'speed'"),
-        ("params", ConfigError, "'params' is a number; a constraint is a condition"),
-        ("S <= 1 / 0", ExpressionError, "division by zero"),
-    ],
-)
-def test_what_is_no_constraint_is_said(text: str, error: type[Exception], said: str) -> None:
-    with pytest.raises(error) as raised:
-        Search("tiny", "A", constraints=[text])
-    assert said in str(raised.value)
 
 
 @pytest.mark.slow

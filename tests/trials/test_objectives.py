@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -16,8 +14,7 @@ from effnas import (
     Trial,
     TrialState,
 )
-from effnas.errors import ConfigError, StoreError
-from effnas.trials.manifest import check_same_run
+from effnas.errors import ConfigError
 from effnas.trials.objectives import (
     Objective,
     Objectives,
@@ -26,7 +23,6 @@ from effnas.trials.objectives import (
     scalarise,
 )
 from effnas.trials.pareto_front import hypervolumes, pareto_front
-from effnas.trials.store import RunFolder, read_events
 
 TINY = SearchSpace.load("tiny")
 TWO = Objectives.parse("accuracy:max,step_time:min")
@@ -68,12 +64,8 @@ def test_objectives_are_read_and_written() -> None:
         ("accuracy", ["accuracy:max or accuracy:min"]),
         ("accuracy:max", ["two or more", "`reward`"]),
         ("accuracy:up,params:min", ["'accuracy:up'", "accuracy:max or accuracy:min"]),
-        ("accuracy:max:min,params:min", ["'accuracy:max:min'"]),
         ("accuracy:max,accuracy:min", ["accuracy is there twice"]),
-        ("A:max,params:min,accuracy:min", ["accuracy is there twice"]),
         ("acuracy:max,params:min", ["did you mean 'accuracy'"]),
-        ("accuracy:max,", ["''"]),
-        ("accuracy:max;params:min", ["'accuracy:max;params:min'"]),
     ],
 )
 def test_a_mistake_is_one_line_that_says_what_to_write(text: str, words: list[str]) -> None:
@@ -138,18 +130,6 @@ def test_the_tchebycheff_figure_by_hand() -> None:
     assert scalarise([1.0, 2.0], [0.5, 0.5], [1.0, 2.0], [1.0, 2.0]) == 0.0
 
 
-def test_every_point_of_a_concave_front_has_the_largest_figure_for_some_weights() -> None:
-    # Minimising a weighted sum would reach but the two ends of such a front.
-    angles = np.linspace(0.05, np.pi / 2 - 0.05, 9)
-    concave = 1 - np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    values = np.concatenate([concave, concave - 0.1])
-    worst, best = values.min(axis=0), values.max(axis=0)
-    rng = np.random.default_rng(0)
-    weights = [TWO.draw_weights(rng) for _ in range(300)]
-    chosen = {int(np.argmax([scalarise(v, w, worst, best) for v in values])) for w in weights}
-    assert chosen == set(range(9))
-
-
 # -- the front of a run
 
 
@@ -207,30 +187,3 @@ def test_a_search_has_a_front_beside_its_best() -> None:
         assert (t.number in on_it) != any(dominates(v, values[t.number]) for v in values)
     assert search.pareto_front[0] == search.best  # by accuracy
     assert 1 < len(on_it) < 30
-
-
-def test_objectives_are_fixed_for_a_run() -> None:
-    manifest = {"recipe": {}, "objectives": str(TWO)}
-    check_same_run(Path("run"), manifest, manifest)
-    for other in ({}, {"objectives": "params:min,accuracy:max"}):
-        with pytest.raises(StoreError, match=r"objectives \(was"):
-            check_same_run(Path("run"), {"recipe": {}, **other}, manifest)
-
-
-@pytest.mark.slow
-def test_a_stopped_search_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
-    def opened(folder: RunFolder) -> Search:
-        search = Search(TINY, "A", "optuna:nsgaii", 3, store=folder, objectives=TWO)
-        search.resume(read_events(tmp_path, stem=TINY.stem, head=TINY.head))
-        return search
-
-    whole = Search(TINY, "A", "optuna:nsgaii", 3, objectives=TWO)
-    whole.run(cost, budget=62)  # the first generation has 50
-    for budget in (30, 55, 62):
-        with RunFolder.open(tmp_path) as folder:
-            search = opened(folder)
-            search.run(cost, budget=budget)
-            if budget < 62:
-                search.ask()  # it is under way when the driver dies
-    assert [t.architecture for t in search.trials] == [t.architecture for t in whole.trials]
-    assert [t.number for t in search.pareto_front] == [t.number for t in whole.pareto_front]

@@ -78,20 +78,6 @@ def test_mnasnet_soft_and_hard_are_the_two_settings_of_its_formula(a: float, s: 
     assert Reward.load("mnasnet-hard").score(values) == pytest.approx(mnasnet(0, -1))
 
 
-@pytest.mark.slow
-@patient
-@given(st.floats(0.01, 1), st.floats(0, 1), st.floats(0, 1))
-def test_tunas_prefers_the_wanted_step_time_and_fines_both_sides_alike(
-    a: float, near: float, far: float
-) -> None:
-    tunas = Reward.load("tunas")
-    near, far = sorted((near, far))
-    assert tunas.score(metrics(a, 1.0)) == a
-    for sign in (-1, 1):
-        assert tunas.score(metrics(a, 1 + sign * far)) == pytest.approx(a - 0.1 * far)
-        assert tunas.score(metrics(a, 1 + far)) <= tunas.score(metrics(a, 1 + sign * near)) + 1e-12
-
-
 # -- reading
 
 
@@ -132,16 +118,10 @@ def test_a_reward_is_a_name_a_path_or_an_expression(
     [
         ("", "empty"),
         ("mnasnet", "no reward, and no metric, is called 'mnasnet'; did you mean 'mnasnet-"),
-        ("mnasnet-sof", "did you mean 'mnasnet-soft'"),
         ("acuracy", "did you mean 'accuracy'"),
         ("A * acuracy", r"reward:1:5: unknown name 'acuracy'; did you mean 'accuracy'"),
-        ("A *", "not an expression"),
         ("A > 0.5", "a reward is a number"),
-        ("1 + 1", "same for every network"),
-        ("A / 0", "division by zero"),
-        ("min", "function"),
         ("rewards/memory_aware.py", "give rewards/memory_aware.py:FUNCTION"),
-        ("nowhere.py:f", "nowhere.py: the reward cannot be read"),
         ("no_such_module_at_all:f", "ModuleNotFoundError.*FILE.py:FUNCTION"),
         ("math:pi", "it has no function 'pi'.*cos"),
     ],
@@ -167,17 +147,13 @@ def test_constants_are_put_into_the_text(tmp_path: Path) -> None:
     ("text", "place", "message"),
     [
         ("# mine\nexpression: A * SS\n", "2:17", "unknown name 'SS'; did you mean 'S'"),
-        ("expression: 'A ^ 2 * SS'\n", "1:22", "unknown name 'SS'"),
         ("expression: A\nformat: 2\n", "2:9", "format 1 only"),
         ("expresion: A\n", "1:1", "unknown key 'expresion'; did you mean 'expression'"),
-        ("format: 1\n", "1:1", "'expression' is missing"),
         ("expression: [A]\n", "1:13", "expected a text"),
         ("expression: A*T\nconstants: {T: fast}\n", "2:16", "expected a number"),
         ("expression: A\nconstants: {S: 1}\n", "2:16", "'S' would hide"),
-        ("expression: A\nconstants: {accuracy: 1}\n", "2:23", "'accuracy' would hide"),
         ("expression: A\nconstants: {min: 1}\n", "2:18", "'min' would hide"),
         ("expression: A\nconstants: {if: 1}\n", "2:17", "'if' cannot be used"),
-        ("expression: A\nconstants: {a.b: 1}\n", "2:18", "'a.b' cannot be used"),
     ],
 )
 def test_a_wrong_file_is_told_with_the_place(
@@ -199,15 +175,6 @@ def test_a_reward_without_a_value_is_told_in_one_line(value: float) -> None:
     with pytest.raises(RewardError, match=r"^reward 'v2': .*S.* network$") as raised:
         V2.score(metrics(step_time=value))
     assert "\n" not in str(raised.value)
-
-
-def test_check_finds_on_the_reference_what_would_stop_a_search_later() -> None:
-    reward = Reward.load("A / (S - 1)")
-    with pytest.raises(RewardError, match=r"division by zero in .*: S = 1.*reference network"):
-        reward.check(metrics())
-    with pytest.raises(RewardError, match="reference network"):
-        Reward.load("A / energy", extra_metrics=["energy"]).check(metrics())
-    V2.check(metrics())
 
 
 VECTORS = {"accuracy": np.array([0.5, 0.6, 0.7]), "step_time": np.array([1.0, 0.0, 2.0])}
@@ -306,12 +273,10 @@ def test_a_function_of_a_file_scores(functions: Path) -> None:
     [
         ("fails", 20, "RuntimeError: two lines"),
         ("nothing", 23, "returned None"),
-        ("yes", 24, "returned True"),
         ("text", 25, "returned '0.5'"),
         ("nan", 26, "returned nan"),
         ("huge", 1, "OverflowError"),
         ("constant", None, "no function 'constant'; .*fails.*weighted"),
-        ("wieghted", None, "did you mean 'weighted'"),
     ],
 )
 def test_a_function_that_fails_is_told_with_file_and_line(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -56,12 +54,6 @@ def test_the_best_trial_has_the_highest_reward_and_of_equals_is_the_first(
     assert (trials.best.number if trials.best else None) == (
         given_rewards.index(max(known)) if known else None
     )
-
-
-@pytest.mark.parametrize("state", [s for s in TrialState if s is not TrialState.COMPLETE])
-def test_a_trial_that_is_not_complete_is_never_the_best(state: TrialState) -> None:
-    better = replace(trial(1, 0.9), state=state)
-    assert Trials([trial(0, 0.1), better]).best == trial(0, 0.1)
 
 
 def test_the_table_has_the_documented_columns_in_their_order() -> None:

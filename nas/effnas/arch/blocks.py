@@ -1,4 +1,4 @@
-"""The operators of a stage and their fields: what the notation and the counts agree upon.
+"""The operators of a stage and their fields: what the notation and the counts share.
 
 A stage is one operator repeated, in EfficientNet's notation: `mbconv_r6_k3_s2_e4_c128_se0.25`.
 """

@@ -12,10 +12,10 @@ timm's reader of the same notation passes over what it does not understand; this
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from effnas.arch.blocks import (
     FIELDS,
@@ -30,6 +30,7 @@ from effnas.errors import Location, SpaceError, closest
 ALIASES = {"ir": "mbconv", "er": "fused", "ds": "mbconv", "cn": "conv"}
 
 Locate = Callable[[int], Location]
+_Value = TypeVar("_Value")
 
 _WORD = re.compile(r"[A-Za-z]+")
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
@@ -74,6 +75,10 @@ def _number(text: str) -> Number:
     return int(Decimal(text)) if value.is_integer() else value
 
 
+def _in_order(fields: Mapping[str, _Value]) -> tuple[tuple[str, _Value], ...]:
+    return tuple((name, fields[name]) for name in FIELDS if name in fields)
+
+
 @dataclass
 class _Draft:
     """An alternative while it is being read, with the places of what it holds."""
@@ -116,17 +121,11 @@ class _Reader:
             draft.skip = draft.skip or flagged
             self._settle(draft, fields)
         self._check(drafts, fields)
-        order = list(FIELDS)
-        alternatives = tuple(
-            Alternative(d.op, tuple(sorted(d.fields.items(), key=lambda f: order.index(f[0]))))
-            for d in drafts
-        )
+        alternatives = tuple(Alternative(d.op, _in_order(d.fields)) for d in drafts)
         for n, alternative in enumerate(alternatives):
             if alternative in alternatives[:n]:
                 self._fail(drafts[n].start, f"alternative {alternative} is given twice")
-        return StageSyntax(
-            alternatives, tuple(sorted(fields.items(), key=lambda f: order.index(f[0])))
-        )
+        return StageSyntax(alternatives, _in_order(fields))
 
     # -- reading
 
@@ -136,10 +135,8 @@ class _Reader:
             yield self._operator(start)
             return
         if self.text.startswith(">", self.at):
-            self._fail(
-                self.at,
-                f"the set of operators is empty: name at least one of {', '.join(OPERATORS)}",
-            )
+            known = ", ".join(OPERATORS)
+            self._fail(self.at, f"the set of operators is empty: name at least one of {known}")
         while True:
             draft = self._operator(self.at)
             while self._take("_"):
@@ -174,10 +171,8 @@ class _Reader:
             return [self._value(name)]
         values: list[Number] = []
         if self.text.startswith(">", self.at):
-            self._fail(
-                self.at,
-                f"the choice set of {name} ({FIELDS[name]}) is empty: name at least one value",
-            )
+            what = f"the choice set of {name} ({FIELDS[name]})"
+            self._fail(self.at, f"{what} is empty: name at least one value")
         while True:
             start = self.at
             for value in self._item(name):
@@ -218,8 +213,8 @@ class _Reader:
     def _digits(self, name: str) -> str:
         match = _NUMBER.match(self.text, self.at)
         if not match:
-            found = "the end" if self.at >= len(self.text) else repr(self.text[self.at])
-            self._fail(self.at, f"field {name} ({FIELDS[name]}) needs a number here, not {found}")
+            what = f"field {name} ({FIELDS[name]})"
+            self._fail(self.at, f"{what} needs a number here, not {self._found()}")
         if len(match.group()) > _MAX_DIGITS:
             self._fail(self.at, f"a number has {_MAX_DIGITS} digits at most")
         self.at = match.end()
@@ -229,8 +224,9 @@ class _Reader:
         match = _WORD.match(self.text, self.at)
         if not match:
             listing = ", ".join(known or FIELDS)
-            found = "the end" if self.at >= len(self.text) else repr(self.text[self.at])
-            self._fail(self.at, f"{wanted} is missing here, found {found}; known: {listing}")
+            self._fail(
+                self.at, f"{wanted} is missing here, found {self._found()}; known: {listing}"
+            )
         self.at = match.end()
         return match.group()
 
@@ -242,8 +238,10 @@ class _Reader:
 
     def _expect(self, token: str, wanted: str | None = None) -> None:
         if not self._take(token):
-            found = "the end" if self.at >= len(self.text) else repr(self.text[self.at])
-            self._fail(self.at, f"expected {wanted or repr(token)}, found {found}")
+            self._fail(self.at, f"expected {wanted or repr(token)}, found {self._found()}")
+
+    def _found(self) -> str:
+        return repr(self.text[self.at]) if self.at < len(self.text) else "the end"
 
     # -- checking
 

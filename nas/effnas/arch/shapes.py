@@ -22,9 +22,9 @@ def stage_shapes(arch: Architecture, image_size: int) -> list[tuple[int, int]]:
         arch: The network.
         image_size: Height and width of the image in pixels.
     """
-    channels, size = arch.stem, downsampled(image_size, 2)
-    shapes = [(channels, size)]
+    size = downsampled(image_size, 2)
+    shapes = [(arch.stem, size)]
     for stage in arch.stages:
-        channels, size = stage.c, downsampled(size, stage.s)
-        shapes.append((channels, size))
+        size = -(-size // stage.s)  # `downsampled`, without the call: counting is hot
+        shapes.append((stage.c, size))
     return shapes

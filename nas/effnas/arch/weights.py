@@ -1,4 +1,4 @@
-"""Files of weights: state dicts as safetensors, which are not trusted when they are read."""
+"""Files of weights: state dicts as safetensors, checked when they are read."""
 
 from __future__ import annotations
 

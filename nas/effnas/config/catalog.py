@@ -42,14 +42,14 @@ _WRITTEN = {
 
 @dataclass(frozen=True)
 class Source:
-    """One file of the catalog, as it was when it was read.
+    """One file of the catalog, as it was read.
 
     Attributes:
         name: The name, or the file's name without its suffix.
         path: The file.
-        text: What it says.
+        text: Its content.
         digest: First 16 hexadecimal digits of the text's SHA-256.
-        origin: Where it was found.
+        origin: Where it was found: by its path, in the working folder, or in the package.
     """
 
     name: str
@@ -63,7 +63,7 @@ def find(kind: Kind, name: str) -> Source:
     """Read the file that `name` stands for.
 
     Args:
-        kind: What is looked for.
+        kind: The kind of file.
         name: A path (with a separator, a YAML suffix, or of a file that is there), or the name of a
             file `NAME.yaml` in the working folder's `kind` or among those that effnas ships.
 
@@ -187,7 +187,7 @@ class Node:
         return list(self.value)
 
     def text(self) -> str:
-        """Return a text as it stands there: `no` is "no", and nothing is the empty text.
+        """Return a text as it is written: `no` is "no", and nothing is the empty text.
 
         Raises:
             UserError: This is a list or a mapping.

@@ -45,7 +45,7 @@ class Function:
     undefined: str = ""
 
 
-NEGATE, DIVIDE = Function(operator.neg, "negative"), Function(operator.truediv, "divide")
+DIVIDE = Function(operator.truediv, "divide")
 POWER = Function(_power, "power", "a negative number to a fractional power")
 EQUAL, UNEQUAL = Function(operator.eq, "equal"), Function(operator.ne, "not_equal")
 

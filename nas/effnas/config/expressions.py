@@ -38,7 +38,7 @@ FUNCTIONS: Mapping[str, Function] = {
 }
 _OPERATORS: Mapping[type[ast.AST], Function] = {
     ast.UAdd: Function(operator.pos, "positive"),
-    ast.USub: tree.NEGATE,
+    ast.USub: Function(operator.neg, "negative"),
     ast.Add: Function(operator.add, "add"),
     ast.Sub: Function(operator.sub, "subtract"),
     ast.Mult: Function(operator.mul, "multiply"),
@@ -108,6 +108,26 @@ class Expression:
             return _Reader(text, known, source, locate).read()
         except (RecursionError, MemoryError):
             raise ExpressionError(f"{source}: the expression nests too deep") from None
+
+    @staticmethod
+    def parse_condition(
+        text: str,
+        *,
+        known: Collection[str],
+        locate: Callable[[int], Location] | None = None,
+    ) -> Expression:
+        """Read a constraint, whose white space means nothing.
+
+        Raises:
+            ExpressionError: As `parse`, or if it is a number.
+        """
+        text = " ".join(text.split())
+        found = Expression.parse(text, known=known, source="constraint", locate=locate)
+        if not found.is_condition:
+            place = locate(0) if locate else Location("constraint", 1, 1, text)
+            reason = f"'{text}' {_NOT_A_CONDITION}, such as params <= 30e6"
+            raise ExpressionError(place.describe(reason))
+        return found
 
     def evaluate(self, quantities: Quantities) -> float:
         """Return the value, always finite.

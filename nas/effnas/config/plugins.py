@@ -1,4 +1,4 @@
-"""Python of the user's, run only where it is named: `FILE.py:NAME` or `package.module:NAME`."""
+"""The user's own Python, run only where it is named: `FILE.py:NAME` or `package.module:NAME`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SPEC = re.compile(r".+\.py:.*|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 @dataclass(frozen=True)
 class Plugin:
-    """What a text has named.
+    """A function or class that a text names.
 
     Attributes:
         name: Its name in the module.
@@ -39,13 +39,13 @@ def is_plugin(spec: str) -> bool:
 
 
 def load_plugin(spec: str, what: str, *, kind: str, error: type[UserError]) -> Plugin:
-    """Run the Python that a text names, and return what it says.
+    """Run the Python that a text names, and return the function or class.
 
     Args:
         spec: `FILE.py:NAME` or `package.module:NAME`.
-        what: What it is to be, for messages, such as `reward`.
+        what: What it is used as, for messages, such as `reward`.
         kind: `function` or `class`, for messages.
-        error: What to raise.
+        error: The class of the errors.
 
     Raises:
         UserError: It cannot be read or run, or holds nothing of that name that can be called.
@@ -67,7 +67,7 @@ def load_plugin(spec: str, what: str, *, kind: str, error: type[UserError]) -> P
 
 
 def describe(error: BaseException) -> str:
-    """Return an error of somebody else's as text on one line."""
+    """Return an error of the user's code as text on one line."""
     text = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

@@ -33,9 +33,9 @@ class Regularization:
     """How strongly a training is regularised.
 
     Attributes:
-        dropout: Before the classifier, 0 to 1.
+        dropout: Fraction dropped before the classifier, 0 to 1.
         randaugment: Magnitude, 0 or more.
-        mixup: Its alpha, 0 or more.
+        mixup: Alpha of the Beta distribution, 0 or more.
         drop_path: Stochastic depth of the last layer, 0 to 1.
     """
 

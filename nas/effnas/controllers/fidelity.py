@@ -33,13 +33,12 @@ class MultiFidelityGP:
     everything, a few values at the high one are enough. With one fidelity it is an `OnlineGP`.
 
     Args:
-        groups: Where the columns of each group are.
-        prior_deviation: Standard deviation of a prediction from fewer values than `MIN_VALUES`.
+        groups: As of an `OnlineGP`.
+        prior_deviation: As of an `OnlineGP`.
     """
 
     def __init__(self, groups: Sequence[slice], prior_deviation: float) -> None:
-        self._groups = tuple(groups)
-        self._prior_deviation = prior_deviation
+        self._groups, self._prior_deviation = tuple(groups), prior_deviation
         self._models: list[OnlineGP] = []
         #: Mean and standard deviation of the values at the fidelity below.
         self._scales: list[tuple[float, float]] = []

@@ -88,8 +88,6 @@ class OptunaController(Controller):
     so a controller that replays a stored search has the study of the one that made it.
 
     Args:
-        space: The space.
-        seed: Seed of all proposals.
         problem: Its objectives, if it has any, are pursued; else the rewards that trials carry.
         sampler: One of `SAMPLERS`; `nsgaii` and `tpe` take objectives.
     """

@@ -127,11 +127,6 @@ class ReinforceController(PolicyController):
     an architecture share its advantage.
 
     These settings were published for thousands of trials: MnasNet took about 8,000, NASNet 20,000.
-
-    Args:
-        space: The space.
-        seed: Seed of all proposals and of the weights.
-        problem: Not needed: the rewards that trials carry are maximized.
     """
 
     name = "reinforce"

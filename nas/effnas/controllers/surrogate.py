@@ -47,8 +47,6 @@ class SurrogateController(Controller):
     not mislead.
 
     Args:
-        space: The space.
-        seed: Seed of all proposals.
         problem: The reward and the metrics that are free. Without one, rewards themselves are
             modelled.
         initial: Trials that are drawn at random before the first prediction, 3 or more; those with

@@ -33,11 +33,6 @@ class TunasController(PolicyController):
     With 0.05 a logit can move by about 5 in a hundred trials, if they agree. Neither TuNAS's ramp
     of the rate nor the quarter of all steps without updates is taken over: both wait for shared
     weights to settle.
-
-    Args:
-        space: The space.
-        seed: Seed of all proposals.
-        problem: Not needed: the rewards that trials carry are maximized.
     """
 
     name = "tunas"

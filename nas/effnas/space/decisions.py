@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
+from math import prod
 from typing import TYPE_CHECKING
 
 from effnas.arch.architecture import DEFAULT_HEAD, DEFAULT_STEM, Architecture
@@ -58,10 +59,7 @@ class DecisionSpace:
     @cached_property
     def size(self) -> int:
         """Number of architectures, before constraints."""
-        total = 1
-        for stage in self.stages:
-            total *= stage.size
-        return total
+        return prod(stage.size for stage in self.stages)
 
     def decisions(self, arch: Architecture) -> dict[str, Option] | None:
         """Return the decisions, by choice name, that lead to `arch`, or None if none do."""
@@ -76,17 +74,19 @@ class DecisionSpace:
         return decisions
 
     def architecture(self, decisions: Mapping[str, Option]) -> Architecture:
-        """Return the architecture that the decisions lead to.
-
-        Args:
-            decisions: An option for every choice that the others leave open, by choice name.
+        """Return the architecture that decisions, by choice name, lead to.
 
         Raises:
             SpaceError: If a decision is missing or its option unknown.
         """
-        return self._assemble(
-            [space.decide(_of_stage(decisions, n)) for n, space in enumerate(self.stages, start=1)]
-        )
+
+        def look_up(name: str, options: tuple[Option, ...]) -> Option:
+            if name not in decisions or decisions[name] not in options:
+                known = ", ".join(map(str, options))
+                raise SpaceError(f"{name}: {decisions.get(name)!r} is none of {known}")
+            return decisions[name]
+
+        return self.architecture_by(look_up)
 
     def architecture_by(self, choose: Callable[[str, tuple[Option, ...]], Option]) -> Architecture:
         """Return the architecture that `choose` leads to, whatever the constraints say.
@@ -103,7 +103,7 @@ class DecisionSpace:
             [space.decide_by(of_stage(n)) for n, space in enumerate(self.stages, start=1)]
         )
 
-    def all_architectures(self) -> Iterator[Architecture]:
+    def architectures(self) -> Iterator[Architecture]:
         """All architectures, in a fixed order, each once."""
         for stages in product(*(list(space.stages()) for space in self.stages)):
             yield self._assemble(stages)
@@ -144,7 +144,7 @@ class DecisionSpace:
         moves = self.moves(arch)
         return self.moved(arch, draw_move(moves, rng), rng) if moves else arch
 
-    def all_neighbours(self, arch: Architecture) -> Iterator[Architecture]:
+    def neighbours(self, arch: Architecture) -> Iterator[Architecture]:
         """Return all architectures that are one decision away from `arch`.
 
         Where that decision opens others, there is one for each way to take them.
@@ -163,12 +163,3 @@ def draw_move(moves: list[Move], rng: np.random.Generator) -> Move:
     name = names[int(rng.integers(len(names)))]
     options = [move for move in moves if move[0] == name]
     return options[int(rng.integers(len(options)))]
-
-
-def _of_stage(decisions: Mapping[str, Option], stage: int) -> dict[str, Option]:
-    prefix = f"stage{stage}."
-    return {
-        name.removeprefix(prefix): option
-        for name, option in decisions.items()
-        if name.startswith(prefix)
-    }

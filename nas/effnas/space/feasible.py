@@ -59,14 +59,11 @@ class ConstrainedSpace(DecisionSpace, ABC):
 
     def architectures(self) -> Iterator[Architecture]:
         """All architectures that meet the constraints, in a fixed order, each once."""
-        return (arch for arch in self.all_architectures() if not self.violated(arch))
+        return (arch for arch in super().architectures() if not self.violated(arch))
 
     def neighbours(self, arch: Architecture) -> Iterator[Architecture]:
-        """Return all architectures of the space that are one decision away from `arch`.
-
-        Where that decision opens others, there is one for each way to take them.
-        """
-        return (near for near in self.all_neighbours(arch) if not self.violated(near))
+        """Return those that meet the constraints and are one decision away from `arch`."""
+        return (near for near in super().neighbours(arch) if not self.violated(near))
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """Draw an architecture that meets the constraints.

@@ -72,12 +72,8 @@ def _constraints(node: Node, stages: int) -> tuple[Expression, ...]:
         if not text or len(text) > MAX_LENGTH:
             raise item.error(f"a constraint has 1 to {MAX_LENGTH:,} characters, not {len(text):,}")
         try:
-            constraint = Expression.parse(
-                text, known=known, source="constraint", locate=item.location
-            )
+            found = Expression.parse_condition(text, known=known, locate=item.location)
         except ExpressionError as error:
             raise SpaceError(str(error)) from error
-        if not constraint.is_condition:
-            raise item.error("a constraint is a condition, such as params <= 30e6")
-        constraints.append(constraint)
+        constraints.append(found)
     return tuple(constraints)

@@ -17,6 +17,7 @@ from effnas.errors import ExpressionError, SpaceError
 from effnas.space.feasible import ConstrainedSpace
 from effnas.space.quantities import COUNTED, Target, quantity_names, stage_quantities
 from effnas.space.reader import FORMAT, read_space
+from effnas.space.stage_space import Option
 
 
 @dataclass(frozen=True)
@@ -153,10 +154,7 @@ class SearchSpace(ConstrainedSpace):
         """
         known = self.quantity_names
         try:
-            added = [
-                Expression.parse(" ".join(text.split()), known=known, source="constraint")
-                for text in texts
-            ]
+            added = [Expression.parse_condition(text, known=known) for text in texts]
         except ExpressionError as error:
             raise SpaceError(str(error)) from None
         return replace(self, constraints=tuple(dict.fromkeys((*self.constraints, *added))))
@@ -208,18 +206,15 @@ class SearchSpace(ConstrainedSpace):
 
     def _largest(self) -> Architecture:
         """The network with the most parameters, stage by stage."""
+
+        def most(name: str, options: tuple[Option, ...]) -> Option:
+            return (min if name == "s" else max)(options, key=float)
+
+        def params(stage: Stage) -> int:
+            return count(self._assemble([*stages, stage]), 32).params
+
         stages: list[Stage] = []
         for space in self.stages:
-            candidates = [
-                space.decide(
-                    {"op": str(alternative)}
-                    | {name: min(v) if name == "s" else max(v) for name, v in space.fields}
-                )
-                for alternative in space.alternatives
-            ]
-            stages.append(
-                max(
-                    candidates, key=lambda stage: count(self._assemble([*stages, stage]), 32).params
-                )
-            )
+            ops = [{"op": str(alternative)} for alternative in space.alternatives]
+            stages.append(max((space.decide_by(most, op) for op in ops), key=params))
         return self._assemble(stages)

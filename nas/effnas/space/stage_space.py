@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from math import prod
 from typing import TYPE_CHECKING
 
 from effnas.arch.blocks import (
@@ -87,19 +88,10 @@ class StageSpace:
             return sum(1 for _ in self.stages())  # two alternatives may come to the same stage
         total = 0
         for alternative in self.alternatives:
-            values = dict(self.fields)
-            own = dict(alternative.fields)
-            count = 1
-            for name in OPERATORS[alternative.op].fields:
-                if name not in ("e", "se") and not (alternative.op == "identity" and name == "r"):
-                    count *= len(values.get(name, (0,)))
-            ratios = len(values.get("se", (0,)))
-            expansions = values.get("e", (own.get("e", 1),))
-            if alternative.op == "fused":
-                count *= sum(1 if e == 1 else ratios for e in expansions)
-            elif "e" in OPERATORS[alternative.op].fields:
-                count *= len(expansions) * ratios
-            total += count
+            shared = self._active(alternative, 2)
+            for e in shared.get("e", (dict(alternative.fields).get("e", 2),)):
+                active = self._active(alternative, e)
+                total += prod(len(values) for name, values in active.items() if name != "e")
         return total
 
     def draw(self, rng: np.random.Generator, given: Mapping[str, Option] | None = None) -> Stage:
@@ -110,18 +102,6 @@ class StageSpace:
             given: Decisions that are taken already; what they leave open is drawn.
         """
         return self.decide_by(lambda name, options: options[int(rng.integers(len(options)))], given)
-
-    def decide(self, decisions: Mapping[str, Option]) -> Stage:
-        """Return the stage that the decisions lead to.
-
-        Raises:
-            SpaceError: If an open decision is missing or its option unknown.
-        """
-
-        def missing(name: str, options: tuple[Option, ...]) -> Option:
-            raise SpaceError(f"no decision for {name}; its options: {', '.join(map(str, options))}")
-
-        return self.decide_by(missing, decisions)
 
     def decisions(self, stage: Stage) -> dict[str, Option] | None:
         """Return the decisions that lead to `stage`, or None if it lies outside the space."""

@@ -12,7 +12,7 @@ from effnas.space.search_space import SearchSpace
 
 @dataclass(frozen=True, kw_only=True)
 class SpaceSummary:
-    """What drawing from a space shows.
+    """Statistics of architectures drawn from a space.
 
     Attributes:
         size: Architectures before constraints.

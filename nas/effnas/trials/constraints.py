@@ -41,20 +41,11 @@ class Constraints:
         """Read constraints.
 
         Raises:
-            ExpressionError: One is not an expression, or names an unknown quantity.
-            ConfigError: One is a number.
+            ExpressionError: One is no condition, or names an unknown quantity.
         """
         known = {*METRICS, *SYMBOLS, *space.quantity_names}
-        found: dict[Expression, None] = {}
-        for text in texts:
-            expression = Expression.parse(" ".join(text.split()), known=known, source="constraint")
-            if not expression.is_condition:
-                raise ConfigError(
-                    f"the constraint {expression.text!r} is a number; a constraint is a condition, "
-                    "such as params <= 30e6"
-                )
-            found[expression] = None
-        return cls(space, tuple(found))
+        found = (Expression.parse_condition(text, known=known) for text in texts)
+        return cls(space, tuple(dict.fromkeys(found)))
 
     @property
     def texts(self) -> tuple[str, ...]:

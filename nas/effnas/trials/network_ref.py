@@ -1,4 +1,4 @@
-"""What a user names a network by: a file, block strings, a trial of a run, or a name of timm's."""
+"""A network as a user names it: by a file, block strings, a trial of a run, or timm's name."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _BLOCK = re.compile(rf"({'|'.join(OPERATORS)})_")
 
 @dataclass(frozen=True)
 class NetworkRef:
-    """A network to be timed: an architecture, or a model of timm's that goes by its name.
+    """A network: an architecture, or a model of timm's that only has its name.
 
     Attributes:
-        name: As the user knows it.
+        name: As the user wrote it.
         arch: The architecture, if it is one.
         run: The run that it is from, if any.
         trial: Its trial there.
@@ -48,7 +48,7 @@ class NetworkRef:
         return self.run.space if self.run else None
 
     def maker(self, num_classes: int) -> Callable[[], nn.Module]:
-        """Return what makes the network."""
+        """Return a function that builds the network."""
         arch = self.arch
         if arch is None:
             return lambda: build_timm(self.name, num_classes=num_classes)
@@ -56,7 +56,7 @@ class NetworkRef:
 
 
 def find_network(text: str, home: SearchSpace | None) -> NetworkRef:
-    """Return the network that a text of the user's means.
+    """Return the network that a text means.
 
     Args:
         text: An architecture file, block strings, RUN:NUMBER, RUN:best, or a name of timm's.
@@ -87,15 +87,15 @@ def find_network(text: str, home: SearchSpace | None) -> NetworkRef:
 
 
 def find_architecture(text: str, home: SearchSpace | None) -> tuple[NetworkRef, Architecture]:
-    """Return the network that a text of the user's means, with its architecture.
+    """Return the network that a text means, with its architecture.
 
     Raises:
         UserError: As `find_network`, or if it is a name of timm's.
     """
-    subject = find_network(text, home)
-    if subject.arch is None:
+    found = find_network(text, home)
+    if found.arch is None:
         raise ConfigError(
             f"{text}: no architecture of effnas; give an architecture file (.json), block strings, "
-            "RUN:NUMBER or RUN:best (what is timm's can be had from timm alone)"
+            "RUN:NUMBER or RUN:best (timm's own models are exported by timm)"
         )
-    return subject, subject.arch
+    return found, found.arch

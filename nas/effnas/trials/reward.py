@@ -91,7 +91,7 @@ class Reward:
         Args:
             spec: A name such as `v2`, a YAML file, an expression over `METRICS` and `SYMBOLS`,
                 `FILE.py:FUNCTION`, or `package.module:NAME`.
-            extra_metrics: Further metrics that an expression may use.
+            extra_metrics: More metrics that an expression may use.
 
         Raises:
             RewardError: It is none of these, uses an unknown metric, or its Python cannot be run.
