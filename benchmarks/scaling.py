@@ -5,8 +5,8 @@
 The base grows by the rules of V2 (later stages gain the most layers, a stage is added, images stay
 small) and by EfficientNet's coefficients (all stages and the image alike), with the exponent whose
 predicted step time is closest to that of V2's member. Both are trained from random weights with
-three seeds by the recipe of the base's run, on all training images, for `--epochs`; a run of its own is
-not needed: the base can be an architecture file. Trainings are stored in `--out`, and resume there.
+three seeds by the recipe of the base's run, on all training images, for `--epochs`; an
+architecture file as base needs no run. Trainings are stored in `--out`, and resume there.
 """
 
 from __future__ import annotations
