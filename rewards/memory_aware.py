@@ -3,7 +3,7 @@
     effnas search --reward rewards/memory_aware.py:memory_aware --space v2 --budget 1000
 
 Copy this file to write another one. A reward receives the metrics of one trial by name and returns
-the number that the search maximizes; `effnas.trials.reward.METRICS` lists the names with their units.
+the number to maximize; `effnas.trials.reward.METRICS` lists the names with their units.
 """
 
 from collections.abc import Mapping
