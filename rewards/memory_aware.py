@@ -1,9 +1,9 @@
-"""A reward with a term of one's own: device memory beside accuracy, step time and size.
+"""A reward with a term of your own: device memory beside accuracy, step time and size.
 
     effnas search --reward rewards/memory_aware.py:memory_aware --space v2 --budget 1000
 
-Copy this file to write another one. A reward takes the metrics of one trial by name and returns
-what the search is to make large; `effnas.trials.reward.METRICS` lists the names with their units.
+Copy this file to write another one. A reward receives the metrics of one trial by name and returns
+the number to maximize; `effnas.trials.reward.METRICS` lists the names with their units.
 """
 
 from collections.abc import Mapping
