@@ -117,7 +117,7 @@ class PreparedTraining:
             recipe=replace(recipe, batch_size=batch_size),  # and the learning rate with it
             images=images,
             device=device,
-            mirrored=_is_mirrored(settings, images, stored),
+            mirrored=is_mirrored(settings, stored, images.mirrored),
         )
 
     @property
@@ -294,19 +294,19 @@ class PreparedTraining:
         )
 
 
-def _is_mirrored(
-    settings: TrainSettings, images: TrainImages, stored: Mapping[str, Json] | None
+def is_mirrored(
+    settings: TrainSettings, stored: Mapping[str, Json] | None, suits_data: bool
 ) -> bool:
     """Return whether images are mirrored: as the recipe says, as before, or as suits the data."""
     if settings.recipe.flip is not None:
         return settings.recipe.flip
     if stored is None:
-        return images.mirrored
+        return suits_data
     data = stored.get("data")
     before = data.get("mirrored") if isinstance(data, dict) else None
     if isinstance(before, bool):
         return before
-    # Earlier versions told by the path.
+    # Earlier versions decided by the path.
     return not any(name in settings.data for name in ("digits", "mnist"))
 
 
