@@ -13,7 +13,7 @@ from effnas.arch.weights import ARCHITECTURE, read_weights
 from effnas.config.settings import Execution
 from effnas.data.images import memory_limit_bytes
 from effnas.data.loading import check_test_part, native_image_size
-from effnas.data.train_images import TrainImages, load_train_images
+from effnas.data.train_images import load_train_images
 from effnas.errors import ConfigError
 from effnas.scaling.family_file import find_member
 from effnas.timing import lock
@@ -95,7 +95,7 @@ class PreparedTraining:
         )
         # The learning rate follows the batch size.
         self.recipe = replace(recipe, batch_size=min(recipe.batch_size, len(images.train)))
-        self.mirrored = _is_mirrored(settings, images, self.stored)
+        self.mirrored = is_mirrored(settings, self.stored, images.mirrored)
         steps_per_epoch = len(images.train) // self.recipe.batch_size
         self.stages = stages_of(self.recipe, steps_per_epoch=steps_per_epoch, seed=settings.seed)
         model = self._network()
@@ -267,14 +267,14 @@ class PreparedTraining:
         )
 
 
-def _is_mirrored(
-    settings: TrainSettings, images: TrainImages, stored: TrainingManifest | None
+def is_mirrored(
+    settings: TrainSettings, stored: TrainingManifest | None, suits_data: bool
 ) -> bool:
     """Return whether images are mirrored: as the recipe says, as before, or as suits the data."""
     if settings.recipe.flip is not None:
         return settings.recipe.flip
     if stored is None:
-        return images.mirrored
+        return suits_data
     if stored.data.mirrored is not None:
         return stored.data.mirrored
     # Earlier versions decided by the path.
