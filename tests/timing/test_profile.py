@@ -135,7 +135,7 @@ def test_keys_that_a_later_version_may_add_are_passed_over(
 def test_a_key_that_is_missing_is_named(place: Place, refusal: Callable[..., str]) -> None:
     said = refusal(changed(place, ...))
     assert "effnas profile" in said
-    assert place in (("kind",), ("format",)) or f"it lacks '{place[-1]}'" in said
+    assert place in (("kind",), ("format",)) or f"it lacks `{place[-1]}`" in said
 
 
 @pytest.mark.parametrize("place", NUMBERS, ids=name_of)
@@ -148,7 +148,7 @@ def test_what_is_no_number_in_its_range_is_refused(
     place: Place, value: object, refusal: Callable[..., str]
 ) -> None:
     said = refusal(changed(place, value))
-    assert str(place[-1]) in said
+    assert str(place[-1]) in said or "is not finite" in said
     assert len(said) < 300
 
 
@@ -157,8 +157,8 @@ def test_fractions_are_refused_where_whole_numbers_belong(
     place: Place, refusal: Callable[..., str], load: Callable[[str | bytes], DeviceProfile]
 ) -> None:
     if place[-1] in WHOLE:
-        assert f"{place[-1]} is '0.5'" in refusal(changed(place, 0.5))
-        assert f"{place[-1]} is 0" in refusal(changed(place, 0))
+        assert f"{place[-1]}: Expected `int`, got `float`" in refusal(changed(place, 0.5))
+        assert f"{place[-1]}: Expected `int` >= 1" in refusal(changed(place, 0))
     else:
         assert load(changed(place, 0.5)) != PROFILE
 
@@ -194,9 +194,9 @@ def test_what_is_of_another_shape_is_refused(
         ("null", "it holds something else"),
         ("{}", "it holds something else"),
         ('{"format": 1, "architecture": []}', "it holds something else"),
-        (changed(("format",), 2), "its format is 2, and this version reads 1"),
-        (changed(("format",), "x" * 9999), "this version reads 1"),
-        (changed(("format",), None), "this version reads 1"),
+        (changed(("format",), 2), "format 2 is not known to this version, which reads 1"),
+        (changed(("format",), "x" * 9999), "this version, which reads 1"),
+        (changed(("format",), None), "this version, which reads 1"),
         ("[" * 100_000, "not a device profile"),
         ("1" * 10_000, "not a device profile"),
     ],

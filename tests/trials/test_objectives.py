@@ -19,7 +19,7 @@ from effnas import (
     load_run,
 )
 from effnas.errors import ConfigError, StoreError
-from effnas.trials.manifest import check_same_run
+from effnas.trials.manifest import Choices, SearchManifest, SourcedSpacePart
 from effnas.trials.objectives import (
     Objective,
     Objectives,
@@ -300,11 +300,11 @@ def test_without_objectives_there_is_no_front() -> None:
 
 
 def test_objectives_are_fixed_for_a_run() -> None:
-    manifest = {"recipe": {}, "objectives": str(TWO)}
-    check_same_run(Path("run"), manifest, manifest)
-    for other in ({}, {"objectives": "params:min,accuracy:max"}):
+    chosen = Choices(objectives=str(TWO))
+    chosen.check_continues(chosen, Path("run"))
+    for other in (None, "params:min,accuracy:max"):
         with pytest.raises(StoreError, match=r"objectives \(was"):
-            check_same_run(Path("run"), {"recipe": {}, **other}, manifest)
+            chosen.check_continues(Choices(objectives=other), Path("run"))
 
 
 @pytest.mark.slow
@@ -312,7 +312,7 @@ def test_a_stored_run_tells_its_front(tmp_path: Path) -> None:
     with RunFolder.open(tmp_path) as folder:
         search = Search(TINY, "A", store=folder, objectives=TWO)
         search.run(cost, budget=12)
-        folder.write_manifest({"space": {"text": TINY.to_text()}, "objectives": str(TWO)})
+        SearchManifest(space=SourcedSpacePart.of(TINY), objectives=str(TWO)).write(tmp_path)
     run = load_run(tmp_path)
     assert run.objectives == TWO
     assert run.front == search.front

@@ -27,6 +27,7 @@ from effnas.errors import (
 from effnas.evaluation.evaluator import TIMING_METRICS
 from effnas.timing.device_settings import DeviceSettings
 from effnas.timing.memory import estimate_peak_memory
+from effnas.trials.manifest import SearchManifest, SourcedSpacePart
 from effnas.trials.network_ref import NetworkRef, find_network
 from effnas.trials.store import RunFolder
 from effnas.trials.trial import TrialState
@@ -67,7 +68,7 @@ def run_folder(tmp_path: Path) -> Path:
         for arch, accuracy in zip(archs, (0.5, 0.7), strict=False):
             search.tell(arch, accuracy=accuracy)
         search.tell(archs[2], reason="out of memory")
-        folder.write_manifest({"space": {"text": TINY.to_text()}})
+        SearchManifest(space=SourcedSpacePart.of(TINY)).write(folder.path)
     return path
 
 
@@ -154,7 +155,7 @@ def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
 
 def test_a_run_without_a_complete_trial_has_no_best(tmp_path: Path) -> None:
     with RunFolder.open(tmp_path / "run") as folder:
-        folder.write_manifest({"space": {"text": TINY.to_text()}})
+        SearchManifest(space=SourcedSpacePart.of(TINY)).write(folder.path)
     with pytest.raises(ConfigError, match=r"no trial 'best' among 0"):
         find_network(f"{tmp_path / 'run'}:best", None)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from effnas.arch.architecture import Architecture
 from effnas.arch.blocks import Stage
+from effnas.config.codec import Size
 
 
 @dataclass(frozen=True, order=True)
@@ -25,8 +26,8 @@ class Layer:
     """
 
     block: str
-    channels: int
-    size: int
+    channels: Size
+    size: Size
 
     def __str__(self) -> str:
         return f"{self.block} on {self.channels}x{self.size}x{self.size}"

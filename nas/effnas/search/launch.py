@@ -125,9 +125,9 @@ def launch(settings: Settings, observer: Observer) -> Search:
     reward = Reward.load(settings.reward)
     search = _search(settings, space, reward, MemoryStore())
     _check(search, settings.step_times)
-    chosen = Choices.of(
+    chosen = Choices(
         controller=controller_text(settings.controller),
-        objectives=search.objectives,
+        objectives=str(search.objectives) if search.objectives else None,
         seed=settings.seed,
         constraints=search.constraints.texts,
         rungs=settings.rungs.epochs if settings.rungs else None,

@@ -9,9 +9,9 @@ backward pass, times another such factor. Both are checked on networks that took
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from msgspec import Meta
 
@@ -22,6 +22,7 @@ from effnas.config.codec import (
     Size,
     dump_json,
     from_plain,
+    pick,
     read_object,
 )
 from effnas.errors import ConfigError, InfeasibleError, UserError
@@ -200,7 +201,7 @@ class DeviceProfile:
             raise ConfigError(
                 f"{path}: not a device profile ({error}); `effnas profile` makes one"
             ) from None
-        return cls(**{**vars(stored), "model": stored.model.model()})
+        return pick(cls, stored, model=stored.model.model())
 
     def to_json(self) -> str:
         """Return the profile as JSON text that `load` reads back."""
@@ -297,24 +298,24 @@ class _StoredLayer(LayerFigures, Layer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _StoredModel(StepTimeModel):
-    """A model as the file has it: with a list of layers."""
+class _StoredModel:
+    """A model as the file has it: with a list of layers, and without defaults."""
 
-    parts: tuple[_StoredLayer, ...]  # type: ignore[assignment]
+    image_size: Size
+    batch_size: Size
+    num_classes: Size
+    parts: tuple[_StoredLayer, ...]
+    factor: _Scale
+    memory_factor: _Scale
 
     def model(self) -> StepTimeModel:
         """Return the model itself."""
-        parts = {_as(Layer, part): _as(LayerFigures, part) for part in self.parts}
-        return StepTimeModel(**{**vars(self), "parts": parts})
+        parts = {pick(Layer, part): pick(LayerFigures, part) for part in self.parts}
+        return pick(StepTimeModel, self, parts=parts)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _StoredProfile(DeviceProfile):
     """A profile as the file has it."""
 
-    model: _StoredModel
-
-
-def _as(kind: type[T], whole: object) -> T:
-    """Return a dataclass from a larger one that has its fields."""
-    return kind(**{one.name: getattr(whole, one.name) for one in fields(cast("Any", kind))})
+    model: _StoredModel  # type: ignore[assignment]

@@ -206,7 +206,7 @@ def test_the_same_images_may_have_moved_but_not_changed() -> None:
     image = next(Path("moved").rglob("*.png"))
     kept = image.read_bytes()
     image.unlink()
-    with pytest.raises(StoreError, match=r"begun with another data .*fingerprint"):
+    with pytest.raises(StoreError, match=r"the training began with other settings: data \(was"):
         launch(settings(data="moved"))
     image.write_bytes(kept)
     assert launch(settings(data="moved"))[0] is not None

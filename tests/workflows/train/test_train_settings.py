@@ -86,11 +86,9 @@ def test_a_first_size_is_that_of_the_first_stage(
 @pytest.mark.parametrize(
     ("sizes", "words"),
     [
-        ([], "stage_image_sizes: a list of one or more numbers is needed"),
-        ({"a": 1}, "stage_image_sizes: a list of one or more numbers is needed"),
-        (["16", 40], "stage_image_sizes is 16, and must be 1 or more"),
-        ([0, 40], "stage_image_sizes is 0, and must be 1 or more"),
-        ([True, 40], "stage_image_sizes is True"),
+        ({"a": 1}, "stage_image_sizes: Expected `array"),
+        (["16", 40], r"stage_image_sizes\[0\]: Expected `int`, got `str`"),
+        ([0, 40], r"stage_image_sizes\[0\]: Expected `int` >= 1"),
         ([48, 40], "stage_image_sizes begins with 48, above train_image_size 40"),
     ],
 )
@@ -106,9 +104,9 @@ def test_first_sizes_that_cannot_be_trusted_are_refused(
 @pytest.mark.parametrize(
     ("ramp", "words"),
     [
-        ([0.3, 0.1], "dropout goes from 0.3 to 0.1, and must not decrease"),
-        ([0, 2], "dropout is 2, and must be 0 to 1"),
-        ([-0.1, 0.2], "dropout is -0.1"),
+        ([0.3, 0.1], "dropout goes from 0.3 to 0.1; strengths are 0 to 1 and do not decrease"),
+        ([0, 2], "dropout goes from 0 to 2; strengths are 0 to 1"),
+        ([-0.1, 0.2], "dropout goes from -0.1"),
     ],
 )
 def test_strengths_of_a_member_that_make_no_sense_are_refused(
