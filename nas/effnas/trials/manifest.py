@@ -95,7 +95,8 @@ class Manifest:
             return from_plain(content, cls)
         except WrongKindError as error:
             raise OtherFolderError(
-                f"{folder}: the folder holds no {cls.what} ({error}); choose another one"
+                f"{folder}: the folder holds no {cls.what} ({error}); give one that "
+                f"`{cls.command}` wrote, or another `out`"
             ) from None
         except UserError as error:
             raise StoreError(f"{file}: {error}; restore it from a copy") from None
@@ -227,7 +228,7 @@ class DataPart:
         mirrored: Whether images are mirrored where a recipe does not say; None: not known.
     """
 
-    name: str = "?"
+    name: str = ""
     path: str | None = None
     root: str | None = None
     on_bad_image: Literal["refuse", "skip"] = "refuse"

@@ -123,7 +123,7 @@ def images_place(
         data_root: Folder of a timm data set.
         run: The run, if there is one.
     """
-    stored = run.manifest.data if run else DataPart(name="")
+    stored = run.manifest.data if run else DataPart()
     place = data or stored.path or stored.name or None
     if place and Path(place).exists():
         place = str(Path(place).absolute())
