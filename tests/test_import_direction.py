@@ -212,7 +212,7 @@ def test_controllers_are_imported_without_optuna() -> None:
 
 def test_the_test_part_is_read_in_one_place() -> None:
     users = {found.by for found in all_imports() if found.name == "load_test_part"}
-    assert users == {"evaluation.image_evaluator", "workflows.train.worker"}
+    assert users == {"evaluation.training", "workflows.train.worker"}
 
 
 def loaded_by(*arguments: str) -> set[str]:

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from image_trees import NOT_AN_IMAGE, write_classes
+from image_trees import NOT_AN_IMAGE, write_archive, write_classes
+
+import effnas.data.images
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from image_trees import TouchedFiles
@@ -26,6 +28,28 @@ def pets(tmp_path: Path) -> Path:
         (root / part / "ant").mkdir(parents=True)
         (root / part / "ant" / "0.png").write_bytes(NOT_AN_IMAGE)
     return root
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Twenty images of each of three classes, all different."""
+    return write_classes(tmp_path / "many", count=20)
+
+
+@pytest.fixture(params=["folder", "archive"])
+def pack(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Path], Path]:
+    """Leaves a tree as it is, or packs it into an archive in which its files are reversed."""
+    if request.param == "folder":
+        return lambda tree: tree
+    return lambda tree: write_archive(
+        tmp_path / "packed.tar.gz", tree, order=lambda files: files[::-1]
+    )
+
+
+@pytest.fixture
+def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No image fits into memory."""
+    monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 0)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Small trees of class folders, and archives of them."""
+"""Small trees of class folders, archives of them, and whole training parts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+
+from effnas.data.images import ImageSet
+from effnas.data.train_images import load_train_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -42,3 +45,12 @@ def write_archive(
         for file in order(sorted(folder.rglob("*"))):
             archive.add(file, file.relative_to(folder).as_posix(), recursive=False)
     return path
+
+
+def load_all(name: Path | str, image_size: int = 8, **options: Any) -> ImageSet:
+    """The whole training part of a data set, in memory."""
+    found = load_train_images(
+        str(name), image_size=image_size, eval_image_size=image_size, minival_share=0, **options
+    ).train
+    assert isinstance(found, ImageSet)
+    return found

@@ -1,4 +1,4 @@
-"""Class folders, on disk and in archives: what is read, and what must never be."""
+"""Class folders, on disk and in archives: which parts are read, and what is refused."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import os
 import random
 import tarfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from image_trees import NOT_AN_IMAGE, write_archive, write_classes, write_image
+from image_trees import NOT_AN_IMAGE, load_all, write_archive, write_classes, write_image
 from PIL import Image
 
-from effnas.data.images import ImageSet
-from effnas.data.loading import load_training_part, native_image_size
+from effnas.data.loading import load_search_images, load_test_part, native_image_size
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,12 +22,30 @@ if TYPE_CHECKING:
 
     from image_trees import TouchedFiles
 
+    from effnas.data.images import ImageSet
+
+    Pack = Callable[[Path], Path]
+
 OTHER_PARTS = ["val", "valid", "validation", "test", "testing", "eval", "Test"]
 SUFFIXES = [".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2"]
+CLASSES = ("ant", "bee", "cat")
 
 
-def load(path: Path) -> ImageSet:
-    return load_training_part(str(path), image_size=8)
+def load_test(path: Path, **options: Any) -> ImageSet:
+    return load_test_part(str(path), image_size=8, classes=CLASSES, **options)
+
+
+def noted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
+    """The first arguments of a method of archives, whenever it is called from here on."""
+    calls: list[Any] = []
+    original = getattr(tarfile.TarFile, name)
+
+    def noting(self: tarfile.TarFile, *arguments: Any) -> Any:
+        calls.append(arguments[0] if arguments else None)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(tarfile.TarFile, name, noting)
+    return calls
 
 
 def write_all_parts(root: Path, training: str) -> None:
@@ -39,15 +56,19 @@ def write_all_parts(root: Path, training: str) -> None:
         (root / other / "ant" / "0.png").write_bytes(NOT_AN_IMAGE)
 
 
-@pytest.mark.parametrize("leading", ["", "mydata"])
-@pytest.mark.parametrize("training", ["train", "training", "Train"])
+# -- which files are read
+
+
+@pytest.mark.parametrize(
+    ("leading", "training"), [("", "train"), ("mydata", "training"), ("", "Train")]
+)
 def test_no_other_part_of_a_folder_is_ever_opened_or_listed(
     tmp_path: Path, touched_files: TouchedFiles, training: str, leading: str
 ) -> None:
     root = tmp_path / "data"
     write_all_parts(root / leading, training)
     with touched_files() as touched:
-        images = load(root)
+        images = load_all(root)
         native_image_size(str(root))
     below = [Path(path).relative_to(root / leading).parts for path in touched if "ant" in path]
     assert len(images) == 6
@@ -55,67 +76,52 @@ def test_no_other_part_of_a_folder_is_ever_opened_or_listed(
     assert not [path for path in touched if set(OTHER_PARTS) & set(Path(path).parts)]
 
 
-@pytest.mark.parametrize("leading", ["", "mydata"])
-def test_no_member_of_another_part_of_an_archive_is_ever_extracted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leading: str
+def test_members_are_extracted_in_order_and_none_of_another_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree = tmp_path / "tree"
-    write_all_parts(tree / leading, "train")
-    archive = write_archive(tmp_path / "data.tar.gz", tree)
-    extracted: list[str] = []
-    original = tarfile.TarFile.extractfile
-
-    def noting(self: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes] | None:
-        extracted.append(member.name)
-        return original(self, member)
-
-    monkeypatch.setattr(tarfile.TarFile, "extractfile", noting)
-    assert len(load(archive)) == 6
+    write_all_parts(tree / "mydata", "train")
+    archive = write_archive(tmp_path / "data.tar.gz", tree, order=lambda files: files[::-1])
+    extracted = noted(monkeypatch, "extractfile")
+    assert len(load_all(archive)) == len(extracted) == 6
+    assert [m.offset for m in extracted] == sorted(m.offset for m in extracted)
     native_image_size(str(archive))
     assert len(extracted) == 12
-    assert not [name for name in extracted if set(OTHER_PARTS) & set(name.split("/"))]
+    assert not [m.name for m in extracted if set(OTHER_PARTS) & set(m.name.split("/"))]
+
+
+def test_a_test_part_is_read_without_the_training_part(
+    tmp_path: Path, touched_files: TouchedFiles
+) -> None:
+    for part in ("train", "test"):
+        write_classes(tmp_path / "data" / part)
+    with touched_files() as touched:
+        test = load_test(tmp_path / "data")
+    below = {Path(path).relative_to(tmp_path / "data").parts[:1] for path in touched
+             if path.startswith(str(tmp_path / "data"))}  # fmt: skip
+    assert below == {(), ("test",)}
+    training = load_all(tmp_path / "data")
+    assert test.fingerprint == training.fingerprint
+    assert (test.part, training.part) == ("test", None)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_an_archive_holds_the_same_images_as_its_folder(
+def test_an_archive_holds_the_same_images_as_its_folder_in_any_order(
     tmp_path: Path, pets: Path, suffix: str
 ) -> None:
-    write_image(pets / "train" / "bee" / "more" / "deep" / "x.PNG", seed=77)
-    archive = write_archive(tmp_path / f"pets{suffix}", pets)
-    assert load(archive).fingerprint == load(pets).fingerprint
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_the_order_in_an_archive_does_not_matter(tmp_path: Path, pets: Path, seed: int) -> None:
     def shuffled(files: list[Path]) -> list[Path]:
-        return random.Random(seed).sample(files, len(files))
+        return random.Random(suffix).sample(files, len(files))
 
-    archive = write_archive(tmp_path / "pets.tar.gz", pets, order=shuffled)
-    assert load(archive).fingerprint == load(pets).fingerprint
+    write_image(pets / "train" / "bee" / "more" / "deep" / "x.PNG", seed=77)
+    archive = write_archive(tmp_path / f"pets{suffix}", pets, order=shuffled)
+    assert load_all(archive).fingerprint == load_all(pets).fingerprint
     assert native_image_size(str(archive)) == 8
-
-
-def test_members_are_extracted_in_the_order_of_the_archive(
-    tmp_path: Path, pets: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    archive = write_archive(tmp_path / "pets.tar.gz", pets, order=lambda files: files[::-1])
-    offsets: list[int] = []
-    original = tarfile.TarFile.extractfile
-
-    def noting(self: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes] | None:
-        offsets.append(member.offset)
-        return original(self, member)
-
-    monkeypatch.setattr(tarfile.TarFile, "extractfile", noting)
-    load(archive)
-    assert len(offsets) == 15
-    assert offsets == sorted(offsets)
 
 
 def test_the_order_in_which_a_folder_is_listed_does_not_matter(
     pets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = load(pets).fingerprint
+    expected = load_all(pets).fingerprint
     original = os.scandir
 
     class Reversed:
@@ -130,7 +136,7 @@ def test_the_order_in_which_a_folder_is_listed_does_not_matter(
             pass
 
     monkeypatch.setattr(os, "scandir", Reversed)
-    assert load(pets).fingerprint == expected
+    assert load_all(pets).fingerprint == expected
 
 
 def test_classes_and_images_are_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -139,7 +145,7 @@ def test_classes_and_images_are_in_the_order_of_their_names(tmp_path: Path) -> N
     for name, colour in colours.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (colour, 0, 0)).save(root / name)
-    images = load(root)
+    images = load_all(root)
     assert images.classes == ("a", "b", "c")
     # Names are compared as text: 1/9 before 10 before 2.
     assert images.images[:, 0, 0, 0].tolist() == [1, 0, 2, 3, 4]
@@ -147,35 +153,61 @@ def test_classes_and_images_are_in_the_order_of_their_names(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("leading", ["", "mydata", "mydata/train", "train"])
-@pytest.mark.parametrize("pack", [False, True], ids=["folder", "archive"])
-def test_parts_and_a_leading_folder_are_found(tmp_path: Path, leading: str, pack: bool) -> None:
-    tree = tmp_path / "tree"
-    write_classes(tree / leading)
-    (tree / leading / "README.md").write_text("about")
-    images = load(write_archive(tmp_path / "data.tar", tree) if pack else tree)
-    assert images.classes == ("ant", "bee", "cat")
-    assert np.bincount(images.labels).tolist() == [5, 5, 5]
-    assert images.images.shape == (15, 8, 8, 3)
-
-
-@pytest.mark.parametrize("pack", [False, True], ids=["folder", "archive"])
-def test_hidden_files_and_other_files_are_passed_over(
-    tmp_path: Path, pets: Path, pack: bool
+def test_parts_are_found_and_hidden_and_other_files_ignored(
+    tmp_path: Path, leading: str, pack: Pack
 ) -> None:
-    expected = load(pets).fingerprint
-    (pets / "train" / "ant" / "._0.png").write_bytes(NOT_AN_IMAGE)
-    (pets / "train" / "ant" / "notes.txt").write_text("x")
-    (pets / "train" / "ant" / ".cache").mkdir()
-    (pets / "train" / "ant" / ".cache" / "0.png").write_bytes(NOT_AN_IMAGE)
-    (pets / "train" / "__MACOSX").mkdir()
-    path = write_archive(tmp_path / "pets.tar", pets) if pack else pets
-    assert load(path).fingerprint == expected
+    tree = tmp_path / "tree"
+    expected = load_all(write_classes(tree / leading)).fingerprint
+    for name in ("README.md", "ant/._0.png", "ant/notes.txt", "ant/.cache/0.png", "__MACOSX/0.png"):
+        (tree / leading / name).parent.mkdir(exist_ok=True)
+        (tree / leading / name).write_bytes(NOT_AN_IMAGE)
+    images = load_all(pack(tree))
+    assert images.classes == CLASSES
+    assert images.fingerprint == expected
 
 
-def test_links_and_paths_out_of_an_archive_are_passed_over_and_nothing_is_written(
+@pytest.mark.parametrize(
+    ("parts", "read"),
+    [
+        (["test"], "test"),
+        (["Testing", "val"], "Testing"),
+        (["validation", "test"], "test"),
+        (["eval"], "eval"),
+        (["Valid"], "Valid"),
+    ],
+)
+def test_the_test_part_is_read_else_the_validation_part(
+    tmp_path: Path, parts: list[str], read: str, pack: Pack
+) -> None:
+    tree = tmp_path / "tree"
+    for n, part in enumerate(["train", *parts]):
+        write_classes(tree / "mydata" / part, count=n + 1)
+    found = load_test(pack(tree))
+    assert (found.part, len(found)) == (read, 3 * (parts.index(read) + 2))
+
+
+def test_a_test_part_whose_labels_are_secret_is_ignored(tmp_path: Path, pack: Pack) -> None:
+    tree = tmp_path / "tree"
+    for part in ("train", "val"):
+        write_classes(tree / part)
+    write_image(tree / "test" / "1.png")
+    assert load_test(pack(tree)).part == "val"
+
+
+def test_bad_images_of_a_test_part_are_refused_or_skipped_and_named(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "data" / "test").parent
+    (root / "test" / "bee" / "2.png").write_bytes(NOT_AN_IMAGE)
+    with pytest.raises(DataError, match=r"test/bee/2\.png cannot be .*; repair or remove it$"):
+        load_test(root)
+    found = load_test(root, on_bad_image="skip")
+    assert found.skipped == ("test/bee/2.png",)
+    assert np.bincount(found.labels).tolist() == [5, 4, 5]
+
+
+def test_links_and_paths_out_of_an_archive_are_ignored_and_nothing_is_written(
     tmp_path: Path, pets: Path
 ) -> None:
-    expected = load(pets).fingerprint
+    expected = load_all(pets).fingerprint
     archive = tmp_path / "box" / "pets.tar"
     archive.parent.mkdir()
     picture = (pets / "train" / "ant" / "0.png").read_bytes()
@@ -185,44 +217,32 @@ def test_links_and_paths_out_of_an_archive_are_passed_over_and_nothing_is_writte
             member = tarfile.TarInfo(name)
             member.size = len(picture)
             tar.addfile(member, io.BytesIO(picture))
-        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
             member = tarfile.TarInfo(f"train/ant/link{kind.decode()}.png")
             member.type, member.linkname = kind, "train/ant/0.png"
             tar.addfile(member)
-        member = tarfile.TarInfo("train/ant/pipe.png")
-        member.type = tarfile.FIFOTYPE
-        tar.addfile(member)
     before = sorted(tmp_path.rglob("*"))
-    assert load(archive).fingerprint == expected
+    assert load_all(archive).fingerprint == expected
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_the_native_size_of_an_archive_is_told_from_its_beginning(
+def test_the_native_size_of_an_archive_is_taken_from_its_beginning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tree = tmp_path / "tree"
-    write_classes(tree / "train", count=40)
-    archive = write_archive(tmp_path / "data.tar.gz", tree)
-    seen: list[int] = []
-    original = tarfile.TarFile.next
-
-    def noting(self: tarfile.TarFile) -> tarfile.TarInfo | None:
-        seen.append(1)
-        return original(self)
-
-    monkeypatch.setattr(tarfile.TarFile, "next", noting)
+    write_classes(tmp_path / "tree" / "train", count=40)
+    archive = write_archive(tmp_path / "data.tar.gz", tmp_path / "tree")
+    seen = noted(monkeypatch, "next")
     assert native_image_size(str(archive)) == 8
     assert len(seen) < 20
 
 
-def test_a_folder_named_train_inside_a_class_is_no_part(tmp_path: Path) -> None:
+def test_a_folder_named_train_inside_a_class_is_no_part(tmp_path: Path, pack: Pack) -> None:
     for name in ("ant", "bee"):
         write_classes(tmp_path / "data" / name, ["train", "test"], count=10)
-    archive = write_archive(tmp_path / "data.tar", tmp_path / "data")
-    for path in (tmp_path / "data", archive):
-        assert load(path).classes == ("ant", "bee")
-        assert len(load(path)) == 40
-        assert native_image_size(str(path)) == 8
+    path = pack(tmp_path / "data")
+    images = load_all(path)
+    assert (images.classes, len(images)) == (("ant", "bee"), 40)
+    assert native_image_size(str(path)) == 8
 
 
 def test_the_native_size_is_the_median_of_shorter_sides(tmp_path: Path) -> None:
@@ -233,126 +253,88 @@ def test_the_native_size_is_the_median_of_shorter_sides(tmp_path: Path) -> None:
     assert native_image_size(str(tmp_path)) == 12
 
 
-# What is wrong with a folder, or with an archive of it, and what the error must say.
-def images_at_the_root(root: Path) -> None:
-    write_image(root / "1.png")
+# -- what is refused
+
+LOOKED_FOR = r"no test part.*test or testing, then for val, valid, validation or eval"
+ALL = " ".join(f"{name}/0.png" for name in CLASSES)
+TRAIN = " ".join(f"train/{name}/0.png" for name in CLASSES)
+WRONG_TRAINING = [  # files, of which those with numbers are images, and what the error says
+    ("1.png", "the images lie directly in it"),
+    ("train/1.png", "train: the images lie directly in it"),
+    ("", "nothing in it; expected class folders"),
+    ("train/ val/", "train: nothing in it; expected class folders"),
+    ("train/ant/0.png", "one class folder only, 'ant'"),
+    ("ant/red/1.png ant/black/1.png ant/1.png", "one class folder only, 'ant'"),
+    (f"{TRAIN} train/dog/", "class folder 'dog' holds no images"),
+    (f"{ALL} dog/readme.txt", "class folder 'dog' holds no images"),
+    (f"{ALL} test/ant/0.png", "part 'test' but none named 'train'"),
+    ("val/ant/0.png val/bee/0.png test/ant/0.png", "none named 'train'"),
+    (f"{TRAIN} training/ant/0.png", "train and training are both training parts"),
+    (f"{TRAIN} train/bee/bad.png", "train/bee/bad.png cannot be decoded .*`on_bad_image` skip"),
+]
+WRONG_TEST = [
+    (ALL, LOOKED_FOR),
+    (TRAIN, LOOKED_FOR),
+    ("train/ant/1.png test/1.png", LOOKED_FOR),
+    ("test/ant/0.png test/cat/0.png", "part 'test' lacks the class folder 'bee' of the training"),
+    ("test/ant/0.png test/bee/0.png", "part 'test' lacks the class folder 'cat' of the training"),
+    (
+        TRAIN.replace("train", "test") + " test/bear/0.png",
+        "'test' has class folder 'bear' where the training part has 'bee'",
+    ),
+    (
+        TRAIN.replace("train", "test") + " test/dog/0.png",
+        "'test' has class folder 'dog' where the training part has none",
+    ),
+    ("test/ant/0.png test/bee/0.png test/cat/", "class folder 'cat' holds no images"),
+    ("test/ant/0.png testing/ant/0.png", "test and testing are both test parts"),
+    ("val/ant/0.png eval/ant/0.png", "eval and val are both validation parts"),
+]
 
 
-def images_at_the_root_of_the_training_part(root: Path) -> None:
-    write_image(root / "train" / "1.png")
-
-
-def nothing(root: Path) -> None:
-    root.mkdir(exist_ok=True)
-
-
-def an_empty_training_part(root: Path) -> None:
-    (root / "train").mkdir(parents=True)
-    (root / "val").mkdir()
-
-
-def one_class(root: Path) -> None:
-    write_classes(root, ["ant"])
-
-
-def one_class_with_folders_in_it(root: Path) -> None:
-    write_classes(root / "ant", ["red", "black"])
-    write_image(root / "ant" / "1.png")
-
-
-def one_class_below_train(root: Path) -> None:
-    write_classes(root / "train", ["ant"])
-
-
-def an_empty_class(root: Path) -> None:
-    write_classes(root / "train")
-    (root / "train" / "dog").mkdir()
-
-
-def a_class_without_images(root: Path) -> None:
-    write_classes(root)
-    (root / "dog").mkdir()
-    (root / "dog" / "readme.txt").write_text("later")
-
-
-def no_training_part(root: Path) -> None:
-    write_classes(root / "val")
-    write_classes(root / "test")
-
-
-def no_training_part_but_classes(root: Path) -> None:
-    write_classes(root)
-    write_classes(root / "test")
-
-
-def only_a_test_part(root: Path) -> None:
-    write_classes(root / "test")
-
-
-def two_training_parts(root: Path) -> None:
-    write_classes(root / "train")
-    write_classes(root / "training")
-
-
-def a_corrupt_image(root: Path) -> None:
-    write_classes(root / "train")
-    (root / "train" / "bee" / "2.png").write_bytes(NOT_AN_IMAGE)
-
-
-@pytest.mark.parametrize("pack", [False, True], ids=["folder", "archive"])
 @pytest.mark.parametrize(
-    ("make", "said"),
-    [
-        (images_at_the_root, r"the images lie directly in it"),
-        (images_at_the_root_of_the_training_part, r"train: the images lie directly in it"),
-        (nothing, r"nothing in it; expected class folders"),
-        (an_empty_training_part, r"train: nothing in it; expected class folders"),
-        (one_class, r"one class folder only, 'ant'"),
-        (one_class_with_folders_in_it, r"one class folder only, 'ant'"),
-        (one_class_below_train, r"one class folder only, 'ant'"),
-        (an_empty_class, r"class folder 'dog' holds no images"),
-        (a_class_without_images, r"class folder 'dog' holds no images"),
-        (no_training_part, r"none named 'train'"),
-        (no_training_part_but_classes, r"part 'test' but none named 'train'"),
-        (only_a_test_part, r"part 'test' but none named 'train'"),
-        (two_training_parts, r"train and training are both training parts"),
-        (a_corrupt_image, r"train/bee/2.png cannot be decoded .*`on_bad_image` skip"),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
+    ("read", "files", "said"),
+    [(load_all, *each) for each in WRONG_TRAINING] + [(load_test, *each) for each in WRONG_TEST],
 )
-def test_what_is_wrong_is_told_in_a_line_that_names_the_place(
-    tmp_path: Path, make: Callable[[Path], object], said: str, pack: bool
+def test_a_wrong_layout_is_refused_in_a_line_that_names_the_place(
+    tmp_path: Path, read: Callable[[Path], object], files: str, said: str, pack: Pack
 ) -> None:
     tree = tmp_path / "tree"
-    make(tree)
-    path = write_archive(tmp_path / "data.tar.gz", tree) if pack else tree
+    tree.mkdir()
+    for name in files.split():
+        if name.endswith("/"):
+            (tree / name).mkdir(parents=True)
+        elif name.endswith(("0.png", "1.png")):
+            write_image(tree / name)
+        else:
+            (tree / name).parent.mkdir(exist_ok=True)
+            (tree / name).write_bytes(NOT_AN_IMAGE)
+    path = pack(tree)
     with pytest.raises(DataError, match=said) as caught:
-        load(path)
+        read(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"some text\n", b"PK\x03\x04" + bytes(600)])
-def test_a_file_that_is_no_archive_is_told(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "data.zip"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"data\.zip: neither a folder nor a tar archive") as caught:
-        load(path)
-    assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match=r"data\.zip: neither a folder nor a tar archive"):
+        load_all(path)
 
 
-@pytest.mark.parametrize("pack", [False, True], ids=["folder", "archive"])
-def test_what_may_not_be_read_is_told(
-    tmp_path: Path, pets: Path, monkeypatch: pytest.MonkeyPatch, pack: bool
+def test_what_may_not_be_read_is_refused(
+    pets: Path, monkeypatch: pytest.MonkeyPatch, pack: Pack
 ) -> None:
     def refuse(path: object, *_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    path = write_archive(tmp_path / "pets.tar", pets) if pack else pets
+    path = pack(pets)
     monkeypatch.setattr(tarfile, "open", refuse)
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(DataError, match=r"pets.*: cannot be read: Permission denied"):
-        load(path)
+    with pytest.raises(DataError, match=r"p.*: cannot be read: Permission denied"):
+        load_all(path)
 
 
 @pytest.mark.slow
@@ -361,25 +343,25 @@ def test_an_archive_that_was_cut_short_never_passes_for_a_smaller_data_set(
     tmp_path: Path, pets: Path, suffix: str
 ) -> None:
     whole = write_archive(tmp_path / f"whole{suffix}", pets)
-    expected = load(whole).fingerprint
+    expected = load_all(whole).fingerprint
     content = whole.read_bytes()
     cut = tmp_path / f"cut{suffix}"
 
     def outcome(length: int) -> str:
         cut.write_bytes(content[:length])
         try:
-            return load(cut).fingerprint
+            return load_all(cut).fingerprint
         except DataError as error:
             return str(error)
 
     outcomes = [outcome(length) for length in np.linspace(1, len(content) - 1, 25).astype(int)]
-    # Some of the padding behind an archive's end may be missing.
+    # Some of the padding after an archive's end may be missing.
     refusals = [each for each in outcomes if each != expected]
     assert len(refusals) > 12
     assert all(each.startswith(f"{cut}: ") and "\n" not in each for each in refusals)
 
 
-def test_damage_in_the_middle_of_an_archive_is_told(tmp_path: Path, pets: Path) -> None:
+def test_damage_in_the_middle_of_an_archive_is_refused(tmp_path: Path, pets: Path) -> None:
     archive = write_archive(tmp_path / "pets.tar", pets)
     with tarfile.open(archive) as tar:
         header = tar.getmembers()[8].offset
@@ -387,4 +369,32 @@ def test_damage_in_the_middle_of_an_archive_is_told(tmp_path: Path, pets: Path) 
     content[header : header + 512] = b"x" * 512
     archive.write_bytes(content)
     with pytest.raises(DataError, match=r"pets\.tar: the archive is damaged"):
-        load(archive)
+        load_all(archive)
+
+
+# -- the digits
+
+
+@pytest.mark.slow
+def test_the_digits_of_the_test_part_are_those_that_no_search_has() -> None:
+    from sklearn.datasets import load_digits
+
+    test = load_test_part("digits", image_size=8, classes=tuple("0123456789"))
+    training = load_all("digits")
+    assert (test.part, len(training), len(test)) == ("test", 1438, 359)
+    # Together they are all digits, each class in its order: the test part is the end of it.
+    digits = load_digits()
+    every = np.rint(digits.images / 16 * 255)
+    for label in range(10):
+        both = [each.images[each.labels == label] for each in (training, test)]
+        found = np.concatenate(both)
+        assert np.array_equal(found, np.repeat(every[digits.target == label, ..., None], 3, axis=3))
+    assert np.allclose(np.bincount(test.labels) / np.bincount(digits.target), 0.2, atol=0.005)
+    assert native_image_size("digits") == 8
+    assert load_all("digits", 32).images.shape[1:] == (32, 32, 3)
+    search = load_search_images("digits", image_size=8, holdout_share=0.1, most_train_images=600)
+    assert not search.mirrored
+    for part, about in ((search.train, 600), (search.holdout, 144)):
+        assert abs(len(part) - about) <= 5  # each of ten classes is rounded
+        drawn = {image.tobytes() for image in part.images}
+        assert not drawn & {image.tobytes() for image in test.images}

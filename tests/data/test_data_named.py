@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from image_trees import load_all
 from PIL import Image
 
 import effnas.data.images
@@ -16,7 +17,6 @@ from effnas.data.images import ImageSet
 from effnas.data.loading import (
     load_search_images,
     load_test_part,
-    load_training_part,
     native_image_size,
 )
 from effnas.data.streaming import StreamedSet
@@ -52,32 +52,25 @@ def mnist(tmp_path: Path) -> SimpleNamespace:
     return SimpleNamespace(root=tmp_path, images=images, labels=labels)
 
 
-def test_a_data_set_of_torchvision_is_read_by_its_name(
+def test_a_part_of_a_data_set_of_torchvision_is_read_by_its_name(
     mnist: SimpleNamespace, touched_files: TouchedFiles
 ) -> None:
+    raw = mnist.root / "MNIST" / "raw"
     with touched_files() as touched:
-        found = load_training_part("torch/mnist", image_size=28, root=mnist.root)
+        found = load_all("torch/mnist", 28, root=mnist.root)
     assert np.array_equal(found.images, np.repeat(mnist.images[..., None], 3, axis=3))
     assert np.array_equal(found.labels, mnist.labels)
     assert found.classes[3] == "3 - three"
     assert [path for path in touched if "train-images" in path]
     assert not [path for path in touched if "t10k" in path]
     assert native_image_size("torch/mnist", root=mnist.root) == 28
-
-
-def test_the_test_part_of_a_data_set_of_torchvision_is_read_by_its_name(
-    mnist: SimpleNamespace, touched_files: TouchedFiles
-) -> None:
-    raw = mnist.root / "MNIST" / "raw"
     images = np.random.default_rng(1).integers(0, 256, (20, 28, 28))
     write_idx(raw / "t10k-images-idx3-ubyte", images)
     write_idx(raw / "t10k-labels-idx1-ubyte", np.arange(20) % 10)
-    classes = load_training_part("torch/mnist", image_size=28, root=mnist.root).classes
     with touched_files() as touched:
-        found = load_test_part("torch/mnist", image_size=28, classes=classes, root=mnist.root)
-    assert found.part == "test"
-    assert np.array_equal(found.images[..., 0], images)
-    assert found.classes == classes
+        test = load_test_part("torch/mnist", image_size=28, classes=found.classes, root=mnist.root)
+    assert test.part == "test"
+    assert np.array_equal(test.images[..., 0], images)
     opened = [path for path in touched if path.startswith(str(raw)) and "-idx" in path]
     assert opened
     assert not [path for path in opened if "train" in path]
@@ -95,20 +88,16 @@ def test_a_test_part_that_timm_cannot_read_is_told_with_what_was_looked_for(
 @pytest.mark.parametrize(
     ("labels", "read"),
     [
-        ({"test": [0, 1, 2, 0], "validation": [0, 1, 2]}, "test"),
         ({"test": [-1, -1, -1], "validation": [0, 1, 2]}, "validation"),
         ({"validation": [0, 1, 2]}, "validation"),
     ],
-    ids=["both", "secret labels", "no test part"],
+    ids=["secret labels", "no test part"],
 )
 def test_a_split_of_timm_without_labels_is_passed_over(
     monkeypatch: pytest.MonkeyPatch, labels: dict[str, list[int]], read: str
 ) -> None:
-    stream = io.BytesIO()
-    numbered_image(7).save(stream, "PNG")
-
     def open_split(*_: object, split: str, **__: object) -> object:
-        reader = RandomAccessReader([stream.getvalue()] * len(labels[split]))
+        reader = RandomAccessReader(encoded_images(len(labels[split])))
         reader.class_to_idx = {"a": 0, "b": 1, "c": 2}
         reader.dataset = {"label": labels[split]}
         return image_dataset(reader)
@@ -127,7 +116,7 @@ def test_the_label_of_qmnist_is_the_digit(tmp_path: Path) -> None:
     write_idx(raw / "qmnist-train-images-idx3-ubyte", np.zeros((20, 28, 28)))
     header = struct.pack(">HBB2I", 0, 12, 2, *columns.shape)
     (raw / "qmnist-train-labels-idx2-int").write_bytes(header + columns.astype(">i4").tobytes())
-    found = load_training_part("torch/qmnist", image_size=28, root=tmp_path)
+    found = load_all("torch/qmnist", 28, root=tmp_path)
     assert np.array_equal(found.labels, digits)
 
 
@@ -139,6 +128,22 @@ def test_the_working_directory_is_searched_by_default(
     assert found.train.images.shape == (20, 14, 14, 3)
     assert np.bincount(found.train.labels).tolist() == [2] * 10
     assert np.bincount(found.holdout.labels).tolist() == [1] * 10
+    assert not found.mirrored
+
+
+@pytest.mark.parametrize(
+    ("name", "mirrored"),
+    [("tfds/cifar10", True), ("tfds/EMNIST/letters", False), ("hfds/ufldl-stanford/svhn", False)],
+)
+def test_data_sets_of_digits_and_letters_are_not_mirrored(
+    monkeypatch: pytest.MonkeyPatch, name: str, mirrored: bool
+) -> None:
+    if name.startswith("tfds"):
+        open_stream(monkeypatch, range(30), range(30))
+    else:
+        dataset = image_dataset(RandomAccessReader(encoded_images(30)))
+        monkeypatch.setattr("timm.data.create_dataset", lambda *_, **__: dataset)
+    assert load_search_images(name, image_size=8, holdout_share=0.2).mirrored == mirrored
 
 
 @pytest.mark.parametrize(
@@ -153,7 +158,7 @@ def test_the_working_directory_is_searched_by_default(
 )
 def test_what_timm_cannot_open_is_told_in_a_line(tmp_path: Path, name: str, said: str) -> None:
     with pytest.raises(DataError, match=said) as caught:
-        load_training_part(name, image_size=8, root=tmp_path)
+        load_all(name, root=tmp_path)
     assert str(caught.value).startswith(f"{name}: ")
     assert "\n" not in str(caught.value)
     assert "download=True" not in str(caught.value)
@@ -161,6 +166,13 @@ def test_what_timm_cannot_open_is_told_in_a_line(tmp_path: Path, name: str, said
 
 def numbered_image(number: int) -> Image.Image:
     return Image.new("RGB", (8, 8), (number, 0, 0))
+
+
+def encoded_images(count: int) -> list[bytes]:
+    streams = [io.BytesIO() for _ in range(count)]
+    for number, stream in enumerate(streams):
+        numbered_image(number).save(stream, "PNG")
+    return [stream.getvalue() for stream in streams]
 
 
 def image_dataset(reader: object) -> object:
@@ -197,7 +209,7 @@ def open_stream(
 
 def test_a_stream_is_read_whole_and_by_share(monkeypatch: pytest.MonkeyPatch) -> None:
     open_stream(monkeypatch, range(30), range(30), range(30), range(30))
-    whole = load_training_part("tfds/thirty", image_size=8)
+    whole = load_all("tfds/thirty")
     assert whole.images[:, 0, 0, 0].tolist() == list(range(30))
     assert whole.classes == ("a", "b", "c")
     drawn = load_search_images("tfds/thirty", image_size=8, holdout_share=0.2, data_share=0.5)
@@ -220,7 +232,7 @@ def test_a_stream_that_differs_on_second_reading_is_refused(
 ) -> None:
     open_stream(monkeypatch, range(30), second)
     with pytest.raises(DataError, match="read again"):
-        load_training_part("hfids/thirty", image_size=8)
+        load_all("hfids/thirty")
 
 
 @pytest.mark.parametrize(
@@ -244,7 +256,7 @@ def test_labels_that_are_not_those_of_single_classes_are_refused(
     dataset = image_dataset(reader)
     monkeypatch.setattr("timm.data.create_dataset", lambda *_, **__: dataset)
     with pytest.raises(DataError, match=said):
-        load_training_part("hfds/odd", image_size=8)
+        load_all("hfds/odd")
 
 
 class RandomAccessReader:
@@ -267,17 +279,13 @@ class RandomAccessReader:
 def test_a_bad_image_of_a_hugging_face_data_set_is_not_replaced_by_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    encoded: list[bytes] = []
-    for number in range(20):
-        stream = io.BytesIO()
-        numbered_image(number).save(stream, "PNG")
-        encoded.append(stream.getvalue())
+    encoded = encoded_images(20)
     encoded[5] = b"damaged"
     dataset = image_dataset(RandomAccessReader(encoded))
     monkeypatch.setattr("timm.data.create_dataset", lambda *_, **__: dataset)
     with pytest.raises(DataError, match=r"hfds/x\[5\] cannot be decoded.*`on_bad_image` skip"):
-        load_training_part("hfds/x", image_size=8)
-    found = load_training_part("hfds/x", image_size=8, on_bad_image="skip")
+        load_all("hfds/x")
+    found = load_all("hfds/x", on_bad_image="skip")
     assert found.skipped == ("hfds/x[5]",)
     assert found.images[:, 0, 0, 0].tolist() == [n for n in range(20) if n != 5]
     assert found.labels.tolist() == [n % 2 for n in range(20) if n != 5]
@@ -305,12 +313,7 @@ def test_a_data_set_of_torchvision_is_streamed(
 
 
 def test_a_hugging_face_data_set_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoded: list[bytes] = []
-    for number in range(100):
-        stream = io.BytesIO()
-        numbered_image(number).save(stream, "PNG")
-        encoded.append(stream.getvalue())
-    dataset = image_dataset(RandomAccessReader(encoded))
+    dataset = image_dataset(RandomAccessReader(encoded_images(100)))
     monkeypatch.setattr("timm.data.create_dataset", lambda *_, **__: dataset)
     in_memory, streamed = load_twice("hfds/x", monkeypatch)
     chosen = np.split(np.random.default_rng(0).permutation(80), 5)

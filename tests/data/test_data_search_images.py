@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from image_trees import NOT_AN_IMAGE, write_archive, write_classes, write_image
+from image_trees import NOT_AN_IMAGE, load_all, write_classes
 from PIL import Image
 
 import effnas.data.images
 from effnas.data.images import ImageSet
-from effnas.data.loading import SearchImages, load_search_images, load_training_part
+from effnas.data.loading import SearchImages, load_search_images, native_image_size
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from image_trees import TouchedFiles
 
-PACKED = pytest.mark.parametrize("pack", [False, True], ids=["folder", "archive"])
+    Pack = Callable[[Path], Path]
+
+ARCHIVES = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def load(path: Path, **options: Any) -> SearchImages:
     return load_search_images(str(path), **{"image_size": 8, "holdout_share": 0.2, **options})
-
-
-@pytest.fixture
-def many(tmp_path: Path) -> Path:
-    """Twenty images of each of three classes, all different."""
-    return write_classes(tmp_path / "many", count=20)
 
 
 def pixels(images: ImageSet) -> list[bytes]:
@@ -40,14 +40,13 @@ def labelled(images: ImageSet) -> set[tuple[bytes, int]]:
     return set(zip(pixels(images), images.labels.tolist(), strict=True))
 
 
-@PACKED
 @pytest.mark.parametrize("holdout_share", [0.2, 0.99])
 def test_the_parts_are_disjoint_and_cover_the_training_part(
-    tmp_path: Path, many: Path, holdout_share: float, pack: bool
+    many: Path, holdout_share: float, pack: Pack
 ) -> None:
-    path = write_archive(tmp_path / "many.tgz", many) if pack else many
-    whole = load_training_part(str(path), image_size=8)
-    found = load(path, holdout_share=holdout_share, data_share=1.0)
+    path = pack(many)
+    whole = load_all(path)
+    found = load(path, holdout_share=holdout_share)
     assert not labelled(found.train) & labelled(found.holdout)
     assert labelled(found.train) | labelled(found.holdout) == labelled(whole)
     assert len(found.train) + len(found.holdout) == len(whole) == 60
@@ -58,24 +57,15 @@ def test_the_parts_are_disjoint_and_cover_the_training_part(
     assert (found.data_share, found.skipped) == (1.0, ())
 
 
-@PACKED
-def test_a_share_is_a_part_of_the_whole_with_the_same_proportions(
-    tmp_path: Path, many: Path, pack: bool
+@pytest.mark.parametrize("data_share", [1e-6, 0.1, 0.25, 0.5, 0.999])
+def test_a_share_is_a_part_of_the_whole_and_leaves_the_hold_out(
+    many: Path, data_share: float
 ) -> None:
-    path = write_archive(tmp_path / "many.tgz", many) if pack else many
-    whole, part = load(path, seed=3), load(path, data_share=0.25, seed=3)
-    assert np.bincount(part.train.labels).tolist() == [4, 4, 4]
-    assert labelled(part.train) < labelled(whole.train)
-    assert part.data_share == 0.25
-
-
-def test_the_hold_out_does_not_depend_on_the_share(many: Path) -> None:
-    whole = load(many)
-    for options in ({"data_share": s} for s in (1e-6, 0.1, 0.5, 0.999, 1.0)):
-        part = load(many, **options)
-        assert part.holdout.fingerprint == whole.holdout.fingerprint
-        assert not labelled(part.train) & labelled(part.holdout)
-    assert load(many, most_train_images=7).holdout.fingerprint == whole.holdout.fingerprint
+    whole, part = load(many, seed=3), load(many, seed=3, data_share=data_share)
+    assert np.bincount(part.train.labels).tolist() == [max(round(16 * data_share), 1)] * 3
+    assert labelled(part.train) <= labelled(whole.train)
+    assert part.holdout.fingerprint == whole.holdout.fingerprint
+    assert part.data_share == data_share
 
 
 def test_the_seed_alone_decides_what_is_drawn(many: Path) -> None:
@@ -85,19 +75,24 @@ def test_the_seed_alone_decides_what_is_drawn(many: Path) -> None:
     assert load(many, data_share=0.5, seed=5).fingerprint == found[5].fingerprint
 
 
-def test_only_what_is_drawn_is_opened(many: Path, touched_files: TouchedFiles) -> None:
+def test_only_what_is_drawn_is_opened_and_needs_memory(
+    many: Path, touched_files: TouchedFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn_bytes = (12 + 12) * 8 * 8 * 3
+    monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 2 * drawn_bytes)
     with touched_files() as touched:
         found = load(many, data_share=0.25)
     opened = [path for path in touched if path.endswith(".png")]
     assert len(opened) == len(set(opened)) == len(found.train) + len(found.holdout) == 24
-
-
-def test_only_what_is_drawn_needs_memory(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn_bytes = (12 + 12) * 8 * 8 * 3
-    monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 2 * drawn_bytes)
-    assert load(many, data_share=0.25).nbytes == drawn_bytes
-    with pytest.raises(DataError, match="lower `data_share` or `image_size`"):
+    assert found.nbytes == drawn_bytes
+    with pytest.raises(DataError, match=r"0\.0 GB.*lower `data_share` or `image_size`"):
         load(many, data_share=0.32)
+
+
+def test_the_memory_assumed_is_that_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = effnas.data.images._available_memory_bytes()
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: (_ for _ in ()).throw(OSError()))
+    assert 1e8 < free <= effnas.data.images._available_memory_bytes()
 
 
 @pytest.mark.parametrize(("most", "expected"), [(1, 3), (6, 6), (24, 24), (48, 48), (500, 48)])
@@ -106,30 +101,14 @@ def test_training_images_are_bounded(many: Path, most: int, expected: int) -> No
     assert len(found.train) == expected  # a class keeps one image whatever the bound
     assert found.data_share == min(most / 48, 1.0)
     assert len(load(many, data_share=1.0, most_train_images=most).train) == 48
+    assert load(many, data_share=found.data_share).fingerprint == found.fingerprint
 
 
-def test_the_share_that_a_bound_came_to_draws_the_same_images_again(many: Path) -> None:
-    bounded = load(many, most_train_images=20)
-    assert load(many, data_share=bounded.data_share).fingerprint == bounded.fingerprint
-
-
-def test_a_tiny_share_keeps_one_image_of_each_class(many: Path) -> None:
-    found = load(many, data_share=1e-6, holdout_share=1e-6)
-    assert np.bincount(found.train.labels).tolist() == [1, 1, 1]
-    assert np.bincount(found.holdout.labels).tolist() == [1, 1, 1]
-
-
-@pytest.mark.slow
-@PACKED
-@pytest.mark.parametrize("spoilt", ["train", "holdout", "both"])
-def test_skipping_bad_images_keeps_the_rest_of_both_parts_as_it_was(
-    tmp_path: Path, many: Path, spoilt: str, pack: bool
-) -> None:
+def test_skipping_bad_images_keeps_the_rest_of_both_parts_as_it_was(many: Path, pack: Pack) -> None:
     before = load(many, data_share=0.5)
     files = {np.asarray(Image.open(file)).tobytes(): file for file in many.rglob("*.png")}
-    bad: dict[str, list[int]] = {"train": [], "holdout": []}
-    for part in bad if spoilt == "both" else [spoilt]:
-        bad[part] = [0, 5, 6, len(getattr(before, part)) - 1]
+    drawn = {*pixels(before.train), *pixels(before.holdout)}
+    bad = {part: [0, 5, 6, len(getattr(before, part)) - 1] for part in ("train", "holdout")}
     names = [
         files[pixels(getattr(before, part))[position]].relative_to(many).as_posix()
         for part, positions in bad.items()
@@ -137,9 +116,10 @@ def test_skipping_bad_images_keeps_the_rest_of_both_parts_as_it_was(
     ]
     for name in names:
         (many / name).write_bytes(NOT_AN_IMAGE)
-    # Another order of the members must not matter.
-    path = tmp_path / "many.tar"
-    path = write_archive(path, many, order=lambda found: found[::-1]) if pack else many
+    for image, file in files.items():
+        if image not in drawn:
+            file.write_bytes(NOT_AN_IMAGE)  # and is never read
+    path = pack(many)
     after = load(path, data_share=0.5, on_bad_image="skip")
     for part, positions in bad.items():
         old, new = getattr(before, part), getattr(after, part)
@@ -150,69 +130,110 @@ def test_skipping_bad_images_keeps_the_rest_of_both_parts_as_it_was(
         load(path, data_share=0.5)
 
 
-def test_a_bad_image_that_is_not_drawn_is_never_met(many: Path) -> None:
-    before = load(many, data_share=0.25)
-    drawn = {*pixels(before.train), *pixels(before.holdout)}
-    for file in many.rglob("*.png"):
-        if np.asarray(Image.open(file)).tobytes() not in drawn:
-            file.write_bytes(NOT_AN_IMAGE)
-    assert load(many, data_share=0.25).fingerprint == before.fingerprint
-
-
-@pytest.mark.parametrize("part", ["train", "holdout"])
-def test_a_class_that_loses_all_images_of_a_part_is_named(many: Path, part: str) -> None:
-    bees = {
-        image.tobytes()
-        for image, label in zip(
-            getattr(load(many), part).images, getattr(load(many), part).labels, strict=True
-        )
-        if label == 1
-    }
+def test_a_class_that_loses_all_its_images_is_named(many: Path) -> None:
     for file in (many / "bee").iterdir():
-        if np.asarray(Image.open(file)).tobytes() in bees:
-            file.write_bytes(NOT_AN_IMAGE)
+        file.write_bytes(NOT_AN_IMAGE)
     with pytest.raises(DataError, match="no image of class folder 'bee' can be decoded"):
         load(many, on_bad_image="skip")
 
 
-def test_a_class_with_one_image_is_named(tmp_path: Path) -> None:
-    write_classes(tmp_path / "data")
-    write_image(tmp_path / "data" / "dog" / "rex.png")
-    with pytest.raises(DataError, match=r"data: class folder 'dog' has a single image") as caught:
-        load(tmp_path / "data")
-    assert "\n" not in str(caught.value)
-    write_image(tmp_path / "data" / "dog" / "fido.png", seed=1)
-    assert len(load(tmp_path / "data").holdout) == 4
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        *(({"data_share": share}, "`data_share`") for share in (0, -1, 1.01, float("nan"))),
+        ({"holdout_share": 1}, "hold out must lie between 0 and 1"),
+        ({"image_size": 0}, "`image_size` must be 1 or more"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(many: Path, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        load(many, **options)
 
 
-@pytest.mark.parametrize("share", [0, -1, 1.01, float("nan")])
-def test_a_share_out_of_range_is_refused(many: Path, share: float) -> None:
-    with pytest.raises(DataError, match="`data_share`"):
-        load(many, data_share=share)
-
-
-@pytest.mark.parametrize("share", [0, -1, 1, 1.01, float("nan")])
-def test_a_hold_out_out_of_range_is_refused(many: Path, share: float) -> None:
-    with pytest.raises(DataError, match="hold out must lie between 0 and 1"):
-        load(many, holdout_share=share)
-
-
-@pytest.mark.parametrize("part", ["train", "holdout"])
-def test_the_fingerprint_tells_a_change_of_either_part(many: Path, part: str) -> None:
-    found = load(many, data_share=0.5)
-    images = getattr(found, part).images.copy()
-    images[3, 2, 1, 0] ^= 1
-    changed = dataclasses.replace(getattr(found, part), images=images)
-    assert dataclasses.replace(found, **{part: changed}).fingerprint != found.fingerprint
-    assert load(many, data_share=0.5).fingerprint == found.fingerprint
+def test_a_fingerprint_changes_with_the_data(many: Path) -> None:
+    found = load(many)
+    images = found.holdout
+    pixel, label = images.images.copy(), images.labels.copy()
+    pixel[7, 3, 3, 1] ^= 1
+    label[0] = 1
+    changed = [
+        images,
+        dataclasses.replace(images, images=pixel),
+        dataclasses.replace(images, labels=label),
+        dataclasses.replace(images, classes=("ant", "bee", "cow")),
+        dataclasses.replace(images, classes=("ant", "beec", "at")),
+    ]
+    assert len({each.fingerprint for each in changed}) == 5
+    for part in ("train", "holdout"):
+        assert dataclasses.replace(found, **{part: changed[1]}).fingerprint != found.fingerprint  # type: ignore[arg-type]
     swapped = dataclasses.replace(found, train=found.holdout, holdout=found.train)
     assert swapped.fingerprint != found.fingerprint
+    assert load(many).fingerprint == found.fingerprint
+    assert len(images.fingerprint) == 16
+    int(images.fingerprint, 16)
+
+
+# -- names
+
+
+@pytest.mark.parametrize("name", ["", "digit", "no/such/folder", "cifar10", "gone.tar.gz", "wds/"])
+def test_a_name_of_nothing_is_refused_with_what_names_look_like(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(write_classes(tmp_path))
+    for read in (native_image_size, load_all):
+        with pytest.raises(DataError) as caught:
+            read(name)
+        assert repr(name) in str(caught.value)
+        assert "torch/cifar10" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_existing_path_wins_over_a_name_and_may_have_a_tilde(
+    many: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_classes(many.parent / "torch" / "cifar10")
+    monkeypatch.chdir(many.parent)
+    monkeypatch.setenv("HOME", str(many.parent))
+    assert load_all("torch/cifar10").classes == ("ant", "bee", "cat")
+    assert len(load_all("~/many")) == 60
+
+
+def test_a_users_images_are_mirrored_whatever_their_path(many: Path) -> None:
+    assert load(many.rename(many.parent / "mnist-digits")).mirrored
 
 
 @pytest.mark.slow
-def test_digits_are_split_by_class() -> None:
-    found = load_search_images("digits", image_size=8, holdout_share=0.1, most_train_images=600)
-    assert len(found.holdout) + len(found.train) < 1438
-    assert abs(len(found.train) - 600) <= 5  # each of ten classes is rounded
-    assert abs(len(found.holdout) - 144) <= 5
-    assert set(np.unique(found.train.labels)) == set(np.unique(found.holdout.labels))
+def test_nothing_heavy_is_imported_before_it_is_needed(many: Path) -> None:
+    heavy = "{'torch', 'timm', 'sklearn', 'PIL', 'torchvision', 'pandas', 'ray'}"
+    code = (
+        f"import sys, effnas.data.loading as d; print(sorted({heavy} & set(sys.modules)))\n"
+        f"for name in ({str(many)!r}, 'digits'):\n"
+        "    d.load_search_images(name, image_size=8, holdout_share=0.5)\n"
+        "print('torch' in sys.modules, 'timm' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.splitlines() == ["[]", "False False"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "image_size", "classes", "of_each"),
+    [("cifar10.tar.gz", 32, 10, 250), ("tiny-imagenet-20.tar.gz", 64, 20, 25)],
+)
+def test_published_images_are_read_from_their_archive(
+    file: str, image_size: int, classes: int, of_each: int
+) -> None:
+    archive = ARCHIVES / file
+    if not archive.exists():
+        pytest.skip(f"{archive} is not here")
+    assert native_image_size(str(archive)) == image_size
+    images = load_search_images(
+        str(archive), image_size=image_size, holdout_share=0.05, data_share=0.001
+    ).holdout
+    assert images.images.shape == (classes * of_each, image_size, image_size, 3)
+    assert np.bincount(images.labels).tolist() == [of_each] * classes
+    # Photographs, not noise or blanks: neighbouring pixels are alike, images are not.
+    pixels = images.images.astype(int)
+    assert np.abs(np.diff(pixels, axis=2)).mean() < 30
+    assert pixels.mean(axis=(1, 2, 3)).std() > 10

@@ -21,13 +21,11 @@ from effnas.data.train_images import TrainImages, load_train_images
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
     from effnas.data.source import OnBadImage
-
-PACKED = pytest.mark.parametrize("pack", [False, True], ids=["folder", "archive"])
 
 
 @pytest.fixture
@@ -42,11 +40,6 @@ def photos(tmp_path: Path) -> Path:
             size = (int(rng.integers(20, 90)), int(rng.integers(20, 90)))
             Image.fromarray(noise).resize(size).save(folder / f"{i:02}.jpg", quality=95)
     return tmp_path / "photos"
-
-
-@pytest.fixture
-def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 0)
 
 
 def load(path: Path | str, **options: Any) -> TrainImages:
@@ -68,11 +61,11 @@ def stream(path: Path, on_bad_image: OnBadImage = "refuse", size: int = 16) -> S
     return found
 
 
-@pytest.mark.slow
-@PACKED
 @pytest.mark.parametrize("size", [16, 24])
-def test_the_split_is_that_of_a_search(tmp_path: Path, photos: Path, pack: bool, size: int) -> None:
-    path = write_archive(tmp_path / "photos.tar.gz", photos) if pack else photos
+def test_the_split_is_that_of_a_search(
+    photos: Path, pack: Callable[[Path], Path], size: int
+) -> None:
+    path = pack(photos)
     found = load(path, image_size=size, seed=3)
     assert found.minival is not None
     assert (found.train.image_size, found.minival.image_size) == (size, 24)
@@ -81,7 +74,6 @@ def test_the_split_is_that_of_a_search(tmp_path: Path, photos: Path, pack: bool,
         expected = getattr(search, other)
         assert isinstance(part, ImageSet)
         assert part.fingerprint == expected.fingerprint
-        assert np.array_equal(every(part), expected.images)
     assert np.bincount(found.minival.labels).tolist() == [4, 4, 4]
 
 
@@ -106,18 +98,10 @@ def test_an_archive_is_read_once_if_the_sizes_are_equal(
     assert opened == 5
 
 
-def test_without_a_minival_all_images_are_trained_on(photos: Path) -> None:
-    found = load(photos, minival_share=0)
-    assert found.minival is None
-    assert len(found.train) == 60
-
-
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"minival_share": -0.1}, "between 0 and 1"),
-        ({"minival_share": 1}, "between 0 and 1"),
-        ({"minival_share": float("nan")}, "between 0 and 1"),
         ({"image_size": 0}, "`image_size` must be 1 or more"),
         ({"eval_image_size": 0}, "`image_size` must be 1 or more"),
     ],
@@ -127,23 +111,6 @@ def test_what_is_out_of_range_is_refused(
 ) -> None:
     with pytest.raises(DataError, match=said):
         load(photos, **options)
-
-
-@pytest.mark.slow
-@PACKED
-@pytest.mark.parametrize("size", [16, 24])
-def test_bad_images_that_are_skipped_are_left_out_and_named(
-    tmp_path: Path, photos: Path, pack: bool, size: int
-) -> None:
-    for name in ("ant/03.jpg", "cat/19.jpg"):
-        (photos / name).write_bytes(NOT_AN_IMAGE)
-    path = write_archive(tmp_path / "photos.tar", photos) if pack else photos
-    found = load(path, image_size=size, on_bad_image="skip")
-    assert found.minival is not None
-    assert sorted(found.skipped) == ["ant/03.jpg", "cat/19.jpg"]
-    assert len(found.train) + len(found.minival) == 58
-    with pytest.raises(DataError, match=r"03\.jpg cannot be decoded .*`on_bad_image` skip"):
-        load(path, image_size=size)
 
 
 def test_what_does_not_fit_into_memory_is_streamed(
@@ -158,21 +125,19 @@ def test_what_does_not_fit_into_memory_is_streamed(
         assert found.are_streamed == (kind is StreamedSet)
 
 
-def test_what_they_may_take_can_be_given(photos: Path, no_memory: None) -> None:
-    with pytest.raises(DataError, match="begin anew with another `out`"):
+def test_the_memory_that_images_may_take_can_be_given(photos: Path, no_memory: None) -> None:
+    with pytest.raises(DataError, match="begin again with another `out`"):
         load(photos, memory_bytes=10**9)
     assert load(photos, memory_bytes=0).are_streamed
 
 
-def test_an_archive_that_does_not_fit_into_memory_is_to_be_unpacked(
+def test_an_archive_that_does_not_fit_into_memory_must_be_unpacked(
     tmp_path: Path, photos: Path, no_memory: None
 ) -> None:
     archive = write_archive(tmp_path / "photos.tar", photos)
     for size in (16, 24):
-        with pytest.raises(DataError, match=r"images of \d+×\d+ pixels take .* GB") as caught:
+        with pytest.raises(DataError, match=r"\d+×\d+ pixels take .* GB.*unpack the archive"):
             load(archive, image_size=size)
-        assert "unpack the archive" in str(caught.value)
-        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("size", [8, 16, 64])
@@ -192,17 +157,14 @@ def test_streamed_images_are_those_in_memory_pixel_for_pixel(
         assert new.label_lists is old.label_lists is None
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["digits", "photos"])
 @pytest.mark.parametrize("ahead_bytes", [1, 10_000, 256_000_000])
 def test_batches_come_in_order_whatever_is_read_ahead(
-    photos: Path, monkeypatch: pytest.MonkeyPatch, name: str, ahead_bytes: int
+    photos: Path, monkeypatch: pytest.MonkeyPatch, ahead_bytes: int
 ) -> None:
-    path = name if name == "digits" else str(photos)
-    in_memory = load(path).train
+    in_memory = load(photos).train
     monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 0)
     monkeypatch.setattr(effnas.data.streaming, "_MAX_BYTES", ahead_bytes)
-    streamed = load(path).train
+    streamed = load(photos).train
     rng = np.random.default_rng(0)
     # Of sizes around those of the pieces that threads get, one longer than all that is read
     # ahead, and empty ones, too.
@@ -247,16 +209,12 @@ def test_the_threads_end_with_the_iterator(photos: Path, no_memory: None) -> Non
         break
     assert decoders() == []
 
-
-def test_an_error_of_what_chooses_the_images_ends_the_threads(
-    photos: Path, no_memory: None
-) -> None:
     def broken() -> Iterator[npt.NDArray[np.int64]]:
         yield np.arange(60)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(stream(photos).batches(broken()))
+        list(images.batches(broken()))
     assert decoders() == []
 
 
@@ -268,10 +226,8 @@ def test_a_bad_image_that_is_streamed_is_refused_when_it_is_met(
     images = stream(photos)
     batches = images.batches(np.split(np.arange(60), 6))
     assert len([next(batches) for _ in range(2)]) == 2
-    with pytest.raises(DataError, match=r"bee/05\.jpg cannot be decoded") as caught:
+    with pytest.raises(DataError, match=r"bee/05\.jpg cannot be decoded.*`on_bad_image` skip"):
         next(batches)
-    assert "`on_bad_image` skip" in str(caught.value)
-    assert "\n" not in str(caught.value)
     assert decoders() == []
     (photos / "bee" / "05.jpg").write_bytes(good)
     assert len(every(images)) == 60
@@ -304,13 +260,12 @@ def test_a_batch_without_a_good_image_is_an_error(photos: Path, no_memory: None)
     images = stream(photos, "skip")
     batches = images.batches([np.arange(11), np.arange(10)])
     next(batches)
-    with pytest.raises(DataError, match=r"none of the 10 images .*ant/00\.jpg") as caught:
+    with pytest.raises(DataError, match=r"none of the 10 images .*ant/00\.jpg"):
         next(batches)
-    assert "\n" not in str(caught.value)
     assert decoders() == []
 
 
-def test_what_was_skipped_is_told_of_both_parts(photos: Path, no_memory: None) -> None:
+def test_skipped_images_of_both_parts_are_named(photos: Path, no_memory: None) -> None:
     for name in ("ant", "bee", "cat"):
         for i in range(10):
             (photos / name / f"{i:02}.jpg").write_bytes(NOT_AN_IMAGE)
@@ -322,8 +277,12 @@ def test_what_was_skipped_is_told_of_both_parts(photos: Path, no_memory: None) -
     assert len(found.skipped) == 30
 
 
-def test_the_fingerprint_of_what_is_streamed_tells_a_change(photos: Path, no_memory: None) -> None:
+def test_the_fingerprint_of_streamed_images_changes_with_the_data(
+    photos: Path, no_memory: None
+) -> None:
     prints = [stream(photos).fingerprint]
+    with (photos / "ant" / "00.jpg").open("ab") as file:
+        file.write(b"\0")  # a file that was repaired is the same image
     assert stream(photos).fingerprint == prints[0]
     assert len(prints[0]) == 16
     prints.append(stream(photos, size=24).fingerprint)
@@ -334,21 +293,6 @@ def test_the_fingerprint_of_what_is_streamed_tells_a_change(photos: Path, no_mem
     (photos / "ant" / "00.jpg").unlink()
     prints.append(stream(photos).fingerprint)
     assert len(set(prints)) == 5
-
-
-def test_a_file_that_was_mended_leaves_the_fingerprint(photos: Path, no_memory: None) -> None:
-    before = stream(photos).fingerprint
-    with (photos / "ant" / "00.jpg").open("ab") as file:
-        file.write(b"\0")
-    assert stream(photos).fingerprint == before
-
-
-def test_a_file_that_vanishes_is_told_by_its_name(photos: Path, no_memory: None) -> None:
-    images = stream(photos)
-    (photos / "bee" / "07.jpg").unlink()
-    with pytest.raises(DataError, match=r"bee/07\.jpg cannot be decoded .*No such file"):
-        every(images)
-    assert images.fingerprint != stream(photos).fingerprint
 
 
 def test_an_error_of_the_medium_comes_through(

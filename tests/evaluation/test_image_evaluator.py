@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -42,7 +43,7 @@ from effnas.timing.device import describe_device, hardware_id
 from effnas.timing.networks import MeasuredStepTimes
 from effnas.timing.profile import DeviceProfile
 from effnas.train.proxy import train_proxy
-from effnas.trials.trial import Trial, TrialState
+from effnas.trials.trial import Measurement, Trial, TrialState
 from synthetic_profiles import profile_of
 
 #: Networks of a layer or a few: what is tested here is not what they are.
@@ -55,6 +56,7 @@ SPACE = SearchSpace.parse(
     "reference:\n"
     "  - fused_r1_k3_s2_e1_c8\n"
 )
+TEXT = SPACE.to_text()
 ARCHS = list(SPACE.architectures())[1:4]
 OUTSIDE = Architecture.parse(["mbconv_r1_k3_s2_e2_c8"], stem=SPACE.stem, head=SPACE.head)
 CONFIG = EvaluationConfig(
@@ -123,27 +125,15 @@ def test_without_images_networks_are_timed_and_none_is_trained(bare: ImageEvalua
             bare(ARCHS[0], task)
 
 
-def test_a_repeat_is_another_training_and_the_same_number_the_same(
-    with_images: ImageEvaluator,
-) -> None:
-    def train(repeat: int) -> tuple[int | None, float]:
-        found = with_images(ARCHS[0], Task.TRAIN, repeat)
-        return found.seed, found.metrics["train_loss"]
-
-    first = [train(repeat) for repeat in range(3)]
-    assert len({seed for seed, _ in first}) == len({loss for _, loss in first}) == 3
-    assert [train(repeat) for repeat in (2, 0)] == [first[2], first[0]]
-    evaluated = with_images(ARCHS[0])
-    assert (evaluated.seed, evaluated.metrics["train_loss"]) == first[0]
-
-
 def test_an_evaluation_repeats_itself_whatever_was_done_before(
     with_images: ImageEvaluator,
 ) -> None:
     one, two = with_images(ARCHS[0]), with_images(ARCHS[1])
     again = ImageEvaluator(CONFIG)  # in another order, and after another random state
     torch.manual_seed(77)
+    before = torch.get_rng_state()
     two_again, one_again = again(ARCHS[1]), again(ARCHS[0])
+    assert torch.equal(torch.get_rng_state(), before)
     for measured, repeated in ((one, one_again), (two, two_again)):
         for name in ("accuracy", "train_loss", "peak_memory_bytes"):
             assert measured.metrics[name] == repeated.metrics[name]
@@ -151,23 +141,16 @@ def test_an_evaluation_repeats_itself_whatever_was_done_before(
     assert one.seed != two.seed
     prepared = again.prepare()
     assert one.fidelity == f"1 epochs of {prepared.train_images} images at 8 px"
-    other = ImageEvaluator(replace(CONFIG, seed=1))
-    assert other(ARCHS[0], Task.TRAIN).seed != one.seed
-
-
-def test_an_evaluation_leaves_torchs_random_state_alone(with_images: ImageEvaluator) -> None:
-    torch.manual_seed(20)
-    before = torch.get_rng_state()
-    with_images(SPACE.reference)
-    assert torch.equal(torch.get_rng_state(), before)
+    seeds = {again(ARCHS[0], Task.TRAIN, repeat).seed for repeat in range(3)}
+    assert one.seed in seeds
+    assert len(seeds) == 3
+    assert ImageEvaluator(replace(CONFIG, seed=1))(ARCHS[0], Task.TRAIN).seed not in seeds
 
 
 def test_what_does_not_fit_the_memory_is_infeasible_before_it_is_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "effnas.evaluation.image_evaluator.available_memory_bytes", lambda device: 200_000
-    )
+    monkeypatch.setattr("effnas.evaluation.timing.available_memory_bytes", lambda device: 200_000)
     evaluator = ImageEvaluator(replace(BARE, timing_batch_size=100))
     with pytest.raises(InfeasibleError, match=r"^out of memory at batch 100 and 8 px") as caught:
         evaluator(SPACE.reference, Task.TIME)
@@ -180,8 +163,9 @@ def test_what_does_not_fit_the_memory_is_infeasible_before_it_is_run(
         (torch.OutOfMemoryError("CUDA out of memory.\nSee"), "out of memory: CUDA out of memory."),
         (MemoryError(), "out of memory"),
         (RuntimeError("you tried to allocate memory: 5"), "out of memory on the CPU"),
+        (RuntimeError("a bug"), "a bug"),
     ],
-    ids=["cuda", "python", "cpu"],
+    ids=["cuda", "python", "cpu", "another error"],
 )
 def test_memory_that_runs_out_all_the_same_is_infeasible(
     bare: ImageEvaluator, error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
@@ -189,21 +173,11 @@ def test_memory_that_runs_out_all_the_same_is_infeasible(
     def run_out(arch: Architecture) -> None:
         raise error
 
-    monkeypatch.setattr(bare, "_timings", run_out)
-    with pytest.raises(InfeasibleError) as caught:
+    monkeypatch.setattr(bare, "_timing", replace(bare._timing, retimed=run_out))
+    kind = RuntimeError if said == "a bug" else InfeasibleError
+    with pytest.raises(kind) as caught:
         bare(SPACE.reference, Task.TIME)
     assert str(caught.value) == said
-
-
-def test_another_error_stays_what_it_is(
-    bare: ImageEvaluator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stumble(arch: Architecture) -> None:
-        raise RuntimeError("a bug")
-
-    monkeypatch.setattr(bare, "_timings", stumble)
-    with pytest.raises(RuntimeError, match=r"^a bug$"):
-        bare(SPACE.reference, Task.TIME)
 
 
 # -- what it prepares
@@ -290,15 +264,10 @@ def evaluator_with(tmp_path: Path) -> Callable[..., ImageEvaluator]:
 
 def evaluated(evaluator: ImageEvaluator, arch: Architecture) -> dict[str, float]:
     """The metrics of an evaluation, of which a worker without images does the first half."""
-    found: list[dict[str, float]] = []
-
-    def keep(arch: Architecture, repeat: int, timed: Any, epochs: int | None) -> Any:
-        found.append({**timed.metrics, f"is_{timed.step_time_source}": 1.0})
-        return timed
-
-    evaluator._train = keep  # type: ignore[method-assign]
-    evaluator(arch)
-    return found[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluator, "_training", lambda *_: Measurement(metrics={}))
+        found = evaluator(arch)
+    return {**found.metrics, f"is_{found.step_time_source}": 1.0}
 
 
 def test_predictions_are_the_profiles_and_no_network_is_run(
@@ -330,15 +299,8 @@ def test_auto_predicts_in_the_search_and_measures_when_asked_to_time(
     measured = evaluator(ARCHS[0], Task.TIME)
     assert set(measured.metrics) == TIMED
     assert measured.step_time_source == "measured"
+    assert set(evaluated(evaluator, OUTSIDE)) == TIMED | {"is_measured"}
     assert evaluator.prepare().step_times.endswith("; the best are measured")
-
-
-def test_auto_measures_what_is_outside_the_profile(
-    evaluator_with: Callable[..., ImageEvaluator],
-) -> None:
-    evaluator = evaluator_with("auto", profile_of(SPACE, hardware=here()))
-    found = evaluated(evaluator, OUTSIDE)
-    assert set(found) == TIMED | {"is_measured"}
 
 
 def test_auto_measures_everything_where_the_profile_is_not_trusted(
@@ -360,37 +322,28 @@ def test_auto_runs_networks_as_the_profile_did(
     )
 
 
-@pytest.mark.parametrize("mode", ["auto", "predicted"])
 @pytest.mark.parametrize(
-    ("profile", "said"),
+    ("mode", "profile", "text", "said"),
     [
-        (profile_of(SPACE.with_target(image_size=16)), "image size 16 (here 8)"),
-        (profile_of(SPACE.with_target(batch_size=2)), "batch size 2 (here 8)"),
-        (profile_of(SPACE, stem=16), "stem 16 (here 8)"),
-        (profile_of(SPACE, head=64), "head 64 (here 16)"),
+        ("auto", profile_of(SPACE.with_target(image_size=16)), TEXT, "for image size 16 (here 8)"),
+        ("predicted", profile_of(SPACE.with_target(batch_size=2)), TEXT, "batch size 2 (here 8)"),
+        ("auto", profile_of(SPACE, stem=16, head=64), TEXT, "stem 16 (here 8), head 64 (here 16)"),
+        ("auto", profile_of(SPACE), TEXT.replace("classes: 10", "classes: 7"), "10 (here 7)"),
+        ("predicted", profile_of(SPACE), TEXT.replace("_s2_", "_s1_"), "is for space "),
     ],
-    ids=["image-size", "batch-size", "stem", "head"],
+    ids=["image-size", "batch-size", "stem and head", "classes", "stages"],
 )
-def test_a_profile_for_something_else_is_told_in_a_line(
-    mode: str, profile: DeviceProfile, said: str, evaluator_with: Callable[..., ImageEvaluator]
-) -> None:
-    with pytest.raises(ConfigError) as caught:
-        evaluator_with(mode, replace(profile, hardware=here()))
-    text = str(caught.value)
-    assert f"board.json: the profile is for {said}; make one with `effnas profile`" in text
-    assert "\n" not in text
-
-
-def test_a_profile_of_other_classes_or_stages_is_told_in_a_line(
+def test_a_profile_for_something_else_is_refused_in_a_line(
+    mode: str,
+    profile: DeviceProfile,
+    text: str,
+    said: str,
     evaluator_with: Callable[..., ImageEvaluator],
 ) -> None:
-    space = SPACE.with_target(num_classes=7)
-    with pytest.raises(ConfigError, match=r"classes 10 \(here 7\); make one") as caught:
-        evaluator_with("auto", profile_of(SPACE), space_text=space.to_text())
-    assert "\n" not in str(caught.value)
-    text = SPACE.to_text().replace("_s2_", "_s1_")
-    with pytest.raises(ConfigError, match=r"is for space .* \(here .*\); make one") as caught:
-        evaluator_with("predicted", profile_of(SPACE), space_text=text)
+    with pytest.raises(ConfigError) as caught:
+        evaluator_with(mode, replace(profile, hardware=here()), space_text=text)
+    for part in ("board.json: the profile is for", said, "; make one with `effnas profile`"):
+        assert part in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -445,7 +398,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         found.append(model)
         return train_proxy(model, *args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("effnas.evaluation.image_evaluator.train_proxy", train)
+    monkeypatch.setattr("effnas.evaluation.training.train_proxy", train)
     return found
 
 
@@ -478,7 +431,7 @@ def test_what_needs_too_much_memory_is_not_even_timed(
     assert len(trainings) == 1
 
 
-def test_what_nothing_can_meet_with_the_datas_classes_is_told_before_anything_is_measured(
+def test_a_constraint_that_nothing_can_meet_is_refused_before_anything_is_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     space = replace(SPACE, target=replace(SPACE.target, num_classes=None))
@@ -488,11 +441,40 @@ def test_what_nothing_can_meet_with_the_datas_classes_is_told_before_anything_is
     fine = replace(config, constraints=(f"params <= {least}",), execution=Execution())
     assert ImageEvaluator(fine)
     monkeypatch.setattr(
-        "effnas.evaluation.image_evaluator.choose_execution",
+        "effnas.evaluation.timing.choose_execution",
         lambda *_: pytest.fail("it was measured"),
     )
     with pytest.raises(SpaceError, match=f"no architecture meets .* has params = {least:,};"):
         ImageEvaluator(replace(config, constraints=(f"params < {least}",)))
+
+
+# -- mirroring
+
+
+def write_pets(root: Path) -> None:
+    """Two classes to train on."""
+    rng = np.random.default_rng(0)
+    for c, name in enumerate(("ant", "bee")):
+        (root / "train" / name).mkdir(parents=True)
+        for i in range(30):
+            pixels = rng.integers(0, 128, (16, 16, 3)) + 127 * c
+            Image.fromarray(pixels.astype(np.uint8)).save(root / "train" / name / f"{i}.png")
+
+
+def test_a_folder_with_mnist_in_its_path_is_trained_on_as_elsewhere(tmp_path: Path) -> None:
+    write_pets(tmp_path / "pets")
+    shutil.copytree(tmp_path / "pets", tmp_path / "mnist" / "digits")
+
+    def train(folder: str, flip: bool | None) -> tuple[bool, float, float]:
+        recipe = replace(CONFIG.recipe, data_share=1.0, batch_size=16, flip=flip)
+        evaluator = ImageEvaluator(replace(CONFIG, data=str(tmp_path / folder), recipe=recipe))
+        metrics = evaluator(ARCHS[0], Task.TRAIN).metrics
+        return evaluator.prepare().mirrored, metrics["train_loss"], metrics["accuracy"]
+
+    found = train("mnist/digits", None)
+    assert found[0]
+    assert found == train("pets", None)
+    assert found[:2] != train("pets", flip=False)[:2]
 
 
 # -- in a search
@@ -578,7 +560,7 @@ def test_a_predicted_step_time_that_breaks_a_constraint_is_never_proposed(tmp_pa
         assert trial.state is (TrialState.COMPLETE if fine else TrialState.INFEASIBLE)
 
 
-def test_a_rung_is_timed_once_and_gone_on_with_from_its_checkpoint(tmp_path: Path) -> None:
+def test_a_rung_is_timed_once_and_continued_from_its_checkpoint(tmp_path: Path) -> None:
     config = replace(
         CONFIG, recipe=replace(CONFIG.recipe, epochs=3), checkpoints=str(tmp_path / "checkpoints")
     )
@@ -630,19 +612,6 @@ def test_checkpoints_are_kept_while_trials_are_paused_and_no_longer(tmp_path: Pa
     assert not left.exists()
 
 
-def write_pets(root: Path) -> None:
-    """Two classes to train on, and a test part that holds what cannot be decoded."""
-    rng = np.random.default_rng(0)
-    for c, name in enumerate(("ant", "bee")):
-        (root / "train" / name).mkdir(parents=True)
-        for i in range(30):
-            pixels = rng.integers(0, 128, (16, 16, 3)) + 127 * c
-            Image.fromarray(pixels.astype(np.uint8)).save(root / "train" / name / f"{i}.png")
-        for part in ("test", "val"):
-            (root / part / name).mkdir(parents=True)
-            (root / part / name / "0.png").write_bytes(b"not an image")
-
-
 def test_the_test_part_is_never_opened_during_a_search(tmp_path: Path) -> None:
     touched: list[str] = []
     watching = True
@@ -653,6 +622,8 @@ def test_the_test_part_is_never_opened_during_a_search(tmp_path: Path) -> None:
 
     root = tmp_path / "pets"
     write_pets(root)
+    for part in ("test", "val"):
+        shutil.copytree(root / "train", root / part)
     observer = Quiet()
     sys.addaudithook(note)
     try:

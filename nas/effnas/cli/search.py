@@ -163,7 +163,8 @@ def _plan_rows(plan: CostEstimate, settings: Settings) -> list[tuple[str, str]]:
         (
             "data",
             f"{settings.data}: {ready.num_classes} classes, {ready.train_images:,} images to "
-            f"train on, {ready.holdout_images:,} held out",
+            f"train on, {ready.holdout_images:,} held out; "
+            f"{'mirrored at random' if ready.mirrored else 'not mirrored'}",
         ),
         (
             "one trial",

@@ -145,12 +145,13 @@ def _plan_rows(plan: TrainingPlan, settings: TrainSettings) -> list[tuple[str, s
     most = max(plan.parts) // plan.workers
     if most > 1:
         batch += f", in up to {most} parts one after the other"
-    streamed = ", decoded in every epoch (too many for memory)" if plan.is_streamed else ""
+    treated = ", decoded in every epoch (too many for memory)" if plan.is_streamed else ""
+    treated += ", mirrored at random" if plan.mirrored else ", not mirrored"
     minival = f"; {plan.minival:,} more held out" if plan.minival else "; none held out"
     skipped = f"; {len(plan.skipped)} cannot be decoded" if plan.skipped else ""
     rows = [
         ("network", f"{escape(plan.network)}, {plan.params / 1e6:.2f} M params"),
-        ("images", f"{plan.images:,} of {len(plan.classes)} classes{streamed}{minival}{skipped}"),
+        ("images", f"{plan.images:,} of {len(plan.classes)} classes{treated}{minival}{skipped}"),
         ("training", f"{epochs_text(plan.steps // plan.steps_per_epoch)}, {recipe.regime}; {batch};"
                      f" {recipe.optimizer}, learning rate {recipe.learning_rate:.3g},"
                      f" {recipe.schedule}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
@@ -20,6 +21,19 @@ StepTimeMode = Literal["measured", "predicted", "auto", "table", "command"]
 #: Training images of a trial on a CPU unless the recipe names a share: what two cores can do in
 #: about half a minute. An accelerator takes the whole training part.
 CPU_TRAINING_IMAGES = 4_500
+#: Ranges of a recipe's numbers: in words, the condition, and the settings.
+_RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
+    ("1 or more", lambda n: n >= 1, ("epochs", "batch_size", "image_size")),
+    ("0 or more", lambda n: n >= 0, ("weight_decay",)),
+    ("above 0", lambda n: n > 0, ("learning_rate",)),
+    ("above 0 to 1", lambda n: 0 < n <= 1, ("data_share", "crop_area_min")),
+    ("above 0 and below 1", lambda n: 0 < n < 1, ("holdout_share",)),
+    (
+        "0 to below 1",
+        lambda n: 0 <= n < 1,
+        ("warmup_share", "label_smoothing", "drop_rate", "drop_path_rate"),
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +45,7 @@ class Recipe:
         image_size: Height and width in pixels; None takes the data's own, within 32 and the
             target's.
         data_share: Share of the images that are not held out, above 0 to 1; None takes all on an
-            accelerator, and on a CPU so many that they are at most `CPU_TRAINING_IMAGES`.
+            accelerator, and at most `CPU_TRAINING_IMAGES` on a CPU.
         holdout_share: Share of the training part that is held out to measure A (the paper's
             minival), above 0 and below 1.
         batch_size: Images in a training step.
@@ -42,7 +56,8 @@ class Recipe:
         label_smoothing: 0 to below 1.
         crop_area_min: Smallest area of a random resized crop, a share of the image's, above 0; 1
             turns cropping off.
-        flip: Whether images are mirrored at random; None mirrors all but digits.
+        flip: Whether images are mirrored at random; None mirrors them unless the data set is one
+            of digits or letters (`effnas.data.source.Source.mirrored`).
         drop_rate: Dropout before the classifier, 0 to below 1.
         drop_path_rate: Stochastic depth of the last layer, 0 to below 1.
     """
@@ -63,29 +78,15 @@ class Recipe:
     drop_path_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_at_least(self, 1, "epochs", "batch_size", "image_size")
-        for name, low, high, closed in (
-            ("data_share", 0, 1, True),
-            ("holdout_share", 0, 1, False),
-            ("crop_area_min", 0, 1, True),
-        ):
-            value = getattr(self, name)
-            if value is not None and not (low < value <= high if closed else low < value < high):
-                most = "to" if closed else "and below"
-                raise ConfigError(f"recipe: {name} is {value}, it must be above 0 {most} 1")
-        for name in ("warmup_share", "label_smoothing", "drop_rate", "drop_path_rate"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise ConfigError(f"recipe: {name} is {value}, it must be 0 to below 1")
-        if not self.learning_rate > 0 or not self.weight_decay >= 0:
-            raise ConfigError(
-                f"recipe: learning_rate {self.learning_rate} must be above 0 and weight_decay "
-                f"{self.weight_decay} 0 or more"
-            )
+        for wanted, is_met, names in _RANGES:
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and not is_met(value):
+                    raise ConfigError(f"recipe: {name} is {value}, it must be {wanted}")
 
     @property
     def optimizer_arguments(self) -> dict[str, float]:
-        """Numbers that the optimizer takes beside: none, its own defaults hold."""
+        """Further numbers for the optimizer: none, so that its own defaults hold."""
         return {}
 
     @classmethod
@@ -111,7 +112,7 @@ class Recipe:
         return asdict(self)
 
     def overridden(self, **values: int | float | str | None) -> Recipe:
-        """Return the recipe with the values that are not None in place of its own."""
+        """Return the recipe with those of the values that are not None."""
         return replace(self, **{k: v for k, v in values.items() if v is not None})  # type: ignore[arg-type]
 
 
@@ -130,13 +131,13 @@ class Execution:
     compile_mode: CompileMode = "none"
 
     def __post_init__(self) -> None:
-        for name, kind in (
-            ("precision", Precision),
-            ("memory_format", MemoryFormat),
-            ("compile_mode", CompileMode),
-        ):
-            value = getattr(self, name)
-            if value not in get_args(kind):
+        kinds = {
+            "precision": Precision,
+            "memory_format": MemoryFormat,
+            "compile_mode": CompileMode,
+        }
+        for name, kind in kinds.items():
+            if (value := getattr(self, name)) not in get_args(kind):
                 raise ConfigError(f"{name} is {value!r}; known: {', '.join(get_args(kind))}")
 
     def __str__(self) -> str:
@@ -154,7 +155,7 @@ class StepTimeConfig:
         profile: Path of the profile.
         table: Path of the table.
         command: The command, with {arch_json}.
-        timeout_s: Seconds that the command may take for a network.
+        timeout_s: Seconds that the command may take for one network.
     """
 
     mode: StepTimeMode = "measured"
@@ -165,16 +166,20 @@ class StepTimeConfig:
 
     def __post_init__(self) -> None:
         needed = {"predicted": "profile", "auto": "profile", "table": "table", "command": "command"}
-        name = needed.get(self.mode)
-        fields = {"table": "step_times", "command": "step_time_command"}
-        if name and getattr(self, name) is None:
-            hint = "; `effnas profile` makes one" if name == "profile" else ""
-            raise ConfigError(f"`step_time` {self.mode} needs a `{fields.get(name, name)}`{hint}")
+        settings = {
+            "profile": "`profile`",
+            "table": "`step_times`",
+            "command": "`step_time_command`",
+            None: f"`step_time` {self.mode}",
+        }
+        own = needed.get(self.mode)
+        if own and getattr(self, own) is None:
+            hint = "; `effnas profile` makes one" if own == "profile" else ""
+            raise ConfigError(f"`step_time` {self.mode} needs a {settings[own]}{hint}")
         for other in ("profile", "table", "command"):
-            if other != name and getattr(self, other) is not None:
-                source = f"`{fields.get(name, name)}`" if name else f"`step_time` {self.mode}"
+            if other != own and getattr(self, other) is not None:
                 raise ConfigError(
-                    f"`{fields.get(other, other)}` does not go with {source}; choose one source of "
+                    f"{settings[other]} does not go with {settings[own]}; choose one source of "
                     "step times"
                 )
 
@@ -188,7 +193,7 @@ class StepTimeConfig:
         command: str | None = None,
         timeout_s: float = 600.0,
     ) -> StepTimeConfig:
-        """Return the configuration for options of the command line; None is not given.
+        """Return the configuration for what a user has given; None stands for nothing.
 
         Raises:
             ConfigError: If they contradict each other.
@@ -206,12 +211,12 @@ class StepTimeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """Everything that a worker needs to evaluate architectures.
+    """Everything that a worker needs to evaluate architectures; see `effnas.evaluation.config`.
 
     Attributes:
         space_text: The space as YAML; its target says what S and P are measured at.
-        data: A name or path, see `effnas.data.loading.load_training_part`; None for a worker that
-            times networks and trains none.
+        data: A name or path, see `effnas.data.loading.load_search_images`; None for a worker that
+            only times networks.
         data_root: Folder of a timm data set.
         on_bad_image: Whether an image that cannot be decoded is skipped or ends the search.
         recipe: How networks are trained.
@@ -221,14 +226,14 @@ class EvaluationConfig:
         execution: None has it chosen by a measurement on the device.
         timing_batch_size: Images in a timed step; None takes the target's, or the largest power
             of two below it whose step fits the device's memory.
-        step_times: Where step times come from; None for a worker that trains and times nothing.
-        constraints: Conditions, see `effnas.trials.constraints`; what breaks one is not trained.
-        checkpoints: Absolute path of the folder of trainings that have stopped early; None keeps
-            none, and they begin anew.
-        weights: Absolute path of the folder for the weights of trainings that have come to their
-            end; None keeps none.
-        holdout_fingerprint: That of the held-out images which accuracies are to compare with; None
-            takes any images.
+        step_times: Where step times come from; None for a worker that only trains.
+        constraints: See `effnas.trials.constraints`; networks that break one are not trained.
+        checkpoints: Absolute path of the folder for trainings that stop early; None stores none,
+            and they begin again.
+        weights: Absolute path of the folder for the weights of finished trainings; None stores
+            none.
+        holdout_fingerprint: Of the held-out images that accuracies must compare on; None takes any
+            images.
     """
 
     space_text: str
@@ -267,10 +272,3 @@ def read_scalar(node: Node, name: str, kind: str) -> int | float | bool | str | 
             raise node.error(f"{name} must be true or false")
         return node.text() == "true"
     return node.text()
-
-
-def _check_at_least(recipe: Recipe, minimum: int, *names: str) -> None:
-    for name in names:
-        value = getattr(recipe, name)
-        if value is not None and value < minimum:
-            raise ConfigError(f"recipe: {name} is {value}, it must be {minimum} or more")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from effnas.data.decoding import decode_all
-from effnas.data.holdout import holdout_split
 from effnas.data.images import ImageSet, allocate_images
 from effnas.errors import DataError
 
@@ -17,29 +16,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from effnas.data.source import OnBadImage, Source
-
-
-def hold_out(
-    source: Source, share: float, seed: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split the images of a source as `holdout_split` does, by the first label of each.
-
-    Raises:
-        DataError: `share` is out of range, or a class has a single image. Where images have
-            several labels, such an image is trained on: others may have its class, too.
-    """
-    several = source.label_lists is not None
-    counts = np.bincount(source.labels)
-    if not several and counts.min() < 2:
-        lone = source.classes[int(np.argmin(counts))]
-        raise DataError(
-            f"{source.origin}: {source.class_noun} {lone!r} has a single image, and needs two or"
-            " more: one to train on and one to hold out"
-        )
-    train, holdout = holdout_split(source.labels, share=share, seed=seed, keep_single=several)
-    if len(holdout) == 0:
-        raise DataError(f"{source.origin}: no class has two images, so that none can be held out")
-    return train, holdout
 
 
 def load_parts(
@@ -55,7 +31,7 @@ def load_parts(
         source: What is read.
         parts: Indices of the images of each part.
         image_size: Side of the images in pixels, 1 or more.
-        on_bad_image: As in `load_training_part`.
+        on_bad_image: As in `load_search_images`.
         way_out: What to do if they do not fit into memory.
 
     Returns:
@@ -63,7 +39,7 @@ def load_parts(
         decoded.
 
     Raises:
-        DataError: As `load_training_part`.
+        DataError: As `load_search_images`.
     """
     chosen = np.concatenate(parts)
     images, good, bad = _decode(source, chosen, image_size, on_bad_image, way_out)
@@ -115,11 +91,11 @@ def _decode(
 
     def note_bad_image(position: int, reason: str) -> None:
         if on_bad_image == "refuse":
-            # Whoever reads a test part goes by what was chosen for the training part.
+            # A test part is read as was chosen for the training part.
             skip = ", or pass `on_bad_image` skip" if source.part is None else ""
             raise DataError(
                 f"{source.origin}: {source.names[chosen[position]]} cannot be decoded ({reason});"
-                f" mend or remove it{skip}"
+                f" repair or remove it{skip}"
             )
         bad.append(position)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def find_source(
     name: str, root: Path | None, *, first: int | None = None, part: Layer = "training"
 ) -> Source:
-    """Return a part of the data set of a name, which `load_training_part` describes.
+    """Return a part of the data set of a name, which `load_search_images` describes.
 
     Args:
         name: The name.

@@ -1,7 +1,7 @@
 """Class folders, on disk or in a tar archive.
 
-Both are seen through a function that lists one folder. The rules of the layout are written once
-on top of it. Who asks for the training part never causes the listing of another one.
+Both are seen through a function that lists one folder, on top of which the rules of the layout are
+written once. Reading the training part never lists another one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from effnas.data.parts import OTHER_PARTS, TEST_KINDS, TRAINING_PARTS, only_part
 from effnas.data.source import Source, reader_of_files
 from effnas.errors import DataError
 
@@ -30,11 +31,6 @@ if TYPE_CHECKING:
 _SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
 )  # fmt: skip
-#: Names of parts, in small letters.
-TRAINING_PARTS = frozenset({"train", "training"})
-TEST_PARTS = frozenset({"test", "testing"})
-VALIDATION_PARTS = frozenset({"val", "valid", "validation", "eval"})
-_OTHER_PARTS = TEST_PARTS | VALIDATION_PARTS
 
 
 class _Listing(NamedTuple):
@@ -42,7 +38,7 @@ class _Listing(NamedTuple):
     images: list[str]
 
 
-# A folder is given by its path below the root with a slash behind each name: "", "train/cat/".
+# A folder is given by its path below the root with a slash after each name: "", "train/cat/".
 _ListFolder: TypeAlias = "Callable[[str], _Listing]"
 
 
@@ -52,69 +48,52 @@ def folder_source(root: Path, *, part: Layer = "training") -> Source:
     Raises:
         DataError: It cannot be read, is not laid out as class folders, or lacks the part.
     """
-    found = _find_images(lambda folder: _list_directory(root, folder), root, part)
 
     def file(index: int) -> Path:
         return root / found.names[index]
 
-    return found.source(root, reader_of_files(file), file=file)
+    found = _find_images(
+        lambda folder: _list_directory(root, folder), root, part, reader_of_files(file), file=file
+    )
+    return found
 
 
 def archive_source(path: Path, *, first: int | None = None, part: Layer = "training") -> Source:
     """Return the images of one part in a tar archive of class folders, compressed or not.
 
-    Nothing is ever unpacked to disk. Links are passed over. With `first`, the archive is listed
-    only until that many images of a training part have been met.
+    Nothing is ever unpacked to disk. Links are ignored. With `first`, the archive is listed only
+    until that many images of a training part have been met.
 
     Raises:
         DataError: It is not an archive, is damaged, is not laid out as class folders, or lacks
             the part.
     """
     contents = _archive_contents(path, first)
-    found = _find_images(contents.listing, path, part)
-    members = [contents.member(name) for name in found.names]
 
     def read(chosen: npt.NDArray[np.int64]) -> Iterator[tuple[int, Encoded]]:
-        # In the order of the archive, since going back in a compressed one means starting anew.
-        in_order = sorted((members[i].offset_data, position) for position, i in enumerate(chosen))
+        members = [contents.member(found.names[index]) for index in chosen]
         with _open_archive(path) as archive:
-            for _, position in in_order:
-                file = archive.extractfile(members[chosen[position]])
+            # In the order of the archive: to go back in a compressed one is to start again.
+            for position in sorted(range(len(members)), key=lambda n: members[n].offset_data):
+                file = archive.extractfile(members[position])
                 yield position, file.read() if file else b""
 
-    return found.source(path, read, way_out="unpack the archive and name its folder")
+    found = _find_images(
+        contents.listing, path, part, read, way_out="unpack the archive and name its folder"
+    )
+    return found
 
 
-class _Found(NamedTuple):
-    """The images of a part: their paths below the root."""
-
-    names: list[str]
-    labels: npt.NDArray[np.int64]
-    classes: tuple[str, ...]
-    part: str | None
-
-    def source(
-        self,
-        origin: Path,
-        read: Read,
-        *,
-        file: Callable[[int], Path] | None = None,
-        way_out: str | None = None,
-    ) -> Source:
-        return Source(
-            origin=str(origin),
-            classes=self.classes,
-            names=self.names,
-            labels=self.labels,
-            read=read,
-            class_noun="class folder",
-            part=self.part,
-            file=file,
-            way_out=way_out,
-        )
-
-
-def _find_images(list_folder: _ListFolder, origin: Path, part: Layer) -> _Found:
+def _find_images(
+    list_folder: _ListFolder,
+    origin: Path,
+    part: Layer,
+    read: Read,
+    *,
+    file: Callable[[int], Path] | None = None,
+    way_out: str | None = None,
+) -> Source:
+    """Return the images of a part; their names are paths below the root."""
     if part == "training":
         folder, name = _training_part(list_folder, origin), None
     else:
@@ -135,14 +114,24 @@ def _find_images(list_folder: _ListFolder, origin: Path, part: Layer) -> _Found:
         names += below
         counts.append(len(below))
     labels = np.repeat(np.arange(len(counts)), counts)
-    return _Found(names, labels, tuple(top.folders), name)
+    return Source(
+        origin=str(origin),
+        classes=tuple(top.folders),
+        names=names,
+        labels=labels,
+        read=read,
+        class_noun="class folder",
+        part=name,
+        file=file,
+        way_out=way_out,
+    )
 
 
 def _training_part(list_folder: _ListFolder, origin: Path) -> str:
     """Return the folder of the training part."""
     root, folders = _top(list_folder)
-    training = _only_one(folders, TRAINING_PARTS, "training", origin / root)
-    others = [name for name in folders if name.lower() in _OTHER_PARTS]
+    training = only_part(folders, TRAINING_PARTS, "training", origin / root)
+    others = [name for name in folders if name.lower() in OTHER_PARTS]
     if others and not training:
         raise DataError(
             f"{origin / root}: there is a part {others[0]!r} but none named 'train';"
@@ -154,8 +143,8 @@ def _training_part(list_folder: _ListFolder, origin: Path) -> str:
 def _test_part(list_folder: _ListFolder, origin: Path) -> tuple[str, str]:
     """Return the folder of the test part, or of what there is in its place, and its name."""
     root, folders = _top(list_folder)
-    for names, kind in ((TEST_PARTS, "test"), (VALIDATION_PARTS, "validation")):
-        name = _only_one(folders, names, kind, origin / root)
+    for names, kind in TEST_KINDS:
+        name = only_part(folders, names, kind, origin / root)
         # Images that lie directly in a test part are those of a contest, which keeps their labels.
         if name and list_folder(f"{root}{name}/").folders:
             return f"{root}{name}/", name
@@ -165,17 +154,10 @@ def _test_part(list_folder: _ListFolder, origin: Path) -> tuple[str, str]:
     )
 
 
-def _only_one(folders: list[str], names: frozenset[str], kind: str, where: Path) -> str | None:
-    found = [name for name in folders if name.lower() in names]
-    if len(found) > 1:
-        raise DataError(f"{where}: {' and '.join(found)} are both {kind} parts; keep one of them")
-    return found[0] if found else None
-
-
 def _top(list_folder: _ListFolder) -> tuple[str, list[str]]:
     """Return the folder that parts or classes lie in, and the folders in it."""
     root, folders = "", list_folder("").folders
-    if len(folders) == 1 and folders[0].lower() not in TRAINING_PARTS | _OTHER_PARTS:
+    if len(folders) == 1 and folders[0].lower() not in TRAINING_PARTS | OTHER_PARTS:
         # A folder that all else lies in, as archives have it, unless it is itself a class.
         inner = list_folder(f"{folders[0]}/")
         if inner.folders and not inner.images:
@@ -217,7 +199,7 @@ def _list_directory(root: Path, folder: str) -> _Listing:
 
 
 class _ArchiveContents:
-    """The folders and image files of an archive, as its headers tell them."""
+    """The folders and image files of an archive, from its headers."""
 
     def __init__(self) -> None:
         self._folders: dict[str, set[str]] = {"": set()}
@@ -266,7 +248,7 @@ def _archive_contents(path: Path, first: int | None) -> _ArchiveContents:
 
 @contextmanager
 def _open_archive(path: Path) -> Iterator[tarfile.TarFile]:
-    """Open an archive for reading, and tell of damage met while it is read as a `DataError`."""
+    """Open an archive for reading; damage that is met while it is read raises a `DataError`."""
     opened = False
     try:
         with tarfile.open(path) as archive:

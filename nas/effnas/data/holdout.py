@@ -11,37 +11,40 @@ from effnas.errors import DataError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from effnas.data.source import Source
 
-def holdout_split(
-    labels: npt.ArrayLike, *, share: float, seed: int, keep_single: bool = False
+
+def hold_out(
+    source: Source, share: float, seed: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split images into those to train on and those held out, class by class at random.
+    """Split the images of a source at random, class by class, by the first label of each.
 
     Args:
-        labels: Class of each image, of shape [N].
+        source: The images.
         share: Share of each class that is held out, above 0 and below 1; it is rounded so that
             each class has an image on either side.
         seed: Of the draw; the same labels, share and seed give the same split.
-        keep_single: Whether the single image of a class is trained on, and not an error.
 
     Returns:
         Ascending indices of the training images and of the held-out ones. The two are disjoint
         and together cover all images.
 
     Raises:
-        DataError: `share` is out of range, or a class has a single image.
+        DataError: `share` is out of range, or a class has a single image. Where images have
+            several labels, such an image is trained on: others may have its class, too.
     """
     if not 0 < share < 1:
         raise DataError(f"the share to hold out must lie between 0 and 1, not {share}")
-    labels = np.asarray(labels)
-    classes, counts = np.unique(labels, return_counts=True)
-    if not keep_single and (counts < 2).any():
+    counts = np.bincount(source.labels)
+    if source.label_lists is None and counts.min() < 2:
         raise DataError(
-            f"class {classes[np.argmin(counts)]} has a single image, and needs two or more:"
-            " one to train on and one to hold out"
+            f"{source.origin}: {source.class_noun} {source.classes[int(np.argmin(counts))]!r} has"
+            " a single image, and needs two or more: one to train on and one to hold out"
         )
-    holdout = draw_per_class(labels, share, seed, at_least=1, leave=1)
-    return np.setdiff1d(np.arange(len(labels)), holdout, assume_unique=True), holdout
+    held = draw_per_class(source.labels, share, seed, at_least=1, leave=1)
+    if len(held) == 0:
+        raise DataError(f"{source.origin}: no class has two images, so that none can be held out")
+    return np.setdiff1d(np.arange(len(source.labels)), held, assume_unique=True), held
 
 
 def draw_per_class(

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effnas.data.choosing import hold_out, load_parts
+from effnas.data.choosing import load_parts
 from effnas.data.decoding import shorter_side
 from effnas.data.finding import check_same_classes, find_source
-from effnas.data.holdout import draw_per_class
+from effnas.data.holdout import draw_per_class, hold_out
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from effnas.data.images import ImageSet
     from effnas.data.source import OnBadImage, Source
 
-# Images that the native size is told from.
+# Images that the native size is taken from.
 _SIZE_SAMPLE = 9
 
 
@@ -33,12 +33,14 @@ class SearchImages:
         holdout: Held-out images; the same for every `data_share`.
         data_share: Share of the images that are not held out which `train` is.
         skipped: Names of the images that were left out because they cannot be decoded.
+        mirrored: Whether trainings may mirror them, as `Source.mirrored`.
     """
 
     train: ImageSet
     holdout: ImageSet
     data_share: float
     skipped: tuple[str, ...]
+    mirrored: bool
 
     @property
     def fingerprint(self) -> str:
@@ -64,21 +66,28 @@ def load_search_images(
 ) -> SearchImages:
     """Read what a search needs of the training part of a data set, each image decoded once.
 
-    Both draws are stratified, and made before anything is decoded.
+    Both draws are stratified, and made before anything is decoded. Images become RGB with their
+    shorter side resized to `image_size` and the centre cropped to a square; one of that size is
+    left as it is. Order and pixels are the same whenever the same data are read.
 
     Args:
-        name: As in `load_training_part`.
+        name: `digits`; a folder or a tar archive of class folders, with or without parts such as
+            `train` and `val`, of which only the training part is read; a table of images, as
+            `table_source` has it, with one label in each row; or a name with a prefix that timm
+            understands, such as `torch/cifar10`, unless a path of that name exists.
         image_size: Side of the images in pixels, 1 or more.
         holdout_share: Share of the training part to hold out, above 0 and below 1.
-        data_share: Share of the rest to train on, above 0 to 1; None takes all, or so many that
-            they are about `most_train_images`.
+        data_share: Share of the rest to train on, above 0 to 1; None takes all, or about
+            `most_train_images`.
         most_train_images: Bounds the training images where no `data_share` is given.
         seed: Of the draws.
-        on_bad_image: As in `load_training_part`.
-        root: As in `load_training_part`.
+        on_bad_image: Whether an image that cannot be decoded ends the reading, or is left out
+            and named in the result.
+        root: Where timm looks for a data set that goes by name.
 
     Raises:
-        DataError: As `load_training_part`, or if a class is too small to be split.
+        DataError: The data are missing, unreadable, not laid out as expected, too large for the
+            memory, without images in some class, or with a class that is too small to be split.
     """
     if data_share is not None and not 0 < data_share <= 1:
         raise DataError(f"`data_share` must be above 0 and at most 1, not {data_share}")
@@ -97,39 +106,8 @@ def load_search_images(
         holdout=holdout_set,
         data_share=data_share,
         skipped=train_set.skipped + holdout_set.skipped,
+        mirrored=source.mirrored,
     )
-
-
-def load_training_part(
-    name: str,
-    *,
-    image_size: int,
-    on_bad_image: OnBadImage = "refuse",
-    root: Path | None = None,
-) -> ImageSet:
-    """Read the whole training part of a data set into memory, each image decoded once.
-
-    Images become RGB with their shorter side resized to `image_size` and the centre cropped to a
-    square; one of that size already is left as it is. Order and pixels are the same whenever the
-    same data are read.
-
-    Args:
-        name: `digits`; a folder or a tar archive of class folders, with or without parts such as
-            `train` and `val`, of which only the training part is read; a table of images, as
-            `table_source` has it, with one label in each row; or a name with a prefix that timm
-            understands, such as `torch/cifar10`, unless a path of that name exists.
-        image_size: Side of the images in pixels, 1 or more.
-        on_bad_image: Whether an image that cannot be decoded ends the reading, or is left out
-            and named in the result.
-        root: Where timm looks for a data set that goes by name.
-
-    Raises:
-        DataError: The data are missing, unreadable, not laid out as expected, too large for the
-            memory, or without images in some class.
-    """
-    source = find_source(name, root)
-    source.check_single_labels()
-    return _load_whole(source, image_size, on_bad_image)
 
 
 def load_test_part(
@@ -142,27 +120,29 @@ def load_test_part(
 ) -> ImageSet:
     """Read the test part of a data set, which no search does: it is for the end, once.
 
-    Images are decoded as in `load_training_part`. The part is the folder `test` or `testing`, else
+    Images are decoded as in `load_search_images`. The part is the folder `test` or `testing`, else
     `val`, `valid`, `validation` or `eval`, since the labels of some test parts are not published;
     of a table, the rows of such a part; of timm's data sets, the split `test`, else `validation`;
     of the digits, what is not training. The result's `part` says which one it was.
 
     Args:
-        name: As in `load_training_part`; also a table whose images have several labels.
+        name: As in `load_search_images`; also a table whose images have several labels.
         image_size: Side of the images in pixels, 1 or more.
         classes: Those of the training part, in its order.
-        on_bad_image: As in `load_training_part`.
-        root: As in `load_training_part`.
+        on_bad_image: As in `load_search_images`.
+        root: As in `load_search_images`.
 
     Raises:
         DataError: There is no such part, its classes are not those of the training part, or as
-            `load_training_part`.
+            `load_search_images`.
     """
-    return _load_whole(_test_source(name, classes, root), image_size, on_bad_image)
+    source = _test_source(name, classes, root)
+    source.check_classes()
+    return load_parts(source, [np.arange(len(source.labels))], image_size, on_bad_image)[0]
 
 
 def check_test_part(name: str, *, classes: tuple[str, ...], root: Path | None = None) -> None:
-    """See, before something long begins, that there is what `load_test_part` reads.
+    """Check, before something long begins, that there is what `load_test_part` reads.
 
     Arguments and errors are those of `load_test_part`; no image is opened.
     """
@@ -175,15 +155,10 @@ def _test_source(name: str, classes: tuple[str, ...], root: Path | None) -> Sour
     return source
 
 
-def _load_whole(source: Source, image_size: int, on_bad_image: OnBadImage) -> ImageSet:
-    source.check_classes()
-    return load_parts(source, [np.arange(len(source.labels))], image_size, on_bad_image)[0]
-
-
 def native_image_size(name: str, root: Path | None = None) -> int:
     """Return the median shorter side, in pixels, of the first few training images.
 
-    Takes the names that `load_training_part` takes, and reads as little as it can: headers of
+    Takes the names that `load_search_images` takes, and reads as little as it can: headers of
     images, and of an archive only its beginning where that holds a training part.
 
     Raises:

@@ -46,6 +46,8 @@ class Source:
         file: The file of the image at an index into `names`; None if they are not files.
         way_out: Of a medium that can only be read from its beginning to its end: what to do where
             images must be read in any order. None for one that can be read so.
+        mirrored: Whether trainings may mirror the images: a mirrored cat is a cat, but a mirrored
+            digit is another sign.
     """
 
     origin: str
@@ -59,6 +61,7 @@ class Source:
     every_class: bool = True
     file: Callable[[int], Path] | None = None
     way_out: str | None = None
+    mirrored: bool = True
 
     def check_classes(self) -> None:
         """Raise a `DataError` unless there are two or more classes, each with an image."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Images that a thread decodes at a time.
 _PIECE = 8
-# What is decoded ahead of the batch that is waited for.
+# Limits of what is decoded ahead of the current batch.
 _MAX_PIECES = 128
 _MAX_BYTES = 256_000_000
 
@@ -42,7 +42,7 @@ class StreamedSet:
         indices: Which ones, as indices into the source, int64, of shape [N].
         image_size: Side of the images in pixels.
         on_bad_image: Whether an image that cannot be decoded is an error, or has another one of
-            its batch put in its place.
+            its batch stand in for it.
     """
 
     source: Source
@@ -77,12 +77,12 @@ class StreamedSet:
 
     @property
     def skipped(self) -> tuple[str, ...]:
-        """Names of the images that others were put in place of, in the order they were met."""
+        """Names of the images that others stand in for, in the order they were read."""
         return tuple(self._skipped)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of names, labels and classes; a file that was mended leaves it as it is."""
+        """Hash of names, labels and classes; a file that was repaired leaves it as it is."""
         digest = hashlib.blake2b(digest_size=8)
         digest.update(repr((len(self), self.image_size, self.classes)).encode())
         for index in self.indices.tolist():
@@ -100,7 +100,7 @@ class StreamedSet:
         when it is closed, or when it raises.
 
         In place of an image that cannot be decoded stands, where such are skipped, the nearest
-        good one before it in its batch, else the nearest behind it.
+        good one before it in its batch, else the nearest after it.
 
         Raises:
             DataError: An image cannot be decoded and none is to be skipped, a batch has no good
@@ -145,7 +145,7 @@ class StreamedSet:
         name = self.source.names[index]
         if self.on_bad_image == "refuse":
             raise DataError(
-                f"{self.source.origin}: {name} cannot be decoded ({reason}); mend it, or pass"
+                f"{self.source.origin}: {name} cannot be decoded ({reason}); repair it, or pass"
                 " `on_bad_image` skip; what is stored of the training is kept"
             )
         self._skipped[name] = None
@@ -157,7 +157,7 @@ class StreamedSet:
         if len(good) == 0:
             raise DataError(
                 f"{self.source.origin}: none of the {len(bad)} images of a batch can be decoded,"
-                f" {self.source.names[piece.indices[0]]} among them; mend or remove them"
+                f" {self.source.names[piece.indices[0]]} among them; repair or remove them"
             )
         before = np.searchsorted(good, bad) - 1
         piece.images[bad] = piece.images[good[np.maximum(before, 0)]]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effnas.data.folders import TEST_PARTS, TRAINING_PARTS, VALIDATION_PARTS
 from effnas.data.label_lists import LabelLists
+from effnas.data.parts import OTHER_PARTS, TEST_KINDS, TRAINING_PARTS, only_part
 from effnas.data.source import Source, reader_of_files
 from effnas.errors import DataError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _NEEDED = ("image", "labels")
 _COLUMNS = (*_NEEDED, "part")
-_PARTS = TRAINING_PARTS | TEST_PARTS | VALIDATION_PARTS
+_PARTS = TRAINING_PARTS | OTHER_PARTS
 #: Characters of a bad cell that are shown.
 _SHOWN = 80
 # The 14 million images of ImageNet-21k with all their labels take some 2 GB.
@@ -47,15 +47,12 @@ def table_source(path: Path, *, part: Layer = "training") -> Source:
         DataError: With file and line: it breaks these rules, or lacks the part.
     """
     parts = _read_parts(path)
-    training = _only_one(path, parts, TRAINING_PARTS, "training")
-    if training is None:
+    name = only_part(sorted(parts), TRAINING_PARTS, "training", path)
+    if name is None:
         raise DataError(f"{path}: no row of a part named 'train', which gives the classes")
+    training = parts[name]
     classes = tuple(sorted(training.lines))
-    if part == "training":
-        rows, name = training, None
-    else:
-        rows = _test_part(path, parts)
-        name = rows.name
+    rows = training if part == "training" else _test_part(path, parts)
     lists = rows.label_lists(path, classes)
     folder = path.parent
 
@@ -68,7 +65,7 @@ def table_source(path: Path, *, part: Layer = "training") -> Source:
         names=rows.images,
         labels=lists.first,
         read=reader_of_files(file),
-        part=name,
+        part=None if part == "training" else rows.name,
         label_lists=lists if len(lists.values) > len(lists) else None,
         every_class=part == "training" and len(lists.values) == len(lists),
         file=file,
@@ -105,26 +102,17 @@ class _Rows:
 
 
 def _test_part(path: Path, parts: dict[str, _Rows]) -> _Rows:
-    for names, kind in ((TEST_PARTS, "test"), (VALIDATION_PARTS, "validation")):
-        if found := _only_one(path, parts, names, kind):
-            return found
+    for names, kind in TEST_KINDS:
+        if name := only_part(sorted(parts), names, kind, path):
+            return parts[name]
     raise DataError(
         f"{path}: no test part; looked for rows of a part named test or testing, then val, valid,"
         " validation or eval: add some"
     )
 
 
-def _only_one(
-    path: Path, parts: dict[str, _Rows], names: frozenset[str], kind: str
-) -> _Rows | None:
-    found = sorted(names & parts.keys())
-    if len(found) > 1:
-        raise DataError(f"{path}: {' and '.join(found)} are both {kind} parts; keep one of them")
-    return parts[found[0]] if found else None
-
-
 def _read_parts(path: Path) -> dict[str, _Rows]:
-    """Return the rows of each part, by its name in small letters."""
+    """Return the rows of each part, by its name in lower case."""
     if (size := path.stat().st_size) > _MAX_BYTES:
         raise DataError(f"{path}: {size:,} bytes; a table has at most {_MAX_BYTES:,}")
     reader = csv.reader(_lines(path), strict=True)
@@ -183,7 +171,7 @@ def _check_header(header: list[str], place: str) -> None:
         if name not in _COLUMNS:
             raise DataError(
                 f"{place}: there is a column {_shown(name)}; a table has the columns image, labels"
-                " and, if need be, part"
+                " and, if needed, part"
             )
         if header.count(name) > 1:
             raise DataError(f"{place}: the column {name!r} is there twice")

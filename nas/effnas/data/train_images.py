@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effnas.data.choosing import check_image_size, hold_out, load_parts
+from effnas.data.choosing import check_image_size, load_parts
 from effnas.data.finding import find_source
+from effnas.data.holdout import hold_out
 from effnas.data.images import bytes_in_memory, memory_limit_bytes
 from effnas.data.streaming import StreamedSet
 
@@ -27,19 +28,21 @@ class TrainImages:
     Attributes:
         train: Images to train on, of the size that they are stored in.
         minival: Held-out images, of the size that accuracy is measured at; None without.
+        mirrored: Whether trainings may mirror them, as `Source.mirrored`.
     """
 
     train: TrainSet
     minival: TrainSet | None
+    mirrored: bool
 
     @property
     def are_streamed(self) -> bool:
-        """Whether they are decoded whenever they are needed."""
+        """Whether images are decoded whenever they are needed."""
         return isinstance(self.train, StreamedSet)
 
     @property
     def skipped(self) -> tuple[str, ...]:
-        """Names of the images that cannot be decoded, as far as they have been met."""
+        """Names of the images that cannot be decoded, of those that have been read."""
         return self.train.skipped + (self.minival.skipped if self.minival is not None else ())
 
 
@@ -60,18 +63,18 @@ def load_train_images(
     into memory are decoded whenever they are needed, those of the minival too.
 
     Args:
-        name: As in `load_training_part`; also a table whose images have several labels.
+        name: As in `load_search_images`; also a table whose images have several labels.
         image_size: Side of the training images in pixels, 1 or more.
         eval_image_size: Side of the minival's images in pixels, 1 or more.
         minival_share: Share of the training part to hold out, 0 or more and below 1.
         seed: Of the draw.
         on_bad_image: Whether an image that cannot be decoded is an error, or is left out. Of images
             that are not kept in memory both happen when it is met: `StreamedSet.batches`.
-        root: As in `load_training_part`.
+        root: As in `load_search_images`.
         memory_bytes: What both parts may take; None is half of what is available.
 
     Raises:
-        DataError: As `load_training_part`, a class is too small to be split, or images are to be
+        DataError: As `load_search_images`, a class is too small to be split, or images are to be
             in memory and take more than half of what is available: such as can only be read
             from beginning to end, as those of an archive, or as `memory_bytes` leaves room for.
     """
@@ -99,10 +102,12 @@ def load_train_images(
             load_parts(source, [part], size, on_bad_image, _way_out(source))[0]
             for part, size in zip(parts, sizes, strict=False)
         ]
-    return TrainImages(train=sets[0], minival=sets[1] if len(sets) > 1 else None)
+    return TrainImages(
+        train=sets[0], minival=sets[1] if len(sets) > 1 else None, mirrored=source.mirrored
+    )
 
 
 def _way_out(source: Source) -> str:
     if source.way_out is None:
-        return "begin anew with another `out`, where they are decoded in every epoch"
+        return "begin again with another `out`, where they are decoded in every epoch"
     return f"{source.way_out}, so that its images need not be in memory, or take smaller images"

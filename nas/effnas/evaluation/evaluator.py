@@ -1,4 +1,4 @@
-"""What an evaluator is, the one around a function of the user's, and what a worker prepares."""
+"""What an evaluator is, the one around a user's function, and where step times come from."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from effnas.config.settings import (
-    EvaluationConfig,
-    StepTimeConfig,
-)
-from effnas.data.loading import native_image_size
+from effnas.config.settings import StepTimeConfig
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.timing.command import StepTimeCommand
 from effnas.timing.profile import DeviceProfile
@@ -25,8 +20,6 @@ if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
     from effnas.space.search_space import SearchSpace
 
-#: The smallest image size that a recipe chooses by itself.
-_SMALLEST_IMAGE = 32
 #: What a timing measures, beside S itself.
 TIMING_METRICS = (
     "step_time_low",
@@ -46,7 +39,7 @@ TRAINING_METRICS = ("accuracy", "train_time_s", "train_loss")
 
 
 class Task(StrEnum):
-    """What is to be done with an architecture."""
+    """What an evaluator does with an architecture."""
 
     EVALUATE = "evaluate"
     TIME = "time"
@@ -69,7 +62,7 @@ class Evaluator(Protocol):
             arch: The architecture.
             task: Timing, training, or both.
             repeat: Another number is another seed of the training.
-            epochs: The training stops after so many of its epochs, and can be gone on with; None
+            epochs: The training stops after this many of its epochs, and can be continued; None
                 trains to the end.
 
         Raises:
@@ -79,9 +72,9 @@ class Evaluator(Protocol):
 
 
 class FunctionEvaluator:
-    """Measures with a function of the user's: an architecture in, metrics by name out.
+    """Measures with a user's function: an architecture in, metrics by name out.
 
-    One that has a parameter `epochs` is told after how many to stop, where there are rungs.
+    Where there are rungs, its parameter `epochs` receives after how many epochs to stop.
     """
 
     def __init__(self, function: Callable[..., Mapping[str, float]]) -> None:
@@ -97,63 +90,68 @@ class FunctionEvaluator:
         """Call the function; a metric that is no finite number makes the trial infeasible.
 
         Raises:
-            ConfigError: If it is to stop after some epochs, and takes no `epochs`.
+            ConfigError: If `epochs` is given, and the function takes none.
         """
         del task, repeat  # a function does one thing
-        told = {} if epochs is None else {"epochs": epochs}
-        if told and "epochs" not in inspect.signature(self._function).parameters:
+        stop = {} if epochs is None else {"epochs": epochs}
+        if stop and "epochs" not in inspect.signature(self._function).parameters:
             raise ConfigError(
                 "rungs say after how many epochs to stop, and the function that evaluates has no "
                 "parameter `epochs`; give it one"
             )
-        metrics = {name: float(value) for name, value in self._function(arch, **told).items()}
+        metrics = {name: float(value) for name, value in self._function(arch, **stop).items()}
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise InfeasibleError(f"{name} is {value}")
         return Measurement(metrics=metrics)
 
 
-def step_time_metrics(config: StepTimeConfig, space: SearchSpace) -> tuple[str, ...]:
-    """Return the metrics that a source of step times gives for every network.
+#: What gives step times without a measurement on the device.
+NamedSource: TypeAlias = DeviceProfile | StepTimeTable | StepTimeCommand
+
+
+def named_source(config: StepTimeConfig, space: SearchSpace) -> NamedSource | None:
+    """Return the source of step times that a configuration names; None where they are measured.
 
     Raises:
-        ConfigError: If its file or the command cannot be read.
+        ConfigError: If its file or the command cannot be read, or is for another space.
     """
     if config.table is not None:
-        return StepTimeTable.load(config.table, space).metrics
-    if config.profile is not None:
-        profile = DeviceProfile.load(config.profile)
-        profile.check_space(space, config.profile)
-        return tuple(profile(space.reference).metrics)
+        return StepTimeTable.load(config.table, space)
     if config.command is not None:
-        StepTimeCommand(config.command, space, config.timeout_s)  # it can be read
-        return ("step_time", "step_time_s")
-    return ("step_time", *TIMING_METRICS)
+        return StepTimeCommand(config.command, space, config.timeout_s)
+    if config.profile is None:
+        return None
+    profile = DeviceProfile.load(config.profile)
+    profile.check_space(space, config.profile)
+    return profile
+
+
+def step_time_metrics(config: StepTimeConfig, space: SearchSpace) -> tuple[str, ...]:
+    """Return the metrics that a source of step times gives for every network; errors as above."""
+    source = named_source(config, space)
+    if isinstance(source, StepTimeTable):
+        return source.metrics
+    if isinstance(source, DeviceProfile):
+        return tuple(source(space.reference).metrics)
+    return ("step_time", *(TIMING_METRICS if source is None else ("step_time_s",)))
 
 
 def source_without_timing(
     config: StepTimeConfig, space: SearchSpace
 ) -> DeviceProfile | StepTimeTable | None:
-    """Return the source of step times, if it knows them all without taking time.
+    """Return the source of step times, if it knows them all without taking time; errors as above.
 
-    Raises:
-        ConfigError: If its file cannot be read, or is for another space.
+    In mode `auto`, a profile is such a source where it is trusted.
     """
-    if config.table is not None:
-        return StepTimeTable.load(config.table, space)
-    if config.profile is not None:
-        profile = DeviceProfile.load(config.profile)
-        profile.check_space(space, config.profile)
-        return profile if config.mode == "predicted" or profile.is_trusted else None
-    return None
+    source = named_source(config, space)
+    if isinstance(source, DeviceProfile):
+        return source if config.mode == "predicted" or source.is_trusted else None
+    return source if isinstance(source, StepTimeTable) else None
 
 
 def metrics_before_trial(config: StepTimeConfig, space: SearchSpace) -> FreeMetrics:
-    """Return what tells the step times of architectures before they are tried.
-
-    Raises:
-        ConfigError: If the file of the source cannot be read, or is for another space.
-    """
+    """Return what tells the step times of architectures before they are tried; errors as above."""
     source = source_without_timing(config, space)
     if source is None:
         return no_free_metrics
@@ -168,16 +166,3 @@ def metrics_before_trial(config: StepTimeConfig, space: SearchSpace) -> FreeMetr
         return found
 
     return known
-
-
-def default_image_size(config: EvaluationConfig, space: SearchSpace) -> int:
-    """Return the image size of trainings where the recipe names none: the data's own, in pixels.
-
-    It is no larger than the target's, and 32 or more.
-
-    Raises:
-        DataError: If there are no such images.
-    """
-    assert config.data is not None
-    native = native_image_size(config.data, Path(config.data_root) if config.data_root else None)
-    return min(space.target.image_size, max(native, _SMALLEST_IMAGE))

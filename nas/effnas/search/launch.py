@@ -10,6 +10,7 @@ from effnas.config.catalog import find
 from effnas.config.settings import EvaluationConfig, Recipe, StepTimeConfig
 from effnas.controllers.registry import controller_text
 from effnas.errors import ConfigError
+from effnas.evaluation.config import config_for_data, continued_config
 from effnas.evaluation.evaluator import TRAINING_METRICS, metrics_before_trial, step_time_metrics
 from effnas.evaluation.workers import Workers, start_workers
 from effnas.search.cost_estimate import CostEstimate
@@ -137,7 +138,7 @@ def launch(settings: Settings, observer: Observer) -> Search:
         config = _config(settings, space)
         if stored:
             chosen.check_continues(stored, settings.out)
-            config = stored.continued(config)
+            config = continued_config(config, stored)
         backend, prepared = start_workers(config, settings.workers, observer.preparing)
         try:
             space = space.with_target(num_classes=space.target.num_classes or prepared.num_classes)
@@ -218,14 +219,15 @@ def _check(search: Search, step_times: StepTimeConfig) -> None:
 
 
 def _config(settings: Settings, space: SearchSpace) -> EvaluationConfig:
-    is_path = Path(settings.data).exists()
-    return EvaluationConfig(
-        space_text=space.to_text(),
-        data=str(Path(settings.data).absolute()) if is_path else settings.data,
-        data_root=str(settings.data_root.absolute()) if settings.data_root else None,
-        on_bad_image=settings.on_bad_image,
-        recipe=settings.recipe,
-        seed=settings.seed,
+    return replace(
+        config_for_data(
+            space,
+            settings.data,
+            settings.recipe,
+            data_root=settings.data_root,
+            on_bad_image=settings.on_bad_image,
+            seed=settings.seed,
+        ),
         step_times=settings.step_times,
         constraints=settings.constraints,
         checkpoints=str((settings.out / CHECKPOINTS).absolute()) if settings.rungs else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -225,7 +225,7 @@ class DataPart:
         holdout_images: Images that give A, likewise.
         fingerprint: Differs when the images, labels or classes do.
         skipped_images: Names of images that could not be decoded.
-        mirrored: Whether images are mirrored where a recipe does not say; None: not known.
+        mirrored: Whether images are mirrored at random; None: not known.
     """
 
     name: str = ""
@@ -311,14 +311,6 @@ class SearchManifest(Choices):
     versions: Mapping[str, str] = field(default_factory=dict)
     parent: ParentPart | None = None
 
-    def continued(self, config: EvaluationConfig) -> EvaluationConfig:
-        """Return a configuration that measures the rest of a run as its beginning was measured."""
-        return replace(
-            config,
-            execution=self.execution or config.execution,
-            timing_batch_size=self.timing_batch_size or config.timing_batch_size,
-        )
-
 
 def describe(
     *,
@@ -356,6 +348,7 @@ def describe(
             holdout_images=prepared.holdout_images,
             fingerprint=prepared.data_fingerprint,
             skipped_images=prepared.skipped_images,
+            mirrored=prepared.mirrored,
         ),
         recipe=prepared.recipe,
         execution=prepared.execution,

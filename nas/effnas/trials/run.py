@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NoReturn, TypedDict
+from typing import NoReturn
 
 from effnas.config.settings import Recipe
 from effnas.errors import ConfigError, StoreError
 from effnas.space.search_space import SearchSpace
-from effnas.trials.manifest import DataPart, SearchManifest
+from effnas.trials.manifest import SearchManifest
 from effnas.trials.objectives import Objectives
 from effnas.trials.pareto_front import front
 from effnas.trials.reward import Reward
 from effnas.trials.store import MANIFEST, read_events
 from effnas.trials.trial import Trial, Trials
-
-
-class ImagesPlace(TypedDict):
-    """Where a run's images are, by the names of `EvaluationConfig`."""
-
-    data: str | None
-    data_root: str | None
-    on_bad_image: Literal["refuse", "skip"]
 
 
 @dataclass(frozen=True)
@@ -100,38 +92,8 @@ class Run:
             )
         return Reward.load(stored.text)
 
-    def images(self, data: str | None = None, data_root: Path | None = None) -> ImagesPlace:
-        """Return where the images are: the place that is given, else the one that is stored.
-
-        Args:
-            data: A name or path, if they have moved.
-            data_root: Folder of a timm data set, likewise.
-        """
-        return images_place(data, data_root, self)
-
     def _lacks(self, part: str) -> NoReturn:
         raise StoreError(f"{self.path}: the manifest names no {part}; restore it from a copy")
-
-
-def images_place(
-    data: str | None, data_root: Path | None = None, run: Run | None = None
-) -> ImagesPlace:
-    """Return where images are: the place that is given, else the one that a run has stored.
-
-    Args:
-        data: A name or path.
-        data_root: Folder of a timm data set.
-        run: The run, if there is one.
-    """
-    stored = run.manifest.data if run else DataPart()
-    place = data or stored.path or stored.name or None
-    if place and Path(place).exists():
-        place = str(Path(place).absolute())
-    return {
-        "data": place,
-        "data_root": str(data_root.absolute()) if data_root else stored.root,
-        "on_bad_image": stored.on_bad_image,
-    }
 
 
 def load_run(path: str | Path) -> Run:

@@ -52,3 +52,8 @@ class WorkerInfo:
     peak_memory_bytes: int
     target_memory_bytes: int
     available_memory_bytes: int
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether trainings mirror images at random: as the recipe says, else as suits the data."""
+        return bool(self.recipe.flip)

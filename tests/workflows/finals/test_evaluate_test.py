@@ -14,7 +14,8 @@ from test_finalists import drawn, run_of
 from effnas import SearchSpace
 from effnas.config.settings import EvaluationConfig, Execution, Recipe
 from effnas.data.images import ImageSet
-from effnas.data.loading import load_search_images, load_training_part
+from effnas.data.loading import load_search_images
+from effnas.data.train_images import load_train_images
 from effnas.errors import DataError, StoreError
 from effnas.evaluation.evaluator import Task
 from effnas.evaluation.workers import Workers
@@ -143,7 +144,9 @@ def trained(
 
     threads = torch.get_num_threads()
     root = tmp_path_factory.mktemp("trained")
-    write_part(root / "data" / "train", load_training_part("digits", image_size=8))
+    digits = load_train_images("digits", image_size=8, eval_image_size=8, minival_share=0).train
+    assert isinstance(digits, ImageSet)
+    write_part(root / "data" / "train", digits)
     config = EvaluationConfig(
         space_text=SPACE.to_text(),
         data=str(root / "data"),

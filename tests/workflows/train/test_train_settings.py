@@ -15,6 +15,7 @@ from effnas.config.regularization import STRENGTHS, Ramp
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import ConfigError
 from effnas.scaling.family_file import Member, find_member
+from effnas.workflows.train.prepare import is_mirrored
 from effnas.workflows.train.settings import TrainSettings, settle
 
 ARCH = Architecture.parse("fused_r1_k3_s2_e1_c8", stem=8, head=16)
@@ -154,3 +155,22 @@ def test_settings_that_are_out_of_range_are_one_line(changes: dict[str, Any], wo
     with pytest.raises(ConfigError, match=words) as raised:
         TrainSettings(**given, **changes)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("flip", "stored", "mirrored"),
+    [
+        (None, None, True),
+        (False, None, False),
+        (None, {"data": {"mirrored": False}}, False),
+        (None, {"data": {}}, False),  # earlier versions decided by the path
+        (True, {"data": {}}, True),
+    ],
+)
+def test_images_are_mirrored_as_the_recipe_says_as_before_or_as_suits_the_data(
+    tmp_path: Path, flip: bool | None, stored: dict[str, Any] | None, mirrored: bool
+) -> None:
+    settings = TrainSettings(
+        network="n", data="/my/mnist", recipe=TrainingRecipe(flip=flip), out=tmp_path
+    )
+    assert is_mirrored(settings, stored, suits_data=True) is mirrored

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from effnas.config.settings import EvaluationConfig, Recipe
 from effnas.errors import ConfigError
+from effnas.evaluation.config import config_for_run
 from effnas.evaluation.workers import Workers, divide_resources
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run, load_run
@@ -155,17 +156,11 @@ def _recipe(run: Run, settings: FinalsSettings) -> Recipe:
 
 def _config(run: Run, recipe: Recipe, settings: FinalsSettings) -> EvaluationConfig:
     folder = settings.out.absolute()
-    same_pixels = recipe.image_size == run.recipe.image_size
-    return EvaluationConfig(
-        space_text=run.space.to_text(),
-        **run.images(settings.data, settings.data_root),
-        recipe=recipe,
-        seed=run.manifest.seed,
-        execution=run.manifest.execution,
+    return replace(
+        config_for_run(run, recipe, data=settings.data, data_root=settings.data_root),
         step_times=None,
         checkpoints=str(folder / CHECKPOINTS),
         weights=str(folder / WEIGHTS),
-        holdout_fingerprint=run.holdout_fingerprint if same_pixels else None,
     )
 
 

@@ -14,7 +14,8 @@ from effnas.arch.architecture import Architecture
 from effnas.config.settings import EvaluationConfig, Recipe
 from effnas.errors import ConfigError, SearchFailedError
 from effnas.evaluation.backend import Backend, Job
-from effnas.evaluation.evaluator import Task, default_image_size
+from effnas.evaluation.config import config_for_data, default_image_size
+from effnas.evaluation.evaluator import Task
 from effnas.evaluation.workers import Workers, start_workers
 from effnas.space.search_space import SearchSpace
 from effnas.trials.worker_info import WorkerInfo
@@ -145,14 +146,15 @@ def launch_search(
 def _prepared(settings: ProxySettings, observer: ProxyObserver) -> Iterator[_Ready]:
     """Start the proxy's workers and open the folder; stop and close them at the end."""
     space = SearchSpace.load(settings.space).with_target(image_size=settings.target_image_size)
-    is_path = Path(settings.data).exists()
-    config = EvaluationConfig(
-        space_text=space.to_text(),
-        data=str(Path(settings.data).absolute()) if is_path else settings.data,
-        data_root=str(settings.data_root.absolute()) if settings.data_root else None,
-        on_bad_image=settings.on_bad_image,
-        recipe=settings.recipe,
-        seed=settings.seed,
+    config = replace(
+        config_for_data(
+            space,
+            settings.data,
+            settings.recipe,
+            data_root=settings.data_root,
+            on_bad_image=settings.on_bad_image,
+            seed=settings.seed,
+        ),
         step_times=None,
     )
     with TrainingsFolder.open(settings.out) as folder:

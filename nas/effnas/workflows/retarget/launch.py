@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from effnas.config.settings import EvaluationConfig, StepTimeConfig
 from effnas.controllers.base import Controller
 from effnas.errors import ConfigError, InfeasibleError, SpaceExhaustedError
+from effnas.evaluation.config import config_for_run, continued_config
 from effnas.evaluation.evaluator import TRAINING_METRICS, source_without_timing, step_time_metrics
 from effnas.evaluation.workers import Workers, start_workers
 from effnas.search.retime import retime, take_step_time, time_finalists
@@ -257,18 +258,16 @@ def _config(
     settings: RetargetSettings, parent: Run, stored: SearchManifest | None
 ) -> EvaluationConfig:
     """Return what workers need: as the parent's, on another device."""
-    images = parent.images(settings.data, settings.data_root)
-    if not settings.budget:
-        images["data"] = None
-    config = EvaluationConfig(
-        space_text=parent.space.to_text(),
-        **images,
-        recipe=parent.recipe,
-        seed=parent.manifest.seed,
+    config = config_for_run(parent, data=settings.data, data_root=settings.data_root)
+    config = replace(
+        config,
+        data=config.data if settings.budget else None,
+        execution=None,
         step_times=settings.step_times,
         constraints=parent.manifest.constraints,
+        holdout_fingerprint=None,  # all images are compared, once they are loaded
     )
-    return stored.continued(config) if stored else config
+    return continued_config(config, stored) if stored and stored.execution else config
 
 
 def _manifest(

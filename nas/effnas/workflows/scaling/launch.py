@@ -15,7 +15,7 @@ from effnas.errors import (
     InfeasibleError,
     StoreError,
 )
-from effnas.evaluation.evaluator import default_image_size
+from effnas.evaluation.config import config_for_data, config_for_run, default_image_size
 from effnas.evaluation.workers import WorkerResources, Workers, divide_resources
 from effnas.scaling.budget import Limit
 from effnas.scaling.compound import CompoundScaling
@@ -25,7 +25,6 @@ from effnas.space.search_space import SearchSpace
 from effnas.timing.device_settings import DeviceSettings
 from effnas.timing.layer_times import LayerTimes
 from effnas.trials.network_ref import NetworkRef, find_architecture
-from effnas.trials.run import images_place
 from effnas.trials.store import CHECKPOINTS
 from effnas.workflows.scaling.candidates import ScaledNetwork, compound_candidates, layer_candidates
 from effnas.workflows.scaling.manifest import CompoundManifest, LayersManifest, ScalingManifest
@@ -259,18 +258,23 @@ def _config(settings: ScalingSettings, subject: NetworkRef, base: Architecture) 
     recipe = run.recipe if run else Recipe()
     if settings.recipe_file:
         recipe = Recipe.load(settings.recipe_file)
-    space = run.space if run else _space_of(base)
-    config = EvaluationConfig(
-        space_text=space.to_text(),
-        **images_place(settings.data, settings.data_root, run),
-        recipe=recipe.overridden(**settings.recipe),
-        seed=run.manifest.seed if run else settings.seed,
-        execution=(run.manifest.execution if run else None) or Execution(),
+    recipe = recipe.overridden(**settings.recipe)
+    data, root = settings.data, settings.data_root
+    if run:
+        space = run.space
+        config = config_for_run(run, recipe, data=data, data_root=root)
+    else:
+        space = _space_of(base)
+        config = config_for_data(space, data, recipe, data_root=root, seed=settings.seed)
+    size = recipe.image_size or default_image_size(config, space)
+    return replace(
+        config,
+        recipe=replace(recipe, image_size=size),
+        execution=config.execution or Execution(),
         step_times=None,
         checkpoints=str(settings.out.absolute() / CHECKPOINTS),
+        holdout_fingerprint=None,  # other images than the run's will do
     )
-    size = config.recipe.image_size or default_image_size(config, space)
-    return replace(config, recipe=replace(config.recipe, image_size=size))
 
 
 def _space_of(arch: Architecture) -> SearchSpace:

@@ -61,6 +61,7 @@ class TrainingData:
         minival: Images that accuracy is measured on.
         class_names: Names of the classes.
         skipped: Images that were left out because they cannot be decoded.
+        mirrored: Whether images are mirrored at random; None: not known.
     """
 
     name: str
@@ -71,6 +72,7 @@ class TrainingData:
     minival: Count
     class_names: tuple[str, ...]
     skipped: tuple[str, ...]
+    mirrored: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +172,7 @@ def describe(settings: TrainSettings, plan: TrainingPlan, images: TrainImages) -
             minival=plan.minival,
             class_names=plan.classes,
             skipped=plan.skipped,
+            mirrored=plan.mirrored,
         ),
         eval_image_size=plan.eval_image_size,
         stages=plan.stages,

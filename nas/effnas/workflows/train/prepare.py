@@ -36,8 +36,6 @@ from effnas.workflows.train.folder import TrainingManifest
 from effnas.workflows.train.forecast import Forecast, forecast
 from effnas.workflows.train.settings import TrainingPlan, TrainSettings, settle
 
-#: Data whose images are not mirrored unless the recipe says so: a mirrored digit is none.
-_NOT_MIRRORED = ("digits", "mnist")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +49,7 @@ class PreparedTraining:
         recipe: With all sizes and strengths, and a batch of no more images than there are.
         images: To train on, and to measure accuracy on.
         device: Where.
+        mirrored: Whether images are mirrored at random.
     """
 
     settings: TrainSettings
@@ -59,6 +58,7 @@ class PreparedTraining:
     recipe: TrainingRecipe
     images: TrainImages
     device: torch.device
+    mirrored: bool
 
     @classmethod
     def begin(
@@ -114,6 +114,7 @@ class PreparedTraining:
             recipe=replace(recipe, batch_size=batch_size),  # and the learning rate with it
             images=images,
             device=device,
+            mirrored=is_mirrored(settings, stored, images.mirrored),
         )
 
     @property
@@ -165,6 +166,7 @@ class PreparedTraining:
             classes=images.train.classes,
             skipped=images.skipped,
             is_streamed=images.are_streamed,
+            mirrored=self.mirrored,
             recipe=recipe,
             eval_image_size=recipe.eval_image_size,
             stages=self.stages,
@@ -271,9 +273,6 @@ class PreparedTraining:
     def _training(
         self, model: nn.Module, parts: tuple[int, ...], execution: Execution, group: ProcessGroup
     ) -> Training:
-        flip = self.recipe.flip
-        if flip is None:
-            flip = not any(name in self.settings.data for name in _NOT_MIRRORED)
         return Training(
             model,
             self.images.train,
@@ -283,10 +282,24 @@ class PreparedTraining:
             parts,
             execution=execution,
             device=self.device,
-            flip=flip,
+            flip=self.mirrored,
             seed=self.settings.seed,
             group=group,
         )
+
+
+def is_mirrored(
+    settings: TrainSettings, stored: TrainingManifest | None, suits_data: bool
+) -> bool:
+    """Return whether images are mirrored: as the recipe says, as before, or as suits the data."""
+    if settings.recipe.flip is not None:
+        return settings.recipe.flip
+    if stored is None:
+        return suits_data
+    if stored.data.mirrored is not None:
+        return stored.data.mirrored
+    # Earlier versions decided by the path.
+    return not any(name in settings.data for name in ("digits", "mnist"))
 
 
 def _memory_for_images(stored: TrainingManifest | None, processes: int) -> int:

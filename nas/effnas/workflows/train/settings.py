@@ -99,6 +99,7 @@ class TrainingPlan:
         classes: Names of the classes.
         skipped: Images that were left out because they cannot be decoded.
         is_streamed: Whether images are decoded in every epoch, since they did not fit into memory.
+        mirrored: Whether images are mirrored at random.
         recipe: With all sizes and strengths.
         eval_image_size: Pixels that accuracy is measured at.
         stages: Of the training.
@@ -119,6 +120,7 @@ class TrainingPlan:
     classes: tuple[str, ...]
     skipped: tuple[str, ...]
     is_streamed: bool
+    mirrored: bool
     recipe: TrainingRecipe
     eval_image_size: int
     stages: tuple[Stage, ...]

@@ -1,0 +1,127 @@
+"""What a worker is configured with: made from data, or from a run whose figures it must match."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from effnas.config.settings import EvaluationConfig, Recipe
+from effnas.data.loading import native_image_size
+from effnas.errors import StoreError
+
+if TYPE_CHECKING:
+    from effnas.data.source import OnBadImage
+    from effnas.space.search_space import SearchSpace
+    from effnas.trials.manifest import SearchManifest
+    from effnas.trials.run import Run
+
+#: The smallest image size that a recipe chooses by itself, in pixels.
+_MIN_IMAGE_SIZE = 32
+
+
+def config_for_data(
+    space: SearchSpace,
+    data: str | None,
+    recipe: Recipe,
+    *,
+    data_root: str | Path | None = None,
+    on_bad_image: OnBadImage = "refuse",
+    seed: int = 0,
+) -> EvaluationConfig:
+    """Return what workers need to evaluate the networks of a space on images.
+
+    Args:
+        space: Gives the reference and the target.
+        data: Name or path of the images; paths become absolute, as workers may run elsewhere.
+        recipe: How networks are trained.
+        data_root: Folder of a timm data set.
+        on_bad_image: Whether an image that cannot be decoded is skipped or ends the search.
+        seed: Of hold-out and trainings, 0 or more.
+    """
+    return EvaluationConfig(
+        space_text=space.to_text(),
+        data=str(Path(data).absolute()) if data and Path(data).exists() else data,
+        data_root=str(Path(data_root).absolute()) if data_root else None,
+        on_bad_image=on_bad_image,
+        recipe=recipe,
+        seed=seed,
+    )
+
+
+def config_for_run(
+    run: Run,
+    recipe: Recipe | None = None,
+    *,
+    data: str | None = None,
+    data_root: Path | None = None,
+) -> EvaluationConfig:
+    """Return what workers need to train networks whose accuracies compare with those of a run.
+
+    They have its images, hold-out, seed and execution. Where image sizes agree, workers refuse
+    other held-out images.
+
+    Args:
+        run: The run.
+        recipe: How networks are trained; None trains as the run did.
+        data: Where the images are now; None takes the place that the run stored.
+        data_root: Folder of a timm data set, likewise.
+
+    Raises:
+        StoreError: If the run's manifest cannot be used.
+    """
+    stored = run.manifest.data
+    recipe = recipe or run.recipe
+    config = config_for_data(
+        run.space,
+        data or stored.path or stored.name or None,
+        recipe,
+        data_root=data_root or stored.root,
+        on_bad_image=stored.on_bad_image,
+        seed=run.manifest.seed,
+    )
+    same_pixels = recipe.image_size == run.recipe.image_size
+    return replace(
+        config,
+        # There is none where step times came from elsewhere.
+        execution=run.manifest.execution,
+        holdout_fingerprint=run.holdout_fingerprint if same_pixels else None,
+    )
+
+
+def continued_config(config: EvaluationConfig, stored: SearchManifest) -> EvaluationConfig:
+    """Return a configuration under which the rest of a run is measured as its beginning was.
+
+    Args:
+        config: As for a new run.
+        stored: The run's manifest.
+
+    Raises:
+        StoreError: If the manifest lacks what that takes.
+    """
+    if stored.execution is None or stored.timing_batch_size is None:
+        raise StoreError(
+            "the run's manifest lacks `execution` or `timing_batch_size`; choose another `out`"
+        )
+    flip = config.recipe.flip
+    if flip is None and stored.recipe:  # earlier versions decided by other names
+        flip = stored.recipe.flip
+    return replace(
+        config,
+        execution=stored.execution,
+        timing_batch_size=stored.timing_batch_size,
+        recipe=replace(config.recipe, flip=flip),
+    )
+
+
+def default_image_size(config: EvaluationConfig, space: SearchSpace) -> int:
+    """Return the image size of trainings where the recipe names none: the data's own, in pixels.
+
+    It is 32 or more, and no larger than the target's.
+
+    Raises:
+        DataError: If there are no such images.
+    """
+    assert config.data is not None
+    native = native_image_size(config.data, Path(config.data_root) if config.data_root else None)
+    return min(space.target.image_size, max(native, _MIN_IMAGE_SIZE))

@@ -1,0 +1,177 @@
+"""How a worker trains architectures, and evaluates trained ones on the test part."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from effnas.arch.models import build
+from effnas.data.loading import load_test_part
+from effnas.errors import InfeasibleError
+from effnas.evaluation.timing import step_bytes
+from effnas.timing import lock
+from effnas.timing.device import describe_device, hardware_id
+from effnas.train.checkpoints import Checkpoint, load_weights, save_weights
+from effnas.train.proxy import accuracy, train_proxy
+from effnas.train.step import TrainingStep
+from effnas.trials.trial import Measurement
+
+if TYPE_CHECKING:
+    from effnas.arch.architecture import Architecture
+    from effnas.config.settings import EvaluationConfig
+    from effnas.data.images import ImageSet
+    from effnas.evaluation.images import WorkerImages
+    from effnas.timing.setup import MeasurementSetup
+
+
+class WorkerTraining:
+    """Trains architectures on the images of a worker.
+
+    Args:
+        config: Gives the run's seed, and where checkpoints and weights are stored.
+        images: To train on, and how.
+        setup: How networks are timed; they are trained with the same execution.
+    """
+
+    def __init__(
+        self, config: EvaluationConfig, images: WorkerImages, setup: MeasurementSetup
+    ) -> None:
+        self.images = images
+        self._config = config
+        recipe = images.recipe
+        assert recipe.image_size is not None
+        #: Under which a step's memory is that of a training.
+        self.setup = replace(
+            setup,
+            batch_size=recipe.batch_size,
+            image_size=recipe.image_size,
+            num_classes=images.data.num_classes,
+        )
+
+    @property
+    def fidelity(self) -> str:
+        """How far whole trainings go, in words."""
+        recipe, train = self.images.recipe, self.images.loaded.train
+        return f"{recipe.epochs} epochs of {len(train)} images at {recipe.image_size} px"
+
+    def __call__(self, arch: Architecture, repeat: int, epochs: int | None) -> Measurement:
+        """Train one architecture; arguments are those of `Evaluator`.
+
+        Raises:
+            InfeasibleError: If it cannot be built or trained.
+        """
+        self._check_memory(arch)
+        config, recipe, seed = self._config, self.images.recipe, self._seed(arch, repeat)
+        checkpoint = None
+        if epochs is not None and config.checkpoints:
+            # A search trains a network once, by one seed.
+            folder = Path(config.checkpoints, *([str(repeat)] if repeat else []))
+            checkpoint = Checkpoint.of(folder, arch, seed=seed, fidelity=self.fidelity)
+        with lock.training(self.setup.device):
+            with torch.random.fork_rng([]):
+                torch.manual_seed(seed)
+                model = build(
+                    arch,
+                    num_classes=self.setup.num_classes,
+                    drop_rate=recipe.drop_rate,
+                    drop_path_rate=recipe.drop_path_rate,
+                )
+            result = train_proxy(
+                model,
+                self.images.data,
+                recipe,
+                self.setup.execution,
+                flip=bool(recipe.flip),
+                seed=seed,
+                epochs=epochs,
+                checkpoint=checkpoint,
+            )
+        stops_early = epochs is not None and epochs < recipe.epochs
+        if config.weights and not stops_early:
+            save_weights(Path(config.weights), arch, repeat, model)
+        return Measurement(
+            metrics={
+                "accuracy": result.accuracy,
+                "train_time_s": result.train_time_s,
+                "train_loss": result.train_loss,
+            },
+            fidelity=f"{epochs} of {self.fidelity}" if stops_early else self.fidelity,
+            seed=seed,
+            hardware=hardware_id(describe_device(self.setup.device)),
+        )
+
+    def test(self, arch: Architecture, seeds: int) -> tuple[ImageSet, list[float]]:
+        """Read the test part of the data, and evaluate a trained network on it.
+
+        No search does: an accuracy that a choice was made by is too high for what was chosen.
+
+        Args:
+            arch: A network that was trained with this configuration's `weights`.
+            seeds: Number of its trainings.
+
+        Returns:
+            The test part, and the accuracy there of each training, 0 to 1.
+
+        Raises:
+            UserError: If weights are missing, which is found out first, or the data have no test
+                part of the same classes.
+        """
+        config, device = self._config, self.setup.device
+        assert config.data is not None
+        assert config.weights is not None
+        models = []
+        for repeat in range(seeds):
+            models.append(build(arch, num_classes=self.setup.num_classes))
+            load_weights(Path(config.weights), arch, repeat, models[-1])
+        images = load_test_part(
+            config.data,
+            image_size=self.setup.image_size,
+            classes=self.images.loaded.train.classes,
+            on_bad_image=config.on_bad_image,
+            root=Path(config.data_root) if config.data_root else None,
+        )
+        pixels = torch.from_numpy(images.images).permute(0, 3, 1, 2)
+        labels = torch.from_numpy(images.labels)
+        batch_size = 2 * config.recipe.batch_size
+        recipe, execution = self.images.recipe, self.setup.execution
+        with lock.training(device):
+            steps = (TrainingStep(model, recipe, execution, device) for model in models)
+            return images, [accuracy(step, pixels, labels, batch_size) for step in steps]
+
+    def _check_memory(self, arch: Architecture) -> None:
+        """Refuse what the system would end this process for, instead of raising an error."""
+        available = self.setup.available_bytes
+        if available is not None and (needed := step_bytes(arch, self.setup)) > available:
+            raise InfeasibleError(
+                f"out of memory: a training step needs {needed / 1e9:.1f} GB, "
+                f"{available / 1e9:.1f} GB are free"
+            )
+
+    def _seed(self, arch: Architecture, repeat: int) -> int:
+        """Return a training's seed: the same for a network whenever and wherever it is trained."""
+        text = f"{self._config.seed}/{arch.id}/{self.fidelity}{f'/{repeat}' if repeat else ''}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+
+
+@contextmanager
+def out_of_memory_is_infeasible(device: torch.device) -> Iterator[None]:
+    """Raise an `InfeasibleError` where memory runs out, and release what CUDA has cached."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise InfeasibleError(f"out of memory: {str(error).splitlines()[0]}") from error
+    except MemoryError as error:
+        raise InfeasibleError("out of memory") from error
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):  # what PyTorch's CPU allocator says
+            raise
+        raise InfeasibleError("out of memory on the CPU") from error
+    finally:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
