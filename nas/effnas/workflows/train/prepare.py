@@ -37,7 +37,6 @@ from effnas.workflows.train.forecast import Forecast, forecast
 from effnas.workflows.train.settings import TrainingPlan, TrainSettings, settle
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class PreparedTraining:
     """A training in one process, with what is known once the images are there.
@@ -288,9 +287,7 @@ class PreparedTraining:
         )
 
 
-def is_mirrored(
-    settings: TrainSettings, stored: TrainingManifest | None, suits_data: bool
-) -> bool:
+def is_mirrored(settings: TrainSettings, stored: TrainingManifest | None, suits_data: bool) -> bool:
     """Return whether images are mirrored: as the recipe says, as before, or as suits the data."""
     if settings.recipe.flip is not None:
         return settings.recipe.flip
