@@ -147,7 +147,7 @@ def test_a_run_with_constraints_keeps_them_when_it_goes_on_and_when_it_moves(
     table = write(tmp_path / "board.csv", f"architecture,step_time_s\n{reference}{rows}")
     assert effnas("retarget", "run", "--step-times", table).code == 0
     moved = load_run(tmp_path / "run-board")
-    assert moved.manifest["constraints"] == limits[1::2]
+    assert list(moved.manifest.constraints) == limits[1::2]
     states = {t.number: t.state for t in moved.trials}
     assert len(states) > 1
     # On the board, every network but the first takes twice the reference's time or more.
@@ -167,7 +167,8 @@ def test_a_table_retargets_a_run_at_once(effnas: Run, tmp_path: Path) -> None:
     assert "run-board" in result.out
     assert "Cost: 4 step times" in result.out
     moved = load_run(tmp_path / "run-board")
-    assert moved.manifest["parent"]["path"] == "run"  # type: ignore[index, call-overload]
+    assert moved.manifest.parent is not None
+    assert moved.manifest.parent.path == "run"
     middle = sorted(seconds.values())[1:3]
     for trial in moved.trials:
         old = parent.trials[trial.number]

@@ -28,7 +28,8 @@ from effnas.config.settings import Execution, Recipe
 from effnas.data.images import ImageSet
 from effnas.data.loading import load_test_part
 from effnas.train.augment import normalize
-from effnas.trials.store import Json, RunFolder
+from effnas.trials.manifest import DataPart, RewardPart, SearchManifest, SourcedSpacePart
+from effnas.trials.store import RunFolder
 
 SPACE = SearchSpace.load(SMALL).with_target(num_classes=10)
 NETWORKS = [
@@ -40,17 +41,16 @@ NETWORKS = [
 def write_run(path: Path, *, states: TrialState = TrialState.COMPLETE) -> None:
     """Write a finished search on the digits, of two small networks."""
     recipe = Recipe(epochs=1, image_size=16, batch_size=32, flip=False)
-    manifest: dict[str, Json] = {
-        "created": "2026-01-01T00:00:00Z",
-        "seed": 0,
-        "space": {"name": "small", "text": SPACE.to_text()},
-        "reward": {"name": "v2", "kind": "expression", "text": "A * S^-0.07 * P^-0.05"},
-        "data": {"name": "digits", "path": "digits", "on_bad_image": "refuse"},
-        "recipe": dict(recipe.to_dict()),
-        "execution": dict(vars(Execution())),
-    }
+    manifest = SearchManifest(
+        created="2026-01-01T00:00:00Z",
+        space=SourcedSpacePart.of(SPACE),
+        reward=RewardPart(name="v2", kind="expression", text="A * S^-0.07 * P^-0.05"),
+        data=DataPart(name="digits", path="digits"),
+        recipe=recipe,
+        execution=Execution(),
+    )
     with RunFolder.open(path) as folder:
-        folder.write_manifest(manifest)
+        manifest.write(path)
         for n, blocks in enumerate(NETWORKS):
             arch = type(SPACE.reference).parse(blocks, stem=SPACE.stem, head=SPACE.head)
             metrics = {"accuracy": 0.5 + n / 10, "step_time": 1.0, "params_ratio": 1.0,
@@ -78,7 +78,7 @@ def write_run(path: Path, *, states: TrialState = TrialState.COMPLETE) -> None:
         (["run", "--data-share", "2"], ["data_share"]),
         (["run", "--out", "run"], ["run", "holds no finals"]),
         (["function"], ["function", "the Python function", "--reward"]),
-        (["bare"], ["bare", "recipe cannot be used"]),
+        (["bare"], ["bare", "names no recipe"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -104,7 +104,7 @@ def test_other_images_than_those_of_the_search_are_refused(effnas: Run, tmp_path
     write_run(tmp_path / "run")
     file = tmp_path / "run" / "manifest.json"
     content = file.read_text()
-    file.write_text(content.replace('"name": "digits"', '"name": "digits", "fingerprint": "a-b"'))
+    file.write_text(content.replace('"fingerprint": null', '"fingerprint": "a-b"'))
     result = effnas("promote", "run", "--top", "1", "--seeds", "1", "--epochs", "1")
     assert result.code == 2, result.err
     assert "not those of the search" in result.err

@@ -19,6 +19,7 @@ from effnas.arch.files import load_architecture, to_json
 from effnas.timing import layer_timer as part_timer
 from effnas.timing import layer_times
 from effnas.timing.profile import LayerFigures
+from effnas.trials.manifest import SearchManifest, SourcedSpacePart
 from effnas.trials.store import RunFolder
 from effnas.trials.trial import Measurement, Trial
 
@@ -150,7 +151,7 @@ def test_a_mistake_is_one_line_with_place_and_remedy(
     )
     space = SearchSpace.load("tiny")
     with RunFolder.open(tmp_path / "empty") as folder:
-        folder.write_manifest({"space": {"text": space.to_text()}})
+        SearchManifest(space=SourcedSpacePart.of(space)).write(folder.path)
         folder.append(
             Trial(
                 number=0,

@@ -99,7 +99,7 @@ def test_a_grid_that_is_killed_is_finished_by_the_same_command(effnas: Run, tmp_
     assert list(won.blocks) == told["standings"][0]["blocks"]
     other = effnas(*arguments, "--epochs", "3")
     assert other.code == 2
-    assert "begun with another recipe" in other.err
+    assert "began with other settings: epochs (was" in other.err
 
 
 @pytest.mark.slow

@@ -111,4 +111,4 @@ def test_the_command_line_takes_it(tmp_path: Path) -> None:
     assert "it has no class 'Yours'" in wrong.stderr
     changed = effnas(written(tmp_path, SHALLOW + "# changed\n"))
     assert changed.returncode == 2
-    assert "this run was begun with other settings: controller" in changed.stderr
+    assert "the run began with other settings: controller" in changed.stderr

@@ -18,9 +18,11 @@ from effnas.errors import ConfigError, StoreError, UserError
 from effnas.export.card import card
 from effnas.export.figures import Figure, figures_of
 from effnas.export.network import ExportSettings, Network, resolve_network
-from effnas.trials.store import Json, RunFolder
+from effnas.trials.manifest import DataPart, RewardPart, SearchManifest, SourcedSpacePart
+from effnas.trials.store import RunFolder
 from effnas.trials.trial import Measurement, Trial, TrialState
 from effnas.workflows.finals.evaluate_test import FinalTest
+from effnas.workflows.finals.manifest import FinalsManifest
 from effnas.workflows.trainings.folder import Result, TrainingsFolder
 
 SPACE = SearchSpace.load("tiny")
@@ -31,18 +33,18 @@ def find(network: Path | str, **given: Any) -> Network:
     return resolve_network(ExportSettings(network=str(network), out=Path("out"), **given))
 
 
-def write_run(path: Path, **data: Json) -> None:
+def write_run(path: Path, **data: Any) -> None:
     """Write a search of one trial on images in a folder of somebody's."""
-    manifest: dict[str, Json] = {
-        "created": "2026-01-01T00:00:00Z",
-        "seed": 4,
-        "space": {"name": "tiny", "text": SPACE.to_text()},
-        "reward": {"name": "v2", "kind": "expression", "text": "A * S^-0.07 * P^-0.05"},
-        "data": {"name": "/home/somebody/photos", "path": "/home/somebody/photos", **data},
-        "timing_batch_size": 48,
-        "device": {"device": "cpu"},
-        "versions": {"effnas": "0.1.0", "torch": "2.6.0", "timm": "1.0.20", "python": "3.11"},
-    }
+    manifest = SearchManifest(
+        created="2026-01-01T00:00:00Z",
+        seed=4,
+        space=SourcedSpacePart.of(SPACE),
+        reward=RewardPart(name="v2", kind="expression", text="A * S^-0.07 * P^-0.05"),
+        data=DataPart(name="/home/somebody/photos", path="/home/somebody/photos", **data),
+        timing_batch_size=48,
+        device={"device": "cpu"},
+        versions={"effnas": "0.1.0", "torch": "2.6.0", "timm": "1.0.20", "python": "3.11"},
+    )
     trial = Trial(
         number=0,
         architecture=SPACE.reference,
@@ -56,7 +58,7 @@ def write_run(path: Path, **data: Json) -> None:
         reward=0.7,
     )
     with RunFolder.open(path) as folder:
-        folder.write_manifest(manifest)
+        manifest.write(path)
         folder.append(trial, durable=True)
 
 
@@ -151,9 +153,9 @@ def test_a_member_of_a_family_brings_its_sizes_costs_and_strengths(tmp_path: Pat
     [
         ({"format": 2}, "format 2 is not known"),
         ({"architecture_id": "0" * 16}, "another network than m.json"),
-        ({"image_size": "40"}, "image_size is 40, and must be 1 or more"),
-        ({"step_time_s": float("nan")}, "step_time_s is nan"),
-        ({"dropout": [1]}, "dropout: a list of 2 numbers"),
+        ({"image_size": "40"}, "image_size: Expected `int`, got `str`"),
+        ({"step_time_s": float("nan")}, "NaN is not finite"),
+        ({"dropout": [1]}, "dropout: Expected `array` of length 2"),
     ],
 )
 def test_a_family_that_cannot_be_trusted_is_one_line(
@@ -171,7 +173,9 @@ def test_weights_of_finals_bring_their_accuracy_and_image_size(tmp_path: Path) -
     file.write_text(to_json(ARCH, image_size=48))
     recipe = Recipe(epochs=6, image_size=28, data_share=1.0)
     with TrainingsFolder.open(tmp_path / "finals") as folder:
-        folder.begin("finals", {"recipe": dict(recipe.to_dict())})
+        folder.begin(
+            FinalsManifest(run="run", run_created="then", finalists=(), recipe=recipe, seeds=1)
+        )
         for epochs, accuracy in ((3, 0.5), (6, 0.8)):
             folder.add(Result(candidate=ARCH.id, repeat=0, epochs=epochs, accuracy=accuracy))
     weights = write_weights(tmp_path / "finals" / "weights")
@@ -191,7 +195,7 @@ def test_weights_of_finals_bring_their_accuracy_and_image_size(tmp_path: Path) -
     assert tested.at == "200 images of 28 px, part 'test' of pets"
     manifest = tmp_path / "finals" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"epochs": 6', '"epochs": 0'))
-    with pytest.raises(StoreError, match="recipe cannot be used"):
+    with pytest.raises(StoreError, match=r"recipe: .*epochs is 0"):
         find(file, weights=weights)
     elsewhere = tmp_path / "w.safetensors"
     weights.rename(elsewhere)

@@ -123,7 +123,7 @@ def test_a_profile_is_read_as_it_was_written(
 def test_a_key_that_is_missing_is_named(place: Place, refusal: Callable[..., str]) -> None:
     said = refusal(changed(place, ...))
     assert "effnas profile" in said
-    assert place in (("kind",), ("format",)) or f"it lacks '{place[-1]}'" in said
+    assert place in (("kind",), ("format",)) or f"it lacks `{place[-1]}`" in said
 
 
 @pytest.mark.parametrize("place", NUMBERS, ids=name_of)
@@ -132,11 +132,11 @@ def test_what_is_no_number_in_its_range_is_refused(
 ) -> None:
     for value in (None, "1", True, [], -2, math.nan, math.inf, 10**400):
         said = refusal(changed(place, value))
-        assert str(place[-1]) in said
+        assert str(place[-1]) in said or "is not finite" in said
         assert len(said) < 300
     if place[-1] in WHOLE:
-        assert f"{place[-1]} is '0.5'" in refusal(changed(place, 0.5))
-        assert f"{place[-1]} is 0" in refusal(changed(place, 0))
+        assert f"{place[-1]}: Expected `int`, got `float`" in refusal(changed(place, 0.5))
+        assert f"{place[-1]}: Expected `int` >= 1" in refusal(changed(place, 0))
     else:
         assert load(changed(place, 0.5)) != PROFILE
 
@@ -158,7 +158,7 @@ def test_what_is_no_text_or_of_another_shape_is_refused(refusal: Callable[..., s
         (TEXT[:-20], "not a device profile"),
         ("null", "it holds something else"),
         ('{"format": 1, "architecture": []}', "it holds something else"),
-        (changed(("format",), "x" * 9999), "this version reads 1"),
+        (changed(("format",), "x" * 9999), "this version, which reads 1"),
         ("[" * 100_000, "not a device profile"),
         ("1" * 10_000, "not a device profile"),
     ],

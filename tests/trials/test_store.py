@@ -25,15 +25,22 @@ from effnas import (
     TrialState,
     load_run,
 )
+from effnas.config.settings import Execution, Recipe
 from effnas.errors import StoreError
+from effnas.trials.manifest import (
+    Choices,
+    DataPart,
+    ParentPart,
+    RewardPart,
+    SearchManifest,
+    SourcedSpacePart,
+)
 from effnas.trials.store import (
-    FORMAT,
     MANIFEST,
     TRIALS,
     RunFolder,
     from_record,
     read_events,
-    read_manifest,
     to_record,
 )
 
@@ -170,23 +177,17 @@ def append_until_full(path: Path) -> None:
             folder.append(trial(number), durable=True)
 
 
-def test_a_full_disk_loses_no_earlier_trial(tmp_path: Path) -> None:
+def test_a_full_disk_loses_no_earlier_trial_and_is_told_in_a_line(tmp_path: Path) -> None:
     limit = 5 * len(write(tmp_path / "one", trial(0))) + 20
     path = tmp_path / "run"
-    with file_size_limit(limit), pytest.raises((StoreError, OSError)):
-        append_until_full(path)
-    assert events(path) == [trial(n) for n in range(5)]
-    write(path, trial(5))
-    assert events(path) == [trial(n) for n in range(6)]
-
-
-def test_a_full_disk_is_told_in_a_line(tmp_path: Path) -> None:
-    limit = 5 * len(write(tmp_path / "one", trial(0))) + 20
     with (
         file_size_limit(limit),
         pytest.raises(StoreError, match=r"trials\.jsonl: cannot be written \(File too large\)"),
     ):
-        append_until_full(tmp_path / "run")
+        append_until_full(path)
+    assert events(path) == [trial(n) for n in range(5)]
+    write(path, trial(5))
+    assert events(path) == [trial(n) for n in range(6)]
 
 
 # -- damage
@@ -240,6 +241,7 @@ DAMAGE = {
     "the reward is text": changed(reward="0.5"),
     "the reason is a number": changed(reason=7),
     "the seed is a fraction": changed(seed=0.5),
+    "a number is too large to be one": changed(metrics={"params": 10**400}),
 }
 
 
@@ -258,54 +260,83 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path, line: bytes) -> N
     assert events(tmp_path) == [trial(0), trial(2)]
 
 
-def test_a_number_too_large_to_be_one_is_named(tmp_path: Path) -> None:
-    (tmp_path / TRIALS).write_bytes(changed(metrics={"params": 10**400}) + b"\n")
-    with pytest.raises(StoreError, match=r"trials\.jsonl:1: not a trial"):
-        events(tmp_path)
-
-
 # -- the manifest
 
 
+def manifest(text: str = "a\nb é", **changes: Any) -> SearchManifest:
+    return SearchManifest(space=SourcedSpacePart(text=text), **changes)
+
+
 def test_a_manifest_survives_being_written_and_read(tmp_path: Path) -> None:
-    manifest: dict[str, Any] = {"seed": 7, "space": {"text": "a\nb é"}, "none": None, "x": [1.5]}
-    with RunFolder.open(tmp_path) as folder:
-        assert folder.read_manifest() is None
-        folder.write_manifest(manifest)
-        assert folder.read_manifest() == {"format": FORMAT, **manifest} == read_manifest(tmp_path)
+    assert SearchManifest.stored(tmp_path) is None
+    whole = manifest(
+        seed=7,
+        constraints=("params < 5",),
+        rungs=(1, 2),
+        recipe=Recipe(),
+        execution=Execution(),
+        device={"threads": 1, "name": "CPU"},
+        parent=ParentPart(path="x", best=3),
+    )
+    for each in (manifest(), whole):
+        each.write(tmp_path)
+        assert SearchManifest.read(tmp_path) == each
+
+
+def test_a_search_continues_with_another_budget_and_reward_but_nothing_else() -> None:
+    before = manifest(seed=1, recipe=Recipe(), constraints=("S < 1", "A > 0"), parent=None)
+    alike = replace(before, budget=9, reward=RewardPart(name="A"), constraints=("A > 0", "S < 1"))
+    assert alike.differences(before) == []
+    other = replace(
+        before,
+        seed=2,
+        space=SourcedSpacePart(text="a", id="b"),
+        recipe=Recipe(label_smoothing=0.2),
+        data=DataPart(fingerprint="f"),
+        step_times="a table",
+        parent=ParentPart(created="then"),
+    )
+    assert other.differences(before) == [
+        "seed (was 1, is 2)",
+        "space (or its target) (was , is b)",
+        "data (was None, is f)",
+        "label-smoothing (was 0.1, is 0.2)",
+        "step times (was measured, is a table)",
+        "finished run (was None, is then)",
+    ]
+    assert Choices(seed=2).differences(before) == [
+        "seed (was 1, is 2)",
+        "constraints (was ['S < 1', 'A > 0'], is [])",
+    ]
 
 
 @pytest.mark.slow
 def test_a_reader_sees_the_old_manifest_or_the_new_one(tmp_path: Path) -> None:
-    with RunFolder.open(tmp_path) as folder:
-        folder.write_manifest({"size": 0, "filling": ""})
-        ended = threading.Event()
+    manifest("").write(tmp_path)
+    ended = threading.Event()
 
-        def keep_writing() -> None:
-            for size in range(150):
-                folder.write_manifest(
-                    {"size": size * 97 % 5000, "filling": "x" * (size * 97 % 5000)}
-                )
-            ended.set()
+    def keep_writing() -> None:
+        for size in range(150):
+            manifest("x" * (size * 97 % 5000), budget=size * 97 % 5000).write(tmp_path)
+        ended.set()
 
-        writer = threading.Thread(target=keep_writing)
-        writer.start()
-        seen = set()
-        while not ended.is_set():
-            found = read_manifest(tmp_path)
-            assert found["filling"] == "x" * int(str(found["size"]))
-            seen.add(found["size"])
-        writer.join()
-        assert len(seen) > 1
+    writer = threading.Thread(target=keep_writing)
+    writer.start()
+    seen = set()
+    while not ended.is_set():
+        found = SearchManifest.read(tmp_path)
+        assert found.space.text == "x" * found.budget
+        seen.add(found.budget)
+    writer.join()
+    assert len(seen) > 1
 
 
 def test_a_manifest_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
-    with RunFolder.open(tmp_path) as folder:
-        folder.write_manifest({"seed": 1})
-        (tmp_path / f"{MANIFEST}.tmp").symlink_to("/dev/full")
-        with pytest.raises(StoreError, match=r"manifest\.json: cannot be written \(No space left"):
-            folder.write_manifest({"seed": 2})
-        assert folder.read_manifest() == {"format": FORMAT, "seed": 1}
+    manifest(seed=1).write(tmp_path)
+    (tmp_path / f"{MANIFEST}.tmp").symlink_to("/dev/full")
+    with pytest.raises(StoreError, match=r"manifest\.json: cannot be written \(No space left"):
+        manifest(seed=2).write(tmp_path)
+    assert SearchManifest.read(tmp_path).seed == 1
 
 
 def test_a_crash_while_the_first_manifest_is_written_does_not_bar_the_folder(
@@ -314,29 +345,41 @@ def test_a_crash_while_the_first_manifest_is_written_does_not_bar_the_folder(
     (tmp_path / ".lock").touch()
     (tmp_path / TRIALS).touch()
     (tmp_path / f"{MANIFEST}.tmp").write_text('{"for')
-    with RunFolder.open(tmp_path) as folder:
-        folder.write_manifest({"seed": 1})
-    assert read_manifest(tmp_path)["seed"] == 1
+    with RunFolder.open(tmp_path):
+        manifest(seed=1).write(tmp_path)
+    assert SearchManifest.read(tmp_path).seed == 1
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (json.dumps({"format": FORMAT + 1}), f"format {FORMAT + 1} is not known"),
+        ('{"format": 2}', "format 2 is not known"),
         ("{}", "format None is not known"),
-        ("[]", "format None is not known"),
-        ('{"format": 1', r"manifest\.json: cannot be read"),
-        ("", r"manifest\.json: cannot be read"),
+        ('{"format": true}', "format True is not known"),
+        ("[]", "holds no run"),
+        ('{"format": 1, "kind": "finals"}', r"holds no run .*finals"),
+        ('{"format": 1', r"manifest\.json: not valid JSON: .*line 1, column 13.*restore it"),
+        ("", r"manifest\.json: the file is empty"),
+        ('{"format": 1}', "it lacks `space`"),
+        ('{"format": 1, "space": "tiny"}', "space: Expected `object`, got `str`"),
+        ('{"format": 1, "space": {"text": 3}}', r"space\.text: Expected `str`, got `int`"),
+        ('{"format": 1, "space": {"text": ""}, "seed": true}', "seed: Expected `int`, got `bool`"),
+        ('{"format": 1, "space": {"text": ""}, "seed": 1, "seed": 2}', "'seed' is there twice"),
+        ('{"format": 1, "space": {"text": ""}, "recipe": {"epochs": 0}}', "recipe: .*epochs is 0"),
+        ('{"format": 1, "recipe": {"learning_rate": NaN}}', "NaN is not finite"),
+        ('{"format": 1, "recipe": {"learning_rate": 1e999}}', "1e999 is not finite"),
+        ('{"format": 1, "seed": ' + "9" * 5000 + "}", "not valid JSON: Exceeds the limit"),
+        ('{"format": 1, "more": ' + "[" * 100_000, "not valid JSON: maximum recursion"),
     ],
+    ids=lambda text: text[:40],
 )
-def test_a_manifest_of_another_format_or_damaged_is_refused(
+def test_a_manifest_of_another_format_or_damaged_is_refused_in_a_line(
     tmp_path: Path, text: str, said: str
 ) -> None:
     (tmp_path / MANIFEST).write_text(text)
-    with RunFolder.open(tmp_path) as folder, pytest.raises(StoreError, match=said):
-        folder.read_manifest()
-    with pytest.raises(StoreError, match=said):
+    with pytest.raises(StoreError, match=said) as caught:
         load_run(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 # -- opening
@@ -390,22 +433,12 @@ def test_a_folder_that_cannot_be_used_is_told_in_a_line(
     assert [p for p in sorted(tmp_path.rglob("*")) if p.name != ".lock"] == before
 
 
-def test_folders_that_are_missing_are_made(tmp_path: Path) -> None:
-    write(tmp_path / "a" / "b", trial(0))
-    assert events(tmp_path / "a" / "b") == [trial(0)]
-
-
 def test_a_new_folder_to_which_nothing_came_is_removed(tmp_path: Path) -> None:
     RunFolder.open(tmp_path / "a" / "run").close()
     assert not (tmp_path / "a" / "run").exists()
-    with RunFolder.open(tmp_path / "run") as folder:
-        folder.write_manifest({})
+    with RunFolder.open(tmp_path / "run"):
+        manifest().write(tmp_path / "run")
     assert (tmp_path / "run" / MANIFEST).exists()
-
-
-def test_closing_twice_is_harmless(tmp_path: Path) -> None:
-    with RunFolder.open(tmp_path / "run") as folder:
-        folder.close()
 
 
 def test_a_run_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
@@ -443,21 +476,13 @@ def test_a_second_opener_in_the_same_process_is_refused_too(tmp_path: Path) -> N
 def test_of_several_records_of_a_trial_the_last_wins(tmp_path: Path) -> None:
     started = trial(0, state=TrialState.RUNNING, reward=None, measurement=Measurement(metrics={}))
     with RunFolder.open(tmp_path) as folder:
-        folder.write_manifest({"space": {"text": SPACE.to_text()}})
+        manifest(SPACE.to_text()).write(tmp_path)
         for each in (started, trial(0), trial(1), trial(0, reward=0.9)):
             folder.append(each, durable=False)
         run = load_run(tmp_path)  # while it is being written
     assert list(run.trials) == [trial(0, reward=0.9), trial(1)]
     assert run.best == trial(0, reward=0.9)
     assert run.space == SPACE
-
-
-@pytest.mark.parametrize("space", [None, "tiny", {}, {"text": 3}])
-def test_a_manifest_without_its_space_is_told(tmp_path: Path, space: Any) -> None:
-    with RunFolder.open(tmp_path) as folder:
-        folder.write_manifest({"space": space})
-    with pytest.raises(StoreError, match="holds no space"):
-        load_run(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["", "gone"])

@@ -26,6 +26,7 @@ from effnas.errors import (
 from effnas.evaluation.evaluator import TIMING_METRICS
 from effnas.timing.device_settings import DeviceSettings
 from effnas.timing.memory import estimate_peak_memory
+from effnas.trials.manifest import SearchManifest, SourcedSpacePart
 from effnas.trials.network_ref import NetworkRef, find_network
 from effnas.trials.run import load_run
 from effnas.trials.store import RunFolder
@@ -66,7 +67,7 @@ def run_folder(tmp_path: Path) -> Path:
         for arch, accuracy in zip(archs, (0.5, 0.7), strict=False):
             search.tell(arch, accuracy=accuracy)
         search.tell(archs[2], reason="out of memory")
-        folder.write_manifest({"space": {"text": TINY.to_text()}})
+        SearchManifest(space=SourcedSpacePart.of(TINY)).write(folder.path)
     return path
 
 

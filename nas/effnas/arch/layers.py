@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from effnas.arch.architecture import Architecture
 from effnas.arch.blocks import Stage
 from effnas.arch.shapes import downsampled, stage_shapes
+from effnas.config.codec import Size
 
 
 @dataclass(frozen=True, order=True)
@@ -26,8 +27,8 @@ class Layer:
     """
 
     block: str
-    channels: int
-    size: int
+    channels: Size
+    size: Size
 
     def __str__(self) -> str:
         return f"{self.block} on {self.channels}x{self.size}x{self.size}"

@@ -41,7 +41,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
         ("space", f"{run.manifest.space.name}; reward {run.manifest.reward.name}; "
                   f"controller {run.manifest.controller}"),
         *_constraint_rows(run),
-        ("data", f"{run.manifest.data.name} on {run.manifest.hardware}"),
+        ("data", f"{run.manifest.data.name or '?'} on {run.manifest.hardware}"),
         *([("objectives", str(objectives))] if objectives else []),
         *_parent_rows(run),
         ("trials", ", ".join(f"{count} {_STATES.get(state, state.lower())}"

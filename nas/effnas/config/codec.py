@@ -8,9 +8,10 @@ Every file has the `format` 1; most have a `kind`.
 from __future__ import annotations
 
 import json
+from dataclasses import MISSING, fields
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar, cast
 
 from msgspec import Meta, ValidationError, convert, to_builtins
 
@@ -19,11 +20,13 @@ from effnas.errors import UserError
 FORMAT = 1
 _MAX_BYTES = 100_000_000
 _SHOWN = 40
+_MAX_INT = 2**63 - 1
 
-#: Types of fields: whole numbers from 0 and from 1, numbers from 0, and shares of 0 to 1.
-Count = Annotated[int, Meta(ge=0)]
-Size = Annotated[int, Meta(ge=1)]
+#: Types of fields: whole numbers from 0 and from 1, numbers from 0, image sizes, and shares.
+Count = Annotated[int, Meta(ge=0, le=_MAX_INT)]
+Size = Annotated[int, Meta(ge=1, le=_MAX_INT)]
 Amount = Annotated[float, Meta(ge=0)]
+Pixels = Annotated[int, Meta(ge=1, le=4096)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 T = TypeVar("T")
@@ -38,10 +41,15 @@ def to_plain(value: object, *, sparse: bool = False) -> Any:
 
     Args:
         value: The dataclass.
-        sparse: Whether its fields that are None, an empty text or an empty object are left out.
+        sparse: Whether its fields that have their default are left out.
     """
     plain = to_builtins(value, enc_hook=_plain, str_keys=True)
-    return {k: v for k, v in plain.items() if v not in (None, "", {})} if sparse else plain
+    if sparse:
+        for one in fields(cast("Any", value)):
+            make = one.default_factory
+            if plain[one.name] == (one.default if make is MISSING else make()):
+                del plain[one.name]
+    return plain
 
 
 def dump_json(value: object, *, indent: int | None = 2) -> str:
@@ -62,9 +70,16 @@ def from_plain(value: object, kind: type[T]) -> T:
     try:
         return convert(value, kind, str_keys=True)
     except ValidationError as error:
-        what, _, place = str(error).partition(" - at `$")
+        text = str(error).replace("Object missing required field", "it lacks")
+        what, _, place = text.partition(" - at `$")
         place = place.strip(".`")
         raise UserError(f"{place}: {what}" if place else what) from None
+
+
+def pick(kind: type[T], whole: object, **others: object) -> T:
+    """Return a dataclass of those fields of a larger one that it has, but for `others`."""
+    names = [one.name for one in fields(cast("Any", kind)) if one.name not in others]
+    return kind(**{name: getattr(whole, name) for name in names}, **others)
 
 
 def parse_json(text: str | bytes) -> Any:

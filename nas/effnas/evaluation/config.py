@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from effnas.config.settings import EvaluationConfig, Recipe
 from effnas.data.loading import native_image_size
+from effnas.errors import StoreError
 
 if TYPE_CHECKING:
     from effnas.data.source import OnBadImage
@@ -88,16 +89,27 @@ def config_for_run(
 
 
 def continued_config(config: EvaluationConfig, stored: SearchManifest) -> EvaluationConfig:
-    """Return a configuration under which the rest of a run is measured as its beginning was."""
-    recipe = config.recipe
-    if recipe.flip is None and stored.recipe:
-        # Earlier versions decided by other names whether images are mirrored.
-        recipe = recipe.overridden(flip=stored.recipe.flip)
+    """Return a configuration under which the rest of a run is measured as its beginning was.
+
+    Args:
+        config: As for a new run.
+        stored: The run's manifest.
+
+    Raises:
+        StoreError: If the manifest lacks what that takes.
+    """
+    if stored.execution is None or stored.timing_batch_size is None:
+        raise StoreError(
+            "the run's manifest lacks `execution` or `timing_batch_size`; choose another `out`"
+        )
+    flip = config.recipe.flip
+    if flip is None and stored.recipe:  # earlier versions decided by other names
+        flip = stored.recipe.flip
     return replace(
         config,
-        execution=stored.execution or config.execution,
-        timing_batch_size=stored.timing_batch_size or config.timing_batch_size,
-        recipe=recipe,
+        execution=stored.execution,
+        timing_batch_size=stored.timing_batch_size,
+        recipe=replace(config.recipe, flip=flip),
     )
 
 

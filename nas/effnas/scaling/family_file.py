@@ -96,6 +96,11 @@ class Member:
         return {name: getattr(self, name) for name in STRENGTHS}
 
 
+@dataclass(frozen=True)
+class _Rows:
+    members: tuple[dict[str, Any], ...]
+
+
 def find_member(file: Path, arch: Architecture) -> Member | None:
     """Return what the `family.json` beside an architecture file says of it.
 
@@ -110,7 +115,7 @@ def find_member(file: Path, arch: Architecture) -> Member | None:
         return None
     try:
         content = read_object(family, KIND)
-        rows = from_plain(content.pop("members", None), list[dict[str, Any]])
+        rows = from_plain(content, _Rows).members
         row = next((row for row in rows if row.get("name") == name), None)
         member = from_plain(content | row, Member) if row else None
     except WrongKindError:

@@ -231,9 +231,9 @@ class _Setup:
         search.constraints.check_given(names)
         if search.objectives:
             search.objectives.values(measured)
-        return Choices.of(
+        return Choices(
             controller=controller_text(settings.controller),
-            objectives=search.objectives,
+            objectives=str(search.objectives) if search.objectives else None,
             seed=settings.seed,
             constraints=search.constraints.texts,
             rungs=settings.rungs.epochs if settings.rungs else None,

@@ -9,9 +9,9 @@ pass, times another such factor. Both are checked on networks that were not fitt
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from msgspec import Meta
 
@@ -22,6 +22,7 @@ from effnas.config.codec import (
     Size,
     dump_json,
     from_plain,
+    pick,
     read_object,
 )
 from effnas.errors import ConfigError, InfeasibleError, UserError
@@ -201,7 +202,7 @@ class DeviceProfile:
             raise ConfigError(
                 f"{path}: not a device profile ({error}); `effnas profile` makes one"
             ) from None
-        return cls(**{**vars(stored), "model": stored.model.model()})
+        return pick(cls, stored, model=stored.model.model())
 
     def to_json(self) -> str:
         """Return the profile as JSON text that `load` reads back."""
@@ -301,20 +302,19 @@ class _StoredLayer(LayerFigures, Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class _StoredModel:
-    """A model as the file has it: layers are a list, called parts."""
+    """A model as the file has it: layers are a list, called parts; there are no defaults."""
 
     image_size: Size
     batch_size: Size
     num_classes: Size
     parts: tuple[_StoredLayer, ...]
-    factor: _Scale = 1.0
-    memory_factor: _Scale = 1.0
+    factor: _Scale
+    memory_factor: _Scale
 
     def model(self) -> StepTimeModel:
         """Return the model itself."""
-        values = dict(vars(self))
-        layers = {_as(Layer, part): _as(LayerFigures, part) for part in values.pop("parts")}
-        return StepTimeModel(layers=layers, **values)
+        layers = {pick(Layer, part): pick(LayerFigures, part) for part in self.parts}
+        return pick(StepTimeModel, self, layers=layers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,8 +322,3 @@ class _StoredProfile(DeviceProfile):
     """A profile as the file has it."""
 
     model: _StoredModel  # type: ignore[assignment]
-
-
-def _as(kind: type[T], whole: object) -> T:
-    """Return a dataclass from a larger one that has its fields."""
-    return kind(**{one.name: getattr(whole, one.name) for one in fields(cast("Any", kind))})

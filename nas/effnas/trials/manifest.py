@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,13 +24,12 @@ from effnas.config.codec import (
 from effnas.config.settings import EvaluationConfig, Execution, Recipe
 from effnas.errors import StoreError, UserError
 from effnas.space.search_space import SearchSpace
-from effnas.trials.objectives import Objectives
 from effnas.trials.reward import Reward
 from effnas.trials.store import MANIFEST, write_whole
 from effnas.trials.worker_info import WorkerInfo
 
 #: Values up to this length are shown where they differ.
-_SHOWN = 100
+_SHOWN = 200
 
 
 def must_match(name: str, key: Callable[[Any], object] = lambda value: value) -> dict[str, object]:
@@ -96,7 +95,8 @@ class Manifest:
             return from_plain(content, cls)
         except WrongKindError as error:
             raise OtherFolderError(
-                f"{folder}: the folder holds no {cls.what} ({error}); choose another one"
+                f"{folder}: the folder holds no {cls.what} ({error}); give one that "
+                f"`{cls.command}` wrote, or another `out`"
             ) from None
         except UserError as error:
             raise StoreError(f"{file}: {error}; restore it from a copy") from None
@@ -153,7 +153,8 @@ def _differences(now: Any, before: Any) -> Iterator[str]:
 
 
 def _difference(name: str, here: object, there: object) -> str:
-    shown = f"was {to_plain(there)}, is {to_plain(here)}"
+    was, now = (list(each) if isinstance(each, tuple) else each for each in (there, here))
+    shown = f"was {was}, is {now}"
     return f"{name} ({shown})" if len(shown) <= _SHOWN else name
 
 
@@ -224,10 +225,10 @@ class DataPart:
         holdout_images: Images that give A, likewise.
         fingerprint: Differs when the images, labels or classes do.
         skipped_images: Names of images that could not be decoded.
-        mirrored: Whether images are mirrored where a recipe does not say; None: not known.
+        mirrored: Whether images are mirrored at random; None: not known.
     """
 
-    name: str = "?"
+    name: str = ""
     path: str | None = None
     root: str | None = None
     on_bad_image: Literal["refuse", "skip"] = "refuse"
@@ -270,25 +271,6 @@ class Choices(Manifest):
         default=(), metadata=must_match("constraints", key=lambda texts: sorted(texts or ()))
     )
     rungs: tuple[int, ...] | None = field(default=None, metadata=must_match("fidelity"))
-
-    @classmethod
-    def of(
-        cls,
-        *,
-        controller: str,
-        objectives: Objectives | None,
-        seed: int,
-        constraints: Sequence[str],
-        rungs: Sequence[int] | None,
-    ) -> Choices:
-        """Return the choices of a search."""
-        return Choices(
-            seed=seed,
-            controller=controller,
-            objectives=str(objectives) if objectives else None,
-            constraints=tuple(constraints),
-            rungs=tuple(rungs) if rungs else None,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,13 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, ClassVar, Protocol, Self, TypeVar, cast
 
 from effnas.arch.architecture import Architecture
-from effnas.config.codec import Count, dump_json, from_plain, parse_json, to_plain
+from effnas.config.codec import Count, dump_json, from_plain, parse_json, pick, to_plain
 from effnas.errors import StoreError
 from effnas.trials.trial import Measurement, Trial, TrialState
 
@@ -242,10 +242,6 @@ class _TrialRecord(ArchitectureRecord):
     duration_s: float | None = None
 
 
-#: What a record has of a measurement.
-_MEASURED = tuple(one.name for one in fields(Measurement))
-
-
 def to_record(trial: Trial) -> dict[str, Any]:
     """Return a trial as plain JSON data, without what does not apply to it."""
     record = _TrialRecord(
@@ -256,7 +252,7 @@ def to_record(trial: Trial) -> dict[str, Any]:
         reward=trial.reward,
         reason=trial.reason,
         duration_s=trial.duration_s,
-        **{name: getattr(trial.measurement, name) for name in _MEASURED},
+        **vars(trial.measurement),
     )
     return cast("dict[str, Any]", to_plain(record, sparse=True))
 
@@ -272,7 +268,7 @@ def from_record(plain: object, *, stem: int, head: int) -> Trial:
         number=record.trial,
         architecture=record.parsed(stem, head),
         state=record.state,
-        measurement=Measurement(**{name: getattr(record, name) for name in _MEASURED}),
+        measurement=pick(Measurement, record),
         reward=record.reward,
         reason=record.reason,
         duration_s=record.duration_s,

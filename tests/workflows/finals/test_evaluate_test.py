@@ -101,7 +101,6 @@ def test_mean_and_spread_are_over_seeds() -> None:
         {"trial": True},
         {"images": "many"},
         {"skipped": [1]},
-        {"more": 1},
     ],
     ids=str,
 )

@@ -14,6 +14,7 @@ from effnas import (
     TrialState,
 )
 from effnas.errors import ConfigError
+from effnas.trials.manifest import SearchManifest, SourcedSpacePart
 from effnas.trials.objectives import Objectives, non_dominated
 from effnas.trials.run import Run
 from effnas.trials.trial import Trials
@@ -22,7 +23,7 @@ from effnas.workflows.finals.finalists import choose_finalists
 SPACE = SearchSpace.load("v2-cifar")
 
 
-def run_of(metrics: list[dict[str, float]], **manifest: str) -> Run:
+def run_of(metrics: list[dict[str, float]], objectives: str | None = None) -> Run:
     rng = np.random.default_rng(0)
     archs = list(dict.fromkeys(SPACE.sample(rng) for _ in range(2 * len(metrics) + 2)))
     trials = [
@@ -38,7 +39,8 @@ def run_of(metrics: list[dict[str, float]], **manifest: str) -> Run:
     trials.append(
         Trial(number=len(metrics), architecture=archs[-1], state=TrialState.INFEASIBLE, reason="x")
     )
-    return Run(Path("runs/x"), dict(manifest), SPACE, Trials(trials))
+    manifest = SearchManifest(space=SourcedSpacePart.of(SPACE), objectives=objectives)
+    return Run(Path("runs/x"), manifest, SPACE, Trials(trials))
 
 
 def drawn(count: int) -> list[dict[str, float]]:

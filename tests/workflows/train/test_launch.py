@@ -163,7 +163,7 @@ def test_a_training_is_resumed_with_the_same_images_in_memory_or_not_at_all(
     image = next(Path("moved").rglob("*.png"))
     content = image.read_bytes()
     image.unlink()
-    with pytest.raises(StoreError, match=r"begun with another data .*fingerprint"):
+    with pytest.raises(StoreError, match=r"the training began with other settings: data \(was"):
         launch(settings(data="moved"))
     image.write_bytes(content)
     assert launch(settings(data="moved"))[0] is not None

@@ -78,8 +78,9 @@ def test_a_first_size_is_that_of_the_first_stage(
 @pytest.mark.parametrize(
     ("sizes", "words"),
     [
-        ([], "stage_image_sizes: a list of one or more numbers is needed"),
-        (["16", 40], "stage_image_sizes is 16, and must be 1 or more"),
+        ({"a": 1}, "stage_image_sizes: Expected `array"),
+        (["16", 40], r"stage_image_sizes\[0\]: Expected `int`, got `str`"),
+        ([0, 40], r"stage_image_sizes\[0\]: Expected `int` >= 1"),
         ([48, 40], "stage_image_sizes begins with 48, above train_image_size 40"),
     ],
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from effnas.errors import StoreError
-from effnas.workflows.trainings.folder import Result, TrainingsFolder
+from effnas.trials.manifest import must_match
+from effnas.workflows.trainings.folder import Result, TrainingsFolder, TrainingsManifest
 from effnas.workflows.trainings.schedule import Schedule
 
 FOUND = [
@@ -26,49 +28,66 @@ def test_levels_are_at_a_quarter_and_doubled(epochs: int, levels: tuple[int, ...
     assert schedule.steps == 3 * len(levels)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Made(TrainingsManifest):
+    kind: ClassVar[str] = "finals"
+    what: ClassVar[str] = "finals"
+    seeds: int = field(default=2, metadata=must_match("seeds"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Others(TrainingsManifest):
+    kind: ClassVar[str] = "trainings of layers"
+    what: ClassVar[str] = "layers"
+
+
 class TestFolder:
     def test_results_come_back_and_other_finals_are_refused(self, tmp_path: Path) -> None:
         with TrainingsFolder.open(tmp_path / "f") as folder:
-            assert folder.begin("finals", {"seeds": 2}) == []
+            assert folder.begin(Made()) == []
             for result in FOUND:
                 folder.add(result)
         with TrainingsFolder.open(tmp_path / "f") as folder:
-            assert folder.begin("finals", {"seeds": 2}) == FOUND
-            with pytest.raises(StoreError, match="begun with another seeds"):
-                folder.begin("finals", {"seeds": 3})
-            with pytest.raises(StoreError, match="holds no trainings of layers"):
-                folder.begin("trainings of layers", {"seeds": 2})
+            assert folder.begin(Made()) == FOUND
+            with pytest.raises(StoreError, match=r"the finals began .* seeds \(was 2, is 3\)"):
+                folder.begin(Made(seeds=3))
+            with pytest.raises(StoreError, match="holds no layers"):
+                folder.begin(Others())
 
     def test_what_is_finished_stays_so_until_something_else_judges(self, tmp_path: Path) -> None:
         with TrainingsFolder.open(tmp_path / "f") as folder:
-            folder.begin("finals", {"seeds": 2})
+            folder.begin(Made())
             (tmp_path / "f" / "checkpoints").mkdir()
             assert not folder.is_finished("A")
             folder.finish("A")
         with TrainingsFolder.open(tmp_path / "f") as folder:
-            assert folder.begin("finals", {"seeds": 2}) == []
+            assert folder.begin(Made()) == []
             assert folder.is_finished("A")
             assert not folder.is_finished("1 - A")
         assert not (tmp_path / "f" / "checkpoints").exists()
 
-    def test_a_torn_line_is_cut_and_a_wrong_one_named(self, tmp_path: Path) -> None:
-        found = FOUND[:1]
+    @pytest.mark.parametrize(
+        ("before", "after", "said"),
+        [
+            ("0.5", "5", "accuracy: Expected `float` <= 1"),
+            ("2.0", "-2.0", "train_time_s"),
+            ("0.5", "null", "either an accuracy or a reason"),
+        ],
+    )
+    def test_a_torn_line_is_cut_and_a_wrong_one_named(
+        self, tmp_path: Path, before: str, after: str, said: str
+    ) -> None:
         with TrainingsFolder.open(tmp_path / "f") as folder:
-            folder.begin("finals", {})
-            folder.add(found[0])
+            folder.begin(Made())
+            folder.add(FOUND[0])
         file = tmp_path / "f" / "trainings.jsonl"
         whole = file.read_text()
         file.write_text(whole + whole[:20])
         with TrainingsFolder.open(tmp_path / "f") as folder:
-            assert folder.begin("finals", {}) == found
-        file.write_text(whole.replace("0.5", "5"))
+            assert folder.begin(Made()) == FOUND[:1]
+        file.write_text(whole.replace(before, after))
         with (
             TrainingsFolder.open(tmp_path / "f") as folder,
-            pytest.raises(StoreError, match=r"trainings.jsonl:1: not a result \(accuracy is 5"),
+            pytest.raises(StoreError, match=rf"trainings.jsonl:1: not a result \(.*{said}"),
         ):
-            folder.begin("finals", {})
-
-    def test_a_result_is_an_accuracy_or_a_reason(self) -> None:
-        for wrong in ({"accuracy": None}, {"reason": "x"}, {"train_time_s": -1.0}):
-            with pytest.raises(ValueError, match=r"accuracy|reason|train_time_s"):
-                replace(FOUND[0], **wrong)  # type: ignore[arg-type]
+            folder.begin(Made())

@@ -25,6 +25,7 @@ class FinalsManifest(TrainingsManifest):
 
     kind: ClassVar[str] = "finals"
     what: ClassVar[str] = "finals"
+    command: ClassVar[str] = "effnas promote"
     keys: ClassVar[dict[str, str]] = {"run_created": "run created"}
 
     run: str = field(metadata=must_match("run"))

@@ -34,6 +34,7 @@ class ProxyManifest(Manifest):
 
     kind: ClassVar[str] = "proxy"
     what: ClassVar[str] = "trainings of a proxy"
+    command: ClassVar[str] = "effnas proxy"
 
     space: SpacePart
     data: str = field(metadata=must_match("data"))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any, cast
 
 from effnas.arch.architecture import Architecture
-from effnas.config.codec import Count, Share, Size, from_plain, to_plain
+from effnas.config.codec import Count, Share, Size, from_plain, pick, to_plain
 from effnas.config.settings import Recipe
 from effnas.errors import ConfigError
 from effnas.trials.store import ArchitectureRecord
@@ -167,10 +167,9 @@ def from_record(plain: object, *, stem: int, head: int) -> Training:
         ValueError: If the record is not one that `to_record` writes.
     """
     record = from_plain(plain, _Record)
-    values = vars(record)
     return Training(
-        Fidelity(**{one.name: values[one.name] for one in fields(Fidelity)}),
+        pick(Fidelity, record),
         record.parsed(stem, head),
         record.repeat,
-        TrainingOutcome(**{one.name: values[one.name] for one in fields(TrainingOutcome)}),
+        pick(TrainingOutcome, record),
     )

@@ -26,6 +26,7 @@ class ScalingManifest(TrainingsManifest):
     """
 
     what: ClassVar[str] = "search for a way to scale"
+    command: ClassVar[str] = "effnas scaling"
 
     base: str = field(metadata=must_match("base"))
     data: str = field(metadata=must_match("data"))

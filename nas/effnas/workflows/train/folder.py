@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from effnas.config.codec import Count, Share, Size
+from effnas.config.codec import Count, Pixels, Share, Size
 from effnas.config.settings import Execution
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.train.progress import EpochRow, Progress
@@ -61,7 +61,7 @@ class TrainingData:
         minival: Images that accuracy is measured on.
         class_names: Names of the classes.
         skipped: Images that were left out because they cannot be decoded.
-        mirrored: Whether images are mirrored at random; None where it was not stored.
+        mirrored: Whether images are mirrored at random; None: not known.
     """
 
     name: str
@@ -115,7 +115,7 @@ class TrainingManifest(Manifest):
     weights: str | None = field(default=None, metadata=must_match("weights"))
     new_head: bool = field(default=False, metadata=must_match("new-head"))
     data: TrainingData
-    eval_image_size: Size
+    eval_image_size: Pixels
     stages: tuple[Stage, ...]
     parts: tuple[Size, ...]
     workers: Size = 1

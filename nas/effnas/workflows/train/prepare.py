@@ -267,9 +267,7 @@ class PreparedTraining:
         )
 
 
-def is_mirrored(
-    settings: TrainSettings, stored: TrainingManifest | None, suits_data: bool
-) -> bool:
+def is_mirrored(settings: TrainSettings, stored: TrainingManifest | None, suits_data: bool) -> bool:
     """Return whether images are mirrored: as the recipe says, as before, or as suits the data."""
     if settings.recipe.flip is not None:
         return settings.recipe.flip
