@@ -84,7 +84,7 @@ class ProxyObserver(Observer):
     """Receives what a proxy check or search does."""
 
     def planned(self, trainings: int, seconds: float) -> None:
-        """So many trainings are to come, in about so many seconds."""
+        """The next trainings begin: their number, and about how many seconds they take in all."""
 
     def trained(self, training: Training) -> None:
         """A training has ended."""

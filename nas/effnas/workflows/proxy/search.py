@@ -37,7 +37,7 @@ def candidates(
     image_sizes: Sequence[int] = (),
     data_shares: Sequence[float] = (),
 ) -> list[Recipe]:
-    """Return all combinations of the given settings that go less far than `high`.
+    """Return all combinations of the given settings that cost less than `high`.
 
     Args:
         base: All other settings; where nothing is given, a quarter to twice its epochs, half of to
@@ -48,7 +48,7 @@ def candidates(
         data_shares: Shares of the data to try.
 
     Raises:
-        ConfigError: If a value is out of range, or nothing goes less far than `high`.
+        ConfigError: If a value is out of range, or nothing costs less than `high`.
     """
     own, top = Fidelity.of(base), Fidelity.of(high)
     sizes = image_sizes or [
@@ -67,7 +67,7 @@ def candidates(
     ]
     if not found:
         raise ConfigError(
-            f"no setting goes less far than what it is compared with, {top}; try fewer epochs, "
+            f"no setting costs less than what it is compared with, {top}; try fewer epochs, "
             "smaller images or less data"
         )
     return found

@@ -1,4 +1,4 @@
-"""One training of a reference network: what is to be done, what came of it, and its record."""
+"""One training of a reference network: the job, its outcome, and its record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from effnas.trials.trial import Measurement
 
 @dataclass(frozen=True, order=True)
 class Fidelity:
-    """How far a training goes: what a proxy may save on.
+    """What a training costs: what a proxy may save on.
 
     Attributes:
         epochs: Passes over the training images.
@@ -46,7 +46,7 @@ class Fidelity:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
-    """A training to be done.
+    """A training that is wanted.
 
     Attributes:
         recipe: How to train, image size and share settled.
@@ -60,23 +60,23 @@ class TrainingJob:
 
     @property
     def fidelity(self) -> Fidelity:
-        """How far the training goes."""
+        """Epochs, image size and share of the data."""
         return Fidelity.of(self.recipe)
 
     def ended(self, outcome: TrainingOutcome) -> Training:
-        """Return the training with what came of it."""
+        """Return the training with its outcome."""
         return Training(self.fidelity, self.architecture, self.repeat, outcome)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOutcome:
-    """What came of a training: an accuracy, or the reason why there is none.
+    """The outcome of a training: an accuracy, or the reason why there is none.
 
     Attributes:
-        accuracy: Share of the held-out images that were named rightly, 0 to 1.
+        accuracy: Share of the held-out images classified correctly, 0 to 1.
         reason: Why the network cannot be trained so.
         train_time_s: Seconds of training, above 0.
-        fidelity: How far it went, in the worker's words.
+        fidelity: Epochs, images and pixels, in the worker's words.
         hardware: Identity of the device.
     """
 
