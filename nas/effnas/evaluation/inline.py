@@ -22,7 +22,7 @@ class InlineBackend:
         self._jobs: deque[Job] = deque()
 
     def submit(self, job: Job) -> None:
-        """Put a job in line."""
+        """Queue a job."""
         self._jobs.append(job)
 
     def next_done(self) -> Outcome:
@@ -30,5 +30,5 @@ class InlineBackend:
         return self._worker.run(self._jobs.popleft())
 
     def close(self) -> None:
-        """Forget the jobs in line."""
+        """Forget the queued jobs."""
         self._jobs.clear()

@@ -1,4 +1,4 @@
-"""The back end whose clock is made up: long parallel searches, run in no time."""
+"""The back end with a simulated clock: long parallel searches, run in no time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def one_second(job: Job) -> float:
-    """Return 1: all jobs take alike."""
+    """Return 1: all jobs take as long."""
     return 1.0
 
 
@@ -38,7 +38,7 @@ class SimulatedBackend:
         duration_s: Returns the seconds that a job takes, 0 or more.
 
     Attributes:
-        now_s: Seconds since the beginning, by the made-up clock.
+        now_s: Seconds since the beginning, by the simulated clock.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class SimulatedBackend:
         self._submitted += 1
 
     def next_done(self) -> Outcome:
-        """Put the clock on to the end of the next job, and return what became of it."""
+        """Advance the clock to the end of the next job, and return its outcome."""
         self.now_s, _, outcome = heapq.heappop(self._under_way)
         return outcome
 
@@ -92,11 +92,11 @@ class TabularEvaluator:
         repeat: int = 0,
         epochs: int | None = None,
     ) -> Measurement:
-        """Return the measurement of a trial; after so many epochs, with the accuracy at that rung.
+        """Return the measurement of a trial; after some epochs, with the accuracy at that rung.
 
         Raises:
             InfeasibleError: If there is none, or the trial was infeasible itself.
-            ConfigError: If the trial has no accuracy after so many epochs.
+            ConfigError: If the trial has no accuracy after that many epochs.
         """
         del task, repeat  # the table has one row for each
         trial = self._trials.get(arch)
@@ -117,7 +117,7 @@ class TabularEvaluator:
 
 
 class FittedEvaluator:
-    """Guesses what any architecture of a space would measure, from trials of the space.
+    """Predicts what any architecture of a space would measure, from trials of the space.
 
     Every metric that all COMPLETE trials have gets a Gaussian process
     (`effnas.controllers.gaussian_process`), on a logarithmic scale where all values are positive.

@@ -114,7 +114,7 @@ def divide_resources(workers: Workers) -> WorkerResources:
     """Start Ray, or join its cluster, and share out what it has.
 
     Raises:
-        ConfigError: If there is too little for so many workers.
+        ConfigError: If there is too little for that many workers.
         SearchFailedError: If Ray does not start.
     """
     from effnas.evaluation.ray import start_ray

@@ -26,7 +26,7 @@ class CostEstimate:
         budget: Trials in all.
         trials_left: Trials still to run.
         trial_s: Seconds of one trial: the mean of the stored ones, else the reference network's;
-            with rungs, at the share of trials that is expected to go on.
+            with rungs, at the share of trials that is expected to continue.
         total_s: Seconds until the budget is used up.
         workers: Trials at once.
     """

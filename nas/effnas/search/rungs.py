@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Rungs:
     """The epochs at which trainings are compared; at all but the last one they pause.
 
-    Of all trials with a result at rung k, or beyond it, the best 1/eta go on to the next one, where
-    eta is epochs[k + 1] / epochs[k]: every rung takes about as many epochs in all.
+    Of all trials with a result at rung k, or beyond it, the best 1/eta continue to the next one,
+    where eta is epochs[k + 1] / epochs[k]: every rung takes about as many epochs in all.
 
     Attributes:
         epochs: Of each rung, 1 or more, strictly growing, two of them or more; the last is the
@@ -64,7 +64,7 @@ class Rungs:
 
     @property
     def expected_epochs(self) -> float:
-        """Epochs of a trial on average, if 1/eta of those at each rung go on."""
+        """Epochs of a trial on average, if 1/eta of those at each rung continue."""
         first = self.epochs[0]
         return first + sum(first * (high - low) / high for low, high in pairwise(self.epochs))
 
@@ -75,7 +75,7 @@ class Rungs:
     def promoted(
         self, trials: Iterable[Trial], reward_at: Callable[[Trial, int], float | None]
     ) -> Trial | None:
-        """Return the paused trial that is to go on next, or None if none may.
+        """Return the paused trial that continues next, or None if none may.
 
         The highest rung comes first, and at a rung the best trial; of equals the first.
 

@@ -1,7 +1,7 @@
 """The search: ask the controller, have the architecture evaluated, score, store, tell.
 
 The driver owns this loop. It computes rewards itself, from stored metrics, so that a run can be
-scored anew without an accelerator.
+scored again without an accelerator.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Search:
             breaks another one is INFEASIBLE.
         store: Where trials are kept; nowhere by default.
         first_number: Number of the first new trial.
-        rungs: Epochs at which trainings pause, so that only the best go on; by default all are
+        rungs: Epochs at which trainings pause, so that only the best continue; by default all are
             evaluated to the end.
 
     Raises:
@@ -129,7 +129,7 @@ class Search:
     # -- ask and tell
 
     def ask(self) -> Architecture:
-        """Return an architecture to evaluate; `tell` takes what came of it.
+        """Return an architecture to evaluate; `tell` takes its result.
 
         Raises:
             SpaceExhaustedError: If every architecture of the space was proposed already.
@@ -137,7 +137,7 @@ class Search:
         return self._start_trial().architecture
 
     def tell(self, arch: Architecture, *, reason: str | None = None, **metrics: float) -> Trial:
-        """Take what came of an architecture.
+        """Take the result of an architecture.
 
         Args:
             arch: What `ask` gave, or any other architecture.
@@ -170,13 +170,13 @@ class Search:
         return self._complete(trial, Measurement(metrics=metrics))
 
     def take_timing(self, trial: Trial, outcome: Outcome) -> Trial:
-        """Store a complete trial with the step time that was found, and score it anew.
+        """Store a complete trial with the step time that was found, and score it again.
 
-        The controller is not told of a trial that it knows.
+        The controller does not receive a trial that it knows.
 
         Args:
             trial: A trial of this search or of another one.
-            outcome: What came of timing it.
+            outcome: A timing, or why the network cannot be timed.
 
         Returns:
             The trial, INFEASIBLE if it cannot be timed or breaks a constraint.
@@ -209,7 +209,7 @@ class Search:
         Args:
             evaluate: Takes an architecture and returns its metrics; it may raise
                 `InfeasibleError`. Runs in this process. With rungs it takes `epochs`, too, and
-                returns the accuracy after so many, among others.
+                returns the accuracy after that many, among others.
             budget: Trials in all, 1 or more.
             backend: Runs evaluations elsewhere; takes the place of `evaluate`. The caller closes
                 it.
@@ -262,7 +262,7 @@ class Search:
 
         Args:
             events: The changes.
-            rescore: Whether rewards are computed anew and stored, because the reward has changed.
+            rescore: Whether rewards are computed again and stored, because the reward has changed.
         """
         history = list(events)
         last = {trial.number: trial for trial in history}
@@ -271,10 +271,10 @@ class Search:
                 if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
                     last[number] = replace(trial, reward=self.reward.score(trial.metrics))
                     self._store.append(last[number], durable=True)
-        told: set[tuple[int, TrialState, int]] = set()
+        sent: set[tuple[int, TrialState, int]] = set()
         for event in history:
-            if _step(event) not in told:
-                told.add(_step(event))
+            if _step(event) not in sent:
+                sent.add(_step(event))
                 final = last[event.number]
                 self._guarded.tell(final if _step(event) == _step(final) else event)
         self._trials = last
@@ -394,5 +394,5 @@ class Search:
 
 
 def _step(trial: Trial) -> tuple[int, TrialState, int]:
-    """What a controller is told once: that a trial is in a state, with so many rungs reached."""
+    """What a controller receives once: a trial's number, its state, and the rungs it reached."""
     return trial.number, trial.state, len(trial.measurement.rungs)

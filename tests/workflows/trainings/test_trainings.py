@@ -1,17 +1,26 @@
-"""Trainings on disk, and how far they go."""
+"""Trainings of candidates: on disk, which continue, and that stops change nothing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
+from effnas import Architecture, InfeasibleError, Measurement, SearchSpace
+from effnas.config.settings import Recipe
 from effnas.errors import StoreError
+from effnas.evaluation.backend import Backend, Worker
+from effnas.evaluation.evaluator import Evaluator, Task
+from effnas.evaluation.inline import InlineBackend
+from effnas.evaluation.simulated import SimulatedBackend
 from effnas.trials.manifest import must_match
 from effnas.workflows.trainings.folder import Result, TrainingsFolder, TrainingsManifest
 from effnas.workflows.trainings.schedule import Schedule
+from effnas.workflows.trainings.standings import ranked
+from effnas.workflows.trainings.train import Candidate, Trainings
 
 FOUND = [
     Result(candidate="a", repeat=0, epochs=2, accuracy=0.5, train_time_s=2.0),
@@ -91,3 +100,133 @@ class TestFolder:
             pytest.raises(StoreError, match=rf"trainings.jsonl:1: not a result \(.*{said}"),
         ):
             folder.begin(Made())
+
+
+# -- trainings of candidates
+
+ARCHS = list(SearchSpace.load("tiny").architectures())[:6]
+SCHEDULE = Schedule.of(8, 2)
+RNG = np.random.default_rng(0)
+QUALITY = dict(zip(ARCHS, RNG.permutation(len(ARCHS)) / 10, strict=True))
+
+
+class Trains:
+    """Gives each training its accuracy; stops the driver after a number of trainings."""
+
+    def __init__(self, calls: int | None = None, infeasible: int = -1) -> None:
+        self.calls, self.infeasible = calls, infeasible
+        self.asked: list[tuple[int, int, int, int | None]] = []
+
+    def make(self, recipe: Recipe | None = None) -> Evaluator:
+        size = recipe.image_size if recipe else None
+
+        def evaluate(
+            arch: Architecture,
+            task: Task = Task.EVALUATE,
+            repeat: int = 0,
+            epochs: int | None = None,
+        ) -> Measurement:
+            assert task is Task.TRAIN
+            assert epochs is not None
+            if len(self.asked) == self.calls:
+                raise KeyboardInterrupt
+            number = ARCHS.index(arch)
+            self.asked.append((number, epochs, repeat, size))
+            if number == self.infeasible and epochs > 2:
+                raise InfeasibleError("training diverged")
+            accuracy = QUALITY[arch] * (1 - 0.5**epochs) + repeat / 100
+            return Measurement(metrics={"accuracy": accuracy, "train_time_s": float(epochs)})
+
+        return evaluate
+
+
+def train(
+    path: Path, trains: Trains, backend: Backend | None = None, sizes: tuple[int, ...] = ()
+) -> list[Result]:
+    """Train what a folder lacks."""
+    candidates = [
+        Candidate(
+            name=str(n),
+            architecture=arch,
+            recipe=Recipe(image_size=sizes[n]) if sizes else None,
+        )
+        for n, arch in enumerate(ARCHS)
+    ]
+    with TrainingsFolder.open(path) as folder:
+        trainings = Trainings(
+            folder=folder,
+            candidates=candidates,
+            schedule=SCHEDULE,
+            results=folder.begin(Made()),
+            score=lambda name, accuracy: accuracy,
+            on_result=lambda result: None,
+        )
+        trainings.run(backend or InlineBackend(Worker(trains.make)))
+    return trainings.results
+
+
+def untimed(results: list[Result]) -> list[Result]:
+    return [replace(result, train_time_s=0.0) for result in results]
+
+
+def test_candidates_train_one_after_another_and_the_weaker_half_stops(tmp_path: Path) -> None:
+    results = train(tmp_path, Trains())
+    assert [r.candidate for r in results] == sorted(r.candidate for r in results)
+    means: dict[int, list[float]] = {level: [] for level in SCHEDULE.levels}
+    for n, arch in enumerate(ARCHS):
+        mine = [(r.epochs, r.repeat) for r in results if r.candidate == str(n)]
+        expected = []
+        for level in SCHEDULE.levels:
+            expected += [(level, 0), (level, 1)]
+            before, mean = list(means[level]), QUALITY[arch] * (1 - 0.5**level) + 0.005
+            means[level].append(mean)
+            if before and mean < np.median(before):
+                break
+        assert mine == expected
+    standings = ranked([str(n) for n in range(6)], SCHEDULE, results, lambda name, a: a)
+    assert ARCHS[int(standings[0].name)] == max(ARCHS, key=lambda arch: QUALITY[arch])
+
+
+@pytest.mark.parametrize("stops", [[0], [1, 1], [3, 5, 2], [11]], ids=str)
+def test_trainings_stopped_anywhere_continue_as_if_they_had_not_been(
+    tmp_path: Path, stops: list[int]
+) -> None:
+    whole, asked = Trains(), []
+    expected = train(tmp_path / "whole", whole)
+    for calls in stops:
+        trains = Trains(calls)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "stopped", trains)
+        asked += trains.asked
+    trains = Trains()
+    assert untimed(train(tmp_path / "stopped", trains)) == untimed(expected)
+    assert asked + trains.asked == whole.asked
+    nothing = Trains()
+    train(tmp_path / "stopped", nothing)
+    assert nothing.asked == []
+
+
+@pytest.mark.parametrize("capacity", [2, 3, 7])
+def test_several_workers_train_seeds_side_by_side_and_nothing_twice(
+    tmp_path: Path, capacity: int
+) -> None:
+    trains = Trains()
+    backend = SimulatedBackend(trains.make(), capacity=capacity)
+    results = train(tmp_path, trains, backend)
+    assert len(set(trains.asked)) == len(trains.asked) == len(results)
+    assert backend.now_s <= len(results) / capacity + 2 * SCHEDULE.steps  # none waits idly
+    best = str(max(range(6), key=lambda n: QUALITY[ARCHS[n]]))
+    assert {r.epochs for r in results if r.candidate == best} == set(SCHEDULE.levels)
+
+
+def test_an_infeasible_candidate_stops_and_image_sizes_are_those_of_candidates(
+    tmp_path: Path,
+) -> None:
+    trains = Trains(infeasible=0)
+    results = train(tmp_path, trains, sizes=(16, 16, 24, 24, 24, 32))
+    first = [r for r in results if r.candidate == "0"]
+    assert [r.reason for r in first] == [None, None, *["training diverged"] * (len(first) - 2)]
+    assert first[-1].epochs == 4
+    assert {(number, size) for number, *_, size in trains.asked} == {
+        (n, size) for n, size in enumerate((16, 16, 24, 24, 24, 32))
+    }

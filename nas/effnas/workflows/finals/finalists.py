@@ -54,7 +54,7 @@ def choose_finalists(run: Run, top: int) -> list[Finalist]:
     if not ranked:
         raise ConfigError(
             f"{run.path}: none of its {len(run.trials)} trials is complete, so there is nothing to "
-            "promote; let the search go on first"
+            "promote; let the search continue first"
         )
     chosen = [Finalist(trial, "reward") for trial in ranked[:top]]
     objectives = run.objectives or _objectives(ranked)

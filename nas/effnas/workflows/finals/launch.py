@@ -69,7 +69,7 @@ class FinalsObserver(Observer):
         """The trainings are about to begin."""
 
     def trained(self, finalist: Finalist, result: Result, reward: float | None) -> None:
-        """A training has come to a level."""
+        """A training has reached a level."""
 
     def testing(self) -> None:
         """The test part is about to be read."""

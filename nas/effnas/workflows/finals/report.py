@@ -1,4 +1,4 @@
-"""What came of finals: means and spreads, what they say of the proxy, and which network is best."""
+"""Results of finals: means and spreads, what they say of the proxy, and the best network."""
 
 from __future__ import annotations
 

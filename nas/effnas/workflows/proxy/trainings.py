@@ -48,7 +48,7 @@ class Fidelity:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
-    """A training to be done.
+    """A training that is wanted.
 
     Attributes:
         recipe: How to train, image size and share settled.
@@ -62,7 +62,7 @@ class TrainingJob:
 
     @property
     def fidelity(self) -> Fidelity:
-        """How far the training goes."""
+        """Epochs, image size and share of the data."""
         return Fidelity.of(self.recipe)
 
     def ended(self, outcome: TrainingOutcome) -> Training:
@@ -78,7 +78,7 @@ class TrainingOutcome:
         accuracy: Share of the held-out images that are classified correctly, 0 to 1.
         reason: Why the network cannot be trained so.
         train_time_s: Seconds of training, above 0.
-        fidelity: How far it went, in the worker's words.
+        fidelity: Epochs, images and pixels, in the worker's words.
         hardware: Identity of the device.
     """
 

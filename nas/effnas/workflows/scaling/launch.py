@@ -154,12 +154,12 @@ class ScalingObserver(Observer):
         """The trainings are about to begin."""
 
     def trained(self, result: Result) -> None:
-        """A training has come to a level."""
+        """A training has reached a level."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingReport:
-    """What came of it.
+    """The networks that were tried, and how they compare.
 
     Attributes:
         networks: Those that were trained, by name.
@@ -188,8 +188,8 @@ def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> Scal
         UserError: If something given is wrong; what is stored already stays.
         SearchFailedError: If a training fails time after time.
     """
-    subject, base = find_architecture(settings.base, None)
-    config = _config(settings, subject, base)
+    network, base = find_architecture(settings.base, None)
+    config = _config(settings, network, base)
     schedule = Schedule.of(config.recipe.epochs, settings.seeds)
 
     with TrainingsFolder.open(settings.out) as folder:
@@ -235,12 +235,12 @@ def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> Scal
     return _with_rules(report, settings, base)
 
 
-def _config(settings: ScalingSettings, subject: NetworkRef, base: Architecture) -> EvaluationConfig:
+def _config(settings: ScalingSettings, network: NetworkRef, base: Architecture) -> EvaluationConfig:
     """Return what the base would be trained with."""
-    run = subject.run
+    run = network.run
     if run is None and settings.data is None:
         raise ConfigError(
-            f"{subject.name}: no run says which images to train on; give them as `data`"
+            f"{network.name}: no run says which images to train on; give them as `data`"
         )
     recipe = run.recipe if run else Recipe()
     if settings.recipe_file:
