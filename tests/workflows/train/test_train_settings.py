@@ -74,23 +74,6 @@ def test_a_first_size_is_that_of_the_first_stage(
     assert settle(OPEN, found, None).image_size == (first, 40)
 
 
-@pytest.mark.parametrize(
-    ("sizes", "words"),
-    [
-        ([], "stage_image_sizes: a list of one or more numbers is needed"),
-        (["16", 40], "stage_image_sizes is 16, and must be 1 or more"),
-        ([48, 40], "stage_image_sizes begins with 48, above train_image_size 40"),
-    ],
-)
-def test_first_sizes_that_cannot_be_trusted_are_refused(
-    tmp_path: Path, sizes: object, words: str
-) -> None:
-    with pytest.raises(ConfigError, match=words) as raised:
-        member(tmp_path, stage_image_sizes=sizes)
-    assert str(raised.value).startswith(f"{tmp_path / 'family.json'}: ")
-    assert "\n" not in str(raised.value)
-
-
 # -- without
 
 
