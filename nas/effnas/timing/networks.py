@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -39,6 +39,7 @@ class MeasuredStepTimes:
 
     reference: Architecture
     setup: MeasurementSetup
+    _: KW_ONLY
     time_limit_s: float = SEARCH_TIME_LIMIT_S
 
     @property
