@@ -79,27 +79,6 @@ def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> No
     assert os.environ["GOMP_SPINCOUNT"] == "77"
 
 
-@pytest.mark.parametrize("refused", [0, 2])
-def test_memory_is_kept_only_if_the_library_takes_every_setting(
-    refused: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[int, int]] = []
-
-    class Library:
-        @staticmethod
-        def mallopt(name: int, value: int) -> int:
-            asked.append((name, value))
-            return int(len(asked) - 1 != refused)
-
-    monkeypatch.setattr(runtime, "_keeps_freed_memory", False)
-    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.36"))
-    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: Library)
-    monkeypatch.setenv("GOMP_SPINCOUNT", "77")
-    runtime.configure_process()
-    assert len(asked) == 3
-    assert not runtime.keeps_freed_memory()
-
-
 def test_nothing_heavy_is_imported_to_set_a_process_up() -> None:
     code = (
         "import sys; from effnas.timing.runtime import configure_process; configure_process();"

@@ -159,16 +159,6 @@ def test_what_never_settles_ends_with_the_time_limit_and_says_so(
     assert seconds[:-1].sum() <= limit < seconds.sum()  # no round is started after it
 
 
-@pytest.mark.parametrize("fewest", [1, MIN_ROUNDS])
-def test_some_rounds_are_timed_whatever_they_take(clock: FakeClock, fewest: int) -> None:
-    noise = endless(np.random.default_rng(0), 1.0)
-    runs = [FakeRun(clock, 1e6, 1e6, 1e6), FakeRun(clock, 1e6, 1e6, 1e6, noise=noise)]
-    found = time_in_turn(runs, clock, precision=1e-9, time_limit_s=0.0, fewest_rounds=fewest)
-    assert {timing.timed_steps for timing in found} == {fewest}
-    steady = FakeRun(clock, 1.0, 1.0, 1.0)
-    assert time_in_turn([steady], clock, fewest_rounds=fewest)[0].timed_steps == fewest
-
-
 # -- warming up and single steps
 
 

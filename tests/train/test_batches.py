@@ -60,7 +60,7 @@ def augmented(
     of: ImageSet = IMAGES,
     **strengths: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    augment = Augmentation(of, recipe, flip=flip, seed=seed, device=CPU)
+    augment = Augmentation(images=of, recipe=recipe, flip=flip, seed=seed, device=CPU)
     stage = replace(STAGE, strengths=replace(OFF, **strengths))
     pixels = next(TrainPixels(of, CPU).of(iter([one])))
     with torch.random.fork_rng([]):
@@ -149,7 +149,7 @@ def test_a_micro_batch_is_augmented_by_the_seed_the_step_and_its_number_alone() 
 
 def test_the_dropout_in_a_micro_batch_is_seeded_likewise() -> None:
     def drawn(one: MicroBatch, seed: int = 0) -> list[float]:
-        augment = Augmentation(IMAGES, PLAIN, flip=False, seed=seed, device=CPU)
+        augment = Augmentation(images=IMAGES, recipe=PLAIN, flip=False, seed=seed, device=CPU)
         with torch.random.fork_rng([]):
             augment(one, next(TrainPixels(IMAGES, CPU).of(iter([one]))), STAGE)
             return torch.rand(4).tolist()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from effnas.errors import ConfigError, StoreError
-from effnas.workflows.trackers.base import Tracker
+from effnas.workflows.trackers.base import TrackedTraining, Tracker
 from effnas.workflows.trackers.registry import RUNS, TRACKERS, open_trackers
 
 SETTINGS = {"recipe": "v2", "epochs": 8, "learning_rate": 0.25, "ema": True, "limit": None}
@@ -40,9 +40,10 @@ def open_one(
     name: str, folder: Path, *, step: int = 0, notify: Callable[[str], None] = lambda text: None
 ) -> Tracker:
     folder.mkdir(exist_ok=True)
-    (tracker,) = open_trackers(
-        [name], folder, run_name="first", settings=SETTINGS, step=step, notify=notify
+    training = TrackedTraining(
+        folder=folder, run_name="first", settings=SETTINGS, step=step, notify=notify
     )
+    (tracker,) = open_trackers([name], training)
     return tracker
 
 
@@ -176,12 +177,14 @@ def test_a_server_that_does_not_answer_is_an_error_before_the_training(
 WANDB = """
 import sys
 from pathlib import Path
+from effnas.workflows.trackers.base import TrackedTraining
 from effnas.workflows.trackers.registry import open_trackers
 folder, told = Path(sys.argv[1]), []
 for step in (0, 2):
-    (tracker,) = open_trackers(
-        ["wandb"], folder, run_name="first", settings={"epochs": 8}, step=step, notify=told.append
+    training = TrackedTraining(
+        folder=folder, run_name="first", settings={"epochs": 8}, step=step, notify=told.append
     )
+    (tracker,) = open_trackers(["wandb"], training)
     for later in range(step + 1, step + 4):
         tracker.log(later, {"train/loss": 1 / later, "accuracy": float("nan")})
     tracker.close(failed=step == 0)

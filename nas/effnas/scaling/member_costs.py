@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 
 from effnas.arch.counts import count
@@ -43,10 +43,11 @@ class _Steps:
     reason: str | None = None
 
 
+@dataclass(kw_only=True)
 class MemberCosts:
     """Computes the costs of members, each figure once.
 
-    Args:
+    Attributes:
         layer_times: Predicts step times; None leaves them out.
         batch_size: Images in a step.
         num_classes: Outputs.
@@ -54,21 +55,12 @@ class MemberCosts:
         images: Number of training images.
     """
 
-    def __init__(
-        self,
-        layer_times: LayerTimes | None,
-        *,
-        batch_size: int,
-        num_classes: int,
-        epochs: int,
-        images: int,
-    ) -> None:
-        self._layer_times = layer_times
-        self.batch_size = batch_size
-        self.num_classes = num_classes
-        self.epochs = epochs
-        self.images = images
-        self._peaks: dict[SizedNetwork, int] = {}
+    layer_times: LayerTimes | None
+    batch_size: int
+    num_classes: int
+    epochs: int
+    images: int
+    _peaks: dict[SizedNetwork, int] = field(default_factory=dict, init=False)
 
     def limited(self, member: FamilyMember, names: Collection[str]) -> dict[str, float]:
         """Return counts and the named costs; others may take long.
@@ -84,9 +76,9 @@ class MemberCosts:
         trained = SizedNetwork(member.architecture, member.train_image_size)
         if "peak_memory_bytes" in names:
             found["peak_memory_bytes"] = float(self._peak_memory_bytes(trained))
-        if self._layer_times and not {"step_time", "step_time_s"}.isdisjoint(names):
-            (found["step_time"],) = self._layer_times([trained])
-            found["step_time_s"] = found["step_time"] * self._layer_times.base_step_time_s
+        if self.layer_times and not {"step_time", "step_time_s"}.isdisjoint(names):
+            (found["step_time"],) = self.layer_times([trained])
+            found["step_time_s"] = found["step_time"] * self.layer_times.base_step_time_s
         return found
 
     def of(self, members: Sequence[FamilyMember]) -> list[SizedMember]:
@@ -101,7 +93,7 @@ class MemberCosts:
         peak = None
         try:
             peak = self._peak_memory_bytes(ends[-1])
-            return _Steps(peak, self._layer_times(ends) if self._layer_times else None)
+            return _Steps(peak, self.layer_times(ends) if self.layer_times else None)
         except InfeasibleError as error:
             return _Steps(peak, reason=str(error))
 
@@ -109,9 +101,9 @@ class MemberCosts:
         metrics = self._counts(member)
         if found.peak_memory_bytes is not None:
             metrics["peak_memory_bytes"] = float(found.peak_memory_bytes)
-        if found.step_times and self._layer_times:
+        if found.step_times and self.layer_times:
             first, last = found.step_times
-            base_s = self._layer_times.base_step_time_s
+            base_s = self.layer_times.base_step_time_s
             steps = self.epochs * ceil(self.images / self.batch_size)
             stages = self._between(member, first * base_s, last * base_s)
             metrics |= {

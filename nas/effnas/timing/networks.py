@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,25 +27,20 @@ if TYPE_CHECKING:
 SEARCH_TIME_LIMIT_S = 4.0
 
 
+@dataclass(frozen=True)
 class MeasuredStepTimes:
     """Times architectures beside the reference network.
 
-    Args:
+    Attributes:
         reference: S is relative to it.
         setup: Device, sizes and execution.
         time_limit_s: Seconds after which no further round is started.
     """
 
-    def __init__(
-        self,
-        reference: Architecture,
-        setup: MeasurementSetup,
-        *,
-        time_limit_s: float = SEARCH_TIME_LIMIT_S,
-    ) -> None:
-        self._reference = reference
-        self._setup = setup
-        self._time_limit_s = time_limit_s
+    reference: Architecture
+    setup: MeasurementSetup
+    _: KW_ONLY
+    time_limit_s: float = SEARCH_TIME_LIMIT_S
 
     @property
     def description(self) -> str:
@@ -58,11 +53,11 @@ class MeasuredStepTimes:
         Raises:
             InfeasibleError: If it cannot be built or does not fit the device's memory.
         """
-        setup = self._setup
+        setup = self.setup
         _, found = time_networks(
-            [maker(network, setup.num_classes) for network in (self._reference, arch)],
+            [maker(network, setup.num_classes) for network in (self.reference, arch)],
             setup,
-            time_limit_s=self._time_limit_s,
+            time_limit_s=self.time_limit_s,
         )
         if isinstance(found, InfeasibleError):
             raise found

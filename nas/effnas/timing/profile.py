@@ -268,31 +268,31 @@ class DeviceProfile:
         return StepTime(metrics=metrics, source="predicted", hardware=self.hardware)
 
 
+@dataclass(frozen=True)
 class PredictedOrMeasured:
     """Predicts where the profile's checked error allows it, and measures the other networks.
 
-    Args:
+    Attributes:
         profile: The profile of this device.
         measured: Times a network on it.
     """
 
-    def __init__(self, profile: DeviceProfile, measured: StepTimeSource) -> None:
-        self._profile = profile
-        self._measured = measured
+    profile: DeviceProfile
+    measured: StepTimeSource
 
     @property
     def description(self) -> str:
         """The profile, or why it is not used."""
-        if self._profile.is_trusted:
-            return f"{self._profile.description}; the best are measured"
-        error = self._profile.step_time_error.mean_absolute
-        return f"measured, not {self._profile.description}, whose error is {error:.1%}"
+        if self.profile.is_trusted:
+            return f"{self.profile.description}; the best are measured"
+        error = self.profile.step_time_error.mean_absolute
+        return f"measured, not {self.profile.description}, whose error is {error:.1%}"
 
     def __call__(self, arch: Architecture) -> StepTime:
         """Predict or measure a step time; errors are those of the source that is used."""
-        if self._profile.is_trusted and not self._profile.model.unmeasured_layers(arch):
-            return self._profile(arch)
-        return self._measured(arch)
+        if self.profile.is_trusted and not self.profile.model.unmeasured_layers(arch):
+            return self.profile(arch)
+        return self.measured(arch)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -123,10 +123,11 @@ class TrainPixels:
             yield there.permute(0, 3, 1, 2).contiguous()
 
 
+@dataclass(kw_only=True)
 class Augmentation:
     """Makes the network's inputs and targets of a micro-batch's images.
 
-    Args:
+    Attributes:
         images: Have the labels.
         recipe: Cropping and cutout, which do not change over the training.
         flip: Whether images are mirrored at random.
@@ -134,20 +135,11 @@ class Augmentation:
         device: Where the images are.
     """
 
-    def __init__(
-        self,
-        images: TrainSet,
-        recipe: TrainingRecipe,
-        *,
-        flip: bool,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        self._images = images
-        self._recipe = recipe
-        self._flip = flip
-        self._seed = seed
-        self._device = device
+    images: TrainSet
+    recipe: TrainingRecipe
+    flip: bool
+    seed: int
+    device: torch.device
 
     def __call__(
         self, micro_batch: MicroBatch, pixels: torch.Tensor, stage: Stage
@@ -163,16 +155,16 @@ class Augmentation:
             Normalized float images [n, 3, D, D], and class numbers [n] or probabilities
             [n, C].
         """
-        seeds = np.random.SeedSequence((self._seed, micro_batch.step, micro_batch.number))
+        seeds = np.random.SeedSequence((self.seed, micro_batch.step, micro_batch.number))
         of_images, of_dropout = (int(word) for word in seeds.generate_state(2, np.uint64))
         generator = torch.Generator().manual_seed(of_images)
         torch.manual_seed(of_dropout)
-        strengths, recipe = stage.strengths, self._recipe
+        strengths, recipe = stage.strengths, self.recipe
         pixels = resized_crop_and_flip(
             pixels,
             image_size=stage.image_size,
             area_min=recipe.crop_area_min,
-            flip=self._flip,
+            flip=self.flip,
             generator=generator,
         )
         if strengths.randaugment:
@@ -184,7 +176,7 @@ class Augmentation:
         if not strengths.mixup and not strengths.cutmix:
             return images, targets
         if targets.ndim == 1:
-            targets = one_hot(targets, self._images.num_classes).float()
+            targets = one_hot(targets, self.images.num_classes).float()
         return mix(
             images,
             targets,
@@ -194,8 +186,8 @@ class Augmentation:
         )
 
     def _targets(self, chosen: Indices) -> torch.Tensor:
-        lists = self._images.label_lists
-        if lists is None:
-            return torch.from_numpy(self._images.labels[chosen]).to(self._device)
-        shares = lists.targets(chosen, self._images.num_classes)
-        return torch.from_numpy(shares).to(self._device)
+        images = self.images
+        if images.label_lists is None:
+            return torch.from_numpy(images.labels[chosen]).to(self.device)
+        shares = images.label_lists.targets(chosen, images.num_classes)
+        return torch.from_numpy(shares).to(self.device)

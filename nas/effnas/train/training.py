@@ -84,7 +84,9 @@ class Training:
         self.order = Order(count=len(images), batch_size=recipe.batch_size, seed=seed)
         self._minival = minival
         self._pixels = TrainPixels(images, device)
-        self._augment = Augmentation(images, recipe, flip=flip, seed=seed, device=device)
+        self._augment = Augmentation(
+            images=images, recipe=recipe, flip=flip, seed=seed, device=device
+        )
         self._regularization = RegularizationSetter(
             model, recipe.drop_path.last if recipe.drop_path else 0.0
         )

@@ -182,7 +182,7 @@ def test_the_gradient_of_a_batch_is_the_sum_over_its_micro_batches() -> None:
             torch.manual_seed(0)
             model = Linear()
         one = training(recipe, micro_batches=count, model=model)
-        one._augment._flip = False
+        one._augment.flip = False
         number, micro_batches = next(one.steps())
         assert len(micro_batches) == count
         assert sum(micro_batch.share for micro_batch in micro_batches) == pytest.approx(1)

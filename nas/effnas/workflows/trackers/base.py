@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -27,21 +27,22 @@ class Tracker(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class TrackedTraining:
     """The training that a tracker is opened for.
 
     Attributes:
         folder: Its folder, which exists.
         run_name: Shown to people.
         settings: Shown beside its figures.
-        step: The last step whose figures are valid, 0 at the start.
+        step: The last step whose figures are valid, 0 at the start. TensorBoard deletes those of
+            later steps; MLflow and W&B cannot, and receive them a second time.
+        notify: Receives where W&B writes, and once for each tracker that it fails.
         runs: Ids of its runs, by tracker; a tracker that starts one adds it.
-        notify: Receives what people should know.
     """
 
     folder: Path
     run_name: str
     settings: Mapping[str, Setting]
     step: int
-    runs: dict[str, str]
     notify: Callable[[str], None]
+    runs: dict[str, str] = field(default_factory=dict)

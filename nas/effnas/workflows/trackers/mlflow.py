@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from effnas.workflows.trackers.base import PROJECT, Training
+from effnas.workflows.trackers.base import PROJECT, TrackedTraining
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -26,7 +26,7 @@ class MLflow:
         self._run = run
 
     @classmethod
-    def open(cls, training: Training) -> MLflow:
+    def open(cls, training: TrackedTraining) -> MLflow:
         """Resume a run, if the server knows it, else start one."""
         # By default, MLflow and the training wait four minutes for a server that is gone.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")

@@ -16,14 +16,12 @@ from pathlib import Path
 from effnas.config.plugins import describe
 from effnas.errors import ConfigError, StoreError, closest
 from effnas.trials.store import write_whole
-from effnas.workflows.trackers.base import Setting, Tracker, Training
+from effnas.workflows.trackers.base import TrackedTraining, Tracker
 from effnas.workflows.trackers.mlflow import MLflow
 from effnas.workflows.trackers.tensorboard import TensorBoard
 from effnas.workflows.trackers.wandb import WandB
 
-__all__ = ["RUNS", "TRACKERS", "Setting", "Tracker", "open_trackers"]
-
-_OPEN: dict[str, Callable[[Training], Tracker]] = {
+_OPEN: dict[str, Callable[[TrackedTraining], Tracker]] = {
     "tensorboard": TensorBoard.open,
     "mlflow": MLflow.open,
     "wandb": WandB.open,
@@ -37,25 +35,12 @@ _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LARGEST_FILE = 4096  # bytes; ours has 100
 
 
-def open_trackers(
-    names: Sequence[str],
-    folder: Path,
-    *,
-    run_name: str,
-    settings: Mapping[str, Setting],
-    step: int,
-    notify: Callable[[str], None],
-) -> list[Tracker]:
+def open_trackers(names: Sequence[str], training: TrackedTraining) -> list[Tracker]:
     """Open trackers for a training that starts or is resumed; the same folder means the same runs.
 
     Args:
         names: Some of `TRACKERS`.
-        folder: Of the training; it exists.
-        run_name: Shown to people.
-        settings: Of the training, shown beside its figures.
-        step: The last step whose figures are valid, 0 at the start. TensorBoard deletes those of
-            later steps; MLflow and W&B cannot, and receive them a second time.
-        notify: Receives where W&B writes, and once for each tracker that it fails.
+        training: Its `runs` are read from its folder.
 
     Returns:
         One tracker per name. Their methods raise no errors of the packages.
@@ -73,17 +58,14 @@ def open_trackers(
                 f"tracker {name} needs a package that is not installed: "
                 "pip install 'effnas[tracking]', or leave the tracker out"
             )
-    runs = _read_runs(folder / RUNS)
-    training = Training(
-        folder=folder, run_name=run_name, settings=settings, step=step, runs=runs, notify=notify
-    )
+    training.runs.update(_read_runs(training.folder / RUNS))
     opened: list[Tracker] = []
     try:
         for name in names:
             tracker = _open(name, training)
-            opened.append(_Guarded(name, tracker, notify))
-        if runs:
-            write_whole(folder / RUNS, json.dumps(runs))
+            opened.append(_Guarded(name, tracker, training.notify))
+        if training.runs:
+            write_whole(training.folder / RUNS, json.dumps(training.runs))
     except BaseException:
         for tracker in opened:
             tracker.close(failed=True)
@@ -91,7 +73,7 @@ def open_trackers(
     return opened
 
 
-def _open(name: str, training: Training) -> Tracker:
+def _open(name: str, training: TrackedTraining) -> Tracker:
     try:
         return _OPEN[name](training)
     except Exception as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from effnas.workflows.trackers.base import Training
+from effnas.workflows.trackers.base import TrackedTraining
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -21,7 +21,7 @@ class TensorBoard:
         self._writer = writer
 
     @classmethod
-    def open(cls, training: Training) -> TensorBoard:
+    def open(cls, training: TrackedTraining) -> TensorBoard:
         """Start a further file of events, which deletes those of later steps in the others."""
         from torch.utils.tensorboard import SummaryWriter
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from effnas.workflows.trackers.base import PROJECT, Training
+from effnas.workflows.trackers.base import PROJECT, TrackedTraining
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -24,7 +24,7 @@ class WandB:
         self._run = run
 
     @classmethod
-    def open(cls, training: Training) -> WandB:
+    def open(cls, training: TrackedTraining) -> WandB:
         """Resume a run, or start one; without a login it is on disk only, and nothing is asked."""
         import wandb
 

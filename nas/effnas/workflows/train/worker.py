@@ -14,7 +14,7 @@ from effnas.data.loading import load_test_part
 from effnas.timing import lock
 from effnas.train.process_group import ProcessGroup
 from effnas.train.progress import EpochRow, Progress, Watcher
-from effnas.workflows.trackers.base import Tracker
+from effnas.workflows.trackers.base import Setting, TrackedTraining, Tracker
 from effnas.workflows.trackers.registry import open_trackers
 from effnas.workflows.train.folder import (
     BEST,
@@ -113,14 +113,14 @@ def _train(
     if prepared.group.rank == 0:
         observer.planned(replace(plan, first_step=step))
         write_log(settings.out, training.progress.rows)
-        trackers = open_trackers(
-            settings.trackers,
-            settings.out,
+        tracked = TrackedTraining(
+            folder=settings.out,
             run_name=settings.out.resolve().name,
             settings=_flat(plan),
             step=step,
             notify=observer.preparing,
         )
+        trackers = open_trackers(settings.trackers, tracked)
         watcher = _Recorder(prepared, trackers, observer)
     failed = True
     try:
@@ -201,9 +201,9 @@ class _Recorder(Watcher):
         write_weights(self._prepared.settings.out / BEST, model, self._prepared.metadata)
 
 
-def _flat(plan: TrainingPlan) -> dict[str, str | int | float | bool | None]:
+def _flat(plan: TrainingPlan) -> dict[str, Setting]:
     """Return the settings that a tracker shows."""
-    flat: dict[str, str | int | float | bool | None] = {
+    flat: dict[str, Setting] = {
         "network": str(plan.arch or plan.network),
         "params": plan.params,
         "images": plan.images,
