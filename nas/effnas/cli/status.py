@@ -38,7 +38,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
     screen = console()
     states = cast("dict[str, int]", summary["states"])
     rows = [
-        ("run", f"{path}, begun {run.manifest.get('created')}"),
+        ("run", f"{path}, started {run.manifest.get('created')}"),
         ("space", f"{_name(run, 'space')}; reward {_name(run, 'reward')}; "
                   f"controller {run.manifest.get('controller')}"),
         *_constraint_rows(run),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 from scipy.stats import kendalltau, spearmanr
 
 from effnas import Architecture, Measurement, SearchSpace
-from effnas.cli.proxy import show_check, show_search
+from effnas.cli.proxy import CheckCommand, ProxySearchCommand
 from effnas.config.settings import Recipe
 from effnas.errors import ConfigError, StoreError
 from effnas.workflows.proxy.folder import TRAININGS, TrainingsFolder
+from effnas.workflows.proxy.launch import Grid, ProxySettings
 from effnas.workflows.proxy.networks import spread_networks
 from effnas.workflows.proxy.report import ProxyReport, Verdict
 from effnas.workflows.proxy.search import ProxySearch, candidates
@@ -632,9 +631,7 @@ def test_settings_tried_by_default_go_less_far_than_what_they_stand_for() -> Non
 # -- what is printed
 
 
-def screen() -> tuple[Console, io.StringIO]:
-    text = io.StringIO()
-    return Console(file=text, width=160, highlight=False), text
+SETTINGS = ProxySettings(space="v2", data="digits", out=Path("x"), recipe=PROXY, networks=20)
 
 
 @pytest.mark.parametrize(
@@ -649,13 +646,12 @@ def screen() -> tuple[Console, io.StringIO]:
 def test_a_check_is_shown(
     train: Trained, code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    console, text = screen()
     report = checked(train)
-    shown = show_check(report, out=Path("x"), asked_networks=20, as_json=False, screen=console)
-    assert shown == code
-    assert said in text.getvalue()
-    assert "16 of the 20 asked for" in text.getvalue()
-    show_check(report, out=Path("x"), asked_networks=16, as_json=True, screen=None)
+    assert CheckCommand(SETTINGS, as_json=False).report(report) == code
+    shown = capsys.readouterr().out
+    assert said in shown
+    assert "16 of the 20 asked for" in shown
+    CheckCommand(SETTINGS, as_json=True).report(report)
     assert json.loads(capsys.readouterr().out)["verdict"] == report.verdict
 
 
@@ -664,12 +660,11 @@ def test_a_check_is_shown(
 def test_a_search_is_shown(
     least_epochs: int, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    console, text = screen()
     search = search_of()
     report = search.report(trained(search, proxies(least_epochs)))
-    assert show_search(report, out=Path("x"), as_json=False, screen=console) == code
-    expected = "`epochs` 2 `image_size` 16 `data_share` 0.5" if code == 0 else "no setting reaches"
-    assert expected in text.getvalue()
-    show_search(report, out=Path("x"), as_json=True, screen=None)
+    assert ProxySearchCommand(SETTINGS, Grid(), as_json=False).report(report) == code
+    expected = "--epochs 2 --image-size 16 --data-share 0.5" if code == 0 else "no setting reaches"
+    assert expected in capsys.readouterr().out
+    ProxySearchCommand(SETTINGS, Grid(), as_json=True).report(report)
     printed = json.loads(capsys.readouterr().out)
     assert len(printed["tried"]) + len(printed["untried"]) == 6
