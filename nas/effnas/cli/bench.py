@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from rich.markup import escape
@@ -43,7 +42,7 @@ class BenchCommand(LongCommand[DeviceSettings, BenchResult]):
         )
 
     def payload(self, result: BenchResult) -> dict[str, Any]:
-        return asdict(result)
+        return {"rows": result.rows, "conditions": result.setup, "hardware": result.hardware}
 
     def show(self, result: BenchResult) -> None:
         precision, time_limit_s = self._precision, self._time_limit_s
