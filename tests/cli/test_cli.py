@@ -93,7 +93,7 @@ def test_a_search_with_objectives_ends_with_a_pareto_front(effnas: Run, tmp_path
                "--objectives", "A:max,step_time:min,params:min"]  # fmt: skip
     begun = effnas(*command, "--budget", "3")
     assert begun.code == 0, begun.err
-    for words in ("accuracy:max,step_time:min,params:min", "on the front", "best ", " M ",
+    for words in ("accuracy:max,step_time:min,params:min", "on the Pareto front", "best ", " M ",
                   "Hypervolume"):  # fmt: skip
         assert words in begun.out
     assert "rank" not in begun.out

@@ -82,7 +82,7 @@ CASES = {
     "retarget run --out run": ["--out"],
     "promote none": ["none: none of its 2 trials is complete"],
     "promote run --top 0": ["--top is 0", "1 or more"],
-    "promote run --data-share 2": ["data_share"],
+    "promote run --seeds 0": ["--seeds is 0", "1 or more"],
     "promote run --out run": ["run", "holds no finals"],
     "promote function": ["the Python function", "--reward"],
     "promote bare": ["bare", "recipe cannot be used"],
@@ -168,7 +168,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("typed", "words"), CASES.items(), ids=CASES)
 def test_a_mistake_is_one_line_with_place_and_remedy(
     effnas: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, typed: str, words: list[str]

@@ -203,7 +203,7 @@ def _outcome(trial: Trial, search: Search) -> str:
         what = f"paused  {took}" if trial.state is TrialState.WAITING else "pruned"
         return f"rung {len(reached)} of {len(search.rungs.epochs)}: reward {value}, {what}"
     text = trial_line(trial, search, f"{scores_text(trial)}  {took}")
-    return text + ("  [green]on the front[/]" if trial in search.front else "")
+    return text + ("  [green]on the Pareto front[/]" if trial in search.front else "")
 
 
 def _baseline(search: Search) -> RandomSearch | None:
