@@ -95,7 +95,7 @@ class Scale(BlocksOptions, DeviceOptions):
         "Pixels that the base is trained at. [default: the run's or family's]"
     )
     max_image_size: int | None = opt("Pixels at inference at most. [default: the family's]")
-    epochs: int | None = opt("Of the trainings whose time is told. [default: 350]")
+    epochs: int | None = opt("Of the trainings whose time is estimated. [default: 350]")
     images: int | None = opt("Their images. [default: the run's, else ImageNet's]")
     device: str = opt("Where layers are timed: auto, cpu, cuda, cuda:N, mps, or none.", "auto")
     out: Path | None = opt("Folder for the architecture files and family.json.")

@@ -152,7 +152,7 @@ def progress_on(screen: Console, *columns: ProgressColumn) -> Progress:
 
 
 def source_text(trial: Trial) -> str:
-    """Return where S is from, unless it was measured, as it stands behind it."""
+    """Return where S is from, as text that follows it; nothing if it was measured."""
     source = trial.measurement.step_time_source
     return "" if source in ("", "measured") else f" {source}"
 
