@@ -1,4 +1,4 @@
-"""What the tests of commands share: running one in this process."""
+"""What the tests of commands share: running one in this process, and runs that are finished."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import Result, Run
+from command_line import SMALL, Result, Run
 
+from effnas import Architecture, Measurement, SearchSpace, Trial, TrialState
 from effnas.cli.app import main
+from effnas.config.settings import Execution, Recipe
+from effnas.trials.store import Json, RunFolder
 
 
 @pytest.fixture
@@ -41,3 +44,41 @@ def effnas(
         return Result(code, *capfd.readouterr())
 
     return run
+
+
+def write_run(path: Path, state: TrialState = TrialState.COMPLETE) -> None:
+    """Write a finished search on the digits, of two small networks."""
+    space = SearchSpace.load(SMALL).with_target(num_classes=10)
+    manifest: dict[str, Json] = {
+        "created": "2026-01-01T00:00:00Z",
+        "seed": 0,
+        "space": {"name": "small", "text": space.to_text()},
+        "reward": {"name": "v2", "kind": "expression", "text": "A * S^-0.07 * P^-0.05"},
+        "data": {"name": "digits", "path": "digits", "on_bad_image": "refuse"},
+        "recipe": dict(Recipe(epochs=1, image_size=16, batch_size=32, flip=False).to_dict()),
+        "execution": dict(vars(Execution())),
+    }
+    done = state is TrialState.COMPLETE
+    with RunFolder.open(path) as folder:
+        folder.write_manifest(manifest)
+        for n, first in enumerate(("fused_r1_k3_s2_e1_c8", "mbconv_r1_k3_s2_e1_c8_se0.25")):
+            blocks = f"{first} fused_r1_k3_s2_e1_c16"
+            arch = Architecture.parse(blocks, stem=space.stem, head=space.head)
+            accuracy = 0.5 + n / 10
+            metrics = {"accuracy": accuracy, "step_time": 1.0, "params_ratio": 1.0, "params": 1e4}
+            trial = Trial(
+                number=n,
+                architecture=arch,
+                state=state,
+                measurement=Measurement(metrics=metrics if done else {}),
+                reward=accuracy if done else None,
+                reason=None if done else "none fits",
+            )
+            folder.append(trial, durable=True)
+
+
+@pytest.fixture
+def finished_run(tmp_path: Path) -> Path:
+    """Folder `run` of a finished search."""
+    write_run(tmp_path / "run")
+    return tmp_path / "run"

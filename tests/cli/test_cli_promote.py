@@ -3,108 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from command_line import SMALL, Run
+from command_line import Run
 from safetensors.torch import load_file
 
-from effnas import (
-    Architecture,
-    Measurement,
-    SearchSpace,
-    Trial,
-    TrialState,
-    load_run,
-)
-from effnas.config.settings import Execution, Recipe
+from effnas import Architecture, load_run
 from effnas.data.images import ImageSet
 from effnas.data.loading import load_test_part
 from effnas.train.augment import normalize
-from effnas.trials.manifest import DataPart, RewardPart, SearchManifest, SourcedSpacePart
-from effnas.trials.store import RunFolder
-
-SPACE = SearchSpace.load(SMALL).with_target(num_classes=10)
-NETWORKS = [
-    "fused_r1_k3_s2_e1_c8 fused_r1_k3_s2_e1_c16",
-    "mbconv_r1_k3_s2_e1_c8_se0.25 fused_r1_k3_s2_e1_c16",
-]
-
-
-def write_run(path: Path, *, states: TrialState = TrialState.COMPLETE) -> None:
-    """Write a finished search on the digits, of two small networks."""
-    recipe = Recipe(epochs=1, image_size=16, batch_size=32, flip=False)
-    manifest = SearchManifest(
-        created="2026-01-01T00:00:00Z",
-        space=SourcedSpacePart.of(SPACE),
-        reward=RewardPart(name="v2", kind="expression", text="A * S^-0.07 * P^-0.05"),
-        data=DataPart(name="digits", path="digits"),
-        recipe=recipe,
-        execution=Execution(),
-    )
-    with RunFolder.open(path) as folder:
-        manifest.write(path)
-        for n, blocks in enumerate(NETWORKS):
-            arch = type(SPACE.reference).parse(blocks, stem=SPACE.stem, head=SPACE.head)
-            metrics = {"accuracy": 0.5 + n / 10, "step_time": 1.0, "params_ratio": 1.0,
-                       "params": 1e4}  # fmt: skip
-            done = states is TrialState.COMPLETE
-            trial = Trial(
-                number=n,
-                architecture=arch,
-                state=states,
-                measurement=Measurement(metrics=metrics if done else {}),
-                reward=metrics["accuracy"] if done else None,
-                reason=None if done else "none fits",
-            )
-            folder.append(trial, durable=True)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["nowhere"], ["nowhere", "no run there"]),
-        (["none"], ["none: none of its 2 trials is complete", "let the search go on"]),
-        (["run", "--top", "0"], ["--top is 0", "1 or more"]),
-        (["run", "--seeds", "0"], ["--seeds is 0", "1 or more"]),
-        (["run", "--epochs", "0"], ["epochs", "1 or more"]),
-        (["run", "--data-share", "2"], ["data_share"]),
-        (["run", "--out", "run"], ["run", "holds no finals"]),
-        (["function"], ["function", "the Python function", "--reward"]),
-        (["bare"], ["bare", "names no recipe"]),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
-)
-def test_a_mistake_is_one_line_with_place_and_remedy(
-    effnas: Run, tmp_path: Path, arguments: list[str], words: list[str]
-) -> None:
-    write_run(tmp_path / "run")
-    write_run(tmp_path / "none", states=TrialState.INFEASIBLE)
-    write_run(tmp_path / "function")
-    file = tmp_path / "function" / "manifest.json"
-    file.write_text(file.read_text().replace('"kind": "expression"', '"kind": "function"'))
-    write_run(tmp_path / "bare")
-    file = tmp_path / "bare" / "manifest.json"
-    file.write_text(file.read_text().replace('"recipe"', '"recept"'))
-    result = effnas("promote", *arguments)
-    assert result.code == 2
-    assert all(word in result.err for word in words), result.err
-    assert result.err.count("\n") == 1
 
 
 @pytest.mark.slow
-def test_other_images_than_those_of_the_search_are_refused(effnas: Run, tmp_path: Path) -> None:
-    write_run(tmp_path / "run")
-    file = tmp_path / "run" / "manifest.json"
+def test_other_images_than_those_of_the_search_are_refused(
+    effnas: Run, finished_run: Path, tmp_path: Path
+) -> None:
+    file = finished_run / "manifest.json"
     content = file.read_text()
-    file.write_text(content.replace('"fingerprint": null', '"fingerprint": "a-b"'))
+    file.write_text(content.replace('"name": "digits"', '"name": "digits", "fingerprint": "a-b"'))
     result = effnas("promote", "run", "--top", "1", "--seeds", "1", "--epochs", "1")
     assert result.code == 2, result.err
     assert "not those of the search" in result.err
@@ -112,8 +31,8 @@ def test_other_images_than_those_of_the_search_are_refused(effnas: Run, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("finished_run")
 def test_the_test_part_is_read_once_and_only_if_asked_for(effnas: Run, tmp_path: Path) -> None:
-    write_run(tmp_path / "run")
     command = ("promote", "run", "--top", "2", "--seeds", "2", "--epochs", "1")
     finals = tmp_path / "run-finals"
     file, weights = finals / "test.json", finals / "weights"
@@ -132,11 +51,11 @@ def test_the_test_part_is_read_once_and_only_if_asked_for(effnas: Run, tmp_path:
     whole = [json.loads(line) for line in results.splitlines()]
     accuracies = {one["accuracy"] for one in whole}
     assert figures["accuracy of these weights"]["value"] in accuracies
-    told = json.loads(effnas(*command, "--test", "--json").out)
-    test = told["test"]
-    arch = load_run("run").trials[told["base"]].architecture
+    found = json.loads(effnas(*command, "--test", "--json").out)
+    test = found["test"]
+    arch = load_run("run").trials[found["base"]].architecture
     part = load_test_part("digits", image_size=16, classes=tuple("0123456789"))
-    assert test["trial"] == told["base"]
+    assert test["trial"] == found["base"]
     assert (test["data"], test["part"], test["images"]) == ("digits", "test", len(part))
     assert test["fingerprint"] == part.fingerprint
     assert test["accuracies"] == [
@@ -156,10 +75,10 @@ def test_the_test_part_is_read_once_and_only_if_asked_for(effnas: Run, tmp_path:
     other = effnas(*command, "--test", "--reward", "1 - A")
     assert other.code == 2
     assert other.err.count("\n") == 1
-    assert f"was read for trial {told['base']}" in other.err
+    assert f"was read for trial {found['base']}" in other.err
     without = effnas(*command, "--reward", "1 - A")
     assert without.code == 0, without.err
-    assert f"was read for trial {told['base']}" in without.out
+    assert f"was read for trial {found['base']}" in without.out
     assert file.read_bytes() == before
     assert (finals / "trainings.jsonl").read_bytes() == results
 
@@ -171,47 +90,3 @@ def accuracy_of(arch: Architecture, weights: Path, part: ImageSet) -> float:
     with torch.inference_mode():
         right = model(images).argmax(1) == torch.from_numpy(part.labels)
     return float(right.float().mean())
-
-
-@pytest.mark.slow
-def test_finals_that_are_killed_are_finished_by_the_same_command(
-    effnas: Run, tmp_path: Path
-) -> None:
-    write_run(tmp_path / "run")
-    command = ["promote", "run", "--top", "2", "--seeds", "1", "--epochs", "2", "--json", "--out",
-               "killed"]  # fmt: skip
-    file = tmp_path / "killed" / "trainings.jsonl"
-
-    def lines() -> list[dict[str, object]]:
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-    process = subprocess.Popen(
-        [sys.executable, "-m", "effnas", *command], cwd=tmp_path, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not lines():
-        assert time.monotonic() < deadline, "the finals did not get so far"
-        assert process.poll() is None
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    before = lines()
-
-    done = effnas(*command)
-    assert done.code == 0, done.err
-    told = json.loads(done.out)
-    results = lines()
-    assert results[: len(before)] == before
-    assert len(results) > len(before)
-    keys = {(r["candidate"], r["repeat"], r["epochs"]) for r in results}
-    assert len(keys) == len(results)  # nothing was trained twice
-    picked = load_run(tmp_path / "run").trials[told["base"]].architecture
-    model = picked.build(num_classes=10)
-    model.load_state_dict(load_file(tmp_path / told["weights"]))
-    assert not (tmp_path / "killed" / "checkpoints").exists()
-    standings = told["standings"]
-    assert [row["epochs"] for row in standings] == sorted(
-        (row["epochs"] for row in standings), reverse=True
-    )
-    assert sum(row["chance"] for row in standings) == pytest.approx(1)

@@ -9,21 +9,12 @@ from pathlib import Path
 import pytest
 from command_line import SMALL, Run
 
-from effnas import (
-    Architecture,
-    SearchSpace,
-    TrialState,
-    count,
-)
+from effnas import Architecture, SearchSpace, count
 from effnas.arch.files import load_architecture, to_json
 from effnas.timing import layer_timer as part_timer
 from effnas.timing import layer_times
 from effnas.timing.profile import LayerFigures
-from effnas.trials.manifest import SearchManifest, SourcedSpacePart
-from effnas.trials.store import RunFolder
-from effnas.trials.trial import Measurement, Trial
 
-S = SearchSpace.load("v2").reference
 B0 = (
     "mbconv_r1_k3_s1_e1_c16_se0.25 mbconv_r2_k3_s2_e6_c24_se0.25 mbconv_r2_k5_s2_e6_c40_se0.25 "
     "mbconv_r3_k3_s2_e6_c80_se0.25 mbconv_r3_k5_s1_e6_c112_se0.25 mbconv_r4_k5_s2_e6_c192_se0.25 "
@@ -33,13 +24,6 @@ B0 = (
 TINY = str(SearchSpace.load(SMALL).reference)
 COUNTED = ["--device", "none"]
 pytestmark = pytest.mark.usefixtures("short_timings")
-
-
-@pytest.fixture
-def s(tmp_path: Path) -> str:
-    """The architecture file of EfficientNetV2-S."""
-    (tmp_path / "s.json").write_text(to_json(S), encoding="utf-8")
-    return "s.json"
 
 
 @pytest.fixture
@@ -110,62 +94,6 @@ def test_the_largest_network_within_limits(effnas: Run, tiny: str) -> None:
 def test_without_the_last_stage(effnas: Run, tiny: str) -> None:
     told = json.loads(effnas("scale", tiny, *COUNTED, "--no-last-stage", "--json").out)
     assert {len(row["architecture"].split()) for row in told["members"]} == {2}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["none.json"], ["none.json", "no such file"]),
-        (["resnet50"], ["resnet50", "architecture file"]),
-        (["old.json"], ["old.json", "format 9"]),
-        (["empty:best"], ["empty", "no trial 'best'"]),
-        (["s.json", "--family", "v3"], ["no family is called 'v3'", "did you mean"]),
-        (["s.json", "--family", "v2", "--phi", "1"], ["choose one"]),
-        (["s.json", "--alpha", "0.9"], ["alpha is 0.9", "1 or more"]),
-        (["s.json", "--phi", "-1"], ["phi is -1", "0 or more"]),
-        (["s.json", "--phi", "a"], ["--phi 'a'", "0.5,1"]),
-        (["s.json", "--round-limit", "2"], ["--round-limit is 2", "0 to 1"]),
-        (["s.json", "--max-image-size", "200"], ["200 px", "384 or more as --max-image-size"]),
-        (["s.json", "--max-image-size", "0"], ["--max-image-size is 0", "1 or more"]),
-        (["s.json", "--image-size", "0"], ["--image-size is 0", "1 or more"]),
-        (["s.json", "--params", "20e6"], ["params of 21,458,488", "more than --params 2e+07"]),
-        (["s.json", "--params", "0"], ["--params", "above 0"]),
-        (["s.json", "--family", "odd.yaml", "--params", "1e9"], ["member c has less", "than b"]),
-        (["s.json", "--step-time", "fast"], ["--step-time fast", "2x"]),
-        (["s.json", "--step-time", "2x"], ["--step-time needs a --device"]),
-        (["s.json", "--step-time", "0x"], ["--step-time 0x: a number above 0"]),
-        (["s.json", "--epochs", "0"], ["--epochs is 0"]),
-        (["s.json", "--out", "s.json"], ["s.json", "not a folder"]),
-        (["s.json", "--device", "cuda:77"], ["cuda:77"]),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
-)
-def test_a_mistake_is_one_line_with_place_and_remedy(
-    effnas: Run, s: str, tmp_path: Path, arguments: list[str], words: list[str]
-) -> None:
-    del s
-    (tmp_path / "old.json").write_text(to_json(S).replace('"format": 1', '"format": 9'))
-    (tmp_path / "odd.yaml").write_text(
-        "members: {a: {image_size: 64}, b: {depth: 3, image_size: 64}, "
-        "c: {depth: 2, image_size: 64}}"
-    )
-    space = SearchSpace.load("tiny")
-    with RunFolder.open(tmp_path / "empty") as folder:
-        SearchManifest(space=SourcedSpacePart.of(space)).write(folder.path)
-        folder.append(
-            Trial(
-                number=0,
-                architecture=space.reference,
-                state=TrialState.INFEASIBLE,
-                measurement=Measurement(metrics={}),
-                reason="none fits",
-            ),
-            durable=True,
-        )
-    result = effnas("scale", *([] if "--device" in arguments else COUNTED), *arguments)
-    assert result.code == 2
-    assert all(word in result.err for word in words), result.err
-    assert result.err.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A search that is killed or stopped loses nothing, with a real Ray and real trainings."""
+"""Commands that are stopped or killed: the frame that all have, and each with real trainings."""
 
 from __future__ import annotations
 
@@ -6,80 +6,116 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import SMALL, Run
+from command_line import SMALL, Run, run_until
+from safetensors.torch import load_file
 
 from effnas import Search, SearchSpace, load_run
+from effnas.cli.session import LongCommand
+from effnas.cli.signals import STOPPED, run_until_stopped
 
-pytestmark = pytest.mark.slow
+# -- the frame
+
+
+class Counting(LongCommand[Callable[["Counting"], int], int]):
+    """Does what a test gives it to do, and fails if that returns 0."""
+
+    def work(self) -> int:
+        self.progress("counting", 1, 2)
+        return self.settings(self)
+
+    def payload(self, result: int) -> object:
+        return {"result": result}
+
+    def show(self, result: int) -> None:
+        self.say(f"found [{result}]")
+
+    def succeeded(self, result: int) -> bool:
+        return result > 0
+
+
+def send(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(("result", "code"), [(3, 0), (0, 1)])
+@pytest.mark.parametrize("as_json", [True, False])
+def test_json_on_stdout_is_nothing_but_json(
+    capsys: pytest.CaptureFixture[str], as_json: bool, result: int, code: int
+) -> None:
+    def work(command: Counting) -> int:
+        command.say("at [it]")
+        return result
+
+    assert Counting(work, as_json=as_json).run() == code
+    out, err = capsys.readouterr()
+    if as_json:
+        assert (json.loads(out), err) == ({"result": result}, "at [it]\n")
+    else:
+        assert (out, err) == (f"at [it]\nfound [{result}]\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_work_and_says_what_is_stored(
+    capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    def work(command: Counting) -> int:
+        send(number)
+        raise AssertionError("the signal was not heard")
+
+    before = signal.getsignal(number)
+    assert Counting(work, as_json=False, out=Path("runs/x")).run() == STOPPED
+    assert Counting(work, as_json=True).run() == STOPPED
+    assert signal.getsignal(number) is before
+    out, err = capsys.readouterr()
+    assert out == ("\nStopped. What was trained is stored in runs/x; the same command continues.\n")
+    assert err == "\nStopped; nothing was stored.\n"
+
+
+def test_a_step_is_ended_after_the_first_signal_and_not_after_the_second() -> None:
+    heard = []
+
+    def work(command: Counting) -> int:
+        command.ends_step = True
+        send(signal.SIGTERM)
+        heard.append(command.is_stopping)
+        send(signal.SIGINT)
+        raise AssertionError("the second signal was not heard")
+
+    assert Counting(work, as_json=False).run() == STOPPED
+    assert heard == [True]
+
+
+def test_a_signal_is_heard_outside_the_work_too_unless_it_was_ignored_from_the_start() -> None:
+    assert run_until_stopped(lambda: send(signal.SIGTERM)) == STOPPED
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert run_until_stopped(lambda: send(signal.SIGINT)) == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# -- each command, with a real Ray and real trainings
+
 
 BUDGET, SEED = 3, 7
 #: A trial waits nearly a second for its step time, so that there is one to disturb.
-COMMAND = [
+SEARCH = [
     "search", "--space", SMALL, "--epochs", "1", "--batch-size", "32", "--budget", str(BUDGET),
-    "--seed", str(SEED), "--data-share", "0.2", "--threads", "1",
+    "--seed", str(SEED), "--data-share", "0.2", "--threads", "1", "--out", "out",
     "--step-time-command", "sh -c 'sleep 0.9; echo 0.01' {arch_json}",
 ]  # fmt: skip
+#: Accuracies alone decide, so that everything repeats itself.
+RUNGS = ["--fidelity", "1,2,3", "--epochs", "3", "--budget", "4", "--reward", "A",
+         "--backend", "inline"]  # fmt: skip
 
 
-#: Accuracies alone decide, so that all of it repeats itself.
-RUNGS = ("--fidelity", "1,2,3", "--epochs", "3", "--budget", "4", "--reward", "A")
-
-
-def command(out: Path, backend: str, options: Sequence[str] = ()) -> list[str]:
-    return [*COMMAND, "--out", str(out), "--backend", backend, *options]
-
-
-def begin(out: Path, backend: str, options: Sequence[str] = ()) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "effnas", *command(out, backend, options)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=hear_interrupts,
-    )
-
-
-def hear_interrupts() -> None:
-    """Have the command hear SIGINT, also where what runs the tests does not (`make test &`)."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def wait_for_lines(out: Path, count: int) -> None:
-    deadline = time.monotonic() + 120
-    file = out / "trials.jsonl"
-    while not file.exists() or file.read_bytes().count(b"\n") < count:
-        assert time.monotonic() < deadline, "the search did not get so far"
-        time.sleep(0.05)
-
-
-def architectures(out: Path) -> list[str]:
-    return [trial.architecture.id for trial in load_run(out).trials]
-
-
-def test_after_sigkill_the_same_command_finishes_the_same_search(
-    effnas: Run, tmp_path: Path
-) -> None:
-    out = tmp_path / "run"
-    search = begin(out, "ray")
-    wait_for_lines(out, 3)  # in the middle of the second trial
-    os.killpg(search.pid, signal.SIGKILL)
-    search.wait()
-    finished = {t.number for t in load_run(out).trials if t.state.is_finished}
-    result = effnas(*command(out, "ray"))
-    assert result.code == 0, result.err
-    assert architectures(out) == undisturbed()
-    complete = [record["trial"] for record in records(out) if record["state"] == "COMPLETE"]
-    assert sorted(complete) == list(range(BUDGET))  # none ran to its end twice
-    assert finished == {0}
+def records(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def undisturbed() -> list[str]:
@@ -93,54 +129,92 @@ def undisturbed() -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("number", "backend"), [(signal.SIGINT, "ray"), (signal.SIGTERM, "inline")]
-)
-def test_a_signal_stops_cleanly(tmp_path: Path, number: signal.Signals, backend: str) -> None:
-    out = tmp_path / "run"
-    search = begin(out, backend)
-    wait_for_lines(out, 3)
-    os.kill(search.pid, number)
-    output, _ = search.communicate(timeout=60)
-    assert search.returncode == 130, output
-    assert "Traceback" not in output
-    assert "the same command goes on" in output.replace("\n", " ")
-    assert any(trial.state.is_finished for trial in load_run(out).trials)
-
-
-def records(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "trials.jsonl").read_text().splitlines()]
-
-
-def test_after_sigkill_in_the_midst_of_rungs_the_same_search_is_finished(
+@pytest.mark.slow
+def test_a_search_that_is_stopped_and_killed_continues_with_the_same_trials(
     effnas: Run, tmp_path: Path
 ) -> None:
-    whole, out = tmp_path / "whole", tmp_path / "run"
-    result = effnas(*command(whole, "inline", RUNGS))
+    file = tmp_path / "out" / "trials.jsonl"
+    stopped = run_until(SEARCH, file, 3, signal.SIGTERM)  # in the middle of the second trial
+    assert stopped.code == STOPPED
+    assert "Traceback" not in stopped.err
+    assert "the same command continues" in " ".join(stopped.out.split())
+    assert [t.number for t in load_run("out").trials if t.state.is_finished] == [0]
+    lines = len(records(file))
+    run_until(SEARCH, file, lines + 1, signal.SIGKILL)  # in the middle of the same one
+    result = effnas(*SEARCH)
     assert result.code == 0, result.err
-    told = records(whole)
-    promoted = [n for n, r in enumerate(told) if r["state"] == "RUNNING" and "rungs" in r]
-    assert len(promoted) >= 3
-    assert {r["state"] for r in told} == {"RUNNING", "WAITING", "COMPLETE", "PRUNED"}
+    assert [trial.architecture.id for trial in load_run("out").trials] == undisturbed()
+    complete = [record["trial"] for record in records(file) if record["state"] == "COMPLETE"]
+    assert sorted(complete) == list(range(BUDGET))  # none ran to its end twice
 
-    out.mkdir()
+
+@pytest.mark.slow
+def test_a_search_by_rungs_continues_with_the_same_checkpoints(effnas: Run, tmp_path: Path) -> None:
+    command = [*SEARCH, *RUNGS]
+    assert effnas(*command).code == 0
+    Path("out").rename("whole")
+    expected = records(tmp_path / "whole" / "trials.jsonl")
+    promoted = [n for n, r in enumerate(expected) if r["state"] == "RUNNING" and "rungs" in r]
+    assert {r["state"] for r in expected} == {"RUNNING", "WAITING", "COMPLETE", "PRUNED"}
+
+    Path("out").mkdir()
     # The same arithmetic and memory format, which another measurement may not find the fastest.
-    shutil.copy(whole / "manifest.json", out)
-    search = begin(out, "inline", RUNGS)
-    wait_for_lines(out, promoted[1] + 1)  # while a training goes on
-    os.killpg(search.pid, signal.SIGKILL)
-    search.wait()
-    assert list((out / "checkpoints").iterdir())
-    result = effnas(*command(out, "inline", RUNGS))
+    shutil.copy("whole/manifest.json", "out")
+    file = tmp_path / "out" / "trials.jsonl"
+    run_until(command, file, promoted[1] + 1, signal.SIGKILL)  # during a training
+    assert list(Path("out/checkpoints").iterdir())
+    result = effnas(*command)
     assert result.code == 0, result.err
 
-    def summary(path: Path) -> list[tuple[object, ...]]:
-        last = {r["trial"]: r for r in records(path)}
+    def summary(rows: list[dict[str, Any]]) -> list[tuple[object, ...]]:
+        last = {r["trial"]: r for r in rows}
         names = ("architecture_id", "state", "rungs", "reward", "seed", "fidelity")
         return [
             (number, r["metrics"]["train_loss"], *(r[name] for name in names))
             for number, r in sorted(last.items())
         ]
 
-    assert summary(out) == summary(whole)
-    assert list((out / "checkpoints").iterdir()) == []
+    assert summary(records(file)) == summary(expected)
+    assert list(Path("out/checkpoints").iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("finished_run")
+@pytest.mark.parametrize(
+    ("arguments", "number"),
+    [
+        (["promote", "run", "--top", "2", "--epochs", "2"], signal.SIGKILL),
+        (
+            ["scaling", "coefficients", "run:best", "--grid-step", "0.2", "--tolerance", "0.3",
+             "--macs", "2.5x", "--epochs", "2"],
+            signal.SIGTERM,
+        ),
+    ],
+    ids=["promote", "scaling"],
+)  # fmt: skip
+def test_trainings_of_several_networks_continue_and_none_is_repeated(
+    effnas: Run, tmp_path: Path, arguments: list[str], number: signal.Signals
+) -> None:
+    command = [*arguments, "--seeds", "1", "--json", "--out", "out"]
+    file = tmp_path / "out" / "trainings.jsonl"
+    stopped = run_until(command, file, 1, number)
+    assert stopped.code == (STOPPED if number == signal.SIGTERM else -signal.SIGKILL)
+    assert stopped.out == ""
+    before = records(file)
+    done = effnas(*command)
+    assert done.code == 0, done.err
+    results = records(file)
+    assert results[: len(before)] == before
+    assert len(results) > len(before)
+    assert len({(r["candidate"], r["repeat"], r["epochs"]) for r in results}) == len(results)
+    assert not Path("out/checkpoints").exists()
+    found = json.loads(done.out)
+    epochs = [row["epochs"] for row in found["standings"]]
+    assert epochs == sorted(epochs, reverse=True)
+    assert sum(row["chance"] for row in found["standings"]) == pytest.approx(1)
+    if arguments[0] == "promote":
+        model = load_run("run").trials[found["base"]].architecture.build(num_classes=10)
+        model.load_state_dict(load_file(found["weights"]))
+    other = effnas(*command, "--epochs", "3")
+    assert other.code == 2
+    assert "another recipe" in other.err

@@ -1,6 +1,6 @@
-"""The commands and their options; what they do is imported when they are called.
+"""The program: what runs the commands, and those that search, time and look at things.
 
-`effnas --help` must answer at once, so nothing heavy is imported up here.
+`effnas --help` must answer at once, so what commands do is imported when they are called.
 """
 
 from __future__ import annotations
@@ -12,50 +12,27 @@ from typing import Annotated
 
 import typer
 
+from effnas.cli.declare import Options, arg, command, opt
 from effnas.cli.options import (
-    Backend,
-    BackendName,
-    BatchSize,
-    CompileMode,
-    CompileModeName,
-    Constraint,
-    Data,
-    DataRoot,
-    DataShare,
-    Device,
-    Epochs,
-    Fidelity,
-    HoldoutShare,
-    ImageSize,
-    Json,
-    LearningRate,
-    MemoryFormat,
-    OnBad,
-    OnBadImage,
-    Precision,
-    Profile,
-    RecipeFile,
-    StepTime,
-    StepTimeCommand,
-    StepTimes,
-    StepTimeTimeout,
-    TargetBatchSize,
-    TargetImageSize,
-    Threads,
-    WorkerCount,
+    BackendOptions,
+    BlocksOptions,
+    ImagesOptions,
+    RecipeOptions,
+    StepOptions,
+    StepTimeOptions,
+    TargetOptions,
+    TrainingOptions,
+    device_settings,
     folder_name,
 )
-from effnas.cli.proxy_app import proxy
 from effnas.cli.results_app import results
-from effnas.cli.scaling_app import scaling
-from effnas.cli.train_app import training
+from effnas.cli.studies_app import proxy, scaling
 from effnas.errors import EffnasError, UserError
 
 app = typer.Typer(
     name="effnas",
     help="Search for convolutional networks that train fast on your accelerator and your images.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # rich's own help takes longer to import than all the rest
     pretty_exceptions_enable=False,
 )
@@ -88,7 +65,6 @@ def main() -> None:
 
 app.add_typer(proxy, name="proxy")
 app.add_typer(results)
-app.add_typer(training)
 app.add_typer(scaling, name="scaling")
 
 
@@ -110,245 +86,150 @@ def _root(
         raise typer.Exit(2)
 
 
-@app.command()
-def search(
-    space: Annotated[str, typer.Option(help="Name or path of a search space.")] = "v2",
-    data: Data = "digits",
-    budget: Annotated[int, typer.Option(help="Trials in all.")] = 1000,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Run folder; the same one goes on. [default: runs/SPACE-DATA]"),
-    ] = None,
-    reward: Annotated[
-        str, typer.Option(help="Name, file, expression, or FILE.py:FUNCTION.")
-    ] = "v2",
-    constraint: Constraint = None,
-    controller: Annotated[
-        str,
-        typer.Option(help="surrogate, random, evolution, optuna:tpe, ..., or FILE.py:CLASS."),
-    ] = "surrogate",
-    objectives: Annotated[
-        str | None,
-        typer.Option(help="What it pursues in place of the reward: accuracy:max,step_time:min"),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of proposals, hold-out and trainings.")] = 0,
-    recipe: RecipeFile = None,
-    epochs: Epochs = None,
-    fidelity: Fidelity = None,
-    image_size: ImageSize = None,
-    batch_size: BatchSize = None,
-    learning_rate: LearningRate = None,
-    data_share: DataShare = None,
-    holdout_share: HoldoutShare = None,
-    data_root: DataRoot = None,
-    on_bad_image: OnBad = OnBadImage.REFUSE,
-    target_image_size: TargetImageSize = None,
-    target_batch_size: TargetBatchSize = None,
-    device: Device = "auto",
-    backend: Backend = BackendName.RAY,
-    workers: WorkerCount = None,
-    threads: Threads = None,
-    step_time: StepTime = None,
-    profile: Profile = None,
-    step_times: StepTimes = None,
-    step_time_command: StepTimeCommand = None,
-    step_time_timeout: StepTimeTimeout = 600.0,
-    as_json: Json = False,
-) -> None:
+@command(app, "search")
+class Search(
+    ImagesOptions, RecipeOptions, TrainingOptions, TargetOptions, StepTimeOptions, BackendOptions
+):
     """Search a space: time, train, score and store one architecture after another.
 
     \b
     Example:
       effnas search --space v2-cifar --data cifar10.tar.gz --budget 24 --out runs/first
 
-    Ctrl-C stops it; the same command goes on, and a larger --budget extends it.
+    Ctrl-C stops it; the same command continues, and a larger --budget extends it.
     """
-    from effnas.cli.search import run_search
-    from effnas.config.settings import Recipe, StepTimeConfig
-    from effnas.evaluation.workers import Workers
-    from effnas.search.launch import Settings
-    from effnas.search.rungs import Rungs
 
-    base = Recipe.load(recipe) if recipe else Recipe()
-    rungs = Rungs.parse(fidelity) if fidelity is not None else None
-    settings = Settings(
-        space=space,
-        data=data,
-        reward=reward,
-        controller=controller,
-        objectives=objectives,
-        budget=budget,
-        seed=seed,
-        out=out or Path("runs") / folder_name(space, data),
-        rungs=rungs,
-        recipe=base.overridden(
-            epochs=rungs.epochs[-1] if rungs and epochs is None else epochs,
-            image_size=image_size,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            data_share=data_share,
-            holdout_share=holdout_share,
-        ),
-        data_root=data_root,
-        on_bad_image=on_bad_image.value,
-        workers=Workers(device=device, backend=backend.value, count=workers, threads=threads),
-        step_times=StepTimeConfig.of(
-            mode=step_time,
-            profile=profile,
-            table=step_times,
-            command=step_time_command,
-            timeout_s=step_time_timeout,
-        ),
-        target_image_size=target_image_size,
-        target_batch_size=target_batch_size,
-        constraints=tuple(constraint or ()),
+    space: str = opt("Name or path of a search space.", "v2", of="search_spaces")
+    budget: int = opt("Trials in all.", 1000)
+    out: Path | None = opt("Run folder; the same one is continued. [default: runs/SPACE-DATA]")
+    reward: str = opt("Name, file, expression, or FILE.py:FUNCTION.", "v2", of="rewards")
+    constraint: list[str] | None = opt(
+        "Condition that networks must meet, 'params <= 5e6'; may be repeated."
     )
-    raise typer.Exit(run_search(settings, as_json=as_json))
+    controller: str = opt(
+        "surrogate, random, evolution, optuna:tpe, ..., or FILE.py:CLASS.", "surrogate"
+    )
+    objectives: str | None = opt(
+        "What it pursues in place of the reward: accuracy:max,step_time:min"
+    )
+    seed: int = opt("Seed of proposals, hold-out and trainings.", 0)
+    fidelity: str | None = opt(
+        "Epochs at which trainings pause so that only the best continue, such as 1,2,4; the last "
+        "is the whole training."
+    )
+    target_batch_size: int | None = opt("Batch size that S is measured at.")
+
+    def run(self) -> int:
+        from effnas.cli.search import SearchCommand
+        from effnas.search.launch import Settings
+        from effnas.search.rungs import Rungs
+
+        rungs = Rungs.parse(self.fidelity) if self.fidelity is not None else None
+        if rungs and self.epochs is None:
+            self.epochs = rungs.epochs[-1]
+        settings = self.fill(
+            Settings,
+            out=self.out or Path("runs") / folder_name(self.space, self.data),
+            rungs=rungs,
+            recipe=self.load_recipe(**self.training()),
+            workers=self.load_workers(),
+            step_times=self.load_step_times(),
+            constraints=tuple(self.constraint or ()),
+        )
+        return SearchCommand(settings, as_json=self.as_json).run()
 
 
-@app.command()
-def status(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    top: Annotated[int, typer.Option(help="Rows of the leaderboard.", min=1)] = 10,
-    as_json: Json = False,
-) -> None:
+@command(app, "status")
+class Status(Options):
     """Show a run: its leaderboard, what it has cost, and when it will be done.
 
     \b
     Example:
       effnas status runs/first
     """
-    from effnas.cli.status import show_status
 
-    show_status(run, top=top, as_json=as_json)
+    run_folder: Path = arg("A run folder.", "run")
+    top: int = opt("Rows of the leaderboard.", 10, min=1)
+
+    def run(self) -> None:
+        from effnas.cli.status import show_status
+
+        show_status(self.run_folder, top=self.top, as_json=self.as_json)
 
 
-@app.command()
-def space(
-    name: Annotated[str, typer.Argument(help="Name or path of a search space.")],
-    samples: Annotated[
-        int, typer.Option(help="Architectures drawn for the statistics.", min=1)
-    ] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the drawing.", min=0)] = 0,
-    as_json: Json = False,
-) -> None:
+@command(app, "space")
+class Space(Options):
     """Describe a search space: its choices, its size, and what its networks cost.
 
     \b
     Example:
       effnas space v2
     """
-    from effnas.cli.space import show_space
 
-    show_space(name, samples=samples, seed=seed, as_json=as_json)
+    name: str = arg("Name or path of a search space.", of="search_spaces")
+    samples: int = opt("Architectures drawn for the statistics.", 1000, min=1)
+    seed: int = opt("Seed of the drawing.", 0, min=0)
+
+    def run(self) -> None:
+        from effnas.cli.space import show_space
+
+        show_space(self.name, samples=self.samples, seed=self.seed, as_json=self.as_json)
 
 
-@app.command()
-def bench(
-    networks: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="ARCH...",
-            help="Architecture files, quoted block strings, RUN:NUMBER, RUN:best, or timm names.",
-        ),
-    ],
-    space: Annotated[
-        str | None, typer.Option(help="Gives block strings their stem and head, and the sizes.")
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Pixels. [default: the space's or run's, else 224]")
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Images in a step. [default: the space's, else 32]")
-    ] = None,
-    classes: Annotated[
-        int | None, typer.Option(help="Outputs. [default: the space's, else 1000]")
-    ] = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    precision: Precision = None,
-    memory_format: MemoryFormat = None,
-    compile_mode: CompileMode = CompileModeName.NONE,
-    interval: Annotated[
-        float, typer.Option(help="Wanted half-width of the 95 % intervals, a share.")
-    ] = 0.02,
-    time_limit: Annotated[float, typer.Option(help="Seconds at which timing ends.")] = 60.0,
-    as_json: Json = False,
-) -> None:
+@command(app, "bench", runs_networks=True)
+class Bench(BlocksOptions, StepOptions):
     """Time training steps of any networks in turn; ratios are to the first.
 
     \b
     Example:
       effnas bench runs/first:best efficientnet_b0 tf_efficientnetv2_b0 --image-size 64
     """
-    from effnas.timing.runtime import configure_process
 
-    configure_process()
-    from effnas.cli.bench import run_bench
-    from effnas.timing.device_settings import DeviceSettings
-
-    settings = DeviceSettings(
-        device=device,
-        threads=threads,
-        image_size=image_size,
-        batch_size=batch_size,
-        num_classes=classes,
-        precision=precision.value if precision else None,
-        memory_format=memory_format.value if memory_format else None,
-        compile_mode=compile_mode.value,
+    networks: list[str] = arg(
+        "Architecture files, quoted block strings, RUN:NUMBER, RUN:best, or timm names.", "ARCH..."
     )
-    raise typer.Exit(
-        run_bench(
-            networks,
+    image_size: int | None = opt("Pixels. [default: the space's or run's, else 224]")
+    interval: float = opt("Wanted half-width of the 95 % intervals, a share.", 0.02)
+    time_limit: float = opt("Seconds at which timing ends.", 60.0)
+
+    def run(self) -> int:
+        from effnas.cli.bench import BenchCommand
+
+        settings = device_settings(self, num_classes=self.classes)
+        return BenchCommand(
             settings,
-            space=space,
-            precision=interval,
-            time_limit_s=time_limit,
-            as_json=as_json,
-        )
-    )
+            networks=self.networks,
+            space=self.space,
+            precision=self.interval,
+            time_limit_s=self.time_limit,
+            as_json=self.as_json,
+        ).run()
 
 
-@app.command()
-def profile(
-    space: Annotated[str, typer.Option(help="Name or path of a search space.")],
-    device: Device = "auto",
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The profile. [default: runs/profiles/SPACE-DEVICE.json]"),
-    ] = None,
-    target_image_size: TargetImageSize = None,
-    target_batch_size: TargetBatchSize = None,
-    classes: Annotated[
-        int | None, typer.Option(help="Outputs, as the data has classes. [default: 1000]")
-    ] = None,
-    threads: Threads = None,
-    precision: Precision = None,
-    memory_format: MemoryFormat = None,
-    compile_mode: CompileMode = CompileModeName.NONE,
-    seed: Annotated[int, typer.Option(help="Draws the networks to fit and check on.", min=0)] = 0,
-    as_json: Json = False,
-) -> None:
+@command(app, "profile", runs_networks=True)
+class Profile(TargetOptions, StepOptions):
     """Fit a model of step time and memory for a space on a device, and check it.
 
     \b
     Example:
       effnas profile --space v2-cifar --device cpu --classes 10
     """
-    from effnas.timing.runtime import configure_process
 
-    configure_process()
-    from effnas.cli.profile import run_profile
-    from effnas.timing.device_settings import DeviceSettings
+    space: str = opt("Name or path of a search space.", ..., of="search_spaces")
+    out: Path | None = opt("The profile. [default: runs/profiles/SPACE-DEVICE.json]")
+    target_batch_size: int | None = opt("Batch size that S is measured at.")
+    classes: int | None = opt("Outputs, as the data has classes. [default: 1000]")
+    seed: int = opt("Draws the networks to fit and check on.", 0, min=0)
 
-    settings = DeviceSettings(
-        device=device,
-        threads=threads,
-        image_size=target_image_size,
-        batch_size=target_batch_size,
-        num_classes=classes,
-        precision=precision.value if precision else None,
-        memory_format=memory_format.value if memory_format else None,
-        compile_mode=compile_mode.value,
-    )
-    raise typer.Exit(run_profile(space, settings, out=out, seed=seed, as_json=as_json))
+    def run(self) -> int:
+        from effnas.cli.profile import ProfileCommand
+
+        settings = device_settings(
+            self,
+            image_size=self.target_image_size,
+            batch_size=self.target_batch_size,
+            num_classes=self.classes,
+        )
+        return ProfileCommand(
+            settings, space=self.space, path=self.out, seed=self.seed, as_json=self.as_json
+        ).run()

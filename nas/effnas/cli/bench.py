@@ -2,72 +2,62 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rich.table import Table
+from rich.markup import escape
 
-from effnas.cli.search import INTERRUPTED
-from effnas.cli.tables import console, facts
+from effnas.cli.session import LongCommand
+from effnas.cli.tables import reasons, table
 from effnas.search.cost_estimate import memory_text
+from effnas.timing.device_settings import DeviceSettings
 from effnas.workflows.bench import BenchResult, bench
 
-if TYPE_CHECKING:
-    from effnas.timing.device_settings import DeviceSettings
 
+class BenchCommand(LongCommand[DeviceSettings, BenchResult]):
+    """Times networks and shows the result; arguments are those of `bench`."""
 
-def run_bench(
-    networks: Sequence[str],
-    settings: DeviceSettings,
-    *,
-    space: str | None,
-    precision: float,
-    time_limit_s: float,
-    as_json: bool,
-) -> int:
-    """Time networks and show the result; return the exit code.
+    def __init__(
+        self,
+        settings: DeviceSettings,
+        *,
+        networks: Sequence[str],
+        space: str | None,
+        precision: float,
+        time_limit_s: float,
+        as_json: bool,
+    ) -> None:
+        super().__init__(settings, as_json=as_json)
+        self._networks, self._space = networks, space
+        self._precision, self._time_limit_s = precision, time_limit_s
 
-    Raises:
-        UserError: If something given is wrong.
-    """
-    screen = console(stderr=True)
-    try:
-        with screen.status("starting") as status:
-            result = bench(
-                networks,
-                settings,
-                space=space,
-                precision=precision,
-                time_limit_s=time_limit_s,
-                notify=status.update,
-            )
-    except KeyboardInterrupt:
-        screen.print("Stopped.")
-        return INTERRUPTED
-    if as_json:
-        print(json.dumps(asdict(result), indent=2))
-    else:
-        _show(result, precision, time_limit_s)
-    return 0
+    def work(self) -> BenchResult:
+        return bench(
+            self._networks,
+            self.settings,
+            space=self._space,
+            precision=self._precision,
+            time_limit_s=self._time_limit_s,
+            notify=self.preparing,
+        )
 
+    def payload(self, result: BenchResult) -> dict[str, Any]:
+        return {"rows": result.rows, "conditions": result.setup, "hardware": result.hardware}
 
-def _show(result: BenchResult, precision: float, time_limit_s: float) -> None:
-    screen = console()
-    c = result.setup
-    compiled = f", compiled ({c['compile_mode']})" if c["compile_mode"] != "none" else ""
-    timed = [row for row in result.rows if "step_time" in row]
-    settled = bool(timed[0]["step_time_settled"])
-    ended = (
-        f"all intervals within {precision:.1%}"
-        if settled
-        else f"the time limit of {time_limit_s:g} s, before all intervals were within "
-        f"{precision:.1%}; a higher --time-limit narrows them"
-    )
-    hardware = ", ".join(f"{name} {value}" for name, value in result.hardware.items())
-    screen.print(
-        facts(
+    def show(self, result: BenchResult) -> None:
+        precision, time_limit_s = self._precision, self._time_limit_s
+        c = result.setup
+        compiled = f", compiled ({c['compile_mode']})" if c["compile_mode"] != "none" else ""
+        timed = [row for row in result.rows if "step_time" in row]
+        settled = bool(timed[0]["step_time_settled"])
+        ended = (
+            f"all intervals within {precision:.1%}"
+            if settled
+            else f"the time limit of {time_limit_s:g} s, before all intervals were within "
+            f"{precision:.1%}; a higher --time-limit narrows them"
+        )
+        hardware = ", ".join(f"{name} {value}" for name, value in result.hardware.items())
+        self.plan(
             [
                 ("device", hardware),
                 ("step", f"batch {c['batch_size']} at {c['image_size']} px, {c['num_classes']} "
@@ -75,20 +65,15 @@ def _show(result: BenchResult, precision: float, time_limit_s: float) -> None:
                          f"{compiled}"),
                 ("timed", f"{timed[0]['timed_steps']:.0f} steps each, in turn; ended by {ended}"),
             ]
-        )
-    )  # fmt: skip
-    screen.print()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("ratio", "step", "forward", "backward", "optimizer", "images/s", "memory",
-                 "params"):  # fmt: skip
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("network", overflow="fold", min_width=20)
-    for row in result.rows:
-        table.add_row(*_cells(row), f"{row['params'] / 1e6:.2f} M", row["network"])
-    screen.print(table)
-    for row in result.rows:
-        if "reason" in row:
-            screen.print(f"\n{row['network']}: {row['reason']}")
+        )  # fmt: skip
+        found = table(
+            "ratio", "step", "forward", "backward", "optimizer", "images/s", "memory", "params",
+            "network",
+        )  # fmt: skip
+        for row in result.rows:
+            found.add_row(*_cells(row), f"{row['params'] / 1e6:.2f} M", escape(row["network"]))
+        self.screen.print(found)
+        self.say(reasons((row["network"], row.get("reason")) for row in result.rows))
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
+from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
-from effnas.cli.search import INTERRUPTED
-from effnas.cli.tables import console, facts
+from effnas.cli.session import LongCommand
+from effnas.cli.tables import table
 from effnas.errors import ConfigError
 from effnas.export.launch import Exported, export_network
 from effnas.export.network import ExportSettings
-
-
-def formats_of(text: str) -> tuple[str, ...]:
-    """Return the formats that an option names; `ExportSettings` says which are known."""
-    return tuple(part.strip() for part in text.split(","))
 
 
 def default_folder(network: str) -> Path:
@@ -39,55 +31,40 @@ def default_folder(network: str) -> Path:
     raise ConfigError("block strings have no name to call a folder by; give an --out")
 
 
-def run_export(settings: ExportSettings, *, as_json: bool) -> int:
-    """Export a network and show what was written; return the exit code.
+class ExportCommand(LongCommand[ExportSettings, Exported]):
+    """Exports a network and shows what was written."""
 
-    Raises:
-        EffnasError: If something given is wrong, or a check fails.
-    """
-    screen = console(stderr=True)
-    try:
-        with screen.status("starting") as status:
-            exported = export_network(settings, notify=status.update)
-    except KeyboardInterrupt:
-        screen.print("Stopped; nothing was written.")
-        return INTERRUPTED
-    if as_json:
-        print(json.dumps(exported.to_dict(), indent=2))
-    else:
-        _show(exported)
-    return 0
+    def work(self) -> Exported:
+        return export_network(self.settings, notify=self.preparing)
 
+    def payload(self, exported: Exported) -> dict[str, Any]:
+        return exported.to_dict()
 
-def _show(exported: Exported) -> None:
-    screen = console()
-    network = exported.network
-    size, train_size = network.image_size, network.train_image_size
-    trained_at = f", trained at {train_size} px" if train_size != size else ""
-    rows = [
-        ("network", f"{network.name}  {network.arch}"),
-        ("images", f"{size} px{trained_at}, {network.num_classes} classes"),
-    ]
-    rows += [(one.name, escape(f"{one.text}  {one.how}: {one.at}")) for one in exported.figures]
-    screen.print(facts(rows))
-    screen.print()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("file")
-    for name in ("bytes", "difference", "largest logit", "allowed"):
-        table.add_column(name, justify="right", no_wrap=True)
-    checks = {check.file: check for check in exported.checks}
-    for name, count in exported.files.items():
-        check = checks.get(name)
-        figures = (check.difference, check.largest_logit, check.allowed) if check else ()
-        table.add_row(name, f"{count:,}", *(f"{figure:.1e}" for figure in figures))
-    screen.print(table)
-    batches = " and ".join(map(str, exported.checks[0].batch_sizes))
-    screen.print(
-        f"\nDifferences are the largest of a logit from the network's, for {batches} random images."
-        f"\nWritten to {exported.folder}; `python {exported.folder / 'model.py'}` runs it."
-    )
-    if exported.is_random:
-        screen.print(
-            "[yellow]The weights are random: the network is not trained.[/] --weights takes those "
-            "of `effnas train` and `effnas promote`."
+    def show(self, exported: Exported) -> None:
+        network = exported.network
+        size, train_size = network.image_size, network.train_image_size
+        trained_at = f", trained at {train_size} px" if train_size != size else ""
+        rows = [
+            ("network", f"{network.name}  {network.arch}"),
+            ("images", f"{size} px{trained_at}, {network.num_classes} classes"),
+        ]
+        rows += [(one.name, f"{one.text}  {one.how}: {one.at}") for one in exported.figures]
+        self.plan(rows)
+        found = table("file", "bytes", "difference", "largest logit", "allowed", left=["file"])
+        checks = {check.file: check for check in exported.checks}
+        for name, count in exported.files.items():
+            check = checks.get(name)
+            figures = (check.difference, check.largest_logit, check.allowed) if check else ()
+            found.add_row(name, f"{count:,}", *(f"{figure:.1e}" for figure in figures))
+        self.screen.print(found)
+        batches = " and ".join(map(str, exported.checks[0].batch_sizes))
+        self.say(
+            "\nDifferences are the largest of a logit from the network's, for "
+            f"{batches} random images.\nWritten to {exported.folder}; "
+            f"`python {exported.folder / 'model.py'}` runs it."
         )
+        if exported.is_random:
+            self.screen.print(
+                "[yellow]The weights are random: the network is not trained.[/] --weights takes "
+                "those of `effnas train` and `effnas promote`."
+            )

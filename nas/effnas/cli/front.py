@@ -1,12 +1,10 @@
-"""The front of a run on the terminal and in JSON."""
+"""The Pareto front of a run on the terminal and in JSON."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
-from effnas.cli.tables import duration
+from effnas.cli.tables import duration, number, table
 from effnas.search.cost_estimate import memory_text
 from effnas.trials.pareto_front import hypervolumes, pareto_front
 
@@ -22,25 +20,22 @@ _LARGE = frozenset({"params", "macs", "activations"})
 
 def show_front(screen: Console, trials: Trials, objectives: Objectives) -> None:
     """Print the trials that none dominates, all of them, and how their hypervolume has grown."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("trial", *map(str, objectives), "reward"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("architecture", overflow="fold", min_width=30)
+    found = table("trial", *map(str, objectives), "reward", "architecture")
     best = trials.best
     for trial in pareto_front(trials, objectives):
-        reward = "-" if trial.reward is None else f"{trial.reward:.4f}"
+        reward = number(trial.reward, "{:.4f}")
         is_best = best is not None and best.number == trial.number
-        table.add_row(
+        found.add_row(
             str(trial.number),
             *(_value_text(each.metric, trial.metrics[each.metric]) for each in objectives),
             f"[green]best[/] {reward}" if is_best else reward,
             str(trial.architecture),
         )
-    screen.print(table)
+    screen.print(found)
     points = hypervolumes(trials, objectives)
     if points:
         curve = ", ".join(f"{value:.3f} ({count})" for count, value in points)
-        screen.print(f"\nHypervolume, 0 to 1, after so many complete trials: {curve}")
+        screen.print(f"\nHypervolume, 0 to 1, after N complete trials (N): {curve}")
 
 
 def front_json(trials: Trials, objectives: Objectives) -> dict[str, Any]:

@@ -1,145 +1,158 @@
-"""The options that commands share, each with its type and its help."""
+"""The options that commands share, in groups that make the library's settings of them."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Literal
 
-import typer
+from effnas.cli.declare import Options, opt
+from effnas.config.settings import CompileMode, MemoryFormat, Precision
 
-
-class OnBadImage(StrEnum):
-    """What becomes of an image that cannot be decoded."""
-
-    REFUSE = "refuse"
-    SKIP = "skip"
-
-
-class BackendName(StrEnum):
-    """Where evaluations run."""
-
-    RAY = "ray"
-    INLINE = "inline"
+if TYPE_CHECKING:
+    from effnas.config.settings import Recipe, StepTimeConfig
+    from effnas.evaluation.workers import Workers
+    from effnas.timing.device_settings import DeviceSettings
 
 
-class StepTimeMode(StrEnum):
-    """Where step times come from, of what this device can give."""
+class ImagesOptions(Options):
+    """The images of a search or a training."""
 
-    MEASURED = "measured"
-    PREDICTED = "predicted"
-    AUTO = "auto"
-
-
-class PrecisionName(StrEnum):
-    """Arithmetic of the forward and backward pass."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-    FLOAT16 = "float16"
+    data: str = opt(
+        "Images: digits, a folder or tar of class folders, a CSV table, or a timm name "
+        "(torch/...).",
+        "digits",
+    )
+    data_root: Path | None = opt("Folder of a timm data set that goes by name.")
+    on_bad_image: Literal["refuse", "skip"] = opt(
+        "What to do with an image that cannot be decoded.", "refuse"
+    )
 
 
-class MemoryFormatName(StrEnum):
-    """Layout of images and weights."""
+class MovedImagesOptions(Options):
+    """The images of a run, where they are now."""
 
-    CONTIGUOUS = "contiguous"
-    CHANNELS_LAST = "channels_last"
-
-
-class CompileModeName(StrEnum):
-    """Modes of torch.compile."""
-
-    NONE = "none"
-    DEFAULT = "default"
-    REDUCE_OVERHEAD = "reduce-overhead"
-    MAX_AUTOTUNE = "max-autotune"
+    data: str | None = opt("Where the run's images are, if they have moved.")
+    data_root: Path | None = opt("Folder of a timm data set, if it has moved.")
+    reward: str | None = opt("Another reward than the run's.", of="rewards")
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Backend = Annotated[BackendName, typer.Option(help="Ray workers, or this process (for debugging).")]
-WorkerCount = Annotated[
-    int | None, typer.Option(help="Workers of Ray. [default: one per GPU, one on a CPU]")
-]
-Threads = Annotated[
-    int | None, typer.Option(help="CPU threads of a worker. [default: its share of all]")
-]
-TargetImageSize = Annotated[
-    int | None, typer.Option(help="Image size that S and P are measured at.")
-]
-Precision = Annotated[
-    PrecisionName | None, typer.Option(help="Arithmetic. [default: the fastest, as measured]")
-]
-MemoryFormat = Annotated[
-    MemoryFormatName | None, typer.Option(help="Layout. [default: the fastest, as measured]")
-]
-CompileMode = Annotated[
-    CompileModeName, typer.Option("--compile", help="How torch.compile treats the networks.")
-]
-TargetBatchSize = Annotated[int | None, typer.Option(help="Batch size that S is measured at.")]
-StepTime = Annotated[
-    StepTimeMode | None,
-    typer.Option(
-        help="Measure step times, or predict them by the --profile; auto (with a --profile the "
-        "default) predicts where its error allows and measures the best."
-    ),
-]
-Profile = Annotated[Path | None, typer.Option(help="Device profile that `effnas profile` made.")]
-StepTimes = Annotated[Path | None, typer.Option(help="Table of step times, .csv or .json.")]
-StepTimeCommand = Annotated[
-    str | None, typer.Option(help="Command that prints a step's seconds: 'CMD {arch_json}'.")
-]
-StepTimeTimeout = Annotated[
-    float, typer.Option(help="Seconds that the command may take for a network.")
-]
-Data = Annotated[
-    str,
-    typer.Option(
-        help="Images: digits, a folder or tar of class folders, a CSV table, or a timm name "
-        "(torch/...)."
-    ),
-]
-DataRoot = Annotated[Path | None, typer.Option(help="Folder of a timm data set that goes by name.")]
-MovedData = Annotated[
-    str | None, typer.Option(help="Where the run's images are, if they have moved.")
-]
-MovedDataRoot = Annotated[
-    Path | None, typer.Option(help="Folder of a timm data set, if it has moved.")
-]
-OtherReward = Annotated[str | None, typer.Option(help="Another reward than the run's.")]
-OnBad = Annotated[OnBadImage, typer.Option(help="What to do with an image that cannot be decoded.")]
-Constraint = Annotated[
-    list[str] | None,
-    typer.Option(help="Condition that networks must meet, 'params <= 5e6'; may be repeated."),
-]
-RecipeFile = Annotated[
-    Path | None, typer.Option(help="YAML file with the settings of the trainings.")
-]
-Epochs = Annotated[int | None, typer.Option(help="Epochs of a training.")]
-Fidelity = Annotated[
-    str | None,
-    typer.Option(
-        help="Epochs at which trainings pause so that only the best go on, such as 1,2,4; the last "
-        "is the whole training."
-    ),
-]
-ImageSize = Annotated[int | None, typer.Option(help="Image size of trainings, in pixels.")]
-BatchSize = Annotated[int | None, typer.Option(help="Batch size of trainings.")]
-LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate of trainings.")]
-DataShare = Annotated[
-    float | None, typer.Option(help="Share of the training images used, above 0 to 1.")
-]
-HoldoutShare = Annotated[
-    float | None, typer.Option(help="Share of the training part held out to measure A.")
-]
-Networks = Annotated[int, typer.Option(help="Reference networks, spread over the space.")]
-HighSeeds = Annotated[int, typer.Option(help="Seeds of each network at the higher fidelity.")]
-HighEpochs = Annotated[
-    int | None, typer.Option(help="Epochs of the higher fidelity. [default: 4 times the proxy's]")
-]
-ProxyOut = Annotated[
-    Path | None, typer.Option(help="Folder of the trainings. [default: runs/proxy-SPACE-DATA]")
-]
+class OptimizerOptions(Options):
+    """Settings of short trainings that leave their length as it is."""
+
+    batch_size: int | None = opt("Batch size of trainings.")
+    learning_rate: float | None = opt("Peak learning rate of trainings.")
+
+
+class TrainingOptions(OptimizerOptions):
+    """Settings of short trainings."""
+
+    epochs: int | None = opt("Epochs of a training.")
+    image_size: int | None = opt("Image size of trainings, in pixels.")
+    data_share: float | None = opt("Share of the training images used, above 0 to 1.")
+
+    def training(self) -> dict[str, int | float | None]:
+        """Return them by their names in a recipe; None is not given."""
+        names = ("epochs", "image_size", "batch_size", "learning_rate", "data_share")
+        return {name: getattr(self, name) for name in names}
+
+
+class RecipeOptions(Options):
+    """The recipe of short trainings."""
+
+    recipe: Path | None = opt("YAML file with the settings of the trainings.")
+    holdout_share: float | None = opt("Share of the training part held out to measure A.")
+
+    def load_recipe(self, **settings: int | float | None) -> Recipe:
+        """Return the recipe with settings in place of its own; None is not given."""
+        from effnas.config.settings import Recipe
+
+        base = Recipe.load(self.recipe) if self.recipe else Recipe()
+        return base.overridden(holdout_share=self.holdout_share, **settings)
+
+
+class TargetOptions(Options):
+    """What step times and sizes are measured at."""
+
+    target_image_size: int | None = opt("Image size that S and P are measured at.")
+
+
+class DeviceOptions(Options):
+    """Where networks are timed or trained."""
+
+    device: str = opt("auto, cpu, cuda, cuda:N or mps.", "auto")
+    threads: int | None = opt("CPU threads of a worker. [default: its share of all]")
+
+
+class WorkerOptions(DeviceOptions):
+    """Workers of Ray on a device."""
+
+    workers: int | None = opt("Workers of Ray. [default: one per GPU, one on a CPU]")
+
+    def load_workers(self) -> Workers:
+        """Return where evaluations run."""
+        from effnas.evaluation.workers import Workers
+
+        return self.fill(Workers, count=self.workers)
+
+
+class BackendOptions(WorkerOptions):
+    """Workers of Ray on a device, or this process."""
+
+    backend: Literal["ray", "inline"] = opt("Ray workers, or this process (for debugging).", "ray")
+
+
+class StepOptions(DeviceOptions):
+    """A training step on a device."""
+
+    precision: Precision | None = opt("Arithmetic. [default: the fastest, as measured]")
+    memory_format: MemoryFormat | None = opt("Layout. [default: the fastest, as measured]")
+    compile_mode: CompileMode = opt("How torch.compile treats the networks.", "none", "--compile")
+
+
+class BlocksOptions(Options):
+    """What architectures that are given as block strings lack, and the size of a step."""
+
+    space: str | None = opt(
+        "Gives block strings their stem and head, and the sizes.", of="search_spaces"
+    )
+    batch_size: int | None = opt("Images in a step. [default: the space's, else 32]")
+    classes: int | None = opt("Outputs. [default: the space's, else 1000]")
+
+
+class StepTimeOptions(Options):
+    """Where step times come from."""
+
+    step_time: Literal["measured", "predicted", "auto"] | None = opt(
+        "Measure step times, or predict them by the --profile; auto (with a --profile the default) "
+        "predicts where its error allows and measures the best."
+    )
+    profile: Path | None = opt("Device profile that `effnas profile` made.")
+    step_times: Path | None = opt("Table of step times, .csv or .json.")
+    step_time_command: str | None = opt("Command that prints a step's seconds: 'CMD {arch_json}'.")
+    step_time_timeout: float = opt("Seconds that the command may take for a network.", 600.0)
+
+    def load_step_times(self) -> StepTimeConfig:
+        """Return where step times come from.
+
+        Raises:
+            ConfigError: If the options contradict each other.
+        """
+        from effnas.config.settings import StepTimeConfig
+
+        return StepTimeConfig.of(
+            mode=self.step_time,
+            profile=self.profile,
+            table=self.step_times,
+            command=self.step_time_command,
+            timeout_s=self.step_time_timeout,
+        )
+
+
+def device_settings(options: DeviceOptions, **given: int | str | None) -> DeviceSettings:
+    """Return what is asked of a device."""
+    from effnas.timing.device_settings import DeviceSettings
+
+    return options.fill(DeviceSettings, **given)
 
 
 def folder_name(space: str, data: str) -> str:

@@ -1,62 +1,35 @@
-"""The commands that go on from a finished search; what they do is imported when they are called."""
+"""The commands for what a search has found: moved, trained longer, scaled and exported."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from effnas.cli.declare import Options, arg, command, opt
 from effnas.cli.options import (
-    Backend,
-    BackendName,
-    BatchSize,
-    Device,
-    ImageSize,
-    Json,
-    LearningRate,
-    MovedData,
-    MovedDataRoot,
-    OtherReward,
-    Profile,
-    StepTime,
-    StepTimeCommand,
-    StepTimes,
-    StepTimeTimeout,
-    Threads,
-    WorkerCount,
+    BackendOptions,
+    BlocksOptions,
+    DeviceOptions,
+    ImagesOptions,
+    MovedImagesOptions,
+    StepOptions,
+    StepTimeOptions,
+    TrainingOptions,
+    WorkerOptions,
     beside,
+    device_settings,
 )
+from effnas.config.training_recipe import Regime
 
 results = typer.Typer(rich_markup_mode=None)
 
+Tracker = StrEnum("Tracker", ["tensorboard", "mlflow", "wandb"])
 
-@results.command()
-def retarget(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished search.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the new run. [default: RUN-DEVICE]")
-    ] = None,
-    device: Device = "auto",
-    step_time: StepTime = None,
-    profile: Profile = None,
-    step_times: StepTimes = None,
-    step_time_command: StepTimeCommand = None,
-    step_time_timeout: StepTimeTimeout = 600.0,
-    timings: Annotated[
-        int, typer.Option(help="Trials of the run that are timed at most, where that takes time.")
-    ] = 50,
-    budget: Annotated[
-        int, typer.Option(help="New trainings at most, spent only where one may win.")
-    ] = 0,
-    reward: OtherReward = None,
-    data: MovedData = None,
-    data_root: MovedDataRoot = None,
-    backend: Backend = BackendName.RAY,
-    workers: WorkerCount = None,
-    threads: Threads = None,
-    as_json: Json = False,
-) -> None:
+
+@command(results, "retarget")
+class Retarget(StepTimeOptions, MovedImagesOptions, BackendOptions):
     """Find what is best on another device, with the accuracies of a finished search.
 
     \b
@@ -64,107 +37,34 @@ def retarget(
       effnas retarget runs/first --device cuda --out runs/first-cuda
       effnas retarget runs/first --step-times board.csv --out runs/first-board
 
-    Ctrl-C stops it; the same command goes on.
+    Ctrl-C stops it; the same command continues.
     """
-    from effnas.cli.retarget import run_retarget
-    from effnas.config.settings import StepTimeConfig
-    from effnas.evaluation.workers import Workers
-    from effnas.workflows.retarget.launch import RetargetSettings
 
-    name = next(
-        (Path(source).stem for source in (profile, step_times) if source is not None),
-        "command" if step_time_command else device.replace(":", ""),
-    )
-    settings = RetargetSettings(
-        run=run,
-        out=out or beside(run, name),
-        workers=Workers(device=device, backend=backend.value, count=workers, threads=threads),
-        step_times=StepTimeConfig.of(
-            mode=step_time,
-            profile=profile,
-            table=step_times,
-            command=step_time_command,
-            timeout_s=step_time_timeout,
-        ),
-        timings=timings,
-        budget=budget,
-        reward=reward,
-        data=data,
-        data_root=data_root,
-    )
-    raise typer.Exit(run_retarget(settings, as_json=as_json))
+    search: Path = arg("Folder of a finished search.", "run")
+    out: Path | None = opt("Folder of the new run. [default: RUN-DEVICE]")
+    timings: int = opt("Trials of the run that are timed at most, where that takes time.", 50)
+    budget: int = opt("New trainings at most, spent only where one may win.", 0)
+
+    def run(self) -> int:
+        from effnas.cli.retarget import RetargetCommand
+        from effnas.workflows.retarget.launch import RetargetSettings
+
+        name = next(
+            (source.stem for source in (self.profile, self.step_times) if source),
+            "command" if self.step_time_command else self.device.replace(":", ""),
+        )
+        settings = self.fill(
+            RetargetSettings,
+            run=self.search,
+            out=self.out or beside(self.search, name),
+            workers=self.load_workers(),
+            step_times=self.load_step_times(),
+        )
+        return RetargetCommand(settings, as_json=self.as_json).run()
 
 
-@results.command()
-def scale(
-    base: Annotated[
-        str,
-        typer.Argument(
-            help="Architecture file, quoted block strings, RUN:NUMBER or RUN:best.", metavar="BASE"
-        ),
-    ],
-    family: Annotated[
-        str | None,
-        typer.Option(help="Name or file of scaling rules: v2, v2-b, v1. [default: v2]"),
-    ] = None,
-    alpha: Annotated[
-        float | None, typer.Option(help="Compound scaling: depth for each phi. [default: 1.2]")
-    ] = None,
-    beta: Annotated[float | None, typer.Option(help="Width for each phi. [default: 1.1]")] = None,
-    gamma: Annotated[
-        float | None, typer.Option(help="Image size for each phi. [default: 1.15]")
-    ] = None,
-    phi: Annotated[
-        str | None, typer.Option(help="Exponents, such as 0.5,1,2. [default: 1,2,3]")
-    ] = None,
-    round_limit: Annotated[
-        float | None,
-        typer.Option(help="Share of its width that rounding must leave a layer: 0.9, or 0."),
-    ] = None,
-    last_stage: Annotated[
-        bool, typer.Option("--last-stage/--no-last-stage", help="Add the stage of the rules.")
-    ] = True,
-    step_time: Annotated[
-        str | None,
-        typer.Option(help="The largest network up to this step time: 2x the base's, or seconds."),
-    ] = None,
-    params: Annotated[
-        float | None, typer.Option(help="The largest up to so many parameters.")
-    ] = None,
-    memory: Annotated[
-        float | None, typer.Option(help="The largest up to so many bytes in a training step.")
-    ] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option(help="Pixels that the base is trained at. [default: the run's or family's]"),
-    ] = None,
-    max_image_size: Annotated[
-        int | None, typer.Option(help="Pixels at inference at most. [default: the family's]")
-    ] = None,
-    space: Annotated[
-        str | None, typer.Option(help="Gives block strings their stem and head, and the sizes.")
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Images in a step. [default: the space's, else 32]")
-    ] = None,
-    classes: Annotated[
-        int | None, typer.Option(help="Outputs. [default: the space's, else 1000]")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Of the trainings whose time is told. [default: 350]")
-    ] = None,
-    images: Annotated[
-        int | None, typer.Option(help="Their images. [default: the run's, else ImageNet's]")
-    ] = None,
-    device: Annotated[
-        str, typer.Option(help="Where layers are timed: auto, cpu, cuda, cuda:N, mps, or none.")
-    ] = "auto",
-    threads: Threads = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the architecture files and family.json.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
+@command(results, "scale", runs_networks=True)
+class Scale(BlocksOptions, DeviceOptions):
     """Scale a network to a family, or to the largest that stays within limits.
 
     \b
@@ -173,102 +73,190 @@ def scale(
       effnas scale runs/first:best --step-time 2x --params 60e6
       effnas scale base.json --alpha 1.2 --beta 1.1 --gamma 1.15 --phi 1,2
     """
-    from effnas.timing.runtime import configure_process
 
-    configure_process()
-    from effnas.cli.scale import limits_of, rules_of, run_scale
-    from effnas.scaling.sizing import EPOCHS, ScaleSettings
-    from effnas.timing.device_settings import DeviceSettings
-
-    rules = rules_of(
-        family,
-        coefficients={"alpha": alpha, "beta": beta, "gamma": gamma},
-        phi=phi,
-        image_size=image_size,
-        round_limit=round_limit,
-        last_stage=last_stage,
+    base: str = arg("Architecture file, quoted block strings, RUN:NUMBER or RUN:best.", "BASE")
+    family: str | None = opt(
+        "Name or file of scaling rules: v2, v2-b, v1. [default: v2]", of="scaling_rules"
     )
-    timed = device != "none"
-    settings = ScaleSettings(
-        base=base,
-        rules=rules,
-        space=space,
-        device=DeviceSettings(
-            device=device if timed else "cpu",
-            threads=threads,
-            image_size=image_size,
-            batch_size=batch_size,
-            num_classes=classes,
-        ),
-        with_step_times=timed,
-        max_image_size=max_image_size,
-        limits=limits_of(step_time=step_time, params=params, memory=memory),
-        epochs=EPOCHS if epochs is None else epochs,
-        images=images,
+    alpha: float | None = opt("Compound scaling: depth for each phi. [default: 1.2]")
+    beta: float | None = opt("Width for each phi. [default: 1.1]")
+    gamma: float | None = opt("Image size for each phi. [default: 1.15]")
+    phi: str | None = opt("Exponents, such as 0.5,1,2. [default: 1,2,3]")
+    round_limit: float | None = opt(
+        "Share of its width that rounding must leave a layer: 0.9, or 0."
     )
-    raise typer.Exit(run_scale(settings, out=out, as_json=as_json))
+    last_stage: bool = opt("Add the stage of the rules.", True, "--last-stage/--no-last-stage")
+    step_time: str | None = opt(
+        "The largest network up to this step time: 2x the base's, or seconds."
+    )
+    params: float | None = opt("The largest up to so many parameters.")
+    memory: float | None = opt("The largest up to so many bytes in a training step.")
+    image_size: int | None = opt(
+        "Pixels that the base is trained at. [default: the run's or family's]"
+    )
+    max_image_size: int | None = opt("Pixels at inference at most. [default: the family's]")
+    epochs: int | None = opt("Of the trainings whose time is estimated. [default: 350]")
+    images: int | None = opt("Their images. [default: the run's, else ImageNet's]")
+    device: str = opt("Where layers are timed: auto, cpu, cuda, cuda:N, mps, or none.", "auto")
+    out: Path | None = opt("Folder for the architecture files and family.json.")
+
+    def run(self) -> int:
+        from effnas.cli.scale import ScaleCommand, limits_of, rules_of
+        from effnas.scaling.sizing import EPOCHS, ScaleSettings
+
+        is_timed = self.device != "none"
+        settings = self.fill(
+            ScaleSettings,
+            rules=rules_of(self),
+            device=device_settings(
+                self, device=self.device if is_timed else "cpu", num_classes=self.classes
+            ),
+            with_step_times=is_timed,
+            limits=limits_of(step_time=self.step_time, params=self.params, memory=self.memory),
+            epochs=EPOCHS if self.epochs is None else self.epochs,
+        )
+        return ScaleCommand(settings, folder=self.out, as_json=self.as_json).run()
 
 
-@results.command()
-def promote(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished search.")],
-    top: Annotated[
-        int, typer.Option(help="Best trials by reward; up to as many more from the front.")
-    ] = 5,
-    seeds: Annotated[int, typer.Option(help="Trainings of each, with other seeds.")] = 3,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the finals. [default: RUN-finals]")
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(help="Epochs of a training. [default: 4 times the search's]"),
-    ] = None,
-    image_size: ImageSize = None,
-    batch_size: BatchSize = None,
-    learning_rate: LearningRate = None,
-    data_share: Annotated[
-        float | None, typer.Option(help="Share of the training images used. [default: 1]")
-    ] = None,
-    reward: OtherReward = None,
-    test: Annotated[
-        bool,
-        typer.Option("--test", help="Read the test part of the data, once, for what is picked."),
-    ] = False,
-    data: MovedData = None,
-    data_root: MovedDataRoot = None,
-    device: Device = "auto",
-    workers: WorkerCount = None,
-    threads: Threads = None,
-    as_json: Json = False,
-) -> None:
+@command(results, "promote")
+class Promote(TrainingOptions, MovedImagesOptions, WorkerOptions):
     """Train the best of a search longer, with several seeds, and pick one.
 
     \b
     Example:
       effnas promote runs/first --top 5
 
-    Ctrl-C stops it; the same command goes on.
+    Ctrl-C stops it; the same command continues.
     """
-    from effnas.cli.promote import run_promote
-    from effnas.evaluation.workers import Workers
-    from effnas.workflows.finals.launch import FinalsSettings
 
-    settings = FinalsSettings(
-        run=run,
-        out=out or beside(run, "finals"),
-        top=top,
-        seeds=seeds,
-        recipe={
-            "epochs": epochs,
-            "image_size": image_size,
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-            "data_share": data_share,
-        },
-        data=data,
-        data_root=data_root,
-        reward=reward,
-        test=test,
-        workers=Workers(device=device, count=workers, threads=threads),
+    search: Path = arg("Folder of a finished search.", "run")
+    top: int = opt("Best trials by reward; up to as many more from the front.", 5)
+    seeds: int = opt("Trainings of each, with other seeds.", 3)
+    out: Path | None = opt("Folder of the finals. [default: RUN-finals]")
+    epochs: int | None = opt("Epochs of a training. [default: 4 times the search's]")
+    data_share: float | None = opt("Share of the training images used. [default: 1]")
+    test: bool = opt("Read the test part of the data, once, for what is picked.", False, "--test")
+
+    def run(self) -> int:
+        from effnas.cli.promote import PromoteCommand
+        from effnas.workflows.finals.launch import FinalsSettings
+
+        settings = self.fill(
+            FinalsSettings,
+            run=self.search,
+            out=self.out or beside(self.search, "finals"),
+            recipe=self.training(),
+            workers=self.load_workers(),
+        )
+        return PromoteCommand(settings, as_json=self.as_json).run()
+
+
+@command(results, "train", runs_networks=True)
+class Train(ImagesOptions, StepOptions):
+    """Train a network to the end, with images and regularisation that grow.
+
+    \b
+    Examples:
+      effnas train runs/first:best --data cifar10.tar.gz --recipe cifar
+      effnas train families/first/m.json --data photos/ --recipe family --test
+      effnas train resnet18 --data photos/ --image-size 48..96 --epochs 30
+
+    Ctrl-C stops it; the same command continues from where it was.
+    """
+
+    network: str = arg(
+        "Architecture file, quoted block strings, RUN:NUMBER, RUN:best, or a timm name.", "MODEL"
     )
-    raise typer.Exit(run_promote(settings, as_json=as_json))
+    recipe: str = opt(
+        "Name (v2-s, v2-m, v2-l, v2-released, v1, finetune, pretrain-21k, family, cifar, tiny) or "
+        "YAML file.",
+        "tiny",
+        of="recipes",
+    )
+    out: Path | None = opt("Folder of the training. [default: runs/train-MODEL-DATA]")
+    regime: Regime | None = opt(
+        "How image size and regularisation change on the way. [default: the recipe's]"
+    )
+    epochs: int | None = opt("Epochs. [default: the recipe's]")
+    image_size: str | None = opt(
+        "Pixels in the last stage (64; the first in proportion), or in the first and the last "
+        "(32..64). [default: the recipe's, else the family's or the data's]"
+    )
+    batch_size: int | None = opt(
+        "Images in a step, over all workers; the learning rate goes with it. [default: the "
+        "recipe's]"
+    )
+    device_batch_size: int | None = opt(
+        "The most images that a device takes at once; a batch of more is taken in parts. "
+        "[default: what its memory holds]"
+    )
+    weights: Path | None = opt("Weights to begin with, .safetensors. [default: random]")
+    new_head: bool = opt(
+        "Make a new classifier: --weights have other classes.", False, "--new-head"
+    )
+    seed: int = opt("Fixes all that is random.", 0)
+    test: bool = opt(
+        "Measure the best weights on the test part of the data, once, at the end.", False, "--test"
+    )
+    workers: int | None = opt("Processes that share each batch. [default: one per GPU, or 1]")
+    threads: int | None = opt("CPU threads of a process. [default: its share of all]")
+    checkpoint_every: float = opt("Seconds between two checkpoints at least.", 60.0)
+    log: list[Tracker] | None = opt(
+        "Where figures go beside the folder's log.csv; may be repeated."
+    )
+
+    def run(self) -> int:
+        from effnas.cli.train import TrainCommand, default_folder
+        from effnas.config.training_recipe import TrainingRecipe
+        from effnas.workflows.train.settings import TrainSettings
+
+        settings = self.fill(
+            TrainSettings,
+            recipe=TrainingRecipe.load(self.recipe).overridden(
+                epochs=self.epochs,
+                batch_size=self.batch_size,
+                image_size=self.image_size,
+                regime=self.regime,
+            ),
+            out=self.out or default_folder(self.network, self.data),
+            checkpoint_every_s=self.checkpoint_every,
+            trackers=tuple(dict.fromkeys(one.value for one in self.log or ())),
+        )
+        return TrainCommand(settings, as_json=self.as_json).run()
+
+
+@command(results, "export")
+class Export(Options):
+    """Write a network for programs outside effnas: timm, ONNX, torch.export, a model card.
+
+    \b
+    Examples:
+      effnas export runs/first:12 --weights runs/first-finals/weights/ID-0.safetensors
+      effnas export families/first/m.json --weights runs/train-first-m-photos/best.safetensors
+      effnas export families/first/m.json --formats timm,onnx
+    """
+
+    network: str = arg(
+        "Architecture file, quoted block strings, RUN:NUMBER or RUN:best.", "NETWORK"
+    )
+    weights: Path | None = opt("State dict, .safetensors. [default: random weights]")
+    out: Path | None = opt("Folder that is made. [default: exports/NETWORK]")
+    image_size: int | None = opt(
+        "Pixels at inference. [default: the training's, file's or run's, else 224]"
+    )
+    classes: int | None = opt("Outputs. [default: those of the weights, file or run, else 1000]")
+    formats: str = opt(
+        "Some of timm, onnx, torch-export; timm always is written.", "timm,onnx,torch-export"
+    )
+
+    def run(self) -> int:
+        from effnas.cli.export import ExportCommand, default_folder
+        from effnas.export.network import ExportSettings
+
+        settings = self.fill(
+            ExportSettings,
+            out=self.out or default_folder(self.network),
+            num_classes=self.classes,
+            formats=tuple(part.strip() for part in self.formats.split(",")),
+        )
+        return ExportCommand(settings, as_json=self.as_json).run()

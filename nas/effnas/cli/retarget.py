@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import signal
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import Progress
-from rich.table import Table
-
-from effnas.cli.search import INTERRUPTED, interrupt
-from effnas.cli.tables import (
-    console,
-    duration,
-    facts,
-    progress_on,
-)
+from effnas.cli.session import LongCommand
+from effnas.cli.tables import duration, scores_text, table, trial_line
 from effnas.trials.trial import TrialState
 from effnas.workflows.retarget.launch import (
     Retargeted,
@@ -25,8 +15,6 @@ from effnas.workflows.retarget.launch import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from effnas.search.search import Search
     from effnas.trials.run import Run
     from effnas.trials.trial import Trial
@@ -36,81 +24,127 @@ if TYPE_CHECKING:
 _TOP = 10
 
 
-def run_retarget(settings: RetargetSettings, *, as_json: bool) -> int:
-    """Retarget a run and show what came of it; return the exit code.
+class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserver):
+    """Shows the plan, a line per new training, the new ranking, and what it cost."""
 
-    Raises:
-        UserError: If something given is wrong.
-    """
-    screen = console(stderr=as_json)
-    signal.signal(signal.SIGTERM, interrupt)
-    with progress_on(screen) as progress:
-        display = _Display(screen, progress, settings)
-        try:
-            found = retarget(settings, display)
-        except KeyboardInterrupt:
-            screen.print(
-                f"\nStopped. What was timed and trained is stored in {settings.out}; the same "
-                "command goes on."
-            )
-            return INTERRUPTED
-    if as_json:
-        print(json.dumps(_payload(found, settings), indent=2))
-    else:
-        _show(console(), found, settings)
-    return 0 if found.search.best else 1
+    begins = "reading the run"
 
-
-class _Display(RetargetObserver):
-    """Shows what is going on."""
-
-    def __init__(self, screen: Console, progress: Progress, settings: RetargetSettings) -> None:
-        self._screen = screen
-        self._progress = progress
-        self._settings = settings
-        self._task = progress.add_task("reading the run", total=None)
+    def __init__(self, settings: RetargetSettings, *, as_json: bool) -> None:
+        super().__init__(settings, as_json=as_json, out=settings.out)
+        self.stored = "What was timed and trained"
         self._timed, self._timings = 0, 0
 
-    def preparing(self, what: str) -> None:
-        self._progress.update(self._task, description=what)
+    def work(self) -> Retargeted:
+        return retarget(self.settings, self)
 
     def planned(self, parent: Run, hardware: str, step_times: str, timings: int) -> None:
         self._timings = timings
-        self._screen.print(
-            facts(
-                [
-                    ("finished run", f"{parent.path}: {len(parent.trials)} trials on "
-                                     f"{parent.manifest.hardware}"),
-                    ("new run", f"{self._settings.out}: {hardware}"),
-                    ("step times", f"{step_times}; of at most {timings} trials"),
-                    ("trainings", f"at most {self._settings.budget} new ones"),
-                ]
-            )
+        self.plan(
+            [
+                ("finished run", f"{parent.path}: {len(parent.trials)} trials on "
+                                 f"{parent.manifest.hardware}"),
+                ("new run", f"{self.settings.out}: {hardware}"),
+                ("step times", f"{step_times}; of at most {timings} trials"),
+                ("trainings", f"at most {self.settings.budget} new ones"),
+            ]
         )  # fmt: skip
-        self._screen.print()
-        self._progress.update(self._task, description="timing")
+        self.preparing("timing")
 
     def timed(self, trial: Trial) -> None:
         self._timed += 1
-        self._progress.update(self._task, description=f"timed {self._timed} of {self._timings}")
+        self.preparing(f"timed {self._timed} of {self._timings}")
         if trial.state is not TrialState.COMPLETE:
-            self._screen.print(
-                f"trial {trial.number}  [yellow]{trial.state.lower()}[/]: {trial.reason}"
-            )
+            self.screen.print(f"trial {trial.number}  {trial_line(trial, None, '')}")
 
     def trained(self, trial: Trial, search: Search) -> None:
-        self._progress.update(self._task, description="training")
-        if trial.state is not TrialState.COMPLETE or trial.reward is None:
-            self._screen.print(
-                f"trial {trial.number}  [yellow]{trial.state.lower()}[/]: {trial.reason}"
+        self.preparing("training")
+        text = trial_line(trial, search, f"trained: {scores_text(trial)}")
+        self.screen.print(f"trial {trial.number}  {text}")
+
+    def payload(self, found: Retargeted) -> dict[str, Any]:
+        numbers = _numbers(found)
+        rows = [
+            {
+                "rank": c.rank,
+                "old_rank": c.old_rank,
+                "trial": numbers[c.architecture.id],
+                "architecture": str(c.architecture),
+                "architecture_id": c.architecture.id,
+                "reward": c.reward,
+                "reward_deviation": c.reward_deviation,
+                "old_reward": c.old_reward,
+                "step_time": c.step_time,
+                "step_time_deviation": c.step_time_deviation,
+                "old_step_time": c.old_metrics.get("step_time"),
+                "slowdown": c.slowdown,
+                "timed": c.timed,
+                "accuracy": c.metrics["accuracy"],
+                "params_ratio": c.metrics["params_ratio"],
+            }
+            for c in found.ranking
+        ]
+        return {
+            "run": str(self.settings.out),
+            "parent": str(self.settings.run),
+            "cost": _cost(found),
+            "candidates": rows,
+        }
+
+    def show(self, found: Retargeted) -> None:
+        numbers = _numbers(found)
+        rows = table(
+            "rank", "was", "trial", "reward", "was", "S", "was", "accuracy", "P", "why it moved",
+            "architecture", left=["why it moved"],
+        )  # fmt: skip
+        for c in found.ranking[:_TOP]:
+            rows.add_row(
+                str(c.rank),
+                str(c.old_rank or "-"),
+                str(numbers[c.architecture.id]),
+                f"{c.reward:.4f}"
+                + (f" ±{2 * c.reward_deviation:.4f}" if c.reward_deviation else ""),
+                f"{c.old_reward:.4f}" if c.old_reward is not None else "-",
+                f"{c.step_time:.3f}" + ("" if c.timed else f" ±{200 * c.step_time_deviation:.0f}%"),
+                f"{c.old_metrics['step_time']:.3f}" if c.old_metrics else "-",
+                f"{c.metrics['accuracy']:.4f}",
+                f"{c.metrics['params_ratio']:.3f}",
+                _why(c),
+                str(c.architecture),
             )
-            return
-        m, best = trial.metrics, search.best
-        star = "  [green]best so far[/]" if best and best.number == trial.number else ""
-        self._screen.print(
-            f"trial {trial.number}  trained: reward {trial.reward:.4f}  accuracy "
-            f"{m['accuracy']:.4f}  S {m['step_time']:.3f}  P {m['params_ratio']:.3f}{star}"
+        self.screen.print(rows)
+        guessed = sum(not c.timed for c in found.ranking)
+        if guessed:
+            more = " More --timings tell whether number 1 is one."
+            self.say(
+                f"\n{guessed} of {len(found.ranking)} candidates were not timed: their S is a "
+                "guess with the 95 % interval shown, from those that were."
+                + ("" if found.ranking[0].timed else more)
+            )
+        was_best = next((c for c in found.ranking if c.old_rank == 1), None)
+        if was_best:
+            best = next((c for c in found.ranking if c.timed), found.ranking[0])
+            gain = best.reward / was_best.reward - 1 if was_best.reward else 0.0
+            other = (
+                f"; the best that was timed, trial {numbers[best.architecture.id]}, has {gain:.2%} "
+                "more reward"
+            )
+            self.say(
+                f"\nThe best of the finished run, trial {numbers[was_best.architecture.id]}, is "
+                f"now number {was_best.rank}{'' if best is was_best else other}."
+            )
+        cost = _cost(found)
+        self.say(
+            f"Cost: {cost['timings']} step times in {duration(cost['timings_s'])}, "
+            f"{cost['trainings']} new trainings in {duration(cost['trainings_s'])}. The finished "
+            f"run took {duration(cost['from_scratch_s'])} for its {cost['from_scratch_trials']} "
+            "trials, as a search from scratch would."
         )
+        self.say(
+            f"Stored in {self.settings.out}; `effnas status {self.settings.out}` shows it again."
+        )
+
+    def succeeded(self, found: Retargeted) -> bool:
+        return found.search.best is not None
 
 
 def _numbers(found: Retargeted) -> dict[str, int]:
@@ -133,89 +167,6 @@ def _cost(found: Retargeted) -> dict[str, Any]:
         "from_scratch_trials": len(found.parent.trials),
         "from_scratch_s": sum(before),
     }
-
-
-def _payload(found: Retargeted, settings: RetargetSettings) -> dict[str, Any]:
-    numbers = _numbers(found)
-    rows = [
-        {
-            "rank": c.rank,
-            "old_rank": c.old_rank,
-            "trial": numbers[c.architecture.id],
-            "architecture": str(c.architecture),
-            "architecture_id": c.architecture.id,
-            "reward": c.reward,
-            "reward_deviation": c.reward_deviation,
-            "old_reward": c.old_reward,
-            "step_time": c.step_time,
-            "step_time_deviation": c.step_time_deviation,
-            "old_step_time": c.old_metrics.get("step_time"),
-            "slowdown": c.slowdown,
-            "timed": c.timed,
-            "accuracy": c.metrics["accuracy"],
-            "params_ratio": c.metrics["params_ratio"],
-        }
-        for c in found.ranking
-    ]
-    return {
-        "run": str(settings.out),
-        "parent": str(settings.run),
-        "cost": _cost(found),
-        "candidates": rows,
-    }
-
-
-def _show(screen: Console, found: Retargeted, settings: RetargetSettings) -> None:
-    numbers = _numbers(found)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("rank", "was", "trial", "reward", "was", "S", "was", "accuracy", "P"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("why it moved", no_wrap=True)
-    table.add_column("architecture", overflow="fold", min_width=24)
-    for c in found.ranking[:_TOP]:
-        table.add_row(
-            str(c.rank),
-            str(c.old_rank or "-"),
-            str(numbers[c.architecture.id]),
-            f"{c.reward:.4f}" + (f" ±{2 * c.reward_deviation:.4f}" if c.reward_deviation else ""),
-            f"{c.old_reward:.4f}" if c.old_reward is not None else "-",
-            f"{c.step_time:.3f}" + ("" if c.timed else f" ±{200 * c.step_time_deviation:.0f}%"),
-            f"{c.old_metrics['step_time']:.3f}" if c.old_metrics else "-",
-            f"{c.metrics['accuracy']:.4f}",
-            f"{c.metrics['params_ratio']:.3f}",
-            _why(c),
-            str(c.architecture),
-        )
-    screen.print(table)
-    guessed = sum(not c.timed for c in found.ranking)
-    if guessed:
-        screen.print(
-            f"\n{guessed} of {len(found.ranking)} candidates were not timed: their S is a guess "
-            "with the 95 % interval shown, from those that were."
-            + ("" if found.ranking[0].timed else " More --timings tell whether number 1 is one.")
-        )
-    was_best = next((c for c in found.ranking if c.old_rank == 1), None)
-    if was_best:
-        best = next((c for c in found.ranking if c.timed), found.ranking[0])
-        gain = best.reward / was_best.reward - 1 if was_best.reward else 0.0
-        screen.print(
-            f"\nThe best of the finished run, trial {numbers[was_best.architecture.id]}, is now "
-            f"number {was_best.rank}"
-            + (
-                f"; the best that was timed, trial {numbers[best.architecture.id]}, has {gain:.2%} "
-                "more reward."
-                if best is not was_best
-                else "."
-            )
-        )
-    cost = _cost(found)
-    screen.print(
-        f"Cost: {cost['timings']} step times in {duration(cost['timings_s'])}, {cost['trainings']} "
-        f"new trainings in {duration(cost['trainings_s'])}. The finished run took "
-        f"{duration(cost['from_scratch_s'])} for its {cost['from_scratch_trials']} trials, as a "
-        "search from scratch would."
-    )
-    screen.print(f"Stored in {settings.out}; `effnas status {settings.out}` shows it again.")
 
 
 def _why(candidate: Candidate) -> str:

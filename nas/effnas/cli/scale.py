@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn
-from rich.table import Table
 
-from effnas.cli.search import INTERRUPTED
-from effnas.cli.tables import (
-    console,
-    duration,
-    facts,
-    macs_text,
-    progress_on,
-)
+from effnas.cli.session import LongCommand
+from effnas.cli.tables import duration, macs_text, reasons, table
 from effnas.config.regularization import Ramp
 from effnas.errors import ConfigError
 from effnas.scaling.budget import Limit
@@ -27,6 +19,11 @@ from effnas.scaling.compound import CompoundScaling
 from effnas.scaling.rules import ScalingRules
 from effnas.scaling.sizing import ScaleSettings, SizedFamily, size_family
 from effnas.search.cost_estimate import memory_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from effnas.cli.results_app import Scale
 
 #: What options limit: a number, and one over the base's.
 _METRICS = {
@@ -37,36 +34,33 @@ _METRICS = {
 }
 
 
-def rules_of(
-    family: str | None,
-    *,
-    coefficients: Mapping[str, float | None],
-    phi: str | None,
-    image_size: int | None,
-    round_limit: float | None,
-    last_stage: bool,
-) -> ScalingRules:
+def rules_of(options: Scale) -> ScalingRules:
     """Return the rules that options mean: those of a family, or compound scaling.
 
     Raises:
         UserError: If they contradict each other or are out of range.
     """
-    given = {name: value for name, value in coefficients.items() if value is not None}
-    if given or phi is not None:
-        if family is not None:
-            option = next(iter(given), "phi")
+    given = {
+        name: value
+        for name in ("alpha", "beta", "gamma")
+        if (value := getattr(options, name)) is not None
+    }
+    if given or options.phi is not None:
+        if options.family is not None:
             raise ConfigError(
-                f"--family {family} and --{option}: a family has factors of its own; choose one"
+                f"--family {options.family} and --{next(iter(given), 'phi')}: a family has factors "
+                "of its own; choose one"
             )
-        scaling = CompoundScaling(**given)
-        rules = scaling.rules(numbers_of("--phi", phi or "1,2,3"), image_size=image_size or 224)
+        phis = numbers_of("--phi", options.phi or "1,2,3")
+        rules = CompoundScaling(**given).rules(phis, image_size=options.image_size or 224)
     else:
-        rules = ScalingRules.load(family or "v2")
-    if round_limit is not None:
-        if not 0 <= round_limit <= 1:
-            raise ConfigError(f"--round-limit is {round_limit:g}, it is a share of 0 to 1")
-        rules = replace(rules, round_limit=round_limit)
-    if not last_stage:
+        rules = ScalingRules.load(options.family or "v2")
+    limit = options.round_limit
+    if limit is not None:
+        if not 0 <= limit <= 1:
+            raise ConfigError(f"--round-limit is {limit:g}, it is a share of 0 to 1")
+        rules = replace(rules, round_limit=limit)
+    if not options.last_stage:
         rules = replace(
             rules,
             members=tuple(
@@ -124,71 +118,60 @@ def numbers_of(option: str, text: str) -> list[float]:
         ) from None
 
 
-def run_scale(settings: ScaleSettings, *, out: Path | None, as_json: bool) -> int:
-    """Scale, write and show a family; return the exit code.
+class ScaleCommand(LongCommand[ScaleSettings, SizedFamily]):
+    """Writes a family and shows its members.
+
+    Args:
+        settings: What to scale, and how.
+        folder: Where the family is written, if anywhere.
+        as_json: Print it as JSON.
 
     Raises:
-        UserError: If something given is wrong.
+        ConfigError: If the folder is a file.
     """
-    if out is not None and out.exists() and not out.is_dir():
-        raise ConfigError(f"{out}: not a folder; choose another --out")
-    screen = console(stderr=True)
-    try:
-        with progress_on(screen, BarColumn()) as progress:
-            task = progress.add_task("starting", total=None)
-            family = size_family(
-                settings,
-                progress=lambda what, done, total: progress.update(
-                    task, description=what, completed=done, total=total
-                ),
-                waiting=lambda: progress.update(
-                    task, description="waiting for the device, which others use"
-                ),
+
+    def __init__(self, settings: ScaleSettings, *, folder: Path | None, as_json: bool) -> None:
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise ConfigError(f"{folder}: not a folder; choose another --out")
+        super().__init__(settings, as_json=as_json, columns=(BarColumn(),))
+        self._folder = folder
+
+    def work(self) -> SizedFamily:
+        family = size_family(self.settings, progress=self.progress, waiting=self.waiting)
+        if self._folder is not None:
+            family.write(self._folder)
+        return family
+
+    def payload(self, family: SizedFamily) -> dict[str, Any]:
+        return family.to_dict()
+
+    def show(self, family: SizedFamily) -> None:
+        base, last = family.members[0].member, family.members[-1].member
+        timed = family.hardware is not None
+        rows = [
+            ("base", f"{family.base}, trained at {base.train_image_size} px"),
+            ("family", family.rules.name),
+            ("step", f"batch {family.batch_size}, {family.num_classes} classes"),
+        ]
+        if timed:
+            rows += [
+                ("device", f"{family.hardware}; step times are predicted from those of the layers"),
+                ("training", f"{family.epochs} epochs of {family.images:,} images, at the last "
+                             "size or with growing images"),
+            ]  # fmt: skip
+        self.plan(rows)
+        self.screen.print(_table(family, timed))
+        self.say(reasons((sized.member.name, sized.reason) for sized in family.members))
+        for sized in family.members:
+            self.screen.print(f"[bold]{sized.member.name}[/]  {sized.member.architecture}")
+        if family.fit:
+            self.say(f"\n{_fit_text(family)}")
+        if (out := self._folder) is not None:
+            self.say(
+                f"\nWritten to {out}: family.json, and an architecture file for each member, such "
+                f"as {out / base.name}.json.\nTo train one:\n  effnas train "
+                f"{out / last.name}.json --data DATA --recipe family"
             )
-    except KeyboardInterrupt:
-        screen.print("Stopped.")
-        return INTERRUPTED
-    if out is not None:
-        family.write(out)
-    if as_json:
-        print(json.dumps(family.to_dict(), indent=2))
-    else:
-        _show(family, out)
-    return 0
-
-
-def _show(family: SizedFamily, out: Path | None) -> None:
-    screen = console()
-    base, last = family.members[0].member, family.members[-1].member
-    timed = family.hardware is not None
-    rows = [
-        ("base", f"{family.base}, trained at {base.train_image_size} px"),
-        ("family", family.rules.name),
-        ("step", f"batch {family.batch_size}, {family.num_classes} classes"),
-    ]
-    if timed:
-        rows += [
-            ("device", f"{family.hardware}; step times are predicted from those of the layers"),
-            ("training", f"{family.epochs} epochs of {family.images:,} images, at the last size or "
-                         "with growing images"),
-        ]  # fmt: skip
-    screen.print(facts(rows))
-    screen.print()
-    screen.print(_table(family, timed))
-    for sized in family.members:
-        if sized.reason:
-            screen.print(f"\n{sized.member.name}: {sized.reason}")
-    screen.print()
-    for sized in family.members:
-        screen.print(f"[bold]{sized.member.name}[/]  {sized.member.architecture}")
-    if family.fit:
-        screen.print(f"\n{_fit_text(family)}")
-    if out is not None:
-        screen.print(
-            f"\nWritten to {out}: family.json, and an architecture file for each member, such as "
-            f"{out / base.name}.json.\nTo train one:\n  effnas train {out / last.name}.json --data "
-            "DATA --recipe family"
-        )
 
 
 def _fit_text(family: SizedFamily) -> str:
@@ -207,12 +190,11 @@ def _fit_text(family: SizedFamily) -> str:
 
 
 def _table(family: SizedFamily, timed: bool) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    names = ["", "params", "MACs", "activations", "layers", "train px", "infer px", "memory"]
-    if timed:
-        names += ["S", "step", "training", "growing"]
-    for name in (*names, "dropout", "RandAugment", "mixup"):
-        table.add_column(name, justify="right", no_wrap=True)
+    times = ("S", "step", "training", "growing") if timed else ()
+    found = table(
+        "member", "params", "MACs", "activations", "layers", "train px", "infer px", "memory",
+        *times, "dropout", "RandAugment", "mixup",
+    )  # fmt: skip
     for sized in family.members:
         member, m = sized.member, sized.metrics
         first, last = member.stage_image_sizes[0], member.train_image_size
@@ -230,8 +212,8 @@ def _table(family: SizedFamily, timed: bool) -> Table:
             cells += _times(m)
         strengths = member.regularization
         ramps = (strengths.dropout, strengths.randaugment, strengths.mixup)
-        table.add_row(*cells, *map(_ramp_text, ramps))
-    return table
+        found.add_row(*cells, *map(_ramp_text, ramps))
+    return found
 
 
 def _times(metrics: Mapping[str, Any]) -> list[str]:

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import sys
 from dataclasses import asdict
-from types import FrameType
-from typing import NoReturn
+from typing import Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-)
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from effnas.cli.front import front_json, show_front
-from effnas.cli.tables import (
-    console,
-    duration,
-    facts,
-    leaderboard,
-    progress_on,
-    source_text,
-)
+from effnas.cli.session import LongCommand
+from effnas.cli.tables import duration, leaderboard, scores_text, trial_line
 from effnas.cli.wording import with_options
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, random_search
 from effnas.search.cost_estimate import CostEstimate, memory_text
@@ -38,92 +24,79 @@ from effnas.trials.trial import Trial, Trials, TrialState
 _TOP = 10
 #: Of a checkpoint, for each parameter: the weight, and two moments of the optimizer.
 _CHECKPOINT_BYTES = 12
-#: What a shell makes of a program that SIGINT has ended.
-INTERRUPTED = 130
 
 
-def run_search(settings: Settings, *, as_json: bool) -> int:
-    """Run a search and show it; return the exit code."""
-    # With --json the table goes to stdout alone, and everything for people to stderr.
-    screen = console(stderr=as_json)
-    display = _Display(screen, settings)
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
-        with display.bars:
-            search = launch(settings, display)
-    except KeyboardInterrupt:
-        stored = display.ended
-        screen.print(
-            f"\nStopped. The results of {stored} trials are stored in {settings.out}; the same "
-            "command goes on."
-        )
-        return INTERRUPTED
-    if as_json:
-        rows = [trial.to_row() for trial in search.trials.ranked()]
-        baseline = _baseline(search)
-        found = {"random_search": asdict(baseline) if baseline else None, "trials": rows}
-        if search.objectives:
-            found |= front_json(search.trials, search.objectives)
-        print(json.dumps({"run": str(settings.out), **found}, indent=2))
-    else:
-        _show_result(screen, search, settings)
-    return 0 if search.best else 1
+class SearchCommand(LongCommand[Settings, Search], SearchObserver):
+    """Shows the cost estimate, a line per trial, a bar with the time left, and the best trials."""
 
-
-class _Display(SearchObserver):
-    """Shows what the search tells it: a plan, a line per trial, and a bar with the time left."""
-
-    def __init__(self, screen: Console, settings: Settings) -> None:
-        self.ended = 0
-        left = TextColumn("{task.fields[left]}")
-        self.bars = progress_on(screen, BarColumn(), MofNCompleteColumn(), left)
-        self._screen = screen
-        self._settings = settings
-        self._task = self.bars.add_task("starting", total=None, left="")
+    def __init__(self, settings: Settings, *, as_json: bool) -> None:
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
+        super().__init__(settings, as_json=as_json, out=settings.out, columns=columns)
         self._expected_trial_s = 0.0
         self._workers = 1
 
-    def preparing(self, what: str) -> None:
-        self.bars.update(self._task, description=what)
+    def work(self) -> Search:
+        return launch(self.settings, self)
+
+    def payload(self, result: Search) -> dict[str, Any]:
+        baseline = _baseline(result)
+        return {
+            "run": str(self.settings.out),
+            "random_search": asdict(baseline) if baseline else None,
+            "trials": [trial.to_row() for trial in result.trials.ranked()],
+            **(front_json(result.trials, result.objectives) if result.objectives else {}),
+        }
+
+    def show(self, result: Search) -> None:
+        search, settings = result, self.settings
+        if search.objectives:
+            show_front(self.screen, search.trials, search.objectives)
+        else:
+            self.screen.print(leaderboard(search.trials, _TOP))
+        if search.exhausted:
+            self.say(
+                f"\nThe space is exhausted: all of its architectures were tried with "
+                f"{len(search.trials)} of {settings.budget} trials."
+            )
+        if search.rungs:
+            full = settings.budget * search.rungs.epochs[-1]
+            self.say(
+                f"\nTrained {trained_epochs(search.trials):,} epochs in all; {settings.budget:,} "
+                f"whole trainings have {full:,}."
+            )
+        if search.best is None:
+            reasons = {t.reason for t in search.trials if t.reason}
+            self.say(f"\nNo trial is complete. Reasons: {'; '.join(sorted(reasons)[:3])}")
+        else:
+            self.say(f"\n{_baseline_text(search, settings)}")
+        self.say(f"\nStored in {settings.out}; `effnas status {settings.out}` shows it again.")
+
+    def succeeded(self, result: Search) -> bool:
+        return result.best is not None
 
     def planned(self, plan: CostEstimate) -> None:
-        self.ended = plan.budget - plan.trials_left
         self._expected_trial_s, self._workers = plan.trial_s, plan.workers
-        self._screen.print(facts(_plan_rows(plan, self._settings)))
+        self.plan(_plan_rows(plan, self.settings))
         for warning in plan.warnings():
-            self._screen.print(f"[bold yellow]Note:[/] {with_options(warning)}")
-        self._screen.print()
-        self.bars.update(
-            self._task,
-            description="searching",
-            total=plan.budget,
-            completed=self.ended,
-            left=f"about {duration(plan.total_s)} left",
-        )
+            self.screen.print(f"[bold yellow]Note:[/] {escape(with_options(warning))}")
+        self._ended(plan.budget - plan.trials_left, plan.total_s)
 
     def finalist_timed(self, trial: Trial, search: Search) -> None:
-        self.bars.update(self._task, description="measuring the best")
-        if trial.state is not TrialState.COMPLETE:
-            self._screen.print(f"trial {trial.number}  [yellow]{trial.state.lower()}[/]: "
-                               f"{trial.reason}")  # fmt: skip
-            return
-        star = "  [green]best[/]" if search.best and search.best.number == trial.number else ""
-        self._screen.print(
-            f"trial {trial.number}  measured: S {trial.metrics['step_time']:.3f}, reward "
-            f"{trial.reward:.4f}{star}"
-        )
+        self.preparing("measuring the best")
+        text = trial_line(trial, search, f"measured: {scores_text(trial)}", best="best")
+        self.screen.print(f"trial {trial.number}  {text}")
 
     def trial_ended(self, trial: Trial, search: Search) -> None:
-        self.ended = sum(t.has_result for t in search.trials)
-        self._screen.print(_trial_line(trial, search, self._settings.budget))
-        left_s = mean_duration_s(search.trials, self._expected_trial_s) * max(
-            self._settings.budget - self.ended, 0
-        )
-        self.bars.update(
-            self._task,
-            completed=self.ended,
-            left=f"about {duration(left_s / self._workers)} left",
-        )
+        width = len(str(self.settings.budget - 1))
+        self.screen.print(f"trial {trial.number:>{width}}  {_outcome(trial, search)}")
+        ended = sum(t.has_result for t in search.trials)
+        each_s = mean_duration_s(search.trials, self._expected_trial_s)
+        self._ended(ended, each_s * max(self.settings.budget - ended, 0) / self._workers)
+
+    def _ended(self, ended: int, left_s: float) -> None:
+        """Say how many trials have a result, and how long the others will take."""
+        self.stored = f"What {ended} trials found"
+        self.progress("searching", ended, self.settings.budget, f"about {duration(left_s)} left")
 
 
 def mean_duration_s(trials: Trials, otherwise: float) -> float:
@@ -137,7 +110,7 @@ def _plan_rows(plan: CostEstimate, settings: Settings) -> list[tuple[str, str]]:
     recipe, target, execution = ready.recipe, search.space.target, ready.execution
     reference = search.space.count(search.space.reference)
     done = plan.budget - plan.trials_left
-    begins = "goes on with" if len(search.trials) else "new run in"
+    begins = "continues" if len(search.trials) else "new run in"
     reward = search.reward
     memory = memory_text(ready.peak_memory_bytes * plan.workers)
     return [
@@ -208,7 +181,7 @@ def _rung_rows(plan: CostEstimate) -> list[tuple[str, str]]:
     return [
         (
             "fidelity",
-            f"trainings pause after {rungs} epochs, and the best go on: about "
+            f"trainings pause after {rungs} epochs, and the best continue: about "
             f"{rungs.expected_epochs:.3g} of {rungs.epochs[-1]} epochs a trial; checkpoints of up "
             f"to about {memory_text(paused * weights * _CHECKPOINT_BYTES)} on the disk",
         )
@@ -221,49 +194,17 @@ def _slower_ways(plan: CostEstimate) -> str:
     return f" (measured fastest; {', '.join(ways)} as long)" if ways else ""
 
 
-def _trial_line(trial: Trial, search: Search, budget: int) -> str:
-    head = f"trial {trial.number:>{len(str(budget - 1))}}"
-    took = f"{duration(trial.duration_s)}" if trial.duration_s else ""
+def _outcome(trial: Trial, search: Search) -> str:
+    """Return what has become of a trial, or of its training so far."""
+    took = duration(trial.duration_s) if trial.duration_s else ""
     if search.rungs and trial.state in (TrialState.WAITING, TrialState.PRUNED):
         reached = trial.measurement.rungs
         reward = search.reward_at(trial, max(reached))
         value = "no value" if reward is None else f"{reward:.4f}"
         what = f"paused  {took}" if trial.state is TrialState.WAITING else "pruned"
-        return f"{head}  rung {len(reached)} of {len(search.rungs.epochs)}: reward {value}, {what}"
-    if trial.state is not TrialState.COMPLETE or trial.reward is None:
-        return f"{head}  [yellow]{trial.state.lower()}[/]: {trial.reason}  {took}"
-    m, best = trial.metrics, search.best
-    star = "  [green]best so far[/]" if best is not None and best.number == trial.number else ""
-    if trial in search.pareto_front:
-        star += "  [green]on the front[/]"
-    return (
-        f"{head}  reward {trial.reward:.4f}  accuracy {m['accuracy']:.4f}  "
-        f"S {m['step_time']:.3f}{source_text(trial)}  P {m['params_ratio']:.3f}  {took}{star}"
-    )
-
-
-def _show_result(screen: Console, search: Search, settings: Settings) -> None:
-    if search.objectives:
-        show_front(screen, search.trials, search.objectives)
-    else:
-        screen.print(leaderboard(search.trials, _TOP))
-    if search.exhausted:
-        screen.print(
-            f"\nThe space is exhausted: all of its architectures were tried with "
-            f"{len(search.trials)} of {settings.budget} trials."
-        )
-    if search.rungs:
-        full = settings.budget * search.rungs.epochs[-1]
-        screen.print(
-            f"\nTrained {trained_epochs(search.trials):,} epochs in all; {settings.budget:,} whole "
-            f"trainings have {full:,}."
-        )
-    if search.best is None:
-        reasons = {t.reason for t in search.trials if t.reason}
-        screen.print(f"\nNo trial is complete. Reasons: {'; '.join(sorted(reasons)[:3])}")
-    else:
-        screen.print(f"\n{_baseline_text(search, settings)}")
-    screen.print(f"\nStored in {settings.out}; `effnas status {settings.out}` shows it again.")
+        return f"rung {len(reached)} of {len(search.rungs.epochs)}: reward {value}, {what}"
+    text = trial_line(trial, search, f"{scores_text(trial)}  {took}")
+    return text + ("  [green]on the Pareto front[/]" if trial in search.pareto_front else "")
 
 
 def _baseline(search: Search) -> RandomSearch | None:
@@ -288,10 +229,3 @@ def _baseline_text(search: Search, settings: Settings) -> str:
         f"times in ten {found.low:.4f} to {found.high:.4f}), by a model of these; "
         f"{settings.controller} reached {reached:.4f}."
     )
-
-
-def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """End on SIGTERM as on Ctrl-C: a cluster's scheduler sends it before it takes the machine."""
-    del number, frame
-    sys.stderr.write("\n")
-    raise KeyboardInterrupt

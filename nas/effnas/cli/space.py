@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from rich.table import Table
-
-from effnas.cli.tables import console, facts
+from effnas.cli.tables import console, facts, table
 from effnas.config.catalog import find
 from effnas.space.search_space import SearchSpace
 from effnas.space.summary import summarize
@@ -49,28 +47,21 @@ def show_space(name: str, *, samples: int, seed: int, as_json: bool) -> None:
                 ("target", f"{target.image_size} px, batch {target.batch_size}, {classes} classes"),
                 ("constraints", "; ".join(c.text for c in space.constraints) or "none"),
                 ("feasible", f"{summary.feasible_share:.1%} of {samples:,} drawn at random"),
-                ("reference", "inside the space" if summary.reference_inside
-                 else "not inside the space"),
+                ("reference", f"{'' if summary.reference_inside else 'not '}inside the space"),
             ]
         )
-    )  # fmt: skip
+    )
     screen.print()
-    stages = Table(box=None, pad_edge=False, header_style="bold")
-    stages.add_column("stage", justify="right")
-    stages.add_column("block")
-    stages.add_column("options", justify="right")
-    stages.add_column("reference")
+    stages = table("stage", "block", "options", "reference", left=["block", "reference"])
     stages.add_row("", f"conv_k3_s2_c{space.stem} (stem)", "", "")
-    for n, (stage, block) in enumerate(
-        zip(space.stages, space.reference.blocks, strict=True), start=1
-    ):
+    blocks = space.reference.blocks
+    for n, (stage, block) in enumerate(zip(space.stages, blocks, strict=True), start=1):
         stages.add_row(str(n), str(stage), str(stage.size), block)
     stages.add_row("", f"conv_k1_s1_c{space.head} (head)", "", "")
     screen.print(stages)
     screen.print()
-    counts = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("feasible networks", "minimum", "median", "maximum", "reference"):
-        counts.add_column(column, justify="left" if column.startswith("feas") else "right")
+    first = "feasible networks"
+    counts = table(first, "minimum", "median", "maximum", "reference", left=[first])
     for quantity, (low, median, high) in summary.quantiles.items():
         figures = (low, median, high, summary.reference[quantity])
         counts.add_row(quantity, *(f"{figure / 1e6:,.2f} M" for figure in figures))

@@ -37,7 +37,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
     screen = console()
     states = cast("dict[str, int]", summary["states"])
     rows = [
-        ("run", f"{path}, begun {run.manifest.created}"),
+        ("run", f"{path}, started {run.manifest.created}"),
         ("space", f"{run.manifest.space.name}; reward {run.manifest.reward.name}; "
                   f"controller {run.manifest.controller}"),
         *_constraint_rows(run),

@@ -2,46 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from effnas.trials.trial import Trial, Trials
+from effnas.trials.trial import Trial, Trials, TrialState
+
+if TYPE_CHECKING:
+    from effnas.search.search import Search
+    from effnas.workflows.trainings.standings import Standing
+
+
+def table(*names: str, left: Collection[str] = ("",)) -> Table:
+    """Return a table with these columns.
+
+    Numbers stand on the right of their column and are never folded; architectures and networks
+    stand on the left and are.
+
+    Args:
+        names: Of the columns.
+        left: Those of further columns of text.
+    """
+    found = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        if name in ("architecture", "network"):
+            found.add_column(name, overflow="fold", min_width=24)
+        else:
+            found.add_column(name, justify="left" if name in left else "right", no_wrap=True)
+    return found
 
 
 def leaderboard(trials: Trials, top: int) -> Table:
     """Return the best trials as a table; the metrics are those that `--json` gives in full."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("rank", "trial", "reward", "accuracy", "S", "P", "params", "step", "training"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("architecture", overflow="fold", min_width=30)
+    found = table(
+        "rank", "trial", "reward", "accuracy", "S", "P", "params", "step", "training",
+        "architecture",
+    )  # fmt: skip
     for rank, trial in enumerate(trials.ranked()[:top], start=1):
         m = trial.metrics
-        table.add_row(
+        found.add_row(
             str(rank),
             str(trial.number),
             f"{trial.reward:.4f}",
-            _of(m, "accuracy", "{:.4f}"),
-            _of(m, "step_time", "{:.3f}") + _spread(trial) + source_text(trial),
-            _of(m, "params_ratio", "{:.3f}"),
+            number(m.get("accuracy"), "{:.4f}"),
+            number(m.get("step_time"), "{:.3f}") + _spread(trial) + source_text(trial),
+            number(m.get("params_ratio"), "{:.3f}"),
             f"{m['params'] / 1e6:.2f} M" if "params" in m else "-",
             f"{m['step_time_s'] * 1e3:.1f} ms" if "step_time_s" in m else "-",
             duration(m["train_time_s"]) if "train_time_s" in m else "-",
             str(trial.architecture),
         )
-    return table
+    return found
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> Table:
-    """Return names and values as a table of two columns."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    """Return names and values as a table of two columns; the values are shown as they are."""
+    found = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    found.add_column(style="bold", no_wrap=True)
+    found.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, value)
-    return table
+        found.add_row(name, escape(value))
+    return found
+
+
+def standing_columns(score: str) -> tuple[str, ...]:
+    """Return the names of the columns that say how a candidate of several trainings stands."""
+    return "epochs", score, "best with", "training"
+
+
+def standing_cells(standing: Standing, epochs: int) -> list[str]:
+    """Return how a candidate of several trainings stands, for these columns.
+
+    Args:
+        standing: Of the candidate.
+        epochs: Of a whole training.
+    """
+    return [
+        str(standing.epochs),
+        f"{standing.mean:.4f} ±{standing.spread:.4f}" if standing.scores else "-",
+        f"{standing.chance:.0%}" if standing.epochs == epochs else "-",
+        duration(standing.train_time_s),
+    ]
+
+
+def reasons(names: Iterable[tuple[str, str | None]]) -> str:
+    """Return why things could not be done, by their names; nothing for those without a reason."""
+    return "".join(f"\n{name}: {reason}\n" for name, reason in names if reason)
+
+
+def trial_line(trial: Trial, search: Search | None, text: str, *, best: str = "best so far") -> str:
+    """Return how a trial ended in one line.
+
+    Args:
+        trial: The trial.
+        search: Its search, in which it may be the best.
+        text: What is said of it if it is complete.
+        best: What is added if it is the best of the search.
+    """
+    if trial.state is not TrialState.COMPLETE or trial.reward is None:
+        return f"[yellow]{trial.state.lower()}[/]: {escape(trial.reason or '')}"
+    is_best = search and search.best and search.best.number == trial.number
+    return text + (f"  [green]{best}[/]" if is_best else "")
 
 
 def duration(seconds: float) -> str:
@@ -87,14 +152,25 @@ def progress_on(screen: Console, *columns: ProgressColumn) -> Progress:
 
 
 def source_text(trial: Trial) -> str:
-    """Return where S is from, unless it was measured, as it stands behind it."""
+    """Return where S is from, as text that follows it; nothing if it was measured."""
     source = trial.measurement.step_time_source
     return "" if source in ("", "measured") else f" {source}"
 
 
-def _of(metrics: Mapping[str, float], name: str, form: str) -> str:
-    value = metrics.get(name)
-    return form.format(value) if value is not None else "-"
+def scores_text(trial: Trial) -> str:
+    """Return reward, accuracy, S and P of a complete trial; nothing of another."""
+    m = trial.metrics
+    if trial.state is not TrialState.COMPLETE or trial.reward is None:
+        return ""
+    return (
+        f"reward {trial.reward:.4f}  accuracy {m['accuracy']:.4f}  S {m['step_time']:.3f}"
+        f"{source_text(trial)}  P {m['params_ratio']:.3f}"
+    )
+
+
+def number(value: float | None, form: str) -> str:
+    """Return a number in a form such as `{:.3f}`, and `-` for none."""
+    return "-" if value is None else form.format(value)
 
 
 def _spread(trial: Trial) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 from scipy.stats import kendalltau, spearmanr
 
 from effnas import Architecture, SearchSpace
-from effnas.cli.proxy import show_check, show_search
+from effnas.cli.proxy import CheckCommand, ProxySearchCommand
 from effnas.config.settings import Recipe
 from effnas.errors import ConfigError, StoreError
 from effnas.workflows.proxy.folder import TRAININGS, TrainingsFolder
+from effnas.workflows.proxy.launch import Grid, ProxySettings
 from effnas.workflows.proxy.networks import spread_networks
 from effnas.workflows.proxy.report import ProxyReport, Verdict
 from effnas.workflows.proxy.search import ProxySearch, candidates
@@ -442,26 +441,27 @@ def test_settings_tried_by_default_are_below_the_higher_fidelity() -> None:
 # -- what is printed
 
 
+SETTINGS = ProxySettings(space="v2", data="digits", out=Path("x"), recipe=PROXY, networks=20)
+
+
 def test_checks_and_searches_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    text = io.StringIO()
-    console = Console(file=text, width=160, highlight=False)
     for train, code, said in (
         (trainer(rising, noise=0.01), 0, "is at least 0.65"),
         (trainer(shuffled, noise=0.01), 0, "Warning: tau"),
         (trainer(lambda r, n: 0.5), 1, "nothing can be said"),
     ):
         report = checked(train)
-        shown = show_check(report, out=Path("x"), asked_networks=20, as_json=False, screen=console)
-        assert shown == code
-        assert said in text.getvalue()
-    assert "16 of the 20 asked for" in text.getvalue()
-    show_check(report, out=Path("x"), asked_networks=16, as_json=True, screen=None)
+        assert CheckCommand(SETTINGS, as_json=False).report(report) == code
+        shown = capsys.readouterr().out
+        assert said in shown
+        assert "16 of the 20 asked for" in shown
+    CheckCommand(SETTINGS, as_json=True).report(report)
     assert json.loads(capsys.readouterr().out)["verdict"] == report.verdict
     search = search_of()
     found = search.report(trained(search, proxies(least_epochs=100)))
     assert found.best is not None
     assert found.best.tau.value == max(t.tau.value or -1 for t in found.tried)
-    assert show_search(found, out=Path("x"), as_json=False, screen=console) == 1
-    assert "no setting reaches" in text.getvalue()
-    show_search(found, out=Path("x"), as_json=True, screen=None)
+    assert ProxySearchCommand(SETTINGS, Grid(), as_json=False).report(found) == 1
+    assert "no setting reaches" in capsys.readouterr().out
+    ProxySearchCommand(SETTINGS, Grid(), as_json=True).report(found)
     assert len(json.loads(capsys.readouterr().out)["tried"]) == 6

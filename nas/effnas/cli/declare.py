@@ -1,0 +1,118 @@
+"""Declaring commands: a command is a class, whose attributes are its options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+import typer
+from typer.models import OptionInfo, ParameterInfo
+
+from effnas.cli.signals import run_until_stopped
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from effnas.config.catalog import Kind
+
+    Settings = TypeVar("Settings", bound=DataclassInstance)
+
+Command = TypeVar("Command", bound="type[Options]")
+
+#: The option of every attribute that any command has, by the attribute's name.
+OPTIONS: dict[str, str] = {}
+
+
+def arg(text: str, metavar: str | None = None, *, of: Kind | None = None) -> Any:
+    """Return an argument, which must be given; see `opt`."""
+    return typer.Argument(..., help=text, metavar=metavar, autocompletion=of and _completion(of))
+
+
+def opt(
+    text: str, default: Any = None, name: str = "", *, of: Kind | None = None, **more: Any
+) -> Any:
+    """Return an option.
+
+    Args:
+        text: Its help.
+        default: Its value when it is not given; `...` if it must be given.
+        name: Its name, where that is not the attribute's with dashes.
+        of: The files that it names one of, for completion.
+        more: Further arguments of `typer.Option`.
+    """
+    names = (name,) if name else ()
+    return typer.Option(default, *names, help=text, autocompletion=of and _completion(of), **more)
+
+
+def _completion(kind: Kind) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        from effnas.config.catalog import names
+
+        return [name for name in names(kind) if name.startswith(incomplete)]
+
+    return complete
+
+
+class Options:
+    """Options of a command; groups of them derive from it, and a command derives from groups."""
+
+    as_json: bool = opt("Print JSON instead of a table.", False, "--json")
+
+    def __init__(self, **given: Any) -> None:
+        vars(self).update(given)
+
+    def run(self) -> int | None:
+        """Do what the command does; return its exit code, None for 0."""
+        raise NotImplementedError
+
+    def fill(self, kind: type[Settings], **given: Any) -> Settings:
+        """Return settings of the library: those given, and the options of the same names."""
+        names = {each.name for each in fields(kind) if each.init} - given.keys()
+        return kind(**given, **{name: getattr(self, name) for name in names if name in vars(self)})
+
+
+def command(
+    app: typer.Typer, name: str, *, runs_networks: bool = False
+) -> Callable[[Command], Command]:
+    """Make a class a command of an app; its docstring is the help.
+
+    Args:
+        app: The command is added to it.
+        name: Of the command.
+        runs_networks: Whether it runs networks in this process, which is set up for that.
+    """
+
+    def register(kind: Command) -> Command:
+        def run(**given: Any) -> None:
+            if runs_networks:
+                from effnas.timing.runtime import configure_process
+
+                configure_process()
+            raise typer.Exit(run_until_stopped(lambda: kind(**given).run()))
+
+        parameters = _parameters(kind)
+        run.__doc__ = kind.__doc__
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        app.command(name)(run)
+        return kind
+
+    return register
+
+
+def _parameters(kind: type) -> list[inspect.Parameter]:
+    """Return the options of a command as parameters: its own, then those of its groups."""
+    found: dict[str, inspect.Parameter] = {}
+    types = get_type_hints(kind)
+    for name in (name for each in kind.__mro__ for name in vars(each)):
+        option = getattr(kind, name)
+        if isinstance(option, ParameterInfo) and name not in found:
+            found[name] = inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=types[name]
+            )
+            if isinstance(option, OptionInfo):
+                first = (*(option.param_decls or ()), f"--{name.replace('_', '-')}")[0]
+                OPTIONS[name] = first.partition("/")[0]
+    return list(found.values())

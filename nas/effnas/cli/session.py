@@ -1,0 +1,158 @@
+"""The frame of a long command: progress, Ctrl-C and SIGTERM, `--json`, and the exit code."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from rich.markup import escape
+
+from effnas.cli.signals import STOPPED, interrupt, on_signals
+from effnas.cli.tables import console, epochs_text, facts, progress_on
+from effnas.evaluation.observer import Observer
+
+if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
+
+    from effnas.workflows.trainings.folder import Result as TrainingResult
+
+Settings = TypeVar("Settings")
+Result = TypeVar("Result")
+
+
+class LongCommand(ABC, Observer, Generic[Settings, Result]):
+    """A command that takes a while: it shows the progress of its work, and then the result.
+
+    A command derives from it and says what is its own: `work`, which returns the result, the
+    `payload` of `--json`, and how the result is shown to people. It observes its own work: it has
+    the methods of the library's observer, which print lines while the work proceeds.
+
+    Args:
+        settings: What the user asked for.
+        as_json: Print JSON to stdout, and all that is for people to stderr.
+        out: The folder where a command that is stopped leaves what it has done, to be continued.
+        columns: Of the progress line, beside what is being done and for how long.
+
+    Attributes:
+        begins: First words of the progress line.
+        settings: What the user asked for.
+        screen: Where people read: stdout, or stderr with `--json`.
+        stored: What `out` holds after a stop, as the words before "is stored in".
+        ends_step: Whether a first signal only sets `is_stopping`, so that a step can end.
+        is_stopping: Whether a signal has come while `ends_step` was set.
+    """
+
+    begins = "starting"
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        as_json: bool,
+        out: Path | None = None,
+        columns: Sequence[ProgressColumn] = (),
+    ) -> None:
+        self.settings = settings
+        self.screen = console(stderr=as_json)
+        self.stored = "What was trained"
+        self.ends_step = self.is_stopping = False
+        self._as_json = as_json
+        self._out = out
+        self._progress = progress_on(self.screen, *columns)
+        self._task = self._progress.add_task(self.begins, total=None, left="")
+
+    @abstractmethod
+    def work(self) -> Result:
+        """Do the work."""
+
+    @abstractmethod
+    def payload(self, result: Result, /) -> object:
+        """Return the result as plain data."""
+
+    @abstractmethod
+    def show(self, result: Result, /) -> None:
+        """Print the result for people."""
+
+    def succeeded(self, result: Result, /) -> bool:
+        """Return whether the exit code is 0, and not 1."""
+        del result
+        return True
+
+    def run(self) -> int:
+        """Do the work and show the result; return the exit code.
+
+        Raises:
+            EffnasError: If something given is wrong, or the work fails.
+        """
+        try:
+            with on_signals(self._stop), self._progress:
+                result = self.work()
+        except KeyboardInterrupt:
+            where = f". {self.stored} is stored in {self._out}; the same command continues"
+            text = where if self._out else "; nothing was stored"
+            self.say(f"\nStopped{text}.")
+            return STOPPED
+        return self.report(result)
+
+    def report(self, result: Result, /) -> int:
+        """Print the result, as JSON if that was asked for; return the exit code."""
+        if self._as_json:
+            print(json.dumps(self.payload(result), indent=2))
+        else:
+            self.show(result)
+        return 0 if self.succeeded(result) else 1
+
+    def say(self, text: str) -> None:
+        """Print a text as it is, without rich's markup."""
+        self.screen.print(text, markup=False)
+
+    def plan(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Print what is about to be done, as names and values."""
+        self.screen.print(facts(rows))
+        self.screen.print()
+
+    def preparing(self, what: str) -> None:
+        """Say what is being done, of which the end is not known."""
+        self._progress.update(self._task, description=what, total=None)
+
+    def progress(self, what: str, done: int, total: int, left: str = "") -> None:
+        """Say what is being done, how much of it is done, and what is left."""
+        self._progress.update(self._task, description=what, completed=done, total=total, left=left)
+
+    def advance(self) -> None:
+        """Count one more of what is being done."""
+        self._progress.advance(self._task)
+
+    def training_ended(self, name: str, result: TrainingResult, scores: str = "") -> None:
+        """Print how a training of several ended, and count it.
+
+        Args:
+            name: Of what was trained.
+            result: How it ended.
+            scores: What else is shown beside the accuracy.
+        """
+        self.advance()
+        who = f"{name}  seed {result.repeat}  {epochs_text(result.epochs)}"
+        if result.accuracy is None:
+            self.screen.print(f"{who}  [yellow]infeasible[/]: {escape(result.reason or '')}")
+        else:
+            self.screen.print(f"{who}  accuracy {result.accuracy:.4f}{scores}")
+
+    def say_export(self, network: str, weights: Path) -> None:
+        """Print the command that exports a network that was trained."""
+        command = f"effnas export {shlex.quote(network)} --weights {shlex.quote(str(weights))}"
+        self.say(f"\nFor other programs:\n  {command}")
+
+    def waiting(self) -> None:
+        """Say that the device is in use."""
+        self.preparing("waiting for the device, which others use")
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self.is_stopping or not self.ends_step:
+            interrupt(number, frame)
+        self.is_stopping = True
