@@ -128,7 +128,7 @@ def python_view(folder: Path) -> dict[str, Any]:
         "columns": list(table.columns),
         "table": json.loads(table.to_json(orient="values", double_precision=15)),
         "best": run.best.architecture.to_timm() if run.best else None,
-        "front": [trial.number for trial in run.front],
+        "front": [trial.number for trial in run.pareto_front],
         "space": run.space.to_text(),
         "size": run.space.size,
     }

@@ -11,7 +11,8 @@ from command_line import SMALL, Result, Run
 from effnas import Architecture, Measurement, SearchSpace, Trial, TrialState
 from effnas.cli.app import main
 from effnas.config.settings import Execution, Recipe
-from effnas.trials.store import Json, RunFolder
+from effnas.trials.manifest import DataPart, RewardPart, SearchManifest, SourcedSpacePart
+from effnas.trials.store import RunFolder
 
 
 @pytest.fixture
@@ -49,18 +50,17 @@ def effnas(
 def write_run(path: Path, state: TrialState = TrialState.COMPLETE) -> None:
     """Write a finished search on the digits, of two small networks."""
     space = SearchSpace.load(SMALL).with_target(num_classes=10)
-    manifest: dict[str, Json] = {
-        "created": "2026-01-01T00:00:00Z",
-        "seed": 0,
-        "space": {"name": "small", "text": space.to_text()},
-        "reward": {"name": "v2", "kind": "expression", "text": "A * S^-0.07 * P^-0.05"},
-        "data": {"name": "digits", "path": "digits", "on_bad_image": "refuse"},
-        "recipe": dict(Recipe(epochs=1, image_size=16, batch_size=32, flip=False).to_dict()),
-        "execution": dict(vars(Execution())),
-    }
+    manifest = SearchManifest(
+        created="2026-01-01T00:00:00Z",
+        space=SourcedSpacePart.of(space),
+        reward=RewardPart(name="v2", kind="expression", text="A * S^-0.07 * P^-0.05"),
+        data=DataPart(name="digits", path="digits"),
+        recipe=Recipe(epochs=1, image_size=16, batch_size=32, flip=False),
+        execution=Execution(),
+    )
     done = state is TrialState.COMPLETE
     with RunFolder.open(path) as folder:
-        folder.write_manifest(manifest)
+        manifest.write(path)
         for n, first in enumerate(("fused_r1_k3_s2_e1_c8", "mbconv_r1_k3_s2_e1_c8_se0.25")):
             blocks = f"{first} fused_r1_k3_s2_e1_c16"
             arch = Architecture.parse(blocks, stem=space.stem, head=space.head)

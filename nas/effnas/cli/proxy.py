@@ -14,6 +14,7 @@ from effnas.cli.tables import duration, facts, number, table
 from effnas.cli.wording import with_options
 from effnas.workflows.proxy.launch import (
     Grid,
+    ProxyObserver,
     ProxySettings,
     launch_check,
     launch_search,
