@@ -71,7 +71,7 @@ def write_run(path: Path, *, states: TrialState = TrialState.COMPLETE) -> None:
     ("arguments", "words"),
     [
         (["nowhere"], ["nowhere", "no run there"]),
-        (["none"], ["none: none of its 2 trials is complete", "let the search go on"]),
+        (["none"], ["none: none of its 2 trials is complete", "let the search continue"]),
         (["run", "--top", "0"], ["--top is 0", "1 or more"]),
         (["run", "--seeds", "0"], ["--seeds is 0", "1 or more"]),
         (["run", "--epochs", "0"], ["epochs", "1 or more"]),
