@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from math import ceil
 
 from effnas.arch.counts import count
@@ -43,7 +43,7 @@ class _Steps:
     reason: str | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass
 class MemberCosts:
     """Computes the costs of members, each figure once.
 
@@ -56,6 +56,7 @@ class MemberCosts:
     """
 
     layer_times: LayerTimes | None
+    _: KW_ONLY
     batch_size: int
     num_classes: int
     epochs: int

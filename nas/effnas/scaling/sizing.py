@@ -179,7 +179,7 @@ def size_family(
         )
         layer_times = LayerTimes(base, setup, progress=progress, waiting=waiting)
     costs = MemberCosts(
-        layer_times=layer_times,
+        layer_times,
         batch_size=setup.batch_size,
         num_classes=setup.num_classes,
         epochs=settings.epochs,

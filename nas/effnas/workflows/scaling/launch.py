@@ -294,7 +294,7 @@ def _plan(
         )
         layer_times = LayerTimes(base, setup, progress=progress, waiting=waiting)
     costs = MemberCosts(
-        layer_times=layer_times,
+        layer_times,
         batch_size=recipe.batch_size,
         num_classes=space.target.num_classes or 1000,
         epochs=1,
