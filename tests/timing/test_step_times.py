@@ -254,8 +254,8 @@ def test_a_bad_csv_table_is_refused_with_its_line(csv: Write, text: str, part: s
 @pytest.mark.parametrize(
     ("content", "part"),
     [
-        ("{", "1: not valid JSON"),
-        ('[\n{"architecture": 1,}]', "2: not valid JSON"),
+        ("{", "not valid JSON"),
+        ('[\n{"architecture": 1,}]', "not valid JSON: Expecting property name"),
         ("[" * 100_000, "not valid JSON"),
         ("1" * 10_000, "not valid JSON"),
         ("1", "neither a list nor an object"),
@@ -267,9 +267,12 @@ def test_a_bad_csv_table_is_refused_with_its_line(csv: Write, text: str, part: s
         ({str(ARCH): True}, "entry 1: step_time_s: True is not a number"),
         ({str(ARCH): 0}, "entry 1: step_time_s: 0 is not a number above 0"),
         ({str(ARCH): {"step_time_s": 1}}, "entry 1: step_time_s: "),
-        (f'{{"{ARCH}": NaN}}', "entry 1: step_time_s: nan is not a number above 0"),
-        (f'{{"{ARCH}": 1, "{ARCH}": 2}}', "entry 2: another step time"),
-        ('[{"step_time": 1, "step_time": 1}]', "entry 1: a key is there twice"),
+        (f'{{"{ARCH}": NaN}}', "not valid JSON: the number NaN is not finite"),
+        (f'{{"{ARCH}": 1, "{ARCH}": 2}}', "not valid JSON: the key"),
+        (
+            '[{"step_time": 1, "step_time": 1}]',
+            "not valid JSON: the key 'step_time' is there twice",
+        ),
         ([{"architecture": 7, "step_time": 1}], "entry 1: architecture: not a text"),
         ([{"architecture_id": 7, "step_time": 1}], "entry 1: architecture_id: 7 is not"),
         ({"reference": 1}, "entry 1: architecture: stage 1"),

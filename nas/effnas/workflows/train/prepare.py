@@ -32,7 +32,7 @@ from effnas.train.stages import Stage, stages_of
 from effnas.train.training import Training
 from effnas.trials.network_ref import NetworkRef, find_network
 from effnas.workflows.train.fitting import fit_micro_batches
-from effnas.workflows.train.folder import TrainingManifest
+from effnas.workflows.train.folder import TrainingData, TrainingManifest
 from effnas.workflows.train.forecast import Forecast, forecast
 from effnas.workflows.train.settings import TrainingPlan, TrainSettings, settle
 
@@ -113,7 +113,7 @@ class PreparedTraining:
             recipe=replace(recipe, batch_size=batch_size),  # and the learning rate with it
             images=images,
             device=device,
-            mirrored=is_mirrored(settings, stored, images.mirrored),
+            mirrored=is_mirrored(settings, stored.data if stored else None, images.mirrored),
         )
 
     @property
@@ -287,14 +287,14 @@ class PreparedTraining:
         )
 
 
-def is_mirrored(settings: TrainSettings, stored: TrainingManifest | None, suits_data: bool) -> bool:
+def is_mirrored(settings: TrainSettings, stored: TrainingData | None, suits_data: bool) -> bool:
     """Return whether images are mirrored: as the recipe says, as before, or as suits the data."""
     if settings.recipe.flip is not None:
         return settings.recipe.flip
     if stored is None:
         return suits_data
-    if stored.data.mirrored is not None:
-        return stored.data.mirrored
+    if stored.mirrored is not None:
+        return stored.mirrored
     # Earlier versions decided by the path.
     return not any(name in settings.data for name in ("digits", "mnist"))
 
