@@ -160,8 +160,8 @@ def test_settings_that_are_out_of_range_are_one_line(changes: dict[str, Any], wo
 
 def data(mirrored: bool | None) -> TrainingData:
     return TrainingData(
-        name="mnist", fingerprint="f", minival_fingerprint=None, streamed=False, images=9, minival=0,
-        class_names=(), skipped=(), mirrored=mirrored,
+        name="mnist", fingerprint="f", minival_fingerprint=None, streamed=False, images=9,
+        minival=0, class_names=(), skipped=(), mirrored=mirrored,
     )  # fmt: skip
 
 
