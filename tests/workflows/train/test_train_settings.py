@@ -15,6 +15,7 @@ from effnas.config.regularization import STRENGTHS, Ramp
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import ConfigError
 from effnas.scaling.family_file import Member, find_member
+from effnas.workflows.train.folder import TrainingData
 from effnas.workflows.train.prepare import is_mirrored
 from effnas.workflows.train.settings import TrainSettings, settle
 
@@ -129,18 +130,25 @@ def test_settings_that_are_out_of_range_are_one_line(changes: dict[str, Any], wo
     assert "\n" not in str(raised.value)
 
 
+def data(mirrored: bool | None) -> TrainingData:
+    return TrainingData(
+        name="mnist", fingerprint="f", minival_fingerprint=None, streamed=False, images=9,
+        minival=0, class_names=(), skipped=(), mirrored=mirrored,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("flip", "stored", "mirrored"),
     [
         (None, None, True),
         (False, None, False),
-        (None, {"data": {"mirrored": False}}, False),
-        (None, {"data": {}}, False),  # earlier versions decided by the path
-        (True, {"data": {}}, True),
+        (None, data(mirrored=False), False),
+        (None, data(mirrored=None), False),  # earlier versions decided by the path
+        (True, data(mirrored=None), True),
     ],
 )
 def test_images_are_mirrored_as_the_recipe_says_as_before_or_as_suits_the_data(
-    tmp_path: Path, flip: bool | None, stored: dict[str, Any] | None, mirrored: bool
+    tmp_path: Path, flip: bool | None, stored: TrainingData | None, mirrored: bool
 ) -> None:
     settings = TrainSettings(
         network="n", data="/my/mnist", recipe=TrainingRecipe(flip=flip), out=tmp_path

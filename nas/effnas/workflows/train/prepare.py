@@ -31,7 +31,7 @@ from effnas.train.stages import stages_of
 from effnas.train.training import Training
 from effnas.trials.network_ref import find_network
 from effnas.workflows.train.fitting import fit_micro_batches
-from effnas.workflows.train.folder import CHECKPOINT, TrainingManifest
+from effnas.workflows.train.folder import CHECKPOINT, TrainingData, TrainingManifest
 from effnas.workflows.train.forecast import Forecast, forecast
 from effnas.workflows.train.settings import TrainingPlan, TrainSettings, settle
 
@@ -95,7 +95,8 @@ class PreparedTraining:
         )
         # The learning rate follows the batch size.
         self.recipe = replace(recipe, batch_size=min(recipe.batch_size, len(images.train)))
-        self.mirrored = is_mirrored(settings, self.stored, images.mirrored)
+        before = self.stored.data if self.stored else None
+        self.mirrored = is_mirrored(settings, before, images.mirrored)
         steps_per_epoch = len(images.train) // self.recipe.batch_size
         self.stages = stages_of(self.recipe, steps_per_epoch=steps_per_epoch, seed=settings.seed)
         model = self._network()
@@ -267,13 +268,13 @@ class PreparedTraining:
         )
 
 
-def is_mirrored(settings: TrainSettings, stored: TrainingManifest | None, suits_data: bool) -> bool:
+def is_mirrored(settings: TrainSettings, stored: TrainingData | None, suits_data: bool) -> bool:
     """Return whether images are mirrored: as the recipe says, as before, or as suits the data."""
     if settings.recipe.flip is not None:
         return settings.recipe.flip
     if stored is None:
         return suits_data
-    if stored.data.mirrored is not None:
-        return stored.data.mirrored
+    if stored.mirrored is not None:
+        return stored.mirrored
     # Earlier versions decided by the path.
     return not any(name in settings.data for name in ("digits", "mnist"))
