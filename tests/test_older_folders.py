@@ -228,11 +228,11 @@ REFUSED = {
     "rungs": ("rungs", "--fidelity 1,2,4 --epochs 4", "fidelity (was [1, 2], is [1, 2, 4])"),
     "objectives": ("objectives", "--objectives accuracy:max,macs:min", "objectives (was"),
     "expression": ("expression", "--controller random", "controller (was evolution, is random)"),
-    "finals": ("finals-stopped", "--seeds 3", "begun with another seeds"),
-    "coefficients": ("coefficients-stopped", "--grid-step 0.1", "begun with another grid"),
-    "layers": ("layers-stopped", "--epochs 2", "begun with another recipe"),
+    "finals": ("finals-stopped", "--seeds 3", "seeds (was 2, is 3)"),
+    "coefficients": ("coefficients-stopped", "--grid-step 0.1", "other settings: grid"),
+    "layers": ("layers-stopped", "--epochs 2", "epochs (was 1, is 2)"),
     "proxy": ("proxy-stopped", "--learning-rate 0.02", "learning-rate (was 0.01, is 0.02)"),
-    "training": ("training-stopped", "--seed 5", "begun with another seed"),
+    "training": ("training-stopped", "--seed 5", "seed (was 0, is 5)"),
 }
 
 
@@ -261,7 +261,7 @@ def device(run_json: Command) -> dict[str, Any]:
     if not _HERE:
         move_here("expression", {"hardware": "another"})
         refused = run_json(f"{COMMANDS['expression']}", code=2)
-        start, end = "hardware (was another, is ", "). Give those again to go on with it"
+        start, end = "hardware (was another, is ", "). Give those again to continue"
         assert start in refused
         assert end in refused
         hardware = refused.partition(start)[2].partition(end)[0]

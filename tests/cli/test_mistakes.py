@@ -85,7 +85,7 @@ CASES = {
     "promote run --seeds 0": ["--seeds is 0", "1 or more"],
     "promote run --out run": ["run", "holds no finals"],
     "promote function": ["the Python function", "--reward"],
-    "promote bare": ["bare", "recipe cannot be used"],
+    "promote bare": ["bare", "names no recipe"],
     # Scaling
     "scale --family v3": ["no family is called 'v3'", "did you mean"],
     "scale --family v2 --phi 1": ["choose one"],
@@ -103,7 +103,7 @@ CASES = {
     f"scaling coefficients {BLOCKS}": ["no run says which images", "--data"],
     "scaling coefficients run:best --macs 1.001x": ["what binds", "--macs 1.001x"],
     "scaling coefficients run:best --memory lots": ["--memory lots", "above 0"],
-    "scaling coefficients run:best --out run": ["run", "holds no trainings"],
+    "scaling coefficients run:best --out run": ["run", "holds no search for a way to scale"],
     "scaling layers run:best --member s": ["the base itself", "m, l, xl"],
     "scaling layers run:best --slopes a": ["--slopes 'a'"],
     "scaling layers run:best --tolerance 0": ["--tolerance is above 0"],
@@ -120,12 +120,12 @@ CASES = {
     "train --data bad": ["torn.png", "--on-bad-image skip"],
     "train --out photos": ["photos", "not empty", "--out"],
     "train --out run": ["run", "holds no training", "--out"],
-    "train --out torn": ["torn/manifest.json", "cannot be read", "restore it"],
+    "train --out torn": ["torn/manifest.json", "not valid JSON", "restore it"],
     "train --test": ["photos", "no test part"],
     "export --formats timm,tflite": ["--formats 'tflite'", "torch-export"],
     "export --image-size 0": ["--image-size is 0", "1 to 4096"],
     "export --weights other.safetensors": ["blocks.1.0"],
-    "export --out net.json": ["net.json", "there already"],
+    "export --out net.json": ["net.json", "exists already"],
     "export --weights classes.safetensors --classes 4": ["classifier.weight"],
 }
 

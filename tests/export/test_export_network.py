@@ -103,7 +103,7 @@ def test_sizes_are_those_of_the_file_of_the_options_or_of_imagenet(tmp_path: Pat
     assert (find(file).image_size, find(file).num_classes) == (224, 1000)
     for key, value in (("image_size", '"48"'), ("num_classes", "-1"), ("image_size", "true")):
         file.write_text(to_json(ARCH)[:-3] + f', "{key}": {value}}}')
-        with pytest.raises(UserError, match=f"{key} is"):
+        with pytest.raises(UserError, match=f"{key}: Expected"):
             find(file)
     file.write_text(to_json(ARCH, image_size=10**9))
     with pytest.raises(ConfigError, match="too many"):

@@ -117,8 +117,9 @@ def read_object(
     """
     content = parse_json(read_text(path, most_bytes=most_bytes))
     if not isinstance(content, dict) or content.get("kind") != kind:
-        found = str(content.get("kind"))[:_SHOWN] if isinstance(content, dict) else "no object"
-        raise WrongKindError(f"it holds something else ({found})")
+        found = content.get("kind") if isinstance(content, dict) else None
+        shown = f" ({found[:_SHOWN]})" if isinstance(found, str) else ""
+        raise WrongKindError(f"it holds something else{shown}")
     version = content.get("format")
     if type(version) is not int or version != FORMAT:
         shown = repr(version)[:_SHOWN]

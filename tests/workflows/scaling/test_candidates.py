@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from effnas import Architecture, SearchSpace, count
+from effnas.config.codec import from_plain, to_plain
 from effnas.errors import ConfigError
 from effnas.scaling.budget import Limit
 from effnas.scaling.compound import CompoundScaling, coefficients_grid
@@ -133,7 +134,7 @@ class TestLayers:
 
 def test_what_is_tried_comes_back_from_plain_data() -> None:
     for one in grown(SMALL, coefficients_grid(step=0.2, tolerance=0.3), image_size=32):
-        assert ScaledNetwork.from_dict(one.to_dict()) == one
+        assert from_plain(to_plain(one), ScaledNetwork) == one
 
 
 @pytest.mark.parametrize(
