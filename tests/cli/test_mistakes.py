@@ -11,8 +11,8 @@ import pytest
 from command_line import QUICK, SMALL, Run
 from PIL import Image
 from safetensors.torch import save_file
+from written_runs import write_run
 
-from conftest import write_run
 from effnas import Architecture, SearchSpace, TrialState
 from effnas.arch.files import to_json
 

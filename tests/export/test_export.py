@@ -18,10 +18,10 @@ import yaml
 from networks import ARCH, CLASSES, SIZE, trained_like, write_weights
 from safetensors.torch import load_file
 
-from effnas import Architecture, SearchSpace
+from effnas import SearchSpace
 from effnas.arch.files import to_json
 from effnas.errors import ConfigError, ExportFailedError
-from effnas.export import programs
+from effnas.export import launch, programs
 from effnas.export.launch import Exported, export_network
 from effnas.export.model_file import model_py
 from effnas.export.network import ExportSettings, Network
@@ -212,10 +212,10 @@ def test_random_weights_are_said_to_be_random(tmp_path: Path) -> None:
 def test_a_file_that_computes_something_else_is_an_error_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exact = Architecture.timm_arguments
-    monkeypatch.setattr(
-        Architecture, "timm_arguments", lambda arch: exact(arch) | {"norm_eps": 0.1}
-    )
+    def wrong(network: Network) -> str:
+        return model_py(network).replace("0.001", "0.1")
+
+    monkeypatch.setattr(launch, "model_py", wrong)
     with pytest.raises(ExportFailedError, match=r"model\.py: its logits differ .* by"):
         export_network(settings(tmp_path, formats=("timm",)))
     assert {path.name for path in tmp_path.iterdir()} == {
