@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effnas.data.holdout import draw_per_class, hold_out
+from effnas.data.choosing import draw_per_class, hold_out
 from effnas.data.source import Source
 from effnas.errors import DataError
 

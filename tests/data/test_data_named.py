@@ -17,10 +17,10 @@ from effnas.data.images import ImageSet
 from effnas.data.loading import (
     load_search_images,
     load_test_part,
+    load_train_images,
     native_image_size,
 )
 from effnas.data.streaming import StreamedSet
-from effnas.data.train_images import load_train_images
 from effnas.errors import DataError
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ from image_trees import NOT_AN_IMAGE, load_all, write_image
 
 import effnas.data.images
 import effnas.data.tables
-from effnas.data.label_lists import LabelLists
 from effnas.data.loading import (
     load_search_images,
     load_test_part,
+    load_train_images,
     native_image_size,
 )
+from effnas.data.source import LabelLists
 from effnas.data.streaming import StreamedSet
-from effnas.data.train_images import load_train_images
 from effnas.errors import DataError
 
 if TYPE_CHECKING:

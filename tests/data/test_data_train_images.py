@@ -15,9 +15,8 @@ from PIL import Image
 import effnas.data.images
 import effnas.data.streaming
 from effnas.data.images import ImageSet, TrainSet
-from effnas.data.loading import load_search_images
+from effnas.data.loading import TrainImages, load_search_images, load_train_images
 from effnas.data.streaming import StreamedSet
-from effnas.data.train_images import TrainImages, load_train_images
 from effnas.errors import DataError
 
 if TYPE_CHECKING:

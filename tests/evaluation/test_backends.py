@@ -30,12 +30,12 @@ from effnas.errors import (
 )
 from effnas.evaluation.backend import (
     Backend,
+    InlineBackend,
     Job,
     Outcome,
     run_job,
 )
 from effnas.evaluation.evaluator import Evaluator, FunctionEvaluator, Task
-from effnas.evaluation.inline import InlineBackend
 
 if TYPE_CHECKING:
     from effnas.evaluation.ray import RayBackend
@@ -51,7 +51,7 @@ PATIENCE_S = 60.0
 
 
 def job(number: int, task: Task = Task.EVALUATE, repeat: int = 0, epochs: int | None = None) -> Job:
-    return Job.of(number, ARCHS[number], task, repeat, epochs)
+    return Job(number, ARCHS[number], task, repeat, epochs)
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def test_a_job_is_its_architecture_again_and_plain_data(task: Task) -> None:
         assert found.architecture == arch
         assert (found.trial, found.task, found.repeat) == (number, task, 2)
         assert pickle.loads(pickle.dumps(found)) == found
-        assert Job.of(number, arch) == job(number)
+        assert Job(number, arch) == job(number)
 
 
 def test_a_search_stores_what_is_known_of_an_infeasible_architecture() -> None:

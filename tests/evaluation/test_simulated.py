@@ -40,7 +40,7 @@ def test_trials_end_in_the_order_of_the_clock() -> None:
         FunctionEvaluator(measure), capacity=4, duration_s=lambda job: took[job.trial]
     )
     for n in range(4):
-        backend.submit(Job.of(n, ARCHS[n]))
+        backend.submit(Job(n, ARCHS[n]))
     ends = []
     for _ in range(4):
         outcome = backend.next_done()

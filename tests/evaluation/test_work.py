@@ -11,15 +11,14 @@ import pytest
 from effnas import Architecture, InfeasibleError, Measurement, SearchSpace
 from effnas.config.settings import Recipe
 from effnas.errors import ConfigError, SearchFailedError
-from effnas.evaluation.backend import Job, Outcome, Worker
+from effnas.evaluation.backend import InlineBackend, Job, Outcome, Worker
 from effnas.evaluation.evaluator import FunctionEvaluator
-from effnas.evaluation.inline import InlineBackend
 from effnas.evaluation.simulated import SimulatedBackend
 from effnas.evaluation.work import drain
 
 TINY = SearchSpace.load("tiny")
 ARCHS = [TINY.sample(np.random.default_rng(n)) for n in range(6)]
-JOBS = [Job.of(number, arch) for number, arch in enumerate(ARCHS)]
+JOBS = [Job(number, arch) for number, arch in enumerate(ARCHS)]
 
 
 class Fails:

@@ -30,9 +30,8 @@ from effnas.errors import (
     InfeasibleError,
     RewardError,
 )
-from effnas.evaluation.backend import Job, Outcome, run_job
+from effnas.evaluation.backend import InlineBackend, Job, Outcome, run_job
 from effnas.evaluation.evaluator import FunctionEvaluator, Task
-from effnas.evaluation.inline import InlineBackend
 from effnas.search.launch import Settings
 from effnas.search.rungs import trained_epochs
 from effnas.trials.store import RunFolder, read_events

@@ -38,9 +38,8 @@ from effnas.errors import (
     StoreError,
     UserError,
 )
-from effnas.evaluation.backend import Job, Outcome, run_job
+from effnas.evaluation.backend import InlineBackend, Job, Outcome, run_job
 from effnas.evaluation.evaluator import FunctionEvaluator, Task
-from effnas.evaluation.inline import InlineBackend
 from effnas.search.retime import retime, take_step_time, time_finalists
 from effnas.timing.step_time import StepTime
 from effnas.trials.store import RunFolder, read_events

@@ -15,8 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from effnas.data.parts import OTHER_PARTS, TEST_KINDS, TRAINING_PARTS, only_part
-from effnas.data.source import Source, reader_of_files
+from effnas.data.source import (
+    OTHER_PARTS,
+    TEST_KINDS,
+    TRAINING_PARTS,
+    Source,
+    only_part,
+    reader_of_files,
+)
 from effnas.errors import DataError
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from effnas.errors import SearchFailedError, UserError
-from effnas.evaluation.backend import Job, MakeEvaluator, Outcome, Worker
-from effnas.evaluation.evaluator import Evaluator
+from effnas.evaluation.backend import MakeEvaluator, Outcome, Worker
+from effnas.evaluation.evaluator import Evaluator, Job
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from effnas.config.settings import EvaluationConfig, Recipe
 from effnas.errors import ConfigError, UserError
-from effnas.evaluation.backend import Worker
+from effnas.evaluation.backend import InlineBackend, Worker
 from effnas.evaluation.evaluator import Evaluator
-from effnas.evaluation.inline import InlineBackend
 from effnas.timing.runtime import configure_process
 from effnas.trials.worker_info import WorkerInfo
 

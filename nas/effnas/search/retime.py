@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from effnas.errors import InfeasibleError, SearchFailedError
-from effnas.evaluation.backend import Job, Outcome
-from effnas.evaluation.evaluator import Task
+from effnas.evaluation.backend import Outcome
+from effnas.evaluation.evaluator import Job, Task
 from effnas.evaluation.work import drain
 from effnas.trials.trial import Measurement, Trial
 
@@ -72,7 +72,7 @@ def retime(
         if trial is None:
             return None
         under_way[trial.number] = trial
-        return Job.of(trial.number, trial.architecture, Task.TIME)
+        return Job(trial.number, trial.architecture, Task.TIME)
 
     def take(outcome: Outcome) -> None:
         trial = search.take_timing(under_way.pop(outcome.trial), outcome)
