@@ -14,27 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from effnas import (
-    Architecture,
-    InfeasibleError,
-    Measurement,
-    Search,
-    SearchSpace,
-    TrialState,
-)
-from effnas.errors import (
-    ConfigError,
-    DataError,
-    SearchFailedError,
-    UserError,
-)
-from effnas.evaluation.backend import (
-    Backend,
-    InlineBackend,
-    Job,
-    Outcome,
-    run_job,
-)
+from effnas import Architecture, InfeasibleError, Measurement, Search, SearchSpace, TrialState
+from effnas.errors import ConfigError, DataError, SearchFailedError, UserError
+from effnas.evaluation.backend import Backend, InlineBackend, Job, Outcome, run_job
 from effnas.evaluation.evaluator import Evaluator, FunctionEvaluator, Task
 
 if TYPE_CHECKING:
@@ -162,9 +144,7 @@ def test_task_repeat_and_epochs_reach_the_evaluator(backend: Backend, task: Task
     assert found.step_time_source == f"{task} 3 2"
 
 
-def test_an_infeasible_architecture_is_no_failure_and_keeps_what_is_known(
-    backend: Backend,
-) -> None:
+def test_an_infeasible_architecture_is_no_failure_and_keeps_what_is_known(backend: Backend) -> None:
     found = outcome_of(backend, 1)
     assert found.infeasible == "out of memory: needs 5.0 GB"
     assert found.measurement == Measurement(metrics={"largest_batch_size": 3.0})

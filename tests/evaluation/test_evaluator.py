@@ -9,11 +9,7 @@ import pytest
 from effnas import Architecture, Search, SearchSpace
 from effnas.config.settings import StepTimeConfig
 from effnas.errors import ConfigError
-from effnas.evaluation.evaluator import (
-    metrics_before_trial,
-    named_source,
-    source_without_timing,
-)
+from effnas.evaluation.evaluator import metrics_before_trial, named_source, source_without_timing
 from effnas.trials.problem import FreeMetrics
 from synthetic_profiles import model_of, profile_of
 

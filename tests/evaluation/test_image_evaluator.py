@@ -19,19 +19,8 @@ import torch
 from PIL import Image
 
 from effnas import Architecture, SearchSpace
-from effnas.config.settings import (
-    EvaluationConfig,
-    Execution,
-    Recipe,
-    StepTimeConfig,
-)
-from effnas.errors import (
-    ConfigError,
-    DataError,
-    InfeasibleError,
-    SpaceError,
-    UserError,
-)
+from effnas.config.settings import EvaluationConfig, Execution, Recipe, StepTimeConfig
+from effnas.errors import ConfigError, DataError, InfeasibleError, SpaceError, UserError
 from effnas.evaluation.evaluator import TIMING_METRICS, TRAINING_METRICS, Task
 from effnas.evaluation.image_evaluator import ImageEvaluator
 from effnas.evaluation.workers import Workers
@@ -124,9 +113,7 @@ def test_without_images_networks_are_timed_and_none_is_trained(bare: ImageEvalua
             bare(ARCHS[0], task)
 
 
-def test_an_evaluation_repeats_itself_whatever_was_done_before(
-    with_images: ImageEvaluator,
-) -> None:
+def test_an_evaluation_repeats_itself_whatever_was_done_before(with_images: ImageEvaluator) -> None:
     one, two = with_images(ARCHS[0]), with_images(ARCHS[1])
     again = ImageEvaluator(CONFIG)  # in another order, and after another random state
     torch.manual_seed(77)
@@ -440,8 +427,7 @@ def test_a_constraint_that_nothing_can_meet_is_refused_before_anything_is_measur
     fine = replace(config, constraints=(f"params <= {least}",), execution=Execution())
     assert ImageEvaluator(fine)
     monkeypatch.setattr(
-        "effnas.evaluation.timing.choose_execution",
-        lambda *_: pytest.fail("it was measured"),
+        "effnas.evaluation.timing.choose_execution", lambda *_: pytest.fail("it was measured")
     )
     with pytest.raises(SpaceError, match=f"no architecture meets .* has params = {least:,};"):
         ImageEvaluator(replace(config, constraints=(f"params < {least}",)))
@@ -517,9 +503,7 @@ def test_a_search_by_predictions_ends_with_measured_ones(tmp_path: Path) -> None
     observer = Quiet()
     search = launch(
         settings_for(
-            tmp_path / "run",
-            budget=7,
-            step_times=StepTimeConfig(mode="auto", profile=str(path)),
+            tmp_path / "run", budget=7, step_times=StepTimeConfig(mode="auto", profile=str(path))
         ),
         observer,
     )

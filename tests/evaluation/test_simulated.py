@@ -7,14 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from effnas import (
-    Architecture,
-    InfeasibleError,
-    Rungs,
-    Search,
-    SearchSpace,
-    TrialState,
-)
+from effnas import Architecture, InfeasibleError, Rungs, Search, SearchSpace, TrialState
 from effnas.errors import ConfigError
 from effnas.evaluation.backend import Job
 from effnas.evaluation.evaluator import FunctionEvaluator

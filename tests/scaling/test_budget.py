@@ -46,10 +46,7 @@ def test_limits_are_kept_and_one_of_them_binds(base: object, first: float, secon
     arch = BASE if base is BASE else CIFAR
     size = 300 if base is BASE else 32
     start = count(arch, size)
-    limits = [
-        params(start.params * first),
-        Limit("macs", start.macs * second, "--macs"),
-    ]
+    limits = [params(start.params * first), Limit("macs", start.macs * second, "--macs")]
     asked: list[FamilyMember] = []
 
     def costs(member: FamilyMember) -> Mapping[str, float]:

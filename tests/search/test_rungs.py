@@ -13,23 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effnas import (
-    Architecture,
-    Measurement,
-    Rungs,
-    Search,
-    SearchSpace,
-    Trial,
-    Trials,
-    TrialState,
-)
+from effnas import Architecture, Measurement, Rungs, Search, SearchSpace, Trial, Trials, TrialState
 from effnas.config.settings import Recipe
 from effnas.controllers.registry import make_controller
-from effnas.errors import (
-    ConfigError,
-    InfeasibleError,
-    RewardError,
-)
+from effnas.errors import ConfigError, InfeasibleError, RewardError
 from effnas.evaluation.backend import InlineBackend, Job, Outcome, run_job
 from effnas.evaluation.evaluator import FunctionEvaluator, Task
 from effnas.search.launch import Settings

@@ -13,12 +13,7 @@ from effnas.evaluation.images import load_images
 from effnas.evaluation.timing import WorkerTiming, step_bytes
 from effnas.evaluation.training import WorkerTraining, out_of_memory_is_infeasible
 from effnas.space.search_space import SearchSpace
-from effnas.timing.device import (
-    describe_device,
-    hardware_id,
-    open_device,
-    resident_memory_bytes,
-)
+from effnas.timing.device import describe_device, hardware_id, open_device, resident_memory_bytes
 from effnas.trials.constraints import Constraints
 from effnas.trials.problem import no_free_metrics
 from effnas.trials.trial import Measurement
@@ -75,9 +70,7 @@ class ImageEvaluator:
                 source = self._timing.retimed if task is Task.TIME else self._timing.source
                 found = source(arch)
                 measurement = Measurement(
-                    metrics=found.metrics,
-                    hardware=found.hardware,
-                    step_time_source=found.source,
+                    metrics=found.metrics, hardware=found.hardware, step_time_source=found.source
                 )
             if task is Task.EVALUATE:
                 self._check_constraints(arch, measurement.metrics)

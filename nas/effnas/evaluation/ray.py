@@ -81,12 +81,7 @@ class RayBackend:
     """
 
     def __init__(
-        self,
-        make_evaluator: MakeEvaluator,
-        *,
-        workers: int = 1,
-        cpus: float = 1,
-        gpus: float = 0,
+        self, make_evaluator: MakeEvaluator, *, workers: int = 1, cpus: float = 1, gpus: float = 0
     ) -> None:
         start_ray()
         self._make = make_evaluator

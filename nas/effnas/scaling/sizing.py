@@ -107,10 +107,7 @@ class SizedFamily:
             "images": self.images,
             "hardware": self.hardware,
             "fit": fit
-            and {
-                "position": fit.position,
-                "binding": [asdict(limit) for limit in fit.binding],
-            },
+            and {"position": fit.position, "binding": [asdict(limit) for limit in fit.binding]},
             "members": [_row(member) for member in self.members],
         }
 

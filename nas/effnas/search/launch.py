@@ -29,13 +29,7 @@ from effnas.space.search_space import SearchSpace
 from effnas.train.checkpoints import Checkpoint
 from effnas.trials.manifest import Choices, SearchManifest, describe
 from effnas.trials.reward import Reward
-from effnas.trials.store import (
-    CHECKPOINTS,
-    MemoryStore,
-    RunFolder,
-    Store,
-    read_events,
-)
+from effnas.trials.store import CHECKPOINTS, MemoryStore, RunFolder, Store, read_events
 from effnas.trials.trial import Trial, TrialState
 
 #: Any accuracy serves to check that the reward can be computed.

@@ -15,12 +15,7 @@ from typing import TYPE_CHECKING
 from effnas.arch.architecture import Architecture
 from effnas.controllers.base import Controller
 from effnas.controllers.registry import make_controller
-from effnas.errors import (
-    ConfigError,
-    RewardError,
-    SearchFailedError,
-    SpaceExhaustedError,
-)
+from effnas.errors import ConfigError, RewardError, SearchFailedError, SpaceExhaustedError
 from effnas.evaluation.backend import InlineBackend, Outcome
 from effnas.evaluation.evaluator import FunctionEvaluator, Job, Task
 from effnas.evaluation.work import drain
