@@ -23,17 +23,17 @@ FINALISTS = 5
 def time_finalists(
     search: Search,
     backend: Backend,
+    on_trial: Callable[[Trial], None] | None = None,
     *,
     count: int = FINALISTS,
-    on_trial: Callable[[Trial], None] | None = None,
 ) -> None:
     """Measure step times that were predicted, until those of the best trials are measured.
 
     Args:
         search: The search.
         backend: Runs the timings.
-        count: This many of the best trials are timed, and the whole front.
         on_trial: Called with every trial whose step time was measured.
+        count: This many of the best trials are timed, and the whole front.
 
     Raises:
         SearchFailedError: If one cannot be timed though its network may be fine.
