@@ -130,19 +130,6 @@ def test_what_cannot_be_decoded_has_a_reason(encoded: bytes) -> None:
     assert "\n" not in reason
 
 
-def test_many_images_land_in_their_places_and_bad_ones_are_told_in_order() -> None:
-    count = 200
-    items = [
-        (position, b"" if position % 7 == 0 else encode(Image.new("RGB", (4, 4), (position, 0, 0))))
-        for position in reversed(range(count))
-    ]
-    images = np.zeros((count, 4, 4, 3), np.uint8)
-    bad: list[int] = []
-    decode_all(items, images, lambda position, _: bad.append(position))
-    assert bad == [p for p in reversed(range(count)) if p % 7 == 0]
-    assert images[:, 0, 0, 0].tolist() == [0 if p % 7 == 0 else p for p in range(count)]
-
-
 def test_no_more_than_a_bounded_number_of_images_waits_for_a_thread() -> None:
     taken = 0
 

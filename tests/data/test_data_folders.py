@@ -72,10 +72,6 @@ def test_no_other_part_of_a_folder_is_ever_opened_or_listed(
     assert len(images) == 6
     assert {parts[0] for parts in below} == {training}  # the record does work
     assert not [path for path in touched if set(OTHER_PARTS) & set(Path(path).parts)]
-    write_classes(root / leading / "test", count=1)
-    with touched_files() as touched:
-        assert load_test(root).part == "test"
-    assert not [path for path in touched if training in Path(path).parts]
 
 
 def test_members_are_extracted_in_order_and_none_of_another_part(
@@ -90,6 +86,20 @@ def test_members_are_extracted_in_order_and_none_of_another_part(
     native_image_size(str(archive))
     assert len(extracted) == 12
     assert not [m.name for m in extracted if set(OTHER_PARTS) & set(m.name.split("/"))]
+
+
+def test_a_test_part_is_read_without_the_training_part(
+    tmp_path: Path, touched_files: TouchedFiles
+) -> None:
+    for part in ("train", "test"):
+        write_classes(tmp_path / "data" / part)
+    (tmp_path / "data" / "test" / "bee" / "2.png").write_bytes(NOT_AN_IMAGE)
+    with touched_files() as touched:
+        found = load_test(tmp_path / "data", on_bad_image="skip")
+    assert (found.part, found.skipped) == ("test", ("test/bee/2.png",))
+    assert not [path for path in touched if "train" in Path(path).parts]
+    with pytest.raises(DataError, match=r"test/bee/2\.png cannot be .*; repair or remove it$"):
+        load_test(tmp_path / "data")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -145,16 +155,6 @@ def test_the_test_part_is_read_else_the_validation_part(
         write_image(tree / "mydata" / "test" / "1.png")
     found = load_test(pack(tree))
     assert (found.part, len(found)) == (read, 3 * (parts.index(read) + 2))
-
-
-def test_bad_images_of_a_test_part_are_refused_or_skipped_and_named(tmp_path: Path) -> None:
-    root = write_classes(tmp_path / "data" / "test").parent
-    (root / "test" / "bee" / "2.png").write_bytes(NOT_AN_IMAGE)
-    with pytest.raises(DataError, match=r"test/bee/2\.png cannot be .*; repair or remove it$"):
-        load_test(root)
-    found = load_test(root, on_bad_image="skip")
-    assert found.skipped == ("test/bee/2.png",)
-    assert np.bincount(found.labels).tolist() == [5, 4, 5]
 
 
 def test_links_and_paths_out_of_an_archive_are_ignored_and_nothing_is_written(

@@ -54,13 +54,6 @@ def test_each_class_is_held_out_by_its_share_and_nothing_is_lost(
     assert all(np.array_equal(a, b) for a, b in zip((training, held), again, strict=True))
 
 
-def test_every_image_is_held_out_about_as_often_as_any_other() -> None:
-    labels = np.tile([0, 1, 2], 10)
-    held = [split(labels, 0.3, seed)[1] for seed in range(1000)]
-    # Binomial(1000, 0.3) has a standard deviation of 14.5.
-    assert np.all(np.abs(np.bincount(np.concatenate(held)) - 300) < 5 * 14.5)
-
-
 @pytest.mark.parametrize("share", [0, 1, -0.5, 1.5, float("nan")])
 def test_a_share_that_leaves_one_side_empty_is_refused(share: float) -> None:
     with pytest.raises(DataError, match="hold out must lie between 0 and 1"):

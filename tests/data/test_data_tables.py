@@ -226,15 +226,6 @@ def test_what_is_wrong_with_a_table_is_told_with_file_and_line(
     assert len(str(caught.value)) < 300 + len(str(path))
 
 
-def test_a_table_that_is_too_large_is_not_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write_single(tmp_path)
-    monkeypatch.setattr(effnas.data.tables, "_MAX_BYTES", path.stat().st_size - 1)
-    with pytest.raises(DataError, match=r"images\.csv: \d+ bytes; a table has at most"):
-        load_all(path)
-
-
 def test_what_a_spreadsheet_makes_of_a_table_is_read(tmp_path: Path) -> None:
     expected = load_all(write_table(tmp_path, SEVERAL)).fingerprint
     lines = [f'"{labels}",{image} ' for image, labels in SEVERAL.items()]

@@ -140,25 +140,6 @@ def test_batches_come_in_order_whatever_is_read_ahead(
     assert decoders() == []
 
 
-def test_no_more_than_a_bounded_number_of_images_is_read_ahead(
-    photos: Path, no_memory: None
-) -> None:
-    def without_end() -> Iterator[npt.NDArray[np.int64]]:
-        while True:
-            asked.append(1)
-            yield np.arange(16)
-
-    for size, most in ((16, 1024), (480, 256_000_000 // (480 * 480 * 3))):
-        asked: list[int] = []
-        batches = stream(photos, size=size).batches(without_end())
-        next(batches)
-        ahead = 16 * len(asked) - 16
-        assert 16 <= ahead <= most
-        next(batches)
-        assert 16 * len(asked) - 32 <= most
-        batches.close()
-
-
 def test_the_threads_end_with_the_iterator(photos: Path, no_memory: None) -> None:
     images = stream(photos)
     chosen = [np.arange(60)] * 100

@@ -20,7 +20,6 @@ from effnas.arch.files import to_json
 from effnas.config.regularization import Ramp
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import ConfigError, StoreError
-from effnas.export.card import card
 from effnas.export.figures import Figure, figures_of
 from effnas.export.launch import export_network
 from effnas.export.network import ExportSettings, Network, resolve_network
@@ -143,16 +142,6 @@ def test_another_network_than_the_trained_one_is_refused(copy: Path, tmp_path: P
     with pytest.raises(ConfigError, match="give weights of this network"):
         export_network(replace(settings, formats=("timm",)))
     assert not (tmp_path / "o").exists()
-
-
-def test_a_training_under_way_has_no_figures_yet(
-    trained: tuple[Path, TrainReport], copy: Path
-) -> None:
-    change(copy, lambda content: (content.pop("progress"), content.pop("test")))
-    network = find(trained[0], copy / "best.safetensors")
-    assert not [name for name in by_name(network) if "these weights" in name]
-    assert (network.image_size, network.class_names) == (24, tuple(sorted(NAMES)))
-    assert "had not ended" in card(network, (), [], is_random=False)
 
 
 @pytest.mark.parametrize(
