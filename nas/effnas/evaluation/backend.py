@@ -6,7 +6,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from effnas.errors import InfeasibleError, UserError
@@ -50,39 +50,30 @@ class Backend(Protocol):
 
     def submit(self, job: Job) -> None:
         """Start a job."""
-        ...
 
     def next_done(self) -> Outcome:
         """Wait for the next job to end, in whatever order they do."""
-        ...
 
     def close(self) -> None:
         """Give up what is under way and release the workers."""
-        ...
 
 
 def run_job(evaluator: Evaluator, job: Job) -> Outcome:
     """Evaluate one job; nothing but an interrupt escapes."""
     started = time.perf_counter()
-    measurement, infeasible, failure, user_error = None, None, None, None
+    found = Outcome(trial=job.trial)
     try:
-        measurement = evaluator(job)
+        found = replace(found, measurement=evaluator(job))
     except InfeasibleError as error:
-        infeasible = str(error)
         measurement = Measurement(metrics=error.metrics)
+        found = replace(found, measurement=measurement, infeasible=str(error))
     except UserError as error:
-        user_error = error
+        found = replace(found, user_error=error)
     except Exception as error:  # noqa: BLE001  # whatever it is, the search must hear of it
         place = traceback.extract_tb(error.__traceback__)[-1]
         failure = f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
-    return Outcome(
-        trial=job.trial,
-        measurement=measurement,
-        infeasible=infeasible,
-        failure=failure,
-        user_error=user_error,
-        duration_s=time.perf_counter() - started,
-    )
+        found = replace(found, failure=failure)
+    return replace(found, duration_s=time.perf_counter() - started)
 
 
 class Worker:

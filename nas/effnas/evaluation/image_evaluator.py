@@ -9,9 +9,8 @@ import torch
 
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.evaluation.evaluator import Job, Task
-from effnas.evaluation.images import load_images
 from effnas.evaluation.timing import WorkerTiming, step_bytes
-from effnas.evaluation.training import WorkerTraining, out_of_memory_is_infeasible
+from effnas.evaluation.training import WorkerTraining, load_images, out_of_memory_is_infeasible
 from effnas.space.search_space import SearchSpace
 from effnas.timing.device import describe_device, hardware_id, open_device, resident_memory_bytes
 from effnas.trials.constraints import Constraints

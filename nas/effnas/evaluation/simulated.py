@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from effnas.space.search_space import SearchSpace
 
 
-def one_second(job: Job) -> float:
-    """Return 1: all jobs take as long."""
-    return 1.0
-
-
 class SimulatedBackend:
     """Runs jobs when they are submitted, and has them end by a clock of its own.
 
@@ -34,7 +29,7 @@ class SimulatedBackend:
         evaluator: Gives what a job would measure; `TabularEvaluator`, `FittedEvaluator`, or any
             other that is quick.
         capacity: Jobs under way at once, 1 or more.
-        duration_s: Returns the seconds that a job takes, 0 or more.
+        duration_s: Returns the seconds that a job takes, 0 or more; by default 1.
 
     Attributes:
         now_s: Seconds since the beginning, by the simulated clock.
@@ -45,7 +40,7 @@ class SimulatedBackend:
         evaluator: Evaluator,
         *,
         capacity: int = 1,
-        duration_s: Callable[[Job], float] = one_second,
+        duration_s: Callable[[Job], float] = lambda job: 1.0,
     ) -> None:
         if capacity < 1:
             raise ConfigError(f"a simulated back end of {capacity} workers; it needs 1 or more")
