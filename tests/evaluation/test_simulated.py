@@ -76,7 +76,7 @@ def test_a_table_of_trials_with_rungs_has_the_accuracies_of_each() -> None:
             assert found.items() >= expected.items()
     with pytest.raises(ConfigError, match="no accuracy after 3 epochs; it has those after 1, 2, 4"):
         evaluate(Job(0, complete[0].architecture, epochs=3))
-    with pytest.raises(ConfigError, match="knows no rungs"):
+    with pytest.raises(ConfigError, match="has no rungs"):
         FittedEvaluator(TINY, finished)(Job(0, ARCHS[0], epochs=1))
 
 

@@ -282,7 +282,7 @@ def test_every_prefix_of_a_store_is_a_run_that_continues(tmp_path: Path) -> None
 
 
 class Told:
-    """What a controller is told, beside what it is."""
+    """Notes what a controller receives."""
 
     def __init__(self, search: Search) -> None:
         self.steps: list[tuple[int, TrialState, int]] = []

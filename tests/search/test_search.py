@@ -53,7 +53,7 @@ both = pytest.mark.parametrize("kind", sorted(CONTROLLERS))
 
 
 def measure(arch: Architecture) -> dict[str, float]:
-    """What a measurement might give, the same whenever it is asked."""
+    """What a measurement might give, the same each time."""
     luck = int(arch.id, 16) % 1000
     if luck % 10 == 0:
         raise InfeasibleError("out of memory: needs 5.0 GB")
@@ -252,7 +252,7 @@ def test_a_space_that_is_exhausted_ends_the_search(
 
 
 class Watched(RandomController):
-    """Notes what it is told in a list that it shares with a store."""
+    """Notes what it receives in a list that it shares with a store."""
 
     def __init__(self, notes: list[tuple[str, int, str]]) -> None:
         super().__init__(TINY, 5)
@@ -264,7 +264,7 @@ class Watched(RandomController):
 
 
 class NotingStore:
-    """Notes what it is to keep, and fails when there is no room for more."""
+    """Notes what it stores, and fails when there is no room for more."""
 
     def __init__(self, notes: list[tuple[str, int, str]], room: int = 10**6) -> None:
         self.notes, self.room = notes, room

@@ -144,7 +144,7 @@ class FittedEvaluator:
             ConfigError: If it is asked for a part of the training.
         """
         if job.epochs is not None:
-            raise ConfigError("a fit to whole trainings knows no rungs; use a table, or a function")
+            raise ConfigError("a fit to whole trainings has no rungs; use a table, or a function")
         point = self._encoding.matrix([job.architecture])
         metrics = {}
         for name, (is_log, model) in self._models.items():
