@@ -137,7 +137,9 @@ def test_data_sets_of_digits_and_letters_are_not_mirrored(
         ("wds/shards", "webdataset"),
     ],
 )
-def test_what_timm_cannot_open_is_told_in_a_line(tmp_path: Path, name: str, said: str) -> None:
+def test_what_timm_cannot_open_is_an_error_of_one_line(
+    tmp_path: Path, name: str, said: str
+) -> None:
     with pytest.raises(DataError, match=said) as caught:
         load_all(name, root=tmp_path)
     assert str(caught.value).startswith(f"{name}: ")
@@ -199,7 +201,7 @@ def test_a_stream_is_read_whole_and_by_share(monkeypatch: pytest.MonkeyPatch) ->
         assert np.array_equal(part.images[:, 0, 0, 0] % 3, part.labels)
 
 
-def test_the_native_size_of_a_stream_is_told_from_its_beginning(
+def test_the_native_size_of_a_stream_is_that_of_its_beginning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reader = open_stream(monkeypatch, range(30), range(30))

@@ -180,7 +180,7 @@ def test_the_parts_of_a_table_are_named_as_folders_are(tmp_path: Path, part: str
         ),
     ],
 )
-def test_what_is_wrong_with_a_test_part_is_told(tmp_path: Path, table: str, said: str) -> None:
+def test_a_wrong_test_part_is_refused(tmp_path: Path, table: str, said: str) -> None:
     path = tmp_path / "images.csv"
     path.write_text(table)
     with pytest.raises(DataError, match=said) as caught:
@@ -214,7 +214,7 @@ GOOD = b"0.png,cat\n1.png,dog\n"
         (b"image,labels,part\n0.png,a,train\n0.png,a,test\n", r":3: the image .* in line 2, too"),
     ],
 )
-def test_what_is_wrong_with_a_table_is_told_with_file_and_line(
+def test_a_wrong_table_is_refused_with_file_and_line(
     tmp_path: Path, content: bytes, said: str
 ) -> None:
     path = tmp_path / "images.csv"

@@ -222,7 +222,7 @@ def test_results_come_when_they_are_there(on_ray: RayBackend, fates: Fates) -> N
 
 
 @pytest.mark.slow
-def test_an_evaluator_that_cannot_be_made_is_told_as_what_it_is(on_ray: RayBackend) -> None:
+def test_why_an_evaluator_cannot_be_made_reaches_the_driver(on_ray: RayBackend) -> None:
     from effnas.evaluation.ray import RayBackend
 
     def refuse() -> Evaluator:

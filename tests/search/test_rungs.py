@@ -295,7 +295,7 @@ class Told:
         search.controller.tell = note  # type: ignore[method-assign]
 
 
-def test_a_store_tells_a_controller_what_it_was_told_before(tmp_path: Path) -> None:
+def test_a_resumed_controller_receives_what_it_received_before(tmp_path: Path) -> None:
     with RunFolder.open(tmp_path) as folder:
         search = search_of(store=folder)
         live = Told(search)
@@ -324,7 +324,7 @@ def test_a_changed_reward_scores_rungs_and_pruned_trials_again(tmp_path: Path) -
     assert summary(stored(tmp_path)) == summary(search.trials)
 
 
-def test_a_reward_without_a_value_at_a_rung_is_told_and_the_trial_is_the_worst(
+def test_a_reward_without_a_value_at_a_rung_is_reported_and_the_trial_is_the_worst(
     tmp_path: Path,
 ) -> None:
     def none_at_first(arch: Architecture, epochs: int) -> dict[str, float]:
