@@ -137,9 +137,7 @@ def test_data_sets_of_digits_and_letters_are_not_mirrored(
         ("wds/shards", "webdataset"),
     ],
 )
-def test_what_timm_cannot_open_is_an_error_of_one_line(
-    tmp_path: Path, name: str, said: str
-) -> None:
+def test_what_timm_cannot_open_is_one_line(tmp_path: Path, name: str, said: str) -> None:
     with pytest.raises(DataError, match=said) as caught:
         load_all(name, root=tmp_path)
     assert str(caught.value).startswith(f"{name}: ")
