@@ -41,8 +41,7 @@ from effnas import (
     Trial,
 )
 from effnas.controllers.registry import CONTROLLERS
-from effnas.evaluation.backend import Job
-from effnas.evaluation.evaluator import FunctionEvaluator
+from effnas.evaluation.evaluator import FunctionEvaluator, Job
 from effnas.evaluation.simulated import SimulatedBackend
 
 REWARD = Reward.load("accuracy * step_time^-0.07 * (params / 4e6)^-0.05")

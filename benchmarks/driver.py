@@ -15,9 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from effnas import Architecture, Search, Trial
-from effnas.evaluation.backend import Backend
+from effnas.evaluation.backend import Backend, InlineBackend
 from effnas.evaluation.evaluator import FunctionEvaluator
-from effnas.evaluation.inline import InlineBackend
 from effnas.evaluation.ray import RayBackend
 from effnas.trials.store import RunFolder
 

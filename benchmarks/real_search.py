@@ -19,8 +19,7 @@ from statistics import mean, stdev
 
 from effnas import Trial
 from effnas.config.settings import EvaluationConfig, Recipe, StepTimeConfig
-from effnas.evaluation.backend import Job
-from effnas.evaluation.evaluator import Task
+from effnas.evaluation.evaluator import Job, Task
 from effnas.evaluation.workers import Workers, start_workers
 from effnas.search.cost_estimate import CostEstimate
 from effnas.search.launch import SearchObserver, Settings, launch
@@ -62,7 +61,7 @@ def retrained(search: Search, settings: Settings) -> list[float]:
     rewards = []
     try:
         for repeat in REPEATS:
-            backend.submit(Job.of(repeat, best.architecture, Task.TRAIN, repeat))
+            backend.submit(Job(repeat, best.architecture, Task.TRAIN, repeat))
             found = backend.next_done().measurement
             assert found is not None
             rewards.append(search.reward.score({**best.metrics, **found.metrics}))

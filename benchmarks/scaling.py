@@ -30,8 +30,8 @@ from effnas.evaluation.observer import Observer  # noqa: E402
 from effnas.evaluation.workers import Workers  # noqa: E402
 from effnas.scaling.compound import CompoundScaling  # noqa: E402
 from effnas.scaling.family import FamilyMember, scale  # noqa: E402
-from effnas.scaling.member_costs import MemberCosts  # noqa: E402
 from effnas.scaling.rules import ScalingRules  # noqa: E402
+from effnas.scaling.sizing import MemberCosts  # noqa: E402
 from effnas.space.search_space import SearchSpace  # noqa: E402
 from effnas.timing.device_settings import DeviceSettings  # noqa: E402
 from effnas.timing.layer_times import LayerTimes  # noqa: E402

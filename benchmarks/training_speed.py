@@ -38,7 +38,7 @@ from rich.table import Table
 
 from effnas.config.regularization import Ramp
 from effnas.config.training_recipe import TrainingRecipe
-from effnas.data.train_images import load_train_images
+from effnas.data.loading import load_train_images
 from effnas.train.batches import Augmentation, Order, TrainPixels
 from effnas.train.process_group import ProcessGroup
 from effnas.train.stages import stages_of

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from effnas.data.images import ImageSet
-from effnas.data.train_images import load_train_images
+from effnas.data.loading import load_train_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -18,7 +18,7 @@ from effnas.data.loading import load_search_images, load_test_part, native_image
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from image_trees import TouchedFiles
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Pack = Callable[[Path], Path]
 
 OTHER_PARTS = ["val", "valid", "validation", "test", "testing", "eval", "Test"]
-SUFFIXES = [".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2"]
+SUFFIXES = [".tar", ".tgz", ".tar.xz", ".tar.bz2"]
 CLASSES = ("ant", "bee", "cat")
 
 
@@ -59,9 +59,7 @@ def write_all_parts(root: Path, training: str) -> None:
 # -- which files are read
 
 
-@pytest.mark.parametrize(
-    ("leading", "training"), [("", "train"), ("mydata", "training"), ("", "Train")]
-)
+@pytest.mark.parametrize(("leading", "training"), [("mydata", "training"), ("", "Train")])
 def test_no_other_part_of_a_folder_is_ever_opened_or_listed(
     tmp_path: Path, touched_files: TouchedFiles, training: str, leading: str
 ) -> None:
@@ -95,14 +93,13 @@ def test_a_test_part_is_read_without_the_training_part(
 ) -> None:
     for part in ("train", "test"):
         write_classes(tmp_path / "data" / part)
+    (tmp_path / "data" / "test" / "bee" / "2.png").write_bytes(NOT_AN_IMAGE)
     with touched_files() as touched:
-        test = load_test(tmp_path / "data")
-    below = {Path(path).relative_to(tmp_path / "data").parts[:1] for path in touched
-             if path.startswith(str(tmp_path / "data"))}  # fmt: skip
-    assert below == {(), ("test",)}
-    training = load_all(tmp_path / "data")
-    assert test.fingerprint == training.fingerprint
-    assert (test.part, training.part) == ("test", None)
+        found = load_test(tmp_path / "data", on_bad_image="skip")
+    assert (found.part, found.skipped) == ("test", ("test/bee/2.png",))
+    assert not [path for path in touched if "train" in Path(path).parts]
+    with pytest.raises(DataError, match=r"test/bee/2\.png cannot be .*; repair or remove it$"):
+        load_test(tmp_path / "data")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -116,27 +113,6 @@ def test_an_archive_holds_the_same_images_as_its_folder_in_any_order(
     archive = write_archive(tmp_path / f"pets{suffix}", pets, order=shuffled)
     assert load_all(archive).fingerprint == load_all(pets).fingerprint
     assert native_image_size(str(archive)) == 8
-
-
-def test_the_order_in_which_a_folder_is_listed_does_not_matter(
-    pets: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected = load_all(pets).fingerprint
-    original = os.scandir
-
-    class Reversed:
-        def __init__(self, path: Path) -> None:
-            with original(path) as entries:
-                self.entries = sorted(entries, key=lambda entry: entry.name, reverse=True)
-
-        def __enter__(self) -> Iterator[os.DirEntry[str]]:
-            return iter(self.entries)
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-    monkeypatch.setattr(os, "scandir", Reversed)
-    assert load_all(pets).fingerprint == expected
 
 
 def test_classes_and_images_are_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -167,14 +143,7 @@ def test_parts_are_found_and_hidden_and_other_files_ignored(
 
 
 @pytest.mark.parametrize(
-    ("parts", "read"),
-    [
-        (["test"], "test"),
-        (["Testing", "val"], "Testing"),
-        (["validation", "test"], "test"),
-        (["eval"], "eval"),
-        (["Valid"], "Valid"),
-    ],
+    ("parts", "read"), [(["test"], "test"), (["Testing", "val"], "Testing"), (["Valid"], "Valid")]
 )
 def test_the_test_part_is_read_else_the_validation_part(
     tmp_path: Path, parts: list[str], read: str, pack: Pack
@@ -182,26 +151,10 @@ def test_the_test_part_is_read_else_the_validation_part(
     tree = tmp_path / "tree"
     for n, part in enumerate(["train", *parts]):
         write_classes(tree / "mydata" / part, count=n + 1)
+    if read == "Valid":  # labels of some test parts are secret
+        write_image(tree / "mydata" / "test" / "1.png")
     found = load_test(pack(tree))
     assert (found.part, len(found)) == (read, 3 * (parts.index(read) + 2))
-
-
-def test_a_test_part_whose_labels_are_secret_is_ignored(tmp_path: Path, pack: Pack) -> None:
-    tree = tmp_path / "tree"
-    for part in ("train", "val"):
-        write_classes(tree / part)
-    write_image(tree / "test" / "1.png")
-    assert load_test(pack(tree)).part == "val"
-
-
-def test_bad_images_of_a_test_part_are_refused_or_skipped_and_named(tmp_path: Path) -> None:
-    root = write_classes(tmp_path / "data" / "test").parent
-    (root / "test" / "bee" / "2.png").write_bytes(NOT_AN_IMAGE)
-    with pytest.raises(DataError, match=r"test/bee/2\.png cannot be .*; repair or remove it$"):
-        load_test(root)
-    found = load_test(root, on_bad_image="skip")
-    assert found.skipped == ("test/bee/2.png",)
-    assert np.bincount(found.labels).tolist() == [5, 4, 5]
 
 
 def test_links_and_paths_out_of_an_archive_are_ignored_and_nothing_is_written(
@@ -245,14 +198,6 @@ def test_a_folder_named_train_inside_a_class_is_no_part(tmp_path: Path, pack: Pa
     assert native_image_size(str(path)) == 8
 
 
-def test_the_native_size_is_the_median_of_shorter_sides(tmp_path: Path) -> None:
-    for i, size in enumerate([(30, 10), (12, 40), (50, 14)]):
-        write_image(tmp_path / "a" / f"{i}.png", size=size)
-    write_image(tmp_path / "b" / "0.png", size=(12, 12))
-    (tmp_path / "a" / "bad.png").write_bytes(NOT_AN_IMAGE)
-    assert native_image_size(str(tmp_path)) == 12
-
-
 # -- what is refused
 
 LOOKED_FOR = r"no test part.*test or testing, then for val, valid, validation or eval"
@@ -261,22 +206,17 @@ TRAIN = " ".join(f"train/{name}/0.png" for name in CLASSES)
 WRONG_TRAINING = [  # files, of which those with numbers are images, and what the error says
     ("1.png", "the images lie directly in it"),
     ("train/1.png", "train: the images lie directly in it"),
-    ("", "nothing in it; expected class folders"),
     ("train/ val/", "train: nothing in it; expected class folders"),
     ("train/ant/0.png", "one class folder only, 'ant'"),
     ("ant/red/1.png ant/black/1.png ant/1.png", "one class folder only, 'ant'"),
-    (f"{TRAIN} train/dog/", "class folder 'dog' holds no images"),
     (f"{ALL} dog/readme.txt", "class folder 'dog' holds no images"),
     (f"{ALL} test/ant/0.png", "part 'test' but none named 'train'"),
-    ("val/ant/0.png val/bee/0.png test/ant/0.png", "none named 'train'"),
     (f"{TRAIN} training/ant/0.png", "train and training are both training parts"),
     (f"{TRAIN} train/bee/bad.png", "train/bee/bad.png cannot be decoded .*`on_bad_image` skip"),
 ]
 WRONG_TEST = [
     (ALL, LOOKED_FOR),
-    (TRAIN, LOOKED_FOR),
     ("train/ant/1.png test/1.png", LOOKED_FOR),
-    ("test/ant/0.png test/cat/0.png", "part 'test' lacks the class folder 'bee' of the training"),
     ("test/ant/0.png test/bee/0.png", "part 'test' lacks the class folder 'cat' of the training"),
     (
         TRAIN.replace("train", "test") + " test/bear/0.png",
@@ -288,7 +228,6 @@ WRONG_TEST = [
     ),
     ("test/ant/0.png test/bee/0.png test/cat/", "class folder 'cat' holds no images"),
     ("test/ant/0.png testing/ant/0.png", "test and testing are both test parts"),
-    ("val/ant/0.png eval/ant/0.png", "eval and val are both validation parts"),
 ]
 
 
@@ -316,7 +255,7 @@ def test_a_wrong_layout_is_refused_in_a_line_that_names_the_place(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"some text\n", b"PK\x03\x04" + bytes(600)])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04" + bytes(600)])
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "data.zip"
     path.write_bytes(content)
@@ -337,8 +276,7 @@ def test_what_may_not_be_read_is_refused(
         load_all(path)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", [".tar", ".tgz"])
 def test_an_archive_that_was_cut_short_never_passes_for_a_smaller_data_set(
     tmp_path: Path, pets: Path, suffix: str
 ) -> None:
@@ -354,10 +292,10 @@ def test_an_archive_that_was_cut_short_never_passes_for_a_smaller_data_set(
         except DataError as error:
             return str(error)
 
-    outcomes = [outcome(length) for length in np.linspace(1, len(content) - 1, 25).astype(int)]
+    outcomes = [outcome(length) for length in np.linspace(1, len(content) - 1, 12).astype(int)]
     # Some of the padding after an archive's end may be missing.
     refusals = [each for each in outcomes if each != expected]
-    assert len(refusals) > 12
+    assert len(refusals) > 6
     assert all(each.startswith(f"{cut}: ") and "\n" not in each for each in refusals)
 
 

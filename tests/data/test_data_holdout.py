@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effnas.data.holdout import draw_per_class, hold_out
+from effnas.data.choosing import hold_out
 from effnas.data.source import Source
 from effnas.errors import DataError
 
@@ -52,27 +52,6 @@ def test_each_class_is_held_out_by_its_share_and_nothing_is_lost(
         assert count in (1, total - 1) or abs(count - share * total) <= 0.5
     again = split(of, share, seed)
     assert all(np.array_equal(a, b) for a, b in zip((training, held), again, strict=True))
-
-
-@patient
-@given(labels=labels_of_two_or_more, share=shares, seed=seeds)
-def test_a_drawn_share_keeps_two_images_of_each_class(
-    labels: list[int], share: float, seed: int
-) -> None:
-    of = np.array(labels)
-    drawn = draw_per_class(of, share, seed, at_least=2, leave=0)
-    assert np.all(np.diff(drawn) > 0)
-    for c in np.unique(of):
-        total, kept = np.sum(of == c), np.sum(of[drawn] == c)
-        assert kept >= 2
-        assert kept == 2 or abs(kept - share * total) <= 0.5
-
-
-def test_every_image_is_held_out_about_as_often_as_any_other() -> None:
-    labels = np.tile([0, 1, 2], 10)
-    held = [split(labels, 0.3, seed)[1] for seed in range(1000)]
-    # Binomial(1000, 0.3) has a standard deviation of 14.5.
-    assert np.all(np.abs(np.bincount(np.concatenate(held)) - 300) < 5 * 14.5)
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.5, 1.5, float("nan")])

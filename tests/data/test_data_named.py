@@ -17,10 +17,10 @@ from effnas.data.images import ImageSet
 from effnas.data.loading import (
     load_search_images,
     load_test_part,
+    load_train_images,
     native_image_size,
 )
 from effnas.data.streaming import StreamedSet
-from effnas.data.train_images import load_train_images
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def test_a_part_of_a_data_set_of_torchvision_is_read_by_its_name(
     assert found.classes[3] == "3 - three"
     assert [path for path in touched if "train-images" in path]
     assert not [path for path in touched if "t10k" in path]
+    with pytest.raises(DataError, match=r"^torch/mnist: no test part; looked for the splits"):
+        load_test_part("torch/mnist", image_size=28, classes=("0",), root=mnist.root)
     assert native_image_size("torch/mnist", root=mnist.root) == 28
     images = np.random.default_rng(1).integers(0, 256, (20, 28, 28))
     write_idx(raw / "t10k-images-idx3-ubyte", images)
@@ -74,15 +76,6 @@ def test_a_part_of_a_data_set_of_torchvision_is_read_by_its_name(
     opened = [path for path in touched if path.startswith(str(raw)) and "-idx" in path]
     assert opened
     assert not [path for path in opened if "train" in path]
-
-
-def test_a_test_part_that_timm_cannot_read_is_told_with_what_was_looked_for(
-    mnist: SimpleNamespace,
-) -> None:
-    with pytest.raises(DataError, match="no test part; looked for the splits") as caught:
-        load_test_part("torch/mnist", image_size=28, classes=("0",), root=mnist.root)
-    assert str(caught.value).startswith("torch/mnist: ")
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -120,17 +113,6 @@ def test_the_label_of_qmnist_is_the_digit(tmp_path: Path) -> None:
     assert np.array_equal(found.labels, digits)
 
 
-def test_the_working_directory_is_searched_by_default(
-    mnist: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(mnist.root)
-    found = load_search_images("torch/mnist", image_size=14, holdout_share=0.2, data_share=0.5)
-    assert found.train.images.shape == (20, 14, 14, 3)
-    assert np.bincount(found.train.labels).tolist() == [2] * 10
-    assert np.bincount(found.holdout.labels).tolist() == [1] * 10
-    assert not found.mirrored
-
-
 @pytest.mark.parametrize(
     ("name", "mirrored"),
     [("tfds/cifar10", True), ("tfds/EMNIST/letters", False), ("hfds/ufldl-stanford/svhn", False)],
@@ -152,11 +134,10 @@ def test_data_sets_of_digits_and_letters_are_not_mirrored(
         ("torch/cifar10", "Dataset not found"),
         ("torch/cifra10", "cifra10"),
         ("torch/folder", "name the folder itself"),
-        ("hfds/cifar10", "datasets"),
         ("wds/shards", "webdataset"),
     ],
 )
-def test_what_timm_cannot_open_is_told_in_a_line(tmp_path: Path, name: str, said: str) -> None:
+def test_what_timm_cannot_open_is_one_line(tmp_path: Path, name: str, said: str) -> None:
     with pytest.raises(DataError, match=said) as caught:
         load_all(name, root=tmp_path)
     assert str(caught.value).startswith(f"{name}: ")
@@ -218,7 +199,7 @@ def test_a_stream_is_read_whole_and_by_share(monkeypatch: pytest.MonkeyPatch) ->
         assert np.array_equal(part.images[:, 0, 0, 0] % 3, part.labels)
 
 
-def test_the_native_size_of_a_stream_is_told_from_its_beginning(
+def test_the_native_size_of_a_stream_is_that_of_its_beginning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reader = open_stream(monkeypatch, range(30), range(30))
@@ -226,7 +207,7 @@ def test_the_native_size_of_a_stream_is_told_from_its_beginning(
     assert reader.given < 30
 
 
-@pytest.mark.parametrize("second", [range(1, 31), range(29), []])
+@pytest.mark.parametrize("second", [range(1, 31), range(29)])
 def test_a_stream_that_differs_on_second_reading_is_refused(
     monkeypatch: pytest.MonkeyPatch, second: Iterable[int]
 ) -> None:
@@ -238,10 +219,8 @@ def test_a_stream_that_differs_on_second_reading_is_refused(
 @pytest.mark.parametrize(
     ("targets", "said"),
     [
-        ([0, 1, 2, -1], "labels run from -1 to 2, but it has 3 classes"),
         ([0, 1, 2, 3], "labels run from 0 to 3, but it has 3 classes"),
         ([0, 2, 2, 2], "class 'b' holds no images"),
-        ([0, 0, 0], "class 'b' holds no images"),
         ([], "holds no images"),
         (["cat", "dog"], "cat"),
         ([[1, 0], [0]], "timm cannot read it"),
@@ -302,14 +281,6 @@ def load_twice(
     assert isinstance(in_memory, ImageSet)
     assert isinstance(streamed, StreamedSet)
     return in_memory, streamed
-
-
-def test_a_data_set_of_torchvision_is_streamed(
-    mnist: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    in_memory, streamed = load_twice("torch/mnist", monkeypatch, mnist.root)
-    assert np.array_equal(next(streamed.batches([np.arange(40)])), in_memory.images)
-    assert len(streamed.fingerprint) == 16
 
 
 def test_a_hugging_face_data_set_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def test_the_parts_are_disjoint_and_cover_the_training_part(
     assert (found.data_share, found.skipped) == (1.0, ())
 
 
-@pytest.mark.parametrize("data_share", [1e-6, 0.1, 0.25, 0.5, 0.999])
+@pytest.mark.parametrize("data_share", [1e-6, 0.25, 0.999])
 def test_a_share_is_a_part_of_the_whole_and_leaves_the_hold_out(
     many: Path, data_share: float
 ) -> None:
@@ -89,13 +89,7 @@ def test_only_what_is_drawn_is_opened_and_needs_memory(
         load(many, data_share=0.32)
 
 
-def test_the_memory_assumed_is_that_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    free = effnas.data.images._available_memory_bytes()
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: (_ for _ in ()).throw(OSError()))
-    assert 1e8 < free <= effnas.data.images._available_memory_bytes()
-
-
-@pytest.mark.parametrize(("most", "expected"), [(1, 3), (6, 6), (24, 24), (48, 48), (500, 48)])
+@pytest.mark.parametrize(("most", "expected"), [(1, 3), (24, 24), (500, 48)])
 def test_training_images_are_bounded(many: Path, most: int, expected: int) -> None:
     found = load(many, most_train_images=most)
     assert len(found.train) == expected  # a class keeps one image whatever the bound
@@ -128,9 +122,6 @@ def test_skipping_bad_images_keeps_the_rest_of_both_parts_as_it_was(many: Path, 
     assert after.skipped == tuple(names)
     with pytest.raises(DataError, match=r"cannot be decoded .*`on_bad_image` skip"):
         load(path, data_share=0.5)
-
-
-def test_a_class_that_loses_all_its_images_is_named(many: Path) -> None:
     for file in (many / "bee").iterdir():
         file.write_bytes(NOT_AN_IMAGE)
     with pytest.raises(DataError, match="no image of class folder 'bee' can be decoded"):
@@ -176,27 +167,19 @@ def test_a_fingerprint_changes_with_the_data(many: Path) -> None:
 # -- names
 
 
-@pytest.mark.parametrize("name", ["", "digit", "no/such/folder", "cifar10", "gone.tar.gz", "wds/"])
+@pytest.mark.parametrize("name", ["", "digit", "gone.tar.gz", "wds/"])
 def test_a_name_of_nothing_is_refused_with_what_names_look_like(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(write_classes(tmp_path))
+    write_classes(tmp_path / "torch" / "cifar10")
+    assert load_all("torch/cifar10").classes == ("ant", "bee", "cat")  # a path wins over a name
     for read in (native_image_size, load_all):
         with pytest.raises(DataError) as caught:
             read(name)
         assert repr(name) in str(caught.value)
         assert "torch/cifar10" in str(caught.value)
         assert "\n" not in str(caught.value)
-
-
-def test_an_existing_path_wins_over_a_name_and_may_have_a_tilde(
-    many: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_classes(many.parent / "torch" / "cifar10")
-    monkeypatch.chdir(many.parent)
-    monkeypatch.setenv("HOME", str(many.parent))
-    assert load_all("torch/cifar10").classes == ("ant", "bee", "cat")
-    assert len(load_all("~/many")) == 60
 
 
 def test_a_users_images_are_mirrored_whatever_their_path(many: Path) -> None:
@@ -217,14 +200,9 @@ def test_nothing_heavy_is_imported_before_it_is_needed(many: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("file", "image_size", "classes", "of_each"),
-    [("cifar10.tar.gz", 32, 10, 250), ("tiny-imagenet-20.tar.gz", 64, 20, 25)],
-)
-def test_published_images_are_read_from_their_archive(
-    file: str, image_size: int, classes: int, of_each: int
-) -> None:
-    archive = ARCHIVES / file
+def test_published_images_are_read_from_their_archive() -> None:
+    image_size, classes, of_each = 64, 20, 25
+    archive = ARCHIVES / "tiny-imagenet-20.tar.gz"
     if not archive.exists():
         pytest.skip(f"{archive} is not here")
     assert native_image_size(str(archive)) == image_size

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,9 +14,8 @@ from PIL import Image
 import effnas.data.images
 import effnas.data.streaming
 from effnas.data.images import ImageSet, TrainSet
-from effnas.data.loading import load_search_images
+from effnas.data.loading import TrainImages, load_search_images, load_train_images
 from effnas.data.streaming import StreamedSet
-from effnas.data.train_images import TrainImages, load_train_images
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
@@ -77,42 +75,6 @@ def test_the_split_is_that_of_a_search(
     assert np.bincount(found.minival.labels).tolist() == [4, 4, 4]
 
 
-def test_an_archive_is_read_once_if_the_sizes_are_equal(
-    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import tarfile
-
-    archive = write_archive(tmp_path / "photos.tar", photos)
-    opened = 0
-    original = tarfile.open
-
-    def noting(*args: Any, **options: Any) -> tarfile.TarFile:
-        nonlocal opened
-        opened += 1
-        return original(*args, **options)
-
-    monkeypatch.setattr(tarfile, "open", noting)
-    load(archive, image_size=24)
-    assert opened == 2  # once for the list of its files
-    load(archive)
-    assert opened == 5
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"minival_share": -0.1}, "between 0 and 1"),
-        ({"image_size": 0}, "`image_size` must be 1 or more"),
-        ({"eval_image_size": 0}, "`image_size` must be 1 or more"),
-    ],
-)
-def test_what_is_out_of_range_is_refused(
-    photos: Path, options: dict[str, float], said: str
-) -> None:
-    with pytest.raises(DataError, match=said):
-        load(photos, **options)
-
-
 def test_what_does_not_fit_into_memory_is_streamed(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +102,7 @@ def test_an_archive_that_does_not_fit_into_memory_must_be_unpacked(
             load(archive, image_size=size)
 
 
-@pytest.mark.parametrize("size", [8, 16, 64])
+@pytest.mark.parametrize("size", [8, 64])
 def test_streamed_images_are_those_in_memory_pixel_for_pixel(
     photos: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
@@ -157,7 +119,7 @@ def test_streamed_images_are_those_in_memory_pixel_for_pixel(
         assert new.label_lists is old.label_lists is None
 
 
-@pytest.mark.parametrize("ahead_bytes", [1, 10_000, 256_000_000])
+@pytest.mark.parametrize("ahead_bytes", [1, 256_000_000])
 def test_batches_come_in_order_whatever_is_read_ahead(
     photos: Path, monkeypatch: pytest.MonkeyPatch, ahead_bytes: int
 ) -> None:
@@ -176,25 +138,6 @@ def test_batches_come_in_order_whatever_is_read_ahead(
         assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
         assert all(batch.dtype == np.uint8 for batch in found)
     assert decoders() == []
-
-
-def test_no_more_than_a_bounded_number_of_images_is_read_ahead(
-    photos: Path, no_memory: None
-) -> None:
-    def without_end() -> Iterator[npt.NDArray[np.int64]]:
-        while True:
-            asked.append(1)
-            yield np.arange(16)
-
-    for size, most in ((16, 1024), (480, 256_000_000 // (480 * 480 * 3))):
-        asked: list[int] = []
-        batches = stream(photos, size=size).batches(without_end())
-        next(batches)
-        ahead = 16 * len(asked) - 16
-        assert 16 <= ahead <= most
-        next(batches)
-        assert 16 * len(asked) - 32 <= most
-        batches.close()
 
 
 def test_the_threads_end_with_the_iterator(photos: Path, no_memory: None) -> None:
@@ -252,29 +195,9 @@ def test_in_place_of_a_bad_image_stands_the_nearest_good_one_of_its_batch(
         for found, expected in zip(images.batches(chosen), stand_ins, strict=True):
             assert np.array_equal(found, pixels[list(expected)])
         assert images.skipped == tuple(f"ant/{n:02}.jpg" for n in (0, 1, 5, 6, 19))
-
-
-def test_a_batch_without_a_good_image_is_an_error(photos: Path, no_memory: None) -> None:
-    for i in range(10):
-        (photos / "ant" / f"{i:02}.jpg").write_bytes(NOT_AN_IMAGE)
-    images = stream(photos, "skip")
-    batches = images.batches([np.arange(11), np.arange(10)])
-    next(batches)
-    with pytest.raises(DataError, match=r"none of the 10 images .*ant/00\.jpg"):
-        next(batches)
+    with pytest.raises(DataError, match=r"none of the 2 images .*ant/00\.jpg"):
+        next(images.batches([np.arange(2)]))
     assert decoders() == []
-
-
-def test_skipped_images_of_both_parts_are_named(photos: Path, no_memory: None) -> None:
-    for name in ("ant", "bee", "cat"):
-        for i in range(10):
-            (photos / name / f"{i:02}.jpg").write_bytes(NOT_AN_IMAGE)
-    found = load(photos, on_bad_image="skip")
-    assert found.minival is not None
-    every(found.train)
-    assert found.skipped == found.train.skipped
-    every(found.minival)
-    assert len(found.skipped) == 30
 
 
 def test_the_fingerprint_of_streamed_images_changes_with_the_data(
@@ -293,27 +216,3 @@ def test_the_fingerprint_of_streamed_images_changes_with_the_data(
     (photos / "ant" / "00.jpg").unlink()
     prints.append(stream(photos).fingerprint)
     assert len(set(prints)) == 5
-
-
-def test_an_error_of_the_medium_comes_through(
-    photos: Path, no_memory: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    images = stream(photos)
-
-    def broken(_: object) -> NoReturn:
-        raise DataError("the disk is gone")
-
-    object.__setattr__(images.source, "read", broken)
-    with pytest.raises(DataError, match="the disk is gone"):
-        every(images)
-    assert decoders() == []
-
-
-def test_batches_of_two_parts_may_be_read_at_the_same_time(photos: Path, no_memory: None) -> None:
-    found = load(photos)
-    assert found.minival is not None
-    train = found.train.batches([np.arange(48)] * 3)
-    first = next(train)
-    minival = every(found.minival)
-    assert all(np.array_equal(a, b) for a, b in pairwise([first, *train]))
-    assert minival.shape == (12, 24, 24, 3)

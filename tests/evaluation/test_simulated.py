@@ -1,23 +1,13 @@
-"""Simulated searches: trials end by the clock, and thousands of them take seconds."""
+"""Simulated searches: trials end by the clock, and many workers take no longer than one."""
 
 from __future__ import annotations
-
-import random
 
 import numpy as np
 import pytest
 
-from effnas import (
-    Architecture,
-    InfeasibleError,
-    Rungs,
-    Search,
-    SearchSpace,
-    TrialState,
-)
+from effnas import Architecture, InfeasibleError, Rungs, Search, SearchSpace, TrialState
 from effnas.errors import ConfigError
-from effnas.evaluation.backend import Job
-from effnas.evaluation.evaluator import FunctionEvaluator
+from effnas.evaluation.evaluator import FunctionEvaluator, Job
 from effnas.evaluation.simulated import FittedEvaluator, SimulatedBackend, TabularEvaluator
 from effnas.trials.trial import Trial
 
@@ -40,7 +30,7 @@ def test_trials_end_in_the_order_of_the_clock() -> None:
         FunctionEvaluator(measure), capacity=4, duration_s=lambda job: took[job.trial]
     )
     for n in range(4):
-        backend.submit(Job.of(n, ARCHS[n]))
+        backend.submit(Job(n, ARCHS[n]))
     ends = []
     for _ in range(4):
         outcome = backend.next_done()
@@ -48,39 +38,13 @@ def test_trials_end_in_the_order_of_the_clock() -> None:
     assert ends == [(1, 1, 1), (3, 1, 1), (2, 3, 3), (0, 5, 5)]
 
 
-@pytest.mark.slow
-def test_workers_start_again_as_soon_as_they_are_free() -> None:
-    backend = SimulatedBackend(FunctionEvaluator(measure), capacity=3, duration_s=seconds)
-    trials = Search(MNASNET, "A", "random").run(budget=300, backend=backend)
-    busy_s = sum(trial.duration_s or 0 for trial in trials)
-    assert busy_s / 3 <= backend.now_s < busy_s / 3 + 50
-
-
-@pytest.mark.slow
-def test_thousands_of_trials_of_64_workers() -> None:
+def test_64_workers_start_again_as_soon_as_they_are_free() -> None:
     backend = SimulatedBackend(FunctionEvaluator(measure), capacity=64, duration_s=seconds)
-    trials = Search(MNASNET, "A - 1e-3 * S", "evolution").run(budget=3000, backend=backend)
-    assert len({trial.architecture.id for trial in trials}) == 3000
-    assert trials.count(TrialState.COMPLETE) == 3000
-
-
-@pytest.mark.slow
-def test_failures_and_what_is_infeasible_come_through() -> None:
-    dice = random.Random(0)
-
-    def unreliable(arch: Architecture) -> dict[str, float]:
-        if int(arch.id, 16) % 10 == 0:
-            raise InfeasibleError("out of memory")
-        if dice.random() < 0.1:
-            raise OSError("a lost worker")
-        return measure(arch)
-
-    backend = SimulatedBackend(FunctionEvaluator(unreliable), capacity=8)
-    trials = Search(MNASNET, "A", "evolution").run(budget=500, backend=backend)
-    found = {state: trials.count(state) for state in TrialState}
-    assert 20 < found[TrialState.INFEASIBLE] < 90
-    assert found[TrialState.FAILED] < 25  # twice in a row
-    assert sum(found.values()) == 500
+    trials = Search(MNASNET, "A - 1e-3 * S", "evolution").run(budget=400, backend=backend)
+    assert len({trial.architecture.id for trial in trials}) == 400
+    assert trials.count(TrialState.COMPLETE) == 400
+    busy_s = sum(trial.duration_s or 0 for trial in trials)
+    assert busy_s / 64 <= backend.now_s < busy_s / 64 + 50
 
 
 def test_a_table_gives_what_was_measured_and_nothing_else() -> None:
@@ -91,10 +55,10 @@ def test_a_table_gives_what_was_measured_and_nothing_else() -> None:
         [*finished, Search(TINY, "A").tell(too_large, reason="out of memory")]
     )
     for trial in finished:
-        assert evaluate(trial.architecture) == trial.measurement
+        assert evaluate(Job(0, trial.architecture)) == trial.measurement
     for arch, reason in ((too_large, "out of memory"), (unknown, "does not have")):
         with pytest.raises(InfeasibleError, match=reason):
-            evaluate(arch)
+            evaluate(Job(0, arch))
 
 
 def test_a_table_of_trials_with_rungs_has_the_accuracies_of_each() -> None:
@@ -108,11 +72,12 @@ def test_a_table_of_trials_with_rungs_has_the_accuracies_of_each() -> None:
     for trial in complete:
         for epochs in rungs.epochs:
             expected = train(trial.architecture, epochs)
-            assert evaluate(trial.architecture, epochs=epochs).metrics.items() >= expected.items()
+            found = evaluate(Job(0, trial.architecture, epochs=epochs)).metrics
+            assert found.items() >= expected.items()
     with pytest.raises(ConfigError, match="no accuracy after 3 epochs; it has those after 1, 2, 4"):
-        evaluate(complete[0].architecture, epochs=3)
-    with pytest.raises(ConfigError, match="knows no rungs"):
-        FittedEvaluator(TINY, finished)(ARCHS[0], epochs=1)
+        evaluate(Job(0, complete[0].architecture, epochs=3))
+    with pytest.raises(ConfigError, match="has no rungs"):
+        FittedEvaluator(TINY, finished)(Job(0, ARCHS[0], epochs=1))
 
 
 @pytest.mark.slow
@@ -120,7 +85,7 @@ def test_a_fit_foresees_what_trials_of_a_space_measure() -> None:
     finished = Search(MNASNET, "A", "random").run(measure, budget=60)
     evaluate = FittedEvaluator(MNASNET, finished)
     for arch in (MNASNET.sample(np.random.default_rng(n)) for n in range(30)):
-        found = evaluate(arch).metrics
+        found = evaluate(Job(0, arch)).metrics
         assert set(found) == {"accuracy", "step_time"}
         assert found["step_time"] == pytest.approx(measure(arch)["step_time"], rel=0.1)
         assert found["accuracy"] == pytest.approx(measure(arch)["accuracy"], abs=0.01)

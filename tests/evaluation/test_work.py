@@ -11,19 +11,18 @@ import pytest
 from effnas import Architecture, InfeasibleError, Measurement, SearchSpace
 from effnas.config.settings import Recipe
 from effnas.errors import ConfigError, SearchFailedError
-from effnas.evaluation.backend import Job, Outcome, Worker
-from effnas.evaluation.evaluator import FunctionEvaluator
-from effnas.evaluation.inline import InlineBackend
+from effnas.evaluation.backend import InlineBackend, Outcome, Worker
+from effnas.evaluation.evaluator import FunctionEvaluator, Job
 from effnas.evaluation.simulated import SimulatedBackend
 from effnas.evaluation.work import drain
 
 TINY = SearchSpace.load("tiny")
 ARCHS = [TINY.sample(np.random.default_rng(n)) for n in range(6)]
-JOBS = [Job.of(number, arch) for number, arch in enumerate(ARCHS)]
+JOBS = [Job(number, arch) for number, arch in enumerate(ARCHS)]
 
 
 class Fails:
-    """Fails with an error so many times at each of some architectures."""
+    """Fails with an error a number of times at each of some architectures."""
 
     def __init__(self, error: Exception, times: int, *numbers: int) -> None:
         self.error, self.times = error, times

@@ -167,8 +167,7 @@ def test_files_are_complete_checked_and_name_no_place_of_this_machine(exported: 
 
 @pytest.mark.slow
 def test_the_same_export_has_the_same_bytes(exported: Exported, tmp_path: Path) -> None:
-    again = export_network(settings(tmp_path, formats=("torch-export",)))
-    assert again.files.keys() == FILES - {"model.onnx"}
+    again = export_network(settings(tmp_path, formats=("timm",)))
     for name in again.files.keys() - {"README.md"}:  # which lists the files beside it
         assert (again.folder / name).read_bytes() == (exported.folder / name).read_bytes(), name
 
@@ -254,10 +253,11 @@ def test_a_folder_that_holds_something_stays_as_it_is(
 def test_an_export_that_is_killed_leaves_no_folder_and_is_done_again(tmp_path: Path) -> None:
     how = settings(tmp_path)
     command = [sys.executable, "-m", "effnas", "export", how.network, "--out", "out"]
+    command += ["--formats", "timm"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (tmp_path / ".out.effnas-export" / "model.safetensors").exists():
-        assert time.monotonic() < deadline, "the export did not get so far"
+        assert time.monotonic() < deadline, "the export wrote no weights"
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)

@@ -20,7 +20,6 @@ from effnas.arch.files import to_json
 from effnas.config.regularization import Ramp
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import ConfigError, StoreError
-from effnas.export.card import card
 from effnas.export.figures import Figure, figures_of
 from effnas.export.launch import export_network
 from effnas.export.network import ExportSettings, Network, resolve_network
@@ -130,36 +129,19 @@ def test_an_export_of_a_training_needs_no_option(
     assert str(folder) not in text
 
 
-def test_weights_that_stand_elsewhere_bring_nothing(copy: Path, tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text(to_json(ARCH, image_size=48))
-    moved = tmp_path / "best.safetensors"
-    shutil.copy(copy / "best.safetensors", moved)
-    assert find(tmp_path, moved).trained is None
-    assert find(tmp_path, moved).image_size == 48
-    (tmp_path / "manifest.json").write_text('{"name": "of another program"}')
-    assert trained_of(moved) is None
-    assert trained_of((copy / "best.safetensors").rename(copy / "mine.safetensors")) is None
-
-
 def test_another_network_than_the_trained_one_is_refused(copy: Path, tmp_path: Path) -> None:
     other = Architecture.parse("fused_r1_k3_s1_e1_c8", stem=8, head=32)
     (tmp_path / "a.json").write_text(to_json(other))
     weights = copy / "best.safetensors"
+    moved = tmp_path / "best.safetensors"
+    shutil.copy(weights, moved)
+    (tmp_path / "manifest.json").write_text('{"name": "of another program"}')
+    assert trained_of(moved) is None
     assert find(tmp_path, weights).trained is None
     settings = ExportSettings(network=str(tmp_path / "a.json"), out=tmp_path / "o", weights=weights)
     with pytest.raises(ConfigError, match="give weights of this network"):
         export_network(replace(settings, formats=("timm",)))
     assert not (tmp_path / "o").exists()
-
-
-def test_a_training_under_way_has_no_figures_yet(
-    trained: tuple[Path, TrainReport], copy: Path
-) -> None:
-    change(copy, lambda content: (content.pop("progress"), content.pop("test")))
-    network = find(trained[0], copy / "best.safetensors")
-    assert not [name for name in by_name(network) if "these weights" in name]
-    assert (network.image_size, network.class_names) == (24, tuple(sorted(NAMES)))
-    assert "had not ended" in card(network, (), [], is_random=False)
 
 
 @pytest.mark.parametrize(
@@ -168,18 +150,11 @@ def test_a_training_under_way_has_no_figures_yet(
         (("format",), 2, "format 2 is not known"),
         (("recipe",), [], "recipe: Expected `object`, got `array`"),
         (("recipe", "regime"), "wild", "recipe.regime: Invalid enum value 'wild'"),
-        (("recipe", "image_size"), [12], "recipe.image_size: Expected `array` of length 2"),
         (("recipe", "image_size"), [12, 10**9], "image_size goes from 12 to 1000000000 px"),
         (("recipe", "dropout"), [0, "much"], r"recipe.dropout\[1\]: Expected `float`"),
-        (("recipe", "batch_size"), True, "recipe.batch_size: Expected `int`, got `bool`"),
-        (("eval_image_size",), 10**9, "eval_image_size: Expected `int` <= 4096"),
         (("data", "class_names"), [1, 2, 3], r"class_names\[0\]: Expected `str`"),
-        (("data", "minival"), -1, "data.minival: Expected `int` >= 0"),
         (("progress", "rows"), [], "best_epoch is .*, which is none of the epochs"),
-        (("progress", "best_epoch"), 99, "best_epoch is 99"),
         (("test", "accuracy"), float("nan"), "NaN is not finite"),
-        (("test", "accuracy"), 10**400, "test.accuracy: Number out of range"),
-        (("progress", "rows"), [7], r"progress.rows\[0\]: Expected `object`"),
     ],
 )
 def test_a_training_that_cannot_be_trusted_is_one_line(
@@ -195,10 +170,3 @@ def test_a_training_that_cannot_be_trusted_is_one_line(
         find(trained[0], copy / "best.safetensors")
     assert str(raised.value).startswith(str(copy / "manifest.json"))
     assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize("text", ["{", "[" * 100_000])
-def test_a_manifest_that_is_no_json_is_one_line(copy: Path, text: str) -> None:
-    (copy / "manifest.json").write_text(text, encoding="latin-1")
-    with pytest.raises(StoreError, match="restore it from a copy"):
-        trained_of(copy / "best.safetensors")

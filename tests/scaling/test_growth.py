@@ -149,10 +149,7 @@ class TestCompoundScaling:
         assert (one.width[0], one.depth[0], one.head) == pytest.approx((1.1, 1.2, 1.1))
         assert (two.width[0], two.depth[0]) == pytest.approx((1.21, 1.44))
         assert [rule.image_size for rule in rules.members] == [224, 256, 296]
-
-    def test_phi_1_is_b2_but_for_its_image(self) -> None:
-        members = scale(B0, CompoundScaling().rules([1]))
-        assert sizes(members[1].architecture) == B["b2"]
+        assert sizes(scale(B0, rules)[1].architecture) == B["b2"]
 
     @settings(deadline=None, max_examples=20)
     @given(st.floats(1, 1.5), st.floats(1, 1.5), st.floats(1, 1.5), st.floats(0.1, 3))
@@ -168,11 +165,9 @@ class TestCompoundScaling:
         # Layers are rounded up, so that small factors give more than they say.
         assert 0.8 < ratio / scaling.growth**phi < 2.2
 
-    @pytest.mark.parametrize("values", [(0.9, 1, 1), (1, 1, float("nan"))])
-    def test_coefficients_that_shrink_are_refused(self, values: tuple[float, ...]) -> None:
-        with pytest.raises(ConfigError, match="1 or more"):
-            CompoundScaling(*values)
-
-    def test_a_grid_without_a_point_is_refused(self) -> None:
+    def test_coefficients_that_shrink_and_empty_grids_are_refused(self) -> None:
+        for values in ((0.9, 1, 1), (1, 1, float("nan"))):
+            with pytest.raises(ConfigError, match="1 or more"):
+                CompoundScaling(*values)
         with pytest.raises(ConfigError, match="larger tolerance"):
             coefficients_grid(step=0.3, tolerance=0)

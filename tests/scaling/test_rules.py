@@ -46,32 +46,20 @@ def test_a_rule_is_read_as_it_is_written() -> None:
     ("text", "words"),
     [
         ("  b: {width: 0.5, image_size: 64}\n", "width 0.5 shrinks"),
-        ("  b: {width: 4/0, image_size: 64}\n", "expected a number"),
         ("  b: {wide: 2, image_size: 64}\n", "did you mean 'width'"),
         ("  b: {width: 2}\n", "'image_size' is missing"),
         ("  b: {image_size: 64, train_image_size: 80}\n", "grow in this order"),
         ("  b: {image_size: 64, dropout: [0.4, 0.1]}\n", "do not decrease"),
-        ("  b: {image_size: 64, mixup: [0, 1, 2]}\n", "one number, or two"),
-    ],
-)
-def test_a_mistake_is_named_with_its_place(text: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(words)) as error:
-        parse(text)
-    assert str(error.value).startswith("f:")
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
         ("format: 2\nmembers: {a: {image_size: 1}}", "format 2"),
         ("members: {}", "empty"),
         ("members: {a: {image_size: 64, width: 2}}", "the base itself"),
         ("round_limit: 2\nmembers: {a: {image_size: 1}}", "0 to 1"),
     ],
 )
-def test_so_is_one_of_the_whole_file(text: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        ScalingRules.parse(text, "f")
+def test_a_mistake_is_named_with_its_place(text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)) as error:
+        parse(text) if text.startswith(" ") else ScalingRules.parse(text, "f")
+    assert str(error.value).startswith("f:")
 
 
 def test_a_file_of_ones_own_goes_by_its_path(tmp_path: Path) -> None:
@@ -120,10 +108,9 @@ class TestImageSizes:
         }
         assert self.sizes(train_image_size=30)["s"] == (40, 30, 12)
 
-    @pytest.mark.parametrize("limit", [383])
-    def test_a_limit_below_the_base_is_refused(self, limit: int) -> None:
-        with pytest.raises(ConfigError, match=f"more than {limit} px.*384 or more"):
-            self.sizes(max_image_size=limit)
+    def test_a_limit_below_the_base_is_refused(self) -> None:
+        with pytest.raises(ConfigError, match=r"more than 383 px.*384 or more"):
+            self.sizes(max_image_size=383)
 
     def test_a_base_with_other_stages_grows_too(self) -> None:
         members = scale(CIFAR, self.rules, train_image_size=32)

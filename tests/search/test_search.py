@@ -6,13 +6,14 @@ import random
 import subprocess
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from searches import TINY, Shuffled, events, stored, summary
 
 import effnas
 from effnas import (
@@ -22,30 +23,25 @@ from effnas import (
     Search,
     SearchSpace,
     Trial,
-    Trials,
     TrialState,
 )
 from effnas.controllers.base import Controller
 from effnas.controllers.evolution import EvolutionController
 from effnas.controllers.random import RandomController
 from effnas.errors import (
-    CatalogError,
     ConfigError,
     EffnasError,
     RewardError,
     SearchFailedError,
     SpaceExhaustedError,
     StoreError,
-    UserError,
 )
-from effnas.evaluation.backend import Job, Outcome, run_job
-from effnas.evaluation.evaluator import FunctionEvaluator, Task
-from effnas.evaluation.inline import InlineBackend
+from effnas.evaluation.backend import InlineBackend
+from effnas.evaluation.evaluator import FunctionEvaluator, Job, Task
 from effnas.search.retime import retime, take_step_time, time_finalists
 from effnas.timing.step_time import StepTime
-from effnas.trials.store import RunFolder, read_events
+from effnas.trials.store import RunFolder
 
-TINY = SearchSpace.load("tiny")
 REWARD = "A * S^-0.07 * P^-0.05"
 FOREIGN = Architecture.parse(["mbconv_r1_k3_s2_e1_c8"], stem=16, head=64)
 CONTROLLERS: dict[str, Callable[[], Controller]] = {
@@ -57,7 +53,7 @@ both = pytest.mark.parametrize("kind", sorted(CONTROLLERS))
 
 
 def measure(arch: Architecture) -> dict[str, float]:
-    """What a measurement might give, the same whenever it is asked."""
+    """What a measurement might give, the same each time."""
     luck = int(arch.id, 16) % 1000
     if luck % 10 == 0:
         raise InfeasibleError("out of memory: needs 5.0 GB")
@@ -92,26 +88,11 @@ SIX = space_of("fused_r<1..3>_k<3|5>_s2_e1_c8")
 def opened(
     path: Path, kind: str = "random", reward: str = REWARD, *, rescore: bool = False
 ) -> Iterator[Search]:
-    """The search of a run folder, gone on with if there is one."""
+    """The search of a run folder, continued if there is one."""
     with RunFolder.open(path) as folder:
         search = Search(TINY, reward, CONTROLLERS[kind](), 5, store=folder)
-        search.resume(read_events(path, stem=TINY.stem, head=TINY.head), rescore=rescore)
+        search.resume(events(path), rescore=rescore)
         yield search
-
-
-def stored(path: Path) -> Trials:
-    return Trials({t.number: t for t in stored_events(path)}.values())
-
-
-def stored_events(path: Path) -> list[Trial]:
-    return list(read_events(path, stem=TINY.stem, head=TINY.head))
-
-
-def summary(trials: Trials) -> list[tuple[object, ...]]:
-    """All of each trial but how long it took."""
-    return [
-        (t.number, t.architecture.id, t.state, t.reward, dict(t.metrics), t.reason) for t in trials
-    ]
 
 
 def undisturbed(kind: str, budget: int) -> list[tuple[object, ...]]:
@@ -146,18 +127,6 @@ def test_params_and_the_like_are_counted_at_the_target_unless_they_are_given() -
     assert search.trials[1].metrics["params"] == 7.0
 
 
-def test_the_table_has_the_documented_columns() -> None:
-    search = Search("tiny", "A")
-    search.tell(search.ask(), accuracy=0.7, step_time=1.0)
-    search.ask()
-    counted = ["params", "params_ratio", "macs", "activations"]
-    assert list(search.trials.to_pandas().columns) == [
-        *("trial", "state", "architecture", "architecture_id", "reward"),
-        *counted,
-        *("accuracy", "step_time", "step_time_source", "reason", "duration_s"),
-    ]
-
-
 @both
 def test_architectures_that_were_not_asked_for_may_be_told(kind: str) -> None:
     search = Search(TINY, "A", CONTROLLERS[kind]())
@@ -171,16 +140,6 @@ def test_architectures_that_were_not_asked_for_may_be_told(kind: str) -> None:
         search.tell(arch, accuracy=0.1)
     assert [t.architecture for t in search.trials[:3]] == [FOREIGN, known, known]
     assert [t.number for t in search.trials] == list(range(23))
-
-
-def test_what_was_told_is_not_asked_for() -> None:
-    search = Search(SIX, "A")
-    first, *others = SIX.architectures()
-    for arch in others:
-        search.tell(arch, accuracy=0.5)
-    assert search.ask() == first
-    with pytest.raises(SpaceExhaustedError):
-        search.ask()
 
 
 def test_a_reward_that_lacks_a_metric_says_so_and_the_measurement_is_kept(tmp_path: Path) -> None:
@@ -203,32 +162,6 @@ def test_telling_what_is_no_number_is_an_error_of_ours(value: float) -> None:
         search.tell(search.ask(), accuracy=value)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "said"),
-    [
-        ({"space": "tinny"}, CatalogError, "tiny"),
-        ({"reward": "acuracy"}, RewardError, "accuracy"),
-        ({"controller": "evolutoin"}, ConfigError, "did you mean 'evolution'"),
-    ],
-)
-def test_an_unknown_name_is_told_with_the_closest(
-    arguments: dict[str, str], error: type[UserError], said: str
-) -> None:
-    with pytest.raises(error, match=said):
-        Search(**{"space": "tiny", **arguments})  # type: ignore[arg-type]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("controller", ["random", "evolution"])
-def test_the_seed_alone_decides_the_proposals(controller: str) -> None:
-    def proposals(seed: int) -> list[str]:
-        search = Search("tiny", REWARD, controller, seed)
-        return [t.architecture.id for t in search.run(measure, budget=60)]
-
-    assert proposals(1) == proposals(1)
-    assert proposals(1) != proposals(2)
-
-
 # -- the loop
 
 
@@ -246,15 +179,6 @@ def test_a_search_runs_its_budget_and_nothing_twice(kind: str) -> None:
     search.run(evaluate, budget=3)
     assert evaluate.calls.total() == 40
     assert len(search.run(evaluate, budget=41)) == 41
-
-
-def test_infeasible_architectures_are_results_with_reasons() -> None:
-    search = Search(TINY, REWARD, "random", seed=5)
-    trials = search.run(measure, budget=60)
-    reasons = Counter(t.reason for t in trials if t.state is TrialState.INFEASIBLE)
-    assert set(reasons) == {"out of memory: needs 5.0 GB", "accuracy is nan"}
-    assert all(t.reward is None for t in trials if t.reason)
-    assert trials.count(TrialState.COMPLETE) == 60 - reasons.total()
 
 
 @pytest.mark.parametrize("budget", [0, -1])
@@ -278,7 +202,7 @@ def test_a_trial_that_meets_a_bug_is_tried_once_more(tmp_path: Path) -> None:
     assert trials.count(TrialState.COMPLETE) == 5
     assert sorted(evaluate.calls.values()) == [1, 1, 1, 1, 2]
     assert [t.number for t in ended] == [0, 1, 2, 3, 4]
-    history = [t for t in stored_events(tmp_path) if t.number == 2]
+    history = [t for t in events(tmp_path) if t.number == 2]
     assert [t.state for t in history] == ["RUNNING", "FAILED", "RUNNING", "COMPLETE"]
     place = f"{Path(__file__).name}:{stumble.__code__.co_firstlineno + 2}"
     assert history[1].reason is not None
@@ -308,24 +232,8 @@ def test_a_search_gives_up_after_three_failing_trials_in_a_row(tmp_path: Path) -
     assert fixed.calls.total() == 5
 
 
-def test_failures_that_are_not_in_a_row_do_not_end_a_search() -> None:
-    def fail_on_two_of_three(arch: Architecture) -> dict[str, float]:
-        if len(evaluate.calls) % 3:
-            raise RuntimeError("a bug")
-        return {"accuracy": 0.5}
-
-    evaluate = Counted(fail_on_two_of_three)
-    trials = Search(TINY, "A").run(evaluate, budget=12)
-    assert (trials.count(TrialState.FAILED), trials.count(TrialState.COMPLETE)) == (8, 4)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("controller", ["random", "evolution"])
-@pytest.mark.parametrize(
-    ("space", "size"),
-    [(ONE, 1), (SIX, 6), (space_of(*["<fused|mbconv>_r1_k<3|5>_s2_e1_c8"] * 3), 64)],
-    ids=["one", "six", "sixty-four"],
-)
+@pytest.mark.parametrize(("space", "size"), [(ONE, 1), (SIX, 6)], ids=["one", "six"])
 def test_a_space_that_is_exhausted_ends_the_search(
     space: SearchSpace, size: int, controller: str
 ) -> None:
@@ -344,7 +252,7 @@ def test_a_space_that_is_exhausted_ends_the_search(
 
 
 class Watched(RandomController):
-    """Notes what it is told in a list that it shares with a store."""
+    """Notes what it receives in a list that it shares with a store."""
 
     def __init__(self, notes: list[tuple[str, int, str]]) -> None:
         super().__init__(TINY, 5)
@@ -356,7 +264,7 @@ class Watched(RandomController):
 
 
 class NotingStore:
-    """Notes what it is to keep, and fails when there is no room for more."""
+    """Notes what it stores, and fails when there is no room for more."""
 
     def __init__(self, notes: list[tuple[str, int, str]], room: int = 10**6) -> None:
         self.notes, self.room = notes, room
@@ -369,57 +277,26 @@ class NotingStore:
         self.notes.append(("stored", trial.number, trial.state))
 
 
-def test_every_change_is_stored_before_it_is_told() -> None:
+@pytest.mark.parametrize("room", [0, 1, 8, 40])
+def test_every_change_is_stored_before_the_controller_receives_it(room: int) -> None:
     notes: list[tuple[str, int, str]] = []
-    Search(TINY, REWARD, Watched(notes), store=NotingStore(notes)).run(measure, budget=20)
-    assert [what for what, *_ in notes] == ["stored", "told"] * 40
+    search = Search(TINY, REWARD, Watched(notes), store=NotingStore(notes, room))
+    with pytest.raises(StoreError) if room < 40 else nullcontext():
+        search.run(measure, budget=20)
+    assert [what for what, *_ in notes] == ["stored", "told"] * room
     assert all(
         first[1:] == second[1:] for first, second in zip(notes[::2], notes[1::2], strict=True)
     )
 
 
-@pytest.mark.parametrize("room", [0, 1, 8, 9])
-def test_what_cannot_be_stored_is_not_told(room: int) -> None:
-    notes: list[tuple[str, int, str]] = []
-    search = Search(TINY, REWARD, Watched(notes), store=NotingStore(notes, room))
-    with pytest.raises(StoreError, match="the disk is full"):
-        search.run(measure, budget=20)
-    assert [what for what, *_ in notes] == ["stored", "told"] * room
-
-
-class Shuffled:
-    """Three workers that end in an order of their own."""
-
-    capacity = 3
-
-    def __init__(self, evaluate: Callable[[Architecture], Mapping[str, float]], seed: int) -> None:
-        self.evaluator = FunctionEvaluator(evaluate)
-        self.random = random.Random(seed)
-        self.jobs: deque[Job] = deque()
-        self.most = 0
-
-    def submit(self, job: Job) -> None:
-        self.jobs.append(job)
-        self.most = max(self.most, len(self.jobs))
-
-    def next_done(self) -> Outcome:
-        self.jobs.rotate(self.random.randrange(3))
-        return run_job(self.evaluator, self.jobs.popleft())
-
-    def close(self) -> None:
-        self.jobs.clear()
-
-
-@pytest.mark.slow
 @both
-@pytest.mark.parametrize("seed", range(2))
 def test_several_workers_fill_the_budget_whatever_the_order_and_the_stops(
-    tmp_path: Path, kind: str, seed: int
+    tmp_path: Path, kind: str
 ) -> None:
     evaluate = Counted()
     for calls in (7, 8, 15, None):
         stop = calls and StopAfter(calls, evaluate)
-        backend = Shuffled(stop or evaluate, seed)
+        backend = Shuffled(FunctionEvaluator(stop or evaluate))
         with opened(tmp_path, kind) as search, suppress(KeyboardInterrupt):
             search.run(budget=40, backend=backend)
         assert backend.most == 3
@@ -440,15 +317,10 @@ class PredictsThenMeasures:
         self.measure_s = measure_s
         self.tasks: list[tuple[Task, str]] = []
 
-    def __call__(
-        self,
-        arch: Architecture,
-        task: Task = Task.EVALUATE,
-        repeat: int = 0,
-        epochs: int | None = None,
-    ) -> Measurement:
-        self.tasks.append((task, arch.id))
-        if task is Task.TIME:
+    def __call__(self, job: Job) -> Measurement:
+        arch = job.architecture
+        self.tasks.append((job.task, arch.id))
+        if job.task is Task.TIME:
             measured = {"step_time": self.measure_s(arch), "step_time_settled": 1.0}
             return Measurement(metrics=measured, hardware="here", step_time_source="measured")
         luck = int(arch.id, 16) % 1000
@@ -474,8 +346,8 @@ def sources(trials: list[Trial]) -> list[str]:
     return [t.measurement.step_time_source for t in trials]
 
 
-@pytest.mark.parametrize("count", [1, 5])
-def test_step_times_are_measured_until_those_of_the_best_are(count: int) -> None:
+def test_step_times_are_measured_until_those_of_the_best_are() -> None:
+    count = 5
     evaluator = PredictsThenMeasures(slow_half)
     backend = InlineBackend(evaluator)
     ended: list[Trial] = []
@@ -496,11 +368,10 @@ def test_step_times_are_measured_until_those_of_the_best_are(count: int) -> None
     assert others == [before[t.number] for t in others]
 
 
-@pytest.mark.slow
 def test_with_objectives_the_whole_front_is_measured() -> None:
     evaluator = PredictsThenMeasures(slow_half)
     backend = InlineBackend(evaluator)
-    search = Search(TINY, "A", seed=5, objectives="accuracy:max,step_time:min,params:min")
+    search = Search(TINY, "A", "random", 5, objectives="accuracy:max,step_time:min,params:min")
     search.run(budget=40, backend=backend)
     predicted = search.pareto_front
     assert len(predicted) > 5
@@ -528,28 +399,8 @@ def test_a_timing_changes_the_step_time_and_what_follows_from_it_and_nothing_els
     assert after.architecture == before.architecture
 
 
-def test_what_is_measured_already_is_not_measured_again(tmp_path: Path) -> None:
-    evaluator = PredictsThenMeasures(slow_half)
-    backend = InlineBackend(evaluator)
-    with opened(tmp_path, reward="A / S") as search:
-        search.run(budget=30, backend=backend)
-        time_finalists(search, backend)
-        first, timed = summary(search.trials), evaluator.timed()
-        time_finalists(search, backend)
-        assert evaluator.timed() == timed
-    assert summary(stored(tmp_path)) == first
-    with opened(tmp_path, reward="A / S") as search:
-        search.run(budget=30, backend=backend)
-        time_finalists(search, backend)
-        assert summary(search.trials) == first
-        assert sources(search.trials.ranked()[:5]) == ["measured"] * 5
-    assert evaluator.timed() == timed
-    assert len(timed) == len(set(timed))
-
-
-@both
-def test_a_run_stopped_while_the_best_are_timed_goes_on_as_if_it_had_not_been(
-    tmp_path: Path, kind: str
+def test_a_run_stopped_while_the_best_are_timed_continues_as_if_it_had_not_been(
+    tmp_path: Path,
 ) -> None:
     def run(path: Path, stop_after: int | None) -> None:
         timed = 0
@@ -561,7 +412,7 @@ def test_a_run_stopped_while_the_best_are_timed_goes_on_as_if_it_had_not_been(
                 raise KeyboardInterrupt
 
         backend = InlineBackend(PredictsThenMeasures(slow_half))
-        with opened(path, kind, "A / S") as search, suppress(KeyboardInterrupt):
+        with opened(path, reward="A / S") as search, suppress(KeyboardInterrupt):
             search.run(budget=30, backend=backend)
             time_finalists(search, backend, on_trial=stop)
 
@@ -599,32 +450,19 @@ def test_the_best_that_turns_out_not_to_fit_is_infeasible_and_the_next_is_timed(
         }
 
 
-@pytest.mark.parametrize(
-    ("raised", "error", "said"),
-    [
-        (
-            ZeroDivisionError("a bug"),
-            SearchFailedError,
-            "cannot be timed: ZeroDivisionError: a bug",
-        ),
-        (ConfigError("no such device"), ConfigError, "^no such device$"),
-    ],
-)
-def test_a_timing_that_fails_ends_the_search_and_loses_nothing(
-    raised: Exception, error: type[EffnasError], said: str, tmp_path: Path
-) -> None:
+def test_a_timing_that_fails_ends_the_search_and_loses_nothing(tmp_path: Path) -> None:
     calls: list[str] = []
 
     def fail_after_the_first(arch: Architecture) -> float:
         calls.append(arch.id)
         if len(calls) >= 2:
-            raise raised
+            raise ZeroDivisionError("a bug")
         return 1.0
 
     backend = InlineBackend(PredictsThenMeasures(fail_after_the_first))
     with opened(tmp_path, reward="A / S") as search:
         search.run(budget=20, backend=backend)
-        with pytest.raises(error, match=said):
+        with pytest.raises(SearchFailedError, match="cannot be timed: ZeroDivisionError: a bug"):
             time_finalists(search, backend)
     trials = stored(tmp_path)
     assert trials.count(TrialState.COMPLETE) == 20
@@ -634,37 +472,11 @@ def test_a_timing_that_fails_ends_the_search_and_loses_nothing(
         assert sources(search.trials.ranked()[:5]) == ["measured"] * 5
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_several_workers_time_the_best_whatever_the_order(tmp_path: Path, seed: int) -> None:
-    evaluator = PredictsThenMeasures(slow_half)
-    backend = Shuffled(measure, seed)
-    backend.evaluator = evaluator  # type: ignore[assignment]
-    ended: list[Trial] = []
-    with opened(tmp_path, reward="A / S") as search:
-        search.run(budget=40, backend=backend)
-        backend.most = 0
-        time_finalists(search, backend, on_trial=ended.append)
-        ranked = search.trials.ranked()
-    assert backend.most == 3
-    assert not backend.jobs
-    assert sources(ranked[:5]) == ["measured"] * 5
-    timed = evaluator.timed()
-    assert len(timed) == len(set(timed))
-    assert sorted(t.architecture.id for t in ended) == sorted(timed)
-    assert stored(tmp_path).ranked()[:5] == ranked[:5]
-
-
-def test_measured_step_times_are_left_as_they_are() -> None:
-    search = Search(TINY, "A / S")
-    search.run(lambda arch: {"accuracy": 0.5, "step_time": 1.0}, budget=3)
-    time_finalists(search, InlineBackend(lambda *_: pytest.fail("it was timed")))
-
-
-# -- going on with a run
+# -- continuing a run
 
 
 class StopAfter:
-    """Ends the process's work by Control-C in the evaluation that follows so many."""
+    """Ends the process's work by Control-C in the evaluation after this many."""
 
     def __init__(self, calls: int, evaluate: Counted) -> None:
         self.left, self.evaluate = calls, evaluate
@@ -677,12 +489,11 @@ class StopAfter:
 
 
 @both
-@pytest.mark.parametrize("stops", [[29], [3, 3, 0, 0, 9]])
-def test_a_run_stopped_in_a_trial_goes_on_as_if_it_had_not_been(
-    tmp_path: Path, kind: str, stops: list[int]
+def test_a_run_stopped_in_a_trial_continues_as_if_it_had_not_been(
+    tmp_path: Path, kind: str
 ) -> None:
     evaluate = Counted()
-    for calls in stops:
+    for calls in (3, 3, 0, 0, 9):
         with opened(tmp_path, kind) as search, pytest.raises(KeyboardInterrupt):
             search.run(StopAfter(calls, evaluate), budget=30)
         assert stored(tmp_path).count(TrialState.RUNNING) == 1
@@ -704,7 +515,7 @@ def test_a_larger_budget_extends_a_run(tmp_path: Path, kind: str) -> None:
 
 
 @both
-def test_a_changed_reward_scores_what_is_stored_anew(tmp_path: Path, kind: str) -> None:
+def test_a_changed_reward_scores_what_is_stored_again(tmp_path: Path, kind: str) -> None:
     evaluate = Counted()
     with opened(tmp_path, kind) as search:
         search.run(evaluate, budget=20)
@@ -772,7 +583,6 @@ import sys, time
 from pathlib import Path
 from effnas import Search, SearchSpace
 from effnas.controllers.evolution import EvolutionController
-from effnas.timing.step_time import StepTime
 from effnas.trials.store import RunFolder, read_events
 
 def measure(arch):
@@ -809,7 +619,7 @@ def test_a_driver_killed_at_any_moment_loses_no_completed_trial(tmp_path: Path) 
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
             assert driver.stdout is not None
             assert driver.stdout.readline() == "ready\n"
-            if kills < 7:
+            if kills < 4:
                 time.sleep(moments.uniform(0.0, 0.15))
                 driver.kill()
                 kills += 1
@@ -820,7 +630,7 @@ def test_a_driver_killed_at_any_moment_loses_no_completed_trial(tmp_path: Path) 
     expected = Search(TINY, "A", CONTROLLERS["evolution"]()).run(
         lambda arch: {"accuracy": int(arch.id, 16) % 1000 / 1000}, budget=60
     )
-    assert kills == 7
+    assert kills == 4
     assert summary(stored(path)) == summary(expected)
 
 

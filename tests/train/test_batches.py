@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.data.images import ImageSet
-from effnas.data.label_lists import LabelLists
+from effnas.data.source import LabelLists
 from effnas.train.batches import (
     Augmentation,
     MicroBatch,

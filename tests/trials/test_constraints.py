@@ -22,8 +22,8 @@ from effnas.errors import (
     InfeasibleError,
     SpaceError,
 )
-from effnas.evaluation.evaluator import Task
-from effnas.evaluation.inline import InlineBackend
+from effnas.evaluation.backend import InlineBackend
+from effnas.evaluation.evaluator import Job, Task
 from effnas.search.retime import time_finalists
 from effnas.trials.constraints import Constraints
 from effnas.trials.store import RunFolder, read_events
@@ -155,15 +155,10 @@ class TimesThenTrains:
         self.constraints = Constraints.parse(texts, TINY)
         self.trained: Counter[str] = Counter()
 
-    def __call__(
-        self,
-        arch: Architecture,
-        task: Task = Task.EVALUATE,
-        repeat: int = 0,
-        epochs: int | None = None,
-    ) -> Measurement:
+    def __call__(self, job: Job) -> Measurement:
+        arch = job.architecture
         predicted = {"step_time": step_time(arch), "step_time_high": 1.1 * step_time(arch)}
-        if task is Task.TIME:
+        if job.task is Task.TIME:
             metrics = {"step_time": 1.3 * step_time(arch)}
             return Measurement(metrics=metrics, step_time_source="measured")
         if broken := self.constraints.broken(arch, predicted):

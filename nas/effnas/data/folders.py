@@ -15,8 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from effnas.data.parts import OTHER_PARTS, TEST_KINDS, TRAINING_PARTS, only_part
-from effnas.data.source import Source, reader_of_files
+from effnas.data.source import (
+    OTHER_PARTS,
+    TEST_KINDS,
+    TRAINING_PARTS,
+    Source,
+    only_part,
+    reader_of_files,
+)
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
@@ -68,10 +74,10 @@ def archive_source(path: Path, *, first: int | None = None, part: Layer = "train
         DataError: It is not an archive, is damaged, is not laid out as class folders, or lacks
             the part.
     """
-    contents = _archive_contents(path, first)
+    listings, files = _archive_contents(path, first)
 
     def read(chosen: npt.NDArray[np.int64]) -> Iterator[tuple[int, Encoded]]:
-        members = [contents.member(found.names[index]) for index in chosen]
+        members = [files[found.names[index]] for index in chosen]
         with _open_archive(path) as archive:
             # In the order of the archive: to go back in a compressed one is to start again.
             for position in sorted(range(len(members)), key=lambda n: members[n].offset_data):
@@ -79,7 +85,7 @@ def archive_source(path: Path, *, first: int | None = None, part: Layer = "train
                 yield position, file.read() if file else b""
 
     found = _find_images(
-        contents.listing, path, part, read, way_out="unpack the archive and name its folder"
+        listings.__getitem__, path, part, read, way_out="unpack the archive and name its folder"
     )
     return found
 
@@ -198,52 +204,44 @@ def _list_directory(root: Path, folder: str) -> _Listing:
     return listing
 
 
-class _ArchiveContents:
-    """The folders and image files of an archive, from its headers."""
-
-    def __init__(self) -> None:
-        self._folders: dict[str, set[str]] = {"": set()}
-        self._images: dict[str, dict[str, tarfile.TarInfo]] = {}
-
-    def add(self, names: list[str], member: tarfile.TarInfo) -> None:
-        if member.isdir():
-            self._add_folder(names)
-        elif member.isreg():
-            folder = self._add_folder(names[:-1])
-            if _is_image(names[-1]):
-                self._images.setdefault(folder, {})[names[-1]] = member
-
-    def _add_folder(self, names: list[str]) -> str:
-        path = "".join(f"{name}/" for name in names)
-        if path not in self._folders:
-            self._folders[path] = set()
-            self._folders[self._add_folder(names[:-1])].add(names[-1])
-        return path
-
-    def listing(self, folder: str) -> _Listing:
-        return _Listing(sorted(self._folders[folder]), list(self._images.get(folder, ())))
-
-    def member(self, name: str) -> tarfile.TarInfo:
-        folder, slash, file = name.rpartition("/")
-        return self._images[folder + slash][file]
-
-
-def _archive_contents(path: Path, first: int | None) -> _ArchiveContents:
-    contents = _ArchiveContents()
+def _archive_contents(
+    path: Path, first: int | None
+) -> tuple[dict[str, _Listing], dict[str, tarfile.TarInfo]]:
+    """Return the folders of an archive by path, and its image files, from its headers."""
+    listings = {"": _Listing([], [])}
+    members: dict[str, tarfile.TarInfo] = {}
     met = 0
+
+    def folder(names: list[str]) -> str:
+        place = "".join(f"{name}/" for name in names)
+        if place not in listings:
+            listings[place] = _Listing([], [])
+            listings[folder(names[:-1])].folders.append(names[-1])
+        return place
+
     with _open_archive(path) as archive:
         for member in archive:
             names = [name for name in member.name.split("/") if name not in ("", ".")]
             if not names or any(_is_hidden(name) for name in names):
                 continue
-            contents.add(names, member)
-            if first is not None and member.isreg() and _is_image(names[-1]):
+            if member.isdir():
+                folder(names)
+            elif member.isreg():
+                place = folder(names[:-1])
+                if not _is_image(names[-1]):
+                    continue
+                if place + names[-1] not in members:
+                    listings[place].images.append(names[-1])
+                members[place + names[-1]] = member
                 # A class folder and a file name lie below the part.
                 met += any(name.lower() in TRAINING_PARTS for name in names[:-2][:2])
-                if met >= first:
-                    return contents
-        _check_end(archive)
-    return contents
+                if first is not None and met >= first:
+                    break
+        else:
+            _check_end(archive)
+    for listing in listings.values():
+        listing.folders.sort()
+    return listings, members
 
 
 @contextmanager

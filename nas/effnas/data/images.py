@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from effnas.data.label_lists import LabelLists
+    from effnas.data.source import LabelLists
 
 
 class TrainSet(Protocol):

@@ -1,4 +1,4 @@
-"""What a data set holds, before any image is decoded."""
+"""What a data set holds, before any image is decoded: its parts, names and labels."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import numpy as np
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    import hashlib
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import TypeAlias
 
     import numpy.typing as npt
     from PIL import Image
-
-    from effnas.data.label_lists import LabelLists
 
     Encoded: TypeAlias = Path | bytes | Image.Image
     Read: TypeAlias = Callable[[npt.NDArray[np.int64]], Iterator[tuple[int, Encoded]]]
@@ -26,6 +25,63 @@ if TYPE_CHECKING:
 Layer = Literal["training", "test"]
 #: What becomes of an image that cannot be decoded.
 OnBadImage = Literal["refuse", "skip"]
+#: Names of parts, in lower case.
+TRAINING_PARTS = frozenset({"train", "training"})
+TEST_PARTS = frozenset({"test", "testing"})
+VALIDATION_PARTS = frozenset({"val", "valid", "validation", "eval"})
+OTHER_PARTS = TEST_PARTS | VALIDATION_PARTS
+#: Where a test part is looked for, in this order: labels of some test parts are not published.
+TEST_KINDS = ((TEST_PARTS, "test"), (VALIDATION_PARTS, "validation"))
+
+
+@dataclass(frozen=True, eq=False)
+class LabelLists:
+    """One or more classes for each of N images, one list after the other.
+
+    Attributes:
+        values: Classes of all images, int64, of shape [sum of the lists' lengths].
+        borders: Where the lists begin and end, int64, of shape [N + 1]: that of image i is
+            `values[borders[i]:borders[i + 1]]`.
+    """
+
+    values: npt.NDArray[np.int64]
+    borders: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.borders) - 1
+
+    @property
+    def first(self) -> npt.NDArray[np.int64]:
+        """The first label of each image, of shape [N]."""
+        return self.values[self.borders[:-1]]
+
+    def update(self, digest: hashlib.blake2b) -> None:
+        """Feed a hash."""
+        for array in (self.values, self.borders):
+            digest.update(np.ascontiguousarray(array).data)
+
+    def take(self, chosen: npt.NDArray[np.int64]) -> LabelLists:
+        """Return the lists of the images at these positions, 0..N-1, in their order."""
+        starts = self.borders[chosen]
+        lengths = self.borders[chosen + 1] - starts
+        borders = np.concatenate([[0], np.cumsum(lengths)])
+        # A value moves by as much as its list does.
+        shifts = np.repeat(starts - borders[:-1], lengths)
+        return LabelLists(self.values[np.arange(borders[-1]) + shifts], borders)
+
+    def targets(self, chosen: npt.NDArray[np.int64], num_classes: int) -> npt.NDArray[np.float32]:
+        """Return a distribution over the classes for each of n images, of shape [n, num_classes].
+
+        Each of the k labels of an image has 1/k, so that a row sums to 1: the targets that
+        EfficientNetV2 (Tan & Le 2021) has for ImageNet-21k.
+        """
+        lists = self.take(chosen)
+        lengths = np.diff(lists.borders)
+        targets = np.zeros((len(lists), num_classes), np.float32)
+        targets[np.repeat(np.arange(len(lists)), lengths), lists.values] = np.repeat(
+            1 / lengths, lengths
+        )
+        return targets
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,3 +152,15 @@ def reader_of_files(file: Callable[[int], Path]) -> Read:
             yield position, file(index)
 
     return read
+
+
+def only_part(found: Iterable[str], names: frozenset[str], kind: str, where: object) -> str | None:
+    """Return the one of the names that were found which stands for a part; None if none does.
+
+    Raises:
+        DataError: If several do.
+    """
+    parts = [name for name in found if name.lower() in names]
+    if len(parts) > 1:
+        raise DataError(f"{where}: {' and '.join(parts)} are both {kind} parts; keep one of them")
+    return parts[0] if parts else None

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from effnas.data.label_lists import LabelLists
-    from effnas.data.source import OnBadImage, Source
+    from effnas.data.source import LabelLists, OnBadImage, Source
 
 # Images that a thread decodes at a time.
 _PIECE = 8

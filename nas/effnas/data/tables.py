@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effnas.data.label_lists import LabelLists
-from effnas.data.parts import OTHER_PARTS, TEST_KINDS, TRAINING_PARTS, only_part
-from effnas.data.source import Source, reader_of_files
+from effnas.data.source import (
+    OTHER_PARTS,
+    TEST_KINDS,
+    TRAINING_PARTS,
+    LabelLists,
+    Source,
+    only_part,
+    reader_of_files,
+)
 from effnas.errors import DataError
 
 if TYPE_CHECKING:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from effnas.arch.architecture import Architecture
 from effnas.errors import InfeasibleError, UserError
-from effnas.evaluation.evaluator import Evaluator, Task
+from effnas.evaluation.evaluator import Evaluator, Job
 from effnas.trials.trial import Measurement
 
 if TYPE_CHECKING:
@@ -20,56 +20,6 @@ T = TypeVar("T")
 
 #: Makes an evaluator where the work is done; takes the recipe of a job that has one.
 MakeEvaluator = Callable[..., Evaluator]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One evaluation: strings and numbers only, so that it can be sent anywhere.
-
-    Attributes:
-        trial: Number by which its outcome is recognized.
-        blocks: The architecture's block strings.
-        stem: Its channels after the stem.
-        head: Its channels before the classifier.
-        task: Timing, training, or both.
-        repeat: Another number is another seed of the training.
-        epochs: Where the training stops; None trains to the end.
-        recipe: How to train, in place of the worker's own recipe.
-    """
-
-    trial: int
-    blocks: tuple[str, ...]
-    stem: int
-    head: int
-    task: Task = Task.EVALUATE
-    repeat: int = 0
-    epochs: int | None = None
-    recipe: Recipe | None = None
-
-    @classmethod
-    def of(
-        cls,
-        number: int,
-        arch: Architecture,
-        task: Task = Task.EVALUATE,
-        repeat: int = 0,
-        epochs: int | None = None,
-    ) -> Job:
-        """Return the job of a trial; arguments as for an `Evaluator`."""
-        return cls(
-            trial=number,
-            blocks=arch.blocks,
-            stem=arch.stem,
-            head=arch.head,
-            task=task,
-            repeat=repeat,
-            epochs=epochs,
-        )
-
-    @property
-    def architecture(self) -> Architecture:
-        """The architecture to evaluate."""
-        return Architecture.parse(self.blocks, stem=self.stem, head=self.head)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,39 +50,30 @@ class Backend(Protocol):
 
     def submit(self, job: Job) -> None:
         """Start a job."""
-        ...
 
     def next_done(self) -> Outcome:
         """Wait for the next job to end, in whatever order they do."""
-        ...
 
     def close(self) -> None:
         """Give up what is under way and release the workers."""
-        ...
 
 
 def run_job(evaluator: Evaluator, job: Job) -> Outcome:
     """Evaluate one job; nothing but an interrupt escapes."""
     started = time.perf_counter()
-    measurement, infeasible, failure, user_error = None, None, None, None
+    found = Outcome(trial=job.trial)
     try:
-        measurement = evaluator(job.architecture, job.task, job.repeat, job.epochs)
+        found = replace(found, measurement=evaluator(job))
     except InfeasibleError as error:
-        infeasible = str(error)
         measurement = Measurement(metrics=error.metrics)
+        found = replace(found, measurement=measurement, infeasible=str(error))
     except UserError as error:
-        user_error = error
+        found = replace(found, user_error=error)
     except Exception as error:  # noqa: BLE001  # whatever it is, the search must hear of it
         place = traceback.extract_tb(error.__traceback__)[-1]
         failure = f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
-    return Outcome(
-        trial=job.trial,
-        measurement=measurement,
-        infeasible=infeasible,
-        failure=failure,
-        user_error=user_error,
-        duration_s=time.perf_counter() - started,
-    )
+        found = replace(found, failure=failure)
+    return replace(found, duration_s=time.perf_counter() - started)
 
 
 class Worker:
@@ -172,3 +113,29 @@ class Worker:
             self._evaluator = self._make() if recipe is None else self._make(recipe)
             self._recipe = recipe
         return self._evaluator
+
+
+class InlineBackend:
+    """Runs one job at a time in this process, when its outcome is asked for.
+
+    Args:
+        evaluator: Runs the jobs; where they have recipes of their own, a worker does.
+    """
+
+    capacity = 1
+
+    def __init__(self, evaluator: Evaluator | Worker) -> None:
+        self._worker = evaluator if isinstance(evaluator, Worker) else Worker(lambda: evaluator)
+        self._jobs: deque[Job] = deque()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job."""
+        self._jobs.append(job)
+
+    def next_done(self) -> Outcome:
+        """Run the next job."""
+        return self._worker.run(self._jobs.popleft())
+
+    def close(self) -> None:
+        """Forget the queued jobs."""
+        self._jobs.clear()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from effnas.config.settings import StepTimeConfig, StepTimeMode
+from effnas.arch.architecture import Architecture
+from effnas.config.settings import Recipe, StepTimeConfig, StepTimeMode
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.timing.command import StepTimeCommand
 from effnas.timing.profile import DeviceProfile
@@ -17,7 +19,6 @@ from effnas.trials.problem import FreeMetrics, no_free_metrics
 from effnas.trials.trial import Measurement
 
 if TYPE_CHECKING:
-    from effnas.arch.architecture import Architecture
     from effnas.space.search_space import SearchSpace
 
 #: What a timing measures, beside S itself.
@@ -46,29 +47,30 @@ class Task(StrEnum):
     TRAIN = "train"
 
 
-class Evaluator(Protocol):
-    """Measures architectures."""
+@dataclass(frozen=True)
+class Job:
+    """One evaluation; plain data that can be sent anywhere.
 
-    def __call__(
-        self,
-        arch: Architecture,
-        task: Task = Task.EVALUATE,
-        repeat: int = 0,
-        epochs: int | None = None,
-    ) -> Measurement:
-        """Measure one architecture.
+    Attributes:
+        trial: Number by which its outcome is recognized.
+        architecture: What is evaluated.
+        task: Timing, training, or both.
+        repeat: Another number is another seed of the training.
+        epochs: The training stops after this many of its epochs, and can be continued; None trains
+            to the end.
+        recipe: How to train, in place of the worker's own recipe.
+    """
 
-        Args:
-            arch: The architecture.
-            task: Timing, training, or both.
-            repeat: Another number is another seed of the training.
-            epochs: The training stops after this many of its epochs, and can be continued; None
-                trains to the end.
+    trial: int
+    architecture: Architecture
+    task: Task = Task.EVALUATE
+    repeat: int = 0
+    epochs: int | None = None
+    recipe: Recipe | None = None
 
-        Raises:
-            InfeasibleError: If it cannot be built, timed or trained.
-        """
-        ...
+
+#: Measures what a job asks for; raises `InfeasibleError` if that cannot be built, timed or trained.
+Evaluator: TypeAlias = Callable[[Job], Measurement]
 
 
 class FunctionEvaluator:
@@ -80,26 +82,20 @@ class FunctionEvaluator:
     def __init__(self, function: Callable[..., Mapping[str, float]]) -> None:
         self._function = function
 
-    def __call__(
-        self,
-        arch: Architecture,
-        task: Task = Task.EVALUATE,
-        repeat: int = 0,
-        epochs: int | None = None,
-    ) -> Measurement:
+    def __call__(self, job: Job) -> Measurement:
         """Call the function; a metric that is no finite number makes the trial infeasible.
 
         Raises:
-            ConfigError: If `epochs` is given, and the function takes none.
+            ConfigError: If the job stops after some epochs, and the function takes none.
         """
-        del task, repeat  # a function does one thing
-        stop = {} if epochs is None else {"epochs": epochs}
+        stop = {} if job.epochs is None else {"epochs": job.epochs}
         if stop and "epochs" not in inspect.signature(self._function).parameters:
             raise ConfigError(
                 "rungs say after how many epochs to stop, and the function that evaluates has no "
                 "parameter `epochs`; give it one"
             )
-        metrics = {name: float(value) for name, value in self._function(arch, **stop).items()}
+        found = self._function(job.architecture, **stop)
+        metrics = {name: float(value) for name, value in found.items()}
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise InfeasibleError(f"{name} is {value}")

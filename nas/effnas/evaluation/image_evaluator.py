@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from effnas.errors import ConfigError, InfeasibleError
-from effnas.evaluation.evaluator import Task
-from effnas.evaluation.images import load_images
-from effnas.evaluation.preparing import worker_info
-from effnas.evaluation.timing import WorkerTiming
-from effnas.evaluation.training import WorkerTraining, out_of_memory_is_infeasible
+from effnas.evaluation.evaluator import Job, Task
+from effnas.evaluation.timing import WorkerTiming, step_bytes
+from effnas.evaluation.training import WorkerTraining, load_images, out_of_memory_is_infeasible
 from effnas.space.search_space import SearchSpace
-from effnas.timing.device import open_device, resident_memory_bytes
+from effnas.timing.device import describe_device, hardware_id, open_device, resident_memory_bytes
 from effnas.trials.constraints import Constraints
 from effnas.trials.problem import no_free_metrics
 from effnas.trials.trial import Measurement
+from effnas.trials.worker_info import WorkerInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
     from effnas.config.settings import EvaluationConfig
     from effnas.data.images import ImageSet
-    from effnas.trials.worker_info import WorkerInfo
 
 
 class ImageEvaluator:
@@ -54,19 +53,14 @@ class ImageEvaluator:
         self._timing = WorkerTiming.settle(config, self._space, self._recipe, device)
         self._training = WorkerTraining(config, images, self._timing.setup) if images else None
 
-    def __call__(
-        self,
-        arch: Architecture,
-        task: Task = Task.EVALUATE,
-        repeat: int = 0,
-        epochs: int | None = None,
-    ) -> Measurement:
+    def __call__(self, job: Job) -> Measurement:
         """Time one architecture, then train it; or do one of both.
 
         Raises:
             InfeasibleError: If it cannot be built, timed or trained, or its timing breaks a
                 constraint; the metrics that are known by then come with it.
         """
+        arch, task = job.architecture, job.task
         measurement = Measurement(metrics={})
         with out_of_memory_is_infeasible(self._timing.setup.device):
             if task is Task.EVALUATE and self._is_timed:
@@ -75,14 +69,12 @@ class ImageEvaluator:
                 source = self._timing.retimed if task is Task.TIME else self._timing.source
                 found = source(arch)
                 measurement = Measurement(
-                    metrics=found.metrics,
-                    hardware=found.hardware,
-                    step_time_source=found.source,
+                    metrics=found.metrics, hardware=found.hardware, step_time_source=found.source
                 )
             if task is Task.EVALUATE:
                 self._check_constraints(arch, measurement.metrics)
             if task is not Task.TIME:
-                measurement = measurement.continued(self._with_images(arch, repeat, epochs))
+                measurement = measurement.continued(self._with_images(arch, job.repeat, job.epochs))
         return measurement
 
     @property
@@ -92,8 +84,38 @@ class ImageEvaluator:
 
     def prepare(self) -> WorkerInfo:
         """Estimate what a trial of the reference network costs, by a few steps of it."""
-        return worker_info(
-            self._space, self._recipe, self._timing, self._training, self._process_bytes
+        recipe, timing, training = self._recipe, self._timing, self._training
+        images = training.images.loaded if training else None
+        reference, setup = self._space.reference, timing.setup
+        training_s, step_memory = 0.0, step_bytes(reference, setup)
+        if training and images:
+            steps = recipe.epochs * (len(images.train) // recipe.batch_size)
+            # Forward passes of the held-out images take about a third of training on as many.
+            holdout_steps = len(images.holdout) / recipe.batch_size / 3
+            step_s = timing.step_seconds(training.setup.image_size, recipe.batch_size)
+            training_s = (steps + holdout_steps) * step_s
+            step_memory = max(step_memory, step_bytes(reference, training.setup))
+        facts = describe_device(setup.device)
+        target = replace(setup, batch_size=self._space.target.batch_size)
+        return WorkerInfo(
+            hardware=hardware_id(facts),
+            device=facts,
+            recipe=recipe,
+            execution=setup.execution,
+            execution_seconds=timing.execution_seconds,
+            timing_batch_size=setup.batch_size,
+            step_times=timing.source.description,
+            num_classes=images.train.num_classes if images else setup.num_classes,
+            class_names=images.train.classes if images else (),
+            train_images=len(images.train) if images else 0,
+            holdout_images=len(images.holdout) if images else 0,
+            data_fingerprint=images.fingerprint if images else "",
+            skipped_images=images.skipped if images else (),
+            timing_s=timing.estimate_seconds(),
+            training_s=training_s,
+            peak_memory_bytes=self._process_bytes + (images.nbytes if images else 0) + step_memory,
+            target_memory_bytes=step_bytes(reference, target),
+            available_memory_bytes=timing.available_bytes,
         )
 
     def test(self, arch: Architecture, seeds: int) -> tuple[ImageSet, list[float]]:

@@ -7,15 +7,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from effnas.errors import SearchFailedError, UserError
-from effnas.evaluation.backend import Job, MakeEvaluator, Outcome, Worker
-from effnas.evaluation.evaluator import Evaluator
+from effnas.evaluation.backend import MakeEvaluator, Outcome, Worker
+from effnas.evaluation.evaluator import Evaluator, Job
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -28,16 +27,11 @@ T = TypeVar("T")
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
 
 
-@dataclass(frozen=True)
-class Resources:
-    """What Ray has: CPUs and GPUs of the machine or of the cluster."""
-
-    cpus: int
-    gpus: int
-
-
-def start_ray() -> Resources:
+def start_ray() -> tuple[int, int]:
     """Start Ray on this machine, or join the cluster that RAY_ADDRESS names.
+
+    Returns:
+        The numbers of its CPUs and of its GPUs.
 
     Raises:
         SearchFailedError: If Ray does not start.
@@ -67,7 +61,7 @@ def start_ray() -> Resources:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own crash handler there
     total = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return Resources(int(total.get("CPU", 1)), int(total.get("GPU", 0)))
+    return int(total.get("CPU", 1)), int(total.get("GPU", 0))
 
 
 class RayBackend:
@@ -81,12 +75,7 @@ class RayBackend:
     """
 
     def __init__(
-        self,
-        make_evaluator: MakeEvaluator,
-        *,
-        workers: int = 1,
-        cpus: float = 1,
-        gpus: float = 0,
+        self, make_evaluator: MakeEvaluator, *, workers: int = 1, cpus: float = 1, gpus: float = 0
     ) -> None:
         start_ray()
         self._make = make_evaluator
@@ -136,10 +125,8 @@ class RayBackend:
         try:
             outcome: Outcome = ray.get(ready[0])
         except OutOfMemoryError:
-            actor, outcome = (
-                self._replace(actor),
-                Outcome(trial=job.trial, infeasible="out of memory"),
-            )
+            actor = self._replace(actor)
+            outcome = Outcome(trial=job.trial, infeasible="out of memory")
         except RayActorError as error:
             actor = self._replace(actor)
             outcome = Outcome(trial=job.trial, failure=f"the worker was lost: {_last_line(error)}")

@@ -12,18 +12,12 @@ import numpy as np
 from effnas.controllers.encoding import Encoding
 from effnas.controllers.gaussian_process import MIN_VALUES, GaussianProcess
 from effnas.errors import ConfigError, InfeasibleError
-from effnas.evaluation.backend import Job, Outcome, run_job
-from effnas.evaluation.evaluator import Evaluator, Task
+from effnas.evaluation.backend import Outcome, run_job
+from effnas.evaluation.evaluator import Evaluator, Job
 from effnas.trials.trial import Measurement, Trial, TrialState
 
 if TYPE_CHECKING:
-    from effnas.arch.architecture import Architecture
     from effnas.space.search_space import SearchSpace
-
-
-def one_second(job: Job) -> float:
-    """Return 1: all jobs take as long."""
-    return 1.0
 
 
 class SimulatedBackend:
@@ -35,7 +29,7 @@ class SimulatedBackend:
         evaluator: Gives what a job would measure; `TabularEvaluator`, `FittedEvaluator`, or any
             other that is quick.
         capacity: Jobs under way at once, 1 or more.
-        duration_s: Returns the seconds that a job takes, 0 or more.
+        duration_s: Returns the seconds that a job takes, 0 or more; by default 1.
 
     Attributes:
         now_s: Seconds since the beginning, by the simulated clock.
@@ -46,7 +40,7 @@ class SimulatedBackend:
         evaluator: Evaluator,
         *,
         capacity: int = 1,
-        duration_s: Callable[[Job], float] = one_second,
+        duration_s: Callable[[Job], float] = lambda job: 1.0,
     ) -> None:
         if capacity < 1:
             raise ConfigError(f"a simulated back end of {capacity} workers; it needs 1 or more")
@@ -85,34 +79,27 @@ class TabularEvaluator:
     def __init__(self, trials: Iterable[Trial]) -> None:
         self._trials = {trial.architecture: trial for trial in trials}
 
-    def __call__(
-        self,
-        arch: Architecture,
-        task: Task = Task.EVALUATE,
-        repeat: int = 0,
-        epochs: int | None = None,
-    ) -> Measurement:
+    def __call__(self, job: Job) -> Measurement:
         """Return the measurement of a trial; after some epochs, with the accuracy at that rung.
 
         Raises:
             InfeasibleError: If there is none, or the trial was infeasible itself.
             ConfigError: If the trial has no accuracy after that many epochs.
         """
-        del task, repeat  # the table has one row for each
-        trial = self._trials.get(arch)
+        trial = self._trials.get(job.architecture)
         if trial is None:
             raise InfeasibleError("the table does not have this architecture")
         if trial.state is not TrialState.COMPLETE:
             raise InfeasibleError(trial.reason or f"{trial.state} in the table")
-        if epochs is None:
+        if job.epochs is None:
             return trial.measurement
         at = trial.measurement.rungs
-        if epochs not in at:
+        if job.epochs not in at:
             raise ConfigError(
-                f"trial {trial.number} of the table has no accuracy after {epochs} epochs; it has "
-                f"those after {', '.join(map(str, at)) or 'the whole training alone'}"
+                f"trial {trial.number} of the table has no accuracy after {job.epochs} epochs; it "
+                f"has those after {', '.join(map(str, at)) or 'the whole training alone'}"
             )
-        metrics = {**trial.metrics, "accuracy": at[epochs]}
+        metrics = {**trial.metrics, "accuracy": at[job.epochs]}
         return replace(trial.measurement, metrics=metrics)
 
 
@@ -150,22 +137,15 @@ class FittedEvaluator:
             )
             self._models[name] = is_log, model
 
-    def __call__(
-        self,
-        arch: Architecture,
-        task: Task = Task.EVALUATE,
-        repeat: int = 0,
-        epochs: int | None = None,
-    ) -> Measurement:
+    def __call__(self, job: Job) -> Measurement:
         """Return what is expected of an architecture; accuracy stays within 0 and 1.
 
         Raises:
             ConfigError: If it is asked for a part of the training.
         """
-        del task, repeat  # expectations have no seed
-        if epochs is not None:
-            raise ConfigError("a fit to whole trainings knows no rungs; use a table, or a function")
-        point = self._encoding.matrix([arch])
+        if job.epochs is not None:
+            raise ConfigError("a fit to whole trainings has no rungs; use a table, or a function")
+        point = self._encoding.matrix([job.architecture])
         metrics = {}
         for name, (is_log, model) in self._models.items():
             mean = float(model.predict(point)[0][0])

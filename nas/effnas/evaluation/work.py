@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from effnas.errors import SearchFailedError
 
 if TYPE_CHECKING:
-    from effnas.evaluation.backend import Backend, Job, Outcome
+    from effnas.evaluation.backend import Backend, Outcome
+    from effnas.evaluation.evaluator import Job
 
 #: Attempts at a job whose worker is lost or meets a bug.
 MAX_ATTEMPTS = 2

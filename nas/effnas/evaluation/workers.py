@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from effnas.config.settings import EvaluationConfig, Recipe
 from effnas.errors import ConfigError, UserError
-from effnas.evaluation.backend import Worker
+from effnas.evaluation.backend import InlineBackend, Worker
 from effnas.evaluation.evaluator import Evaluator
-from effnas.evaluation.inline import InlineBackend
 from effnas.timing.runtime import configure_process
 from effnas.trials.worker_info import WorkerInfo
 
@@ -119,20 +118,20 @@ def divide_resources(workers: Workers) -> WorkerResources:
     """
     from effnas.evaluation.ray import start_ray
 
-    resources = start_ray()
+    all_cpus, gpus = start_ray()
     device = workers.device
     if device == "auto":
-        device = "cuda" if resources.gpus else "cpu"
+        device = "cuda" if gpus else "cpu"
     # Ray hands out GPUs to workers that ask for any; one that is named is taken as it is.
     shared_out = device == "cuda"
-    count = workers.count or (max(resources.gpus, 1) if shared_out else 1)
-    slots, kind = (resources.gpus, "GPUs") if shared_out else (resources.cpus, "CPUs")
+    count = workers.count or (max(gpus, 1) if shared_out else 1)
+    slots, kind = (gpus, "GPUs") if shared_out else (all_cpus, "CPUs")
     if count > slots:  # Ray would wait for more to come
         raise ConfigError(
             f"{count} workers on device {device} need as many {kind}, Ray has {slots}; choose "
             "fewer `workers` or another `device`"
         )
-    cpus = max(resources.cpus // count, 1)
+    cpus = max(all_cpus // count, 1)
     return WorkerResources(
         workers=count,
         device=device,

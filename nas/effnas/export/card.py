@@ -40,11 +40,7 @@ network = torch.export.load("model.pt2").module()
 
 
 def card(
-    network: Network,
-    figures: Iterable[Figure],
-    checks: Sequence[Check],
-    *,
-    is_random: bool,
+    network: Network, figures: Iterable[Figure], checks: Sequence[Check], *, is_random: bool
 ) -> str:
     """Return the text of the card, which names no path of this machine."""
     files = {check.file for check in checks}

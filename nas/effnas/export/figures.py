@@ -27,7 +27,7 @@ _SOURCES: dict[str, How] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Figure:
     """One figure.
 
@@ -73,7 +73,7 @@ def _counts(network: Network) -> Iterator[Figure]:
         ("multiply-accumulates", counts.macs, f"{size}, {classes}"),
         ("activations", counts.activations, f"{size}, {classes}"),
     ):
-        yield Figure(name=name, value=value, text=f"{value:,}", how="counted", at=at)
+        yield Figure(name, value, f"{value:,}", "counted", at)
 
 
 def _of_training(trained: Trained, outcome: Outcome) -> Iterator[Figure]:
@@ -94,14 +94,9 @@ def _of_training(trained: Trained, outcome: Outcome) -> Iterator[Figure]:
             f"{outcome.test.images:,} images of {size}, part {outcome.test.part!r} of "
             f"{data_name(manifest.data.name)}",
         )
-    yield Figure(
-        name="time of the training of these weights",
-        value=outcome.train_time_s,
-        text=_duration(outcome.train_time_s),
-        how="measured",
-        at=f"all steps of {outcome.epochs} epochs of {manifest.data.images:,} images, "
-        f"{manifest.hardware}",
-    )
+    steps = f"all steps of {outcome.epochs} epochs of {manifest.data.images:,} images"
+    name, at = "time of the training of these weights", f"{steps}, {manifest.hardware}"
+    yield Figure(name, outcome.train_time_s, _duration(outcome.train_time_s), "measured", at)
 
 
 def _of_final(final: Final) -> Iterator[Figure]:
@@ -125,34 +120,27 @@ def _of_final(final: Final) -> Iterator[Figure]:
 def _of_trial(run: Run, trial: Trial) -> Iterator[Figure]:
     metrics, measured = trial.metrics, trial.measurement
     if "accuracy" in metrics:
-        yield Figure(
-            name="accuracy in the search",
-            value=metrics["accuracy"],
-            text=f"{metrics['accuracy']:.4f}",
-            how="measured" if measured.fidelity else "told",
-            at=f"held-out images, after a short training: {measured.fidelity or 'not known'}; not "
-            "that of the weights here",
+        training = f"after a short training: {measured.fidelity or 'not known'}"
+        yield _accuracy(
+            "accuracy in the search",
+            metrics["accuracy"],
+            f"held-out images, {training}; not that of the weights here",
+            "measured" if measured.fidelity else "told",
         )
     target = run.space.target
     batch_size = run.manifest.timing_batch_size or target.batch_size
     step = f"training step of {batch_size} images of {target.image_size} px"
-    device = measured.hardware or "device not known"
+    place = f"{step}, {measured.hardware or 'device not known'}"
     how = _SOURCES.get(measured.step_time_source, "told")
-    if "step_time" in metrics:
-        yield Figure(
-            name="S, step time over the reference network's",
-            value=metrics["step_time"],
-            text=f"{metrics['step_time']:.3f}",
-            how=how,
-            at=f"{step}, {device}",
-        )
+    if (ratio := metrics.get("step_time")) is not None:
+        yield Figure("S, step time over the reference network's", ratio, f"{ratio:.3f}", how, place)
     if "step_time_s" in metrics:
-        yield _step_time(metrics["step_time_s"], how, f"{step}, {device}")
+        yield _step_time(metrics["step_time_s"], how, place)
     if "peak_memory_bytes" in metrics:
         on_gpu = run.manifest.device.get("device") == "cuda"
         # Off CUDA it is the result of a dry run (`effnas.timing.memory`).
         if on_gpu or how != "measured":
-            yield _memory(metrics["peak_memory_bytes"], how, f"{step}, {device}")
+            yield _memory(metrics["peak_memory_bytes"], how, place)
         else:
             yield _memory(metrics["peak_memory_bytes"], "predicted", f"{step}, by a dry run")
 
@@ -171,17 +159,12 @@ def _of_member(member: Member) -> Iterator[Figure]:
         ("training with growing images", "progressive_train_time_s", "images that grow"),
     ):
         if key in costs:
-            yield Figure(
-                name=f"time of a {name}",
-                value=costs[key],
-                text=_duration(costs[key]),
-                how="predicted",
-                at=f"{training}, {how}",
-            )
+            at = f"{training}, {how}"
+            yield Figure(f"time of a {name}", costs[key], _duration(costs[key]), "predicted", at)
 
 
-def _accuracy(name: str, value: float, at: str) -> Figure:
-    return Figure(name=name, value=value, text=f"{value:.4f}", how="measured", at=at)
+def _accuracy(name: str, value: float, at: str, how: How = "measured") -> Figure:
+    return Figure(name, value, f"{value:.4f}", how, at)
 
 
 def _duration(seconds: float) -> str:
@@ -189,8 +172,8 @@ def _duration(seconds: float) -> str:
 
 
 def _step_time(seconds: float, how: How, at: str) -> Figure:
-    return Figure(name="step time", value=seconds, text=f"{seconds * 1e3:,.1f} ms", how=how, at=at)
+    return Figure("step time", seconds, f"{seconds * 1e3:,.1f} ms", how, at)
 
 
 def _memory(count: float, how: How, at: str) -> Figure:
-    return Figure(name="peak memory", value=count, text=memory_text(count), how=how, at=at)
+    return Figure("peak memory", count, memory_text(count), how, at)

@@ -27,7 +27,7 @@ TOLERANCES = {"model.py": 1e-5, "model.pt2": 1e-5, "model.onnx": 1e-4}
 _ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Check:
     """How far the outputs of a file are from those of its network.
 
@@ -139,14 +139,7 @@ def compare(file: str, run: Callable[[Tensor], Tensor], model: nn.Module, image_
             f"{file}: its logits differ from the network's by {difference:.2g}, which is more than "
             f"{allowed:.2g}; nothing was written"
         )
-    return Check(
-        file=file,
-        batch_sizes=BATCH_SIZES,
-        image_size=image_size,
-        largest_logit=largest,
-        difference=difference,
-        allowed=allowed,
-    )
+    return Check(file, BATCH_SIZES, image_size, largest, difference, allowed)
 
 
 @contextmanager

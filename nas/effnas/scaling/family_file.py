@@ -40,7 +40,7 @@ class Member:
         epochs: Of the trainings whose time is estimated.
         images: Of their data.
         hardware: What its layers were timed on; None if they were not.
-        step_time: Predicted, as the costs below it; see `effnas.scaling.member_costs.SizedMember`.
+        step_time: Predicted, as the costs below it; see `effnas.scaling.sizing.SizedMember`.
         dropout: Its strength at the start and at the end of a training, as those below it.
     """
 

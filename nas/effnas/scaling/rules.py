@@ -191,10 +191,7 @@ def _values(rule: MemberRule) -> dict[str, object]:
 
 def _last_stage(node: Node) -> LastStage:
     values = node.mapping(known=("width", "depth"), required=("width", "depth"))
-    width, depth = (_factor(values[key]) for key in ("width", "depth"))
-    if width <= 0 or depth <= 0:
-        raise node.error("the factors of last_stage are above 0")
-    return LastStage(width, depth)
+    return LastStage(_factor(values["width"]), _factor(values["depth"]))
 
 
 def _factors(node: Node) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _DAY_S = 86_400.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class CostEstimate:
     """A search before it starts.
 
@@ -27,7 +27,6 @@ class CostEstimate:
         trials_left: Trials still to run.
         trial_s: Seconds of one trial: the mean of the stored ones, else the reference network's;
             with rungs, at the share of trials that is expected to continue.
-        total_s: Seconds until the budget is used up.
         workers: Trials at once.
     """
 
@@ -36,7 +35,6 @@ class CostEstimate:
     budget: int
     trials_left: int
     trial_s: float
-    total_s: float
     workers: int
 
     @classmethod
@@ -48,15 +46,12 @@ class CostEstimate:
         share = rungs.expected_epochs / rungs.epochs[-1] if rungs else 1.0
         trial_s = mean(seconds) if seconds else prepared.timing_s + share * prepared.training_s
         left = max(min(budget, search.space.size) - len(done), 0)
-        return cls(
-            search=search,
-            prepared=prepared,
-            budget=budget,
-            trials_left=left,
-            trial_s=trial_s,
-            total_s=left * trial_s / workers,
-            workers=workers,
-        )
+        return cls(search, prepared, budget, left, trial_s, workers)
+
+    @property
+    def total_s(self) -> float:
+        """Seconds until the budget is used up."""
+        return self.trials_left * self.trial_s / self.workers
 
     @property
     def feasible_share(self) -> float:

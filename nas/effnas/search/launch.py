@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -29,13 +30,7 @@ from effnas.space.search_space import SearchSpace
 from effnas.train.checkpoints import Checkpoint
 from effnas.trials.manifest import Choices, SearchManifest, describe
 from effnas.trials.reward import Reward
-from effnas.trials.store import (
-    CHECKPOINTS,
-    MemoryStore,
-    RunFolder,
-    Store,
-    read_events,
-)
+from effnas.trials.store import CHECKPOINTS, RunFolder, Store, read_events
 from effnas.trials.trial import Trial, TrialState
 
 #: Any accuracy serves to check that the reward can be computed.
@@ -122,14 +117,14 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
     """
     setup = _Setup.of(settings)
     chosen = setup.check()
-    with RunFolder.open(settings.out) as folder:
-        stored = SearchManifest.stored(settings.out)
-        config = _config(settings, setup.space)
-        if stored:
-            chosen.check_continues(stored, settings.out)
+    config = setup.config
+    out = settings.out
+    with RunFolder.open(out) as folder:
+        if stored := SearchManifest.stored(out):
+            chosen.check_continues(stored, out)
             config = continued_config(config, stored)
         backend, prepared = start_workers(config, settings.workers, observer.preparing)
-        try:
+        with closing(backend):
             search = setup.search(folder, prepared.num_classes)
             search.space.check_satisfiable()
             manifest = describe(
@@ -143,38 +138,33 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
                 prepared=prepared,
             )
             if stored:
-                manifest.check_continues(stored, settings.out)
+                manifest.check_continues(stored, out)
                 manifest = replace(manifest, created=stored.created)
             search.resume(
-                read_events(settings.out, stem=search.space.stem, head=search.space.head),
+                read_events(out, stem=search.space.stem, head=search.space.head),
                 rescore=stored is not None and stored.reward != manifest.reward,
             )
             for trial in search.trials:
-                _drop_checkpoint(settings, trial)  # a stop may have come before it was dropped
-            manifest.write(settings.out)
+                _drop_checkpoint(config, trial)  # a stop may have come before it was dropped
+            manifest.write(out)
             observer.planned(CostEstimate.make(settings.budget, search, prepared, backend.capacity))
 
             def ended(trial: Trial) -> None:
-                _drop_checkpoint(settings, trial)
+                _drop_checkpoint(config, trial)
                 observer.trial_ended(trial, search)
 
             search.run(budget=settings.budget, backend=backend, on_trial=ended)
             if settings.step_times.mode == "auto":
                 time_finalists(
-                    search, backend, on_trial=lambda trial: observer.finalist_timed(trial, search)
+                    search, backend, lambda trial: observer.finalist_timed(trial, search)
                 )
-        finally:
-            backend.close()
     return search
 
 
-def _drop_checkpoint(settings: Settings, trial: Trial) -> None:
+def _drop_checkpoint(config: EvaluationConfig, trial: Trial) -> None:
     """Delete the checkpoint of a trial that does not continue."""
-    if settings.rungs and trial.state in _FINAL:
-        Checkpoint.of(settings.out / CHECKPOINTS, trial.architecture).delete()
-
-
-# -- before the first trial
+    if config.checkpoints and trial.state in _FINAL:
+        Checkpoint.of(Path(config.checkpoints), trial.architecture).delete()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +176,7 @@ class _Setup:
     space: SearchSpace
     reward: Reward
     step_times: NamedSource | None
+    config: EvaluationConfig
 
     @classmethod
     def of(cls, settings: Settings) -> _Setup:
@@ -193,15 +184,30 @@ class _Setup:
         space = SearchSpace.read(source).with_target(
             image_size=settings.target_image_size, batch_size=settings.target_batch_size
         )
+        config = config_for_data(
+            space,
+            settings.data,
+            settings.recipe,
+            data_root=settings.data_root,
+            on_bad_image=settings.on_bad_image,
+            seed=settings.seed,
+        )
+        checkpoints = str((settings.out / CHECKPOINTS).absolute()) if settings.rungs else None
         return cls(
             settings=settings,
             source=source,
             space=space,
             reward=Reward.load(settings.reward),
             step_times=named_source(settings.step_times, space),
+            config=replace(
+                config,
+                step_times=settings.step_times,
+                constraints=settings.constraints,
+                checkpoints=checkpoints,
+            ),
         )
 
-    def search(self, store: Store, num_classes: int | None = None) -> Search:
+    def search(self, store: Store | None = None, num_classes: int | None = None) -> Search:
         """Return a search without trials; the classes of the data, where the space names none."""
         settings, space = self.settings, self.space
         free = source_without_timing(self.step_times, settings.step_times.mode)
@@ -219,7 +225,7 @@ class _Setup:
 
     def check(self) -> Choices:
         """Find mistakes before anything slow is started; return what the user has chosen."""
-        settings, search = self.settings, self.search(MemoryStore())
+        settings, search = self.settings, self.search()
         space = search.space
         # Counts need the classes, which may be those of the data.
         if space.target.num_classes is not None or not space.needs_counts:
@@ -238,19 +244,3 @@ class _Setup:
             constraints=search.constraints.texts,
             rungs=settings.rungs.epochs if settings.rungs else None,
         )
-
-
-def _config(settings: Settings, space: SearchSpace) -> EvaluationConfig:
-    return replace(
-        config_for_data(
-            space,
-            settings.data,
-            settings.recipe,
-            data_root=settings.data_root,
-            on_bad_image=settings.on_bad_image,
-            seed=settings.seed,
-        ),
-        step_times=settings.step_times,
-        constraints=settings.constraints,
-        checkpoints=str((settings.out / CHECKPOINTS).absolute()) if settings.rungs else None,
-    )

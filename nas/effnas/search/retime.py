@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from effnas.errors import InfeasibleError, SearchFailedError
-from effnas.evaluation.backend import Job, Outcome
-from effnas.evaluation.evaluator import Task
+from effnas.evaluation.backend import Outcome
+from effnas.evaluation.evaluator import Job, Task
 from effnas.evaluation.work import drain
 from effnas.trials.trial import Measurement, Trial
 
@@ -23,17 +23,17 @@ FINALISTS = 5
 def time_finalists(
     search: Search,
     backend: Backend,
+    on_trial: Callable[[Trial], None] | None = None,
     *,
     count: int = FINALISTS,
-    on_trial: Callable[[Trial], None] | None = None,
 ) -> None:
     """Measure step times that were predicted, until those of the best trials are measured.
 
     Args:
         search: The search.
         backend: Runs the timings.
-        count: This many of the best trials are timed, and the whole front.
         on_trial: Called with every trial whose step time was measured.
+        count: This many of the best trials are timed, and the whole front.
 
     Raises:
         SearchFailedError: If one cannot be timed though its network may be fine.
@@ -72,7 +72,7 @@ def retime(
         if trial is None:
             return None
         under_way[trial.number] = trial
-        return Job.of(trial.number, trial.architecture, Task.TIME)
+        return Job(trial.number, trial.architecture, Task.TIME)
 
     def take(outcome: Outcome) -> None:
         trial = search.take_timing(under_way.pop(outcome.trial), outcome)

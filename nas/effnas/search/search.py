@@ -15,15 +15,9 @@ from typing import TYPE_CHECKING
 from effnas.arch.architecture import Architecture
 from effnas.controllers.base import Controller
 from effnas.controllers.registry import make_controller
-from effnas.errors import (
-    ConfigError,
-    RewardError,
-    SearchFailedError,
-    SpaceExhaustedError,
-)
-from effnas.evaluation.backend import Job, Outcome
-from effnas.evaluation.evaluator import FunctionEvaluator, Task
-from effnas.evaluation.inline import InlineBackend
+from effnas.errors import ConfigError, RewardError, SearchFailedError, SpaceExhaustedError
+from effnas.evaluation.backend import InlineBackend, Outcome
+from effnas.evaluation.evaluator import FunctionEvaluator, Job, Task
 from effnas.evaluation.work import drain
 from effnas.search.guarded import GuardedController
 from effnas.search.rungs import Rungs
@@ -310,10 +304,10 @@ class Search:
     def _job(self, trial: Trial) -> Job:
         """Return the job of a trial: only up to the first rung does it find the step time."""
         if self.rungs is None:
-            return Job.of(trial.number, trial.architecture)
+            return Job(trial.number, trial.architecture)
         task = Task.TRAIN if trial.measurement.rungs else Task.EVALUATE
         epochs = self.rungs.next_epochs(trial)
-        return Job.of(trial.number, trial.architecture, task, epochs=epochs)
+        return Job(trial.number, trial.architecture, task, epochs=epochs)
 
     def _ended(self, outcome: Outcome) -> Trial:
         """Return the trial of an outcome, with the seconds that it took."""

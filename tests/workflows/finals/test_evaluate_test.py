@@ -14,10 +14,9 @@ from test_finalists import drawn, run_of
 from effnas import SearchSpace
 from effnas.config.settings import EvaluationConfig, Execution, Recipe
 from effnas.data.images import ImageSet
-from effnas.data.loading import load_search_images
-from effnas.data.train_images import load_train_images
+from effnas.data.loading import load_search_images, load_train_images
 from effnas.errors import DataError, StoreError
-from effnas.evaluation.evaluator import Task
+from effnas.evaluation.evaluator import Job, Task
 from effnas.evaluation.workers import Workers
 from effnas.train.checkpoints import weights_file
 from effnas.workflows.finals.evaluate_test import FinalTest, evaluate_test_once
@@ -162,7 +161,7 @@ def trained(
     ).holdout
     write_part(root / "data" / "test", held_out)
     evaluator = ImageEvaluator(config)
-    yield config, [evaluator(ARCH, Task.TRAIN, n).metrics["accuracy"] for n in range(2)]
+    yield config, [evaluator(Job(n, ARCH, Task.TRAIN, n)).metrics["accuracy"] for n in range(2)]
     torch.set_num_threads(threads)
 
 

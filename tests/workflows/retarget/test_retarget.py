@@ -19,8 +19,8 @@ from effnas import (
     TrialState,
 )
 from effnas.errors import ConfigError
-from effnas.evaluation.evaluator import Task
-from effnas.evaluation.inline import InlineBackend
+from effnas.evaluation.backend import InlineBackend
+from effnas.evaluation.evaluator import Job, Task
 from effnas.search.retime import retime
 from effnas.trials.trial import Measurement
 from effnas.workflows.retarget.launch import _Untrained as Untrained
@@ -247,11 +247,9 @@ def test_infeasible_architectures_are_left_out_and_others_proposed() -> None:
 
 @pytest.mark.slow
 def test_what_breaks_a_constraint_on_the_new_device_is_out_and_teaches_all_the_same() -> None:
-    def times(
-        arch: Architecture, task: Task = Task.EVALUATE, repeat: int = 0, epochs: int | None = None
-    ) -> Measurement:
-        assert task is Task.TIME
-        metrics = {"step_time": new_step_time(arch)}
+    def times(job: Job) -> Measurement:
+        assert job.task is Task.TIME
+        metrics = {"step_time": new_step_time(job.architecture)}
         return Measurement(metrics=metrics, step_time_source="measured")
 
     timed = list(PARENT)[:16]

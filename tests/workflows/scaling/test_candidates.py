@@ -13,8 +13,8 @@ from effnas.errors import ConfigError
 from effnas.scaling.budget import Limit
 from effnas.scaling.compound import CompoundScaling, coefficients_grid
 from effnas.scaling.family import FamilyMember, scale
-from effnas.scaling.member_costs import MemberCosts
 from effnas.scaling.rules import ScalingRules
+from effnas.scaling.sizing import MemberCosts
 from effnas.workflows.scaling.candidates import ScaledNetwork, compound_candidates, layer_candidates
 from effnas.workflows.scaling.launch import LayerGrowth
 

@@ -29,7 +29,7 @@ from effnas.arch.files import to_json
 from effnas.config.settings import Execution
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.data.images import ImageSet
-from effnas.data.train_images import load_train_images
+from effnas.data.loading import load_train_images
 from effnas.errors import DataError, InfeasibleError, StoreError
 from effnas.train.network import make_network
 from effnas.train.training import Training

@@ -13,7 +13,7 @@ from effnas.arch.architecture import Architecture
 from effnas.config.regularization import Ramp
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.data.images import ImageSet
-from effnas.data.label_lists import LabelLists
+from effnas.data.source import LabelLists
 from effnas.train.progress import EpochRow
 from effnas.workflows.train.settings import TrainingPlan
 

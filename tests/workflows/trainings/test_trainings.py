@@ -9,12 +9,11 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from effnas import Architecture, InfeasibleError, Measurement, SearchSpace
+from effnas import InfeasibleError, Measurement, SearchSpace
 from effnas.config.settings import Recipe
 from effnas.errors import StoreError
-from effnas.evaluation.backend import Backend, Worker
-from effnas.evaluation.evaluator import Evaluator, Task
-from effnas.evaluation.inline import InlineBackend
+from effnas.evaluation.backend import Backend, InlineBackend, Worker
+from effnas.evaluation.evaluator import Evaluator, Job, Task
 from effnas.evaluation.simulated import SimulatedBackend
 from effnas.trials.manifest import must_match
 from effnas.workflows.trainings.folder import Result, TrainingsFolder, TrainingsManifest
@@ -120,13 +119,9 @@ class Trains:
     def make(self, recipe: Recipe | None = None) -> Evaluator:
         size = recipe.image_size if recipe else None
 
-        def evaluate(
-            arch: Architecture,
-            task: Task = Task.EVALUATE,
-            repeat: int = 0,
-            epochs: int | None = None,
-        ) -> Measurement:
-            assert task is Task.TRAIN
+        def evaluate(job: Job) -> Measurement:
+            arch, epochs, repeat = job.architecture, job.epochs, job.repeat
+            assert job.task is Task.TRAIN
             assert epochs is not None
             if len(self.asked) == self.calls:
                 raise KeyboardInterrupt

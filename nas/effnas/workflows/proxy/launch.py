@@ -11,9 +11,9 @@ from typing import Literal
 from effnas.arch.architecture import Architecture
 from effnas.config.settings import EvaluationConfig, Recipe
 from effnas.errors import ConfigError
-from effnas.evaluation.backend import Backend, Job, Outcome
+from effnas.evaluation.backend import Backend, Outcome
 from effnas.evaluation.config import config_for_data, default_image_size
-from effnas.evaluation.evaluator import Task
+from effnas.evaluation.evaluator import Job, Task
 from effnas.evaluation.observer import Observer
 from effnas.evaluation.work import drain
 from effnas.evaluation.workers import Workers, start_workers
@@ -209,8 +209,11 @@ class _Ready:
         """Train, and add each training to the others as it ends."""
         jobs = (
             # The workers have the images of the proxy already, which is their own recipe.
-            replace(
-                Job.of(number, job.architecture, Task.TRAIN, job.repeat),
+            Job(
+                number,
+                job.architecture,
+                Task.TRAIN,
+                job.repeat,
                 recipe=None if job.recipe == self.base else job.recipe,
             )
             for number, job in enumerate(wanted)

@@ -15,8 +15,8 @@ from effnas.scaling.budget import Limit
 from effnas.scaling.compound import CompoundScaling
 from effnas.scaling.family import FamilyMember, scale
 from effnas.scaling.growth import Growth
-from effnas.scaling.member_costs import MemberCosts
 from effnas.scaling.rules import MemberRule, ScalingRules
+from effnas.scaling.sizing import MemberCosts
 
 #: How far layers grow at most, and how finely growing is looked at.
 _MAX_GROWTH, _STEP = 8.0, 0.02

@@ -20,8 +20,8 @@ from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import Workers
 from effnas.scaling.budget import Limit
 from effnas.scaling.compound import CompoundScaling
-from effnas.scaling.member_costs import MemberCosts
 from effnas.scaling.rules import MemberRule, ScalingRules
+from effnas.scaling.sizing import MemberCosts
 from effnas.space.search_space import SearchSpace
 from effnas.timing.device_settings import DeviceSettings
 from effnas.timing.layer_times import LayerTimes

@@ -22,7 +22,7 @@ from effnas.workflows.train.forecast import Forecast
 from effnas.workflows.train.settings import TrainingPlan, TrainSettings
 
 if TYPE_CHECKING:
-    from effnas.data.train_images import TrainImages
+    from effnas.data.loading import TrainImages
 
 LOG = "log.csv"
 #: The state of a training that has not come to its end.

@@ -12,8 +12,7 @@ from torch import nn
 from effnas.arch.weights import ARCHITECTURE, read_weights
 from effnas.config.settings import Execution
 from effnas.data.images import memory_limit_bytes
-from effnas.data.loading import check_test_part, native_image_size
-from effnas.data.train_images import load_train_images
+from effnas.data.loading import check_test_part, load_train_images, native_image_size
 from effnas.errors import ConfigError
 from effnas.scaling.family_file import find_member
 from effnas.timing import lock

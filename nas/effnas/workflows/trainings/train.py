@@ -7,12 +7,11 @@ mean decides whether it continues. Free workers train other seeds, then the next
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from effnas.evaluation.backend import Job
-from effnas.evaluation.evaluator import Task
+from effnas.evaluation.evaluator import Job, Task
 from effnas.evaluation.work import drain
 from effnas.evaluation.workers import Workers, start_workers
 from effnas.workflows.trainings.folder import Result, TrainingsFolder
@@ -101,8 +100,8 @@ class Trainings:
                     if training not in under_way.values():
                         number = next(numbers)
                         under_way[number] = training
-                        job = Job.of(number, candidate.architecture, Task.TRAIN, repeat, epochs)
-                        return replace(job, recipe=candidate.recipe)
+                        arch, recipe = candidate.architecture, candidate.recipe
+                        return Job(number, arch, Task.TRAIN, repeat, epochs, recipe)
             return None
 
         def take(outcome: Outcome) -> None:
