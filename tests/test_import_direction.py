@@ -140,10 +140,7 @@ def test_nothing_imports_from_a_later_room() -> None:
         ("arch.counts", "def f():\n    from effnas import space"),
         ("arch.counts", "from effnas import SearchSpace"),
         ("arch.counts", "import effnas"),
-        (
-            "space",
-            "if TYPE_CHECKING:\n    pass\nelse:\n    from effnas import Search",
-        ),
+        ("space", "if TYPE_CHECKING:\n    pass\nelse:\n    from effnas import Search"),
     ],
 )
 def test_the_rule_sees_every_kind_of_import(by: str, source: str) -> None:
@@ -218,10 +215,7 @@ def test_the_test_part_is_read_in_one_place() -> None:
 def loaded_by(*arguments: str) -> set[str]:
     """The top-level modules that a new interpreter imports."""
     run = subprocess.run(
-        [sys.executable, "-X", "importtime", *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True, check=True
     )
     lines = [line for line in run.stderr.splitlines() if line.startswith("import time:")]
     return {line.split("|")[-1].strip().split(".")[0] for line in lines}

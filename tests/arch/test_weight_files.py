@@ -12,12 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from effnas.arch.weights import (
-    ARCHITECTURE,
-    read_weights,
-    shapes_of,
-    write_weights,
-)
+from effnas.arch.weights import ARCHITECTURE, read_weights, shapes_of, write_weights
 from effnas.errors import ConfigError, StoreError
 
 OWNER = {ARCHITECTURE: "0123456789abcdef"}

@@ -10,12 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effnas.config import catalog
-from effnas.config.catalog import (
-    Node,
-    find,
-    load_yaml,
-    names,
-)
+from effnas.config.catalog import Node, find, load_yaml, names
 from effnas.errors import CatalogError, SpaceError
 
 patient = settings(deadline=None)  # the machine may be busy

@@ -7,24 +7,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from effnas import (
-    Architecture,
-    Reward,
-    SearchSpace,
-    TrialState,
-)
+from effnas import Architecture, Reward, SearchSpace, TrialState
 from effnas.controllers.base import Controller
 from effnas.controllers.evolution import EvolutionController
 from effnas.controllers.random import RandomController
 from effnas.controllers.registry import CONTROLLERS, make_controller
 from effnas.errors import ConfigError
-from effnas.testing import (
-    FOREIGN,
-    MNASNET,
-    TINY,
-    ControllerContract,
-    ended,
-)
+from effnas.testing import FOREIGN, MNASNET, TINY, ControllerContract, ended
 from effnas.trials.objectives import Objectives
 from effnas.trials.problem import Problem
 

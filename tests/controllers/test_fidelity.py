@@ -5,12 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from effnas import (
-    Architecture,
-    Rungs,
-    Search,
-    SearchSpace,
-)
+from effnas import Architecture, Rungs, Search, SearchSpace
 from effnas.controllers.fidelity import Level, MultiFidelityGP
 from effnas.controllers.gaussian_process import OnlineGP
 

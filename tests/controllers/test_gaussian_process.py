@@ -9,11 +9,7 @@ import pytest
 
 from effnas import Architecture, SearchSpace
 from effnas.controllers.encoding import Encoding
-from effnas.controllers.gaussian_process import (
-    MIN_VALUES,
-    GaussianProcess,
-    OnlineGP,
-)
+from effnas.controllers.gaussian_process import MIN_VALUES, GaussianProcess, OnlineGP
 
 TINY = SearchSpace.load("tiny")
 RNG = np.random.default_rng

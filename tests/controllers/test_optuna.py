@@ -9,13 +9,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from effnas import (
-    Architecture,
-    Measurement,
-    Reward,
-    SearchSpace,
-    TrialState,
-)
+from effnas import Architecture, Measurement, Reward, SearchSpace, TrialState
 from effnas.controllers.base import Controller
 from effnas.controllers.optuna import OptunaController
 from effnas.controllers.random import RandomController

@@ -10,15 +10,7 @@ from test_tunas import CONDITIONAL
 from effnas import Architecture, SearchSpace, TrialState
 from effnas.controllers.base import Controller
 from effnas.controllers.reinforce import MINIBATCH, ReinforceController
-from effnas.testing import (
-    MNASNET,
-    TINY,
-    ControllerContract,
-    ended,
-    mixed,
-    play,
-    started,
-)
+from effnas.testing import MNASNET, TINY, ControllerContract, ended, mixed, play, started
 
 FAILED = TrialState.FAILED
 

@@ -5,20 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from effnas import (
-    Architecture,
-    Search,
-    SearchSpace,
-    TrialState,
-)
+from effnas import Architecture, Search, SearchSpace, TrialState
 from effnas.controllers.base import Controller
 from effnas.controllers.surrogate import SurrogateController
 from effnas.errors import InfeasibleError
-from effnas.testing import (
-    MNASNET,
-    ControllerContract,
-    play,
-)
+from effnas.testing import MNASNET, ControllerContract, play
 from effnas.trials.objectives import Objectives
 from effnas.trials.pareto_front import relative_hypervolume
 

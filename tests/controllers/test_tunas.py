@@ -7,11 +7,7 @@ import pytest
 
 from effnas import SearchSpace, TrialState
 from effnas.controllers.base import Controller
-from effnas.controllers.policy import (
-    BASELINE_DECAY,
-    CLOSED,
-    Decisions,
-)
+from effnas.controllers.policy import BASELINE_DECAY, CLOSED, Decisions
 from effnas.controllers.tunas import BETA2, LEARNING_RATE, TunasController
 from effnas.testing import (
     FOREIGN,

@@ -10,12 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from effnas.arch.architecture import parse_stage
-from effnas.arch.blocks import (
-    FIELDS,
-    OPERATORS,
-    Number,
-    Stage,
-)
+from effnas.arch.blocks import FIELDS, OPERATORS, Number, Stage
 from effnas.arch.notation import Alternative
 from effnas.errors import SpaceError
 from effnas.space.stage_space import StageSpace

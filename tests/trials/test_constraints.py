@@ -8,20 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from effnas import (
-    Architecture,
-    Search,
-    SearchSpace,
-    Trials,
-    TrialState,
-)
+from effnas import Architecture, Search, SearchSpace, Trials, TrialState
 from effnas.controllers.random import RandomController
 from effnas.controllers.registry import CONTROLLERS
-from effnas.errors import (
-    ConfigError,
-    InfeasibleError,
-    SpaceError,
-)
+from effnas.errors import ConfigError, InfeasibleError, SpaceError
 from effnas.evaluation.evaluator import Task
 from effnas.evaluation.inline import InlineBackend
 from effnas.search.retime import time_finalists

@@ -6,22 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from effnas import (
-    Architecture,
-    Measurement,
-    Search,
-    SearchSpace,
-    Trial,
-    TrialState,
-)
+from effnas import Architecture, Measurement, Search, SearchSpace, Trial, TrialState
 from effnas.errors import ConfigError
-from effnas.trials.objectives import (
-    Objective,
-    Objectives,
-    hypervolume,
-    non_dominated,
-    scalarise,
-)
+from effnas.trials.objectives import Objective, Objectives, hypervolume, non_dominated, scalarise
 from effnas.trials.pareto_front import hypervolumes, pareto_front
 
 TINY = SearchSpace.load("tiny")

@@ -18,13 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effnas import (
-    Measurement,
-    SearchSpace,
-    Trial,
-    TrialState,
-    load_run,
-)
+from effnas import Measurement, SearchSpace, Trial, TrialState, load_run
 from effnas.config.settings import Execution, Recipe
 from effnas.errors import StoreError
 from effnas.trials.manifest import (
@@ -35,14 +29,7 @@ from effnas.trials.manifest import (
     SearchManifest,
     SourcedSpacePart,
 )
-from effnas.trials.store import (
-    MANIFEST,
-    TRIALS,
-    RunFolder,
-    from_record,
-    read_events,
-    to_record,
-)
+from effnas.trials.store import MANIFEST, TRIALS, RunFolder, from_record, read_events, to_record
 
 patient = settings(deadline=None)  # the machine may be busy
 SPACE = SearchSpace.load("tiny")

@@ -8,13 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effnas import (
-    Measurement,
-    SearchSpace,
-    Trial,
-    Trials,
-    TrialState,
-)
+from effnas import Measurement, SearchSpace, Trial, Trials, TrialState
 
 patient = settings(deadline=None)  # the machine may be busy
 ARCH = SearchSpace.load("tiny").sample(np.random.default_rng(0))

@@ -5,16 +5,13 @@ A stage is one operator repeated, in EfficientNet's notation: `mbconv_r6_k3_s2_e
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from math import isfinite
-from typing import TYPE_CHECKING
 
 from effnas.errors import SpaceError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 #: Field -> what it means. The order is that of the canonical text.
 FIELDS: Mapping[str, str] = {

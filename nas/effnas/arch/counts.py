@@ -9,15 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
-from effnas.arch.blocks import round_channels
+from effnas.arch.architecture import Architecture
+from effnas.arch.blocks import Number, Stage, round_channels
 from effnas.arch.shapes import downsampled, stage_shapes
 from effnas.errors import ConfigError
-
-if TYPE_CHECKING:
-    from effnas.arch.architecture import Architecture
-    from effnas.arch.blocks import Number, Stage
 
 
 @dataclass(frozen=True, slots=True)

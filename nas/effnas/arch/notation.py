@@ -17,13 +17,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NoReturn, TypeVar
 
-from effnas.arch.blocks import (
-    FIELDS,
-    OPERATORS,
-    Number,
-    number_text,
-    problem,
-)
+from effnas.arch.blocks import FIELDS, OPERATORS, Number, number_text, problem
 from effnas.errors import Location, SpaceError, closest
 
 #: timm's codes for our operators.

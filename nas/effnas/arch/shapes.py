@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from effnas.arch.architecture import Architecture
+from effnas.arch.architecture import Architecture
 
 
 def downsampled(size: int, stride: int) -> int:

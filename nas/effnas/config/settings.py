@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
-from effnas.errors import ConfigError
-
-if TYPE_CHECKING:
-    from effnas.config.catalog import Node
+from effnas.config.catalog import Node, load_yaml
+from effnas.config.codec import read_text
+from effnas.errors import ConfigError, UserError
 
 Precision = Literal["float32", "bfloat16", "float16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
@@ -34,6 +33,22 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
         ("warmup_share", "label_smoothing", "drop_rate", "drop_path_rate"),
     ),
 )
+
+
+def check_known(settings: object, *, of: str = "", **kinds: object) -> None:
+    """See that attributes have one of the values of their `Literal` types.
+
+    Args:
+        settings: Has the attributes.
+        of: How messages begin.
+        kinds: The types by attribute.
+
+    Raises:
+        ConfigError: Names the values that are known.
+    """
+    for name, kind in kinds.items():
+        if (value := getattr(settings, name)) not in get_args(kind):
+            raise ConfigError(f"{of}{name} is {value!r}; known: {', '.join(get_args(kind))}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,12 +111,10 @@ class Recipe:
         Raises:
             ConfigError: If the file cannot be read, or a key or value is wrong.
         """
-        from effnas.config.catalog import load_yaml
-
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: the recipe cannot be read ({error})") from error
+            text = read_text(path)
+        except UserError as error:
+            raise ConfigError(f"{path}: the recipe: {error}") from None
         known = {f.name: str(f.type) for f in fields(cls)}
         nodes = load_yaml(text, str(path), error=ConfigError).mapping(known=known)
         values = {name: read_scalar(node, name, known[name]) for name, node in nodes.items()}
@@ -131,11 +144,7 @@ class Execution:
     compile_mode: CompileMode = "none"
 
     def __post_init__(self) -> None:
-        kinds = {
-            "precision": Precision,
-            "memory_format": MemoryFormat,
-            "compile_mode": CompileMode,
-        }
+        kinds = {"precision": Precision, "memory_format": MemoryFormat, "compile_mode": CompileMode}
         for name, kind in kinds.items():
             if (value := getattr(self, name)) not in get_args(kind):
                 raise ConfigError(f"{name} is {value!r}; known: {', '.join(get_args(kind))}")

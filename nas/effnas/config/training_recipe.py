@@ -12,18 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
-from effnas.config.catalog import (
-    Node,
-    Source,
-    find,
-    load_yaml,
-)
+from effnas.config.catalog import Node, Source, find, load_keys
 from effnas.config.codec import to_plain
 from effnas.config.regularization import STRENGTHS as FAMILY_STRENGTHS
 from effnas.config.regularization import Ramp
-from effnas.config.settings import read_scalar
+from effnas.config.settings import check_known, read_scalar
 from effnas.errors import CatalogError, ConfigError
 
 Regime = Literal[
@@ -31,7 +26,6 @@ Regime = Literal[
 ]
 ScheduleName = Literal["cosine", "staircase", "constant"]
 
-FORMAT = 1
 #: Regularisations whose strength a recipe sets, and the most that each can be.
 STRENGTHS = {**FAMILY_STRENGTHS, "cutmix": 10.0}
 #: The batch that learning rates are given for.
@@ -150,11 +144,7 @@ class TrainingRecipe:
                 )
         if not self.learning_rate_per_256 > 0 or not self.decay_epochs > 0:
             raise ConfigError("recipe: learning_rate_per_256 and decay_epochs must be above 0")
-        for name, kind in (("regime", Regime), ("schedule", ScheduleName)):
-            if getattr(self, name) not in get_args(kind):
-                raise ConfigError(
-                    f"recipe: {name} is {getattr(self, name)!r}; known: {', '.join(get_args(kind))}"
-                )
+        check_known(self, of="recipe: ", regime=Regime, schedule=ScheduleName)
         if self.image_size:
             first, last = self.image_size
             if not 1 <= first <= last <= _LARGEST_IMAGE:
@@ -223,15 +213,12 @@ class TrainingRecipe:
         Raises:
             ConfigError: If something is out of range.
         """
-        changes: dict[str, Any] = {}
+        given = {"epochs": epochs, "batch_size": batch_size, "regime": regime}
+        changes: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
         if epochs is not None:
-            changes |= {"epochs": epochs, "least_steps": 0}
-        if batch_size is not None:
-            changes["batch_size"] = batch_size
+            changes["least_steps"] = 0
         if image_size is not None:
             changes |= {"image_size": self._sizes(image_size), "eval_image_size": None}
-        if regime is not None:
-            changes["regime"] = regime
         return replace(self, **changes)
 
     def _sizes(self, text: str) -> tuple[int, int]:
@@ -252,12 +239,7 @@ class TrainingRecipe:
 def _read(source: Source) -> tuple[dict[str, Any], Node | None]:
     """Return the attributes that a file sets, and the name of its base."""
     kinds = {f.name: str(f.type) for f in fields(TrainingRecipe)}
-    path = str(source.path)
-    nodes = load_yaml(source.text, path, error=ConfigError).mapping(
-        known=("format", "base", *kinds)
-    )
-    if "format" in nodes and nodes.pop("format").integer(minimum=1) != FORMAT:
-        raise ConfigError(f"{path}: its format is not {FORMAT}, which this version reads")
+    nodes = load_keys(source.text, str(source.path), known=("base", *kinds), error=ConfigError)
     base = nodes.pop("base", None)
     values: dict[str, Any] = {}
     for name, node in nodes.items():

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 from math import log, sqrt
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from effnas.arch.architecture import Architecture
+from effnas.arch.blocks import Stage
 from effnas.arch.counts import count_stage
 from effnas.arch.shapes import downsampled, stage_shapes
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from effnas.arch.architecture import Architecture
-    from effnas.arch.blocks import Stage
-    from effnas.space.search_space import SearchSpace
+from effnas.space.search_space import SearchSpace
 
 #: Architectures drawn to find the scale of each column.
 _DRAWS = 256

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from effnas.arch.architecture import Architecture
 from effnas.controllers.base import Controller
 from effnas.space.search_space import SearchSpace
+from effnas.space.stage_space import Option, StageSpace
+from effnas.trials.problem import Problem
 from effnas.trials.trial import Trial, TrialState
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from effnas.space.stage_space import Option, StageSpace
-    from effnas.trials.problem import Problem
 
 #: The index that stands for a decision which an earlier one has closed.
 CLOSED = -1

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from effnas.errors import RewardError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from effnas.trials.reward import Reward
+from effnas.trials.reward import Reward
 
 
 class MetricPosterior(NamedTuple):

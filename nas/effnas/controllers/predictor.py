@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from effnas.arch.architecture import Architecture
 from effnas.config.expression_tree import Vectors
 from effnas.controllers.encoding import Encoding
 from effnas.controllers.fidelity import Level, MultiFidelityGP
@@ -19,13 +19,9 @@ from effnas.controllers.posterior import (
     reward_posterior,
 )
 from effnas.errors import RewardError
-from effnas.trials.trial import TrialState
-
-if TYPE_CHECKING:
-    from effnas.arch.architecture import Architecture
-    from effnas.space.search_space import SearchSpace
-    from effnas.trials.problem import Problem
-    from effnas.trials.trial import Trial
+from effnas.space.search_space import SearchSpace
+from effnas.trials.problem import Problem
+from effnas.trials.trial import Trial, TrialState
 
 #: Takes metrics of N architectures by name, [N] each; returns a figure to maximize, [N].
 Score = Callable[[Vectors], NDArray[np.float64]]

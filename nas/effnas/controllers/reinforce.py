@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from effnas.controllers.policy import (
-    CLOSED,
-    Decisions,
-    PolicyController,
-    pick,
-)
+from effnas.controllers.policy import CLOSED, Decisions, PolicyController, pick
 from effnas.space.search_space import SearchSpace
+from effnas.trials.problem import Problem
 from effnas.trials.trial import Trial
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from effnas.trials.problem import Problem
 
 # Zoph et al. 2018, "Learning Transferable Architectures for Scalable Image Recognition", appendix.
 HIDDEN = 100

@@ -10,13 +10,12 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from effnas.arch.architecture import DEFAULT_HEAD, DEFAULT_STEM, Architecture
+from effnas.arch.blocks import Stage
 from effnas.errors import SpaceError
 from effnas.space.stage_space import Option, StageSpace
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from effnas.arch.blocks import Stage
 
 
 @dataclass(frozen=True)

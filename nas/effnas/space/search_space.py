@@ -11,12 +11,13 @@ from effnas.arch.architecture import Architecture
 from effnas.arch.blocks import Stage
 from effnas.arch.counts import Counts, count
 from effnas.config.catalog import Source, find
+from effnas.config.codec import FORMAT
 from effnas.config.expression_tree import Quantities
 from effnas.config.expressions import Expression
 from effnas.errors import ExpressionError, SpaceError
 from effnas.space.feasible import ConstrainedSpace
 from effnas.space.quantities import COUNTED, Target, quantity_names, stage_quantities
-from effnas.space.reader import FORMAT, read_space
+from effnas.space.reader import read_space
 from effnas.space.stage_space import Option
 
 
@@ -73,15 +74,11 @@ class SearchSpace(ConstrainedSpace):
     def load(cls, name: str) -> SearchSpace:
         """Read a space by its name or path.
 
-        Args:
-            name: A path, or a name that is looked up in `./search_spaces` and then in the package.
-
         Raises:
-            CatalogError: If there is no such space.
+            CatalogError: If `effnas.config.catalog.find` finds no such space.
             SpaceError: If the file breaks the rules of the language.
         """
-        source = find("search_spaces", name)
-        return cls.read(source)
+        return cls.read(find("search_spaces", name))
 
     @classmethod
     def read(cls, source: Source) -> SearchSpace:

@@ -9,13 +9,7 @@ from itertools import product
 from math import prod
 from typing import TYPE_CHECKING
 
-from effnas.arch.blocks import (
-    FIELDS,
-    OPERATORS,
-    Number,
-    Stage,
-    number_text,
-)
+from effnas.arch.blocks import FIELDS, OPERATORS, Number, Stage, number_text
 from effnas.arch.notation import Alternative, read
 from effnas.errors import Location, SpaceError
 

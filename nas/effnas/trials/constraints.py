@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from effnas.arch.architecture import Architecture
 from effnas.config.expressions import Expression
 from effnas.errors import ConfigError, ExpressionError, SpaceError
 from effnas.space.feasible import quantity_text
 from effnas.space.restricted import RestrictedSpace
 from effnas.space.search_space import SearchSpace
+from effnas.trials.problem import FreeMetrics
 from effnas.trials.reward import METRICS, SYMBOLS, with_symbols
-
-if TYPE_CHECKING:
-    from effnas.arch.architecture import Architecture
-    from effnas.trials.problem import FreeMetrics
 
 
 @dataclass(frozen=True)

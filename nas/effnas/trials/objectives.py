@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from effnas.errors import ConfigError, closest
 from effnas.trials.reward import METRICS, SYMBOLS
-from effnas.trials.trial import TrialState
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    from effnas.trials.trial import Trial
+from effnas.trials.trial import Trial, TrialState
 
 #: Share of the sum beside the maximum in `scalarise`, as published.
 _RHO = 0.05

@@ -8,31 +8,20 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from math import isfinite, nan
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from effnas.config.catalog import find, load_yaml, names
+from effnas.config.catalog import Source, find, load_keys, names
 from effnas.config.expressions import FUNCTIONS, Expression
-from effnas.config.plugins import (
-    describe,
-    is_plugin,
-    load_plugin,
-    place_of,
-)
-from effnas.errors import ExpressionError, RewardError, closest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
-
-    from numpy.typing import NDArray
-
-    from effnas.config.catalog import Source
-    from effnas.errors import Location
+from effnas.config.plugins import describe, is_plugin, load_plugin, place_of
+from effnas.errors import ExpressionError, Location, RewardError, closest
 
 METRICS: Mapping[str, str] = {
     "accuracy": "fraction of held-out images classified correctly, 0 to 1",
@@ -57,7 +46,6 @@ METRICS: Mapping[str, str] = {
     "train_loss": "mean training loss of the last epoch",
 }
 SYMBOLS: Mapping[str, str] = {"A": "accuracy", "S": "step_time", "P": "params_ratio"}
-FORMAT = 1
 
 _Value = TypeVar("_Value")
 _NAME_SPEC = re.compile(r"[A-Za-z_][\w-]*")
@@ -203,10 +191,10 @@ def _from_expression(
 
 
 def _from_file(source: Source, known: Collection[str]) -> Reward:
-    root = load_yaml(source.text, str(source.path), error=RewardError)
-    keys = root.mapping(known=("format", "expression", "constants"), required=("expression",))
-    if "format" in keys and keys["format"].integer() != FORMAT:
-        raise keys["format"].error(f"this version of effnas reads format {FORMAT} only")
+    known_keys = ("expression", "constants")
+    keys = load_keys(
+        source.text, str(source.path), known=known_keys, required=known_keys[:1], error=RewardError
+    )
     constants: dict[str, str] = {}
     for name, node in keys["constants"].mapping().items() if "constants" in keys else ():
         node.number()
