@@ -11,7 +11,7 @@ from effnas import Architecture, SearchSpace
 from effnas.config.expressions import Expression
 from effnas.errors import SpaceError
 from effnas.space.feasible import find_feasible, wander
-from effnas.space.restricted import RestrictedSpace
+from effnas.space.search_space import RestrictedSpace
 from effnas.space.summary import feasible_share
 
 TINY = SearchSpace.load("tiny")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from effnas.arch.architecture import Architecture
 from effnas.arch.blocks import Stage
-from effnas.arch.shapes import downsampled, stage_shapes
+from effnas.arch.counts import downsampled, stage_shapes
 from effnas.config.codec import Size
 
 

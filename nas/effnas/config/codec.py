@@ -8,6 +8,7 @@ Every file has the `format` 1; most have a `kind`.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import MISSING, fields
 from math import isfinite
 from pathlib import Path
@@ -149,6 +150,20 @@ def read_text(path: str | Path, *, most_bytes: int = _MAX_BYTES) -> str:
     if not text.strip():
         raise UserError("the file is empty")
     return text
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file, or replace it, in one step: a crash leaves the old one or the new one.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def _plain(value: Any) -> object:

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from effnas.arch.architecture import Architecture
 from effnas.arch.blocks import Stage
-from effnas.arch.counts import count_stage
-from effnas.arch.shapes import downsampled, stage_shapes
+from effnas.arch.counts import count_stage, downsampled, stage_shapes
 from effnas.space.search_space import SearchSpace
 
 #: Architectures drawn to find the scale of each column.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from effnas.arch.counts import downsampled
 from effnas.arch.layers import Layer, layers_of_stage
-from effnas.arch.shapes import downsampled
 from effnas.space.search_space import SearchSpace
 
 

@@ -14,8 +14,7 @@ from effnas.arch.architecture import Architecture
 from effnas.config.expressions import Expression
 from effnas.errors import ConfigError, ExpressionError, SpaceError
 from effnas.space.feasible import quantity_text
-from effnas.space.restricted import RestrictedSpace
-from effnas.space.search_space import SearchSpace
+from effnas.space.search_space import RestrictedSpace, SearchSpace
 from effnas.trials.problem import FreeMetrics
 from effnas.trials.reward import METRICS, SYMBOLS, with_symbols
 

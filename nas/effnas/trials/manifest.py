@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -18,6 +18,7 @@ from effnas.config.codec import (
     WrongKindError,
     dump_json,
     from_plain,
+    pick,
     read_object,
     to_plain,
 )
@@ -197,7 +198,7 @@ class RewardPart:
     @classmethod
     def of(cls, reward: Reward) -> Self:
         """Return the part for a reward."""
-        return cls(name=reward.name, kind=reward.kind, text=reward.text)
+        return pick(cls, reward)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,38 +326,27 @@ def describe(
 ) -> SearchManifest:
     """Return the manifest of a search that is about to start."""
     counts = space.count(space.reference)
-    return SearchManifest(
+    return pick(
+        SearchManifest,
+        prepared,
         **vars(chosen),
         created=utc_now(),
         budget=budget,
         space=SourcedSpacePart.of(space, path=str(source.path), file_sha256=source.digest),
         reward=RewardPart.of(reward),
-        reference=ReferencePart(
-            architecture=str(space.reference),
-            params=counts.params,
-            macs=counts.macs,
-            activations=counts.activations,
-        ),
-        data=DataPart(
+        reference=ReferencePart(architecture=str(space.reference), **asdict(counts)),
+        data=pick(
+            DataPart,
+            prepared,
             name=data,
             path=config.data,
             root=config.data_root,
             on_bad_image=config.on_bad_image,
             classes=prepared.num_classes,
-            class_names=prepared.class_names,
-            train_images=prepared.train_images,
-            holdout_images=prepared.holdout_images,
             fingerprint=prepared.data_fingerprint,
-            skipped_images=prepared.skipped_images,
-            mirrored=prepared.mirrored,
         ),
-        recipe=prepared.recipe,
-        execution=prepared.execution,
-        timing_batch_size=prepared.timing_batch_size,
-        hardware=prepared.hardware,
-        step_times=prepared.step_times,
-        device=prepared.device,
         versions=versions(),
+        parent=None,
     )
 
 

@@ -188,11 +188,6 @@ def _volume(sides: NDArray[np.float64]) -> float:
 
 
 def _objective(text: str) -> Objective:
-    """Read one objective.
-
-    Raises:
-        ConfigError: If it is none.
-    """
     name, _, direction = (part.strip() for part in text.partition(":"))
     metric = SYMBOLS.get(name, name)
     if metric not in METRICS:

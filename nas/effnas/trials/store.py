@@ -16,7 +16,15 @@ from types import TracebackType
 from typing import IO, Any, ClassVar, Protocol, Self, TypeVar, cast
 
 from effnas.arch.architecture import Architecture
-from effnas.config.codec import Count, dump_json, from_plain, parse_json, pick, to_plain
+from effnas.config.codec import (
+    Count,
+    dump_json,
+    from_plain,
+    parse_json,
+    pick,
+    replace_file,
+    to_plain,
+)
 from effnas.errors import StoreError
 from effnas.trials.trial import Measurement, Trial, TrialState
 
@@ -152,13 +160,8 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         StoreError: If it cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        replace_file(path, f"{text}\n".encode())
     except OSError as error:
         raise StoreError(
             f"{path}: cannot be written ({error.strerror}); make room or free the folder, then "
@@ -245,14 +248,11 @@ class _TrialRecord(ArchitectureRecord):
 def to_record(trial: Trial) -> dict[str, Any]:
     """Return a trial as plain JSON data, without what does not apply to it."""
     record = _TrialRecord(
+        **vars(trial.measurement),
+        **{name: getattr(trial, name) for name in ("state", "reward", "reason", "duration_s")},
         trial=trial.number,
-        state=trial.state,
         architecture=str(trial.architecture),
         architecture_id=trial.architecture.id,
-        reward=trial.reward,
-        reason=trial.reason,
-        duration_s=trial.duration_s,
-        **vars(trial.measurement),
     )
     return cast("dict[str, Any]", to_plain(record, sparse=True))
 
@@ -264,15 +264,8 @@ def from_record(plain: object, *, stem: int, head: int) -> Trial:
         ValueError: If the record is not one that `to_record` writes.
     """
     record = from_plain(plain, _TrialRecord)
-    return Trial(
-        number=record.trial,
-        architecture=record.parsed(stem, head),
-        state=record.state,
-        measurement=pick(Measurement, record),
-        reward=record.reward,
-        reason=record.reason,
-        duration_s=record.duration_s,
-    )
+    arch, measurement = record.parsed(stem, head), pick(Measurement, record)
+    return pick(Trial, record, number=record.trial, architecture=arch, measurement=measurement)
 
 
 def _cut_torn_line(file: Path) -> None:
