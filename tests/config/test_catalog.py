@@ -130,14 +130,6 @@ def test_a_wrong_kind_is_an_error_with_its_place() -> None:
         keys["a"].integer(minimum=2)
 
 
-def test_unknown_and_missing_keys_are_errors() -> None:
-    root = read("stem: 24\nstags: []\n")
-    with pytest.raises(SpaceError, match=r"^file.yaml:2:1: unknown key 'stags'; did you mean 'sta"):
-        root.mapping(known=("stem", "stages"))
-    with pytest.raises(SpaceError, match=r"^file.yaml:1:1: the key 'stages' is missing"):
-        root.mapping(required=("stem", "stages"))
-
-
 @pytest.mark.slow
 def test_what_is_ambiguous_or_clever_is_refused_where_it_stands() -> None:
     fails_at(3, 1, "a: 1\nb: 2\na: 3\n", "'a' is there already, in line 1")

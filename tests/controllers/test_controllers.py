@@ -30,15 +30,6 @@ class TestEvolution(ControllerContract):
         return EvolutionController(space, seed)
 
 
-class TestSmallEvolution(ControllerContract):
-    """Nearly all that it proposes are mutants."""
-
-    length = 40
-
-    def make(self, space: SearchSpace, seed: int) -> Controller:
-        return EvolutionController(space, seed, population_size=4, sample_size=2)
-
-
 # -- names
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
-
 import numpy as np
 import pytest
 
@@ -121,20 +119,3 @@ def test_columns_have_mean_zero_and_all_groups_the_same_variance(name: str) -> N
     for group in (rows[:, columns] for columns in encoding.groups):
         assert np.abs(group.mean(axis=0)).max() < 0.4 * group.std(axis=0).max()
         assert group.var(axis=0).sum() == pytest.approx(1, abs=0.15)
-
-
-def test_different_architectures_have_different_rows() -> None:
-    archs = list({arch.id: arch for arch in drawn(TINY, 400)}.values())
-    rows = Encoding(TINY).matrix(archs)
-    assert len(np.unique(rows.round(9), axis=0)) == len(archs) > 350
-    assert np.array_equal(Encoding(TINY).matrix(archs[5:6]), rows[5:6])
-
-
-def test_it_serves_to_foresee_counts_that_it_does_not_hold() -> None:
-    archs = drawn(TINY, 120)
-    weights = RNG(2).uniform(1, 3, size=3)
-    y = np.log([prod(w * s.r for w, s in zip(weights, a.stages, strict=True)) for a in archs])
-    encoding = Encoding(TINY)
-    X = encoding.matrix(archs)  # noqa: N806
-    error = GaussianProcess(encoding.groups).fit(X[:80], y[:80]).predict(X[80:])[0] - y[80:]
-    assert np.sqrt((error**2).mean()) < 0.3 * y.std()

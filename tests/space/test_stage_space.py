@@ -96,14 +96,6 @@ def test_the_size_is_the_number_of_different_stages(text: str) -> None:
 
 @pytest.mark.slow
 @patient
-@given(spaces)
-def test_a_space_is_read_back_from_its_text(space: StageSpace) -> None:
-    assert StageSpace.parse(str(space)) == space
-    assert str(StageSpace.parse(str(space))) == str(space)
-
-
-@pytest.mark.slow
-@patient
 @given(spaces, st.integers(0, 2**32))
 def test_what_is_drawn_is_in_the_space_and_its_decisions_lead_back(
     space: StageSpace, seed: int

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from effnas import Architecture, Measurement, Search, SearchSpace, Trial, TrialState
+from effnas import Measurement, SearchSpace, Trial, TrialState
 from effnas.errors import ConfigError
 from effnas.trials.objectives import Objective, Objectives, hypervolume, non_dominated, scalarise
 from effnas.trials.pareto_front import hypervolumes, pareto_front
@@ -150,27 +150,3 @@ def test_hypervolumes_grow_from_0_to_1_in_at_most_ten_steps() -> None:
     again = hypervolumes([*scaled, trial(99, TrialState.RUNNING)], TWO)
     assert [v for _, v in again] == pytest.approx(values, rel=1e-9)
     assert hypervolumes([], TWO) == []
-
-
-# -- in a search
-
-
-def cost(arch: Architecture) -> dict[str, float]:
-    luck = int(arch.id, 16) % 1000 / 1000
-    return {"accuracy": 0.5 + luck / 2, "step_time": 1 + (1 - luck) * arch.layers}
-
-
-@pytest.mark.slow
-def test_a_search_has_a_front_beside_its_best() -> None:
-    search = Search(TINY, "A", objectives="accuracy:max,step_time:min,params:min")
-    assert search.controller.problem is not None
-    assert search.controller.problem.objectives == search.objectives
-    assert search.pareto_front == []
-    search.run(cost, budget=30)
-    assert search.objectives is not None
-    values = [np.array(search.objectives.values(t.metrics)) for t in search.trials]
-    on_it = {t.number for t in search.pareto_front}
-    for t in search.trials:
-        assert (t.number in on_it) != any(dominates(v, values[t.number]) for v in values)
-    assert search.pareto_front[0] == search.best  # by accuracy
-    assert 1 < len(on_it) < 30

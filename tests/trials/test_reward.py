@@ -147,12 +147,10 @@ def test_constants_are_put_into_the_text(tmp_path: Path) -> None:
     ("text", "place", "message"),
     [
         ("# mine\nexpression: A * SS\n", "2:17", "unknown name 'SS'; did you mean 'S'"),
-        ("expression: A\nformat: 2\n", "2:9", "format 1 only"),
+        ("expression: A\nformat: 2\n", "2:9", "which reads 1"),
         ("expresion: A\n", "1:1", "unknown key 'expresion'; did you mean 'expression'"),
-        ("expression: [A]\n", "1:13", "expected a text"),
         ("expression: A*T\nconstants: {T: fast}\n", "2:16", "expected a number"),
         ("expression: A\nconstants: {S: 1}\n", "2:16", "'S' would hide"),
-        ("expression: A\nconstants: {min: 1}\n", "2:18", "'min' would hide"),
         ("expression: A\nconstants: {if: 1}\n", "2:17", "'if' cannot be used"),
     ],
 )
@@ -186,21 +184,6 @@ def test_rewards_of_many_trials_are_those_of_each() -> None:
     assert found[0] == 0.5
     assert np.isnan(found[1])  # no power of zero
     assert found[2] == pytest.approx(reward.score({"accuracy": 0.7, "step_time": 2.0}))
-
-
-def test_a_function_is_called_for_each(tmp_path: Path) -> None:
-    path = tmp_path / "mine.py"
-    path.write_text("def mine(metrics):\n    return metrics['A'] / metrics['S']\n")
-    found = Reward.load(f"{path}:mine").score_vectorized(VECTORS)
-    assert found[[0, 2]] == pytest.approx([0.5, 0.35])
-    assert np.isnan(found[1])
-
-
-def test_a_metric_that_is_missing_leaves_no_reward() -> None:
-    reward = Reward.load("A - 0.1 * S")
-    with pytest.raises(RewardError):
-        reward.score({"accuracy": 0.5})
-    assert np.isnan(reward.score_vectorized({"accuracy": VECTORS["accuracy"]})).all()
 
 
 # -- functions
@@ -273,8 +256,6 @@ def test_a_function_of_a_file_scores(functions: Path) -> None:
     [
         ("fails", 20, "RuntimeError: two lines"),
         ("nothing", 23, "returned None"),
-        ("text", 25, "returned '0.5'"),
-        ("nan", 26, "returned nan"),
         ("huge", 1, "OverflowError"),
         ("constant", None, "no function 'constant'; .*fails.*weighted"),
     ],
