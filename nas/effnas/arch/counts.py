@@ -77,10 +77,6 @@ def stage_shapes(arch: Architecture, image_size: int) -> list[tuple[int, int]]:
     """Return channels and size (height and width in pixels) of the input of every stage.
 
     The last item, one more than there are stages, is the input of the head.
-
-    Args:
-        arch: The network.
-        image_size: Height and width of the image in pixels.
     """
     size = downsampled(image_size, 2)
     shapes = [(arch.stem, size)]
@@ -97,13 +93,7 @@ def hidden_channels(channels: int, expansion: Number) -> int:
 
 @lru_cache(maxsize=1 << 16)
 def count_stage(stage: Stage, channels: int, size: int) -> Counts:
-    """Count one stage without building it.
-
-    Args:
-        stage: The stage.
-        channels: Channels of its input.
-        size: Height and width of its input in pixels.
-    """
+    """Count one stage, whose input has `channels` and `size` pixels a side, without building it."""
     if stage.changes_nothing(channels):
         return Counts(0, 0, 0)
     first = _layer(stage, channels, size, stage.s)

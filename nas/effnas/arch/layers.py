@@ -35,13 +35,7 @@ class Layer:
 
 
 def layers_of(arch: Architecture, *, image_size: int, num_classes: int) -> Counter[Layer]:
-    """Return the layers of a network and how often each occurs.
-
-    Args:
-        arch: The network.
-        image_size: Height and width of the image in pixels.
-        num_classes: Outputs of the classifier.
-    """
+    """Return the layers of a network for square images, and how often each occurs."""
     found = Counter([Layer(f"stem_c{arch.stem}", 3, image_size)])
     shapes = stage_shapes(arch, image_size)
     for stage, (channels, size) in zip(arch.stages, shapes, strict=False):

@@ -52,11 +52,7 @@ class StageSyntax:
 
 
 def read(text: str, locate: Locate | None = None) -> StageSyntax:
-    """Take a block string apart.
-
-    Args:
-        text: The block string, such as `<fused|mbconv_se0.25>_r<1..3>_k<3|5>_s1_e4_c24`.
-        locate: Gives the place of the n-th character, for error messages.
+    """Take a block string apart; `locate` gives the place of the n-th character, for errors.
 
     Raises:
         SpaceError: With place, caret and the known fields, if the text breaks any rule.

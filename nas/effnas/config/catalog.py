@@ -146,11 +146,7 @@ class Node:
     def mapping(
         self, known: Collection[str] | None = None, required: Collection[str] = ()
     ) -> dict[str, Node]:
-        """Return the values by key.
-
-        Args:
-            known: Keys that are allowed; None allows all.
-            required: Keys that must be there.
+        """Return the values by key; None as `known` allows all keys.
 
         Raises:
             UserError: This is not a mapping, or a key is unknown or missing.
@@ -235,12 +231,7 @@ class Node:
 
 
 def load_yaml(text: str, source: str, *, error: type[UserError] = CatalogError) -> Node:
-    """Read one YAML document, strictly.
-
-    Args:
-        text: The document.
-        source: The name of the file, for error messages.
-        error: What is raised, by this function and by the nodes.
+    """Read one YAML document, strictly; `source` is the file's name, for an `error`.
 
     Raises:
         UserError: An `error` for what is not YAML, is empty, or has several documents, duplicate
@@ -270,13 +261,6 @@ def load_keys(
     error: type[UserError],
 ) -> dict[str, Node]:
     """Read a YAML mapping that may have a `format`: return the values of the other keys.
-
-    Args:
-        text: The document.
-        source: The name of the file, for error messages.
-        known: Keys that are allowed.
-        required: Keys that must be there.
-        error: What is raised, by this function and by the nodes.
 
     Raises:
         UserError: An `error`, as of `load_yaml` and `Node.mapping`, or for another format.

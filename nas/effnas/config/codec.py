@@ -38,12 +38,7 @@ class WrongKindError(UserError):
 
 
 def to_plain(value: object, *, sparse: bool = False) -> Any:
-    """Return a dataclass, and all that is in it, as plain JSON data.
-
-    Args:
-        value: The dataclass.
-        sparse: Whether its fields that have their default are left out.
-    """
+    """Return a dataclass as plain JSON data; `sparse` leaves out fields that have their default."""
     plain = to_builtins(value, enc_hook=_plain, str_keys=True)
     if sparse:
         for one in fields(cast("Any", value)):
@@ -104,12 +99,7 @@ def parse_json(text: str | bytes) -> Any:
 def read_object(
     path: str | Path, kind: str | None = None, *, most_bytes: int = _MAX_BYTES
 ) -> dict[str, Any]:
-    """Return the JSON object of a file that effnas wrote.
-
-    Args:
-        path: The file.
-        kind: Its `kind`; None if it has none.
-        most_bytes: Size of the file at most.
+    """Return the JSON object of a file that effnas wrote; None as `kind` stands for none.
 
     Raises:
         WrongKindError: It is JSON of something else.

@@ -36,12 +36,7 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
 
 
 def check_known(settings: object, *, of: str = "", **kinds: object) -> None:
-    """See that attributes have one of the values of their `Literal` types.
-
-    Args:
-        settings: Has the attributes.
-        of: How messages begin.
-        kinds: The types by attribute.
+    """See that attributes have one of the values of their `Literal` types; `of` begins messages.
 
     Raises:
         ConfigError: Names the values that are known.

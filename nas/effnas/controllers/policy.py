@@ -176,10 +176,4 @@ class PolicyController(Controller):
 
     @abstractmethod
     def reinforce(self, number: int, row: NDArray[np.int64], advantage: float) -> None:
-        """Learn from a trial.
-
-        Args:
-            number: The trial's number.
-            row: Its decisions.
-            advantage: Its reward minus the baseline.
-        """
+        """Learn from a trial's decisions and its advantage: its reward minus the baseline."""

@@ -189,12 +189,7 @@ class Predictor:
         }, posteriors
 
     def posterior(self, archs: Sequence[Architecture], score: Score) -> Posterior:
-        """Return the posterior of a figure of N architectures that follows from metrics.
-
-        Args:
-            archs: The architectures, one or more.
-            score: The figure; `reward`, or any other.
-        """
+        """Return the posterior of a figure of N architectures that follows from metrics."""
         return reward_posterior(score, *self.metrics(archs))
 
     def reward(self, metrics: Vectors) -> NDArray[np.float64]:

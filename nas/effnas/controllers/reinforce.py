@@ -79,10 +79,6 @@ class Policy(nn.Module):
     ) -> NDArray[np.int64]:
         """Turn uniform random numbers to rows of decisions.
 
-        Args:
-            numbers: In [0, 1), [N, decisions].
-            temperatures: What the logits of each row are divided by, [N].
-
         Returns:
             Indices of options, [N, decisions].
         """

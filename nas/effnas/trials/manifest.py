@@ -34,12 +34,7 @@ _SHOWN = 200
 
 
 def must_match(name: str, key: Callable[[Any], object] = lambda value: value) -> dict[str, object]:
-    """Return the metadata of a field that must be the same for a folder to be continued.
-
-    Args:
-        name: What users call it.
-        key: What is compared of its values.
-    """
+    """Return metadata of a field called `name`: its `key` must stay for a folder to continue."""
     return {"name": name, "key": key}
 
 

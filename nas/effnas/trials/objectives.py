@@ -65,10 +65,7 @@ class Objectives(tuple[Objective, ...]):
         return ",".join(map(str, self))
 
     def values(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
-        """Return the M values of a trial, all turned so that larger is better.
-
-        Args:
-            metrics: Values by the names of `effnas.trials.reward.METRICS`.
+        """Return the M values of a trial, by its metrics, all turned so that larger is better.
 
         Raises:
             ConfigError: If one of them is missing.
@@ -83,11 +80,7 @@ class Objectives(tuple[Objective, ...]):
         return tuple(metrics[o.metric] if o.maximize else -metrics[o.metric] for o in self)
 
     def vectorized(self, metrics: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Return the values of N trials, larger is better, [N, M].
-
-        Args:
-            metrics: Values by the names of `effnas.trials.reward.METRICS`, [N] each.
-        """
+        """Return the values of N trials, larger is better, [N, M], from metrics of [N] each."""
         return np.stack([metrics[o.metric] * (1 if o.maximize else -1) for o in self], axis=-1)
 
     def of(self, trial: Trial) -> tuple[float, ...] | None:

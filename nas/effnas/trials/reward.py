@@ -100,10 +100,7 @@ class Reward:
         return _from_expression(" ".join(spec.split()), spec, known)
 
     def score(self, metrics: Mapping[str, float]) -> float:
-        """Return the reward of a trial, a finite number.
-
-        Args:
-            metrics: Values by the names of `METRICS`; the symbols A, S, P are added here.
+        """Return the reward of a trial, a finite number, from metrics without their symbols.
 
         Raises:
             RewardError: A metric is missing, or the reward has no value for these.
@@ -121,11 +118,7 @@ class Reward:
             raise RewardError(f"{error}; a reward needs a value for every network") from None
 
     def score_vectorized(self, metrics: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Return the rewards of N trials, [N]; NaN where there is none.
-
-        Args:
-            metrics: Values by the names of `METRICS`, [N] each.
-        """
+        """Return the rewards of N trials, [N], from metrics of [N] each; NaN for none."""
         if isinstance(self._formula, Expression) and self.metrics <= metrics.keys():
             return self._formula.vectorized(with_symbols(metrics))
         rows = zip(*(values.tolist() for values in metrics.values()), strict=True)

@@ -170,12 +170,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def read_events(path: Path, *, stem: int, head: int) -> Iterator[Trial]:
-    """Return every stored change of a trial, in the order in which it happened.
-
-    Args:
-        path: The run folder.
-        stem: Channels of the stem of the run's architectures.
-        head: Channels of their head.
+    """Return every stored change of a trial in order; stem and head are those of the run's space.
 
     Raises:
         StoreError: If a line other than a torn last one cannot be read.
@@ -186,12 +181,7 @@ def read_events(path: Path, *, stem: int, head: int) -> Iterator[Trial]:
 
 
 def read_records(file: Path, parse: Callable[[Any], T], what: str) -> Iterator[T]:
-    """Return what each line of a file of records stands for; a torn last one is passed over.
-
-    Args:
-        file: The file; there are no records if it does not exist.
-        parse: Makes it of a line's plain data, or raises ValueError.
-        what: What a line is, in words.
+    """Return what `parse` makes of the plain data of each line; a torn last one is passed over.
 
     Raises:
         StoreError: If a line cannot be read.
