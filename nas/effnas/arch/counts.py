@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from effnas.arch.architecture import Architecture
-from effnas.arch.blocks import Number, Stage, round_channels
+from effnas.arch.blocks import Stage, round_channels
 from effnas.errors import ConfigError
 
 
@@ -86,11 +86,6 @@ def stage_shapes(arch: Architecture, image_size: int) -> list[tuple[int, int]]:
     return shapes
 
 
-def hidden_channels(channels: int, expansion: Number) -> int:
-    """Return the width inside a block, rounded to a multiple of 8 as timm rounds it."""
-    return round_channels(channels * float(expansion))
-
-
 @lru_cache(maxsize=1 << 16)
 def count_stage(stage: Stage, channels: int, size: int) -> Counts:
     """Count one stage, whose input has `channels` and `size` pixels a side, without building it."""
@@ -118,7 +113,7 @@ def _layer(stage: Stage, c_in: int, size_in: int, stride: int) -> Counts:
         return Counts(weights + 2 * c_out, weights * pixels_out, c_out * pixels_out)
 
     # A depthwise-separable block (MBConv with expansion 1) has no expanding convolution.
-    width = hidden_channels(c_in, stage.e) if stage.e != 1 else c_in
+    width = round_channels(c_in * float(stage.e)) if stage.e != 1 else c_in
     params = macs = activations = 0
     if stage.op == "fused":
         weights = kernel_area * c_in * width

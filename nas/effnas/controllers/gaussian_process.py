@@ -281,7 +281,7 @@ def learned_size(count: int) -> int:
 
 
 def _one_thread() -> AbstractContextManager[object]:
-    """Have linear algebra use one thread: matrices are small, and waiting threads cost more."""
+    # Matrices are small, and waiting threads cost more.
     limited: AbstractContextManager[object] = _thread_pools().limit(limits=1, user_api="blas")
     return limited
 

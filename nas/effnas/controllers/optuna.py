@@ -113,7 +113,12 @@ class OptunaController(Controller):
         self._objectives = problem.objectives if problem else None
         self._sampler = sampler
         self._options = {choice.name: _ordered(choice.options) for choice in space.choices}
-        self._distributions = {n: _distribution(options) for n, options in self._options.items()}
+        self._distributions = {
+            n: IntDistribution(0, len(options) - 1)
+            if _is_numeric(options)
+            else CategoricalDistribution(options)
+            for n, options in self._options.items()
+        }
         with _quiet():
             count = len(self._objectives) if self._objectives else 1
             self._study = optuna.create_study(
@@ -237,12 +242,6 @@ def _is_numeric(options: tuple[Option, ...]) -> bool:
 
 def _ordered(options: tuple[Option, ...]) -> tuple[Option, ...]:
     return tuple(sorted(options)) if _is_numeric(options) else options
-
-
-def _distribution(options: tuple[Option, ...]) -> BaseDistribution:
-    if _is_numeric(options):
-        return IntDistribution(0, len(options) - 1)
-    return CategoricalDistribution(options)
 
 
 def _always_open(space: SearchSpace) -> frozenset[str]:

@@ -50,7 +50,7 @@ class Constraints:
 
     @property
     def of_space(self) -> tuple[Expression, ...]:
-        """Those that follow from the architecture alone."""
+        """Conditions that follow from the architecture alone."""
         own = self.space.quantity_names
         return tuple(e for e in self.expressions if e.names <= own)
 
