@@ -21,9 +21,6 @@ EFFICIENTNETV2_S = [
 ]
 
 
-# -- identity
-
-
 def test_the_id_of_a_network_never_changes() -> None:
     assert Architecture.parse(EFFICIENTNETV2_S, stem=24, head=1280).id == "463ef533bef80d38"
 
@@ -48,9 +45,6 @@ def test_spelling_does_not_matter(blocks: Any) -> None:
     assert hash(arch) == hash(canonical)
     assert arch.blocks == canonical.blocks == tuple(EFFICIENTNETV2_S)
     assert arch.id == canonical.id
-
-
-# -- text and back
 
 
 def test_the_codes_of_timm_are_those_of_the_published_networks() -> None:
@@ -86,9 +80,6 @@ def test_an_architecture_travels_as_a_pickle() -> None:
     assert b"_hash" not in pickle.dumps(arch)
     again = pickle.loads(pickle.dumps(arch))
     assert (again, again.id) == (arch, identity)
-
-
-# -- what is refused
 
 
 @pytest.mark.parametrize("name", ["stem", "head"])

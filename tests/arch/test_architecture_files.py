@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from effnas import Architecture, SearchSpace
@@ -17,7 +17,6 @@ from effnas.errors import SpaceError
 
 ARCH = Architecture.parse("fused_r2_k3_s1_e1_c24 mbconv_r3_k5_s2_e4_c48_se0.25", stem=16, head=96)
 SPACES = [SearchSpace.load(name) for name in ("tiny", "v2", "mnasnet")]
-patient = settings(deadline=None)  # the machine may be busy
 
 
 def write(folder: Path, content: object) -> Path:
@@ -39,7 +38,6 @@ def message(path: Path) -> str:
 
 
 @pytest.mark.slow
-@patient
 @given(st.sampled_from(SPACES), st.integers(0, 10**6))
 def test_what_is_written_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, space: SearchSpace, seed: int

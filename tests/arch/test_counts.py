@@ -67,9 +67,6 @@ def with_zeros(model: nn.Module) -> nn.Module:
     return model
 
 
-# -- the published networks
-
-
 PUBLISHED_MACS_G = {  # at 1,000 classes, by image size
     "efficientnet_b0": {224: 0.386},
     "efficientnet_b4": {380: 4.394},
@@ -122,9 +119,6 @@ def test_table_3_of_efficientnetv2_is_met() -> None:
     assert literal == [("1-5", 43.528, 22.995), ("1-7", 132.122, 36.045)]
 
 
-# -- any network
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("blocks", "stem"),
@@ -145,7 +139,7 @@ def test_fvcore_counts_unusual_networks_as_we_do(
     assert_counts_are_exact(Architecture.parse(blocks, stem=stem, head=21), image_size, 3)
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(
     st.sampled_from(["fused", "mbconv"]),
     st.integers(3, 40),

@@ -50,9 +50,6 @@ def numbers_of(part: Layer) -> tuple[int, int]:
     return sum(parameter.numel() for parameter in model.parameters()), macs
 
 
-# -- of a network
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*CATALOG, "mixed"])
 def test_the_parts_have_together_what_the_network_has(name: str) -> None:
@@ -84,9 +81,6 @@ def test_parts_know_what_comes_into_them() -> None:
         Layer("head_c64_n7", 24, 9): 1,
     }
     assert str(Layer("stem_c8", 3, 33)) == "stem_c8 on 3x33x33"
-
-
-# -- of a space
 
 
 def test_a_space_has_no_part_but_those_of_its_networks() -> None:

@@ -114,9 +114,6 @@ def features(model: nn.Module, image_size: int) -> tuple[int, ...]:
     return tuple(model.eval().forward_features(image).shape)  # type: ignore[operator]
 
 
-# -- the published networks
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", published_names())
 def test_a_published_network_has_the_tensors_of_timm(name: str) -> None:
@@ -152,9 +149,6 @@ def test_with_the_weights_of_timm_a_network_computes_the_same(name: str, variant
     images = torch.randn(2, 3, 65, 65)
     with torch.inference_mode():
         assert torch.allclose(ours(images), theirs(images), atol=1e-5)
-
-
-# -- what was asked for
 
 
 @pytest.mark.slow

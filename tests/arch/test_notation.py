@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from effnas.arch.architecture import parse_stage
@@ -13,7 +13,6 @@ from effnas.arch.notation import Alternative, read
 from effnas.errors import SpaceError
 from effnas.space.stage_space import StageSpace
 
-patient = settings(deadline=None)  # the machine may be busy
 FIXED = "mbconv_r2_k3_s1_e4_c24"
 
 
@@ -32,9 +31,6 @@ def refusal(marked: str) -> str:
     assert excerpt == f"  {text}"
     assert caret == " " * (column + 1) + "^"
     return first.removeprefix(f"block:1:{column}: ")
-
-
-# -- what is read
 
 
 @pytest.mark.parametrize(
@@ -93,8 +89,6 @@ def test_an_alternative_may_carry_its_own_fields_and_shares_the_others() -> None
 def test_the_codes_of_timm_are_read_as_ours(timm: str, ours: str) -> None:
     assert StageSpace.parse(timm) == StageSpace.parse(ours)
 
-
-# -- what is refused, and where
 
 REFUSED = """
 @ -> an operator is missing here, found the end
@@ -162,8 +156,6 @@ def test_an_architecture_leaves_no_choice_open() -> None:
     assert parse_stage("mbconv_r<2>_k<3..3>_s1_e4_c24") == parse_stage(FIXED)
 
 
-# -- any text
-
 TOKENS = ["mbconv", "fused", "conv", "identity", "ir", "er", "ds", "cn", "skip", "se", "_", "<"]
 TOKENS += ["r1", "k3", "s1", "e4", "c8", "e1", "se0.25", "se0", ">", "|", "..", ":", "0", "1.5"]
 TOKENS += [".", "-", " ", "é", "\n", "_r<1..3>", "_k<3|5>", "_s2", "_e<1|4>", "_c16", "_skip"]
@@ -185,7 +177,6 @@ almost_blocks = st.builds(lambda op, fields: op + "".join(fields), ops, written_
 
 
 @pytest.mark.slow
-@patient
 @given(any_text | almost_blocks)
 @example("mbconv_r1_k3_s1_e4_c8_")
 @example("<cn_skip|ds_skip>_skip")

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from effnas.config.expressions import MAX_DEPTH, MAX_LENGTH, Expression
 from effnas.errors import ExpressionError
 
-patient = settings(deadline=None)  # the machine may be busy
 QUANTITIES = {"A": 0.8, "S": 0.5, "P": 3.0, "stage1.r": 4.0}
 FUNCTIONS = {**vars(math), "min": min, "max": max, "abs": abs}
 
@@ -83,7 +82,6 @@ def caret_column(message: str) -> int:
 
 
 @pytest.mark.slow
-@patient
 @given(arithmetic)
 def test_arithmetic_is_that_of_python(text: str) -> None:
     try:
@@ -100,14 +98,12 @@ def test_arithmetic_is_that_of_python(text: str) -> None:
 
 
 @pytest.mark.slow
-@patient
 @given(conditions)
 def test_conditions_are_those_of_python(text: str) -> None:
     assert Expression.parse(text).holds(QUANTITIES) is python_value(text)
 
 
 @pytest.mark.slow
-@patient
 @given(conditions)
 def test_a_condition_is_missed_by_nothing_where_it_holds_and_by_something_elsewhere(
     text: str,
@@ -157,7 +153,7 @@ def test_how_far_a_condition_is_missed(text: str, missed: float) -> None:
 @example("A if " * 300 + "A")
 @example("[" * 1000 + "]" * 1000)
 @example("A^\ud800")
-@settings(patient, max_examples=300)
+@settings(max_examples=300)
 def test_any_text_is_an_expression_or_an_expression_error(text: str) -> None:
     try:
         expression = Expression.parse(text)
@@ -295,7 +291,6 @@ def test_numbers_and_conditions_are_not_mixed_up() -> None:
 
 
 @pytest.mark.slow
-@patient
 @given(st.lists(st.sampled_from(["A^2", "A**2", "S ^ -1", "(A)", "\n S"]), max_size=6))
 def test_the_caret_stands_under_the_fault_whatever_power_is_written(parts: list[str]) -> None:
     text = " + ".join([*parts, "wrong"])
@@ -316,8 +311,6 @@ def test_expressions_are_values() -> None:
     assert pickle.loads(pickle.dumps(one)).evaluate({"A": 3.0}) == 6
 
 
-# -- many rows at once
-
 RNG = np.random.default_rng(0)
 VECTORS = {
     "A": np.append(RNG.random(40), [0.0, 1.0, 1e-300, 1e300, -2.0]),
@@ -328,7 +321,7 @@ VECTORS = {
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.builds("{} if {} else {}".format, arithmetic, conditions, arithmetic))
 def test_vectors_have_the_values_of_their_rows(text: str) -> None:
     try:

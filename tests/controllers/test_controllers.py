@@ -30,9 +30,6 @@ class TestEvolution(ControllerContract):
         return EvolutionController(space, seed)
 
 
-# -- names
-
-
 @pytest.mark.parametrize("name", sorted(CONTROLLERS))
 def test_a_controller_is_made_by_its_name(name: str) -> None:
     controller = make_controller(name, TINY, 7)
@@ -57,9 +54,6 @@ def test_only_controllers_that_say_so_are_given_objectives() -> None:
 def test_an_unknown_controller_is_told_with_the_closest() -> None:
     with pytest.raises(ConfigError, match=r"'evolutoin': did you mean 'evolution'\?"):
         make_controller("evolutoin", TINY, 0)
-
-
-# -- regularised evolution (Real et al. 2019, algorithm 1)
 
 
 def evolution(population_size: int, sample_size: int, seed: int = 0) -> EvolutionController:

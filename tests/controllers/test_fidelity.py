@@ -55,8 +55,6 @@ def test_what_is_unsure_at_the_low_fidelity_is_unsure_at_the_high_one() -> None:
     assert (after[1] < before[1]).all()
 
 
-# -- in a search by rungs
-
 TINY = SearchSpace.load("tiny")
 
 

@@ -22,9 +22,6 @@ def smooth(X: np.ndarray) -> np.ndarray:  # noqa: N803
     return np.asarray(3 + X[:, 0] - 2 * X[:, 1] + np.sin(2 * X[:, 2]))
 
 
-# -- the Gaussian process
-
-
 def test_it_passes_through_smooth_data_and_foresees_the_rest() -> None:
     X, others = points(80), points(40, seed=1)  # noqa: N806
     surrogate = GaussianProcess(GROUPS).fit(X, smooth(X))
@@ -54,9 +51,6 @@ def test_points_that_are_believed_keep_the_mean_and_are_known_better() -> None:
     assert after[0] == pytest.approx(before[0], abs=0.02)
     assert (after[1] <= before[1] + 1e-9).all()
     assert (condition_on_mean.predict(more)[1] < 0.5 * surrogate.predict(more)[1]).all()
-
-
-# -- growing
 
 
 def test_before_there_are_enough_values_their_mean_is_the_guess() -> None:
@@ -96,9 +90,6 @@ def test_values_that_change_later_are_taken_as_they_are(changed: int) -> None:
     fresh.update(other_x, other_y)
     for mine, theirs in zip(growing.predict(X), fresh.predict(X), strict=True):
         assert np.array_equal(mine, theirs)
-
-
-# -- the encoding
 
 
 def drawn(space: SearchSpace, n: int, seed: int = 7) -> list[Architecture]:

@@ -27,9 +27,6 @@ def weights(controller: ReinforceController) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in controller.policy.parameters()])
 
 
-# -- the network and its settings
-
-
 def test_the_published_settings_are_used() -> None:
     controller = ReinforceController(MNASNET)
     lstm = controller.policy.lstm
@@ -54,9 +51,6 @@ def test_torchs_global_state_neither_matters_nor_changes() -> None:
         assert torch.equal(torch.get_rng_state(), before)
         found.append(weights(controller))
     assert torch.equal(*found)
-
-
-# -- probabilities
 
 
 def all_rows(controller: ReinforceController) -> torch.Tensor:
@@ -92,9 +86,6 @@ def test_draws_have_the_probabilities_that_training_takes_them_to_have() -> None
     assert shares.sum() == pytest.approx(1)  # nothing else is drawn
     deviations = np.sqrt(probabilities * (1 - probabilities) / len(drawn))
     assert (np.abs(shares - probabilities) <= 5 * deviations).all()
-
-
-# -- proximal policy optimisation
 
 
 @pytest.mark.slow

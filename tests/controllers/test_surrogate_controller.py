@@ -86,8 +86,6 @@ def test_a_reward_without_a_value_for_a_guess_counts_as_the_worst() -> None:
     assert len(found.trials) == 24
 
 
-# -- several objectives
-
 BOTH = Objectives.parse("accuracy:max,step_time:min")
 
 

@@ -61,9 +61,6 @@ def test_what_comes_closest_to_what_nothing_meets_is_told() -> None:
     )
 
 
-# -- further constraints
-
-
 def test_a_constrained_space_is_one_of_its_own_and_keeps_what_it_had() -> None:
     once = TINY.constrained(["params <= 2e5"])
     twice = once.constrained(["P <= 1.2", "stage1.op == 'fused'", "params <= 2e5"])

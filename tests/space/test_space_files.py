@@ -16,8 +16,6 @@ from effnas.config.expressions import Expression
 from effnas.errors import SpaceError
 from effnas.space.search_space import SearchSpace, Target
 
-patient = settings(deadline=None)  # the machine may be busy
-
 FULL = """\
 format: 1
 stem: 16
@@ -50,9 +48,6 @@ def refusal(marked: str) -> str:
     assert excerpt == f"  {[*text.splitlines(), ''][line - 1]}"
     assert caret == " " * (column + 1) + "^"
     return first.removeprefix(place)
-
-
-# -- reading
 
 
 def test_a_file_says_everything_about_a_space() -> None:
@@ -111,7 +106,6 @@ def test_an_error_says_what_is_wrong_and_points_at_it(marked: str, message: str)
 
 
 @pytest.mark.slow
-@patient
 @given(st.data())
 def test_any_damage_to_a_file_is_a_space_error(data: st.DataObject) -> None:
     # Constraints have tests of their own.
@@ -127,8 +121,6 @@ def test_any_damage_to_a_file_is_a_space_error(data: st.DataObject) -> None:
         assert SearchSpace.parse(space.to_text()) == space
     assert place.startswith("my.yaml:")
 
-
-# -- writing
 
 CONSTRAINTS = ["params <= 30e6", "stage1.r >= 1", "stage1.op == 'fused' or layers^2 < 99"]
 
@@ -151,7 +143,7 @@ def search_spaces(draw: st.DrawFn) -> SearchSpace:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(search_spaces())
 @example(SearchSpace.parse(FULL))
 def test_a_space_is_read_back_from_its_text(space: SearchSpace) -> None:
@@ -165,9 +157,6 @@ def test_a_constraint_over_two_lines_is_read_back() -> None:
     text = f"{STAGES}constraints:\n  - |\n    params <= 3e6\n    or layers < 2\n"
     space = SearchSpace.parse(text)
     assert SearchSpace.parse(space.to_text()) == space
-
-
-# -- identity
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from effnas.arch.notation import Alternative
 from effnas.errors import SpaceError
 from effnas.space.stage_space import StageSpace
 
-patient = settings(deadline=None, max_examples=60)  # the machine may be busy
+patient = settings(max_examples=60)
 
 VALUES: dict[str, list[Number]] = {
     "r": [1, 2, 3, 7],

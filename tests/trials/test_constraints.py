@@ -41,9 +41,6 @@ def known_step_times(archs: Sequence[Architecture]) -> list[Mapping[str, float]]
     return [{} if arch.stages[2].k == 5 else {"step_time": step_time(arch)} for arch in archs]
 
 
-# -- before a trial
-
-
 #: Of these, 40 proposals take some seconds.
 SLOW = {"surrogate", "reinforce", "optuna:tpe", "optuna:cmaes"}
 
@@ -90,9 +87,6 @@ def test_constraints_that_contradict_each_other_are_named_before_anything_is_tri
                     constraints=["S <= 0.8"])  # fmt: skip
     with pytest.raises(SpaceError, match=r"meets 'S <= 0.8'; the closest .* has S = 2;"):
         search.ask()
-
-
-# -- a trial
 
 
 def test_a_trial_that_breaks_one_keeps_its_metrics_and_has_no_reward() -> None:

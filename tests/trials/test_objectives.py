@@ -33,9 +33,6 @@ def trial(number: int, state: TrialState = TrialState.COMPLETE, **metrics: float
     )
 
 
-# -- what the user writes
-
-
 def test_objectives_are_read_and_written() -> None:
     found = Objectives.parse(" A:max, step_time : min,P:min")
     assert found == (
@@ -62,9 +59,6 @@ def test_a_mistake_is_one_line_that_says_what_to_write(text: str, words: list[st
     assert "\n" not in str(error.value)
 
 
-# -- which points none dominates
-
-
 @pytest.mark.parametrize("dimensions", [1, 2, 3, 4])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_front_is_what_none_dominates(seed: int, dimensions: int) -> None:
@@ -73,9 +67,6 @@ def test_the_front_is_what_none_dominates(seed: int, dimensions: int) -> None:
     assert non_dominated(values).tolist() == expected
     order = np.random.default_rng(seed).permutation(len(values))
     assert sorted(order[non_dominated(values[order])].tolist()) == expected
-
-
-# -- how much they dominate
 
 
 @pytest.mark.parametrize(
@@ -106,18 +97,12 @@ def test_the_hypervolume_is_the_number_of_cells_below_whole_points(dimensions: i
     assert hypervolume(values, np.zeros(dimensions)) == below.sum()
 
 
-# -- one figure for several
-
-
 def test_the_tchebycheff_figure_by_hand() -> None:
     worst, best = [0.0, -10.0], [1.0, 0.0]
     assert scalarise(best, [0.3, 0.7], worst, best) == 0.0
     assert scalarise(worst, [0.3, 0.7], worst, best) == pytest.approx(-(0.7 + 0.05))
     assert scalarise([0.5, -2.0], [0.6, 0.4], worst, best) == pytest.approx(-(0.3 + 0.05 * 0.38))
     assert scalarise([1.0, 2.0], [0.5, 0.5], [1.0, 2.0], [1.0, 2.0]) == 0.0
-
-
-# -- the front of a run
 
 
 def test_the_front_of_trials_is_ordered_and_passes_over_what_is_not_complete() -> None:

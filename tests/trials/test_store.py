@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from effnas import Measurement, SearchSpace, Trial, TrialState, load_run
@@ -30,7 +30,6 @@ from effnas.trials.manifest import (
 )
 from effnas.trials.store import MANIFEST, TRIALS, RunFolder, read_events, to_record
 
-patient = settings(deadline=None)  # the machine may be busy
 SPACE = SearchSpace.load("tiny")
 ARCHS = [SPACE.sample(np.random.default_rng(seed)) for seed in range(8)]
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -76,11 +75,7 @@ def write(path: Path, *stored: Trial) -> bytes:
     return (path / TRIALS).read_bytes() if stored else b""
 
 
-# -- records
-
-
 @pytest.mark.slow
-@patient
 @given(st.lists(trials, max_size=5))
 def test_events_are_read_in_the_order_in_which_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, stored: list[Trial]
@@ -95,9 +90,6 @@ def test_a_reason_that_names_an_undecodable_file_is_stored(tmp_path: Path) -> No
     named = trial(0, state=TrialState.FAILED, reason="cannot read caf\udce9.png")
     write(tmp_path, named)
     assert events(tmp_path) == [named]
-
-
-# -- append-only, durable, and never NaN
 
 
 def test_bytes_once_written_never_change(tmp_path: Path) -> None:
@@ -116,20 +108,14 @@ def test_a_line_is_on_disk_as_soon_as_append_returns(tmp_path: Path) -> None:
             assert events(tmp_path) == [trial(n) for n in range(number + 1)]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("field", ["metrics", "reward", "duration_s"])
-def test_a_number_that_is_not_finite_is_never_written(
-    tmp_path: Path, field: str, value: float
-) -> None:
-    changes: dict[str, Any] = (
-        {"measurement": Measurement(metrics={"accuracy": value})}
-        if field == "metrics"
-        else {field: value}
-    )
+@pytest.mark.parametrize("value", [float("nan"), -float("inf")])
+def test_a_number_that_is_not_finite_is_never_written(tmp_path: Path, value: float) -> None:
+    measured = Measurement(metrics={"accuracy": value})
     with RunFolder.open(tmp_path) as folder:
         folder.append(trial(0), durable=False)
-        with pytest.raises(ValueError):
-            folder.append(trial(1, **changes), durable=False)
+        for wrong in (trial(1, reward=value), trial(1, measurement=measured)):
+            with pytest.raises(ValueError):
+                folder.append(wrong, durable=False)
         folder.append(trial(2), durable=False)
     assert events(tmp_path) == [trial(0), trial(2)]
 
@@ -162,9 +148,6 @@ def test_a_full_disk_loses_no_earlier_trial_and_is_told_in_a_line(tmp_path: Path
     assert events(path) == [trial(n) for n in range(5)]
     write(path, trial(5))
     assert events(path) == [trial(n) for n in range(6)]
-
-
-# -- damage
 
 
 def test_a_last_line_torn_at_any_byte_is_tolerated_and_cut_off(tmp_path: Path) -> None:
@@ -215,9 +198,6 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path, line: bytes) -> N
     content = (tmp_path / TRIALS).read_bytes().split(b"\n")
     (tmp_path / TRIALS).write_bytes(b"\n".join(content[:1] + content[2:]))
     assert events(tmp_path) == [trial(0), trial(2)]
-
-
-# -- the manifest
 
 
 def manifest(text: str = "a\nb é", **changes: Any) -> SearchManifest:
@@ -312,9 +292,6 @@ def test_a_manifest_of_another_format_or_damaged_is_refused_in_a_line(
     assert "\n" not in str(caught.value)
 
 
-# -- opening
-
-
 def test_a_folder_that_cannot_be_used_is_refused_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "busy" / TRIALS).mkdir(parents=True)
@@ -357,9 +334,6 @@ def test_a_run_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
     assert refusal.count("\n") == 1
     assert events(tmp_path) == [trial(0), trial(1)]
     assert open_elsewhere() == "opened\n"
-
-
-# -- reading a run
 
 
 def test_of_several_records_of_a_trial_the_last_wins(tmp_path: Path) -> None:
