@@ -117,8 +117,6 @@ class _Reader:
                 self._fail(drafts[n].start, f"alternative {alternative} is given twice")
         return StageSyntax(alternatives, _in_order(fields))
 
-    # -- reading
-
     def _alternatives(self) -> Iterator[_Draft]:
         if not self._take("<"):
             start = self.at
@@ -232,8 +230,6 @@ class _Reader:
 
     def _found(self) -> str:
         return repr(self.text[self.at]) if self.at < len(self.text) else "the end"
-
-    # -- checking
 
     def _known(self, name: str, start: int, drafts: list[_Draft]) -> None:
         if any(name in OPERATORS[d.op].fields for d in drafts):

@@ -68,11 +68,9 @@ class Node:
     """A part of an expression.
 
     Attributes:
-        kind: What it is.
         text: As it is written; a text without its quotes.
         parts: What it is made of: arguments; sides; conditions; test, value if true, and if false.
         functions: The function, or the comparisons between the sides of a chain.
-        number: The value of a number.
     """
 
     kind: Kind

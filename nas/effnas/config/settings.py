@@ -156,8 +156,6 @@ class StepTimeConfig:
     Attributes:
         mode: `measured` on the device; `predicted` by a device profile; `auto`: predicted where the
             profile's checked error allows, else measured; from a `table`; or from a `command`.
-        profile: Path of the profile.
-        table: Path of the table.
         command: The command, with {arch_json}.
         timeout_s: Seconds that the command may take for one network.
     """

@@ -27,9 +27,6 @@ class Encoding:
     operator one-hot. `counts`: logarithms of every stage's params, MACs and activations. Columns
     have mean 0 over random architectures of the space, and the variance of each group is 1 in sum,
     so that one length scale suits them all.
-
-    Args:
-        space: The space; architectures must have its number of stages.
     """
 
     def __init__(self, space: SearchSpace) -> None:

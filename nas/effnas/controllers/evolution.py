@@ -21,7 +21,6 @@ class EvolutionController(Controller):
     ended: the oldest dies, not the worst. Until it is full, architectures are drawn at random.
 
     Args:
-        problem: Not needed: the rewards that trials carry are maximized.
         population_size: Trials in the population, 2 or more.
         sample_size: Members that compete to be the parent, 1 to `population_size`.
     """

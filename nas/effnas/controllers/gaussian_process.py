@@ -39,9 +39,6 @@ class GaussianProcess:
     terms of different length scales, which bend them. The variance of each term and of the noise
     are those that make the data most likely (Rasmussen & Williams 2006, chapters 2 and 5), so that
     a group that tells nothing gets none.
-
-    Args:
-        groups: Where the columns of each group are; as `Encoding.groups`.
     """
 
     def __init__(self, groups: Sequence[slice]) -> None:
@@ -139,8 +136,6 @@ class GaussianProcess:
         """Return a process that takes the means at N points, [N, D], for measured values."""
         means = self.predict(X)[0]
         return self.condition(np.vstack([self._points, X]), np.append(self._values, means))
-
-    # -- the kernel
 
     def _terms(
         self,

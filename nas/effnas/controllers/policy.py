@@ -123,11 +123,6 @@ class PolicyController(Controller):
     Proposals are samples of the policy that meet the constraints and were not proposed before. If
     16 draws hold none, logits are divided by 2, 4 and 8 in turn, and then the draw is uniform. The
     papers do not need this: their controllers may propose the same again.
-
-    Args:
-        space: The space.
-        seed: Seed of all proposals, and of a policy's weights.
-        problem: Not needed: the rewards that trials carry are maximized.
     """
 
     # `propose` itself looks for an architecture that is new.

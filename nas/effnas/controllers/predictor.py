@@ -44,13 +44,8 @@ class Predictor:
     feasible. Accuracies at all rungs of a search tell of those at the highest one
     (`effnas.controllers.fidelity`).
 
-    Predictions follow from the trials in the order in which they were told, and not from when one
-    asks.
-
-    Args:
-        space: The space.
-        problem: The reward and the free metrics. Without one, rewards themselves are
-            modelled.
+    Without a problem, rewards themselves are modelled. Predictions follow from the trials in the
+    order in which they were told, and not from when one asks.
 
     Attributes:
         measured: The trials of the space that have a reward, or that have paused at a rung, in the
@@ -74,8 +69,6 @@ class Predictor:
         self._models: dict[str, MultiFidelityGP] = {}
         self._is_log: dict[str, bool] = {}
         self._feasible = OnlineGP(self._encoding.groups, 1.0)
-
-    # -- learning
 
     def tell(self, trial: Trial) -> None:
         """Learn that a trial has started or ended."""
@@ -158,8 +151,6 @@ class Predictor:
             ]
             yield Level(self._matrix(archs), *(np.log(c) if is_log else c for c in columns))
             below = at[epochs]
-
-    # -- predicting
 
     def metrics(
         self, archs: Sequence[Architecture], *, measured: bool = False

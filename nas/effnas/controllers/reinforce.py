@@ -29,10 +29,6 @@ class Policy(nn.Module):
 
     Its input is the option that was taken in the decision before. Options are embedded with as
     many numbers as the LSTM has units, which is not published.
-
-    Args:
-        decisions: The decisions.
-        seed: Seed of the weights.
     """
 
     def __init__(self, decisions: Decisions, seed: int) -> None:

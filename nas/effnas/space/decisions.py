@@ -32,14 +32,7 @@ Move = tuple[str, Option]
 
 @dataclass(frozen=True)
 class DecisionSpace:
-    """A finite set of architectures: one for each way to take all decisions.
-
-    Attributes:
-        stages: The stages in order.
-        stem: Channels of the stem.
-        head: Channels of the head.
-        name: What the space is called; two spaces that differ only in it are equal.
-    """
+    """A finite set of architectures: one for each way to take all decisions."""
 
     stages: tuple[StageSpace, ...]
     stem: int = DEFAULT_STEM

@@ -71,8 +71,6 @@ class SearchSpace(ConstrainedSpace):
                     f"{unknown[0]!r}; known: {', '.join(sorted(known))}"
                 )
 
-    # -- reading and writing
-
     @classmethod
     def load(cls, name: str) -> SearchSpace:
         """Read a space by its name or path.
@@ -138,8 +136,6 @@ class SearchSpace(ConstrainedSpace):
     def reference(self) -> Architecture:
         """The network that S and P are relative to: the given one, or the largest of the space."""
         return self.given_reference or self._largest()
-
-    # -- constraints
 
     @property
     def quantity_names(self) -> frozenset[str]:

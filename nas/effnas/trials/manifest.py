@@ -156,13 +156,7 @@ def _difference(name: str, here: object, there: object) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class SpacePart:
-    """The space, its target included.
-
-    Attributes:
-        name: Its name.
-        id: Differs when the space or its target does.
-        text: As YAML.
-    """
+    """The space as YAML; its id differs when the space or its target does."""
 
     name: str = "?"
     id: str = field(default="", metadata=must_match("space (or its target)"))
@@ -250,15 +244,7 @@ class ParentPart:
 
 @dataclass(frozen=True, kw_only=True)
 class Choices(Manifest):
-    """The part of a search's manifest that is known before anything slow is started.
-
-    Attributes:
-        seed: Of proposals, hold-out and trainings.
-        controller: Its name.
-        objectives: What it pursues in place of the reward.
-        constraints: Conditions, beside those of the space.
-        rungs: Epochs at which trainings pause.
-    """
+    """The part of a search's manifest that is known before anything slow is started."""
 
     seed: Count = field(default=0, metadata=must_match("seed"))
     controller: str | None = field(default=None, metadata=must_match("controller"))
