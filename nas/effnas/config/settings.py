@@ -21,7 +21,8 @@ StepTimeMode = Literal["measured", "predicted", "auto", "table", "command"]
 #: about half a minute. An accelerator takes the whole training part.
 CPU_TRAINING_IMAGES = 4_500
 #: Ranges of a recipe's numbers: in words, the condition, and the settings.
-_RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
+Ranges = tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...]
+_RANGES: Ranges = (
     ("1 or more", lambda n: n >= 1, ("epochs", "batch_size", "image_size")),
     ("0 or more", lambda n: n >= 0, ("weight_decay",)),
     ("above 0", lambda n: n > 0, ("learning_rate",)),
@@ -33,6 +34,19 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
         ("warmup_share", "label_smoothing", "drop_rate", "drop_path_rate"),
     ),
 )
+
+
+def check_ranges(recipe: object, ranges: Ranges) -> None:
+    """See that those numbers of a recipe that are not None are within their ranges.
+
+    Raises:
+        ConfigError: Names the first that is not.
+    """
+    for wanted, is_met, names in ranges:
+        for name in names:
+            value = getattr(recipe, name)
+            if value is not None and not is_met(value):
+                raise ConfigError(f"recipe: {name} is {value}, it must be {wanted}")
 
 
 def check_known(settings: object, *, of: str = "", **kinds: object) -> None:
@@ -88,11 +102,7 @@ class Recipe:
     drop_path_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        for wanted, is_met, names in _RANGES:
-            for name in names:
-                value = getattr(self, name)
-                if value is not None and not is_met(value):
-                    raise ConfigError(f"recipe: {name} is {value}, it must be {wanted}")
+        check_ranges(self, _RANGES)
 
     @property
     def optimizer_arguments(self) -> dict[str, float]:

@@ -18,7 +18,7 @@ from effnas.config.catalog import Node, Source, find, load_keys
 from effnas.config.codec import to_plain
 from effnas.config.regularization import STRENGTHS as FAMILY_STRENGTHS
 from effnas.config.regularization import Ramp
-from effnas.config.settings import check_known, read_scalar
+from effnas.config.settings import Ranges, check_known, check_ranges, read_scalar
 from effnas.errors import CatalogError, ConfigError
 
 Regime = Literal[
@@ -32,6 +32,19 @@ STRENGTHS = {**FAMILY_STRENGTHS, "cutmix": 10.0}
 LEARNING_RATE_BATCH = 256
 _MAX_BASES = 10
 _LARGEST_IMAGE = 4096
+
+
+_RANGES: Ranges = (
+    ("1 or more", lambda n: n >= 1, ("epochs", "batch_size", "size_multiple", "random_size_epochs",
+                                     "eval_image_size", "patience_epochs")),
+    ("2 or more", lambda n: n >= 2, ("stages",)),
+    ("0 or more", lambda n: n >= 0, ("least_steps", "warmup_epochs", "weight_decay")),
+    ("above 0", lambda n: n > 0, ("learning_rate_per_256", "decay_epochs")),
+    ("0 to 1", lambda n: 0 <= n <= 1, ("cutout",)),
+    ("above 0 to 1", lambda n: 0 < n <= 1, ("crop_area_min", "decay_rate")),
+    ("0 to below 1", lambda n: 0 <= n < 1, ("label_smoothing", "ema_decay", "minival_share")),
+    ("above 0 to below 1", lambda n: 0 < n < 1, ("batch_norm_momentum",)),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,29 +134,7 @@ class TrainingRecipe:
         object.__setattr__(
             self, "optimizer_arguments", MappingProxyType(dict(self.optimizer_arguments))
         )
-        for name, least in (("epochs", 1), ("least_steps", 0), ("batch_size", 1), ("stages", 2),
-                            ("size_multiple", 1), ("random_size_epochs", 1),
-                            ("eval_image_size", 1), ("patience_epochs", 1), ("warmup_epochs", 0),
-                            ("weight_decay", 0), ("cutout", 0)):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError(f"recipe: {name} is {value}, it must be {least} or more")
-        for name, low_in, high_in in (
-            ("crop_area_min", False, True), ("decay_rate", False, True), ("cutout", True, True),
-            ("label_smoothing", True, False), ("ema_decay", True, False),
-            ("batch_norm_momentum", False, False), ("minival_share", True, False),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if value is None:
-                continue
-            if not 0 <= value <= 1 or (value == 0 and not low_in) or (value == 1 and not high_in):
-                low = "0" if low_in else "above 0"
-                raise ConfigError(
-                    f"recipe: {name} is {value}, it must be {low} {'to' if high_in else 'to below'}"
-                    " 1"
-                )
-        if not self.learning_rate_per_256 > 0 or not self.decay_epochs > 0:
-            raise ConfigError("recipe: learning_rate_per_256 and decay_epochs must be above 0")
+        check_ranges(self, _RANGES)
         check_known(self, of="recipe: ", regime=Regime, schedule=ScheduleName)
         if self.image_size:
             first, last = self.image_size

@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, ClassVar, Protocol, Self, TypeVar, cast
 
 from effnas.arch.architecture import Architecture
@@ -43,7 +42,6 @@ class Store(Protocol):
 
     def append(self, trial: Trial, *, durable: bool) -> None:
         """Keep the new state of a trial; `durable` survives a power cut, else only a crash."""
-        ...
 
 
 class MemoryStore:
@@ -145,12 +143,7 @@ class RunFolder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
