@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Bytecode is written, as on a machine where nothing is set: programs that are started anew begin
 # sooner, and what it may spoil shows.
@@ -22,6 +23,9 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ["TMPDIR"] = str(Path(tempfile.gettempdir(), f"effnas-{worker}-{os.getuid()}"))
     Path(os.environ["TMPDIR"]).mkdir(exist_ok=True)
     tempfile.tempdir = None
+
+settings.register_profile("patient", deadline=None)  # the machine may be busy
+settings.load_profile("patient")
 
 ROOT = Path(__file__).resolve().parents[1]
 

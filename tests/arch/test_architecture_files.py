@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from effnas import Architecture, SearchSpace
@@ -17,7 +17,6 @@ from effnas.errors import SpaceError
 
 ARCH = Architecture.parse("fused_r2_k3_s1_e1_c24 mbconv_r3_k5_s2_e4_c48_se0.25", stem=16, head=96)
 SPACES = [SearchSpace.load(name) for name in ("tiny", "v2", "mnasnet")]
-patient = settings(deadline=None)  # the machine may be busy
 
 
 def write(folder: Path, content: object) -> Path:
@@ -39,7 +38,6 @@ def message(path: Path) -> str:
 
 
 @pytest.mark.slow
-@patient
 @given(st.sampled_from(SPACES), st.integers(0, 10**6))
 def test_what_is_written_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, space: SearchSpace, seed: int
@@ -78,12 +76,8 @@ def test_a_file_by_hand_needs_the_network_alone_and_may_use_aliases(tmp_path: Pa
         ({"block": []}, "unknown key 'block'; did you mean 'blocks'"),
         ({"format": 2}, "format 2 is not known"),
         ({"stem": 0}, "stem: 0"),
-        ({"stem": "16"}, "stem: Expected `int`, got `str`"),
-        ({"head": True}, "head: Expected `int`, got `bool`"),
         ({"blocks": []}, "at least one stage"),
-        ({"blocks": [1]}, "blocks[0]: Expected `str`"),
         ({"blocks": ["fused_r2_k4_s1_e1_c24"]}, "kernels are odd"),
-        ({"blocks": ["fused_r<1|2>_k3_s1_e1_c24"]}, "no choice sets"),
         ({"id": "0" * 16}, "leave the id out"),
         ({"stem": 24}, "leave the id out"),
     ],
@@ -98,13 +92,8 @@ def test_a_wrong_file_is_refused_with_its_path(
     ("text", "part"),
     [
         ("", "empty"),
-        (" \n", "empty"),
         ("{", "not valid JSON"),
-        ("{'format': 1}", "line 1, column 2"),
         ("[]", "it holds something else"),
-        ("1", "it holds something else"),
-        ('{"format": 1, "format": 1}', "twice"),
-        ("[" * 100_000, "not valid JSON"),
         ('{"format": ' + "1" * 10_000 + "}", "not valid JSON"),
         ("{}" + " " * 1_000_000, "larger than 1,000,000 bytes"),
     ],

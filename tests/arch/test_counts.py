@@ -67,25 +67,13 @@ def with_zeros(model: nn.Module) -> nn.Module:
     return model
 
 
-# -- the published networks
-
-
 PUBLISHED_MACS_G = {  # at 1,000 classes, by image size
     "efficientnet_b0": {224: 0.386},
-    "efficientnet_b1": {240: 0.687},
-    "efficientnet_b2": {260: 0.994},
-    "efficientnet_b3": {300: 1.827},
     "efficientnet_b4": {380: 4.394},
-    "efficientnet_b5": {456: 10.266},
-    "efficientnet_b6": {528: 19.068},
     "efficientnet_b7": {600: 37.746},
     "tf_efficientnetv2_b0": {128: 0.236, 192: 0.528, 224: 0.718},
-    "tf_efficientnetv2_b1": {192: 0.747, 240: 1.197},
-    "tf_efficientnetv2_b2": {208: 1.043, 260: 1.698},
     "tf_efficientnetv2_b3": {240: 1.908, 300: 3.011},
     "tf_efficientnetv2_s": {128: 0.934, 192: 2.095, 224: 2.85, 300: 5.308, 380: 8.3, 384: 8.366},
-    "tf_efficientnetv2_m": {128: 1.758, 224: 5.362, 300: 10.132, 384: 15.737, 480: 24.582},
-    "tf_efficientnetv2_l": {128: 4.01, 224: 12.231, 300: 23.075, 384: 35.899, 480: 56.08},
     "tf_efficientnetv2_xl": {384: 52.529, 512: 93.353},
 }
 
@@ -131,9 +119,6 @@ def test_table_3_of_efficientnetv2_is_met() -> None:
     assert literal == [("1-5", 43.528, 22.995), ("1-7", 132.122, 36.045)]
 
 
-# -- any network
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("blocks", "stem"),
@@ -154,7 +139,7 @@ def test_fvcore_counts_unusual_networks_as_we_do(
     assert_counts_are_exact(Architecture.parse(blocks, stem=stem, head=21), image_size, 3)
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(
     st.sampled_from(["fused", "mbconv"]),
     st.integers(3, 40),

@@ -50,9 +50,6 @@ def numbers_of(part: Layer) -> tuple[int, int]:
     return sum(parameter.numel() for parameter in model.parameters()), macs
 
 
-# -- of a network
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*CATALOG, "mixed"])
 def test_the_parts_have_together_what_the_network_has(name: str) -> None:
@@ -84,21 +81,6 @@ def test_parts_know_what_comes_into_them() -> None:
         Layer("head_c64_n7", 24, 9): 1,
     }
     assert str(Layer("stem_c8", 3, 33)) == "stem_c8 on 3x33x33"
-
-
-@pytest.mark.parametrize(
-    ("stage", "is_part"),
-    [("identity_s1_c8", False), ("identity_s1_c12", True), ("identity_s2_c8", True)],
-)
-def test_an_identity_is_a_part_only_where_something_changes(stage: str, is_part: bool) -> None:
-    arch = Architecture.parse([stage, "conv_r1_k3_s1_c8"], stem=8, head=16)
-    parts = layers_of(arch, image_size=16, num_classes=10)
-    identities = {part: n for part, n in parts.items() if part.block.startswith("identity")}
-    assert identities == ({Layer(stage, 8, 8): 1} if is_part else {})
-    assert parts.total() == 3 + is_part
-
-
-# -- of a space
 
 
 def test_a_space_has_no_part_but_those_of_its_networks() -> None:

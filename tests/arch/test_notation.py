@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from effnas.arch.architecture import parse_stage
@@ -13,7 +13,6 @@ from effnas.arch.notation import Alternative, read
 from effnas.errors import SpaceError
 from effnas.space.stage_space import StageSpace
 
-patient = settings(deadline=None)  # the machine may be busy
 FIXED = "mbconv_r2_k3_s1_e4_c24"
 
 
@@ -34,21 +33,14 @@ def refusal(marked: str) -> str:
     return first.removeprefix(f"block:1:{column}: ")
 
 
-# -- what is read
-
-
 @pytest.mark.parametrize(
     ("item", "expected"),
     [
         ("r3", (3,)),
-        ("r<3>", (3,)),
-        ("r<1|3>", (1, 3)),
         ("r<3|1>", (3, 1)),
         ("r<1..3>", (1, 2, 3)),
-        ("r<2..2>", (2,)),
         ("r<1..3|6>", (1, 2, 3, 6)),
         ("r<9..18:3>", (9, 12, 15, 18)),
-        ("r<1..4:2>", (1, 3)),
         ("r<8|1..5:2>", (8, 1, 3, 5)),
     ],
 )
@@ -82,22 +74,14 @@ def test_an_alternative_may_carry_its_own_fields_and_shares_the_others() -> None
     assert mixed.fields == (("r", (1, 2)), ("s", (1,)), ("c", (8,)))
 
 
-@patient
-@given(st.permutations(["r<1|2>", "k3", "s2", "e<4|1>", "c24", "se0.25"]))
-def test_the_order_of_fields_means_nothing(fields: list[str]) -> None:
-    assert read("_".join(["mbconv", *fields])) == read("mbconv_r<1|2>_k3_s2_e<4|1>_c24_se0.25")
-
-
 @pytest.mark.parametrize(
     ("timm", "ours"),
     [
         ("ir_r2_k3_s1_e4_c24_se0.25", "mbconv_r2_k3_s1_e4_c24_se0.25"),
         ("er_r2_k3_s1_e4_c24", "fused_r2_k3_s1_e4_c24"),
         ("ds_r2_k3_s1_c24_se0.25", "mbconv_r2_k3_s1_e1_c24_se0.25"),
-        ("ds_r2_k3_s1_e1_c24", "mbconv_r2_k3_s1_e1_c24"),
         ("cn_r2_k3_s1_c24", "conv_r2_k3_s1_c24"),
         ("cn_r2_k3_s1_c24_skip", "fused_r2_k3_s1_e1_c24"),
-        ("cn_skip_r2_k3_s1_c24", "fused_r2_k3_s1_e1_c24"),
         ("<ds|ir_e6>_r2_k3_s1_c24", "<mbconv_e1|mbconv_e6>_r2_k3_s1_c24"),
         ("<cn_skip|cn>_r2_k3_s1_c24", "<fused_e1|conv>_r2_k3_s1_c24"),
     ],
@@ -106,20 +90,14 @@ def test_the_codes_of_timm_are_read_as_ours(timm: str, ours: str) -> None:
     assert StageSpace.parse(timm) == StageSpace.parse(ours)
 
 
-# -- what is refused, and where
-
 REFUSED = """
 @ -> an operator is missing here, found the end
-@_r2_k3 -> an operator is missing here, found '_'
 @mbconf_r2_k3_s1_e4_c24 -> unknown operator 'mbconf'; did you mean 'mbconv'
 <fused|@mbcon>_r2_k3_s1_e4_c24 -> unknown operator 'mbcon'; did you mean 'mbconv'
 <@>_r2_k3_s1_e4_c24 -> the set of operators is empty
 mbconv_r2_k3_s1_e4_c24_@q3 -> mbconv has an unknown field 'q'; its fields: r, k, s, e, c, se
-<fused|mbconv_@z3>_r2_k3_s1_e4_c24 -> mbconv has an unknown field 'z'
 <fused|mbconv>_r2_k3_s1_e4_@n8 -> fused or mbconv has an unknown field 'n'
-mbconv_r2_@_k3_s1_e4_c24 -> a field is missing here, found '_'; known: r, k, s, e, c, se
 conv_r1_k3_s1_@e4_c8 -> conv takes no field 'e'; its fields: r, k, s, c
-<conv|identity>_r1_k3_s1_@e4_c8 -> conv or identity takes no field 'e'
 identity_@r2_s1_c8 -> identity has no layers to repeat
 @mbconv_r2_e4 -> mbconv lacks the fields k (kernel size, odd), s (
 <@fused|mbconv_c8>_r2_k3_s1_e4 -> fused lacks the field c (output channels)
@@ -129,31 +107,22 @@ mbconv_r2_k3_@k5_s1_e4_c24 -> field k is given twice
 mbconv_r<2|@1..3>_k3_s1_e4_c24 -> r2 is in the choice set twice
 cn_r2_k3_s1_c24_skip_@skip -> the flag skip is given twice
 mbconv_r@0_k3_s1_e4_c24 -> r0: a stage has 1 layer or more
-mbconv_r@1.5_k3_s1_e4_c24 -> r1.5: a stage has 1 layer or more
 mbconv_r2_k<@3..7>_s1_e4_c24 -> k4: kernels are odd
-<fused|mbconv_k@4>_r2_s1_e4_c24 -> k4: kernels are odd
 mbconv_r2_k3_s@3_e4_c24 -> s3: strides are 1 or 2
 mbconv_r2_k3_s1_e@0.5_c24 -> e0.5: expansions are 1 or more
 mbconv_r2_k3_s1_e4_c@2.5 -> c2.5: channels are whole numbers
 mbconv_r2_k3_s1_e4_c24_se@1.5 -> se1.5: squeeze-and-excitation ratios are 0 to 1
-mbconv_r@_k3_s1_e4_c24 -> field r (layers in the stage) needs a number here, not '_'
 mbconv_r2_k3_s1_e4_c@ -> field c (output channels) needs a number here, not the end
-mbconv_r2_k3_s1_e@-4_c24 -> needs a number here, not '-'
 mbconv_r@٣_k3_s1_e4_c24 -> needs a number here
 mbconv_r2_k3_s1_e4_c24_se0.25@.1 -> expected '_', found '.'
-mbconv_r2@ k3_s1_e4_c24 -> expected '_', found ' '
 mbconv_r2_k<@>_s1_e4_c24 -> the choice set of k (kernel size, odd) is empty
 mbconv_r2_k<3@,5>_s1_e4_c24 -> expected |, .. or >, found ','
-mbconv_r2_k<3@ -> expected |, .. or >, found the end
 <fused@,mbconv>_r2_k3_s1_e4_c24 -> expected | or >, found ','
 mbconv_r<@3..1>_k3_s1_e4_c24 -> the range 3..1 is empty: write the smaller number
-mbconv_r<1..@>_k3_s1_e4_c24 -> needs a number here, not '>'
 mbconv_r<@1..3:0>_k3_s1_e4_c24 -> the step of a range is above 0
-mbconv_r<@1..2:0.5>_k3_s1_e4_c24 -> r1.5: a stage has 1 layer or more
 mbconv_r<@1..10001>_k3_s1_e4_c24 -> has 10,001 values; 10,000 are the most
 mbconv_r2_k3_s1_e<@1..2:0.00001>_c24 -> values; 10,000 are the most
 @er_r2_k3_s1_e<1|4>_c24 -> write fused_..._e1
-<ir_e1|@er_e1>_r2_k3_s1_c24 -> write fused_..._e1
 ds_r2_k3_s1_@e6_c24 -> ds has no expansion
 <cn|er_e4>_r2_k3_s1_c24_@skip -> skip is a flag of timm's cn alone
 <er_e4_@skip|cn>_r2_k3_s1_c24 -> has an unknown field 'skip'
@@ -187,8 +156,6 @@ def test_an_architecture_leaves_no_choice_open() -> None:
     assert parse_stage("mbconv_r<2>_k<3..3>_s1_e4_c24") == parse_stage(FIXED)
 
 
-# -- any text
-
 TOKENS = ["mbconv", "fused", "conv", "identity", "ir", "er", "ds", "cn", "skip", "se", "_", "<"]
 TOKENS += ["r1", "k3", "s1", "e4", "c8", "e1", "se0.25", "se0", ">", "|", "..", ":", "0", "1.5"]
 TOKENS += [".", "-", " ", "é", "\n", "_r<1..3>", "_k<3|5>", "_s2", "_e<1|4>", "_c16", "_skip"]
@@ -210,7 +177,6 @@ almost_blocks = st.builds(lambda op, fields: op + "".join(fields), ops, written_
 
 
 @pytest.mark.slow
-@patient
 @given(any_text | almost_blocks)
 @example("mbconv_r1_k3_s1_e4_c8_")
 @example("<cn_skip|ds_skip>_skip")

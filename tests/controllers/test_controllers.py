@@ -7,24 +7,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from effnas import (
-    Architecture,
-    Reward,
-    SearchSpace,
-    TrialState,
-)
+from effnas import Architecture, Reward, SearchSpace, TrialState
 from effnas.controllers.base import Controller
 from effnas.controllers.evolution import EvolutionController
 from effnas.controllers.random import RandomController
 from effnas.controllers.registry import CONTROLLERS, make_controller
 from effnas.errors import ConfigError
-from effnas.testing import (
-    FOREIGN,
-    MNASNET,
-    TINY,
-    ControllerContract,
-    ended,
-)
+from effnas.testing import FOREIGN, MNASNET, TINY, ControllerContract, ended
 from effnas.trials.objectives import Objectives
 from effnas.trials.problem import Problem
 
@@ -39,18 +28,6 @@ class TestRandom(ControllerContract):
 class TestEvolution(ControllerContract):
     def make(self, space: SearchSpace, seed: int) -> Controller:
         return EvolutionController(space, seed)
-
-
-class TestSmallEvolution(ControllerContract):
-    """Nearly all that it proposes are mutants."""
-
-    length = 40
-
-    def make(self, space: SearchSpace, seed: int) -> Controller:
-        return EvolutionController(space, seed, population_size=4, sample_size=2)
-
-
-# -- names
 
 
 @pytest.mark.parametrize("name", sorted(CONTROLLERS))
@@ -77,9 +54,6 @@ def test_only_controllers_that_say_so_are_given_objectives() -> None:
 def test_an_unknown_controller_is_told_with_the_closest() -> None:
     with pytest.raises(ConfigError, match=r"'evolutoin': did you mean 'evolution'\?"):
         make_controller("evolutoin", TINY, 0)
-
-
-# -- regularised evolution (Real et al. 2019, algorithm 1)
 
 
 def evolution(population_size: int, sample_size: int, seed: int = 0) -> EvolutionController:

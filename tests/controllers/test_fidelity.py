@@ -5,12 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from effnas import (
-    Architecture,
-    Rungs,
-    Search,
-    SearchSpace,
-)
+from effnas import Architecture, Rungs, Search, SearchSpace
 from effnas.controllers.fidelity import Level, MultiFidelityGP
 from effnas.controllers.gaussian_process import OnlineGP
 
@@ -60,20 +55,6 @@ def test_what_is_unsure_at_the_low_fidelity_is_unsure_at_the_high_one() -> None:
     assert (after[1] < before[1]).all()
 
 
-@pytest.mark.slow
-def test_what_is_predicted_does_not_depend_on_when_one_asks() -> None:
-    often, once = MultiFidelityGP(GROUPS, 0.3), MultiFidelityGP(GROUPS, 0.3)
-    full = levels(90, 30)
-    for n in range(3, 91, 7):
-        often.update([Level(*(part[:n] for part in level)) for level in full])
-    often.update(full)
-    once.update(full)
-    for mine, theirs in zip(often.predict(points(9, 1)), once.predict(points(9, 1)), strict=True):
-        assert np.array_equal(mine, theirs)
-
-
-# -- in a search by rungs
-
 TINY = SearchSpace.load("tiny")
 
 
@@ -98,15 +79,3 @@ def test_the_controller_learns_from_all_rungs() -> None:
         for found in (search, drawn)
     )
     assert mine > others
-
-
-@pytest.mark.slow
-def test_told_a_stored_search_by_rungs_it_asks_for_the_same() -> None:
-    live = Search(TINY, "A", "surrogate", 5, rungs=Rungs((1, 2, 4)))
-    events = []
-    tell = live.controller.tell
-    live.controller.tell = lambda trial: (events.append(trial), tell(trial))[1]  # type: ignore[method-assign]
-    live.run(train, budget=32)
-    again = Search(TINY, "A", "surrogate", 5, rungs=Rungs((1, 2, 4)))
-    again.resume(events)
-    assert again.ask() == live.ask()

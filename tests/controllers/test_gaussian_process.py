@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from math import prod
-
 import numpy as np
 import pytest
 
 from effnas import Architecture, SearchSpace
 from effnas.controllers.encoding import Encoding
-from effnas.controllers.gaussian_process import (
-    MIN_VALUES,
-    GaussianProcess,
-    OnlineGP,
-)
+from effnas.controllers.gaussian_process import MIN_VALUES, GaussianProcess, OnlineGP
 
 TINY = SearchSpace.load("tiny")
 RNG = np.random.default_rng
@@ -26,9 +20,6 @@ def points(n: int, seed: int = 0, width: int = 4) -> np.ndarray:
 
 def smooth(X: np.ndarray) -> np.ndarray:  # noqa: N803
     return np.asarray(3 + X[:, 0] - 2 * X[:, 1] + np.sin(2 * X[:, 2]))
-
-
-# -- the Gaussian process
 
 
 def test_it_passes_through_smooth_data_and_foresees_the_rest() -> None:
@@ -60,9 +51,6 @@ def test_points_that_are_believed_keep_the_mean_and_are_known_better() -> None:
     assert after[0] == pytest.approx(before[0], abs=0.02)
     assert (after[1] <= before[1] + 1e-9).all()
     assert (condition_on_mean.predict(more)[1] < 0.5 * surrogate.predict(more)[1]).all()
-
-
-# -- growing
 
 
 def test_before_there_are_enough_values_their_mean_is_the_guess() -> None:
@@ -104,9 +92,6 @@ def test_values_that_change_later_are_taken_as_they_are(changed: int) -> None:
         assert np.array_equal(mine, theirs)
 
 
-# -- the encoding
-
-
 def drawn(space: SearchSpace, n: int, seed: int = 7) -> list[Architecture]:
     rng = RNG(seed)
     return [space.sample(rng) for _ in range(n)]
@@ -125,20 +110,3 @@ def test_columns_have_mean_zero_and_all_groups_the_same_variance(name: str) -> N
     for group in (rows[:, columns] for columns in encoding.groups):
         assert np.abs(group.mean(axis=0)).max() < 0.4 * group.std(axis=0).max()
         assert group.var(axis=0).sum() == pytest.approx(1, abs=0.15)
-
-
-def test_different_architectures_have_different_rows() -> None:
-    archs = list({arch.id: arch for arch in drawn(TINY, 400)}.values())
-    rows = Encoding(TINY).matrix(archs)
-    assert len(np.unique(rows.round(9), axis=0)) == len(archs) > 350
-    assert np.array_equal(Encoding(TINY).matrix(archs[5:6]), rows[5:6])
-
-
-def test_it_serves_to_foresee_counts_that_it_does_not_hold() -> None:
-    archs = drawn(TINY, 120)
-    weights = RNG(2).uniform(1, 3, size=3)
-    y = np.log([prod(w * s.r for w, s in zip(weights, a.stages, strict=True)) for a in archs])
-    encoding = Encoding(TINY)
-    X = encoding.matrix(archs)  # noqa: N806
-    error = GaussianProcess(encoding.groups).fit(X[:80], y[:80]).predict(X[80:])[0] - y[80:]
-    assert np.sqrt((error**2).mean()) < 0.3 * y.std()

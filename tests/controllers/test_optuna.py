@@ -9,13 +9,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from effnas import (
-    Architecture,
-    Measurement,
-    Reward,
-    SearchSpace,
-    TrialState,
-)
+from effnas import Architecture, Measurement, Reward, SearchSpace, TrialState
 from effnas.controllers.base import Controller
 from effnas.controllers.optuna import OptunaController
 from effnas.controllers.random import RandomController
@@ -63,9 +57,6 @@ class TestCmaEs(ControllerContract):
         return OptunaController(space, seed, sampler="cmaes")
 
 
-# -- several objectives
-
-
 GOAL = Problem(Reward.load("A"), objectives=Objectives.parse("accuracy:max,params:min"))
 
 
@@ -111,9 +102,6 @@ def told(trials: list[Trial], space: SearchSpace, sampler: str = "tpe") -> Optun
 
 def some(count: int, space: SearchSpace = TINY) -> list[Architecture]:
     return [t.architecture for t in play(RandomController(space), count) if t.state is COMPLETE]
-
-
-# -- what Optuna sees
 
 
 def test_numbers_are_positions_in_order_and_operators_are_categories() -> None:
@@ -180,9 +168,6 @@ def test_what_was_never_started_here_is_learned_from_unless_it_is_foreign() -> N
     controller.tell(ended(0, FOREIGN, 0.9))
     controller.tell(ended(1, some(1, NARROW)[0], 0.8))
     assert values(controller) == [0.8]
-
-
-# -- retries and replays
 
 
 @pytest.mark.slow

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -91,24 +89,3 @@ def test_what_goes_wrong_later_is_blamed_on_it_and_nothing_is_lost(
     search = Search(TINY, "A", spec)
     with pytest.raises(SearchFailedError, match=message):
         search.run(lambda arch: {"accuracy": 0.5}, budget=5)
-
-
-@pytest.mark.slow
-def test_the_command_line_takes_it(tmp_path: Path) -> None:
-    def effnas(spec: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "effnas", "search", "--space", "tiny", "--budget", "2",
-             "--epochs", "1", "--data-share", "0.2", "--backend", "inline", "--out",
-             str(tmp_path / "run"), "--step-time-command", "sh -c 'echo 1' {arch_json}",
-             "--controller", spec],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-
-    done = effnas(written(tmp_path, SHALLOW))
-    assert done.returncode == 0, done.stderr
-    wrong = effnas(f"{tmp_path}/mine.py:Yours")
-    assert wrong.returncode == 2
-    assert "it has no class 'Yours'" in wrong.stderr
-    changed = effnas(written(tmp_path, SHALLOW + "# changed\n"))
-    assert changed.returncode == 2
-    assert "the run began with other settings: controller" in changed.stderr

@@ -62,8 +62,6 @@ def test_the_logarithm_of_the_gain_is_its_logarithm_and_goes_on_below() -> None:
     assert np.isfinite(Posterior(np.array([0.3]), np.zeros(1)).log_expected_improvement(0.3)).all()
 
 
-# -- which metrics matter
-
 METRICS = {"accuracy": 0.5, "step_time": 1.2, "params_ratio": 0.9, "train_loss": 1.0}
 
 

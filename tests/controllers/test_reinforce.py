@@ -10,15 +10,7 @@ from test_tunas import CONDITIONAL
 from effnas import Architecture, SearchSpace, TrialState
 from effnas.controllers.base import Controller
 from effnas.controllers.reinforce import MINIBATCH, ReinforceController
-from effnas.testing import (
-    MNASNET,
-    TINY,
-    ControllerContract,
-    ended,
-    mixed,
-    play,
-    started,
-)
+from effnas.testing import MNASNET, TINY, ControllerContract, ended, mixed, play, started
 
 FAILED = TrialState.FAILED
 
@@ -33,9 +25,6 @@ class TestReinforce(ControllerContract):
 
 def weights(controller: ReinforceController) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in controller.policy.parameters()])
-
-
-# -- the network and its settings
 
 
 def test_the_published_settings_are_used() -> None:
@@ -62,9 +51,6 @@ def test_torchs_global_state_neither_matters_nor_changes() -> None:
         assert torch.equal(torch.get_rng_state(), before)
         found.append(weights(controller))
     assert torch.equal(*found)
-
-
-# -- probabilities
 
 
 def all_rows(controller: ReinforceController) -> torch.Tensor:
@@ -100,9 +86,6 @@ def test_draws_have_the_probabilities_that_training_takes_them_to_have() -> None
     assert shares.sum() == pytest.approx(1)  # nothing else is drawn
     deviations = np.sqrt(probabilities * (1 - probabilities) / len(drawn))
     assert (np.abs(shares - probabilities) <= 5 * deviations).all()
-
-
-# -- proximal policy optimisation
 
 
 @pytest.mark.slow

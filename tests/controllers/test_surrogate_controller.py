@@ -5,20 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from effnas import (
-    Architecture,
-    Search,
-    SearchSpace,
-    TrialState,
-)
+from effnas import Architecture, Search, SearchSpace, TrialState
 from effnas.controllers.base import Controller
 from effnas.controllers.surrogate import SurrogateController
 from effnas.errors import InfeasibleError
-from effnas.testing import (
-    MNASNET,
-    ControllerContract,
-    play,
-)
+from effnas.testing import MNASNET, ControllerContract, play
 from effnas.trials.objectives import Objectives
 from effnas.trials.pareto_front import relative_hypervolume
 
@@ -94,8 +85,6 @@ def test_a_reward_without_a_value_for_a_guess_counts_as_the_worst() -> None:
     found.run(accuracy, budget=24)
     assert len(found.trials) == 24
 
-
-# -- several objectives
 
 BOTH = Objectives.parse("accuracy:max,step_time:min")
 

@@ -7,11 +7,7 @@ import pytest
 
 from effnas import SearchSpace, TrialState
 from effnas.controllers.base import Controller
-from effnas.controllers.policy import (
-    BASELINE_DECAY,
-    CLOSED,
-    Decisions,
-)
+from effnas.controllers.policy import BASELINE_DECAY, CLOSED, Decisions
 from effnas.controllers.tunas import BETA2, LEARNING_RATE, TunasController
 from effnas.testing import (
     FOREIGN,
@@ -39,9 +35,6 @@ class TestTunas(ControllerContract):
         return TunasController(space, seed)
 
 
-# -- decisions as indices
-
-
 @pytest.mark.parametrize("space", [TINY, MNASNET, NARROW, CONDITIONAL])
 def test_rows_stand_for_architectures(space: SearchSpace) -> None:
     decisions, rng = Decisions(space), np.random.default_rng(0)
@@ -52,20 +45,6 @@ def test_rows_stand_for_architectures(space: SearchSpace) -> None:
     for column in range(rows.shape[1]):
         assert (decisions.is_open(rows, column) == (rows[:, column] != CLOSED)).all()
     assert decisions.encode(FOREIGN) is None
-
-
-def test_what_an_earlier_decision_closes_has_no_index() -> None:
-    rows = [Decisions(CONDITIONAL).encode(arch) for arch in CONDITIONAL.architectures()]
-    # op, e, r, k, se of the first stage; r of the second
-    assert {(row[0], row[1] == CLOSED, row[4] == CLOSED) for row in rows if row is not None} == {
-        (0, True, True),
-        (1, False, True),
-        (1, False, False),
-        (2, True, True),
-    }
-
-
-# -- rewards
 
 
 def learned(controller: TunasController) -> list[float]:
@@ -99,9 +78,6 @@ def test_infeasible_counts_as_the_lowest_reward_and_other_failures_do_not_count(
     assert advantages == pytest.approx([0, 0, -0.2, -0.19])
 
 
-# -- REINFORCE
-
-
 def test_steps_are_those_of_adam_with_the_published_momenta() -> None:
     assert BETA2 == 0.999
     torch = pytest.importorskip("torch")
@@ -121,9 +97,6 @@ def test_steps_are_those_of_adam_with_the_published_momenta() -> None:
         (-advantage * sum(taken)).backward()
         adam.step()
     assert controller.logits == pytest.approx(logits.detach().numpy())
-
-
-# -- learning
 
 
 def test_sure_of_itself_it_still_proposes_what_is_new_and_near() -> None:

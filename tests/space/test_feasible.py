@@ -11,7 +11,7 @@ from effnas import Architecture, SearchSpace
 from effnas.config.expressions import Expression
 from effnas.errors import SpaceError
 from effnas.space.feasible import find_feasible, wander
-from effnas.space.restricted import RestrictedSpace
+from effnas.space.search_space import RestrictedSpace
 from effnas.space.summary import feasible_share
 
 TINY = SearchSpace.load("tiny")
@@ -59,9 +59,6 @@ def test_what_comes_closest_to_what_nothing_meets_is_told() -> None:
         "mnasnet: found no architecture that meets 'params <= 1e4'; the closest that was found has "
         f"params = {least:,}; loosen or remove a constraint"
     )
-
-
-# -- further constraints
 
 
 def test_a_constrained_space_is_one_of_its_own_and_keeps_what_it_had() -> None:

@@ -6,22 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from effnas import (
-    Architecture,
-    Measurement,
-    Search,
-    SearchSpace,
-    Trial,
-    TrialState,
-)
+from effnas import Measurement, SearchSpace, Trial, TrialState
 from effnas.errors import ConfigError
-from effnas.trials.objectives import (
-    Objective,
-    Objectives,
-    hypervolume,
-    non_dominated,
-    scalarise,
-)
+from effnas.trials.objectives import Objective, Objectives, hypervolume, non_dominated, scalarise
 from effnas.trials.pareto_front import hypervolumes, pareto_front
 
 TINY = SearchSpace.load("tiny")
@@ -44,9 +31,6 @@ def trial(number: int, state: TrialState = TrialState.COMPLETE, **metrics: float
     return Trial(
         number=number, architecture=arch, state=state, measurement=Measurement(metrics=metrics)
     )
-
-
-# -- what the user writes
 
 
 def test_objectives_are_read_and_written() -> None:
@@ -75,9 +59,6 @@ def test_a_mistake_is_one_line_that_says_what_to_write(text: str, words: list[st
     assert "\n" not in str(error.value)
 
 
-# -- which points none dominates
-
-
 @pytest.mark.parametrize("dimensions", [1, 2, 3, 4])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_front_is_what_none_dominates(seed: int, dimensions: int) -> None:
@@ -86,9 +67,6 @@ def test_the_front_is_what_none_dominates(seed: int, dimensions: int) -> None:
     assert non_dominated(values).tolist() == expected
     order = np.random.default_rng(seed).permutation(len(values))
     assert sorted(order[non_dominated(values[order])].tolist()) == expected
-
-
-# -- how much they dominate
 
 
 @pytest.mark.parametrize(
@@ -119,18 +97,12 @@ def test_the_hypervolume_is_the_number_of_cells_below_whole_points(dimensions: i
     assert hypervolume(values, np.zeros(dimensions)) == below.sum()
 
 
-# -- one figure for several
-
-
 def test_the_tchebycheff_figure_by_hand() -> None:
     worst, best = [0.0, -10.0], [1.0, 0.0]
     assert scalarise(best, [0.3, 0.7], worst, best) == 0.0
     assert scalarise(worst, [0.3, 0.7], worst, best) == pytest.approx(-(0.7 + 0.05))
     assert scalarise([0.5, -2.0], [0.6, 0.4], worst, best) == pytest.approx(-(0.3 + 0.05 * 0.38))
     assert scalarise([1.0, 2.0], [0.5, 0.5], [1.0, 2.0], [1.0, 2.0]) == 0.0
-
-
-# -- the front of a run
 
 
 def test_the_front_of_trials_is_ordered_and_passes_over_what_is_not_complete() -> None:
@@ -163,27 +135,3 @@ def test_hypervolumes_grow_from_0_to_1_in_at_most_ten_steps() -> None:
     again = hypervolumes([*scaled, trial(99, TrialState.RUNNING)], TWO)
     assert [v for _, v in again] == pytest.approx(values, rel=1e-9)
     assert hypervolumes([], TWO) == []
-
-
-# -- in a search
-
-
-def cost(arch: Architecture) -> dict[str, float]:
-    luck = int(arch.id, 16) % 1000 / 1000
-    return {"accuracy": 0.5 + luck / 2, "step_time": 1 + (1 - luck) * arch.layers}
-
-
-@pytest.mark.slow
-def test_a_search_has_a_front_beside_its_best() -> None:
-    search = Search(TINY, "A", objectives="accuracy:max,step_time:min,params:min")
-    assert search.controller.problem is not None
-    assert search.controller.problem.objectives == search.objectives
-    assert search.pareto_front == []
-    search.run(cost, budget=30)
-    assert search.objectives is not None
-    values = [np.array(search.objectives.values(t.metrics)) for t in search.trials]
-    on_it = {t.number for t in search.pareto_front}
-    for t in search.trials:
-        assert (t.number in on_it) != any(dominates(v, values[t.number]) for v in values)
-    assert search.pareto_front[0] == search.best  # by accuracy
-    assert 1 < len(on_it) < 30

@@ -6,8 +6,7 @@ import json
 import resource
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from effnas import (
-    Measurement,
-    SearchSpace,
-    Trial,
-    TrialState,
-    load_run,
-)
+from effnas import Measurement, SearchSpace, Trial, TrialState, load_run
 from effnas.config.settings import Execution, Recipe
 from effnas.errors import StoreError
 from effnas.trials.manifest import (
@@ -35,16 +28,8 @@ from effnas.trials.manifest import (
     SearchManifest,
     SourcedSpacePart,
 )
-from effnas.trials.store import (
-    MANIFEST,
-    TRIALS,
-    RunFolder,
-    from_record,
-    read_events,
-    to_record,
-)
+from effnas.trials.store import MANIFEST, TRIALS, RunFolder, read_events, to_record
 
-patient = settings(deadline=None)  # the machine may be busy
 SPACE = SearchSpace.load("tiny")
 ARCHS = [SPACE.sample(np.random.default_rng(seed)) for seed in range(8)]
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -90,19 +75,7 @@ def write(path: Path, *stored: Trial) -> bytes:
     return (path / TRIALS).read_bytes() if stored else b""
 
 
-# -- records
-
-
 @pytest.mark.slow
-@patient
-@given(trials)
-def test_a_trial_survives_being_written_and_read(stored: Trial) -> None:
-    line = json.dumps(to_record(stored), allow_nan=False)
-    assert from_record(json.loads(line), stem=SPACE.stem, head=SPACE.head) == stored
-
-
-@pytest.mark.slow
-@patient
 @given(st.lists(trials, max_size=5))
 def test_events_are_read_in_the_order_in_which_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, stored: list[Trial]
@@ -117,13 +90,6 @@ def test_a_reason_that_names_an_undecodable_file_is_stored(tmp_path: Path) -> No
     named = trial(0, state=TrialState.FAILED, reason="cannot read caf\udce9.png")
     write(tmp_path, named)
     assert events(tmp_path) == [named]
-
-
-def test_a_missing_file_of_trials_holds_none(tmp_path: Path) -> None:
-    assert events(tmp_path) == []
-
-
-# -- append-only, durable, and never NaN
 
 
 def test_bytes_once_written_never_change(tmp_path: Path) -> None:
@@ -142,20 +108,14 @@ def test_a_line_is_on_disk_as_soon_as_append_returns(tmp_path: Path) -> None:
             assert events(tmp_path) == [trial(n) for n in range(number + 1)]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("field", ["metrics", "reward", "duration_s"])
-def test_a_number_that_is_not_finite_is_never_written(
-    tmp_path: Path, field: str, value: float
-) -> None:
-    changes: dict[str, Any] = (
-        {"measurement": Measurement(metrics={"accuracy": value})}
-        if field == "metrics"
-        else {field: value}
-    )
+@pytest.mark.parametrize("value", [float("nan"), -float("inf")])
+def test_a_number_that_is_not_finite_is_never_written(tmp_path: Path, value: float) -> None:
+    measured = Measurement(metrics={"accuracy": value})
     with RunFolder.open(tmp_path) as folder:
         folder.append(trial(0), durable=False)
-        with pytest.raises(ValueError):
-            folder.append(trial(1, **changes), durable=False)
+        for wrong in (trial(1, reward=value), trial(1, measurement=measured)):
+            with pytest.raises(ValueError):
+                folder.append(wrong, durable=False)
         folder.append(trial(2), durable=False)
     assert events(tmp_path) == [trial(0), trial(2)]
 
@@ -190,9 +150,6 @@ def test_a_full_disk_loses_no_earlier_trial_and_is_told_in_a_line(tmp_path: Path
     assert events(path) == [trial(n) for n in range(6)]
 
 
-# -- damage
-
-
 def test_a_last_line_torn_at_any_byte_is_tolerated_and_cut_off(tmp_path: Path) -> None:
     source = tmp_path / "whole"
     kept = write(source, trial(0), trial(1))
@@ -208,39 +165,22 @@ def test_a_last_line_torn_at_any_byte_is_tolerated_and_cut_off(tmp_path: Path) -
     assert events(path) == [trial(0), trial(1), trial(2)]
 
 
-@pytest.mark.parametrize("torn", [b"", b"{", b'{"trial": 0'])
-def test_a_file_that_holds_a_torn_line_only_holds_nothing(tmp_path: Path, torn: bytes) -> None:
-    (tmp_path / TRIALS).write_bytes(torn)
-    assert events(tmp_path) == []
-    write(tmp_path, trial(0))
-    assert events(tmp_path) == [trial(0)]
-
-
 def changed(**changes: object) -> bytes:
     return json.dumps(to_record(trial(1)) | changes).encode()
 
 
 DAMAGE = {
-    "nothing": b"",
     "text": b"what is this",
-    "no UTF-8": b"\xff\xfe",
     "cut": changed()[:-9],
-    "null": b"null",
     "a list": b"[1, 2]",
-    "an empty object": b"{}",
     "the number is text": changed(trial="1"),
-    "the number is true": changed(trial=True),
     "an unknown state": changed(state="GOOD"),
     "another id": changed(architecture_id="0" * 16),
     "no id": json.dumps({k: v for k, v in to_record(trial(1)).items() if k[-2:] != "id"}).encode(),
-    "no architecture": changed(architecture="fused"),
     "a block that is not one": changed(architecture="mbconv_r1_k4_s1_e1_c16"),
     "metrics are a list": changed(metrics=[1]),
     "a metric is text": changed(metrics={"accuracy": "good"}),
-    "a metric is null": changed(metrics={"accuracy": None}),
-    "the reward is text": changed(reward="0.5"),
     "the reason is a number": changed(reason=7),
-    "the seed is a fraction": changed(seed=0.5),
     "a number is too large to be one": changed(metrics={"params": 10**400}),
 }
 
@@ -258,9 +198,6 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path, line: bytes) -> N
     content = (tmp_path / TRIALS).read_bytes().split(b"\n")
     (tmp_path / TRIALS).write_bytes(b"\n".join(content[:1] + content[2:]))
     assert events(tmp_path) == [trial(0), trial(2)]
-
-
-# -- the manifest
 
 
 def manifest(text: str = "a\nb é", **changes: Any) -> SearchManifest:
@@ -310,27 +247,6 @@ def test_a_search_continues_with_another_budget_and_reward_but_nothing_else() ->
     ]
 
 
-@pytest.mark.slow
-def test_a_reader_sees_the_old_manifest_or_the_new_one(tmp_path: Path) -> None:
-    manifest("").write(tmp_path)
-    ended = threading.Event()
-
-    def keep_writing() -> None:
-        for size in range(150):
-            manifest("x" * (size * 97 % 5000), budget=size * 97 % 5000).write(tmp_path)
-        ended.set()
-
-    writer = threading.Thread(target=keep_writing)
-    writer.start()
-    seen = set()
-    while not ended.is_set():
-        found = SearchManifest.read(tmp_path)
-        assert found.space.text == "x" * found.budget
-        seen.add(found.budget)
-    writer.join()
-    assert len(seen) > 1
-
-
 def test_a_manifest_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
     manifest(seed=1).write(tmp_path)
     (tmp_path / f"{MANIFEST}.tmp").symlink_to("/dev/full")
@@ -354,19 +270,13 @@ def test_a_crash_while_the_first_manifest_is_written_does_not_bar_the_folder(
     ("text", "said"),
     [
         ('{"format": 2}', "format 2 is not known"),
-        ("{}", "format None is not known"),
-        ('{"format": true}', "format True is not known"),
         ("[]", "holds no run"),
         ('{"format": 1, "kind": "finals"}', r"holds no run .*finals"),
         ('{"format": 1', r"manifest\.json: not valid JSON: .*line 1, column 13.*restore it"),
         ("", r"manifest\.json: the file is empty"),
-        ('{"format": 1}', "it lacks `space`"),
-        ('{"format": 1, "space": "tiny"}', "space: Expected `object`, got `str`"),
         ('{"format": 1, "space": {"text": 3}}', r"space\.text: Expected `str`, got `int`"),
-        ('{"format": 1, "space": {"text": ""}, "seed": true}', "seed: Expected `int`, got `bool`"),
         ('{"format": 1, "space": {"text": ""}, "seed": 1, "seed": 2}', "'seed' is there twice"),
         ('{"format": 1, "space": {"text": ""}, "recipe": {"epochs": 0}}', "recipe: .*epochs is 0"),
-        ('{"format": 1, "recipe": {"learning_rate": NaN}}', "NaN is not finite"),
         ('{"format": 1, "recipe": {"learning_rate": 1e999}}', "1e999 is not finite"),
         ('{"format": 1, "seed": ' + "9" * 5000 + "}", "not valid JSON: Exceeds the limit"),
         ('{"format": 1, "more": ' + "[" * 100_000, "not valid JSON: maximum recursion"),
@@ -382,54 +292,17 @@ def test_a_manifest_of_another_format_or_damaged_is_refused_in_a_line(
     assert "\n" not in str(caught.value)
 
 
-# -- opening
-
-
-def a_file(path: Path) -> Path:
-    path.write_text("mine")
-    return path
-
-
-def below_a_file(path: Path) -> Path:
-    return a_file(path) / "run"
-
-
-def where_nothing_can_be_made(path: Path) -> Path:
-    return Path("/proc/run")
-
-
-def trials_that_are_a_folder(path: Path) -> Path:
-    (path / TRIALS).mkdir(parents=True)
-    return path
-
-
-def a_foreign_folder(path: Path) -> Path:
-    path.mkdir()
-    (path / "thesis.tex").write_text("mine")
-    return path
-
-
-@pytest.mark.parametrize(
-    ("make", "said"),
-    [
-        (a_file, "cannot be written"),
-        (below_a_file, "cannot be written"),
-        (where_nothing_can_be_made, "cannot be written"),
-        (trials_that_are_a_folder, "cannot be written"),
-        (a_foreign_folder, "not empty and holds no run"),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_a_folder_that_cannot_be_used_is_told_in_a_line(
-    tmp_path: Path, make: Callable[[Path], Path], said: str
-) -> None:
-    path = make(tmp_path / "out")
+def test_a_folder_that_cannot_be_used_is_refused_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "busy" / TRIALS).mkdir(parents=True)
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "thesis.tex").write_text("mine")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(StoreError, match=said) as caught:
-        RunFolder.open(path)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert "`out`" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    for name in ("file", "file/run", "/proc/run", "busy", "foreign"):
+        reason = "not empty and holds no run" if name == "foreign" else "cannot be written"
+        with pytest.raises(StoreError, match=f"{name}: .*{reason}.*`out`") as caught:
+            RunFolder.open(tmp_path / name)
+        assert "\n" not in str(caught.value)
     assert [p for p in sorted(tmp_path.rglob("*")) if p.name != ".lock"] == before
 
 
@@ -463,16 +336,6 @@ def test_a_run_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
     assert open_elsewhere() == "opened\n"
 
 
-def test_a_second_opener_in_the_same_process_is_refused_too(tmp_path: Path) -> None:
-    with RunFolder.open(tmp_path):
-        with pytest.raises(StoreError, match="another command is writing there"):
-            RunFolder.open(tmp_path)
-        assert events(tmp_path) == []  # reading is allowed
-
-
-# -- reading a run
-
-
 def test_of_several_records_of_a_trial_the_last_wins(tmp_path: Path) -> None:
     started = trial(0, state=TrialState.RUNNING, reward=None, measurement=Measurement(metrics={}))
     with RunFolder.open(tmp_path) as folder:
@@ -483,9 +346,3 @@ def test_of_several_records_of_a_trial_the_last_wins(tmp_path: Path) -> None:
     assert list(run.trials) == [trial(0, reward=0.9), trial(1)]
     assert run.best == trial(0, reward=0.9)
     assert run.space == SPACE
-
-
-@pytest.mark.parametrize("name", ["", "gone"])
-def test_where_there_is_no_run_is_told(tmp_path: Path, name: str) -> None:
-    with pytest.raises(StoreError, match="no run there"):
-        load_run(tmp_path / name)

@@ -5,18 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from effnas import (
-    Measurement,
-    SearchSpace,
-    Trial,
-    Trials,
-    TrialState,
-)
+from effnas import Measurement, SearchSpace, Trial, Trials, TrialState
 
-patient = settings(deadline=None)  # the machine may be busy
 ARCH = SearchSpace.load("tiny").sample(np.random.default_rng(0))
 COLUMNS = ["trial", "state", "architecture", "architecture_id", "reward"]
 
@@ -29,7 +22,6 @@ def trial(number: int, reward: float | None = None, **metrics: float) -> Trial:
     )
 
 
-@patient
 @given(st.permutations(range(8)))
 def test_trials_are_in_the_order_of_their_numbers(numbers: list[int]) -> None:
     trials = Trials(trial(number) for number in numbers)
@@ -42,7 +34,6 @@ rewards = st.lists(st.none() | st.floats(-2, 2))
 
 
 @pytest.mark.slow
-@patient
 @given(rewards)
 def test_the_best_trial_has_the_highest_reward_and_of_equals_is_the_first(
     given_rewards: list[float | None],

@@ -5,16 +5,13 @@ A stage is one operator repeated, in EfficientNet's notation: `mbconv_r6_k3_s2_e
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from math import isfinite
-from typing import TYPE_CHECKING
 
 from effnas.errors import SpaceError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 #: Field -> what it means. The order is that of the canonical text.
 FIELDS: Mapping[str, str] = {
@@ -52,6 +49,18 @@ OPERATORS: Mapping[str, Operator] = {
 }
 
 Number = int | float
+#: Field -> its range, as a condition and in words; all but e and se are whole numbers.
+_RANGES: Mapping[str, tuple[Callable[[Number], bool], str]] = {
+    "r": (lambda value: value >= 1, "a stage has 1 layer or more"),
+    "k": (
+        lambda value: value >= 1 and value % 2 == 1,
+        "kernels are odd whole numbers (1, 3, 5, ...)",
+    ),
+    "s": (lambda value: value in (1, 2), "strides are 1 or 2"),
+    "e": (lambda value: value >= 1, "expansions are 1 or more"),
+    "c": (lambda value: value >= 1, "channels are whole numbers of 1 or more"),
+    "se": (lambda value: 0 <= value <= 1, "squeeze-and-excitation ratios are 0 to 1"),
+}
 
 
 def number_text(value: Number) -> str:
@@ -61,22 +70,13 @@ def number_text(value: Number) -> str:
 
 def problem(field: str, value: Number) -> str | None:
     """Return what is wrong with a field's value, or None where nothing is."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
     if not isfinite(value):
         return f"{field}{value}: numbers are finite"
-    if field == "r" and not (whole and value >= 1):
-        return f"r{value}: a stage has 1 layer or more"
-    if field == "k" and not (whole and value >= 1 and value % 2 == 1):
-        return f"k{value}: kernels are odd whole numbers (1, 3, 5, ...)"
-    if field == "s" and not (whole and value in (1, 2)):
-        return f"s{value}: strides are 1 or 2"
-    if field == "e" and not value >= 1:
-        return f"e{value}: expansions are 1 or more"
-    if field == "c" and not (whole and value >= 1):
-        return f"c{value}: channels are whole numbers of 1 or more"
-    if field == "se" and not 0 <= value <= 1:
-        return f"se{value}: squeeze-and-excitation ratios are 0 to 1"
-    return None
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    is_valid, rule = _RANGES[field]
+    return (
+        None if (whole or field in ("e", "se")) and is_valid(value) else f"{field}{value}: {rule}"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
-from effnas.arch.blocks import round_channels
-from effnas.arch.shapes import downsampled, stage_shapes
+from effnas.arch.architecture import Architecture
+from effnas.arch.blocks import Stage, round_channels
 from effnas.errors import ConfigError
-
-if TYPE_CHECKING:
-    from effnas.arch.architecture import Architecture
-    from effnas.arch.blocks import Number, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +68,27 @@ def count(
     return Counts(params, macs, activations)
 
 
-def hidden_channels(channels: int, expansion: Number) -> int:
-    """Return the width inside a block, rounded to a multiple of 8 as timm rounds it."""
-    return round_channels(channels * float(expansion))
+def downsampled(size: int, stride: int) -> int:
+    """Return height and width, in pixels, of what a layer of that stride puts out."""
+    return -(-size // stride)
+
+
+def stage_shapes(arch: Architecture, image_size: int) -> list[tuple[int, int]]:
+    """Return channels and size (height and width in pixels) of the input of every stage.
+
+    The last item, one more than there are stages, is the input of the head.
+    """
+    size = downsampled(image_size, 2)
+    shapes = [(arch.stem, size)]
+    for stage in arch.stages:
+        size = -(-size // stage.s)  # `downsampled`, without the call: counting is hot
+        shapes.append((stage.c, size))
+    return shapes
 
 
 @lru_cache(maxsize=1 << 16)
 def count_stage(stage: Stage, channels: int, size: int) -> Counts:
-    """Count one stage without building it.
-
-    Args:
-        stage: The stage.
-        channels: Channels of its input.
-        size: Height and width of its input in pixels.
-    """
+    """Count one stage, whose input has `channels` and `size` pixels a side, without building it."""
     if stage.changes_nothing(channels):
         return Counts(0, 0, 0)
     first = _layer(stage, channels, size, stage.s)
@@ -111,7 +113,7 @@ def _layer(stage: Stage, c_in: int, size_in: int, stride: int) -> Counts:
         return Counts(weights + 2 * c_out, weights * pixels_out, c_out * pixels_out)
 
     # A depthwise-separable block (MBConv with expansion 1) has no expanding convolution.
-    width = hidden_channels(c_in, stage.e) if stage.e != 1 else c_in
+    width = round_channels(c_in * float(stage.e)) if stage.e != 1 else c_in
     params = macs = activations = 0
     if stage.op == "fused":
         weights = kernel_area * c_in * width

@@ -28,14 +28,7 @@ def to_json(
     batch_size: int | None = None,
     num_classes: int | None = None,
 ) -> str:
-    """Return an architecture as JSON text that `load_architecture` reads back from a file.
-
-    Args:
-        arch: The architecture.
-        image_size: Height and width in pixels of the images it is meant for; None leaves it out.
-        batch_size: Images in one training step.
-        num_classes: Outputs of the classifier.
-    """
+    """Return an architecture and its sizes as JSON text that `load_architecture` reads."""
     sizes = {"image_size": image_size, "batch_size": batch_size, "num_classes": num_classes}
     content = {
         "format": FORMAT,

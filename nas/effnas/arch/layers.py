@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from effnas.arch.architecture import Architecture
 from effnas.arch.blocks import Stage
-from effnas.arch.shapes import downsampled, stage_shapes
+from effnas.arch.counts import downsampled, stage_shapes
 from effnas.config.codec import Size
 
 
@@ -35,13 +35,7 @@ class Layer:
 
 
 def layers_of(arch: Architecture, *, image_size: int, num_classes: int) -> Counter[Layer]:
-    """Return the layers of a network and how often each occurs.
-
-    Args:
-        arch: The network.
-        image_size: Height and width of the image in pixels.
-        num_classes: Outputs of the classifier.
-    """
+    """Return the layers of a network for square images, and how often each occurs."""
     found = Counter([Layer(f"stem_c{arch.stem}", 3, image_size)])
     shapes = stage_shapes(arch, image_size)
     for stage, (channels, size) in zip(arch.stages, shapes, strict=False):

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
+from effnas.arch.architecture import Architecture
 from effnas.errors import ConfigError, InfeasibleError, closest
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-
-class TimmNetwork(Protocol):
-    """A network that timm has the blocks of: an `Architecture`."""
-
-    def timm_arguments(self) -> dict[str, Any]:
-        """Return what `Architecture.timm_arguments` does."""
 
 
 def build_timm(name: str, *, num_classes: int, drop_path_rate: float = 0.0) -> nn.Module:
@@ -53,7 +47,7 @@ def build_timm(name: str, *, num_classes: int, drop_path_rate: float = 0.0) -> n
 
 
 def build(
-    arch: TimmNetwork,
+    arch: Architecture,
     *,
     num_classes: int,
     drop_rate: float = 0.0,

@@ -17,13 +17,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NoReturn, TypeVar
 
-from effnas.arch.blocks import (
-    FIELDS,
-    OPERATORS,
-    Number,
-    number_text,
-    problem,
-)
+from effnas.arch.blocks import FIELDS, OPERATORS, Number, number_text, problem
 from effnas.errors import Location, SpaceError, closest
 
 #: timm's codes for our operators.
@@ -58,11 +52,7 @@ class StageSyntax:
 
 
 def read(text: str, locate: Locate | None = None) -> StageSyntax:
-    """Take a block string apart.
-
-    Args:
-        text: The block string, such as `<fused|mbconv_se0.25>_r<1..3>_k<3|5>_s1_e4_c24`.
-        locate: Gives the place of the n-th character, for error messages.
+    """Take a block string apart; `locate` gives the place of the n-th character, for errors.
 
     Raises:
         SpaceError: With place, caret and the known fields, if the text breaks any rule.
@@ -126,8 +116,6 @@ class _Reader:
             if alternative in alternatives[:n]:
                 self._fail(drafts[n].start, f"alternative {alternative} is given twice")
         return StageSyntax(alternatives, _in_order(fields))
-
-    # -- reading
 
     def _alternatives(self) -> Iterator[_Draft]:
         if not self._take("<"):
@@ -242,8 +230,6 @@ class _Reader:
 
     def _found(self) -> str:
         return repr(self.text[self.at]) if self.at < len(self.text) else "the end"
-
-    # -- checking
 
     def _known(self, name: str, start: int, drafts: list[_Draft]) -> None:
         if any(name in OPERATORS[d.op].fields for d in drafts):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from effnas.config.codec import replace_file
 from effnas.errors import ConfigError, StoreError
 
 #: Key of the metadata under which an architecture's id stands.
@@ -25,14 +25,9 @@ def write_weights(path: Path, model: nn.Module, metadata: Mapping[str, str]) -> 
 
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     content = save(state, dict(metadata))
-    temporary = path.with_suffix(".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        replace_file(path, content)
     except OSError as error:
         raise StoreError(
             f"{path}: cannot be written ({error.strerror}); all results are stored: make room or "

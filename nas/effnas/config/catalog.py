@@ -16,12 +16,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from effnas.errors import (
-    CatalogError,
-    Location,
-    UserError,
-    closest,
-)
+from effnas.config.codec import FORMAT, read_text
+from effnas.errors import CatalogError, Location, UserError, closest
 
 if TYPE_CHECKING:
     import yaml
@@ -34,10 +30,7 @@ _MAX_DEPTH = 20
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # How one character of a value is written between the quotes.
-_WRITTEN = {
-    "'": re.compile(r"''|."),
-    '"': re.compile(r"\\(?:x..|u.{4}|U.{8}|.)|."),
-}
+_WRITTEN = {"'": re.compile(r"''|."), '"': re.compile(r"\\(?:x..|u.{4}|U.{8}|.)|.")}
 
 
 @dataclass(frozen=True)
@@ -72,17 +65,13 @@ def find(kind: Kind, name: str) -> Source:
     """
     path, origin = _look_up(kind, name)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CatalogError(f"{path}: not UTF-8 text (byte {error.start + 1})") from None
-    except FileNotFoundError:
-        hint = closest(path.stem, names(kind))
-        raise CatalogError(f"there is no file {name!r} in {Path.cwd()}; by name: {hint}") from None
-    except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise CatalogError(f"{path}: cannot be read ({reason.lower()})") from None
-    if not text.strip():
-        raise CatalogError(f"{path}: the file is empty")
+        text = read_text(path)
+    except UserError as error:
+        if isinstance(error.__context__, FileNotFoundError):
+            hint = closest(path.stem, names(kind))
+            problem = f"there is no file {name!r} in {Path.cwd()}; by name: {hint}"
+            raise CatalogError(problem) from None
+        raise CatalogError(f"{path}: {error}") from None
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     return Source(path.stem, path, text, digest, origin)
 
@@ -143,8 +132,8 @@ class Node:
 
     Attributes:
         value: Text, a sequence of nodes, or a mapping of keys to the nodes of key and value.
-        line: Counts from 1.
-        column: Counts from 1.
+        line: Its line, from 1.
+        column: Its column, from 1.
         written: A text as it stands in the file, quotes and all.
     """
 
@@ -157,11 +146,7 @@ class Node:
     def mapping(
         self, known: Collection[str] | None = None, required: Collection[str] = ()
     ) -> dict[str, Node]:
-        """Return the values by key.
-
-        Args:
-            known: Keys that are allowed; None allows all.
-            required: Keys that must be there.
+        """Return the values by key; None as `known` allows all keys.
 
         Raises:
             UserError: This is not a mapping, or a key is unknown or missing.
@@ -246,12 +231,7 @@ class Node:
 
 
 def load_yaml(text: str, source: str, *, error: type[UserError] = CatalogError) -> Node:
-    """Read one YAML document, strictly.
-
-    Args:
-        text: The document.
-        source: The name of the file, for error messages.
-        error: What is raised, by this function and by the nodes.
+    """Read one YAML document, strictly; `source` is the file's name, for an `error`.
 
     Raises:
         UserError: An `error` for what is not YAML, is empty, or has several documents, duplicate
@@ -270,6 +250,28 @@ def load_yaml(text: str, source: str, *, error: type[UserError] = CatalogError) 
     except yaml.MarkedYAMLError as problem:
         line, column = _place(problem.problem_mark or problem.context_mark)
         raise document.fault(line, column, f"not valid YAML: {problem.problem}") from None
+
+
+def load_keys(
+    text: str,
+    source: str,
+    *,
+    known: Collection[str],
+    required: Collection[str] = (),
+    error: type[UserError],
+) -> dict[str, Node]:
+    """Read a YAML mapping that may have a `format`: return the values of the other keys.
+
+    Raises:
+        UserError: An `error`, as of `load_yaml` and `Node.mapping`, or for another format.
+    """
+    root = load_yaml(text, source, error=error)
+    keys = root.mapping(known=("format", *known), required=required)
+    node = keys.pop("format", None)
+    if node and node.integer(minimum=1) != FORMAT:
+        shown = node.text()
+        raise node.error(f"format {shown} is not known to this version, which reads {FORMAT}")
+    return keys
 
 
 def _read_document(events: Iterator[yaml.Event], document: _Document) -> Node:

@@ -8,6 +8,7 @@ Every file has the `format` 1; most have a `kind`.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import MISSING, fields
 from math import isfinite
 from pathlib import Path
@@ -37,12 +38,7 @@ class WrongKindError(UserError):
 
 
 def to_plain(value: object, *, sparse: bool = False) -> Any:
-    """Return a dataclass, and all that is in it, as plain JSON data.
-
-    Args:
-        value: The dataclass.
-        sparse: Whether its fields that have their default are left out.
-    """
+    """Return a dataclass as plain JSON data; `sparse` leaves out fields that have their default."""
     plain = to_builtins(value, enc_hook=_plain, str_keys=True)
     if sparse:
         for one in fields(cast("Any", value)):
@@ -103,12 +99,7 @@ def parse_json(text: str | bytes) -> Any:
 def read_object(
     path: str | Path, kind: str | None = None, *, most_bytes: int = _MAX_BYTES
 ) -> dict[str, Any]:
-    """Return the JSON object of a file that effnas wrote.
-
-    Args:
-        path: The file.
-        kind: Its `kind`; None if it has none.
-        most_bytes: Size of the file at most.
+    """Return the JSON object of a file that effnas wrote; None as `kind` stands for none.
 
     Raises:
         WrongKindError: It is JSON of something else.
@@ -149,6 +140,20 @@ def read_text(path: str | Path, *, most_bytes: int = _MAX_BYTES) -> str:
     if not text.strip():
         raise UserError("the file is empty")
     return text
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file, or replace it, in one step: a crash leaves the old one or the new one.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def _plain(value: Any) -> object:

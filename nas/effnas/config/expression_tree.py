@@ -1,7 +1,7 @@
 """The tree of an expression, evaluated in three ways.
 
-`value` computes one number or truth, `vectorized` those of many rows at once, and `shortfall`
-how far a condition is from true.
+`Node.value` computes one number or truth, `vectorized` those of many rows at once, and `shortfall`
+how far a condition is from true. For speed a node keeps its `value` as a closure.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import operator
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from itertools import pairwise
 from math import inf, isfinite
 from numbers import Real
@@ -60,17 +60,17 @@ class Fault(Exception):  # noqa: N818 - `Expression` turns it into an error
 
 Kind = Literal["number", "name", "text", "function", "compare", "and", "or", "not", "if"]
 
+_LOGIC = ("and", "or", "not", "if")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, eq=False)
 class Node:
     """A part of an expression.
 
     Attributes:
-        kind: What it is.
         text: As it is written; a text without its quotes.
         parts: What it is made of: arguments; sides; conditions; test, value if true, and if false.
         functions: The function, or the comparisons between the sides of a chain.
-        number: The value of a number.
     """
 
     kind: Kind
@@ -79,11 +79,53 @@ class Node:
     functions: tuple[Function, ...] = ()
     number: float = 0.0
 
+    def __getstate__(self) -> dict[str, object]:
+        return {name: each for name, each in vars(self).items() if not callable(each)}
+
     def names(self) -> list[str]:
         """Return the quantities in it, each once."""
         if self.kind == "name":
             return [self.text]
         return list(dict.fromkeys(name for part in self.parts for name in part.names()))
+
+    @cached_property
+    def value(self) -> Callable[[Quantities], float]:
+        """Takes quantities; returns a finite number or a truth, or raises a `Fault`."""
+        number, text = self.number, self.text
+        parts = [part.value for part in self.parts] if self.kind in _LOGIC else []
+        match self.kind:
+            case "number":
+                return lambda _: number
+            case "name":
+                return lambda quantities: _number(text, quantities)
+            case "function":
+                return _application(self)
+            case "compare":
+                return _comparison(self)
+            case "and" | "or":
+                join = all if self.kind == "and" else any
+                return lambda quantities: join(part(quantities) for part in parts)
+            case "not":
+                return lambda quantities: not parts[0](quantities)
+            case "if":
+                test, yes, no = parts
+                return lambda quantities: (yes if test(quantities) else no)(quantities)
+        raise EffnasError(f"a {self.kind} has no value")
+
+    @cached_property
+    def operand(self) -> Callable[[Quantities], float | str]:
+        """Like `value`, for one side of a comparison, which may be a text."""
+        text = self.text
+        if self.kind == "text":
+            return lambda _: text
+        if self.kind != "name":
+            return self.value
+
+        def run(quantities: Quantities) -> float | str:
+            given = quantities.get(text)
+            return given if isinstance(given, str) else _number(text, quantities)
+
+        return run
 
 
 def finite(value: Real | float) -> float | None:
@@ -95,78 +137,58 @@ def finite(value: Real | float) -> float | None:
     return number if isfinite(number) else None
 
 
-def value(node: Node, quantities: Quantities) -> float:
-    """Return a finite number or a truth, or raise a `Fault`."""
-    match node.kind:
-        case "number":
-            return node.number
-        case "name":
-            return _quantity(node.text, quantities)
-        case "function":
-            return _applied(node, quantities)
-        case "compare":
-            return _compared(node, quantities)
-        case "and":
-            return all(value(part, quantities) for part in node.parts)
-        case "or":
-            return any(value(part, quantities) for part in node.parts)
-        case "not":
-            return not value(node.parts[0], quantities)
-        case "if":
-            test, yes, no = node.parts
-            return value(yes if value(test, quantities) else no, quantities)
-    raise EffnasError(f"a {node.kind} has no value")
-
-
-def _quantity(name: str, quantities: Quantities) -> float:
+def _number(name: str, quantities: Quantities) -> float:
     given = quantities.get(name)
-    if type(given) is float and isfinite(given):
-        return given
     if given is None:
         raise Fault(f"no value for '{name}' (given: {', '.join(quantities) or 'none'})")
-    number = finite(given) if isinstance(given, Real) else None
+    # The types come first, because asking for a `Real` takes long.
+    is_number = type(given) is float or type(given) is int or isinstance(given, Real)
+    number = finite(given) if is_number else None  # type: ignore[arg-type]
     if number is None:
         raise Fault(f"'{name}' is {given!r}, not a finite number,")
     return number
 
 
-def _applied(node: Node, quantities: Quantities) -> float:
-    [function] = node.functions
-    try:
-        result = function.scalar(*[value(part, quantities) for part in node.parts])
-    except ZeroDivisionError:
-        blamed = node.parts[-1] if function == DIVIDE else node
-        raise Fault("division by zero", node.text, blamed.names()) from None
-    except OverflowError:
-        result = inf
-    except ValueError:
-        raise Fault(function.undefined, node.text, node.names()) from None
-    if not isfinite(result):
-        raise Fault("overflow", node.text, node.names())
-    return result
+def _application(node: Node) -> Callable[[Quantities], float]:
+    [function], parts = node.functions, [part.value for part in node.parts]
+    scalar = function.scalar
+
+    def run(quantities: Quantities) -> float:
+        try:
+            result = scalar(*[part(quantities) for part in parts])
+        except ZeroDivisionError:
+            blamed = node.parts[-1] if function == DIVIDE else node
+            raise Fault("division by zero", node.text, blamed.names()) from None
+        except OverflowError:
+            result = inf
+        except ValueError:
+            raise Fault(function.undefined, node.text, node.names()) from None
+        if not isfinite(result):
+            raise Fault("overflow", node.text, node.names())
+        return result
+
+    return run
 
 
-def _compared(node: Node, quantities: Quantities) -> bool:
-    left = _operand(node.parts[0], quantities)
-    for function, part in zip(node.functions, node.parts[1:], strict=True):
-        right = _operand(part, quantities)
-        if isinstance(left, str) or isinstance(right, str):
-            if type(left) is not type(right):
-                raise Fault("a number is compared with a text", node.text, node.names())
-            if function not in (EQUAL, UNEQUAL):
-                raise Fault("texts have no order", node.text, node.names())
-        if not function.scalar(left, right):
-            return False
-        left = right
-    return True
+def _comparison(node: Node) -> Callable[[Quantities], bool]:
+    first, *others = [part.operand for part in node.parts]
+    links = [(each.scalar, each, other) for each, other in zip(node.functions, others, strict=True)]
 
+    def run(quantities: Quantities) -> bool:
+        left = first(quantities)
+        for compare, function, operand in links:
+            right = operand(quantities)
+            if isinstance(left, str) or isinstance(right, str):
+                if type(left) is not type(right):
+                    raise Fault("a number is compared with a text", node.text, node.names())
+                if function not in (EQUAL, UNEQUAL):
+                    raise Fault("texts have no order", node.text, node.names())
+            if not compare(left, right):
+                return False
+            left = right
+        return True
 
-def _operand(node: Node, quantities: Quantities) -> float | str:
-    """Return one side of a comparison, which may be a text."""
-    if node.kind == "text":
-        return node.text
-    given = quantities.get(node.text) if node.kind == "name" else None
-    return given if isinstance(given, str) else value(node, quantities)
+    return run
 
 
 def shortfall(node: Node, quantities: Quantities) -> float:
@@ -193,11 +215,11 @@ def shortfall(node: Node, quantities: Quantities) -> float:
             if not least:  # `or` does not look further
                 break
         return least
-    if value(node, quantities):
+    if node.value(quantities):
         return 0.0
     if node.kind == "not":
         return 1.0
-    a, b = (_operand(part, quantities) for part in parts)
+    a, b = (part.operand(quantities) for part in parts)
     if isinstance(a, str) or isinstance(b, str):
         return 1.0
     # Halves, because a sum of two large numbers may have no value.
@@ -208,7 +230,7 @@ def shortfall(node: Node, quantities: Quantities) -> float:
 def vectorized(node: Node, vectors: Vectors) -> NDArray[np.float64]:
     """Return a number for each row, [N] or [1], or 1 for true and 0 for false.
 
-    It is NaN where `value` raises a `Fault`.
+    It is NaN where `Node.value` raises a `Fault`.
     """
     import numpy as np
 

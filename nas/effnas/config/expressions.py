@@ -16,14 +16,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from effnas.config import expression_tree as tree
-from effnas.config.expression_tree import Function, Node, Quantities
+from effnas.config.expression_tree import Function, Node, Quantities, Vectors
 from effnas.errors import ExpressionError, Location, closest
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from effnas.config.expression_tree import Vectors
 
 MAX_LENGTH = 2000
 MAX_DEPTH = 100  # evaluation nests two Python calls a level, so this stays far from its limit
@@ -111,10 +109,7 @@ class Expression:
 
     @staticmethod
     def parse_condition(
-        text: str,
-        *,
-        known: Collection[str],
-        locate: Callable[[int], Location] | None = None,
+        text: str, *, known: Collection[str], locate: Callable[[int], Location] | None = None
     ) -> Expression:
         """Read a constraint, whose white space means nothing.
 
@@ -137,7 +132,7 @@ class Expression:
                 there is no value: division by zero, log of 0, overflow and the like.
         """
         self._check_kind(is_condition=False)
-        return self._compute(tree.value, quantities)
+        return self._compute(self._tree.value, quantities)
 
     def vectorized(self, vectors: Vectors) -> NDArray[np.float64]:
         """Return the values for N rows at once, [N].
@@ -161,7 +156,7 @@ class Expression:
             ExpressionError: It is a number, or one of its parts has no value (see `evaluate`).
         """
         self._check_kind(is_condition=True)
-        return bool(self._compute(tree.value, quantities))
+        return bool(self._compute(self._tree.value, quantities))
 
     def shortfall(self, quantities: Quantities) -> float:
         """Return how far the condition is from true: 0 where it holds, above 0 elsewhere.
@@ -173,18 +168,16 @@ class Expression:
             ExpressionError: As `holds` does.
         """
         self._check_kind(is_condition=True)
-        return self._compute(tree.shortfall, quantities)
+        return self._compute(lambda given: tree.shortfall(self._tree, given), quantities)
 
     def _check_kind(self, *, is_condition: bool) -> None:
         if self.is_condition is not is_condition:
             wrong = _NOT_A_CONDITION if is_condition else _NOT_A_NUMBER
             raise ExpressionError(f"{self.source}: '{self.text}' {wrong}")
 
-    def _compute(
-        self, function: Callable[[Node, Quantities], float], quantities: Quantities
-    ) -> float:
+    def _compute(self, function: Callable[[Quantities], float], quantities: Quantities) -> float:
         try:
-            return function(self._tree, quantities)
+            return function(quantities)
         except tree.Fault as fault:
             whole = " ".join(self.text.split())
             part = " ".join(fault.part.split()) or whole
@@ -241,7 +234,7 @@ class _Reader:
         read = self._read_number(node)
         if read.kind != "number" and not read.names():
             try:
-                tree.value(read, {})
+                read.value({})
             except tree.Fault as fault:
                 raise self._error(node, f"{fault.reason} in '{fault.part}'") from None
         return read
@@ -256,7 +249,7 @@ class _Reader:
         if isinstance(node, ast.UnaryOp) and type(node.op) in _OPERATORS:
             read = self._apply(node, _OPERATORS[type(node.op)], [node.operand])
             is_constant = read.parts[0].kind == "number"
-            return Node("number", read.text, number=tree.value(read, {})) if is_constant else read
+            return Node("number", read.text, number=read.value({})) if is_constant else read
         if isinstance(node, ast.Call):
             return self._call(node)
         if isinstance(node, ast.IfExp):
@@ -309,7 +302,7 @@ class _Reader:
     def _apply(self, node: ast.expr, function: Function, arguments: Sequence[ast.expr]) -> Node:
         parts = tuple(map(self._number, arguments))
         text = self._segment(node)
-        if function is tree.DIVIDE and not parts[1].names() and tree.value(parts[1], {}) == 0:
+        if function is tree.DIVIDE and not parts[1].names() and parts[1].value({}) == 0:
             raise self._error(arguments[1], f"division by zero in '{text}'")
         return Node("function", text, parts, (function,))
 

@@ -19,8 +19,7 @@ class Ramp(NamedTuple):
     def between(cls, low: Ramp, high: Ramp, share: float) -> Ramp:
         """Return the ramp at a share of the way from one to another, 0 to 1."""
         return cls(
-            low.first + (high.first - low.first) * share,
-            low.last + (high.last - low.last) * share,
+            low.first + (high.first - low.first) * share, low.last + (high.last - low.last) * share
         )
 
 

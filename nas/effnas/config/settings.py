@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
-from effnas.errors import ConfigError
-
-if TYPE_CHECKING:
-    from effnas.config.catalog import Node
+from effnas.config.catalog import Node, load_yaml
+from effnas.config.codec import read_text
+from effnas.errors import ConfigError, UserError
 
 Precision = Literal["float32", "bfloat16", "float16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
@@ -22,7 +21,8 @@ StepTimeMode = Literal["measured", "predicted", "auto", "table", "command"]
 #: about half a minute. An accelerator takes the whole training part.
 CPU_TRAINING_IMAGES = 4_500
 #: Ranges of a recipe's numbers: in words, the condition, and the settings.
-_RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
+Ranges = tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...]
+_RANGES: Ranges = (
     ("1 or more", lambda n: n >= 1, ("epochs", "batch_size", "image_size")),
     ("0 or more", lambda n: n >= 0, ("weight_decay",)),
     ("above 0", lambda n: n > 0, ("learning_rate",)),
@@ -34,6 +34,30 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
         ("warmup_share", "label_smoothing", "drop_rate", "drop_path_rate"),
     ),
 )
+
+
+def check_ranges(recipe: object, ranges: Ranges) -> None:
+    """See that those numbers of a recipe that are not None are within their ranges.
+
+    Raises:
+        ConfigError: Names the first that is not.
+    """
+    for wanted, is_met, names in ranges:
+        for name in names:
+            value = getattr(recipe, name)
+            if value is not None and not is_met(value):
+                raise ConfigError(f"recipe: {name} is {value}, it must be {wanted}")
+
+
+def check_known(settings: object, *, of: str = "", **kinds: object) -> None:
+    """See that attributes have one of the values of their `Literal` types; `of` begins messages.
+
+    Raises:
+        ConfigError: Names the values that are known.
+    """
+    for name, kind in kinds.items():
+        if (value := getattr(settings, name)) not in get_args(kind):
+            raise ConfigError(f"{of}{name} is {value!r}; known: {', '.join(get_args(kind))}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +102,7 @@ class Recipe:
     drop_path_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        for wanted, is_met, names in _RANGES:
-            for name in names:
-                value = getattr(self, name)
-                if value is not None and not is_met(value):
-                    raise ConfigError(f"recipe: {name} is {value}, it must be {wanted}")
+        check_ranges(self, _RANGES)
 
     @property
     def optimizer_arguments(self) -> dict[str, float]:
@@ -96,12 +116,10 @@ class Recipe:
         Raises:
             ConfigError: If the file cannot be read, or a key or value is wrong.
         """
-        from effnas.config.catalog import load_yaml
-
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: the recipe cannot be read ({error})") from error
+            text = read_text(path)
+        except UserError as error:
+            raise ConfigError(f"{path}: the recipe: {error}") from None
         known = {f.name: str(f.type) for f in fields(cls)}
         nodes = load_yaml(text, str(path), error=ConfigError).mapping(known=known)
         values = {name: read_scalar(node, name, known[name]) for name, node in nodes.items()}
@@ -131,11 +149,7 @@ class Execution:
     compile_mode: CompileMode = "none"
 
     def __post_init__(self) -> None:
-        kinds = {
-            "precision": Precision,
-            "memory_format": MemoryFormat,
-            "compile_mode": CompileMode,
-        }
+        kinds = {"precision": Precision, "memory_format": MemoryFormat, "compile_mode": CompileMode}
         for name, kind in kinds.items():
             if (value := getattr(self, name)) not in get_args(kind):
                 raise ConfigError(f"{name} is {value!r}; known: {', '.join(get_args(kind))}")
@@ -152,8 +166,6 @@ class StepTimeConfig:
     Attributes:
         mode: `measured` on the device; `predicted` by a device profile; `auto`: predicted where the
             profile's checked error allows, else measured; from a `table`; or from a `command`.
-        profile: Path of the profile.
-        table: Path of the table.
         command: The command, with {arch_json}.
         timeout_s: Seconds that the command may take for one network.
     """

@@ -12,18 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
-from effnas.config.catalog import (
-    Node,
-    Source,
-    find,
-    load_yaml,
-)
+from effnas.config.catalog import Node, Source, find, load_keys
 from effnas.config.codec import to_plain
 from effnas.config.regularization import STRENGTHS as FAMILY_STRENGTHS
 from effnas.config.regularization import Ramp
-from effnas.config.settings import read_scalar
+from effnas.config.settings import Ranges, check_known, check_ranges, read_scalar
 from effnas.errors import CatalogError, ConfigError
 
 Regime = Literal[
@@ -31,13 +26,25 @@ Regime = Literal[
 ]
 ScheduleName = Literal["cosine", "staircase", "constant"]
 
-FORMAT = 1
 #: Regularisations whose strength a recipe sets, and the most that each can be.
 STRENGTHS = {**FAMILY_STRENGTHS, "cutmix": 10.0}
 #: The batch that learning rates are given for.
 LEARNING_RATE_BATCH = 256
 _MAX_BASES = 10
 _LARGEST_IMAGE = 4096
+
+
+_RANGES: Ranges = (
+    ("1 or more", lambda n: n >= 1, ("epochs", "batch_size", "size_multiple", "random_size_epochs",
+                                     "eval_image_size", "patience_epochs")),
+    ("2 or more", lambda n: n >= 2, ("stages",)),
+    ("0 or more", lambda n: n >= 0, ("least_steps", "warmup_epochs", "weight_decay")),
+    ("above 0", lambda n: n > 0, ("learning_rate_per_256", "decay_epochs")),
+    ("0 to 1", lambda n: 0 <= n <= 1, ("cutout",)),
+    ("above 0 to 1", lambda n: 0 < n <= 1, ("crop_area_min", "decay_rate")),
+    ("0 to below 1", lambda n: 0 <= n < 1, ("label_smoothing", "ema_decay", "minival_share")),
+    ("above 0 to below 1", lambda n: 0 < n < 1, ("batch_norm_momentum",)),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,34 +134,8 @@ class TrainingRecipe:
         object.__setattr__(
             self, "optimizer_arguments", MappingProxyType(dict(self.optimizer_arguments))
         )
-        for name, least in (("epochs", 1), ("least_steps", 0), ("batch_size", 1), ("stages", 2),
-                            ("size_multiple", 1), ("random_size_epochs", 1),
-                            ("eval_image_size", 1), ("patience_epochs", 1), ("warmup_epochs", 0),
-                            ("weight_decay", 0), ("cutout", 0)):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError(f"recipe: {name} is {value}, it must be {least} or more")
-        for name, low_in, high_in in (
-            ("crop_area_min", False, True), ("decay_rate", False, True), ("cutout", True, True),
-            ("label_smoothing", True, False), ("ema_decay", True, False),
-            ("batch_norm_momentum", False, False), ("minival_share", True, False),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if value is None:
-                continue
-            if not 0 <= value <= 1 or (value == 0 and not low_in) or (value == 1 and not high_in):
-                low = "0" if low_in else "above 0"
-                raise ConfigError(
-                    f"recipe: {name} is {value}, it must be {low} {'to' if high_in else 'to below'}"
-                    " 1"
-                )
-        if not self.learning_rate_per_256 > 0 or not self.decay_epochs > 0:
-            raise ConfigError("recipe: learning_rate_per_256 and decay_epochs must be above 0")
-        for name, kind in (("regime", Regime), ("schedule", ScheduleName)):
-            if getattr(self, name) not in get_args(kind):
-                raise ConfigError(
-                    f"recipe: {name} is {getattr(self, name)!r}; known: {', '.join(get_args(kind))}"
-                )
+        check_ranges(self, _RANGES)
+        check_known(self, of="recipe: ", regime=Regime, schedule=ScheduleName)
         if self.image_size:
             first, last = self.image_size
             if not 1 <= first <= last <= _LARGEST_IMAGE:
@@ -223,15 +204,12 @@ class TrainingRecipe:
         Raises:
             ConfigError: If something is out of range.
         """
-        changes: dict[str, Any] = {}
+        given = {"epochs": epochs, "batch_size": batch_size, "regime": regime}
+        changes: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
         if epochs is not None:
-            changes |= {"epochs": epochs, "least_steps": 0}
-        if batch_size is not None:
-            changes["batch_size"] = batch_size
+            changes["least_steps"] = 0
         if image_size is not None:
             changes |= {"image_size": self._sizes(image_size), "eval_image_size": None}
-        if regime is not None:
-            changes["regime"] = regime
         return replace(self, **changes)
 
     def _sizes(self, text: str) -> tuple[int, int]:
@@ -252,12 +230,7 @@ class TrainingRecipe:
 def _read(source: Source) -> tuple[dict[str, Any], Node | None]:
     """Return the attributes that a file sets, and the name of its base."""
     kinds = {f.name: str(f.type) for f in fields(TrainingRecipe)}
-    path = str(source.path)
-    nodes = load_yaml(source.text, path, error=ConfigError).mapping(
-        known=("format", "base", *kinds)
-    )
-    if "format" in nodes and nodes.pop("format").integer(minimum=1) != FORMAT:
-        raise ConfigError(f"{path}: its format is not {FORMAT}, which this version reads")
+    nodes = load_keys(source.text, str(source.path), known=("base", *kinds), error=ConfigError)
     base = nodes.pop("base", None)
     values: dict[str, Any] = {}
     for name, node in nodes.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -11,10 +11,8 @@ from effnas.arch.architecture import Architecture
 from effnas.errors import ConfigError, SpaceExhaustedError
 from effnas.space.feasible import MAX_ENUMERATED
 from effnas.space.search_space import SearchSpace
+from effnas.trials.problem import Problem
 from effnas.trials.trial import Trial
-
-if TYPE_CHECKING:
-    from effnas.trials.problem import Problem
 
 #: Draws in a row that may repeat an earlier one before the rest of the space is listed.
 _MAX_DRAWS = 500

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from effnas.controllers.predictor import Predictor
+from effnas.space.search_space import SearchSpace
 from effnas.trials.pareto_front import relative_hypervolume
-from effnas.trials.trial import TrialState
-
-if TYPE_CHECKING:
-    from effnas.space.search_space import SearchSpace
-    from effnas.trials.problem import Problem
-    from effnas.trials.trial import Trial
+from effnas.trials.problem import Problem
+from effnas.trials.trial import Trial, TrialState
 
 #: Fewer complete trials do not say enough about the rest of the space.
 MIN_TRIALS = 20

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 from math import log, sqrt
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from effnas.arch.counts import count_stage
-from effnas.arch.shapes import downsampled, stage_shapes
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from effnas.arch.architecture import Architecture
-    from effnas.arch.blocks import Stage
-    from effnas.space.search_space import SearchSpace
+from effnas.arch.architecture import Architecture
+from effnas.arch.blocks import Stage
+from effnas.arch.counts import count_stage, downsampled, stage_shapes
+from effnas.space.search_space import SearchSpace
 
 #: Architectures drawn to find the scale of each column.
 _DRAWS = 256
@@ -33,9 +27,6 @@ class Encoding:
     operator one-hot. `counts`: logarithms of every stage's params, MACs and activations. Columns
     have mean 0 over random architectures of the space, and the variance of each group is 1 in sum,
     so that one length scale suits them all.
-
-    Args:
-        space: The space; architectures must have its number of stages.
     """
 
     def __init__(self, space: SearchSpace) -> None:

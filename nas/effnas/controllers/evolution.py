@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,10 +10,8 @@ from effnas.arch.architecture import Architecture
 from effnas.controllers.base import Controller
 from effnas.errors import ConfigError
 from effnas.space.search_space import SearchSpace
+from effnas.trials.problem import Problem
 from effnas.trials.trial import Trial
-
-if TYPE_CHECKING:
-    from effnas.trials.problem import Problem
 
 
 class EvolutionController(Controller):
@@ -24,7 +21,6 @@ class EvolutionController(Controller):
     ended: the oldest dies, not the worst. Until it is full, architectures are drawn at random.
 
     Args:
-        problem: Not needed: the rewards that trials carry are maximized.
         population_size: Trials in the population, 2 or more.
         sample_size: Members that compete to be the parent, 1 to `population_size`.
     """

@@ -31,10 +31,6 @@ class MultiFidelityGP:
     The value at a fidelity is modelled over the point and its value at the fidelity below, as in
     recursive co-kriging (Le Gratiet & Garnier 2014): where the low fidelity tells nearly
     everything, a few values at the high one are enough. With one fidelity it is an `OnlineGP`.
-
-    Args:
-        groups: As of an `OnlineGP`.
-        prior_deviation: As of an `OnlineGP`.
     """
 
     def __init__(self, groups: Sequence[slice], prior_deviation: float) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from math import ceil, log
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from effnas.errors import EffnasError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from contextlib import AbstractContextManager
-
-    from numpy.typing import NDArray
     from threadpoolctl import ThreadpoolController
 
 #: Points that the kernel is learned from at most: the time grows with their cube.
@@ -40,9 +39,6 @@ class GaussianProcess:
     terms of different length scales, which bend them. The variance of each term and of the noise
     are those that make the data most likely (Rasmussen & Williams 2006, chapters 2 and 5), so that
     a group that tells nothing gets none.
-
-    Args:
-        groups: Where the columns of each group are; as `Encoding.groups`.
     """
 
     def __init__(self, groups: Sequence[slice]) -> None:
@@ -140,8 +136,6 @@ class GaussianProcess:
         """Return a process that takes the means at N points, [N, D], for measured values."""
         means = self.predict(X)[0]
         return self.condition(np.vstack([self._points, X]), np.append(self._values, means))
-
-    # -- the kernel
 
     def _terms(
         self,
@@ -282,7 +276,7 @@ def learned_size(count: int) -> int:
 
 
 def _one_thread() -> AbstractContextManager[object]:
-    """Have linear algebra use one thread: matrices are small, and waiting threads cost more."""
+    # Matrices are small, and waiting threads cost more.
     limited: AbstractContextManager[object] = _thread_pools().limit(limits=1, user_api="blas")
     return limited
 

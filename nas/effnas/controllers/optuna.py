@@ -5,8 +5,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import (
@@ -21,18 +22,13 @@ from optuna.samplers import (
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
+from effnas.arch.architecture import Architecture
 from effnas.controllers.base import Controller, takes_no_objectives
 from effnas.errors import ConfigError, SpaceExhaustedError, closest
-from effnas.trials.trial import TrialState
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from effnas.arch.architecture import Architecture
-    from effnas.space.search_space import SearchSpace
-    from effnas.space.stage_space import Option
-    from effnas.trials.problem import Problem
-    from effnas.trials.trial import Trial
+from effnas.space.search_space import SearchSpace
+from effnas.space.stage_space import Option
+from effnas.trials.problem import Problem
+from effnas.trials.trial import Trial, TrialState
 
 #: Suggestions in a row that may repeat an earlier architecture or violate a constraint.
 _MAX_TRIES = 20
@@ -117,7 +113,12 @@ class OptunaController(Controller):
         self._objectives = problem.objectives if problem else None
         self._sampler = sampler
         self._options = {choice.name: _ordered(choice.options) for choice in space.choices}
-        self._distributions = {n: _distribution(options) for n, options in self._options.items()}
+        self._distributions = {
+            n: IntDistribution(0, len(options) - 1)
+            if _is_numeric(options)
+            else CategoricalDistribution(options)
+            for n, options in self._options.items()
+        }
         with _quiet():
             count = len(self._objectives) if self._objectives else 1
             self._study = optuna.create_study(
@@ -241,12 +242,6 @@ def _is_numeric(options: tuple[Option, ...]) -> bool:
 
 def _ordered(options: tuple[Option, ...]) -> tuple[Option, ...]:
     return tuple(sorted(options)) if _is_numeric(options) else options
-
-
-def _distribution(options: tuple[Option, ...]) -> BaseDistribution:
-    if _is_numeric(options):
-        return IntDistribution(0, len(options) - 1)
-    return CategoricalDistribution(options)
 
 
 def _always_open(space: SearchSpace) -> frozenset[str]:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from effnas.arch.architecture import Architecture
 from effnas.controllers.base import Controller
 from effnas.space.search_space import SearchSpace
+from effnas.space.stage_space import Option, StageSpace
+from effnas.trials.problem import Problem
 from effnas.trials.trial import Trial, TrialState
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from effnas.space.stage_space import Option, StageSpace
-    from effnas.trials.problem import Problem
 
 #: The index that stands for a decision which an earlier one has closed.
 CLOSED = -1
@@ -127,11 +123,6 @@ class PolicyController(Controller):
     Proposals are samples of the policy that meet the constraints and were not proposed before. If
     16 draws hold none, logits are divided by 2, 4 and 8 in turn, and then the draw is uniform. The
     papers do not need this: their controllers may propose the same again.
-
-    Args:
-        space: The space.
-        seed: Seed of all proposals, and of a policy's weights.
-        problem: Not needed: the rewards that trials carry are maximized.
     """
 
     # `propose` itself looks for an architecture that is new.
@@ -180,10 +171,4 @@ class PolicyController(Controller):
 
     @abstractmethod
     def reinforce(self, number: int, row: NDArray[np.int64], advantage: float) -> None:
-        """Learn from a trial.
-
-        Args:
-            number: The trial's number.
-            row: Its decisions.
-            advantage: Its reward minus the baseline.
-        """
+        """Learn from a trial's decisions and its advantage: its reward minus the baseline."""

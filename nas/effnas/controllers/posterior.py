@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from effnas.errors import RewardError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from effnas.trials.reward import Reward
+from effnas.trials.reward import Reward
 
 
 class MetricPosterior(NamedTuple):
@@ -107,13 +104,7 @@ def reward_posterior(
 
 
 def metrics_that_matter(reward: Reward, metrics: Mapping[str, float], value: float) -> list[str]:
-    """Return the metrics of a trial without which its reward is another one, or none.
-
-    Args:
-        reward: The reward.
-        metrics: All metrics of the trial.
-        value: Its reward.
-    """
+    """Return the metrics of a trial without which its reward, `value`, is another one, or none."""
     if reward.metrics:
         return [name for name in metrics if name in reward.metrics]
     found = []

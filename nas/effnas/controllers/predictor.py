@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from effnas.arch.architecture import Architecture
 from effnas.config.expression_tree import Vectors
 from effnas.controllers.encoding import Encoding
 from effnas.controllers.fidelity import Level, MultiFidelityGP
@@ -19,13 +19,9 @@ from effnas.controllers.posterior import (
     reward_posterior,
 )
 from effnas.errors import RewardError
-from effnas.trials.trial import TrialState
-
-if TYPE_CHECKING:
-    from effnas.arch.architecture import Architecture
-    from effnas.space.search_space import SearchSpace
-    from effnas.trials.problem import Problem
-    from effnas.trials.trial import Trial
+from effnas.space.search_space import SearchSpace
+from effnas.trials.problem import Problem
+from effnas.trials.trial import Trial, TrialState
 
 #: Takes metrics of N architectures by name, [N] each; returns a figure to maximize, [N].
 Score = Callable[[Vectors], NDArray[np.float64]]
@@ -48,13 +44,8 @@ class Predictor:
     feasible. Accuracies at all rungs of a search tell of those at the highest one
     (`effnas.controllers.fidelity`).
 
-    Predictions follow from the trials in the order in which they were told, and not from when one
-    asks.
-
-    Args:
-        space: The space.
-        problem: The reward and the free metrics. Without one, rewards themselves are
-            modelled.
+    Without a problem, rewards themselves are modelled. Predictions follow from the trials in the
+    order in which they were told, and not from when one asks.
 
     Attributes:
         measured: The trials of the space that have a reward, or that have paused at a rung, in the
@@ -78,8 +69,6 @@ class Predictor:
         self._models: dict[str, MultiFidelityGP] = {}
         self._is_log: dict[str, bool] = {}
         self._feasible = OnlineGP(self._encoding.groups, 1.0)
-
-    # -- learning
 
     def tell(self, trial: Trial) -> None:
         """Learn that a trial has started or ended."""
@@ -163,8 +152,6 @@ class Predictor:
             yield Level(self._matrix(archs), *(np.log(c) if is_log else c for c in columns))
             below = at[epochs]
 
-    # -- predicting
-
     def metrics(
         self, archs: Sequence[Architecture], *, measured: bool = False
     ) -> tuple[dict[str, NDArray[np.float64]], dict[str, MetricPosterior]]:
@@ -193,12 +180,7 @@ class Predictor:
         }, posteriors
 
     def posterior(self, archs: Sequence[Architecture], score: Score) -> Posterior:
-        """Return the posterior of a figure of N architectures that follows from metrics.
-
-        Args:
-            archs: The architectures, one or more.
-            score: The figure; `reward`, or any other.
-        """
+        """Return the posterior of a figure of N architectures that follows from metrics."""
         return reward_posterior(score, *self.metrics(archs))
 
     def reward(self, metrics: Vectors) -> NDArray[np.float64]:

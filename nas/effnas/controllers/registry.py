@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING
 
-from effnas.config.plugins import (
-    Plugin,
-    describe,
-    is_plugin,
-    load_plugin,
-    place_of,
-)
+from effnas.config.plugins import Plugin, describe, is_plugin, load_plugin, place_of
 from effnas.controllers.base import Controller
 from effnas.errors import ConfigError, UserError, closest
-
-if TYPE_CHECKING:
-    from effnas.space.search_space import SearchSpace
-    from effnas.trials.problem import Problem
+from effnas.space.search_space import SearchSpace
+from effnas.trials.problem import Problem
 
 #: Name -> module, class, and arguments. Imported when they are asked for: some need torch, others
 #: Optuna.
@@ -52,8 +43,8 @@ def make_controller(
         ConfigError: If there is none (offers the closest names), it cannot be made, or the problem
             has objectives and it does not take them (names those that do).
     """
-    if _is_of_the_user(name):
-        return _from_plugin(name, space, seed, problem)
+    if plugin := _plugin(name):
+        return _made(plugin, space, seed, problem)
     if name not in CONTROLLERS:
         raise ConfigError(f"unknown controller {name!r}: {closest(name, CONTROLLERS)}")
     module, kind, arguments = CONTROLLERS[name]
@@ -63,15 +54,17 @@ def make_controller(
 
 def controller_text(name: str) -> str:
     """Return what a run records of a controller: its name, of the user's own a digest as well."""
-    return _load(name).text if _is_of_the_user(name) else name
+    plugin = _plugin(name)
+    return plugin.text if plugin else name
 
 
-def _is_of_the_user(name: str) -> bool:
-    return is_plugin(name) and not name.startswith("optuna:")
+def _plugin(name: str) -> Plugin | None:
+    if not is_plugin(name) or name.startswith("optuna:"):
+        return None
+    return load_plugin(name, "controller", kind="class", error=ConfigError)
 
 
-def _from_plugin(spec: str, space: SearchSpace, seed: int, problem: Problem | None) -> Controller:
-    plugin = _load(spec)
+def _made(plugin: Plugin, space: SearchSpace, seed: int, problem: Problem | None) -> Controller:
     if not isinstance(plugin.value, type) or not issubclass(plugin.value, Controller):
         raise ConfigError(
             f"{plugin.path}: {plugin.name} is no controller: make it a subclass of "
@@ -86,10 +79,3 @@ def _from_plugin(spec: str, space: SearchSpace, seed: int, problem: Problem | No
         raise ConfigError(
             f"{place}: the controller {plugin.name} cannot be made: {describe(error)}"
         ) from error
-
-
-def _load(spec: str) -> Plugin:
-    return load_plugin(spec, "controller", kind="class", error=ConfigError)
-
-
-__all__ = ["CONTROLLERS", "Controller", "controller_text", "make_controller"]

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from effnas.controllers.policy import (
-    CLOSED,
-    Decisions,
-    PolicyController,
-    pick,
-)
+from effnas.controllers.policy import CLOSED, Decisions, PolicyController, pick
 from effnas.space.search_space import SearchSpace
+from effnas.trials.problem import Problem
 from effnas.trials.trial import Trial
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from effnas.trials.problem import Problem
 
 # Zoph et al. 2018, "Learning Transferable Architectures for Scalable Image Recognition", appendix.
 HIDDEN = 100
@@ -39,10 +29,6 @@ class Policy(nn.Module):
 
     Its input is the option that was taken in the decision before. Options are embedded with as
     many numbers as the LSTM has units, which is not published.
-
-    Args:
-        decisions: The decisions.
-        seed: Seed of the weights.
     """
 
     def __init__(self, decisions: Decisions, seed: int) -> None:
@@ -88,10 +74,6 @@ class Policy(nn.Module):
         self, numbers: NDArray[np.float64], temperatures: NDArray[np.float64]
     ) -> NDArray[np.int64]:
         """Turn uniform random numbers to rows of decisions.
-
-        Args:
-            numbers: In [0, 1), [N, decisions].
-            temperatures: What the logits of each row are divided by, [N].
 
         Returns:
             Indices of options, [N, decisions].

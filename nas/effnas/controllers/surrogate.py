@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from effnas.arch.architecture import Architecture
+from effnas.config.expression_tree import Vectors
 from effnas.controllers.base import Controller
 from effnas.controllers.gaussian_process import MIN_VALUES
 from effnas.controllers.predictor import Predictor, Score
 from effnas.errors import ConfigError
+from effnas.space.search_space import SearchSpace
 from effnas.trials.objectives import non_dominated, scalarise
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from effnas.arch.architecture import Architecture
-    from effnas.config.expression_tree import Vectors
-    from effnas.space.search_space import SearchSpace
-    from effnas.trials.problem import Problem
-    from effnas.trials.trial import Trial
+from effnas.trials.problem import Problem
+from effnas.trials.trial import Trial
 
 #: Architectures drawn at random to find where to climb from.
 _DRAWN = 200

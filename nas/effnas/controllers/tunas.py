@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from effnas.controllers.policy import CLOSED, PolicyController, pick
 from effnas.space.search_space import SearchSpace
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from effnas.trials.problem import Problem
+from effnas.trials.problem import Problem
 
 #: Ours, see `TunasController`.
 LEARNING_RATE = 0.05

@@ -20,7 +20,7 @@ class Limit:
     Attributes:
         metric: Name of the cost.
         most: Its largest value.
-        text: As the user gave it, such as `--params 60e6`.
+        text: As the user gave it, for messages.
     """
 
     metric: str

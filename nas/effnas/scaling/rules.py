@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from effnas.config.catalog import Node, find, load_yaml
+from effnas.config.catalog import Node, find, load_keys
+from effnas.config.codec import FORMAT
 from effnas.config.regularization import STRENGTHS, Ramp, Regularization
 from effnas.errors import ConfigError, closest
 from effnas.scaling.growth import Growth, LastStage
@@ -27,10 +28,9 @@ from effnas.scaling.growth import Growth, LastStage
 if TYPE_CHECKING:
     from effnas.config.catalog import Source
 
-FORMAT = 1
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _QUOTIENT = re.compile(r"([0-9]+)/([1-9][0-9]*)")
-_KEYS = ("format", "round_limit", "max_image_size", "members")
+_KEYS = ("round_limit", "max_image_size", "members")
 _SIZES = ("image_size", "train_image_size", "first_image_size")
 _MEMBER_KEYS = ("width", "depth", "stem", "head", "last_stage", *_SIZES, *STRENGTHS)
 
@@ -92,11 +92,7 @@ class ScalingRules:
         Raises:
             ConfigError: With the place of what is wrong.
         """
-        top = load_yaml(text, name, error=ConfigError).mapping(known=_KEYS, required=("members",))
-        if "format" in top and top["format"].integer(minimum=1) != FORMAT:
-            raise top["format"].error(
-                f"format {top['format'].text()} is not known to this version, which reads {FORMAT}"
-            )
+        top = load_keys(text, name, known=_KEYS, required=("members",), error=ConfigError)
         limit = top["round_limit"].number() if "round_limit" in top else 0.9
         if not 0 <= limit <= 1:
             raise top["round_limit"].error("round_limit is a share, 0 to 1")

@@ -10,13 +10,12 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from effnas.arch.architecture import DEFAULT_HEAD, DEFAULT_STEM, Architecture
+from effnas.arch.blocks import Stage
 from effnas.errors import SpaceError
 from effnas.space.stage_space import Option, StageSpace
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from effnas.arch.blocks import Stage
 
 
 @dataclass(frozen=True)
@@ -33,14 +32,7 @@ Move = tuple[str, Option]
 
 @dataclass(frozen=True)
 class DecisionSpace:
-    """A finite set of architectures: one for each way to take all decisions.
-
-    Attributes:
-        stages: The stages in order.
-        stem: Channels of the stem.
-        head: Channels of the head.
-        name: What the space is called; two spaces that differ only in it are equal.
-    """
+    """A finite set of architectures: one for each way to take all decisions."""
 
     stages: tuple[StageSpace, ...]
     stem: int = DEFAULT_STEM

@@ -13,15 +13,14 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from effnas.arch.architecture import Architecture
+from effnas.config.expression_tree import Quantities
+from effnas.config.expressions import Expression
 from effnas.errors import SpaceError
 from effnas.space.decisions import DecisionSpace, draw_move
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from effnas.arch.architecture import Architecture
-    from effnas.config.expression_tree import Quantities
-    from effnas.config.expressions import Expression
 
 #: Draws of a sample that may be rejected before it is looked for in another way.
 _MAX_REJECTIONS = 2_000

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from effnas.arch.counts import downsampled
 from effnas.arch.layers import Layer, layers_of_stage
-from effnas.arch.shapes import downsampled
-
-if TYPE_CHECKING:
-    from effnas.space.search_space import SearchSpace
+from effnas.space.search_space import SearchSpace
 
 
 def layers_of_space(space: SearchSpace, *, num_classes: int) -> list[Layer]:

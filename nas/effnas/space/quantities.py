@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from effnas.arch.architecture import Architecture
 from effnas.arch.blocks import FIELDS
 from effnas.errors import SpaceError
-
-if TYPE_CHECKING:
-    from effnas.arch.architecture import Architecture
 
 #: Quantities that follow from counting a network, and so from the number of classes.
 COUNTED = frozenset(("params", "params_ratio", "P", "macs", "activations"))

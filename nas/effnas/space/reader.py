@@ -4,30 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from effnas.arch.architecture import (
-    DEFAULT_HEAD,
-    DEFAULT_STEM,
-    Architecture,
-    parse_stage,
-)
-from effnas.config.catalog import Node, load_yaml
+from effnas.arch.architecture import DEFAULT_HEAD, DEFAULT_STEM, Architecture, parse_stage
+from effnas.config.catalog import Node, load_keys
 from effnas.config.expressions import MAX_LENGTH, Expression
 from effnas.errors import ExpressionError, SpaceError
 from effnas.space.quantities import Target, quantity_names
 from effnas.space.stage_space import StageSpace
 
-FORMAT = 1
-KEYS = ("format", "stem", "stages", "head", "target", "reference", "constraints")
+_KEYS = ("stem", "stages", "head", "target", "reference", "constraints")
 
 
 def read_space(text: str, source: str) -> dict[str, Any]:
     """Return the fields of a `SearchSpace`; see `SearchSpace.parse`."""
-    top = load_yaml(text, source, error=SpaceError).mapping(known=KEYS, required=("stages",))
-    if "format" in top and top["format"].integer(minimum=1) != FORMAT:
-        found = top["format"].text()
-        raise top["format"].error(
-            f"format {found} is not known to this version, which reads {FORMAT}"
-        )
+    top = load_keys(text, source, known=_KEYS, required=("stages",), error=SpaceError)
     stem = top["stem"].integer(minimum=1) if "stem" in top else DEFAULT_STEM
     head = top["head"].integer(minimum=1) if "head" in top else DEFAULT_HEAD
     stages = tuple(

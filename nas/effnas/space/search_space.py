@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, lru_cache
 
 from effnas.arch.architecture import Architecture
 from effnas.arch.blocks import Stage
 from effnas.arch.counts import Counts, count
 from effnas.config.catalog import Source, find
+from effnas.config.codec import FORMAT
 from effnas.config.expression_tree import Quantities
 from effnas.config.expressions import Expression
 from effnas.errors import ExpressionError, SpaceError
 from effnas.space.feasible import ConstrainedSpace
 from effnas.space.quantities import COUNTED, Target, quantity_names, stage_quantities
-from effnas.space.reader import FORMAT, read_space
+from effnas.space.reader import read_space
 from effnas.space.stage_space import Option
+
+#: Architectures whose metrics are cached.
+_CACHED = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -67,21 +71,15 @@ class SearchSpace(ConstrainedSpace):
                     f"{unknown[0]!r}; known: {', '.join(sorted(known))}"
                 )
 
-    # -- reading and writing
-
     @classmethod
     def load(cls, name: str) -> SearchSpace:
         """Read a space by its name or path.
 
-        Args:
-            name: A path, or a name that is looked up in `./search_spaces` and then in the package.
-
         Raises:
-            CatalogError: If there is no such space.
+            CatalogError: If `effnas.config.catalog.find` finds no such space.
             SpaceError: If the file breaks the rules of the language.
         """
-        source = find("search_spaces", name)
-        return cls.read(source)
+        return cls.read(find("search_spaces", name))
 
     @classmethod
     def read(cls, source: Source) -> SearchSpace:
@@ -138,8 +136,6 @@ class SearchSpace(ConstrainedSpace):
     def reference(self) -> Architecture:
         """The network that S and P are relative to: the given one, or the largest of the space."""
         return self.given_reference or self._largest()
-
-    # -- constraints
 
     @property
     def quantity_names(self) -> frozenset[str]:
@@ -218,3 +214,50 @@ class SearchSpace(ConstrainedSpace):
             ops = [{"op": str(alternative)} for alternative in space.alternatives]
             stages.append(max((space.decide_by(most, op) for op in ops), key=params))
         return self._assemble(stages)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestrictedSpace(SearchSpace):
+    """A space that leaves out what would break constraints over metrics known without a trial.
+
+    All drawing, mutating and listing keeps to them. Its text and its id are those of the space that
+    it was made from.
+
+    Attributes:
+        restrictions: The conditions, over the space's quantities and free metrics.
+        free_metrics: Returns the metrics that an architecture has without a trial. Where one that
+            a restriction needs is missing, the restriction is met.
+    """
+
+    restrictions: tuple[Expression, ...] = field(default=(), compare=False)
+    free_metrics: Callable[[Architecture], Mapping[str, float]] = field(
+        default=lambda arch: {}, compare=False, repr=False
+    )
+
+    @classmethod
+    def of(
+        cls,
+        space: SearchSpace,
+        restrictions: tuple[Expression, ...],
+        free_metrics: Callable[[Architecture], Mapping[str, float]],
+    ) -> RestrictedSpace:
+        """Return a space with restrictions."""
+        same = {f.name: getattr(space, f.name) for f in fields(space)}
+        return cls(**{**same, "restrictions": restrictions, "free_metrics": free_metrics})
+
+    def checks(self, arch: Architecture) -> Iterator[tuple[Expression, Quantities]]:
+        """Return every constraint with its quantities; restrictions only where all are known."""
+        yield from super().checks(arch)
+        metrics = self._metrics_of(arch)
+        given = self.quantities(arch) | dict(metrics) if metrics else {}
+        for restriction in self.restrictions:
+            if restriction.names <= given.keys():
+                yield restriction, given
+
+    @property
+    def _conditions(self) -> tuple[Expression, ...]:
+        return (*self.constraints, *self.restrictions)
+
+    @cached_property
+    def _metrics_of(self) -> Callable[[Architecture], Mapping[str, float]]:
+        return lru_cache(_CACHED)(self.free_metrics)

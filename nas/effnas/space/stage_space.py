@@ -9,13 +9,7 @@ from itertools import product
 from math import prod
 from typing import TYPE_CHECKING
 
-from effnas.arch.blocks import (
-    FIELDS,
-    OPERATORS,
-    Number,
-    Stage,
-    number_text,
-)
+from effnas.arch.blocks import FIELDS, OPERATORS, Number, Stage, number_text
 from effnas.arch.notation import Alternative, read
 from effnas.errors import Location, SpaceError
 
@@ -52,10 +46,6 @@ class StageSpace:
     @classmethod
     def parse(cls, text: str, locate: Callable[[int], Location] | None = None) -> StageSpace:
         """Read a block string with choice sets, such as `<fused|mbconv>_r<1..3>_k3_s1_e4_c24`.
-
-        Args:
-            text: The block string.
-            locate: Gives the place of the n-th character, for error messages.
 
         Raises:
             SpaceError: If the text breaks the notation.
@@ -95,12 +85,7 @@ class StageSpace:
         return total
 
     def draw(self, rng: np.random.Generator, given: Mapping[str, Option] | None = None) -> Stage:
-        """Draw a stage, every open decision uniformly among its options.
-
-        Args:
-            rng: The source of randomness.
-            given: Decisions that are taken already; what they leave open is drawn.
-        """
+        """Draw what is not `given` of a stage, every open decision uniformly among its options."""
         return self.decide_by(lambda name, options: options[int(rng.integers(len(options)))], given)
 
     def decisions(self, stage: Stage) -> dict[str, Option] | None:

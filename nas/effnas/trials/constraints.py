@@ -9,18 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from effnas.arch.architecture import Architecture
 from effnas.config.expressions import Expression
 from effnas.errors import ConfigError, ExpressionError, SpaceError
 from effnas.space.feasible import quantity_text
-from effnas.space.restricted import RestrictedSpace
-from effnas.space.search_space import SearchSpace
+from effnas.space.search_space import RestrictedSpace, SearchSpace
+from effnas.trials.problem import FreeMetrics
 from effnas.trials.reward import METRICS, SYMBOLS, with_symbols
-
-if TYPE_CHECKING:
-    from effnas.arch.architecture import Architecture
-    from effnas.trials.problem import FreeMetrics
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ class Constraints:
 
     @property
     def of_space(self) -> tuple[Expression, ...]:
-        """Those that follow from the architecture alone."""
+        """Conditions that follow from the architecture alone."""
         own = self.space.quantity_names
         return tuple(e for e in self.expressions if e.names <= own)
 
@@ -64,11 +60,7 @@ class Constraints:
         return tuple(e for e in self.expressions if e not in self.of_space)
 
     def narrowed(self, free_metrics: FreeMetrics) -> SearchSpace:
-        """Return the space without the architectures that are known to break one.
-
-        Args:
-            free_metrics: Returns the metrics that architectures have without a trial.
-        """
+        """Return the space without the architectures that are known to break one."""
         space = self.space.constrained(e.text for e in self.of_space)
         if not self.of_metrics:
             return space
@@ -93,10 +85,7 @@ class Constraints:
             )
 
     def check_given(self, names: Collection[str]) -> None:
-        """Refuse constraints over metrics that nothing gives.
-
-        Args:
-            names: The metrics that trials have; those that the space counts need not be among them.
+        """Refuse constraints over metrics that are not among `names` and that no space counts.
 
         Raises:
             ConfigError: Names the constraint and the metric.
@@ -111,12 +100,7 @@ class Constraints:
                 )
 
     def broken(self, arch: Architecture, metrics: Mapping[str, float]) -> str | None:
-        """Return why an architecture breaks a constraint, as far as its metrics tell, or None.
-
-        Args:
-            arch: The architecture.
-            metrics: What is known of it so far, by the names of `effnas.trials.reward.METRICS`.
-        """
+        """Return why an architecture breaks a constraint, as far as known metrics tell, or None."""
         if not self.expressions:
             return None
         quantities = self.space.quantities(arch) | with_symbols(metrics)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -18,6 +18,7 @@ from effnas.config.codec import (
     WrongKindError,
     dump_json,
     from_plain,
+    pick,
     read_object,
     to_plain,
 )
@@ -33,12 +34,7 @@ _SHOWN = 200
 
 
 def must_match(name: str, key: Callable[[Any], object] = lambda value: value) -> dict[str, object]:
-    """Return the metadata of a field that must be the same for a folder to be continued.
-
-    Args:
-        name: What users call it.
-        key: What is compared of its values.
-    """
+    """Return metadata of a field called `name`: its `key` must stay for a folder to continue."""
     return {"name": name, "key": key}
 
 
@@ -160,13 +156,7 @@ def _difference(name: str, here: object, there: object) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class SpacePart:
-    """The space, its target included.
-
-    Attributes:
-        name: Its name.
-        id: Differs when the space or its target does.
-        text: As YAML.
-    """
+    """The space as YAML; its id differs when the space or its target does."""
 
     name: str = "?"
     id: str = field(default="", metadata=must_match("space (or its target)"))
@@ -197,7 +187,7 @@ class RewardPart:
     @classmethod
     def of(cls, reward: Reward) -> Self:
         """Return the part for a reward."""
-        return cls(name=reward.name, kind=reward.kind, text=reward.text)
+        return pick(cls, reward)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,15 +244,7 @@ class ParentPart:
 
 @dataclass(frozen=True, kw_only=True)
 class Choices(Manifest):
-    """The part of a search's manifest that is known before anything slow is started.
-
-    Attributes:
-        seed: Of proposals, hold-out and trainings.
-        controller: Its name.
-        objectives: What it pursues in place of the reward.
-        constraints: Conditions, beside those of the space.
-        rungs: Epochs at which trainings pause.
-    """
+    """The part of a search's manifest that is known before anything slow is started."""
 
     seed: Count = field(default=0, metadata=must_match("seed"))
     controller: str | None = field(default=None, metadata=must_match("controller"))
@@ -325,38 +307,27 @@ def describe(
 ) -> SearchManifest:
     """Return the manifest of a search that is about to start."""
     counts = space.count(space.reference)
-    return SearchManifest(
+    return pick(
+        SearchManifest,
+        prepared,
         **vars(chosen),
         created=utc_now(),
         budget=budget,
         space=SourcedSpacePart.of(space, path=str(source.path), file_sha256=source.digest),
         reward=RewardPart.of(reward),
-        reference=ReferencePart(
-            architecture=str(space.reference),
-            params=counts.params,
-            macs=counts.macs,
-            activations=counts.activations,
-        ),
-        data=DataPart(
+        reference=ReferencePart(architecture=str(space.reference), **asdict(counts)),
+        data=pick(
+            DataPart,
+            prepared,
             name=data,
             path=config.data,
             root=config.data_root,
             on_bad_image=config.on_bad_image,
             classes=prepared.num_classes,
-            class_names=prepared.class_names,
-            train_images=prepared.train_images,
-            holdout_images=prepared.holdout_images,
             fingerprint=prepared.data_fingerprint,
-            skipped_images=prepared.skipped_images,
-            mirrored=prepared.mirrored,
         ),
-        recipe=prepared.recipe,
-        execution=prepared.execution,
-        timing_batch_size=prepared.timing_batch_size,
-        hardware=prepared.hardware,
-        step_times=prepared.step_times,
-        device=prepared.device,
         versions=versions(),
+        parent=None,
     )
 
 

@@ -26,15 +26,7 @@ _BLOCK = re.compile(rf"({'|'.join(OPERATORS)})_")
 
 @dataclass(frozen=True)
 class NetworkRef:
-    """A network: an architecture, or a model of timm's that only has its name.
-
-    Attributes:
-        name: As the user wrote it.
-        arch: The architecture, if it is one.
-        run: The run that it is from, if any.
-        trial: Its trial there.
-        file: The architecture file that it is from, if any.
-    """
+    """A network: an architecture, or a model of timm's that only has its name."""
 
     name: str
     arch: Architecture | None = None

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from effnas.errors import ConfigError, closest
 from effnas.trials.reward import METRICS, SYMBOLS
-from effnas.trials.trial import TrialState
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    from effnas.trials.trial import Trial
+from effnas.trials.trial import Trial, TrialState
 
 #: Share of the sum beside the maximum in `scalarise`, as published.
 _RHO = 0.05
@@ -70,10 +65,7 @@ class Objectives(tuple[Objective, ...]):
         return ",".join(map(str, self))
 
     def values(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
-        """Return the M values of a trial, all turned so that larger is better.
-
-        Args:
-            metrics: Values by the names of `effnas.trials.reward.METRICS`.
+        """Return the M values of a trial, by its metrics, all turned so that larger is better.
 
         Raises:
             ConfigError: If one of them is missing.
@@ -88,11 +80,7 @@ class Objectives(tuple[Objective, ...]):
         return tuple(metrics[o.metric] if o.maximize else -metrics[o.metric] for o in self)
 
     def vectorized(self, metrics: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Return the values of N trials, larger is better, [N, M].
-
-        Args:
-            metrics: Values by the names of `effnas.trials.reward.METRICS`, [N] each.
-        """
+        """Return the values of N trials, larger is better, [N, M], from metrics of [N] each."""
         return np.stack([metrics[o.metric] * (1 if o.maximize else -1) for o in self], axis=-1)
 
     def of(self, trial: Trial) -> tuple[float, ...] | None:
@@ -193,11 +181,6 @@ def _volume(sides: NDArray[np.float64]) -> float:
 
 
 def _objective(text: str) -> Objective:
-    """Read one objective.
-
-    Raises:
-        ConfigError: If it is none.
-    """
     name, _, direction = (part.strip() for part in text.partition(":"))
     metric = SYMBOLS.get(name, name)
     if metric not in METRICS:

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import ceil
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from effnas.trials.objectives import hypervolume, non_dominated
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from effnas.trials.objectives import Objectives
-    from effnas.trials.trial import Trial
+from effnas.trials.objectives import Objectives, hypervolume, non_dominated
+from effnas.trials.trial import Trial
 
 #: Points of the curve of hypervolumes.
 _STEPS = 10

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from effnas.arch.architecture import Architecture
-    from effnas.config.expressions import Expression
-    from effnas.trials.objectives import Objectives
-    from effnas.trials.reward import Reward
+from effnas.arch.architecture import Architecture
+from effnas.config.expressions import Expression
+from effnas.trials.objectives import Objectives
+from effnas.trials.reward import Reward
 
 
 def no_free_metrics(archs: Sequence[Architecture]) -> Sequence[Mapping[str, float]]:
@@ -19,7 +17,7 @@ def no_free_metrics(archs: Sequence[Architecture]) -> Sequence[Mapping[str, floa
 
 
 #: Takes N architectures; returns the metrics that each has without a trial.
-FreeMetrics = Callable[["Sequence[Architecture]"], "Sequence[Mapping[str, float]]"]
+FreeMetrics = Callable[[Sequence[Architecture]], Sequence[Mapping[str, float]]]
 
 
 @dataclass(frozen=True)

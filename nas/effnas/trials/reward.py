@@ -8,31 +8,20 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from math import isfinite, nan
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from effnas.config.catalog import find, load_yaml, names
+from effnas.config.catalog import Source, find, load_keys, names
 from effnas.config.expressions import FUNCTIONS, Expression
-from effnas.config.plugins import (
-    describe,
-    is_plugin,
-    load_plugin,
-    place_of,
-)
-from effnas.errors import ExpressionError, RewardError, closest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
-
-    from numpy.typing import NDArray
-
-    from effnas.config.catalog import Source
-    from effnas.errors import Location
+from effnas.config.plugins import describe, is_plugin, load_plugin, place_of
+from effnas.errors import ExpressionError, Location, RewardError, closest
 
 METRICS: Mapping[str, str] = {
     "accuracy": "fraction of held-out images classified correctly, 0 to 1",
@@ -57,7 +46,6 @@ METRICS: Mapping[str, str] = {
     "train_loss": "mean training loss of the last epoch",
 }
 SYMBOLS: Mapping[str, str] = {"A": "accuracy", "S": "step_time", "P": "params_ratio"}
-FORMAT = 1
 
 _Value = TypeVar("_Value")
 _NAME_SPEC = re.compile(r"[A-Za-z_][\w-]*")
@@ -112,10 +100,7 @@ class Reward:
         return _from_expression(" ".join(spec.split()), spec, known)
 
     def score(self, metrics: Mapping[str, float]) -> float:
-        """Return the reward of a trial, a finite number.
-
-        Args:
-            metrics: Values by the names of `METRICS`; the symbols A, S, P are added here.
+        """Return the reward of a trial, a finite number, from metrics without their symbols.
 
         Raises:
             RewardError: A metric is missing, or the reward has no value for these.
@@ -133,11 +118,7 @@ class Reward:
             raise RewardError(f"{error}; a reward needs a value for every network") from None
 
     def score_vectorized(self, metrics: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Return the rewards of N trials, [N]; NaN where there is none.
-
-        Args:
-            metrics: Values by the names of `METRICS`, [N] each.
-        """
+        """Return the rewards of N trials, [N], from metrics of [N] each; NaN for none."""
         if isinstance(self._formula, Expression) and self.metrics <= metrics.keys():
             return self._formula.vectorized(with_symbols(metrics))
         rows = zip(*(values.tolist() for values in metrics.values()), strict=True)
@@ -203,10 +184,10 @@ def _from_expression(
 
 
 def _from_file(source: Source, known: Collection[str]) -> Reward:
-    root = load_yaml(source.text, str(source.path), error=RewardError)
-    keys = root.mapping(known=("format", "expression", "constants"), required=("expression",))
-    if "format" in keys and keys["format"].integer() != FORMAT:
-        raise keys["format"].error(f"this version of effnas reads format {FORMAT} only")
+    known_keys = ("expression", "constants")
+    keys = load_keys(
+        source.text, str(source.path), known=known_keys, required=known_keys[:1], error=RewardError
+    )
     constants: dict[str, str] = {}
     for name, node in keys["constants"].mapping().items() if "constants" in keys else ():
         node.number()

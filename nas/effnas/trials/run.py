@@ -1,4 +1,4 @@
-"""Reading a run: what is in its folder, whether it is finished or going on."""
+"""Reading a run: what is in its folder, whether it is finished or continues."""
 
 from __future__ import annotations
 

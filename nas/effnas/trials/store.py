@@ -12,11 +12,18 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, ClassVar, Protocol, Self, TypeVar, cast
 
 from effnas.arch.architecture import Architecture
-from effnas.config.codec import Count, dump_json, from_plain, parse_json, pick, to_plain
+from effnas.config.codec import (
+    Count,
+    dump_json,
+    from_plain,
+    parse_json,
+    pick,
+    replace_file,
+    to_plain,
+)
 from effnas.errors import StoreError
 from effnas.trials.trial import Measurement, Trial, TrialState
 
@@ -35,7 +42,6 @@ class Store(Protocol):
 
     def append(self, trial: Trial, *, durable: bool) -> None:
         """Keep the new state of a trial; `durable` survives a power cut, else only a crash."""
-        ...
 
 
 class MemoryStore:
@@ -137,12 +143,7 @@ class RunFolder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -152,13 +153,8 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         StoreError: If it cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        replace_file(path, f"{text}\n".encode())
     except OSError as error:
         raise StoreError(
             f"{path}: cannot be written ({error.strerror}); make room or free the folder, then "
@@ -167,12 +163,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def read_events(path: Path, *, stem: int, head: int) -> Iterator[Trial]:
-    """Return every stored change of a trial, in the order in which it happened.
-
-    Args:
-        path: The run folder.
-        stem: Channels of the stem of the run's architectures.
-        head: Channels of their head.
+    """Return every stored change of a trial in order; stem and head are those of the run's space.
 
     Raises:
         StoreError: If a line other than a torn last one cannot be read.
@@ -183,12 +174,7 @@ def read_events(path: Path, *, stem: int, head: int) -> Iterator[Trial]:
 
 
 def read_records(file: Path, parse: Callable[[Any], T], what: str) -> Iterator[T]:
-    """Return what each line of a file of records stands for; a torn last one is passed over.
-
-    Args:
-        file: The file; there are no records if it does not exist.
-        parse: Makes it of a line's plain data, or raises ValueError.
-        what: What a line is, in words.
+    """Return what `parse` makes of the plain data of each line; a torn last one is passed over.
 
     Raises:
         StoreError: If a line cannot be read.
@@ -245,14 +231,11 @@ class _TrialRecord(ArchitectureRecord):
 def to_record(trial: Trial) -> dict[str, Any]:
     """Return a trial as plain JSON data, without what does not apply to it."""
     record = _TrialRecord(
+        **vars(trial.measurement),
+        **{name: getattr(trial, name) for name in ("state", "reward", "reason", "duration_s")},
         trial=trial.number,
-        state=trial.state,
         architecture=str(trial.architecture),
         architecture_id=trial.architecture.id,
-        reward=trial.reward,
-        reason=trial.reason,
-        duration_s=trial.duration_s,
-        **vars(trial.measurement),
     )
     return cast("dict[str, Any]", to_plain(record, sparse=True))
 
@@ -264,15 +247,8 @@ def from_record(plain: object, *, stem: int, head: int) -> Trial:
         ValueError: If the record is not one that `to_record` writes.
     """
     record = from_plain(plain, _TrialRecord)
-    return Trial(
-        number=record.trial,
-        architecture=record.parsed(stem, head),
-        state=record.state,
-        measurement=pick(Measurement, record),
-        reward=record.reward,
-        reason=record.reason,
-        duration_s=record.duration_s,
-    )
+    arch, measurement = record.parsed(stem, head), pick(Measurement, record)
+    return pick(Trial, record, number=record.trial, architecture=arch, measurement=measurement)
 
 
 def _cut_torn_line(file: Path) -> None:

@@ -1,4 +1,4 @@
-"""A trial: one architecture, what became of it, and what was measured."""
+"""A trial: one architecture, its state, and what was measured."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class TrialState(StrEnum):
     """Where a trial stands.
 
-    RUNNING is under way. WAITING has paused at a rung, with a measurement, and goes on if it is
+    RUNNING is under way. WAITING has paused at a rung, with a measurement, and continues if it is
     among the best there (`effnas.search.rungs`). COMPLETE has metrics. PRUNED was stopped at a
-    rung, for others did better. INFEASIBLE cannot be built, timed or trained, or breaks a
+    rung because others did better. INFEASIBLE cannot be built, timed or trained, or breaks a
     constraint: a result, with a reason. FAILED met a bug or lost its worker, and is tried again.
     """
 
@@ -37,7 +37,7 @@ class TrialState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What a worker found out about one architecture.
+    """What a worker measured of one architecture.
 
     Attributes:
         metrics: Name to value; the names and units are those of `effnas.trials.reward.METRICS`.
@@ -58,7 +58,7 @@ class Measurement:
     rungs: Mapping[int, float] = field(default_factory=dict)
 
     def continued(self, later: Measurement) -> Measurement:
-        """Return this measurement with what was found out later; the step time is kept."""
+        """Return this measurement with what was measured later; the step time is kept."""
         return Measurement(
             metrics={**self.metrics, **later.metrics},
             fidelity=later.fidelity or self.fidelity,
@@ -78,7 +78,7 @@ class Trial:
         architecture: What was tried.
         state: Where the trial stands.
         measurement: What was measured, if anything.
-        reward: What the controller is to make large; None unless the trial is COMPLETE, or PRUNED:
+        reward: What the controller maximizes; None unless the trial is COMPLETE, or PRUNED:
             then that of the last rung that it has reached.
         reason: Why a trial is INFEASIBLE or FAILED.
         duration_s: Wall-clock seconds of its worker, at all rungs.
@@ -99,7 +99,7 @@ class Trial:
 
     @property
     def has_result(self) -> bool:
-        """Whether something came of the trial: it has ended, or it has reached a rung."""
+        """Whether the trial has ended or reached a rung."""
         return self.state.is_finished or bool(self.measurement.rungs)
 
     def to_row(self) -> dict[str, object]:

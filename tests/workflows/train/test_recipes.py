@@ -166,7 +166,7 @@ def test_bases_that_go_round_or_are_not_there_are_pointed_at(folder: Path) -> No
         ("label_smoothing: 1", 18, "label_smoothing is 1.0, it must be 0 to below 1"),
         ("batch_norm_momentum: 0", 22, "momentum is 0.0, it must be above 0 to below 1"),
         ("cutout: 1.01", 9, "cutout is 1.01, it must be 0 to 1"),
-        ("learning_rate_per_256: 0", 24, "learning_rate_per_256 and decay_epochs must be above 0"),
+        ("learning_rate_per_256: 0", 24, "learning_rate_per_256 is 0.0, it must be above 0"),
         ("regime: growing", 9, "regime is 'growing'; known: fixed, progressive, "),
         ("flip: yes", 7, "flip must be true or false"),
         ("optimizer_arguments: {eps: small}", 28, "expected a number, found 'small'"),
