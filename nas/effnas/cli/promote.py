@@ -7,8 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn
-
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import epochs_text, number, reasons, standing_cells, standing_columns, table
 from effnas.train.checkpoints import weights_file
@@ -28,9 +26,7 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
     """Shows the plan, a line per training, the finalists, and the one that is picked."""
 
     begins = "reading the run"
-
-    def __init__(self, settings: FinalsSettings, *, as_json: bool) -> None:
-        super().__init__(settings, as_json=as_json, out=settings.out, columns=(BarColumn(),))
+    stored = "What was trained"
 
     def work(self) -> FinalsReport:
         return launch_finals(self.settings, self)

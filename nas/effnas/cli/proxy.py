@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn
 from rich.table import Table
 
 from effnas.cli.session import LongCommand
@@ -30,9 +29,7 @@ Report = TypeVar("Report", ProxyReport, SearchReport)
 class ProxyCommand(LongCommand[ProxySettings, Report], ProxyObserver):
     """Shows a line per training, and then a report."""
 
-    def __init__(self, settings: ProxySettings, *, as_json: bool) -> None:
-        columns = (BarColumn(), MofNCompleteColumn())
-        super().__init__(settings, as_json=as_json, out=settings.out, columns=columns)
+    stored = "What was trained"
 
     def planned(self, trainings: int, seconds: float) -> None:
         self.say(f"{trainings} trainings to do, about {duration(seconds)}")

@@ -28,11 +28,8 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
     """Shows the plan, a line per new training, the new ranking, and what it cost."""
 
     begins = "reading the run"
-
-    def __init__(self, settings: RetargetSettings, *, as_json: bool) -> None:
-        super().__init__(settings, as_json=as_json, out=settings.out)
-        self.stored = "What was timed and trained"
-        self._timed, self._timings = 0, 0
+    stored = "What was timed and trained"
+    _timed = 0
 
     def work(self) -> Retargeted:
         return retarget(self.settings, self)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from rich.progress import BarColumn
 
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import duration, macs_text, reasons, table
@@ -23,8 +21,6 @@ from effnas.search.cost_estimate import memory_text
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from effnas.cli.results_app import Scale
-
 #: What options limit: a number, and one over the base's.
 _METRICS = {
     "step_time": ("step_time_s", "step_time"),
@@ -34,41 +30,47 @@ _METRICS = {
 }
 
 
-def rules_of(options: Scale) -> ScalingRules:
-    """Return the rules that options mean: those of a family, or compound scaling.
+@dataclass(frozen=True, kw_only=True)
+class RulesAsked:
+    """The options that mean rules of scaling: those of a family, or compound scaling."""
 
-    Raises:
-        UserError: If they contradict each other or are out of range.
-    """
-    given = {
-        name: value
-        for name in ("alpha", "beta", "gamma")
-        if (value := getattr(options, name)) is not None
-    }
-    if given or options.phi is not None:
-        if options.family is not None:
-            raise ConfigError(
-                f"--family {options.family} and --{next(iter(given), 'phi')}: a family has factors "
-                "of its own; choose one"
-            )
-        phis = numbers_of("--phi", options.phi or "1,2,3")
-        rules = CompoundScaling(**given).rules(phis, image_size=options.image_size or 224)
-    else:
-        rules = ScalingRules.load(options.family or "v2")
-    limit = options.round_limit
-    if limit is not None:
-        if not 0 <= limit <= 1:
-            raise ConfigError(f"--round-limit is {limit:g}, it is a share of 0 to 1")
-        rules = replace(rules, round_limit=limit)
-    if not options.last_stage:
-        rules = replace(
-            rules,
-            members=tuple(
-                replace(rule, growth=replace(rule.growth, last_stage=None))
-                for rule in rules.members
-            ),
+    family: str | None
+    alpha: float | None
+    beta: float | None
+    gamma: float | None
+    phi: str | None
+    image_size: int | None
+    round_limit: float | None
+    last_stage: bool
+
+    def rules(self) -> ScalingRules:
+        """Return the rules.
+
+        Raises:
+            UserError: If the options contradict each other or are out of range.
+        """
+        factors = {"alpha": self.alpha, "beta": self.beta, "gamma": self.gamma}
+        given = {name: value for name, value in factors.items() if value is not None}
+        if given or self.phi is not None:
+            if self.family is not None:
+                raise ConfigError(
+                    f"--family {self.family} and --{next(iter(given), 'phi')}: a family has "
+                    "factors of its own; choose one"
+                )
+            phis = numbers_of("--phi", self.phi or "1,2,3")
+            rules = CompoundScaling(**given).rules(phis, image_size=self.image_size or 224)
+        else:
+            rules = ScalingRules.load(self.family or "v2")
+        if (limit := self.round_limit) is not None:
+            if not 0 <= limit <= 1:
+                raise ConfigError(f"--round-limit is {limit:g}, it is a share of 0 to 1")
+            rules = replace(rules, round_limit=limit)
+        if self.last_stage:
+            return rules
+        members = (
+            replace(rule, growth=replace(rule.growth, last_stage=None)) for rule in rules.members
         )
-    return rules
+        return replace(rules, members=tuple(members))
 
 
 def limits_of(**given: str | float | None) -> tuple[Limit, ...]:
@@ -133,7 +135,7 @@ class ScaleCommand(LongCommand[ScaleSettings, SizedFamily]):
     def __init__(self, settings: ScaleSettings, *, folder: Path | None, as_json: bool) -> None:
         if folder is not None and folder.exists() and not folder.is_dir():
             raise ConfigError(f"{folder}: not a folder; choose another --out")
-        super().__init__(settings, as_json=as_json, columns=(BarColumn(),))
+        super().__init__(settings, as_json=as_json)
         self._folder = folder
 
     def work(self) -> SizedFamily:

@@ -6,8 +6,6 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn
-
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import (
     epochs_text,
@@ -37,9 +35,7 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
     """Shows the plan, a line per training, the networks, and the command that scales so."""
 
     begins = "reading the base"
-
-    def __init__(self, settings: ScalingSettings, *, as_json: bool) -> None:
-        super().__init__(settings, as_json=as_json, out=settings.out, columns=(BarColumn(),))
+    stored = "What was trained"
 
     def work(self) -> ScalingReport:
         return search_scaling(self.settings, self)

@@ -5,13 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-
-from effnas.cli.front import front_json, show_front
+from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import duration, leaderboard, scores_text, trial_line
-from effnas.cli.wording import with_options
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, random_search
 from effnas.search.cost_estimate import CostEstimate, memory_text
 from effnas.search.launch import SearchObserver, Settings, launch
@@ -29,11 +25,9 @@ _CHECKPOINT_BYTES = 12
 class SearchCommand(LongCommand[Settings, Search], SearchObserver):
     """Shows the cost estimate, a line per trial, a bar with the time left, and the best trials."""
 
-    def __init__(self, settings: Settings, *, as_json: bool) -> None:
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
-        super().__init__(settings, as_json=as_json, out=settings.out, columns=columns)
-        self._expected_trial_s = 0.0
-        self._workers = 1
+    stored = "What 0 trials found"
+    _expected_trial_s = 0.0
+    _workers = 1
 
     def work(self) -> Search:
         return launch(self.settings, self)
@@ -44,13 +38,13 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
             "run": str(self.settings.out),
             "random_search": asdict(baseline) if baseline else None,
             "trials": [trial.to_row() for trial in result.trials.ranked()],
-            **(front_json(result.trials, result.objectives) if result.objectives else {}),
+            **(pareto_front_json(result.trials, result.objectives) if result.objectives else {}),
         }
 
     def show(self, result: Search) -> None:
         search, settings = result, self.settings
         if search.objectives:
-            show_front(self.screen, search.trials, search.objectives)
+            show_pareto_front(self.screen, search.trials, search.objectives)
         else:
             self.screen.print(leaderboard(search.trials, _TOP))
         if search.exhausted:
@@ -78,7 +72,7 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
         self._expected_trial_s, self._workers = plan.trial_s, plan.workers
         self.plan(_plan_rows(plan, self.settings))
         for warning in plan.warnings():
-            self.screen.print(f"[bold yellow]Note:[/] {escape(with_options(warning))}")
+            self.note(warning)
         self._ended(plan.budget - plan.trials_left, plan.total_s)
 
     def finalist_timed(self, trial: Trial, search: Search) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -14,11 +14,10 @@ from rich.markup import escape
 
 from effnas.cli.signals import STOPPED, interrupt, on_signals
 from effnas.cli.tables import console, epochs_text, facts, progress_on
+from effnas.cli.wording import with_options
 from effnas.evaluation.observer import Observer
 
 if TYPE_CHECKING:
-    from rich.progress import ProgressColumn
-
     from effnas.workflows.trainings.folder import Result as TrainingResult
 
 Settings = TypeVar("Settings")
@@ -35,35 +34,25 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
     Args:
         settings: What the user asked for.
         as_json: Print JSON to stdout, and all that is for people to stderr.
-        out: The folder where a command that is stopped leaves what it has done, to be continued.
-        columns: Of the progress line, beside what is being done and for how long.
 
     Attributes:
         begins: First words of the progress line.
+        stored: What the settings' `out` holds after a stop, to be continued; empty for nothing.
         settings: What the user asked for.
         screen: Where people read: stdout, or stderr with `--json`.
-        stored: What `out` holds after a stop, as the words before "is stored in".
         ends_step: Whether a first signal only sets `is_stopping`, so that a step can end.
         is_stopping: Whether a signal has come while `ends_step` was set.
     """
 
     begins = "starting"
+    stored = ""
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        as_json: bool,
-        out: Path | None = None,
-        columns: Sequence[ProgressColumn] = (),
-    ) -> None:
+    def __init__(self, settings: Settings, *, as_json: bool) -> None:
         self.settings = settings
         self.screen = console(stderr=as_json)
-        self.stored = "What was trained"
         self.ends_step = self.is_stopping = False
         self._as_json = as_json
-        self._out = out
-        self._progress = progress_on(self.screen, *columns)
+        self._progress = progress_on(self.screen)
         self._task = self._progress.add_task(self.begins, total=None, left="")
 
     @abstractmethod
@@ -93,14 +82,10 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
             with on_signals(self._stop), self._progress:
                 result = self.work()
         except KeyboardInterrupt:
-            where = f". {self.stored} is stored in {self._out}; the same command continues"
-            text = where if self._out else "; nothing was stored"
-            self.say(f"\nStopped{text}.")
+            out = getattr(self.settings, "out", None)
+            where = f". {self.stored} is stored in {out}; the same command continues"
+            self.say(f"\nStopped{where if self.stored else '; nothing was stored'}.")
             return STOPPED
-        return self.report(result)
-
-    def report(self, result: Result, /) -> int:
-        """Print the result, as JSON if that was asked for; return the exit code."""
         if self._as_json:
             print(json.dumps(self.payload(result), indent=2))
         else:
@@ -110,6 +95,10 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
     def say(self, text: str) -> None:
         """Print a text as it is, without rich's markup."""
         self.screen.print(text, markup=False)
+
+    def note(self, text: str, word: str = "Note") -> None:
+        """Print something that the user should know, with its settings as options."""
+        self.screen.print(f"[bold yellow]{word}:[/] {escape(with_options(text))}")
 
     def plan(self, rows: Iterable[tuple[str, str]]) -> None:
         """Print what is about to be done, as names and values."""
@@ -129,13 +118,7 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
         self._progress.advance(self._task)
 
     def training_ended(self, name: str, result: TrainingResult, scores: str = "") -> None:
-        """Print how a training of several ended, and count it.
-
-        Args:
-            name: Of what was trained.
-            result: How it ended.
-            scores: What else is shown beside the accuracy.
-        """
+        """Print how a training of several ended, with scores besides its accuracy; count it."""
         self.advance()
         who = f"{name}  seed {result.repeat}  {epochs_text(result.epochs)}"
         if result.accuracy is None:

@@ -6,13 +6,8 @@ import json
 from pathlib import Path
 from typing import cast
 
-from effnas.cli.front import front_json, show_front
-from effnas.cli.tables import (
-    console,
-    duration,
-    facts,
-    leaderboard,
-)
+from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
+from effnas.cli.tables import console, duration, facts, leaderboard
 from effnas.trials.run import Run, load_run
 from effnas.trials.trial import TrialState
 
@@ -31,7 +26,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
     if as_json:
         best = [trial.to_row() for trial in run.trials.ranked()[:top]]
         found = {"run": str(path), "constraints": list(run.manifest.constraints), **summary}
-        more = front_json(run.trials, objectives) if objectives else {}
+        more = pareto_front_json(run.trials, objectives) if objectives else {}
         print(json.dumps({**found, "trials": best, **more}, indent=2))
         return
     screen = console()
@@ -58,7 +53,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
     if run.best is None:
         screen.print("No trial is complete yet.")
     elif objectives:
-        show_front(screen, run.trials, objectives)
+        show_pareto_front(screen, run.trials, objectives)
     else:
         screen.print(leaderboard(run.trials, top))
 

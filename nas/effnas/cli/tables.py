@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from effnas.trials.trial import Trial, Trials, TrialState
 
@@ -137,12 +146,21 @@ def console(*, stderr: bool = False) -> Console:
     return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=160)
 
 
-def progress_on(screen: Console, *columns: ProgressColumn) -> Progress:
-    """Return a line that says what is going on, with further columns, and vanishes at the end."""
+class _Count(MofNCompleteColumn):
+    """How much is done, where it is known how much there is."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
+
+
+def progress_on(screen: Console) -> Progress:
+    """Return a line that says what is going on, and vanishes at the end."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        *columns,
+        BarColumn(),
+        _Count(),
+        TextColumn("{task.fields[left]}"),
         TimeElapsedColumn(),
         console=screen,
         transient=True,

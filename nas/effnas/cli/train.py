@@ -6,8 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-
 from effnas.cli.export import default_folder as export_folder
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import duration, epochs_text, facts, table
@@ -40,11 +38,7 @@ class TrainCommand(LongCommand[TrainSettings, TrainReport]):
     """Shows the plan, a line per epoch, a bar with the time left, and the accuracy."""
 
     begins = "looking at the network"
-
-    def __init__(self, settings: TrainSettings, *, as_json: bool) -> None:
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
-        super().__init__(settings, as_json=as_json, out=settings.out, columns=columns)
-        self.stored = "The state of the training"
+    stored = "The state of the training"
 
     def work(self) -> TrainReport:
         try:
