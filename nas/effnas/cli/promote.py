@@ -118,9 +118,7 @@ def _test_text(base: FinalistStanding, test: FinalTest | None) -> str:
             "data was not read (--test reads it, once)."
         )
     if test.architecture_id != base.finalist.trial.architecture.id:
-        return (
-            f"The test part of the data was read for trial {test.trial}, which was picked before."
-        )
+        return f"The test part of the data was read for trial {test.trial}, picked before."
     seeds = len(test.accuracies)
     skipped = f", {len(test.skipped)} more cannot be decoded" if test.skipped else ""
     return (
@@ -134,9 +132,8 @@ def _correlation_text(report: FinalsReport) -> str:
     found = report.correlation
     if found.value is None:
         return "Too few networks to say whether the search's short trainings rank as these do."
-    interval = ""
-    if found.low is not None and found.high is not None:
-        interval = f" (95 % interval {found.low:.2f} to {found.high:.2f})"
+    has_interval = found.low is not None and found.high is not None
+    interval = f" (95 % interval {found.low:.2f} to {found.high:.2f})" if has_interval else ""
     return (
         f"The search's short trainings rank these networks as those of "
         f"{epochs_text(report.correlation_epochs)} do with a rank correlation of "

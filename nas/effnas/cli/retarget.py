@@ -7,12 +7,8 @@ from typing import TYPE_CHECKING, Any
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import duration, scores_text, table, trial_line
 from effnas.trials.trial import TrialState
-from effnas.workflows.retarget.launch import (
-    Retargeted,
-    RetargetObserver,
-    RetargetSettings,
-    retarget,
-)
+from effnas.workflows.retarget import launch
+from effnas.workflows.retarget.launch import Retargeted, RetargetObserver, RetargetSettings
 
 if TYPE_CHECKING:
     from effnas.search.search import Search
@@ -22,6 +18,11 @@ if TYPE_CHECKING:
 
 #: Rows of the table.
 _TOP = 10
+#: Of a candidate, in JSON.
+_SHOWN = (
+    "rank", "old_rank", "reward", "reward_deviation", "old_reward", "step_time",
+    "step_time_deviation", "slowdown", "timed",
+)  # fmt: skip
 
 
 class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserver):
@@ -32,7 +33,7 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
     _timed = 0
 
     def work(self) -> Retargeted:
-        return retarget(self.settings, self)
+        return launch.retarget(self.settings, self)
 
     def planned(self, parent: Run, hardware: str, step_times: str, timings: int) -> None:
         self._timings = timings
@@ -62,21 +63,12 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
         numbers = _numbers(found)
         rows = [
             {
-                "rank": c.rank,
-                "old_rank": c.old_rank,
                 "trial": numbers[c.architecture.id],
                 "architecture": str(c.architecture),
                 "architecture_id": c.architecture.id,
-                "reward": c.reward,
-                "reward_deviation": c.reward_deviation,
-                "old_reward": c.old_reward,
-                "step_time": c.step_time,
-                "step_time_deviation": c.step_time_deviation,
+                **{name: getattr(c, name) for name in _SHOWN},
                 "old_step_time": c.old_metrics.get("step_time"),
-                "slowdown": c.slowdown,
-                "timed": c.timed,
-                "accuracy": c.metrics["accuracy"],
-                "params_ratio": c.metrics["params_ratio"],
+                **{name: c.metrics[name] for name in ("accuracy", "params_ratio")},
             }
             for c in found.ranking
         ]
@@ -109,13 +101,11 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
                 str(c.architecture),
             )
         self.screen.print(rows)
-        guessed = sum(not c.timed for c in found.ranking)
-        if guessed:
-            more = " More --timings tell whether number 1 is one."
+        if guessed := sum(not c.timed for c in found.ranking):
+            more = " More --timings tell whether number 1 is one." * (not found.ranking[0].timed)
             self.say(
                 f"\n{guessed} of {len(found.ranking)} candidates were not timed: their S is a "
-                "guess with the 95 % interval shown, from those that were."
-                + ("" if found.ranking[0].timed else more)
+                f"guess with the 95 % interval shown, from those that were.{more}"
             )
         was_best = next((c for c in found.ranking if c.old_rank == 1), None)
         if was_best:

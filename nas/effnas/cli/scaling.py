@@ -6,15 +6,9 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from effnas.cli import tables
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import (
-    epochs_text,
-    macs_text,
-    reasons,
-    standing_cells,
-    standing_columns,
-    table,
-)
+from effnas.cli.tables import epochs_text, macs_text, reasons
 from effnas.config.codec import to_plain
 from effnas.search.cost_estimate import memory_text
 from effnas.workflows.scaling.candidates import ScaledNetwork
@@ -29,6 +23,10 @@ from effnas.workflows.scaling.launch import (
 if TYPE_CHECKING:
     from effnas.workflows.trainings.folder import Result
     from effnas.workflows.trainings.schedule import Schedule
+
+
+#: Of a network's standing, in JSON.
+_SHOWN = ("epochs", "chance", "train_time_s", "reason")
 
 
 class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserver):
@@ -76,11 +74,8 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
             "standings": [
                 {
                     **to_plain(report.networks[each.name]),
-                    "epochs": each.epochs,
+                    **{name: getattr(each, name) for name in _SHOWN},
                     "accuracies": list(each.accuracies),
-                    "chance": each.chance,
-                    "train_time_s": each.train_time_s,
-                    "reason": each.reason,
                 }
                 for each in report.standings
             ],
@@ -99,7 +94,8 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
     def show(self, report: ScalingReport) -> None:
         costs = report.networks[report.standings[0].name].costs
         more = ["memory"] * ("peak_memory_bytes" in costs) + ["S"] * ("step_time" in costs)
-        found = table("", "layers", "px", "params", "MACs", *more, *standing_columns("accuracy"))
+        standing = tables.standing_columns("accuracy")
+        found = tables.table("", "layers", "px", "params", "MACs", *more, *standing)
         for each in report.standings:
             network = report.networks[each.name]
             cells = [
@@ -113,7 +109,7 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
                 cells.append(memory_text(network.costs["peak_memory_bytes"]))
             if "step_time" in costs:
                 cells.append(f"{network.costs['step_time']:.2f}")
-            found.add_row(*cells, *standing_cells(each, report.schedule.levels[-1]))
+            found.add_row(*cells, *tables.standing_cells(each, report.schedule.levels[-1]))
         self.screen.print(found)
         self.say(reasons((each.name, each.reason) for each in report.standings))
         best, first = report.best, report.standings[0]

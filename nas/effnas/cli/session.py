@@ -86,6 +86,10 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
             where = f". {self.stored} is stored in {out}; the same command continues"
             self.say(f"\nStopped{where if self.stored else '; nothing was stored'}.")
             return STOPPED
+        return self.report(result)
+
+    def report(self, result: Result, /) -> int:
+        """Print the result, as JSON if that was asked for; return the exit code."""
         if self._as_json:
             print(json.dumps(self.payload(result), indent=2))
         else:

@@ -35,9 +35,9 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
         ("run", f"{path}, started {run.manifest.created}"),
         ("space", f"{run.manifest.space.name}; reward {run.manifest.reward.name}; "
                   f"controller {run.manifest.controller}"),
-        *_constraint_rows(run),
+        ("constraints", "; ".join(run.manifest.constraints)),
         ("data", f"{run.manifest.data.name or '?'} on {run.manifest.hardware}"),
-        *([("objectives", str(objectives))] if objectives else []),
+        ("objectives", str(objectives or "")),
         *_parent_rows(run),
         ("trials", ", ".join(f"{count} {_STATES.get(state, state.lower())}"
                              for state, count in states.items())
@@ -48,7 +48,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
         forecast = cast("float | None", summary["forecast_s"])
         left = f"; about {duration(forecast)} of work left" if forecast else ""
         rows.append(("cost", f"{duration(cost)} of work{left}"))
-    screen.print(facts(rows))
+    screen.print(facts((name, text) for name, text in rows if text))
     screen.print()
     if run.best is None:
         screen.print("No trial is complete yet.")
@@ -76,11 +76,6 @@ def summarize(run: Run) -> dict[str, object]:
         "cost_s": float(sum(seconds)),
         "forecast_s": sum(seconds) / len(seconds) * left if seconds else None,
     }
-
-
-def _constraint_rows(run: Run) -> list[tuple[str, str]]:
-    texts = run.manifest.constraints
-    return [("constraints", "; ".join(texts))] if texts else []
 
 
 def _parent_rows(run: Run) -> list[tuple[str, str]]:

@@ -19,8 +19,6 @@ from effnas.workflows.train.worker import TrainReport
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from effnas.train.stages import Stage
-
 #: Stages of a table that are shown one by one.
 _MAX_STAGES = 12
 
@@ -82,12 +80,10 @@ class TrainCommand(LongCommand[TrainSettings, TrainReport]):
             "forecast_s": plan.forecast.train_time_s,
             "weights": str(self.settings.out / BEST),
             "stages": [
-                {
-                    **asdict(stage),
-                    "forecast_s": plan.forecast.stage_times_s[number],
-                    "train_time_s": progress.stage_times_s[number],
-                }
-                for number, stage in enumerate(plan.stages)
+                {**asdict(stage), "forecast_s": forecast, "train_time_s": measured}
+                for stage, forecast, measured in zip(
+                    plan.stages, plan.forecast.stage_times_s, progress.stage_times_s, strict=True
+                )
             ],
             "log": [asdict(row) for row in progress.rows],
         }
@@ -157,15 +153,10 @@ def _stage_table(plan: TrainingPlan, measured_s: list[float] | None = None) -> T
     for number, stage in enumerate(plan.stages[:_MAX_STAGES]):
         cells = [str(number + 1), str(stage.steps), str(stage.image_size), str(stage.strengths)]
         cells.append(duration(plan.forecast.stage_times_s[number]))
-        if measured_s:
-            cells += _measured(plan, stage, measured_s[number])
-        found.add_row(*cells)
+        if seconds := measured_s and measured_s[number]:
+            per_s = stage.steps * plan.recipe.batch_size / seconds
+            cells += [duration(seconds), f"{per_s:,.0f}"]
+        found.add_row(*cells, *["-"] * (len(found.columns) - len(cells)))
     if len(plan.stages) > _MAX_STAGES:
         found.add_row("...", "", "", f"{len(plan.stages) - _MAX_STAGES} more")
     return found
-
-
-def _measured(plan: TrainingPlan, stage: Stage, seconds: float) -> list[str]:
-    if not seconds:
-        return ["-", "-"]
-    return [duration(seconds), f"{stage.steps * plan.recipe.batch_size / seconds:,.0f}"]
