@@ -230,4 +230,4 @@ def test_trainings_of_several_networks_continue_and_none_is_repeated(
         model.load_state_dict(load_file(found["weights"]))
     other = effnas(*command, "--epochs", "3")
     assert other.code == 2
-    assert "another recipe" in other.err
+    assert "epochs (was 2, is 3)" in other.err
