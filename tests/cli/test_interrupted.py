@@ -16,6 +16,7 @@ from command_line import SMALL, Run, run_until
 from safetensors.torch import load_file
 
 from effnas import Search, SearchSpace, load_run
+from effnas.arch.files import load_architecture
 from effnas.cli.session import LongCommand
 from effnas.cli.signals import STOPPED, run_until_stopped
 
@@ -228,6 +229,12 @@ def test_trainings_of_several_networks_continue_and_none_is_repeated(
     if arguments[0] == "promote":
         model = load_run("run").trials[found["base"]].architecture.build(num_classes=10)
         model.load_state_dict(load_file(found["weights"]))
+    else:  # the command that it ends with makes the network that won
+        scaled = effnas(*found["command"].split()[1:], "--image-size", "16", "--out", "family",
+                        "--device", "none", "--images", "100")  # fmt: skip
+        assert scaled.code == 0, scaled.err
+        won = load_architecture(Path("family/phi1.json"))
+        assert list(won.blocks) == found["standings"][0]["blocks"]
     other = effnas(*command, "--epochs", "3")
     assert other.code == 2
     assert "epochs (was 2, is 3)" in other.err

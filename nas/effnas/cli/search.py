@@ -103,7 +103,7 @@ def _plan_rows(plan: CostEstimate, settings: Settings) -> list[tuple[str, str]]:
     begins = "continues" if len(search.trials) else "new run in"
     slower = sorted(ready.execution_seconds.items(), key=lambda item: item[1])
     ways = ", ".join(f"{way} {seconds / slower[0][1]:.1f}x" for way, seconds in slower[1:])
-    rows = [
+    return [
         ("run", f"{begins} {settings.out}, seed {settings.seed}"),
         ("space", f"{space.name}: {space.size:.3g} architectures; "
                   f"controller {settings.controller}"),
@@ -128,7 +128,6 @@ def _plan_rows(plan: CostEstimate, settings: Settings) -> list[tuple[str, str]]:
                    f"{duration(plan.total_s)} and "
                    f"{memory_text(ready.peak_memory_bytes * plan.workers)} of memory"),
     ]  # fmt: skip
-    return [(name, text) for name, text in rows if text]
 
 
 def _constraints_text(plan: CostEstimate) -> str:

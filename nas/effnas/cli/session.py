@@ -31,9 +31,7 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
     `payload` of `--json`, and how the result is shown to people. It observes its own work: it has
     the methods of the library's observer, which print lines while the work proceeds.
 
-    Args:
-        settings: What the user asked for.
-        as_json: Print JSON to stdout, and all that is for people to stderr.
+    With `as_json` it prints JSON to stdout, and all that is for people to stderr.
 
     Attributes:
         begins: First words of the progress line.

@@ -30,6 +30,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
         print(json.dumps({**found, "trials": best, **more}, indent=2))
         return
     screen = console()
+    parent = run.manifest.parent
     states = cast("dict[str, int]", summary["states"])
     rows = [
         ("run", f"{path}, started {run.manifest.created}"),
@@ -38,7 +39,10 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
         ("constraints", "; ".join(run.manifest.constraints)),
         ("data", f"{run.manifest.data.name or '?'} on {run.manifest.hardware}"),
         ("objectives", str(objectives or "")),
-        *_parent_rows(run),
+        # Of a run that `effnas retarget` made.
+        ("retargeted from", f"{parent.path}, {parent.trials} trials on {parent.hardware}"
+                            if parent else ""),
+        ("step times", run.manifest.step_times if parent else ""),
         ("trials", ", ".join(f"{count} {_STATES.get(state, state.lower())}"
                              for state, count in states.items())
                    + f"; budget {summary['budget']}"),
@@ -48,7 +52,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
         forecast = cast("float | None", summary["forecast_s"])
         left = f"; about {duration(forecast)} of work left" if forecast else ""
         rows.append(("cost", f"{duration(cost)} of work{left}"))
-    screen.print(facts((name, text) for name, text in rows if text))
+    screen.print(facts(rows))
     screen.print()
     if run.best is None:
         screen.print("No trial is complete yet.")
@@ -76,12 +80,3 @@ def summarize(run: Run) -> dict[str, object]:
         "cost_s": float(sum(seconds)),
         "forecast_s": sum(seconds) / len(seconds) * left if seconds else None,
     }
-
-
-def _parent_rows(run: Run) -> list[tuple[str, str]]:
-    """Return what a run made by `effnas retarget` started from, as rows."""
-    parent = run.manifest.parent
-    if parent is None:
-        return []
-    text = f"{parent.path}, {parent.trials} trials on {parent.hardware}"
-    return [("retargeted from", text), ("step times", run.manifest.step_times)]

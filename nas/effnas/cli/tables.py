@@ -57,12 +57,13 @@ def leaderboard(trials: Trials, top: int) -> Table:
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> Table:
-    """Return names and values as a table of two columns; the values are shown as they are."""
+    """Return names and values, as they are, as a table; rows without a value are left out."""
     found = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     found.add_column(style="bold", no_wrap=True)
     found.add_column(overflow="fold")
     for name, value in rows:
-        found.add_row(name, escape(value))
+        if value:
+            found.add_row(name, escape(value))
     return found
 
 
