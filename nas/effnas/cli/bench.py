@@ -53,13 +53,11 @@ class BenchCommand(LongCommand[BenchSettings, BenchResult]):
         )
         hardware = ", ".join(f"{name} {value}" for name, value in result.hardware.items())
         self.plan(
-            [
-                ("device", hardware),
-                ("step", f"batch {c['batch_size']} at {c['image_size']} px, {c['num_classes']} "
-                         f"classes, {c['optimizer']}, {c['precision']}, {c['memory_format']}"
-                         f"{compiled}"),
-                ("timed", f"{timed[0]['timed_steps']:.0f} steps each, in turn; ended by {ended}"),
-            ]
+            ("device", hardware),
+            ("step", f"batch {c['batch_size']} at {c['image_size']} px, {c['num_classes']} "
+                     f"classes, {c['optimizer']}, {c['precision']}, {c['memory_format']}"
+                     f"{compiled}"),
+            ("timed", f"{timed[0]['timed_steps']:.0f} steps each, in turn; ended by {ended}"),
         )  # fmt: skip
         found = table(
             "ratio", "step", "forward", "backward", "optimizer", "images/s", "memory", "params",

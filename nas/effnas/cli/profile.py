@@ -87,7 +87,7 @@ class ProfileCommand(LongCommand[ProfileSettings, DeviceProfile]):
             ("step time", _error_text(profile.step_time_error)),
             ("peak memory", _error_text(profile.memory_error)),
         ]  # fmt: skip
-        self.plan(rows)
+        self.plan(*rows)
         if profile.is_trusted:
             self.say(
                 f"`effnas search --space {profile.space} --profile {path}` predicts step times and "

@@ -37,15 +37,13 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
         by_front = sum(finalist.reason == "front" for finalist in finalists)
         levels = ", ".join(map(str, schedule.levels))
         self.plan(
-            [
-                ("search", f"{run.path}: {len(run.trials)} trials"),
-                ("finals", f"{self.settings.out}: {len(finalists)} networks, "
-                           f"{len(finalists) - by_front} by reward and {by_front} more from the "
-                           f"Pareto front; {schedule.seeds} seeds each"),
-                ("training", f"{epochs_text(recipe.epochs)} of {recipe.data_share:.0%} of the "
-                             f"images at {recipe.image_size} px; compared after {levels}, where "
-                             "the weaker half stops"),
-            ]
+            ("search", f"{run.path}: {len(run.trials)} trials"),
+            ("finals", f"{self.settings.out}: {len(finalists)} networks, "
+                       f"{len(finalists) - by_front} by reward and {by_front} more from the "
+                       f"Pareto front; {schedule.seeds} seeds each"),
+            ("training", f"{epochs_text(recipe.epochs)} of {recipe.data_share:.0%} of the "
+                         f"images at {recipe.image_size} px; compared after {levels}, where "
+                         "the weaker half stops"),
         )  # fmt: skip
         self.progress("training", 0, len(finalists) * schedule.steps)
 

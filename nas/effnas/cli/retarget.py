@@ -38,13 +38,11 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
     def planned(self, parent: Run, hardware: str, step_times: str, timings: int) -> None:
         self._timings = timings
         self.plan(
-            [
-                ("finished run", f"{parent.path}: {len(parent.trials)} trials on "
-                                 f"{parent.manifest.hardware}"),
-                ("new run", f"{self.settings.out}: {hardware}"),
-                ("step times", f"{step_times}; of at most {timings} trials"),
-                ("trainings", f"at most {self.settings.budget} new ones"),
-            ]
+            ("finished run", f"{parent.path}: {len(parent.trials)} trials on "
+                             f"{parent.manifest.hardware}"),
+            ("new run", f"{self.settings.out}: {hardware}"),
+            ("step times", f"{step_times}; of at most {timings} trials"),
+            ("trainings", f"at most {self.settings.budget} new ones"),
         )  # fmt: skip
         self.preparing("timing")
 

@@ -145,7 +145,7 @@ class ScaleCommand(LongCommand[ScaleSettings, SizedFamily]):
                 ("training", f"{family.epochs} epochs of {family.images:,} images, at the last "
                              "size or with growing images"),
             ]  # fmt: skip
-        self.plan(rows)
+        self.plan(*rows)
         self.screen.print(_table(family, timed))
         self.say(reasons((sized.member.name, sized.reason) for sized in family.members))
         for sized in family.members:

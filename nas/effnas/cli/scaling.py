@@ -51,12 +51,10 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
         *levels, last = schedule.levels
         stops = f"; after {' and '.join(map(str, levels))} the weaker half stops" if levels else ""
         self.plan(
-            [
-                ("base", self.settings.base),
-                ("networks", f"{len(networks)} {what}"),
-                ("trainings", f"{self.settings.out}: seeds: {schedule.seeds}, "
-                              f"{epochs_text(last)} each{stops}"),
-            ]
+            ("base", self.settings.base),
+            ("networks", f"{len(networks)} {what}"),
+            ("trainings", f"{self.settings.out}: seeds: {schedule.seeds}, "
+                          f"{epochs_text(last)} each{stops}"),
         )  # fmt: skip
         self.progress("training", 0, len(networks) * schedule.steps)
 

@@ -71,7 +71,7 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
 
     def planned(self, plan: CostEstimate) -> None:
         self._expected_trial_s, self._workers = plan.trial_s, plan.workers
-        self.plan(_plan_rows(plan, self.settings))
+        self.plan(*_plan_rows(plan, self.settings))
         for warning in plan.warnings():
             self.note(warning)
         self._ended(plan.budget - plan.trials_left, plan.total_s)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -102,7 +101,7 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
         """Print something that the user should know, with its settings as options."""
         self.screen.print(f"[bold yellow]{word}:[/] {escape(with_options(text))}")
 
-    def plan(self, rows: Iterable[tuple[str, str]]) -> None:
+    def plan(self, *rows: tuple[str, str]) -> None:
         """Print what is about to be done, as names and values."""
         self.screen.print(facts(rows))
         self.screen.print()
