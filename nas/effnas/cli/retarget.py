@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import duration, scores_text, table, trial_line
+from effnas.cli.tables import counted, duration, scores_text, table, trial_line
 from effnas.trials.trial import TrialState
 from effnas.workflows.retarget import launch
 from effnas.workflows.retarget.launch import Retargeted, RetargetObserver, RetargetSettings
@@ -41,8 +41,8 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
             ("finished run", f"{parent.path}: {len(parent.trials)} trials on "
                              f"{parent.manifest.hardware}"),
             ("new run", f"{self.settings.out}: {hardware}"),
-            ("step times", f"{step_times}; of at most {timings} trials"),
-            ("trainings", f"at most {self.settings.budget} new ones"),
+            ("step times", f"{step_times}; of at most {counted(timings, 'trial')}"),
+            ("trainings", f"{self.settings.budget} new ones at most"),
         )  # fmt: skip
         self.preparing("timing")
 
@@ -119,10 +119,10 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
             )
         cost = _cost(found)
         self.say(
-            f"Cost: {cost['timings']} step times in {duration(cost['timings_s'])}, "
-            f"{cost['trainings']} new trainings in {duration(cost['trainings_s'])}. The finished "
-            f"run took {duration(cost['from_scratch_s'])} for its {cost['from_scratch_trials']} "
-            "trials, as a search from scratch would."
+            f"Cost: {counted(cost['timings'], 'step time')} in {duration(cost['timings_s'])}, "
+            f"{counted(cost['trainings'], 'new training')} in {duration(cost['trainings_s'])}. "
+            f"The finished run took {duration(cost['from_scratch_s'])} for its "
+            f"{cost['from_scratch_trials']} trials, as a search from scratch would."
         )
         self.say(
             f"Stored in {self.settings.out}; `effnas status {self.settings.out}` shows it again."

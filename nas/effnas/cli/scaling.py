@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from effnas.cli import tables
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import epochs_text, macs_text, reasons
+from effnas.cli.tables import counted, macs_text, reasons
 from effnas.config.codec import to_plain
 from effnas.search.cost_estimate import memory_text
 from effnas.workflows.scaling.candidates import ScaledNetwork
@@ -54,7 +54,7 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
             ("base", self.settings.base),
             ("networks", f"{len(networks)} {what}"),
             ("trainings", f"{self.settings.out}: seeds: {schedule.seeds}, "
-                          f"{epochs_text(last)} each{stops}"),
+                          f"{counted(last, 'epoch')} each{stops}"),
         )  # fmt: skip
         self.progress("training", 0, len(networks) * schedule.steps)
 
@@ -116,8 +116,8 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
             return
         self.say(
             f"Picked: {best.name}, accuracy {first.mean:.4f} ±{first.spread:.4f} over "
-            f"{report.schedule.seeds} seeds; the best of those trained to the end with a "
-            f"probability of {first.chance:.0%}.\nTo scale the base so: "
+            f"{counted(report.schedule.seeds, 'seed')}; the best of those trained to the end with "
+            f"a probability of {first.chance:.0%}.\nTo scale the base so: "
             f"{self._command(report, best)}"
         )
 

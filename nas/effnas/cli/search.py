@@ -8,7 +8,7 @@ from typing import Any
 
 from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import duration, epochs_text, leaderboard, scores_text, trial_line
+from effnas.cli.tables import counted, duration, leaderboard, scores_text, trial_line
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, random_search
 from effnas.search.cost_estimate import CostEstimate, memory_text
 from effnas.search.launch import SearchObserver, Settings, launch
@@ -120,8 +120,8 @@ def _plan_rows(plan: CostEstimate, settings: Settings) -> list[tuple[str, str]]:
                  f"{'mirrored at random' if ready.mirrored else 'not mirrored'}"),
         ("one trial", f"about {duration(ready.timing_s)} of timing (at {target.image_size} px, "
                       f"batch {ready.timing_batch_size}) and {duration(ready.training_s)} of "
-                      f"training ({epochs_text(recipe.epochs)} at {recipe.image_size} px, batch "
-                      f"{recipe.batch_size}), measured on the reference network"),
+                      f"training ({counted(recipe.epochs, 'epoch')} at {recipe.image_size} px, "
+                      f"batch {recipe.batch_size}), measured on the reference network"),
         ("fidelity", _rungs_text(plan, reference.params)),
         ("step times", ready.step_times),
         ("budget", f"{plan.budget:,} trials{f', {done:,} done' if done else ''}: about "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from rich.markup import escape
 
 from effnas.cli.signals import STOPPED, interrupt, on_signals
-from effnas.cli.tables import console, epochs_text, facts, progress_on
+from effnas.cli.tables import console, counted, facts, progress_on
 from effnas.cli.wording import with_options
 from effnas.evaluation.observer import Observer
 
@@ -121,7 +121,7 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
     def training_ended(self, name: str, result: TrainingResult, scores: str = "") -> None:
         """Print how a training of several ended, with scores besides its accuracy; count it."""
         self.advance()
-        who = f"{name}  seed {result.repeat}  {epochs_text(result.epochs)}"
+        who = f"{name}  seed {result.repeat}  {counted(result.epochs, 'epoch')}"
         if result.accuracy is None:
             self.screen.print(f"{who}  [yellow]infeasible[/]: {escape(result.reason or '')}")
         else:

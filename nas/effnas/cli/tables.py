@@ -115,9 +115,9 @@ def macs_text(macs: float) -> str:
     return f"{macs / 1e9:,.3f} G" if macs >= 1e9 else f"{macs / 1e6:,.1f} M"
 
 
-def epochs_text(epochs: int) -> str:
+def counted(count: int, noun: str) -> str:
     """Return `1 epoch`, `4 epochs`."""
-    return f"{epochs} epoch{'s' * (epochs != 1)}"
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def console(*, stderr: bool = False) -> Console:

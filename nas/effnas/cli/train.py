@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from effnas.cli.export import default_folder as export_folder
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import duration, epochs_text, facts, table
+from effnas.cli.tables import counted, duration, facts, table
 from effnas.errors import InfeasibleError, SearchFailedError
 from effnas.train.progress import EpochRow
 from effnas.workflows.train.folder import BEST, LOG
@@ -131,8 +131,8 @@ def _plan_rows(plan: TrainingPlan, settings: TrainSettings) -> list[tuple[str, s
     rows = [
         ("network", f"{plan.network}, {plan.params / 1e6:.2f} M params"),
         ("images", f"{plan.images:,} of {len(plan.classes)} classes{treated}{minival}{skipped}"),
-        ("training", f"{epochs_text(plan.steps // plan.steps_per_epoch)}, {recipe.regime}; {batch};"
-                     f" {recipe.optimizer}, learning rate {recipe.learning_rate:.3g},"
+        ("training", f"{counted(plan.steps // plan.steps_per_epoch, 'epoch')}, {recipe.regime}; "
+                     f"{batch}; {recipe.optimizer}, learning rate {recipe.learning_rate:.3g},"
                      f" {recipe.schedule}"),
         ("device", f"{plan.hardware}; {plan.execution}"),
         ("forecast", f"{duration(plan.forecast.train_time_s)} of training, "
