@@ -229,4 +229,4 @@ def test_a_proxy_is_checked_and_trains_only_what_is_missing(effnas: Run, tmp_pat
     assert len(more) == 10
     shown = effnas("status", "proxy")
     assert shown.code == 2
-    assert "holds no search (proxy)" in shown.err
+    assert "holds something else (proxy)" in shown.err

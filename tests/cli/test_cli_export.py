@@ -33,7 +33,7 @@ def test_files_checks_and_random_weights_are_shown(effnas: Run, tiny: str, tmp_p
     assert (tmp_path / "exports" / "tiny" / "README.md").exists()
     again = effnas("export", tiny, *TIMM)
     assert again.code == 2
-    assert "exports/tiny: it is there already; choose another --out" in again.err
+    assert "exports/tiny: it exists already; choose another --out" in again.err
 
 
 @pytest.mark.slow

@@ -22,8 +22,9 @@ def test_other_images_than_those_of_the_search_are_refused(
     effnas: Run, finished_run: Path, tmp_path: Path
 ) -> None:
     file = finished_run / "manifest.json"
-    content = file.read_text()
-    file.write_text(content.replace('"name": "digits"', '"name": "digits", "fingerprint": "a-b"'))
+    manifest = json.loads(file.read_text())
+    manifest["data"]["fingerprint"] = "a-b"
+    file.write_text(json.dumps(manifest))
     result = effnas("promote", "run", "--top", "1", "--seeds", "1", "--epochs", "1")
     assert result.code == 2, result.err
     assert "not those of the search" in result.err

@@ -88,10 +88,6 @@ def test_the_largest_network_within_limits(effnas: Run, tiny: str) -> None:
     assert 27_152 <= fit["params"] <= 3e4  # no less than m has
     assert 1 < told["fit"]["position"] < 2
     assert "within all limits (it is xl)" in effnas(*command, "--params", "1e12").out
-
-
-@pytest.mark.slow
-def test_without_the_last_stage(effnas: Run, tiny: str) -> None:
     told = json.loads(effnas("scale", tiny, *COUNTED, "--no-last-stage", "--json").out)
     assert {len(row["architecture"].split()) for row in told["members"]} == {2}
 

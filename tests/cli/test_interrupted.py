@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,27 @@ from command_line import SMALL, Run, run_until
 from safetensors.torch import load_file
 
 from effnas import Search, SearchSpace, load_run
+from effnas.arch.files import load_architecture
 from effnas.cli.session import LongCommand
 from effnas.cli.signals import STOPPED, run_until_stopped
 
 # -- the frame
 
 
-class Counting(LongCommand[Callable[["Counting"], int], int]):
+@dataclass
+class Task:
+    """What a test gives a command to do, and where that is stored."""
+
+    do: Callable[[Counting], int]
+    out: str = "runs/x"
+
+
+class Counting(LongCommand[Task, int]):
     """Does what a test gives it to do, and fails if that returns 0."""
 
     def work(self) -> int:
         self.progress("counting", 1, 2)
-        return self.settings(self)
+        return self.settings.do(self)
 
     def payload(self, result: int) -> object:
         return {"result": result}
@@ -36,6 +46,10 @@ class Counting(LongCommand[Callable[["Counting"], int], int]):
 
     def succeeded(self, result: int) -> bool:
         return result > 0
+
+
+class Storing(Counting):
+    stored = "What was found"
 
 
 def send(number: signal.Signals) -> None:
@@ -51,7 +65,7 @@ def test_json_on_stdout_is_nothing_but_json(
         command.say("at [it]")
         return result
 
-    assert Counting(work, as_json=as_json).run() == code
+    assert Counting(Task(work), as_json=as_json).run() == code
     out, err = capsys.readouterr()
     if as_json:
         assert (json.loads(out), err) == ({"result": result}, "at [it]\n")
@@ -68,11 +82,11 @@ def test_a_signal_stops_the_work_and_says_what_is_stored(
         raise AssertionError("the signal was not heard")
 
     before = signal.getsignal(number)
-    assert Counting(work, as_json=False, out=Path("runs/x")).run() == STOPPED
-    assert Counting(work, as_json=True).run() == STOPPED
+    assert Storing(Task(work), as_json=False).run() == STOPPED
+    assert Counting(Task(work), as_json=True).run() == STOPPED
     assert signal.getsignal(number) is before
     out, err = capsys.readouterr()
-    assert out == ("\nStopped. What was trained is stored in runs/x; the same command continues.\n")
+    assert out == "\nStopped. What was found is stored in runs/x; the same command continues.\n"
     assert err == "\nStopped; nothing was stored.\n"
 
 
@@ -86,7 +100,7 @@ def test_a_step_is_ended_after_the_first_signal_and_not_after_the_second() -> No
         send(signal.SIGINT)
         raise AssertionError("the second signal was not heard")
 
-    assert Counting(work, as_json=False).run() == STOPPED
+    assert Counting(Task(work), as_json=False).run() == STOPPED
     assert heard == [True]
 
 
@@ -215,6 +229,12 @@ def test_trainings_of_several_networks_continue_and_none_is_repeated(
     if arguments[0] == "promote":
         model = load_run("run").trials[found["base"]].architecture.build(num_classes=10)
         model.load_state_dict(load_file(found["weights"]))
+    else:  # the command that it ends with makes the network that won
+        scaled = effnas(*found["command"].split()[1:], "--image-size", "16", "--out", "family",
+                        "--device", "none", "--images", "100")  # fmt: skip
+        assert scaled.code == 0, scaled.err
+        won = load_architecture(Path("family/phi1.json"))
+        assert list(won.blocks) == found["standings"][0]["blocks"]
     other = effnas(*command, "--epochs", "3")
     assert other.code == 2
-    assert "another recipe" in other.err
+    assert "epochs (was 2, is 3)" in other.err

@@ -12,21 +12,11 @@ from typing import Annotated
 
 import typer
 
+from effnas.cli import options
 from effnas.cli.declare import Options, arg, command, opt
-from effnas.cli.options import (
-    BackendOptions,
-    BlocksOptions,
-    ImagesOptions,
-    RecipeOptions,
-    StepOptions,
-    StepTimeOptions,
-    TargetOptions,
-    TrainingOptions,
-    device_settings,
-    folder_name,
-)
 from effnas.cli.results_app import results
 from effnas.cli.studies_app import proxy, scaling
+from effnas.cli.wording import with_options
 from effnas.errors import EffnasError, UserError
 
 app = typer.Typer(
@@ -50,16 +40,12 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001  # the last resort: one line, no traceback
         if debug:
             traceback.print_exc()
-        elif isinstance(error, EffnasError):
-            from effnas.cli.wording import with_options
-
-            print(f"effnas: error: {with_options(str(error))}", file=sys.stderr)
         else:
-            print(
-                f"effnas: internal error: {type(error).__name__}: {error}; please report it with "
-                "what --debug prints",
-                file=sys.stderr,
-            )
+            text = f"error: {with_options(str(error))}"
+            if not isinstance(error, EffnasError):
+                text = (f"internal error: {type(error).__name__}: {error}; please report it with "
+                        "what --debug prints")  # fmt: skip
+            print(f"effnas: {text}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UserError) else 1)
 
 
@@ -86,15 +72,10 @@ def _root(
         raise typer.Exit(2)
 
 
-@command(app, "search")
-class Search(
-    ImagesOptions, RecipeOptions, TrainingOptions, TargetOptions, StepTimeOptions, BackendOptions
-):
+@command(app, "search", "--space v2-cifar --data cifar10.tar.gz --budget 24 --out runs/first")
+class Search(options.Images, options.ShortRecipe, options.Training, options.TargetStep,
+             options.StepTimes, options.Backend):  # fmt: skip
     """Search a space: time, train, score and store one architecture after another.
-
-    \b
-    Example:
-      effnas search --space v2-cifar --data cifar10.tar.gz --budget 24 --out runs/first
 
     Ctrl-C stops it; the same command continues, and a larger --budget extends it.
     """
@@ -103,21 +84,11 @@ class Search(
     budget: int = opt("Trials in all.", 1000)
     out: Path | None = opt("Run folder; the same one is continued. [default: runs/SPACE-DATA]")
     reward: str = opt("Name, file, expression, or FILE.py:FUNCTION.", "v2", of="rewards")
-    constraint: list[str] | None = opt(
-        "Condition that networks must meet, 'params <= 5e6'; may be repeated."
-    )
-    controller: str = opt(
-        "surrogate, random, evolution, optuna:tpe, ..., or FILE.py:CLASS.", "surrogate"
-    )
-    objectives: str | None = opt(
-        "What it pursues in place of the reward: accuracy:max,step_time:min"
-    )
+    constraint: list[str] | None = opt("'params <= 5e6': a condition to meet; may be repeated.")
+    controller: str = opt("surrogate, random, evolution, optuna:tpe, FILE.py:CLASS.", "surrogate")
+    objectives: str | None = opt("Instead of the reward, such as accuracy:max,step_time:min.")
     seed: int = opt("Seed of proposals, hold-out and trainings.", 0)
-    fidelity: str | None = opt(
-        "Epochs at which trainings pause so that only the best continue, such as 1,2,4; the last "
-        "is the whole training."
-    )
-    target_batch_size: int | None = opt("Batch size that S is measured at.")
+    fidelity: str | None = opt("Such as 1,2,4: pause after 1 and 2 epochs; the best train all 4.")
 
     def run(self) -> int:
         from effnas.cli.search import SearchCommand
@@ -129,24 +100,17 @@ class Search(
             self.epochs = rungs.epochs[-1]
         settings = self.fill(
             Settings,
-            out=self.out or Path("runs") / folder_name(self.space, self.data),
+            out=self.out or Path("runs") / options.folder_name(self.space, self.data),
             rungs=rungs,
             recipe=self.load_recipe(**self.training()),
-            workers=self.load_workers(),
-            step_times=self.load_step_times(),
             constraints=tuple(self.constraint or ()),
         )
         return SearchCommand(settings, as_json=self.as_json).run()
 
 
-@command(app, "status")
+@command(app, "status", "runs/first")
 class Status(Options):
-    """Show a run: its leaderboard, what it has cost, and when it will be done.
-
-    \b
-    Example:
-      effnas status runs/first
-    """
+    """Show a run: its leaderboard, what it has cost, and when it will be done."""
 
     run_folder: Path = arg("A run folder.", "run")
     top: int = opt("Rows of the leaderboard.", 10, min=1)
@@ -157,14 +121,9 @@ class Status(Options):
         show_status(self.run_folder, top=self.top, as_json=self.as_json)
 
 
-@command(app, "space")
+@command(app, "space", "v2")
 class Space(Options):
-    """Describe a search space: its choices, its size, and what its networks cost.
-
-    \b
-    Example:
-      effnas space v2
-    """
+    """Describe a search space: its choices, its size, and what its networks cost."""
 
     name: str = arg("Name or path of a search space.", of="search_spaces")
     samples: int = opt("Architectures drawn for the statistics.", 1000, min=1)
@@ -176,60 +135,44 @@ class Space(Options):
         show_space(self.name, samples=self.samples, seed=self.seed, as_json=self.as_json)
 
 
-@command(app, "bench", runs_networks=True)
-class Bench(BlocksOptions, StepOptions):
-    """Time training steps of any networks in turn; ratios are to the first.
+@command(
+    app,
+    "bench",
+    "runs/first:best efficientnet_b0 tf_efficientnetv2_b0 --image-size 64",
+    runs_networks=True,
+)
+class Bench(options.Blocks, options.Step):
+    """Time training steps of any networks in turn; ratios are to the first."""
 
-    \b
-    Example:
-      effnas bench runs/first:best efficientnet_b0 tf_efficientnetv2_b0 --image-size 64
-    """
-
-    networks: list[str] = arg(
-        "Architecture files, quoted block strings, RUN:NUMBER, RUN:best, or timm names.", "ARCH..."
-    )
+    networks: list[str] = arg("Files, 'blocks', RUN:NUMBER, RUN:best, or timm names.", "ARCH...")
     image_size: int | None = opt("Pixels. [default: the space's or run's, else 224]")
     interval: float = opt("Wanted half-width of the 95 % intervals, a share.", 0.02)
     time_limit: float = opt("Seconds at which timing ends.", 60.0)
 
     def run(self) -> int:
-        from effnas.cli.bench import BenchCommand
+        from effnas.cli.bench import BenchCommand, BenchSettings
+        from effnas.timing.device_settings import DeviceSettings
 
-        settings = device_settings(self, num_classes=self.classes)
-        return BenchCommand(
-            settings,
-            networks=self.networks,
-            space=self.space,
-            precision=self.interval,
-            time_limit_s=self.time_limit,
-            as_json=self.as_json,
-        ).run()
+        device = self.fill(DeviceSettings, num_classes=self.classes)
+        return BenchCommand(self.fill(BenchSettings, device=device), as_json=self.as_json).run()
 
 
-@command(app, "profile", runs_networks=True)
-class Profile(TargetOptions, StepOptions):
-    """Fit a model of step time and memory for a space on a device, and check it.
-
-    \b
-    Example:
-      effnas profile --space v2-cifar --device cpu --classes 10
-    """
+@command(app, "profile", "--space v2-cifar --device cpu --classes 10", runs_networks=True)
+class Profile(options.TargetStep, options.Step):
+    """Fit a model of step time and memory for a space on a device, and check it."""
 
     space: str = opt("Name or path of a search space.", ..., of="search_spaces")
     out: Path | None = opt("The profile. [default: runs/profiles/SPACE-DEVICE.json]")
-    target_batch_size: int | None = opt("Batch size that S is measured at.")
     classes: int | None = opt("Outputs, as the data has classes. [default: 1000]")
     seed: int = opt("Draws the networks to fit and check on.", 0, min=0)
 
     def run(self) -> int:
-        from effnas.cli.profile import ProfileCommand
+        from effnas.cli.profile import ProfileCommand, ProfileSettings
+        from effnas.timing.device_settings import DeviceSettings
 
-        settings = device_settings(
-            self,
-            image_size=self.target_image_size,
-            batch_size=self.target_batch_size,
+        device = self.fill(
+            DeviceSettings, image_size=self.target_image_size, batch_size=self.target_batch_size,
             num_classes=self.classes,
-        )
-        return ProfileCommand(
-            settings, space=self.space, path=self.out, seed=self.seed, as_json=self.as_json
-        ).run()
+        )  # fmt: skip
+        settings = self.fill(ProfileSettings, device=device)
+        return ProfileCommand(settings, as_json=self.as_json).run()

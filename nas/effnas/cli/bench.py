@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.markup import escape
@@ -14,38 +15,32 @@ from effnas.timing.device_settings import DeviceSettings
 from effnas.workflows.bench import BenchResult, bench
 
 
-class BenchCommand(LongCommand[DeviceSettings, BenchResult]):
-    """Times networks and shows the result; arguments are those of `bench`."""
+@dataclass(frozen=True, kw_only=True)
+class BenchSettings:
+    """What is timed: arguments of `bench`, of which the interval is its precision."""
 
-    def __init__(
-        self,
-        settings: DeviceSettings,
-        *,
-        networks: Sequence[str],
-        space: str | None,
-        precision: float,
-        time_limit_s: float,
-        as_json: bool,
-    ) -> None:
-        super().__init__(settings, as_json=as_json)
-        self._networks, self._space = networks, space
-        self._precision, self._time_limit_s = precision, time_limit_s
+    networks: Sequence[str]
+    device: DeviceSettings
+    space: str | None = None
+    interval: float
+    time_limit: float
+
+
+class BenchCommand(LongCommand[BenchSettings, BenchResult]):
+    """Times networks and shows the result."""
 
     def work(self) -> BenchResult:
+        asked = self.settings
         return bench(
-            self._networks,
-            self.settings,
-            space=self._space,
-            precision=self._precision,
-            time_limit_s=self._time_limit_s,
-            notify=self.preparing,
-        )
+            asked.networks, asked.device, space=asked.space, precision=asked.interval,
+            time_limit_s=asked.time_limit, notify=self.preparing,
+        )  # fmt: skip
 
     def payload(self, result: BenchResult) -> dict[str, Any]:
         return {"rows": result.rows, "conditions": result.setup, "hardware": result.hardware}
 
     def show(self, result: BenchResult) -> None:
-        precision, time_limit_s = self._precision, self._time_limit_s
+        precision, time_limit_s = self.settings.interval, self.settings.time_limit
         c = result.setup
         compiled = f", compiled ({c['compile_mode']})" if c["compile_mode"] != "none" else ""
         timed = [row for row in result.rows if "step_time" in row]
@@ -58,13 +53,11 @@ class BenchCommand(LongCommand[DeviceSettings, BenchResult]):
         )
         hardware = ", ".join(f"{name} {value}" for name, value in result.hardware.items())
         self.plan(
-            [
-                ("device", hardware),
-                ("step", f"batch {c['batch_size']} at {c['image_size']} px, {c['num_classes']} "
-                         f"classes, {c['optimizer']}, {c['precision']}, {c['memory_format']}"
-                         f"{compiled}"),
-                ("timed", f"{timed[0]['timed_steps']:.0f} steps each, in turn; ended by {ended}"),
-            ]
+            ("device", hardware),
+            ("step", f"batch {c['batch_size']} at {c['image_size']} px, {c['num_classes']} "
+                     f"classes, {c['optimizer']}, {c['precision']}, {c['memory_format']}"
+                     f"{compiled}"),
+            ("timed", f"{timed[0]['timed_steps']:.0f} steps each, in turn; ended by {ended}"),
         )  # fmt: skip
         found = table(
             "ratio", "step", "forward", "backward", "optimizer", "images/s", "memory", "params",

@@ -11,6 +11,7 @@ import typer
 from typer.models import OptionInfo, ParameterInfo
 
 from effnas.cli.signals import run_until_stopped
+from effnas.cli.wording import OPTIONS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     Settings = TypeVar("Settings", bound=DataclassInstance)
 
 Command = TypeVar("Command", bound="type[Options]")
-
-#: The option of every attribute that any command has, by the attribute's name.
-OPTIONS: dict[str, str] = {}
 
 
 def arg(text: str, metavar: str | None = None, *, of: Kind | None = None) -> Any:
@@ -68,21 +66,38 @@ class Options:
         raise NotImplementedError
 
     def fill(self, kind: type[Settings], **given: Any) -> Settings:
-        """Return settings of the library: those given, and the options of the same names."""
-        names = {each.name for each in fields(kind) if each.init} - given.keys()
-        return kind(**given, **{name: getattr(self, name) for name in names if name in vars(self)})
+        """Return settings of the library: those given, and the options of the same names.
+
+        Where a group has a method `load_NAME`, that makes the setting of the option.
+        """
+        for name in {each.name for each in fields(kind) if each.init} - given.keys():
+            if name in vars(self):
+                load = getattr(self, f"load_{name}", None)
+                given[name] = load() if load else getattr(self, name)
+        return kind(**given)
 
 
 def command(
-    app: typer.Typer, name: str, *, runs_networks: bool = False
+    app: typer.Typer,
+    name: str,
+    *examples: str,
+    continues: bool = False,
+    runs_networks: bool = False,
 ) -> Callable[[Command], Command]:
     """Make a class a command of an app; its docstring is the help.
 
     Args:
         app: The command is added to it.
         name: Of the command.
+        examples: Arguments of the command that the help shows.
+        continues: Whether the help says that the command can be stopped and continued.
         runs_networks: Whether it runs networks in this process, which is set up for that.
     """
+    called = f"{app.info.name or 'effnas'} {name}"
+    shown = "".join(f"\n  {called} {example}" for example in examples)
+    more = "\n\nCtrl-C stops it; the same command continues." * continues
+    # \b: typer leaves the lines of the paragraph that follows as they are.
+    more += f"\n\n\b\nExample{'s' * (len(examples) > 1)}:{shown}"
 
     def register(kind: Command) -> Command:
         def run(**given: Any) -> None:
@@ -93,7 +108,7 @@ def command(
             raise typer.Exit(run_until_stopped(lambda: kind(**given).run()))
 
         parameters = _parameters(kind)
-        run.__doc__ = kind.__doc__
+        run.__doc__ = f"{inspect.getdoc(kind)}{more}"
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in parameters}
         app.command(name)(run)

@@ -49,7 +49,7 @@ class ExportCommand(LongCommand[ExportSettings, Exported]):
             ("images", f"{size} px{trained_at}, {network.num_classes} classes"),
         ]
         rows += [(one.name, f"{one.text}  {one.how}: {one.at}") for one in exported.figures]
-        self.plan(rows)
+        self.plan(*rows)
         found = table("file", "bytes", "difference", "largest logit", "allowed", left=["file"])
         checks = {check.file: check for check in exported.checks}
         for name, count in exported.files.items():

@@ -11,24 +11,18 @@ from effnas.config.settings import CompileMode, MemoryFormat, Precision
 if TYPE_CHECKING:
     from effnas.config.settings import Recipe, StepTimeConfig
     from effnas.evaluation.workers import Workers
-    from effnas.timing.device_settings import DeviceSettings
 
 
-class ImagesOptions(Options):
+class Images(Options):
     """The images of a search or a training."""
 
-    data: str = opt(
-        "Images: digits, a folder or tar of class folders, a CSV table, or a timm name "
-        "(torch/...).",
-        "digits",
-    )
+    data: str = opt("digits, a folder or tar of class folders, CSV table, or timm's torch/NAME.",
+                    "digits")  # fmt: skip
     data_root: Path | None = opt("Folder of a timm data set that goes by name.")
-    on_bad_image: Literal["refuse", "skip"] = opt(
-        "What to do with an image that cannot be decoded.", "refuse"
-    )
+    on_bad_image: Literal["refuse", "skip"] = opt("How to treat undecodable images.", "refuse")
 
 
-class MovedImagesOptions(Options):
+class MovedImages(Options):
     """The images of a run, where they are now."""
 
     data: str | None = opt("Where the run's images are, if they have moved.")
@@ -36,14 +30,14 @@ class MovedImagesOptions(Options):
     reward: str | None = opt("Another reward than the run's.", of="rewards")
 
 
-class OptimizerOptions(Options):
+class Optimizer(Options):
     """Settings of short trainings that leave their length as it is."""
 
     batch_size: int | None = opt("Batch size of trainings.")
     learning_rate: float | None = opt("Peak learning rate of trainings.")
 
 
-class TrainingOptions(OptimizerOptions):
+class Training(Optimizer):
     """Settings of short trainings."""
 
     epochs: int | None = opt("Epochs of a training.")
@@ -56,7 +50,7 @@ class TrainingOptions(OptimizerOptions):
         return {name: getattr(self, name) for name in names}
 
 
-class RecipeOptions(Options):
+class ShortRecipe(Options):
     """The recipe of short trainings."""
 
     recipe: Path | None = opt("YAML file with the settings of the trainings.")
@@ -70,20 +64,26 @@ class RecipeOptions(Options):
         return base.overridden(holdout_share=self.holdout_share, **settings)
 
 
-class TargetOptions(Options):
+class Target(Options):
     """What step times and sizes are measured at."""
 
     target_image_size: int | None = opt("Image size that S and P are measured at.")
 
 
-class DeviceOptions(Options):
+class TargetStep(Target):
+    """The training step that is measured."""
+
+    target_batch_size: int | None = opt("Batch size that S is measured at.")
+
+
+class Device(Options):
     """Where networks are timed or trained."""
 
     device: str = opt("auto, cpu, cuda, cuda:N or mps.", "auto")
     threads: int | None = opt("CPU threads of a worker. [default: its share of all]")
 
 
-class WorkerOptions(DeviceOptions):
+class RayWorkers(Device):
     """Workers of Ray on a device."""
 
     workers: int | None = opt("Workers of Ray. [default: one per GPU, one on a CPU]")
@@ -95,13 +95,13 @@ class WorkerOptions(DeviceOptions):
         return self.fill(Workers, count=self.workers)
 
 
-class BackendOptions(WorkerOptions):
+class Backend(RayWorkers):
     """Workers of Ray on a device, or this process."""
 
     backend: Literal["ray", "inline"] = opt("Ray workers, or this process (for debugging).", "ray")
 
 
-class StepOptions(DeviceOptions):
+class Step(Device):
     """A training step on a device."""
 
     precision: Precision | None = opt("Arithmetic. [default: the fastest, as measured]")
@@ -109,17 +109,15 @@ class StepOptions(DeviceOptions):
     compile_mode: CompileMode = opt("How torch.compile treats the networks.", "none", "--compile")
 
 
-class BlocksOptions(Options):
+class Blocks(Options):
     """What architectures that are given as block strings lack, and the size of a step."""
 
-    space: str | None = opt(
-        "Gives block strings their stem and head, and the sizes.", of="search_spaces"
-    )
+    space: str | None = opt("Gives block strings stem, head and sizes.", of="search_spaces")
     batch_size: int | None = opt("Images in a step. [default: the space's, else 32]")
     classes: int | None = opt("Outputs. [default: the space's, else 1000]")
 
 
-class StepTimeOptions(Options):
+class StepTimes(Options):
     """Where step times come from."""
 
     step_time: Literal["measured", "predicted", "auto"] | None = opt(
@@ -132,27 +130,13 @@ class StepTimeOptions(Options):
     step_time_timeout: float = opt("Seconds that the command may take for a network.", 600.0)
 
     def load_step_times(self) -> StepTimeConfig:
-        """Return where step times come from.
-
-        Raises:
-            ConfigError: If the options contradict each other.
-        """
+        """Return where step times come from."""
         from effnas.config.settings import StepTimeConfig
 
         return StepTimeConfig.of(
-            mode=self.step_time,
-            profile=self.profile,
-            table=self.step_times,
-            command=self.step_time_command,
-            timeout_s=self.step_time_timeout,
-        )
-
-
-def device_settings(options: DeviceOptions, **given: int | str | None) -> DeviceSettings:
-    """Return what is asked of a device."""
-    from effnas.timing.device_settings import DeviceSettings
-
-    return options.fill(DeviceSettings, **given)
+            mode=self.step_time, profile=self.profile, table=self.step_times,
+            command=self.step_time_command, timeout_s=self.step_time_timeout,
+        )  # fmt: skip
 
 
 def folder_name(space: str, data: str) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from rich.progress import BarColumn
 
 from effnas.arch.models import build
 from effnas.cli.session import LongCommand
@@ -18,15 +17,18 @@ from effnas.timing.profile import TRUSTED_ERROR, DeviceProfile, ModelError
 from effnas.timing.profiling import make_profile
 
 
-class ProfileCommand(LongCommand[DeviceSettings, DeviceProfile]):
-    """Makes a profile, stores it and shows it.
+@dataclass(frozen=True, kw_only=True)
+class ProfileSettings:
+    """What is profiled: networks of a space, drawn by a seed, on a device; `out` is the file."""
 
-    Args:
-        settings: The device, the sizes of the step, and how the device runs it.
-        space: Name or path of the space.
-        path: File of the profile; None has a default.
-        seed: Of the networks that are measured.
-        as_json: Print the profile as JSON.
+    device: DeviceSettings
+    space: str
+    out: Path | None
+    seed: int
+
+
+class ProfileCommand(LongCommand[ProfileSettings, DeviceProfile]):
+    """Makes a profile, stores it and shows it.
 
     Raises:
         UserError: If something given is wrong.
@@ -34,19 +36,17 @@ class ProfileCommand(LongCommand[DeviceSettings, DeviceProfile]):
 
     begins = "choosing precision and memory format"
 
-    def __init__(
-        self, settings: DeviceSettings, *, space: str, path: Path | None, seed: int, as_json: bool
-    ) -> None:
-        super().__init__(settings, as_json=as_json, columns=(BarColumn(),))
-        self._seed = seed
-        self._space = SearchSpace.load(space).with_target(
-            image_size=settings.image_size,
-            batch_size=settings.batch_size,
-            num_classes=settings.num_classes,
+    def __init__(self, settings: ProfileSettings, *, as_json: bool) -> None:
+        super().__init__(settings, as_json=as_json)
+        device = settings.device
+        self._space = SearchSpace.load(settings.space).with_target(
+            image_size=device.image_size,
+            batch_size=device.batch_size,
+            num_classes=device.num_classes,
         )
-        self._setup = settings.setup(self._space)
+        self._setup = device.setup(self._space)
         name = f"{self._space.name}-{self._setup.device.type}.json"
-        self._path = path or Path("runs") / "profiles" / name
+        self._path = settings.out or Path("runs") / "profiles" / name
         # Found out before the measuring, not after it.
         nearest = next(each for each in self._path.absolute().parents if each.exists())
         if self._path.is_dir() or not nearest.is_dir():
@@ -54,17 +54,11 @@ class ProfileCommand(LongCommand[DeviceSettings, DeviceProfile]):
 
     def work(self) -> DeviceProfile:
         space, classes = self._space, self._setup.num_classes
-        setup = self.settings.with_execution(
+        setup = self.settings.device.with_execution(
             self._setup, lambda: build(space.reference, num_classes=classes), self.waiting
         )
         profile = make_profile(
-            space,
-            setup,
-            seed=self._seed,
-            progress=lambda what, done, total: self.progress(
-                f"{what} {done} of {total}", done, total
-            ),
-            waiting=self.waiting,
+            space, setup, seed=self.settings.seed, progress=self.progress, waiting=self.waiting
         )
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,17 +87,16 @@ class ProfileCommand(LongCommand[DeviceSettings, DeviceProfile]):
             ("step time", _error_text(profile.step_time_error)),
             ("peak memory", _error_text(profile.memory_error)),
         ]  # fmt: skip
-        self.plan(rows)
+        self.plan(*rows)
         if profile.is_trusted:
             self.say(
                 f"`effnas search --space {profile.space} --profile {path}` predicts step times and "
                 "measures those of the best."
             )
         else:
-            self.screen.print(
-                f"[bold yellow]Note:[/] the mean error is above {TRUSTED_ERROR:.0%}, so "
-                "--step-time auto will measure. What helps: a device that nothing else uses, "
-                "larger batches."
+            self.note(
+                f"the mean error is above {TRUSTED_ERROR:.0%}, so --step-time auto will measure. "
+                "What helps: a device that nothing else uses, larger batches."
             )
 
 

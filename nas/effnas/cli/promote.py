@@ -7,10 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn
-
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import epochs_text, number, reasons, standing_cells, standing_columns, table
+from effnas.cli.tables import counted, number, reasons, standing_cells, standing_columns, table
 from effnas.train.checkpoints import weights_file
 from effnas.workflows.finals.evaluate_test import FinalTest
 from effnas.workflows.finals.finalists import Finalist
@@ -28,9 +26,7 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
     """Shows the plan, a line per training, the finalists, and the one that is picked."""
 
     begins = "reading the run"
-
-    def __init__(self, settings: FinalsSettings, *, as_json: bool) -> None:
-        super().__init__(settings, as_json=as_json, out=settings.out, columns=(BarColumn(),))
+    stored = "What was trained"
 
     def work(self) -> FinalsReport:
         return launch_finals(self.settings, self)
@@ -41,15 +37,13 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
         by_front = sum(finalist.reason == "front" for finalist in finalists)
         levels = ", ".join(map(str, schedule.levels))
         self.plan(
-            [
-                ("search", f"{run.path}: {len(run.trials)} trials"),
-                ("finals", f"{self.settings.out}: {len(finalists)} networks, "
-                           f"{len(finalists) - by_front} by reward and {by_front} more from the "
-                           f"Pareto front; {schedule.seeds} seeds each"),
-                ("training", f"{epochs_text(recipe.epochs)} of {recipe.data_share:.0%} of the "
-                             f"images at {recipe.image_size} px; compared after {levels}, where "
-                             "the weaker half stops"),
-            ]
+            ("search", f"{run.path}: {len(run.trials)} trials"),
+            ("finals", f"{self.settings.out}: {len(finalists)} networks, "
+                       f"{len(finalists) - by_front} by reward and {by_front} more from the "
+                       f"Pareto front; {counted(schedule.seeds, 'seed')} each"),
+            ("training", f"{counted(recipe.epochs, 'epoch')} of {recipe.data_share:.0%} of the "
+                         f"images at {recipe.image_size} px; compared after {levels}, where "
+                         "the weaker half stops"),
         )  # fmt: skip
         self.progress("training", 0, len(finalists) * schedule.steps)
 
@@ -98,7 +92,7 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
         weights = _weights(base, self.settings)
         self.say(
             f"Picked: trial {base.finalist.trial.number}, reward {base.mean:.4f} ±{base.spread:.4f}"
-            f" over {report.seeds} seeds; the best of the finals with a probability of "
+            f" over {counted(report.seeds, 'seed')}; the best of the finals with a probability of "
             f"{base.chance:.0%}.\nIts weights (the seed of middle accuracy): {weights}\n"
             f"{_test_text(base, report.test)}"
         )
@@ -122,14 +116,12 @@ def _test_text(base: FinalistStanding, test: FinalTest | None) -> str:
             "data was not read (--test reads it, once)."
         )
     if test.architecture_id != base.finalist.trial.architecture.id:
-        return (
-            f"The test part of the data was read for trial {test.trial}, which was picked before."
-        )
+        return f"The test part of the data was read for trial {test.trial}, picked before."
     seeds = len(test.accuracies)
     skipped = f", {len(test.skipped)} more cannot be decoded" if test.skipped else ""
     return (
         f"On the part {test.part!r} of {test.data} ({test.images:,} images{skipped}): accuracy "
-        f"{test.mean:.4f} ±{test.spread:.4f} over {seeds} seed{'s' * (seeds != 1)}. It was read "
+        f"{test.mean:.4f} ±{test.spread:.4f} over {counted(seeds, 'seed')}. It was read "
         f"once, on {test.date[:10]}."
     )
 
@@ -138,12 +130,11 @@ def _correlation_text(report: FinalsReport) -> str:
     found = report.correlation
     if found.value is None:
         return "Too few networks to say whether the search's short trainings rank as these do."
-    interval = ""
-    if found.low is not None and found.high is not None:
-        interval = f" (95 % interval {found.low:.2f} to {found.high:.2f})"
+    has_interval = found.low is not None and found.high is not None
+    interval = f" (95 % interval {found.low:.2f} to {found.high:.2f})" if has_interval else ""
     return (
         f"The search's short trainings rank these networks as those of "
-        f"{epochs_text(report.correlation_epochs)} do with a rank correlation of "
+        f"{counted(report.correlation_epochs, 'epoch')} do with a rank correlation of "
         f"{found.value:.2f}{interval}. They are the best of the search, which differ little: "
         "expect less than what `effnas proxy check` says of all."
     )

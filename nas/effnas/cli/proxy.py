@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn
 from rich.table import Table
 
 from effnas.cli.session import LongCommand
@@ -30,9 +28,7 @@ Report = TypeVar("Report", ProxyReport, SearchReport)
 class ProxyCommand(LongCommand[ProxySettings, Report], ProxyObserver):
     """Shows a line per training, and then a report."""
 
-    def __init__(self, settings: ProxySettings, *, as_json: bool) -> None:
-        columns = (BarColumn(), MofNCompleteColumn())
-        super().__init__(settings, as_json=as_json, out=settings.out, columns=columns)
+    stored = "What was trained"
 
     def planned(self, trainings: int, seconds: float) -> None:
         self.say(f"{trainings} trainings to do, about {duration(seconds)}")
@@ -49,6 +45,11 @@ class ProxyCommand(LongCommand[ProxySettings, Report], ProxyObserver):
 
     def payload(self, report: Report) -> dict[str, Any]:
         return {"folder": str(self.settings.out), **report.to_dict()}
+
+    def advise(self, texts: Iterable[str]) -> None:
+        """Print what the user may do about a proxy."""
+        for text in texts:
+            self.say(f"- {with_options(text)}")
 
 
 class CheckCommand(ProxyCommand[ProxyReport]):
@@ -67,7 +68,20 @@ class CheckCommand(ProxyCommand[ProxyReport]):
             self.screen.print()
             self.screen.print(_agreements(report))
         self.screen.print()
-        _print_verdict(report, self.screen)
+        tau, threshold = report.tau, report.threshold
+        if report.verdict is Verdict.KEPT:
+            self.screen.print(
+                f"[bold green]tau {tau.value:.2f} is at least {threshold:g}.[/] "
+                f"{_lower_end(report)}"
+            )
+        elif report.verdict is Verdict.LOW:
+            self.note(
+                f"tau {tau.value:.2f} is below {threshold:g}: what this proxy ranks first need "
+                "not be best.", "Warning",
+            )  # fmt: skip
+        else:
+            self.note("nothing can be said of this proxy.", "Warning")
+        self.advise(report.advice)
 
     def succeeded(self, report: ProxyReport) -> bool:
         return report.verdict not in (Verdict.TOO_FEW, Verdict.UNDEFINED)
@@ -89,26 +103,22 @@ class ProxySearchCommand(ProxyCommand[SearchReport]):
         self.screen.print()
         chosen, best = report.chosen, report.best
         if chosen is not None:
-            fidelity = chosen.proxy
             self.screen.print(
-                f"[bold green]Cheapest that keeps tau >= {report.threshold:g}:[/] {fidelity}: "
-                f"--epochs {fidelity.epochs} --image-size {fidelity.image_size} "
-                f"--data-share {fidelity.data_share:.6g}"
+                f"[bold green]Cheapest that keeps tau >= {report.threshold:g}:[/] {chosen.proxy}: "
+                f"--epochs {chosen.proxy.epochs} --image-size {chosen.proxy.image_size} "
+                f"--data-share {chosen.proxy.data_share:.6g}"
             )
-            self.screen.print(f"tau {_interval(chosen.tau)}. {_lower_end(chosen)}")
-            if report.untried:
-                self.screen.print(
-                    f"{len(report.untried)} dearer settings were not tried; all cheaper ones were."
-                )
+            self.say(f"tau {_interval(chosen.tau)}. {_lower_end(chosen)}")
+            if untried := len(report.untried):
+                self.say(f"{untried} dearer settings were not tried; all cheaper ones were.")
             return
-        self.screen.print(f"[bold yellow]Warning:[/] no setting reaches tau {report.threshold:g}.")
+        self.note(f"no setting reaches tau {report.threshold:g}.", "Warning")
         if best is None:
-            self.screen.print("No setting has a tau at all.")
+            self.say("No setting has a tau at all.")
             best = report.tried[0] if report.tried else None
         else:
-            self.screen.print(f"The best was {best.proxy}, tau {_interval(best.tau)}.")
-        for advice in best.advice if best else ():
-            self.screen.print(f"- {escape(with_options(advice))}")
+            self.say(f"The best was {best.proxy}, tau {_interval(best.tau)}.")
+        self.advise(best.advice if best else ())
 
     def succeeded(self, report: SearchReport) -> bool:
         return report.chosen is not None
@@ -139,31 +149,18 @@ def _report_rows(report: ProxyReport, asked_networks: int) -> list[tuple[str, st
 
 def _fidelities(proxy: FidelityFigures, high: FidelityFigures) -> Table:
     found = table("accuracies", "proxy", "compared with", left=["accuracies"])
-    columns = [
-        [
-            str(f.seeds),
-            f"{f.accuracy:.4f}",
-            f"{f.accuracy_low:.4f} to {f.accuracy_high:.4f}",
-            _interval(f.seed_deviation_points, " points"),
-            number(f.network_deviation_points, "{:.2f} points"),
-            number(f.reliability, "{:.0%}"),
-            f"{f.holdout_error_points:.2f} points",
-            duration(f.train_time_s) if f.train_time_s else "-",
-        ]
-        for f in (proxy, high)
-    ]
-    names = (
-        "seeds of a network",
-        "mean",
-        "networks' means",
-        "deviation over seeds",
-        "deviation between networks",
-        "variance between networks",
-        "standard error of the hold-out",
-        "time of a training",
-    )
-    for name, *cells in zip(names, *columns, strict=True):
-        found.add_row(name, *cells)
+    rows: dict[str, Callable[[FidelityFigures], str]] = {
+        "seeds of a network": lambda f: str(f.seeds),
+        "mean": lambda f: f"{f.accuracy:.4f}",
+        "networks' means": lambda f: f"{f.accuracy_low:.4f} to {f.accuracy_high:.4f}",
+        "deviation over seeds": lambda f: _interval(f.seed_deviation_points, " points"),
+        "deviation between networks": lambda f: number(f.network_deviation_points, "{:.2f} points"),
+        "variance between networks": lambda f: number(f.reliability, "{:.0%}"),
+        "standard error of the hold-out": lambda f: f"{f.holdout_error_points:.2f} points",
+        "time of a training": lambda f: duration(f.train_time_s) if f.train_time_s else "-",
+    }
+    for name, text in rows.items():
+        found.add_row(name, text(proxy), text(high))
     return found
 
 
@@ -179,23 +176,6 @@ def _agreements(report: ProxyReport) -> Table:
     if report.noise_limit is not None:
         found.add_row("one seed, if noise were all", f"{report.noise_limit:.2f}", "")
     return found
-
-
-def _print_verdict(report: ProxyReport, screen: Console) -> None:
-    tau, threshold = report.tau, report.threshold
-    if report.verdict is Verdict.KEPT:
-        screen.print(
-            f"[bold green]tau {tau.value:.2f} is at least {threshold:g}.[/] {_lower_end(report)}"
-        )
-    elif report.verdict is Verdict.LOW:
-        screen.print(
-            f"[bold yellow]Warning:[/] tau {tau.value:.2f} is below {threshold:g}: what this proxy "
-            "ranks first need not be best."
-        )
-    else:
-        screen.print("[bold yellow]Warning:[/] nothing can be said of this proxy.")
-    for advice in report.advice:
-        screen.print(f"- {escape(with_options(advice))}")
 
 
 def _lower_end(report: ProxyReport) -> str:

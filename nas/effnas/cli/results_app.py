@@ -7,20 +7,8 @@ from pathlib import Path
 
 import typer
 
+from effnas.cli import options
 from effnas.cli.declare import Options, arg, command, opt
-from effnas.cli.options import (
-    BackendOptions,
-    BlocksOptions,
-    DeviceOptions,
-    ImagesOptions,
-    MovedImagesOptions,
-    StepOptions,
-    StepTimeOptions,
-    TrainingOptions,
-    WorkerOptions,
-    beside,
-    device_settings,
-)
 from effnas.config.training_recipe import Regime
 
 results = typer.Typer(rich_markup_mode=None)
@@ -28,17 +16,15 @@ results = typer.Typer(rich_markup_mode=None)
 Tracker = StrEnum("Tracker", ["tensorboard", "mlflow", "wandb"])
 
 
-@command(results, "retarget")
-class Retarget(StepTimeOptions, MovedImagesOptions, BackendOptions):
-    """Find what is best on another device, with the accuracies of a finished search.
-
-    \b
-    Examples:
-      effnas retarget runs/first --device cuda --out runs/first-cuda
-      effnas retarget runs/first --step-times board.csv --out runs/first-board
-
-    Ctrl-C stops it; the same command continues.
-    """
+@command(
+    results,
+    "retarget",
+    "runs/first --device cuda --out runs/first-cuda",
+    "runs/first --step-times board.csv --out runs/first-board",
+    continues=True,
+)
+class Retarget(options.StepTimes, options.MovedImages, options.Backend):
+    """Find what is best on another device, with the accuracies of a finished search."""
 
     search: Path = arg("Folder of a finished search.", "run")
     out: Path | None = opt("Folder of the new run. [default: RUN-DEVICE]")
@@ -53,47 +39,35 @@ class Retarget(StepTimeOptions, MovedImagesOptions, BackendOptions):
             (source.stem for source in (self.profile, self.step_times) if source),
             "command" if self.step_time_command else self.device.replace(":", ""),
         )
-        settings = self.fill(
-            RetargetSettings,
-            run=self.search,
-            out=self.out or beside(self.search, name),
-            workers=self.load_workers(),
-            step_times=self.load_step_times(),
-        )
+        out = self.out or options.beside(self.search, name)
+        settings = self.fill(RetargetSettings, run=self.search, out=out)
         return RetargetCommand(settings, as_json=self.as_json).run()
 
 
-@command(results, "scale", runs_networks=True)
-class Scale(BlocksOptions, DeviceOptions):
-    """Scale a network to a family, or to the largest that stays within limits.
-
-    \b
-    Examples:
-      effnas scale runs/first:best --family v2 --out families/first
-      effnas scale runs/first:best --step-time 2x --params 60e6
-      effnas scale base.json --alpha 1.2 --beta 1.1 --gamma 1.15 --phi 1,2
-    """
+@command(
+    results,
+    "scale",
+    "runs/first:best --family v2 --out families/first",
+    "runs/first:best --step-time 2x --params 60e6",
+    "base.json --alpha 1.2 --beta 1.1 --gamma 1.15 --phi 1,2",
+    runs_networks=True,
+)
+class Scale(options.Blocks, options.Device):
+    """Scale a network to a family, or to the largest that stays within limits."""
 
     base: str = arg("Architecture file, quoted block strings, RUN:NUMBER or RUN:best.", "BASE")
-    family: str | None = opt(
-        "Name or file of scaling rules: v2, v2-b, v1. [default: v2]", of="scaling_rules"
-    )
+    family: str | None = opt("Scaling rules, by name (v2, v2-b, v1) or file. [default: v2]",
+                             of="scaling_rules")  # fmt: skip
     alpha: float | None = opt("Compound scaling: depth for each phi. [default: 1.2]")
     beta: float | None = opt("Width for each phi. [default: 1.1]")
     gamma: float | None = opt("Image size for each phi. [default: 1.15]")
     phi: str | None = opt("Exponents, such as 0.5,1,2. [default: 1,2,3]")
-    round_limit: float | None = opt(
-        "Share of its width that rounding must leave a layer: 0.9, or 0."
-    )
+    round_limit: float | None = opt("Share of its width that rounding leaves a layer: 0.9, or 0.")
     last_stage: bool = opt("Add the stage of the rules.", True, "--last-stage/--no-last-stage")
-    step_time: str | None = opt(
-        "The largest network up to this step time: 2x the base's, or seconds."
-    )
-    params: float | None = opt("The largest up to so many parameters.")
-    memory: float | None = opt("The largest up to so many bytes in a training step.")
-    image_size: int | None = opt(
-        "Pixels that the base is trained at. [default: the run's or family's]"
-    )
+    step_time: str | None = opt("The largest up to this step time: 2x the base's, or seconds.")
+    params: float | None = opt("The largest up to this number of parameters.")
+    memory: float | None = opt("The largest up to this number of bytes in a training step.")
+    image_size: int | None = opt("Pixels of the base's training. [default: the run's or family's]")
     max_image_size: int | None = opt("Pixels at inference at most. [default: the family's]")
     epochs: int | None = opt("Of the trainings whose time is estimated. [default: 350]")
     images: int | None = opt("Their images. [default: the run's, else ImageNet's]")
@@ -101,16 +75,16 @@ class Scale(BlocksOptions, DeviceOptions):
     out: Path | None = opt("Folder for the architecture files and family.json.")
 
     def run(self) -> int:
-        from effnas.cli.scale import ScaleCommand, limits_of, rules_of
+        from effnas.cli.scale import RulesAsked, ScaleCommand, limits_of
         from effnas.scaling.sizing import EPOCHS, ScaleSettings
+        from effnas.timing.device_settings import DeviceSettings
 
         is_timed = self.device != "none"
+        device = self.device if is_timed else "cpu"
         settings = self.fill(
             ScaleSettings,
-            rules=rules_of(self),
-            device=device_settings(
-                self, device=self.device if is_timed else "cpu", num_classes=self.classes
-            ),
+            rules=self.fill(RulesAsked).rules(),
+            device=self.fill(DeviceSettings, device=device, num_classes=self.classes),
             with_step_times=is_timed,
             limits=limits_of(step_time=self.step_time, params=self.params, memory=self.memory),
             epochs=EPOCHS if self.epochs is None else self.epochs,
@@ -118,16 +92,9 @@ class Scale(BlocksOptions, DeviceOptions):
         return ScaleCommand(settings, folder=self.out, as_json=self.as_json).run()
 
 
-@command(results, "promote")
-class Promote(TrainingOptions, MovedImagesOptions, WorkerOptions):
-    """Train the best of a search longer, with several seeds, and pick one.
-
-    \b
-    Example:
-      effnas promote runs/first --top 5
-
-    Ctrl-C stops it; the same command continues.
-    """
+@command(results, "promote", "runs/first --top 5", continues=True)
+class Promote(options.Training, options.MovedImages, options.RayWorkers):
+    """Train the best of a search longer, with several seeds, and pick one."""
 
     search: Path = arg("Folder of a finished search.", "run")
     top: int = opt("Best trials by reward; up to as many more from the front.", 5)
@@ -141,69 +108,50 @@ class Promote(TrainingOptions, MovedImagesOptions, WorkerOptions):
         from effnas.cli.promote import PromoteCommand
         from effnas.workflows.finals.launch import FinalsSettings
 
-        settings = self.fill(
-            FinalsSettings,
-            run=self.search,
-            out=self.out or beside(self.search, "finals"),
-            recipe=self.training(),
-            workers=self.load_workers(),
-        )
+        out = self.out or options.beside(self.search, "finals")
+        settings = self.fill(FinalsSettings, run=self.search, out=out, recipe=self.training())
         return PromoteCommand(settings, as_json=self.as_json).run()
 
 
-@command(results, "train", runs_networks=True)
-class Train(ImagesOptions, StepOptions):
-    """Train a network to the end, with images and regularisation that grow.
+@command(
+    results,
+    "train",
+    "runs/first:best --data cifar10.tar.gz --recipe cifar",
+    "families/first/m.json --data photos/ --recipe family --test",
+    "resnet18 --data photos/ --image-size 48..96 --epochs 30",
+    continues=True,
+    runs_networks=True,
+)
+class Train(options.Images, options.Step):
+    """Train a network to the end, with images and regularization that grow."""
 
-    \b
-    Examples:
-      effnas train runs/first:best --data cifar10.tar.gz --recipe cifar
-      effnas train families/first/m.json --data photos/ --recipe family --test
-      effnas train resnet18 --data photos/ --image-size 48..96 --epochs 30
-
-    Ctrl-C stops it; the same command continues from where it was.
-    """
-
-    network: str = arg(
-        "Architecture file, quoted block strings, RUN:NUMBER, RUN:best, or a timm name.", "MODEL"
-    )
+    network: str = arg("File, 'block strings', RUN:NUMBER, RUN:best, or a timm name.", "MODEL")
     recipe: str = opt(
         "Name (v2-s, v2-m, v2-l, v2-released, v1, finetune, pretrain-21k, family, cifar, tiny) or "
-        "YAML file.",
-        "tiny",
-        of="recipes",
-    )
+        "YAML file.", "tiny", of="recipes",
+    )  # fmt: skip
     out: Path | None = opt("Folder of the training. [default: runs/train-MODEL-DATA]")
-    regime: Regime | None = opt(
-        "How image size and regularisation change on the way. [default: the recipe's]"
-    )
+    regime: Regime | None = opt("How sizes and regularization change. [default: the recipe's]")
     epochs: int | None = opt("Epochs. [default: the recipe's]")
     image_size: str | None = opt(
         "Pixels in the last stage (64; the first in proportion), or in the first and the last "
         "(32..64). [default: the recipe's, else the family's or the data's]"
     )
     batch_size: int | None = opt(
-        "Images in a step, over all workers; the learning rate goes with it. [default: the "
-        "recipe's]"
+        "Images in a step of all workers; scales the learning rate. [default: the recipe's]"
     )
     device_batch_size: int | None = opt(
-        "The most images that a device takes at once; a batch of more is taken in parts. "
+        "The most images that a device takes at once; a larger batch is taken in parts. "
         "[default: what its memory holds]"
     )
     weights: Path | None = opt("Weights to begin with, .safetensors. [default: random]")
-    new_head: bool = opt(
-        "Make a new classifier: --weights have other classes.", False, "--new-head"
-    )
+    new_head: bool = opt("New classifier: --weights have other classes.", False, "--new-head")
     seed: int = opt("Fixes all that is random.", 0)
-    test: bool = opt(
-        "Measure the best weights on the test part of the data, once, at the end.", False, "--test"
-    )
+    test: bool = opt("Test the best weights on the test part, once, at the end.", False, "--test")
     workers: int | None = opt("Processes that share each batch. [default: one per GPU, or 1]")
     threads: int | None = opt("CPU threads of a process. [default: its share of all]")
     checkpoint_every: float = opt("Seconds between two checkpoints at least.", 60.0)
-    log: list[Tracker] | None = opt(
-        "Where figures go beside the folder's log.csv; may be repeated."
-    )
+    log: list[Tracker] | None = opt("Where figures go besides log.csv; may be repeated.")
 
     def run(self) -> int:
         from effnas.cli.train import TrainCommand, default_folder
@@ -225,29 +173,22 @@ class Train(ImagesOptions, StepOptions):
         return TrainCommand(settings, as_json=self.as_json).run()
 
 
-@command(results, "export")
+@command(
+    results,
+    "export",
+    "runs/first:12 --weights runs/first-finals/weights/ID-0.safetensors",
+    "families/first/m.json --weights runs/train-first-m-photos/best.safetensors",
+    "families/first/m.json --formats timm,onnx",
+)
 class Export(Options):
-    """Write a network for programs outside effnas: timm, ONNX, torch.export, a model card.
+    """Write a network for programs outside effnas: timm, ONNX, torch.export, a model card."""
 
-    \b
-    Examples:
-      effnas export runs/first:12 --weights runs/first-finals/weights/ID-0.safetensors
-      effnas export families/first/m.json --weights runs/train-first-m-photos/best.safetensors
-      effnas export families/first/m.json --formats timm,onnx
-    """
-
-    network: str = arg(
-        "Architecture file, quoted block strings, RUN:NUMBER or RUN:best.", "NETWORK"
-    )
+    network: str = arg("File, quoted block strings, RUN:NUMBER or RUN:best.", "NETWORK")
     weights: Path | None = opt("State dict, .safetensors. [default: random weights]")
     out: Path | None = opt("Folder that is made. [default: exports/NETWORK]")
-    image_size: int | None = opt(
-        "Pixels at inference. [default: the training's, file's or run's, else 224]"
-    )
+    image_size: int | None = opt("Pixels at inference. [default: as trained, else 224]")
     classes: int | None = opt("Outputs. [default: those of the weights, file or run, else 1000]")
-    formats: str = opt(
-        "Some of timm, onnx, torch-export; timm always is written.", "timm,onnx,torch-export"
-    )
+    formats: str = opt("What is written; timm always is.", "timm,onnx,torch-export")
 
     def run(self) -> int:
         from effnas.cli.export import ExportCommand, default_folder

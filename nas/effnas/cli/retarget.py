@@ -5,14 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import duration, scores_text, table, trial_line
+from effnas.cli.tables import counted, duration, scores_text, table, trial_line
 from effnas.trials.trial import TrialState
-from effnas.workflows.retarget.launch import (
-    Retargeted,
-    RetargetObserver,
-    RetargetSettings,
-    retarget,
-)
+from effnas.workflows.retarget import launch
+from effnas.workflows.retarget.launch import Retargeted, RetargetObserver, RetargetSettings
 
 if TYPE_CHECKING:
     from effnas.search.search import Search
@@ -22,31 +18,31 @@ if TYPE_CHECKING:
 
 #: Rows of the table.
 _TOP = 10
+#: Of a candidate, in JSON.
+_SHOWN = (
+    "rank", "old_rank", "reward", "reward_deviation", "old_reward", "step_time",
+    "step_time_deviation", "slowdown", "timed",
+)  # fmt: skip
 
 
 class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserver):
     """Shows the plan, a line per new training, the new ranking, and what it cost."""
 
     begins = "reading the run"
-
-    def __init__(self, settings: RetargetSettings, *, as_json: bool) -> None:
-        super().__init__(settings, as_json=as_json, out=settings.out)
-        self.stored = "What was timed and trained"
-        self._timed, self._timings = 0, 0
+    stored = "What was timed and trained"
+    _timed = 0
 
     def work(self) -> Retargeted:
-        return retarget(self.settings, self)
+        return launch.retarget(self.settings, self)
 
     def planned(self, parent: Run, hardware: str, step_times: str, timings: int) -> None:
         self._timings = timings
         self.plan(
-            [
-                ("finished run", f"{parent.path}: {len(parent.trials)} trials on "
-                                 f"{parent.manifest.hardware}"),
-                ("new run", f"{self.settings.out}: {hardware}"),
-                ("step times", f"{step_times}; of at most {timings} trials"),
-                ("trainings", f"at most {self.settings.budget} new ones"),
-            ]
+            ("finished run", f"{parent.path}: {len(parent.trials)} trials on "
+                             f"{parent.manifest.hardware}"),
+            ("new run", f"{self.settings.out}: {hardware}"),
+            ("step times", f"{step_times}; of at most {counted(timings, 'trial')}"),
+            ("trainings", f"{self.settings.budget} new ones at most"),
         )  # fmt: skip
         self.preparing("timing")
 
@@ -65,21 +61,12 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
         numbers = _numbers(found)
         rows = [
             {
-                "rank": c.rank,
-                "old_rank": c.old_rank,
                 "trial": numbers[c.architecture.id],
                 "architecture": str(c.architecture),
                 "architecture_id": c.architecture.id,
-                "reward": c.reward,
-                "reward_deviation": c.reward_deviation,
-                "old_reward": c.old_reward,
-                "step_time": c.step_time,
-                "step_time_deviation": c.step_time_deviation,
+                **{name: getattr(c, name) for name in _SHOWN},
                 "old_step_time": c.old_metrics.get("step_time"),
-                "slowdown": c.slowdown,
-                "timed": c.timed,
-                "accuracy": c.metrics["accuracy"],
-                "params_ratio": c.metrics["params_ratio"],
+                **{name: c.metrics[name] for name in ("accuracy", "params_ratio")},
             }
             for c in found.ranking
         ]
@@ -112,13 +99,11 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
                 str(c.architecture),
             )
         self.screen.print(rows)
-        guessed = sum(not c.timed for c in found.ranking)
-        if guessed:
-            more = " More --timings tell whether number 1 is one."
+        if guessed := sum(not c.timed for c in found.ranking):
+            more = " More --timings tell whether number 1 is one." * (not found.ranking[0].timed)
             self.say(
                 f"\n{guessed} of {len(found.ranking)} candidates were not timed: their S is a "
-                "guess with the 95 % interval shown, from those that were."
-                + ("" if found.ranking[0].timed else more)
+                f"guess with the 95 % interval shown, from those that were.{more}"
             )
         was_best = next((c for c in found.ranking if c.old_rank == 1), None)
         if was_best:
@@ -134,10 +119,10 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
             )
         cost = _cost(found)
         self.say(
-            f"Cost: {cost['timings']} step times in {duration(cost['timings_s'])}, "
-            f"{cost['trainings']} new trainings in {duration(cost['trainings_s'])}. The finished "
-            f"run took {duration(cost['from_scratch_s'])} for its {cost['from_scratch_trials']} "
-            "trials, as a search from scratch would."
+            f"Cost: {counted(cost['timings'], 'step time')} in {duration(cost['timings_s'])}, "
+            f"{counted(cost['trainings'], 'new training')} in {duration(cost['trainings_s'])}. "
+            f"The finished run took {duration(cost['from_scratch_s'])} for its "
+            f"{cost['from_scratch_trials']} trials, as a search from scratch would."
         )
         self.say(
             f"Stored in {self.settings.out}; `effnas status {self.settings.out}` shows it again."

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from rich.progress import BarColumn
 
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import duration, macs_text, reasons, table
@@ -23,8 +20,6 @@ from effnas.search.cost_estimate import memory_text
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from effnas.cli.results_app import Scale
-
 #: What options limit: a number, and one over the base's.
 _METRICS = {
     "step_time": ("step_time_s", "step_time"),
@@ -34,48 +29,51 @@ _METRICS = {
 }
 
 
-def rules_of(options: Scale) -> ScalingRules:
-    """Return the rules that options mean: those of a family, or compound scaling.
+@dataclass(frozen=True, kw_only=True)
+class RulesAsked:
+    """The options that mean rules of scaling: those of a family, or compound scaling."""
 
-    Raises:
-        UserError: If they contradict each other or are out of range.
-    """
-    given = {
-        name: value
-        for name in ("alpha", "beta", "gamma")
-        if (value := getattr(options, name)) is not None
-    }
-    if given or options.phi is not None:
-        if options.family is not None:
-            raise ConfigError(
-                f"--family {options.family} and --{next(iter(given), 'phi')}: a family has factors "
-                "of its own; choose one"
-            )
-        phis = numbers_of("--phi", options.phi or "1,2,3")
-        rules = CompoundScaling(**given).rules(phis, image_size=options.image_size or 224)
-    else:
-        rules = ScalingRules.load(options.family or "v2")
-    limit = options.round_limit
-    if limit is not None:
-        if not 0 <= limit <= 1:
-            raise ConfigError(f"--round-limit is {limit:g}, it is a share of 0 to 1")
-        rules = replace(rules, round_limit=limit)
-    if not options.last_stage:
-        rules = replace(
-            rules,
-            members=tuple(
-                replace(rule, growth=replace(rule.growth, last_stage=None))
-                for rule in rules.members
-            ),
+    family: str | None
+    alpha: float | None
+    beta: float | None
+    gamma: float | None
+    phi: str | None
+    image_size: int | None
+    round_limit: float | None
+    last_stage: bool
+
+    def rules(self) -> ScalingRules:
+        """Return the rules.
+
+        Raises:
+            UserError: If the options contradict each other or are out of range.
+        """
+        factors = {"alpha": self.alpha, "beta": self.beta, "gamma": self.gamma}
+        given = {name: value for name, value in factors.items() if value is not None}
+        if given or self.phi is not None:
+            if self.family is not None:
+                raise ConfigError(
+                    f"--family {self.family} and --{next(iter(given), 'phi')}: a family has "
+                    "factors of its own; choose one"
+                )
+            phis = numbers_of("--phi", self.phi or "1,2,3")
+            rules = CompoundScaling(**given).rules(phis, image_size=self.image_size or 224)
+        else:
+            rules = ScalingRules.load(self.family or "v2")
+        if (limit := self.round_limit) is not None:
+            if not 0 <= limit <= 1:
+                raise ConfigError(f"--round-limit is {limit:g}, it is a share of 0 to 1")
+            rules = replace(rules, round_limit=limit)
+        if self.last_stage:
+            return rules
+        members = (
+            replace(rule, growth=replace(rule.growth, last_stage=None)) for rule in rules.members
         )
-    return rules
+        return replace(rules, members=tuple(members))
 
 
 def limits_of(**given: str | float | None) -> tuple[Limit, ...]:
-    """Return the limits that options mean.
-
-    Args:
-        given: Of `step_time`, `params`, `memory` and `macs`; 2x is twice the base's.
+    """Return the limits that options mean, by the names of `_METRICS`; 2x is twice the base's.
 
     Raises:
         ConfigError: If one is no number above 0.
@@ -86,22 +84,15 @@ def limits_of(**given: str | float | None) -> tuple[Limit, ...]:
             continue
         option = f"--{name.replace('_', '-')}"
         text = value if isinstance(value, str) else f"{value:g}"
-        is_ratio = text.endswith("x")
-        most = _positive(option, text)
-        found.append(Limit(_METRICS[name][is_ratio], most, f"{option} {text}"))
+        try:
+            most = float(text.removesuffix("x"))
+        except ValueError:
+            most = -1.0
+        if not 0 < most < inf:
+            hint = " (2x for twice the base's, 0.1 for seconds)" if name == "step_time" else ""
+            raise ConfigError(f"{option} {text}: a number above 0 is needed{hint}")
+        found.append(Limit(_METRICS[name][text.endswith("x")], most, f"{option} {text}"))
     return tuple(found)
-
-
-def _positive(option: str, text: str) -> float:
-    """Return the number that a text means, without the x of a ratio."""
-    try:
-        number = float(text.removesuffix("x"))
-    except ValueError:
-        number = -1.0
-    if not 0 < number < inf:
-        hint = " (2x for twice the base's, 0.1 for seconds)" if option == "--step-time" else ""
-        raise ConfigError(f"{option} {text}: a number above 0 is needed{hint}")
-    return number
 
 
 def numbers_of(option: str, text: str) -> list[float]:
@@ -119,12 +110,7 @@ def numbers_of(option: str, text: str) -> list[float]:
 
 
 class ScaleCommand(LongCommand[ScaleSettings, SizedFamily]):
-    """Writes a family and shows its members.
-
-    Args:
-        settings: What to scale, and how.
-        folder: Where the family is written, if anywhere.
-        as_json: Print it as JSON.
+    """Writes a family in a folder, if one is given, and shows its members.
 
     Raises:
         ConfigError: If the folder is a file.
@@ -133,7 +119,7 @@ class ScaleCommand(LongCommand[ScaleSettings, SizedFamily]):
     def __init__(self, settings: ScaleSettings, *, folder: Path | None, as_json: bool) -> None:
         if folder is not None and folder.exists() and not folder.is_dir():
             raise ConfigError(f"{folder}: not a folder; choose another --out")
-        super().__init__(settings, as_json=as_json, columns=(BarColumn(),))
+        super().__init__(settings, as_json=as_json)
         self._folder = folder
 
     def work(self) -> SizedFamily:
@@ -159,13 +145,13 @@ class ScaleCommand(LongCommand[ScaleSettings, SizedFamily]):
                 ("training", f"{family.epochs} epochs of {family.images:,} images, at the last "
                              "size or with growing images"),
             ]  # fmt: skip
-        self.plan(rows)
+        self.plan(*rows)
         self.screen.print(_table(family, timed))
         self.say(reasons((sized.member.name, sized.reason) for sized in family.members))
         for sized in family.members:
             self.screen.print(f"[bold]{sized.member.name}[/]  {sized.member.architecture}")
-        if family.fit:
-            self.say(f"\n{_fit_text(family)}")
+        if text := _fit_text(family):
+            self.say(text)
         if (out := self._folder) is not None:
             self.say(
                 f"\nWritten to {out}: family.json, and an architecture file for each member, such "
@@ -176,17 +162,17 @@ class ScaleCommand(LongCommand[ScaleSettings, SizedFamily]):
 
 def _fit_text(family: SizedFamily) -> str:
     fit = family.fit
-    assert fit is not None
+    if fit is None:
+        return ""
     names = [rule.name for rule in family.rules.members]
-    if fit.position == int(fit.position):
-        where = f"it is {names[int(fit.position)]}"
-    else:
-        below = int(fit.position)
+    below = int(fit.position)
+    where = f"it is {names[below]}"
+    if fit.position != below:
         where = f"{fit.position - below:.0%} of the way from {names[below]} to {names[below + 1]}"
     if not fit.binding:
-        return f"The largest of the family is within all limits ({where})."
+        return f"\nThe largest of the family is within all limits ({where})."
     bound = " and ".join(limit.text for limit in fit.binding)
-    return f"The largest network within the limits: {where}. What binds: {bound}."
+    return f"\nThe largest network within the limits: {where}. What binds: {bound}."
 
 
 def _table(family: SizedFamily, timed: bool) -> Table:
@@ -208,23 +194,19 @@ def _table(family: SizedFamily, timed: bool) -> Table:
             str(member.image_size),
             memory_text(m["peak_memory_bytes"]) if "peak_memory_bytes" in m else "-",
         ]
-        if timed:
-            cells += _times(m)
+        if timed and "step_time" in m:
+            cells += [
+                f"{m['step_time']:.2f}",
+                f"{m['step_time_s'] * 1e3:,.0f} ms",
+                duration(m["train_time_s"]),
+                duration(m["progressive_train_time_s"]),
+            ]
+        elif timed:
+            cells += ["-"] * 4
         strengths = member.regularization
         ramps = (strengths.dropout, strengths.randaugment, strengths.mixup)
         found.add_row(*cells, *map(_ramp_text, ramps))
     return found
-
-
-def _times(metrics: Mapping[str, Any]) -> list[str]:
-    if "step_time" not in metrics:
-        return ["-"] * 4
-    return [
-        f"{metrics['step_time']:.2f}",
-        f"{metrics['step_time_s'] * 1e3:,.0f} ms",
-        duration(metrics["train_time_s"]),
-        duration(metrics["progressive_train_time_s"]),
-    ]
 
 
 def _ramp_text(ramp: Ramp) -> str:

@@ -6,17 +6,9 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn
-
+from effnas.cli import tables
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import (
-    epochs_text,
-    macs_text,
-    reasons,
-    standing_cells,
-    standing_columns,
-    table,
-)
+from effnas.cli.tables import counted, macs_text, reasons
 from effnas.config.codec import to_plain
 from effnas.search.cost_estimate import memory_text
 from effnas.workflows.scaling.candidates import ScaledNetwork
@@ -33,13 +25,15 @@ if TYPE_CHECKING:
     from effnas.workflows.trainings.schedule import Schedule
 
 
+#: Of a network's standing, in JSON.
+_SHOWN = ("epochs", "chance", "train_time_s", "reason")
+
+
 class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserver):
     """Shows the plan, a line per training, the networks, and the command that scales so."""
 
     begins = "reading the base"
-
-    def __init__(self, settings: ScalingSettings, *, as_json: bool) -> None:
-        super().__init__(settings, as_json=as_json, out=settings.out, columns=(BarColumn(),))
+    stored = "What was trained"
 
     def work(self) -> ScalingReport:
         return search_scaling(self.settings, self)
@@ -57,12 +51,10 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
         *levels, last = schedule.levels
         stops = f"; after {' and '.join(map(str, levels))} the weaker half stops" if levels else ""
         self.plan(
-            [
-                ("base", self.settings.base),
-                ("networks", f"{len(networks)} {what}"),
-                ("trainings", f"{self.settings.out}: seeds: {schedule.seeds}, "
-                              f"{epochs_text(last)} each{stops}"),
-            ]
+            ("base", self.settings.base),
+            ("networks", f"{len(networks)} {what}"),
+            ("trainings", f"{self.settings.out}: seeds: {schedule.seeds}, "
+                          f"{counted(last, 'epoch')} each{stops}"),
         )  # fmt: skip
         self.progress("training", 0, len(networks) * schedule.steps)
 
@@ -80,11 +72,8 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
             "standings": [
                 {
                     **to_plain(report.networks[each.name]),
-                    "epochs": each.epochs,
+                    **{name: getattr(each, name) for name in _SHOWN},
                     "accuracies": list(each.accuracies),
-                    "chance": each.chance,
-                    "train_time_s": each.train_time_s,
-                    "reason": each.reason,
                 }
                 for each in report.standings
             ],
@@ -103,7 +92,8 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
     def show(self, report: ScalingReport) -> None:
         costs = report.networks[report.standings[0].name].costs
         more = ["memory"] * ("peak_memory_bytes" in costs) + ["S"] * ("step_time" in costs)
-        found = table("", "layers", "px", "params", "MACs", *more, *standing_columns("accuracy"))
+        standing = tables.standing_columns("accuracy")
+        found = tables.table("", "layers", "px", "params", "MACs", *more, *standing)
         for each in report.standings:
             network = report.networks[each.name]
             cells = [
@@ -117,7 +107,7 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
                 cells.append(memory_text(network.costs["peak_memory_bytes"]))
             if "step_time" in costs:
                 cells.append(f"{network.costs['step_time']:.2f}")
-            found.add_row(*cells, *standing_cells(each, report.schedule.levels[-1]))
+            found.add_row(*cells, *tables.standing_cells(each, report.schedule.levels[-1]))
         self.screen.print(found)
         self.say(reasons((each.name, each.reason) for each in report.standings))
         best, first = report.best, report.standings[0]
@@ -126,8 +116,8 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
             return
         self.say(
             f"Picked: {best.name}, accuracy {first.mean:.4f} ±{first.spread:.4f} over "
-            f"{report.schedule.seeds} seeds; the best of those trained to the end with a "
-            f"probability of {first.chance:.0%}.\nTo scale the base so: "
+            f"{counted(report.schedule.seeds, 'seed')}; the best of those trained to the end with "
+            f"a probability of {first.chance:.0%}.\nTo scale the base so: "
             f"{self._command(report, best)}"
         )
 

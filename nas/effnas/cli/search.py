@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from statistics import fmean
 from typing import Any
 
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-
-from effnas.cli.front import front_json, show_front
+from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import duration, leaderboard, scores_text, trial_line
-from effnas.cli.wording import with_options
+from effnas.cli.tables import counted, duration, leaderboard, scores_text, trial_line
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, random_search
 from effnas.search.cost_estimate import CostEstimate, memory_text
 from effnas.search.launch import SearchObserver, Settings, launch
 from effnas.search.rungs import trained_epochs
 from effnas.search.search import Search
 from effnas.trials.pareto_front import hypervolumes
-from effnas.trials.trial import Trial, Trials, TrialState
+from effnas.trials.trial import Trial, TrialState
 
 #: Rows of the leaderboard at the end of a search.
 _TOP = 10
@@ -29,11 +26,9 @@ _CHECKPOINT_BYTES = 12
 class SearchCommand(LongCommand[Settings, Search], SearchObserver):
     """Shows the cost estimate, a line per trial, a bar with the time left, and the best trials."""
 
-    def __init__(self, settings: Settings, *, as_json: bool) -> None:
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
-        super().__init__(settings, as_json=as_json, out=settings.out, columns=columns)
-        self._expected_trial_s = 0.0
-        self._workers = 1
+    stored = "What 0 trials found"
+    _expected_trial_s = 0.0
+    _workers = 1
 
     def work(self) -> Search:
         return launch(self.settings, self)
@@ -44,13 +39,13 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
             "run": str(self.settings.out),
             "random_search": asdict(baseline) if baseline else None,
             "trials": [trial.to_row() for trial in result.trials.ranked()],
-            **(front_json(result.trials, result.objectives) if result.objectives else {}),
+            **(pareto_front_json(result.trials, result.objectives) if result.objectives else {}),
         }
 
     def show(self, result: Search) -> None:
         search, settings = result, self.settings
         if search.objectives:
-            show_front(self.screen, search.trials, search.objectives)
+            show_pareto_front(self.screen, search.trials, search.objectives)
         else:
             self.screen.print(leaderboard(search.trials, _TOP))
         if search.exhausted:
@@ -76,9 +71,9 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
 
     def planned(self, plan: CostEstimate) -> None:
         self._expected_trial_s, self._workers = plan.trial_s, plan.workers
-        self.plan(_plan_rows(plan, self.settings))
+        self.plan(*_plan_rows(plan, self.settings))
         for warning in plan.warnings():
-            self.screen.print(f"[bold yellow]Note:[/] {escape(with_options(warning))}")
+            self.note(warning)
         self._ended(plan.budget - plan.trials_left, plan.total_s)
 
     def finalist_timed(self, trial: Trial, search: Search) -> None:
@@ -90,7 +85,8 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
         width = len(str(self.settings.budget - 1))
         self.screen.print(f"trial {trial.number:>{width}}  {_outcome(trial, search)}")
         ended = sum(t.has_result for t in search.trials)
-        each_s = mean_duration_s(search.trials, self._expected_trial_s)
+        seconds = [t.duration_s for t in search.trials if t.has_result and t.duration_s is not None]
+        each_s = fmean(seconds) if seconds else self._expected_trial_s
         self._ended(ended, each_s * max(self.settings.budget - ended, 0) / self._workers)
 
     def _ended(self, ended: int, left_s: float) -> None:
@@ -99,99 +95,60 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
         self.progress("searching", ended, self.settings.budget, f"about {duration(left_s)} left")
 
 
-def mean_duration_s(trials: Trials, otherwise: float) -> float:
-    """Return the mean seconds of the trials that have a result, or `otherwise` if none has."""
-    seconds = [t.duration_s for t in trials if t.has_result and t.duration_s is not None]
-    return sum(seconds) / len(seconds) if seconds else otherwise
-
-
 def _plan_rows(plan: CostEstimate, settings: Settings) -> list[tuple[str, str]]:
     search, ready = plan.search, plan.prepared
-    recipe, target, execution = ready.recipe, search.space.target, ready.execution
-    reference = search.space.count(search.space.reference)
+    space, recipe, target = search.space, ready.recipe, search.space.target
+    reference, reward = space.count(space.reference), search.reward
     done = plan.budget - plan.trials_left
     begins = "continues" if len(search.trials) else "new run in"
-    reward = search.reward
-    memory = memory_text(ready.peak_memory_bytes * plan.workers)
+    slower = sorted(ready.execution_seconds.items(), key=lambda item: item[1])
+    ways = ", ".join(f"{way} {seconds / slower[0][1]:.1f}x" for way, seconds in slower[1:])
     return [
         ("run", f"{begins} {settings.out}, seed {settings.seed}"),
-        (
-            "space",
-            f"{search.space.name}: {search.space.size:.3g} architectures; "
-            f"controller {settings.controller}",
-        ),
+        ("space", f"{space.name}: {space.size:.3g} architectures; "
+                  f"controller {settings.controller}"),
         ("reward", reward.text if reward.name == reward.text else f"{reward.name}: {reward.text}"),
-        *([("objectives", f"{search.objectives}")] if search.objectives else []),
-        *_constraint_rows(plan),
-        (
-            "reference",
-            f"{reference.params / 1e6:.3g} M params, {reference.macs / 1e6:.4g} M MACs at "
-            f"{target.image_size} px; S and P are relative to it",
-        ),
-        (
-            "device",
-            f"{ready.hardware}; {plan.workers} worker{'s' * (plan.workers > 1)}; "
-            f"{execution}{_slower_ways(plan)}",
-        ),
-        (
-            "data",
-            f"{settings.data}: {ready.num_classes} classes, {ready.train_images:,} images to "
-            f"train on, {ready.holdout_images:,} held out; "
-            f"{'mirrored at random' if ready.mirrored else 'not mirrored'}",
-        ),
-        (
-            "one trial",
-            f"about {duration(ready.timing_s)} of timing (at {target.image_size} px, batch "
-            f"{ready.timing_batch_size}) and {duration(ready.training_s)} of training "
-            f"({recipe.epochs} epochs at {recipe.image_size} px, batch {recipe.batch_size}), "
-            "measured on the reference network",
-        ),
-        *_rung_rows(plan),
+        ("objectives", f"{search.objectives or ''}"),
+        ("constraints", _constraints_text(plan)),
+        ("reference", f"{reference.params / 1e6:.3g} M params, {reference.macs / 1e6:.4g} M MACs "
+                      f"at {target.image_size} px; S and P are relative to it"),
+        ("device", f"{ready.hardware}; {plan.workers} worker{'s' * (plan.workers > 1)}; "
+                   f"{ready.execution}"
+                   + (f" (measured fastest; {ways} as long)" if ways else "")),
+        ("data", f"{settings.data}: {ready.num_classes} classes, {ready.train_images:,} images to "
+                 f"train on, {ready.holdout_images:,} held out; "
+                 f"{'mirrored at random' if ready.mirrored else 'not mirrored'}"),
+        ("one trial", f"about {duration(ready.timing_s)} of timing (at {target.image_size} px, "
+                      f"batch {ready.timing_batch_size}) and {duration(ready.training_s)} of "
+                      f"training ({counted(recipe.epochs, 'epoch')} at {recipe.image_size} px, "
+                      f"batch {recipe.batch_size}), measured on the reference network"),
+        ("fidelity", _rungs_text(plan, reference.params)),
         ("step times", ready.step_times),
-        (
-            "budget",
-            f"{plan.budget:,} trials{f', {done:,} done' if done else ''}: about "
-            f"{duration(plan.total_s)} and {memory} of memory",
-        ),
-    ]
+        ("budget", f"{plan.budget:,} trials{f', {done:,} done' if done else ''}: about "
+                   f"{duration(plan.total_s)} and "
+                   f"{memory_text(ready.peak_memory_bytes * plan.workers)} of memory"),
+    ]  # fmt: skip
 
 
-def _constraint_rows(plan: CostEstimate) -> list[tuple[str, str]]:
-    texts = plan.search.constraints.texts
-    if not texts:
-        return []
-    share = plan.feasible_share
+def _constraints_text(plan: CostEstimate) -> str:
+    texts, share = plan.search.constraints.texts, plan.feasible_share
+    known = "as far as is known before a trial"
     shown = f"{share:.1%}" if share else "less than 0.1%"
-    return [
-        (
-            "constraints",
-            f"{'; '.join(texts)}; as far as is known before a trial, {shown} of random "
-            "architectures meet them",
-        )
-    ]
+    met = f"; {known}, {shown} of random architectures meet them"
+    return "; ".join(texts) + met if texts else ""
 
 
-def _rung_rows(plan: CostEstimate) -> list[tuple[str, str]]:
-    """Return what rungs save, and what paused trainings take on the disk, as rows."""
-    search, rungs = plan.search, plan.search.rungs
+def _rungs_text(plan: CostEstimate, params: int) -> str:
+    """Return what rungs save, and what paused trainings take on the disk."""
+    rungs = plan.search.rungs
     if rungs is None:
-        return []
-    weights = search.space.count(search.space.reference).params
+        return ""
     paused = plan.budget * (1 - rungs.epochs[0] / rungs.epochs[-1])
-    return [
-        (
-            "fidelity",
-            f"trainings pause after {rungs} epochs, and the best continue: about "
-            f"{rungs.expected_epochs:.3g} of {rungs.epochs[-1]} epochs a trial; checkpoints of up "
-            f"to about {memory_text(paused * weights * _CHECKPOINT_BYTES)} on the disk",
-        )
-    ]
-
-
-def _slower_ways(plan: CostEstimate) -> str:
-    seconds = sorted(plan.prepared.execution_seconds.items(), key=lambda item: item[1])
-    ways = [f"{way} {value / seconds[0][1]:.1f}x" for way, value in seconds[1:]]
-    return f" (measured fastest; {', '.join(ways)} as long)" if ways else ""
+    return (
+        f"trainings pause after {rungs} epochs, and the best continue: about "
+        f"{rungs.expected_epochs:.3g} of {rungs.epochs[-1]} epochs a trial; checkpoints of up "
+        f"to about {memory_text(paused * params * _CHECKPOINT_BYTES)} on the disk"
+    )
 
 
 def _outcome(trial: Trial, search: Search) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -13,12 +12,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from rich.markup import escape
 
 from effnas.cli.signals import STOPPED, interrupt, on_signals
-from effnas.cli.tables import console, epochs_text, facts, progress_on
+from effnas.cli.tables import console, counted, facts, progress_on
+from effnas.cli.wording import with_options
 from effnas.evaluation.observer import Observer
 
 if TYPE_CHECKING:
-    from rich.progress import ProgressColumn
-
     from effnas.workflows.trainings.folder import Result as TrainingResult
 
 Settings = TypeVar("Settings")
@@ -32,38 +30,26 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
     `payload` of `--json`, and how the result is shown to people. It observes its own work: it has
     the methods of the library's observer, which print lines while the work proceeds.
 
-    Args:
-        settings: What the user asked for.
-        as_json: Print JSON to stdout, and all that is for people to stderr.
-        out: The folder where a command that is stopped leaves what it has done, to be continued.
-        columns: Of the progress line, beside what is being done and for how long.
+    With `as_json` it prints JSON to stdout, and all that is for people to stderr.
 
     Attributes:
         begins: First words of the progress line.
+        stored: What the settings' `out` holds after a stop, to be continued; empty for nothing.
         settings: What the user asked for.
         screen: Where people read: stdout, or stderr with `--json`.
-        stored: What `out` holds after a stop, as the words before "is stored in".
         ends_step: Whether a first signal only sets `is_stopping`, so that a step can end.
         is_stopping: Whether a signal has come while `ends_step` was set.
     """
 
     begins = "starting"
+    stored = ""
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        as_json: bool,
-        out: Path | None = None,
-        columns: Sequence[ProgressColumn] = (),
-    ) -> None:
+    def __init__(self, settings: Settings, *, as_json: bool) -> None:
         self.settings = settings
         self.screen = console(stderr=as_json)
-        self.stored = "What was trained"
         self.ends_step = self.is_stopping = False
         self._as_json = as_json
-        self._out = out
-        self._progress = progress_on(self.screen, *columns)
+        self._progress = progress_on(self.screen)
         self._task = self._progress.add_task(self.begins, total=None, left="")
 
     @abstractmethod
@@ -93,9 +79,9 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
             with on_signals(self._stop), self._progress:
                 result = self.work()
         except KeyboardInterrupt:
-            where = f". {self.stored} is stored in {self._out}; the same command continues"
-            text = where if self._out else "; nothing was stored"
-            self.say(f"\nStopped{text}.")
+            out = getattr(self.settings, "out", None)
+            where = f". {self.stored} is stored in {out}; the same command continues"
+            self.say(f"\nStopped{where if self.stored else '; nothing was stored'}.")
             return STOPPED
         return self.report(result)
 
@@ -111,7 +97,11 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
         """Print a text as it is, without rich's markup."""
         self.screen.print(text, markup=False)
 
-    def plan(self, rows: Iterable[tuple[str, str]]) -> None:
+    def note(self, text: str, word: str = "Note") -> None:
+        """Print something that the user should know, with its settings as options."""
+        self.screen.print(f"[bold yellow]{word}:[/] {escape(with_options(text))}")
+
+    def plan(self, *rows: tuple[str, str]) -> None:
         """Print what is about to be done, as names and values."""
         self.screen.print(facts(rows))
         self.screen.print()
@@ -129,15 +119,9 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
         self._progress.advance(self._task)
 
     def training_ended(self, name: str, result: TrainingResult, scores: str = "") -> None:
-        """Print how a training of several ended, and count it.
-
-        Args:
-            name: Of what was trained.
-            result: How it ended.
-            scores: What else is shown beside the accuracy.
-        """
+        """Print how a training of several ended, with scores besides its accuracy; count it."""
         self.advance()
-        who = f"{name}  seed {result.repeat}  {epochs_text(result.epochs)}"
+        who = f"{name}  seed {result.repeat}  {counted(result.epochs, 'epoch')}"
         if result.accuracy is None:
             self.screen.print(f"{who}  [yellow]infeasible[/]: {escape(result.reason or '')}")
         else:

@@ -38,19 +38,17 @@ def show_space(name: str, *, samples: int, seed: int, as_json: bool) -> None:
         return
     screen = console()
     target = space.target
-    classes = target.num_classes or "1000 (the data's, in a search)"
-    screen.print(
-        facts(
-            [
-                ("space", f"{space.name} ({source.origin}: {source.path}), id {space.id}"),
-                ("size", f"{space.size:,} architectures ({space.size:.2e})"),
-                ("target", f"{target.image_size} px, batch {target.batch_size}, {classes} classes"),
-                ("constraints", "; ".join(c.text for c in space.constraints) or "none"),
-                ("feasible", f"{summary.feasible_share:.1%} of {samples:,} drawn at random"),
-                ("reference", f"{'' if summary.reference_inside else 'not '}inside the space"),
-            ]
-        )
-    )
+    classes = f"{target.num_classes or 1000} classes"
+    classes += "" if target.num_classes else " (in a search, those of the data)"
+    rows = [
+        ("space", f"{space.name} ({source.origin}: {source.path}), id {space.id}"),
+        ("size", f"{space.size:,} architectures ({space.size:.2e})"),
+        ("target", f"{target.image_size} px, batch {target.batch_size}, {classes}"),
+        ("constraints", "; ".join(c.text for c in space.constraints) or "none"),
+        ("feasible", f"{summary.feasible_share:.1%} of {samples:,} drawn at random"),
+        ("reference", f"{'' if summary.reference_inside else 'not '}inside the space"),
+    ]
+    screen.print(facts(rows))
     screen.print()
     stages = table("stage", "block", "options", "reference", left=["block", "reference"])
     stages.add_row("", f"conv_k3_s2_c{space.stem} (stem)", "", "")

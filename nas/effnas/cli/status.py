@@ -6,13 +6,8 @@ import json
 from pathlib import Path
 from typing import cast
 
-from effnas.cli.front import front_json, show_front
-from effnas.cli.tables import (
-    console,
-    duration,
-    facts,
-    leaderboard,
-)
+from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
+from effnas.cli.tables import console, duration, facts, leaderboard
 from effnas.trials.run import Run, load_run
 from effnas.trials.trial import TrialState
 
@@ -31,19 +26,23 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
     if as_json:
         best = [trial.to_row() for trial in run.trials.ranked()[:top]]
         found = {"run": str(path), "constraints": list(run.manifest.constraints), **summary}
-        more = front_json(run.trials, objectives) if objectives else {}
+        more = pareto_front_json(run.trials, objectives) if objectives else {}
         print(json.dumps({**found, "trials": best, **more}, indent=2))
         return
     screen = console()
+    parent = run.manifest.parent
     states = cast("dict[str, int]", summary["states"])
     rows = [
         ("run", f"{path}, started {run.manifest.created}"),
         ("space", f"{run.manifest.space.name}; reward {run.manifest.reward.name}; "
                   f"controller {run.manifest.controller}"),
-        *_constraint_rows(run),
+        ("constraints", "; ".join(run.manifest.constraints)),
         ("data", f"{run.manifest.data.name or '?'} on {run.manifest.hardware}"),
-        *([("objectives", str(objectives))] if objectives else []),
-        *_parent_rows(run),
+        ("objectives", str(objectives or "")),
+        # Of a run that `effnas retarget` made.
+        ("retargeted from", f"{parent.path}, {parent.trials} trials on {parent.hardware}"
+                            if parent else ""),
+        ("step times", run.manifest.step_times if parent else ""),
         ("trials", ", ".join(f"{count} {_STATES.get(state, state.lower())}"
                              for state, count in states.items())
                    + f"; budget {summary['budget']}"),
@@ -58,7 +57,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
     if run.best is None:
         screen.print("No trial is complete yet.")
     elif objectives:
-        show_front(screen, run.trials, objectives)
+        show_pareto_front(screen, run.trials, objectives)
     else:
         screen.print(leaderboard(run.trials, top))
 
@@ -81,17 +80,3 @@ def summarize(run: Run) -> dict[str, object]:
         "cost_s": float(sum(seconds)),
         "forecast_s": sum(seconds) / len(seconds) * left if seconds else None,
     }
-
-
-def _constraint_rows(run: Run) -> list[tuple[str, str]]:
-    texts = run.manifest.constraints
-    return [("constraints", "; ".join(texts))] if texts else []
-
-
-def _parent_rows(run: Run) -> list[tuple[str, str]]:
-    """Return what a run made by `effnas retarget` started from, as rows."""
-    parent = run.manifest.parent
-    if parent is None:
-        return []
-    text = f"{parent.path}, {parent.trials} trials on {parent.hardware}"
-    return [("retargeted from", text), ("step times", run.manifest.step_times)]

@@ -7,18 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from effnas.cli import options
 from effnas.cli.declare import arg, command, opt
-from effnas.cli.options import (
-    BackendOptions,
-    ImagesOptions,
-    OptimizerOptions,
-    RecipeOptions,
-    TargetOptions,
-    TrainingOptions,
-    WorkerOptions,
-    beside,
-    folder_name,
-)
 
 if TYPE_CHECKING:
     from effnas.config.settings import Recipe
@@ -26,18 +16,16 @@ if TYPE_CHECKING:
     from effnas.workflows.scaling.launch import CompoundGrid, LayerGrowth
 
 proxy = typer.Typer(
+    name="effnas proxy", no_args_is_help=True, rich_markup_mode=None,
     help="Find out how well a short training ranks networks, before the budget is spent.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+)  # fmt: skip
 scaling = typer.Typer(
+    name="effnas scaling", no_args_is_help=True, rich_markup_mode=None,
     help="Find out by short trainings how a network is best scaled.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+)  # fmt: skip
 
 
-class ProxyOptions(TargetOptions, ImagesOptions, RecipeOptions, BackendOptions):
+class ProxyOptions(options.Target, options.Images, options.ShortRecipe, options.Backend):
     """The networks that are ranked, and the fidelity that rankings are compared with."""
 
     space: str = opt("Name or path of a search space.", "v2", of="search_spaces")
@@ -51,17 +39,13 @@ class ProxyOptions(TargetOptions, ImagesOptions, RecipeOptions, BackendOptions):
         """Return what the user asked for."""
         from effnas.workflows.proxy.launch import ProxySettings
 
-        out = self.out or Path("runs") / f"proxy-{folder_name(self.space, self.data)}"
-        return self.fill(ProxySettings, out=out, recipe=recipe, workers=self.load_workers())
+        out = self.out or Path("runs") / f"proxy-{options.folder_name(self.space, self.data)}"
+        return self.fill(ProxySettings, out=out, recipe=recipe)
 
 
-@command(proxy, "check")
-class Check(ProxyOptions, TrainingOptions):
+@command(proxy, "check", "--space v2-cifar --data cifar10.tar.gz --networks 8")
+class Check(ProxyOptions, options.Training):
     """Train reference networks at the proxy and at a higher fidelity, and compare the rankings.
-
-    \b
-    Example:
-      effnas proxy check --space v2-cifar --data cifar10.tar.gz --networks 8
 
     Ctrl-C stops it; the same command continues, and more networks or seeds train what is missing.
     """
@@ -75,16 +59,14 @@ class Check(ProxyOptions, TrainingOptions):
         return CheckCommand(settings, as_json=self.as_json).run()
 
 
-@command(proxy, "search")
-class ProxySearch(ProxyOptions, OptimizerOptions):
-    """Find the cheapest epochs, image size and share of the data that still rank networks well.
-
-    \b
-    Example:
-      effnas proxy search --space v2-cifar --data cifar10.tar.gz --epochs 1 --epochs 2 --epochs 4
-
-    Ctrl-C stops it; the same command continues.
-    """
+@command(
+    proxy,
+    "search",
+    "--space v2-cifar --data cifar10.tar.gz --epochs 1 --epochs 2 --epochs 4",
+    continues=True,
+)
+class ProxySearch(ProxyOptions, options.Optimizer):
+    """Find the cheapest epochs, image size and share of the data that still rank networks well."""
 
     epochs: list[int] | None = opt("Epochs to try; give the option once for each.")
     image_size: list[int] | None = opt("Image sizes to try, likewise.")
@@ -97,14 +79,13 @@ class ProxySearch(ProxyOptions, OptimizerOptions):
 
         recipe = self.load_recipe(batch_size=self.batch_size, learning_rate=self.learning_rate)
         grid = Grid(
-            epochs=self.epochs or (),
-            image_sizes=self.image_size or (),
+            epochs=self.epochs or (), image_sizes=self.image_size or (),
             data_shares=self.data_share or (),
-        )
+        )  # fmt: skip
         return ProxySearchCommand(self.study(recipe), grid, as_json=self.as_json).run()
 
 
-class ScalingOptions(TrainingOptions, WorkerOptions):
+class ScalingOptions(options.Training, options.RayWorkers):
     """The network that is scaled, and the trainings that show how."""
 
     base: str = arg("RUN:NUMBER, RUN:best, architecture file or quoted block strings.", "BASE")
@@ -126,30 +107,28 @@ class ScalingOptions(TrainingOptions, WorkerOptions):
         settings = self.fill(
             ScalingSettings,
             tried=tried,
-            out=self.out or (beside(Path(run), name) if is_of_run else Path("runs") / stem),
+            out=self.out or (options.beside(Path(run), name) if is_of_run else Path("runs") / stem),
             recipe=self.training(),
             recipe_file=self.recipe,
-            workers=self.load_workers(),
         )
         return ScalingCommand(settings, as_json=self.as_json).run()
 
 
-@command(scaling, "coefficients", runs_networks=True)
+@command(
+    scaling,
+    "coefficients",
+    "runs/first:best --macs 2.1x --memory 2x",
+    continues=True,
+    runs_networks=True,
+)
 class Coefficients(ScalingOptions):
-    """Search alpha, beta and gamma of compound scaling on a grid, by training the base at phi 1.
-
-    \b
-    Example:
-      effnas scaling coefficients runs/first:best --macs 2.1x --memory 2x
-
-    Ctrl-C stops it; the same command continues.
-    """
+    """Search alpha, beta and gamma of compound scaling on a grid, by training the base at phi 1."""
 
     grid_step: float = opt("Distance of neighbours on the grid of alpha, beta and gamma.", 0.05)
     tolerance: float = opt("How far alpha * beta^2 * gamma^2 may be from 2.", 0.1)
     macs: str | None = opt("Most MACs: 2.1x the base's, or a number. [default: 2x + tolerance]")
     memory: str | None = opt("Most memory of a training step: 2x the base's, or bytes.")
-    round_limit: float = opt("Share of its width that rounding must leave a layer: 0.9, or 0.", 0.9)
+    round_limit: float = opt("Share of its width that rounding leaves a layer: 0.9, or 0.", 0.9)
 
     def run(self) -> int:
         from effnas.cli.scale import limits_of
@@ -164,16 +143,11 @@ class Coefficients(ScalingOptions):
         return self.compare(grid, "coefficients")
 
 
-@command(scaling, "layers", runs_networks=True)
+@command(
+    scaling, "layers", "runs/first:best --family v2 --member m", continues=True, runs_networks=True
+)
 class Layers(ScalingOptions):
-    """Search which stages gain the layers of a member, among networks of its step time.
-
-    \b
-    Example:
-      effnas scaling layers runs/first:best --family v2 --member m
-
-    Ctrl-C stops it; the same command continues.
-    """
+    """Search which stages gain the layers of a member, among networks of its step time."""
 
     family: str = opt("Name or file of scaling rules.", "v2", of="scaling_rules")
     member: str = opt("Member whose growth of layers is searched for.", "m")
@@ -186,11 +160,10 @@ class Layers(ScalingOptions):
         from effnas.timing.device_settings import DeviceSettings
         from effnas.workflows.scaling.launch import LayerGrowth
 
-        growth = LayerGrowth(
+        growth = self.fill(
+            LayerGrowth,
             rules=ScalingRules.load(self.family),
-            member=self.member,
             slopes=tuple(numbers_of("--slopes", self.slopes)),
-            tolerance=self.tolerance,
             device=DeviceSettings(device=self.device, threads=self.threads),
         )
         return self.compare(growth, "layers")

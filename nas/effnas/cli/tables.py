@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
+from rich import progress
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from effnas.trials.trial import Trial, Trials, TrialState
 
@@ -21,11 +22,7 @@ def table(*names: str, left: Collection[str] = ("",)) -> Table:
     """Return a table with these columns.
 
     Numbers stand on the right of their column and are never folded; architectures and networks
-    stand on the left and are.
-
-    Args:
-        names: Of the columns.
-        left: Those of further columns of text.
+    stand on the left and are; further columns of text stand on the `left`.
     """
     found = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
@@ -60,27 +57,23 @@ def leaderboard(trials: Trials, top: int) -> Table:
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> Table:
-    """Return names and values as a table of two columns; the values are shown as they are."""
+    """Return names and values, as they are, as a table; rows without a value are left out."""
     found = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     found.add_column(style="bold", no_wrap=True)
     found.add_column(overflow="fold")
     for name, value in rows:
-        found.add_row(name, escape(value))
+        if value:
+            found.add_row(name, escape(value))
     return found
 
 
 def standing_columns(score: str) -> tuple[str, ...]:
-    """Return the names of the columns that say how a candidate of several trainings stands."""
+    """Return the names of the columns of `standing_cells`."""
     return "epochs", score, "best with", "training"
 
 
 def standing_cells(standing: Standing, epochs: int) -> list[str]:
-    """Return how a candidate of several trainings stands, for these columns.
-
-    Args:
-        standing: Of the candidate.
-        epochs: Of a whole training.
-    """
+    """Return how a candidate of several trainings stands, of which a whole one has `epochs`."""
     return [
         str(standing.epochs),
         f"{standing.mean:.4f} ±{standing.spread:.4f}" if standing.scores else "-",
@@ -97,11 +90,7 @@ def reasons(names: Iterable[tuple[str, str | None]]) -> str:
 def trial_line(trial: Trial, search: Search | None, text: str, *, best: str = "best so far") -> str:
     """Return how a trial ended in one line.
 
-    Args:
-        trial: The trial.
-        search: Its search, in which it may be the best.
-        text: What is said of it if it is complete.
-        best: What is added if it is the best of the search.
+    A complete one is shown as `text`, and `best` follows if it is the best of its search.
     """
     if trial.state is not TrialState.COMPLETE or trial.reward is None:
         return f"[yellow]{trial.state.lower()}[/]: {escape(trial.reason or '')}"
@@ -126,9 +115,9 @@ def macs_text(macs: float) -> str:
     return f"{macs / 1e9:,.3f} G" if macs >= 1e9 else f"{macs / 1e6:,.1f} M"
 
 
-def epochs_text(epochs: int) -> str:
+def counted(count: int, noun: str) -> str:
     """Return `1 epoch`, `4 epochs`."""
-    return f"{epochs} epoch{'s' * (epochs != 1)}"
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -137,13 +126,22 @@ def console(*, stderr: bool = False) -> Console:
     return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=160)
 
 
-def progress_on(screen: Console, *columns: ProgressColumn) -> Progress:
-    """Return a line that says what is going on, with further columns, and vanishes at the end."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        *columns,
-        TimeElapsedColumn(),
+class _Count(progress.MofNCompleteColumn):
+    """How much is done, where it is known how much there is."""
+
+    def render(self, task: progress.Task) -> Text:
+        return Text() if task.total is None else super().render(task)
+
+
+def progress_on(screen: Console) -> progress.Progress:
+    """Return a line that says what is going on, and vanishes at the end."""
+    return progress.Progress(
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        _Count(),
+        progress.TextColumn("{task.fields[left]}"),
+        progress.TimeElapsedColumn(),
         console=screen,
         transient=True,
         disable=not screen.is_terminal,

@@ -6,11 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-
 from effnas.cli.export import default_folder as export_folder
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import duration, epochs_text, facts, table
+from effnas.cli.tables import counted, duration, facts, table
 from effnas.errors import InfeasibleError, SearchFailedError
 from effnas.train.progress import EpochRow
 from effnas.workflows.train.folder import BEST, LOG
@@ -20,8 +18,6 @@ from effnas.workflows.train.worker import TrainReport
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from effnas.train.stages import Stage
 
 #: Stages of a table that are shown one by one.
 _MAX_STAGES = 12
@@ -40,11 +36,7 @@ class TrainCommand(LongCommand[TrainSettings, TrainReport]):
     """Shows the plan, a line per epoch, a bar with the time left, and the accuracy."""
 
     begins = "looking at the network"
-
-    def __init__(self, settings: TrainSettings, *, as_json: bool) -> None:
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
-        super().__init__(settings, as_json=as_json, out=settings.out, columns=columns)
-        self.stored = "The state of the training"
+    stored = "The state of the training"
 
     def work(self) -> TrainReport:
         try:
@@ -88,12 +80,10 @@ class TrainCommand(LongCommand[TrainSettings, TrainReport]):
             "forecast_s": plan.forecast.train_time_s,
             "weights": str(self.settings.out / BEST),
             "stages": [
-                {
-                    **asdict(stage),
-                    "forecast_s": plan.forecast.stage_times_s[number],
-                    "train_time_s": progress.stage_times_s[number],
-                }
-                for number, stage in enumerate(plan.stages)
+                {**asdict(stage), "forecast_s": forecast, "train_time_s": measured}
+                for stage, forecast, measured in zip(
+                    plan.stages, plan.forecast.stage_times_s, progress.stage_times_s, strict=True
+                )
             ],
             "log": [asdict(row) for row in progress.rows],
         }
@@ -141,8 +131,8 @@ def _plan_rows(plan: TrainingPlan, settings: TrainSettings) -> list[tuple[str, s
     rows = [
         ("network", f"{plan.network}, {plan.params / 1e6:.2f} M params"),
         ("images", f"{plan.images:,} of {len(plan.classes)} classes{treated}{minival}{skipped}"),
-        ("training", f"{epochs_text(plan.steps // plan.steps_per_epoch)}, {recipe.regime}; {batch};"
-                     f" {recipe.optimizer}, learning rate {recipe.learning_rate:.3g},"
+        ("training", f"{counted(plan.steps // plan.steps_per_epoch, 'epoch')}, {recipe.regime}; "
+                     f"{batch}; {recipe.optimizer}, learning rate {recipe.learning_rate:.3g},"
                      f" {recipe.schedule}"),
         ("device", f"{plan.hardware}; {plan.execution}"),
         ("forecast", f"{duration(plan.forecast.train_time_s)} of training, "
@@ -163,15 +153,10 @@ def _stage_table(plan: TrainingPlan, measured_s: list[float] | None = None) -> T
     for number, stage in enumerate(plan.stages[:_MAX_STAGES]):
         cells = [str(number + 1), str(stage.steps), str(stage.image_size), str(stage.strengths)]
         cells.append(duration(plan.forecast.stage_times_s[number]))
-        if measured_s:
-            cells += _measured(plan, stage, measured_s[number])
-        found.add_row(*cells)
+        if seconds := measured_s and measured_s[number]:
+            per_s = stage.steps * plan.recipe.batch_size / seconds
+            cells += [duration(seconds), f"{per_s:,.0f}"]
+        found.add_row(*cells, *["-"] * (len(found.columns) - len(cells)))
     if len(plan.stages) > _MAX_STAGES:
         found.add_row("...", "", "", f"{len(plan.stages) - _MAX_STAGES} more")
     return found
-
-
-def _measured(plan: TrainingPlan, stage: Stage, seconds: float) -> list[str]:
-    if not seconds:
-        return ["-", "-"]
-    return [duration(seconds), f"{stage.steps * plan.recipe.batch_size / seconds:,.0f}"]

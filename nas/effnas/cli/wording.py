@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from effnas.cli.declare import OPTIONS
+#: The option of every setting that a command has, by the setting's name, as commands are declared.
+OPTIONS: dict[str, str] = {}
 
 _SETTING = re.compile(r"`([a-z][a-z0-9_]*)`")
 
@@ -14,6 +15,4 @@ def with_options(text: str) -> str:
 
     What is in backticks and no option of any command, such as a command or code, stays as it is.
     """
-    import effnas.cli.app  # noqa: F401  # declares all commands
-
     return _SETTING.sub(lambda match: OPTIONS.get(match[1], match[0]), text)

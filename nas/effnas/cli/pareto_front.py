@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _LARGE = frozenset({"params", "macs", "activations"})
 
 
-def show_front(screen: Console, trials: Trials, objectives: Objectives) -> None:
+def show_pareto_front(screen: Console, trials: Trials, objectives: Objectives) -> None:
     """Print the trials that none dominates, all of them, and how their hypervolume has grown."""
     found = table("trial", *map(str, objectives), "reward", "architecture")
     best = trials.best
@@ -38,7 +38,7 @@ def show_front(screen: Console, trials: Trials, objectives: Objectives) -> None:
         screen.print(f"\nHypervolume, 0 to 1, after N complete trials (N): {curve}")
 
 
-def front_json(trials: Trials, objectives: Objectives) -> dict[str, Any]:
+def pareto_front_json(trials: Trials, objectives: Objectives) -> dict[str, Any]:
     """Return the numbers of the trials on the front, and how its hypervolume has grown."""
     return {
         "front": [trial.number for trial in pareto_front(trials, objectives)],
