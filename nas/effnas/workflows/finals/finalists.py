@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from effnas.errors import ConfigError
+from effnas.errors import ConfigError, check_at_least
 from effnas.trials.objectives import Objectives, non_dominated
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def choose_finalists(run: Run, top: int) -> list[Finalist]:
     Raises:
         ConfigError: If `top` is below 1, or no trial is complete.
     """
-    if top < 1:
-        raise ConfigError(f"`top` is {top}, it must be 1 or more")
+    check_at_least(1, top=top)
     ranked = run.trials.ranked()
     if not ranked:
         raise ConfigError(

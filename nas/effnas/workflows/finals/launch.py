@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from effnas.config.settings import EvaluationConfig, Recipe
-from effnas.errors import ConfigError
+from effnas.errors import check_at_least
 from effnas.evaluation.config import config_for_run
 from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import Workers
@@ -56,8 +56,7 @@ class FinalsSettings:
     workers: Workers = field(default_factory=Workers)
 
     def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise ConfigError(f"`seeds` is {self.seeds}, it must be 1 or more")
+        check_at_least(1, seeds=self.seeds)
 
 
 class FinalsObserver(Observer):

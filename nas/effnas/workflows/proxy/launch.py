@@ -10,7 +10,7 @@ from typing import Literal
 
 from effnas.arch.architecture import Architecture
 from effnas.config.settings import EvaluationConfig, Recipe
-from effnas.errors import ConfigError
+from effnas.errors import check_at_least
 from effnas.evaluation.backend import Backend, Job, Outcome
 from effnas.evaluation.config import config_for_data, default_image_size
 from effnas.evaluation.evaluator import Task
@@ -61,14 +61,13 @@ class ProxySettings:
     target_image_size: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value, least in (
-            ("networks", self.networks, 1),
-            ("high_epochs", self.high_epochs, 1),
-            ("target_image_size", self.target_image_size, 1),
-            ("seed", self.seed, 0),
-        ):
-            if value is not None and value < least:
-                raise ConfigError(f"`{name}` is {value}, it must be {least} or more")
+        check_at_least(
+            1,
+            networks=self.networks,
+            high_epochs=self.high_epochs,
+            target_image_size=self.target_image_size,
+        )
+        check_at_least(0, seed=self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)

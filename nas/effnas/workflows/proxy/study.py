@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from effnas.errors import ConfigError
+from effnas.errors import ConfigError, check_at_least
 from effnas.workflows.proxy.analysis import analyse
 from effnas.workflows.proxy.networks import MIN_NETWORKS
 from effnas.workflows.proxy.report import MIN_TAU, ProxyReport
@@ -61,9 +61,7 @@ class Study:
                 f"{len(self.networks)} networks cannot show how well a proxy ranks; give "
                 f"{MIN_NETWORKS} or more"
             )
-        for name in ("seeds", "high_seeds"):
-            if (value := getattr(self, name)) < 1:
-                raise ConfigError(f"`{name}` is {value}, it must be 1 or more")
+        check_at_least(1, seeds=self.seeds, high_seeds=self.high_seeds)
         if not 0 < self.threshold < 1:
             raise ConfigError(
                 f"the tau asked for is {self.threshold}, it must be above 0 and below 1"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from effnas.config.settings import EvaluationConfig, StepTimeConfig
 from effnas.controllers.base import Controller
-from effnas.errors import ConfigError, InfeasibleError, SpaceExhaustedError
+from effnas.errors import ConfigError, InfeasibleError, SpaceExhaustedError, check_at_least
 from effnas.evaluation.config import config_for_run, continued_config
 from effnas.evaluation.evaluator import (
     TRAINING_METRICS,
@@ -68,12 +68,8 @@ class RetargetSettings:
     data_root: Path | None = None
 
     def __post_init__(self) -> None:
-        for name, value, least in (
-            ("timings", self.timings, 1),
-            ("budget", self.budget, 0),
-        ):
-            if value < least:
-                raise ConfigError(f"`{name}` is {value}, it must be {least} or more")
+        check_at_least(1, timings=self.timings)
+        check_at_least(0, budget=self.budget)
         if self.run.absolute() == self.out.absolute():
             raise ConfigError(f"`out` is the run itself, {self.run}; choose another folder")
 

@@ -10,11 +10,7 @@ from typing import Any, cast
 from effnas.arch.architecture import Architecture
 from effnas.arch.models import build
 from effnas.config.settings import EvaluationConfig, Execution, Recipe
-from effnas.errors import (
-    ConfigError,
-    InfeasibleError,
-    StoreError,
-)
+from effnas.errors import ConfigError, InfeasibleError, StoreError, check_at_least
 from effnas.evaluation.config import config_for_data, config_for_run, default_image_size
 from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import Workers
@@ -143,8 +139,7 @@ class ScalingSettings:
     workers: Workers = field(default_factory=Workers)
 
     def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise ConfigError(f"`seeds` is {self.seeds}, it must be 1 or more")
+        check_at_least(1, seeds=self.seeds)
 
 
 class ScalingObserver(Observer):
