@@ -152,8 +152,11 @@ def read_text(path: str | Path, *, most_bytes: int = _MAX_BYTES) -> str:
 
 
 def _plain(value: Any) -> object:
-    """Return what msgspec does not know: NumPy's float64, and read-only mappings."""
-    return float(value) if isinstance(value, float) else dict(value)
+    """Return what msgspec does not know: NumPy's floats and texts, and read-only mappings."""
+    for kind in (float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return dict(value)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

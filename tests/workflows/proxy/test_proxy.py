@@ -15,11 +15,9 @@ from effnas import Architecture, SearchSpace
 from effnas.cli.proxy import CheckCommand, ProxySearchCommand
 from effnas.config.settings import Recipe
 from effnas.errors import ConfigError, StoreError
-from effnas.workflows.proxy.folder import TRAININGS, TrainingsFolder
 from effnas.workflows.proxy.launch import Grid, ProxySettings
 from effnas.workflows.proxy.networks import spread_networks
 from effnas.workflows.proxy.report import ProxyReport, Verdict
-from effnas.workflows.proxy.search import ProxySearch, candidates
 from effnas.workflows.proxy.statistics import (
     kendall,
     network_deviation,
@@ -27,11 +25,13 @@ from effnas.workflows.proxy.statistics import (
     seed_deviation,
     spearman,
 )
-from effnas.workflows.proxy.study import ProxyCheck, higher_fidelity
+from effnas.workflows.proxy.study import ProxyCheck, ProxySearch, candidates, higher_fidelity
 from effnas.workflows.proxy.trainings import (
+    TRAININGS,
     Fidelity,
     Training,
     TrainingOutcome,
+    TrainingsFolder,
     from_record,
     jobs,
     to_record,
