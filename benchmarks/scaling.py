@@ -37,8 +37,7 @@ from effnas.timing.device_settings import DeviceSettings  # noqa: E402
 from effnas.timing.layer_times import LayerTimes  # noqa: E402
 from effnas.trials.network_ref import find_network  # noqa: E402
 from effnas.workflows.trainings.folder import TrainingsFolder  # noqa: E402
-from effnas.workflows.trainings.schedule import Schedule  # noqa: E402
-from effnas.workflows.trainings.standings import ranked  # noqa: E402
+from effnas.workflows.trainings.standings import Schedule, ranked  # noqa: E402
 from effnas.workflows.trainings.train import Candidate, Trainings  # noqa: E402
 
 #: Exponents of compound scaling that are tried.

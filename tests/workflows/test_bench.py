@@ -9,20 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from effnas import (
-    Architecture,
-    Search,
-    SearchSpace,
-    count,
-)
+from effnas import Architecture, Search, SearchSpace, count
 from effnas.arch.files import to_json
 from effnas.config.settings import Recipe
-from effnas.errors import (
-    ConfigError,
-    SpaceError,
-    StoreError,
-    UserError,
-)
+from effnas.errors import ConfigError, SpaceError, StoreError, UserError
 from effnas.evaluation.evaluator import TIMING_METRICS
 from effnas.timing.device_settings import DeviceSettings
 from effnas.timing.memory import estimate_peak_memory

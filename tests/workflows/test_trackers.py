@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 
 from effnas.errors import ConfigError, StoreError
-from effnas.workflows.trackers.base import TrackedTraining, Tracker
-from effnas.workflows.trackers.registry import RUNS, TRACKERS, open_trackers
+from effnas.workflows.trackers import RUNS, TRACKERS, TrackedTraining, Tracker, open_trackers
 
 SETTINGS = {"recipe": "v2", "epochs": 8, "learning_rate": 0.25, "ema": True, "limit": None}
 # TensorBoard writes in a thread, and the full disk ends it.
@@ -177,8 +176,8 @@ def test_a_server_that_does_not_answer_is_an_error_before_the_training(
 WANDB = """
 import sys
 from pathlib import Path
-from effnas.workflows.trackers.base import TrackedTraining
-from effnas.workflows.trackers.registry import open_trackers
+from effnas.workflows.trackers import TrackedTraining
+from effnas.workflows.trackers import open_trackers
 folder, told = Path(sys.argv[1]), []
 for step in (0, 2):
     training = TrackedTraining(

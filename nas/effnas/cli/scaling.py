@@ -30,7 +30,7 @@ from effnas.workflows.scaling.launch import (
 
 if TYPE_CHECKING:
     from effnas.workflows.trainings.folder import Result
-    from effnas.workflows.trainings.schedule import Schedule
+    from effnas.workflows.trainings.standings import Schedule
 
 
 class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserver):

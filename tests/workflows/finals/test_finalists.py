@@ -7,12 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from effnas import (
-    Measurement,
-    SearchSpace,
-    Trial,
-    TrialState,
-)
+from effnas import Measurement, SearchSpace, Trial, TrialState
 from effnas.errors import ConfigError
 from effnas.trials.manifest import SearchManifest, SourcedSpacePart
 from effnas.trials.objectives import Objectives, non_dominated

@@ -9,15 +9,7 @@ from math import exp, sin
 import numpy as np
 import pytest
 
-from effnas import (
-    Architecture,
-    InfeasibleError,
-    Reward,
-    Search,
-    SearchSpace,
-    Trials,
-    TrialState,
-)
+from effnas import Architecture, InfeasibleError, Reward, Search, SearchSpace, Trials, TrialState
 from effnas.errors import ConfigError
 from effnas.evaluation.evaluator import Task
 from effnas.evaluation.inline import InlineBackend

@@ -18,8 +18,7 @@ from effnas.evaluation.inline import InlineBackend
 from effnas.evaluation.simulated import SimulatedBackend
 from effnas.trials.manifest import must_match
 from effnas.workflows.trainings.folder import Result, TrainingsFolder, TrainingsManifest
-from effnas.workflows.trainings.schedule import Schedule
-from effnas.workflows.trainings.standings import ranked
+from effnas.workflows.trainings.standings import Schedule, ranked
 from effnas.workflows.trainings.train import Candidate, Trainings
 
 FOUND = [

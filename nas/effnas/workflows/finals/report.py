@@ -12,8 +12,7 @@ from effnas.workflows.finals.evaluate_test import FinalTest
 from effnas.workflows.finals.finalists import Finalist
 from effnas.workflows.proxy.statistics import Estimate, correlate, spearman
 from effnas.workflows.trainings.folder import Result
-from effnas.workflows.trainings.schedule import Schedule
-from effnas.workflows.trainings.standings import Standing, accuracies_at, ranked
+from effnas.workflows.trainings.standings import Schedule, Standing, accuracies_at, ranked
 
 #: Networks whose ranks can be compared.
 _MIN_RANKED = 3

@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from effnas.workflows.proxy.networks import MIN_NETWORKS
-from effnas.workflows.proxy.report import (
-    MIN_TAU,
-    Agreement,
-    FidelityFigures,
-    ProxyReport,
-    Verdict,
-)
+from effnas.workflows.proxy.report import MIN_TAU, Agreement, FidelityFigures, ProxyReport, Verdict
 from effnas.workflows.proxy.statistics import (
     REPLICATES,
     Estimate,

@@ -18,13 +18,7 @@ from effnas.evaluation.work import drain
 from effnas.evaluation.workers import Workers, start_workers
 from effnas.space.search_space import SearchSpace
 from effnas.workflows.proxy.networks import spread_networks
-from effnas.workflows.proxy.study import (
-    ProxyCheck,
-    ProxySearch,
-    Study,
-    candidates,
-    higher_fidelity,
-)
+from effnas.workflows.proxy.study import ProxyCheck, ProxySearch, Study, candidates, higher_fidelity
 from effnas.workflows.proxy.trainings import (
     Fidelity,
     Training,

@@ -89,12 +89,12 @@ class RetargetObserver(Observer):
 
 @dataclass(frozen=True, kw_only=True)
 class Retargeted:
-    """What came of it.
+    """The result of retargeting.
 
     Attributes:
         parent: The finished run.
         search: The new run: trials of the finished one with new step times, and new ones.
-        ranking: All candidates, the best first; those without a measured step time have guesses.
+        ranking: All candidates, the best first; step times that were not measured are predicted.
     """
 
     parent: Run
@@ -107,7 +107,7 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
 
     Raises:
         UserError: If something given is wrong; what is stored already stays.
-        SearchFailedError: If it cannot go on.
+        SearchFailedError: If it cannot continue.
     """
     parent = load_run(settings.run)
     trained = _trained(parent)
@@ -157,7 +157,10 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
         limit = len(trained) if source else min(settings.timings, len(trained))
         observer.planned(parent, manifest.hardware, manifest.step_times, limit)
         if source:
-            _look_up(search, trained, source)
+            done = {trial.number for trial in search.trials}
+            for trial in trained:
+                if trial.number not in done:
+                    take_step_time(search, trial, source)
         elif backend:
             retime(
                 search,
@@ -213,7 +216,7 @@ class _Untrained(Controller):
         return arch
 
     def learn(self, trial: Trial) -> None:
-        """Take note of what was timed or trained."""
+        """Pass on a timing or a training."""
         arch = trial.architecture
         if trial.state is not TrialState.COMPLETE:
             if trial.number in self._trained and "step_time" in trial.metrics:
@@ -233,11 +236,7 @@ class _Untrained(Controller):
 
 
 def _trained(parent: Run) -> Trials:
-    """Return the complete trials of a run, each with its accuracy; one for an architecture.
-
-    Raises:
-        ConfigError: If there are none.
-    """
+    """Return the complete trials of a run with an accuracy, the first of each architecture."""
     found: dict[str, Trial] = {}
     for trial in parent.trials:
         if trial.state is TrialState.COMPLETE and "accuracy" in trial.metrics:
@@ -245,7 +244,7 @@ def _trained(parent: Run) -> Trials:
     if not found:
         raise ConfigError(
             f"{parent.path}: no trial is complete, so there is nothing to retarget; let the search "
-            "go on first"
+            "continue first"
         )
     return Trials(found.values())
 
@@ -303,7 +302,7 @@ def _manifest(
 def _step_time_of(
     source: StepTimeSource, constraints: Constraints
 ) -> Callable[[Architecture], Mapping[str, float]]:
-    """Return what gives the metrics of timing, and leaves out what breaks a constraint."""
+    """Return a source of metrics of timing that leaves out what breaks a constraint."""
 
     def step_time_of(arch: Architecture) -> Mapping[str, float]:
         metrics = source(arch).metrics
@@ -312,14 +311,6 @@ def _step_time_of(
         return metrics
 
     return step_time_of
-
-
-def _look_up(search: Search, trained: Trials, source: StepTimeSource) -> None:
-    """Take the step times of all trials from a source that costs nothing."""
-    known = {trial.number for trial in search.trials}
-    for trial in trained:
-        if trial.number not in known:
-            take_step_time(search, trial, source)
 
 
 def _check_data(settings: RetargetSettings, parent: Run, prepared: WorkerInfo) -> None:

@@ -26,8 +26,7 @@ from effnas.trials.store import CHECKPOINTS
 from effnas.workflows.scaling.candidates import ScaledNetwork, compound_candidates, layer_candidates
 from effnas.workflows.scaling.manifest import CompoundManifest, LayersManifest, ScalingManifest
 from effnas.workflows.trainings.folder import Result, TrainingsFolder
-from effnas.workflows.trainings.schedule import Schedule
-from effnas.workflows.trainings.standings import Standing, ranked
+from effnas.workflows.trainings.standings import Schedule, Standing, ranked
 from effnas.workflows.trainings.train import Candidate, Trainings
 
 #: The file of the rules that a search of layers ends with.

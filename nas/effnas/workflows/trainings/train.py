@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from effnas.config.settings import EvaluationConfig, Recipe
     from effnas.evaluation.backend import Backend, Outcome
     from effnas.evaluation.observer import Observer
-    from effnas.workflows.trainings.schedule import Schedule
+    from effnas.workflows.trainings.standings import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
