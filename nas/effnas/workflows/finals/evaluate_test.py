@@ -109,8 +109,8 @@ def evaluate_test_once(
     if stored.architecture_id != pick.architecture.id:
         raise StoreError(
             f"{folder / TEST}: the test part was read for trial {stored.trial}, and these finals "
-            f"now pick trial {pick.number}; a second look would make its accuracy part of the choice. "
-            "Leave out `test`, pick as before, or hold finals with another `out`"
+            f"now pick trial {pick.number}; a second look would make its accuracy part of the "
+            "choice. Leave out `test`, pick as before, or hold finals with another `out`"
         )
     return stored
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from effnas.workflows.finals.evaluate_test import FinalTest
 from effnas.workflows.finals.finalists import Finalist
-from effnas.workflows.proxy.statistics import Estimate, correlate, spearman
+from effnas.workflows.proxy.statistics import NO_ESTIMATE, Estimate, correlate, spearman
 from effnas.workflows.trainings.folder import Result
-from effnas.workflows.trainings.standings import Schedule, Standing, accuracies_at, ranked
+from effnas.workflows.trainings.standings import Comparison, Schedule, Standing
 
 #: Networks whose ranks can be compared.
 _MIN_RANKED = 3
@@ -82,7 +82,7 @@ class FinalsReport:
 def make_report(
     finalists: Sequence[Finalist],
     schedule: Schedule,
-    results: Sequence[Result],
+    results: list[Result],
     score: Callable[[Finalist, float], float],
 ) -> FinalsReport:
     """Put together what the results say.
@@ -94,26 +94,27 @@ def make_report(
         score: The reward of a finalist with another accuracy.
     """
     by_name = {finalist.trial.architecture.id: finalist for finalist in finalists}
+    comparison = Comparison(
+        schedule=schedule,
+        results=results,
+        score=lambda name, accuracy: score(by_name[name], accuracy),
+    )
     standings = [
         FinalistStanding(finalist=by_name[each.name], **vars(each))
-        for each in ranked(
-            list(by_name), schedule, results, lambda name, accuracy: score(by_name[name], accuracy)
-        )
+        for each in comparison.ranked(list(by_name))
     ]
     shared = [each for each in standings if each.reason is None]
     level = min((each.epochs for each in shared), default=0)
-    correlation = Estimate(None)
+    correlation = NO_ESTIMATE
     if len(shared) >= _MIN_RANKED and level:
+        rewards = [
+            [score(each.finalist, a) for a in comparison.accuracies_at(each.name, level)]
+            for each in shared
+        ]
         correlation = correlate(
             spearman,
             np.array([[each.finalist.trial.reward or 0.0] for each in shared]),
-            np.array(
-                [
-                    [score(each.finalist, accuracy) for accuracy in accuracies]
-                    for each in shared
-                    for accuracies in [accuracies_at(each.name, level, schedule, results)]
-                ]
-            ),
+            np.array(rewards),
             np.random.default_rng(0),
             averaged=True,
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
+from functools import partial
+from math import inf
 from typing import Any, ClassVar, cast
 
 from effnas.arch.architecture import Architecture
@@ -107,9 +108,8 @@ class TrainingOutcome:
             raise ValueError("a training has either an accuracy or a reason for having none")
         if self.accuracy is not None and not 0 <= self.accuracy <= 1:
             raise ValueError(f"accuracy is {self.accuracy}, it must be 0 to 1")
-        seconds = self.train_time_s
-        if seconds is not None and not (seconds > 0 and isfinite(seconds)):
-            raise ValueError(f"train_time_s is {seconds}, it must be above 0")
+        if self.train_time_s is not None and not 0 < self.train_time_s < inf:
+            raise ValueError(f"train_time_s is {self.train_time_s}, it must be above 0")
 
     @classmethod
     def measured(cls, measurement: Measurement) -> TrainingOutcome:
@@ -179,18 +179,10 @@ def to_record(training: Training) -> dict[str, Any]:
 
 
 def from_record(plain: object, *, stem: int, head: int) -> Training:
-    """Return the training of a record.
-
-    Raises:
-        ValueError: If the record is not one that `to_record` writes.
-    """
+    """Return the training of a record of `to_record`; raise ValueError if it is none."""
     record = from_plain(plain, _Record)
-    return Training(
-        pick(Fidelity, record),
-        record.parsed(stem, head),
-        record.repeat,
-        pick(TrainingOutcome, record),
-    )
+    arch, outcome = record.parsed(stem, head), pick(TrainingOutcome, record)
+    return Training(pick(Fidelity, record), arch, record.repeat, outcome)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,13 +257,8 @@ class TrainingsFolder(RunFolder):
             manifest = replace(manifest, networks=max(stored.networks, manifest.networks, key=len))
         if stored != manifest:
             manifest.write(self.path)
-        return list(
-            read_records(
-                self.path / TRAININGS,
-                lambda record: from_record(record, stem=space.stem, head=space.head),
-                "training",
-            )
-        )
+        parse = partial(from_record, stem=space.stem, head=space.head)
+        return list(read_records(self.path / TRAININGS, parse, "training"))
 
     def add(self, training: Training) -> None:
         """Store one training; the disk has it when this returns.

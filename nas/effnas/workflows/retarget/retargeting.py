@@ -31,7 +31,7 @@ MIN_GAIN = 0.002
 _FIRST_TIMINGS = 8
 #: Spaces up to this size are looked through one by one.
 _MAX_LISTED = 2000
-#: Untrained architectures in the population and new at a time; trained parents; looked up at a time.
+#: Architectures in the population, and new ones at a time; trained parents; look-ups at a time.
 _POPULATION, _CHILDREN, _ELITE, _LOOKED_UP = 200, 80, 12, 24
 #: Generations before the first choice, and before each further one.
 _FIRST_GENERATIONS, _GENERATIONS = 8, 2

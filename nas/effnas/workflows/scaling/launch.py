@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from effnas.arch.architecture import Architecture
 from effnas.arch.models import build
 from effnas.config.settings import EvaluationConfig, Execution, Recipe
-from effnas.errors import ConfigError, InfeasibleError, StoreError, check_at_least
+from effnas.errors import ConfigError, InfeasibleError, check_at_least
 from effnas.evaluation.config import config_for_data, config_for_run, default_image_size
 from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import Workers
@@ -22,11 +23,11 @@ from effnas.space.search_space import SearchSpace
 from effnas.timing.device_settings import DeviceSettings
 from effnas.timing.layer_times import LayerTimes
 from effnas.trials.network_ref import NetworkRef, find_architecture
-from effnas.trials.store import CHECKPOINTS
+from effnas.trials.store import CHECKPOINTS, write_whole
 from effnas.workflows.scaling.candidates import ScaledNetwork, compound_candidates, layer_candidates
 from effnas.workflows.scaling.manifest import CompoundManifest, LayersManifest, ScalingManifest
 from effnas.workflows.trainings.folder import Result, TrainingsFolder
-from effnas.workflows.trainings.standings import Schedule, Standing, ranked
+from effnas.workflows.trainings.standings import Schedule, Standing
 from effnas.workflows.trainings.train import Candidate, Trainings
 
 #: The file of the rules that a search of layers ends with.
@@ -171,8 +172,8 @@ class ScalingReport:
     def best(self) -> ScaledNetwork | None:
         """The most accurate of those trained to the end."""
         first = self.standings[0]
-        whole = first.epochs == self.schedule.levels[-1] and first.accuracies
-        return self.networks[first.name] if whole else None
+        is_whole = first.epochs == self.schedule.levels[-1] and first.accuracies
+        return self.networks[first.name] if is_whole else None
 
 
 def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> ScalingReport:
@@ -180,7 +181,7 @@ def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> Scal
 
     Raises:
         UserError: If something given is wrong; what is stored already stays.
-        SearchFailedError: If a training fails time after time.
+        SearchFailedError: If a training fails repeatedly.
     """
     network, base = find_architecture(settings.base, None)
     config = _config(settings, network, base)
@@ -220,10 +221,9 @@ def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> Scal
             on_result=observer.trained,
         )
         trainings.finish(config, settings.workers, _JUDGED_BY, observer)
-    names = [network.name for network in networks]
     report = ScalingReport(
         networks={network.name: network for network in networks},
-        standings=tuple(ranked(names, schedule, results, lambda name, accuracy: accuracy)),
+        standings=tuple(trainings.ranked([network.name for network in networks])),
         schedule=schedule,
     )
     return _with_rules(report, settings, base)
@@ -276,16 +276,15 @@ def _plan(
     image_size = cast("int", recipe.image_size)
     layer_times = None
     if isinstance(tried, LayerGrowth):
-        device = replace(tried.device, image_size=image_size, batch_size=recipe.batch_size)
-        setup = device.setup(space)
-        progress("choosing precision and memory format", 0, 1)
 
         def waiting() -> None:
             progress("waiting for the device, which others use", 0, 1)
 
-        setup = device.with_execution(
-            setup, lambda: build(base, num_classes=setup.num_classes), waiting
-        )
+        device = replace(tried.device, image_size=image_size, batch_size=recipe.batch_size)
+        setup = device.setup(space)
+        progress("choosing precision and memory format", 0, 1)
+        make_base = partial(build, base, num_classes=setup.num_classes)
+        setup = device.with_execution(setup, make_base, waiting)
         layer_times = LayerTimes(base, setup, progress=progress, waiting=waiting)
     costs = MemberCosts(
         layer_times,
@@ -321,7 +320,7 @@ def _plan(
 def _with_rules(
     report: ScalingReport, settings: ScalingSettings, base: Architecture
 ) -> ScalingReport:
-    """Write the rules by which the best network comes about, if layers were looked for."""
+    """Write the rules of the best growth of layers, if that was looked for."""
     tried, best = settings.tried, report.best
     if best is None or isinstance(tried, CompoundGrid):
         return report
@@ -335,8 +334,5 @@ def _with_rules(
         members=tuple(found if one is rule else one for one in tried.rules.members),
     )
     path = settings.out / RULES
-    try:
-        path.write_text(rules.to_text(), encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror}); make room") from error
+    write_whole(path, rules.to_text().rstrip("\n"))
     return replace(report, rules=path)
