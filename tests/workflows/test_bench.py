@@ -65,8 +65,7 @@ def test_an_architecture_file_is_that_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    [f"{SMALL} {OTHER}", f" {SMALL} ", "mbconv_k3_r1_s2_e4_c8", f"identity_s1_c8 {SMALL}"],
+    "text", [f"{SMALL} {OTHER}", f" {SMALL} ", "mbconv_k3_r1_s2_e4_c8", f"identity_s1_c8 {SMALL}"]
 )
 def test_blocks_have_the_stem_and_head_of_their_space(text: str) -> None:
     for home, space in ((TINY, TINY), (None, SearchSpace.load("v2"))):

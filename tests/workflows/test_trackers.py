@@ -74,9 +74,7 @@ def test_tensorboard_has_what_was_logged_as_soon_as_it_was(tmp_path: Path) -> No
     assert "| epochs | 8 |" in text.decode()
 
 
-def test_tensorboard_deletes_figures_after_the_step_that_is_resumed_from(
-    tmp_path: Path,
-) -> None:
+def test_tensorboard_deletes_figures_after_the_step_that_is_resumed_from(tmp_path: Path) -> None:
     log_losses(open_one("tensorboard", tmp_path), range(1, 9))  # killed: not closed
     tracker = open_one("tensorboard", tmp_path, step=4)
     assert [step for step, _ in scalars(tmp_path)] == [1, 2, 3, 4]

@@ -141,9 +141,7 @@ def train(
     """Train what a folder lacks."""
     candidates = [
         Candidate(
-            name=str(n),
-            architecture=arch,
-            recipe=Recipe(image_size=sizes[n]) if sizes else None,
+            name=str(n), architecture=arch, recipe=Recipe(image_size=sizes[n]) if sizes else None
         )
         for n, arch in enumerate(ARCHS)
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -129,7 +130,7 @@ def _read_once(pick: Trial, seeds: int, config: EvaluationConfig, workers: Worke
     )
     backend = RayBackend(MakeImageEvaluator(config), cpus=share.cpus, gpus=share.gpus)
     try:
-        found = backend.ask(_Look(pick.architecture, seeds))
+        found = backend.ask(partial(_look, arch=pick.architecture, seeds=seeds))
     finally:
         backend.close()
     data = config.data or ""
@@ -142,22 +143,16 @@ def _read_once(pick: Trial, seeds: int, config: EvaluationConfig, workers: Worke
     )
 
 
-@dataclass(frozen=True)
-class _Look:
-    """The request to the worker: read the test part, and measure the accuracies on it."""
-
-    architecture: Architecture
-    seeds: int
-
-    def __call__(self, evaluator: Evaluator) -> dict[str, Any]:
-        images, accuracies = cast("ImageEvaluator", evaluator).test(self.architecture, self.seeds)
-        return {
-            "part": images.part,
-            "images": len(images),
-            "skipped": images.skipped,
-            "fingerprint": images.fingerprint,
-            "accuracies": tuple(accuracies),
-        }
+def _look(evaluator: Evaluator, arch: Architecture, seeds: int) -> dict[str, Any]:
+    """Read the test part on a worker, and measure the accuracies of a network's trainings."""
+    images, accuracies = cast("ImageEvaluator", evaluator).test(arch, seeds)
+    return {
+        "part": images.part,
+        "images": len(images),
+        "skipped": images.skipped,
+        "fingerprint": images.fingerprint,
+        "accuracies": tuple(accuracies),
+    }
 
 
 def stored_test(folder: Path) -> FinalTest | None:

@@ -22,15 +22,7 @@ from effnas.workflows.trainings.folder import (
 
 @dataclass(frozen=True, kw_only=True)
 class FinalsManifest(TrainingsManifest):
-    """What finals were made with.
-
-    Attributes:
-        run: Name of the search's folder.
-        run_created: When the search began.
-        finalists: Ids of the networks.
-        recipe: How they are trained.
-        seeds: Trainings of each.
-    """
+    """What finals were made with; `finalists` are ids of networks."""
 
     kind: ClassVar[str] = "finals"
     what: ClassVar[str] = "finals"

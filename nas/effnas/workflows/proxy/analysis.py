@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from effnas.workflows.proxy.networks import MIN_NETWORKS
-from effnas.workflows.proxy.report import MIN_TAU, Agreement, FidelityFigures, ProxyReport, Verdict
+from effnas.workflows.proxy.report import Agreement, FidelityFigures, ProxyReport, Verdict
 from effnas.workflows.proxy.statistics import (
     REPLICATES,
     Estimate,
@@ -20,49 +20,39 @@ from effnas.workflows.proxy.statistics import (
     seed_deviation,
     spearman,
 )
+from effnas.workflows.proxy.trainings import Fidelity
 
 if TYPE_CHECKING:
-    from effnas.arch.architecture import Architecture
+    from effnas.config.settings import Recipe
     from effnas.workflows.proxy.statistics import Floats
-    from effnas.workflows.proxy.trainings import Fidelity, Training
+    from effnas.workflows.proxy.study import Study
+    from effnas.workflows.proxy.trainings import Training
 
 _POINTS = 100.0
 
 
 def analyse(
-    trainings: Iterable[Training],
-    *,
-    networks: Sequence[Architecture],
-    proxy: Fidelity,
-    high: Fidelity,
-    seeds: int,
-    high_seeds: int,
-    holdout_images: int,
-    threshold: float = MIN_TAU,
-    replicates: int = REPLICATES,
+    study: Study, proxy: Recipe, trainings: Iterable[Training], *, replicates: int = REPLICATES
 ) -> ProxyReport:
-    """Compare two fidelities by the trainings of the same networks.
+    """Compare a recipe with the higher fidelity of a study by the trainings of the same networks.
 
     A network with an infeasible training at either fidelity, or without all of its trainings, is
     left out and counted. Further trainings are ignored.
 
     Args:
-        trainings: That have ended.
-        networks: The reference networks.
-        proxy: The cheap fidelity.
-        high: The higher fidelity that it stands for.
-        seeds: Trainings of a network at the proxy, 1 or more.
-        high_seeds: Trainings of a network at the higher fidelity, 1 or more.
-        holdout_images: Number of images that accuracy is measured on.
-        threshold: The tau that the proxy should reach.
+        study: Networks, numbers of seeds, and the threshold.
+        proxy: The cheap recipe.
+        trainings: All that have ended.
         replicates: Of the bootstrap; 0 gives no intervals.
     """
+    below, above = Fidelity.of(proxy), Fidelity.of(study.high)
     ended = {training.key: training for training in trainings}
-    wanted = [(proxy, n) for n in range(seeds)] + [(high, n) for n in range(high_seeds)]
+    wanted = [(below, n) for n in range(study.seeds)]
+    wanted += [(above, n) for n in range(study.high_seeds)]
     infeasible: list[tuple[str, str]] = []
     complete: list[list[Training]] = []
     used: list[Training] = []
-    for arch in networks:
+    for arch in study.networks:
         keys = [(fidelity, arch.id, repeat) for fidelity, repeat in wanted]
         found = [ended[key] for key in keys if key in ended]
         used += found
@@ -71,18 +61,18 @@ def analyse(
         elif len(found) == len(wanted):
             complete.append(found)
     report = ProxyReport(
-        proxy=proxy,
-        high=high,
+        proxy=below,
+        high=above,
         networks=len(complete),
         infeasible=tuple(infeasible),
-        unfinished=len(networks) - len(complete) - len(infeasible),
-        holdout_images=holdout_images,
-        threshold=threshold,
+        unfinished=len(study.networks) - len(complete) - len(infeasible),
+        holdout_images=study.holdout_images,
+        threshold=study.threshold,
         total_time_s=sum(t.outcome.train_time_s or 0.0 for t in used),
         hardware=tuple(sorted({t.outcome.hardware for t in used if t.outcome.hardware})),
     )
     if len(complete) >= MIN_NETWORKS:
-        report = _compared(report, complete, seeds, replicates)
+        report = _compared(report, complete, study.seeds, replicates)
     return replace(report, advice=_advise(report))
 
 

@@ -16,7 +16,6 @@ from effnas.errors import ConfigError, check_at_least
 from effnas.workflows.proxy.analysis import analyse
 from effnas.workflows.proxy.networks import MIN_NETWORKS
 from effnas.workflows.proxy.report import MIN_TAU, ProxyReport, SearchReport, Verdict
-from effnas.workflows.proxy.statistics import REPLICATES
 from effnas.workflows.proxy.trainings import Fidelity, Training, TrainingJob, jobs, missing
 
 if TYPE_CHECKING:
@@ -76,22 +75,6 @@ class Study:
         """Return the trainings to do next, those of one recipe together; none at the end."""
         raise NotImplementedError
 
-    def compare(
-        self, proxy: Recipe, trainings: Sequence[Training], *, replicates: int = REPLICATES
-    ) -> ProxyReport:
-        """Compare a recipe with `high` by what has been trained."""
-        return analyse(
-            trainings,
-            networks=self.networks,
-            proxy=Fidelity.of(proxy),
-            high=Fidelity.of(self.high),
-            seeds=self.seeds,
-            high_seeds=self.high_seeds,
-            holdout_images=self.holdout_images,
-            threshold=self.threshold,
-            replicates=replicates,
-        )
-
 
 def higher_fidelity(recipe: Recipe, *, image_size: int, epochs: int | None = None) -> Recipe:
     """Return the recipe that a proxy stands for: all data, larger images, more epochs.
@@ -131,7 +114,7 @@ class ProxyCheck(Study):
 
     def report(self, trainings: Sequence[Training]) -> ProxyReport:
         """Analyse what has been trained."""
-        return self.compare(self.proxy, trainings)
+        return analyse(self, self.proxy, trainings)
 
 
 def candidates(
@@ -212,7 +195,7 @@ class ProxySearch(Study):
         lost = {t.architecture for t in trainings if t.fidelity == high and t.outcome.reason}
         networks = [arch for arch in self.networks if arch not in lost]
         for recipe in self._ordered(trainings):
-            report = self.compare(recipe, trainings, replicates=0)
+            report = analyse(self, recipe, trainings, replicates=0)
             if report.verdict is Verdict.KEPT and not report.unfinished:
                 return []
             if report.is_incomplete:
@@ -225,7 +208,7 @@ class ProxySearch(Study):
         Settings that lack trainings are untried, unless too many networks are infeasible for a
         ranking.
         """
-        found = [self.compare(recipe, trainings) for recipe in self._ordered(trainings)]
+        found = [analyse(self, recipe, trainings) for recipe in self._ordered(trainings)]
         tried = [report for report in found if not report.is_incomplete]
         return SearchReport(
             tried=tuple(sorted(tried, key=lambda report: report.train_time_s)),

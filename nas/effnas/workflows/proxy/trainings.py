@@ -35,8 +35,8 @@ class Fidelity:
         data_share: Share of the images that are not held out.
     """
 
-    epochs: int
-    image_size: int
+    epochs: Size
+    image_size: Size
     data_share: float
 
     @classmethod
@@ -97,7 +97,7 @@ class TrainingOutcome:
         hardware: Identity of the device.
     """
 
-    accuracy: float | None = None
+    accuracy: Share | None = None
     reason: str | None = None
     train_time_s: float | None = None
     fidelity: str = ""
@@ -153,16 +153,8 @@ def missing(wanted: Iterable[TrainingJob], trainings: Iterable[Training]) -> lis
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Record(ArchitectureRecord):
-    epochs: Size
-    image_size: Size
-    data_share: float
+class _Record(ArchitectureRecord, TrainingOutcome, Fidelity):
     repeat: Count
-    accuracy: Share | None = None
-    reason: str | None = None
-    train_time_s: float | None = None
-    fidelity: str = ""
-    hardware: str = ""
 
 
 def to_record(training: Training) -> dict[str, Any]:
@@ -187,15 +179,7 @@ def from_record(plain: object, *, stem: int, head: int) -> Training:
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyManifest(Manifest):
-    """What trainings are made with.
-
-    Attributes:
-        space: The space of the networks.
-        data: The fingerprint of the images, labels and classes.
-        seed: Of the run.
-        recipe: What all recipes have in common.
-        networks: Block strings of the reference networks.
-    """
+    """What trainings are made with; `recipe` is what all of their recipes have in common."""
 
     kind: ClassVar[str] = "proxy"
     what: ClassVar[str] = "trainings of a proxy"
@@ -215,11 +199,7 @@ class ProxyManifest(Manifest):
 
 
 class TrainingsFolder(RunFolder):
-    """Trainings of reference networks on disk, locked against other drivers.
-
-    Use as a context manager, or call `close`. A check and a search may share a folder, one after
-    the other: what both need is trained once.
-    """
+    """Trainings on disk, locked against other drivers; a check and a search may share a folder."""
 
     records_name = TRAININGS
 

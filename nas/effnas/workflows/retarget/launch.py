@@ -204,11 +204,7 @@ class _Untrained(Controller):
         return None if arch is None else self._by_id[arch.id]
 
     def ask(self, number: int) -> Architecture:
-        """Return an architecture that may win.
-
-        Raises:
-            SpaceExhaustedError: If there is none.
-        """
+        """Return an architecture that may win; raise SpaceExhaustedError if there is none."""
         del number
         arch = self._engine.next_to_train()
         if arch is None:

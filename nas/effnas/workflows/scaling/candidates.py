@@ -204,10 +204,7 @@ def _layered(
         name=name,
         image_size=member.train_image_size,
         costs={**costs, "macs": float(count(member.architecture, member.train_image_size).macs)},
-        how={
-            "layers": [stage.r for stage in stages],
-            "last_stage": len(stages) > len(base.stages),
-        },
+        how={"layers": [stage.r for stage in stages], "last_stage": len(stages) > len(base.stages)},
     )
 
 

@@ -330,8 +330,7 @@ def _with_rules(
     last = rule.growth.last_stage if best.how["last_stage"] else None
     found = replace(rule, growth=replace(rule.growth, depth=depth, last_stage=last))
     rules = replace(
-        tried.rules,
-        members=tuple(found if one is rule else one for one in tried.rules.members),
+        tried.rules, members=tuple(found if one is rule else one for one in tried.rules.members)
     )
     path = settings.out / RULES
     write_whole(path, rules.to_text().rstrip("\n"))
