@@ -58,12 +58,6 @@ def run_folder(tmp_path: Path) -> Path:
 # -- what names a network
 
 
-def test_an_architecture_file_is_that_network(tmp_path: Path) -> None:
-    path = tmp_path / "small.json"
-    path.write_text(to_json(ARCH))
-    assert find_network(str(path), TINY) == NetworkRef(str(path), ARCH, file=path)
-
-
 @pytest.mark.parametrize(
     "text", [f"{SMALL} {OTHER}", f" {SMALL} ", "mbconv_k3_r1_s2_e4_c8", f"identity_s1_c8 {SMALL}"]
 )
@@ -88,7 +82,10 @@ def test_a_trial_of_a_run_brings_its_space(run_folder: Path, tmp_path: Path) -> 
         find_network(f"{tmp_path}:best", None)
 
 
-def test_anything_else_is_a_name_of_timms() -> None:
+def test_files_and_names_of_timms_are_networks_too(tmp_path: Path) -> None:
+    path = tmp_path / "small.json"
+    path.write_text(to_json(ARCH))
+    assert find_network(str(path), TINY) == NetworkRef(str(path), ARCH, file=path)
     assert find_network("resnet18", TINY) == NetworkRef("resnet18")
     with torch.device("meta"):
         model = find_network("resnet18", TINY).maker(7)()

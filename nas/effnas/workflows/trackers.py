@@ -34,8 +34,6 @@ PROJECT = "effnas"
 Setting = str | int | float | bool | None
 #: File of the ids of a training's runs, by tracker, in its folder; it is resumed in the same ones.
 RUNS = "trackers.json"
-#: The database of MLflow, if the user names no server. MLflow 3 refuses folders of plain files.
-DATABASE = "mlflow.db"
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LARGEST_FILE = 4096  # bytes; ours has 100
@@ -78,14 +76,14 @@ class TrackedTraining:
     runs: dict[str, str] = field(default_factory=dict)
 
 
-class TensorBoard:
+class _TensorBoard:
     """Writes event files in the training's folder, after each step."""
 
     def __init__(self, writer: SummaryWriter) -> None:
         self._writer = writer
 
     @classmethod
-    def open(cls, training: TrackedTraining) -> TensorBoard:
+    def open(cls, training: TrackedTraining) -> _TensorBoard:
         """Start a further file of events, which deletes those of later steps in the others."""
         from torch.utils.tensorboard import SummaryWriter
 
@@ -101,17 +99,15 @@ class TensorBoard:
         return cls(writer)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Write a scalar for each value."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
 
     def close(self, *, failed: bool = False) -> None:
-        """Close the file; TensorBoard knows no failures."""
         self._writer.close()
 
 
-class MLflow:
+class _MLflow:
     """Writes to the user's server, or a database in the training's folder: a request a step."""
 
     def __init__(self, client: MlflowClient, run: str) -> None:
@@ -119,7 +115,7 @@ class MLflow:
         self._run = run
 
     @classmethod
-    def open(cls, training: TrackedTraining) -> MLflow:
+    def open(cls, training: TrackedTraining) -> _MLflow:
         """Resume a run, if the server knows it, else start one."""
         # By default, MLflow and the training wait four minutes for a server that is gone.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
@@ -128,7 +124,8 @@ class MLflow:
         from mlflow.tracking import MlflowClient
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it reports every table
-        local = f"sqlite:///{training.folder.resolve() / DATABASE}"
+        # MLflow 3 refuses folders of plain files.
+        local = f"sqlite:///{training.folder.resolve() / 'mlflow.db'}"
         client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or local)
         run = training.runs.get("mlflow")
         if run and _is_known(client, run):
@@ -145,7 +142,6 @@ class MLflow:
         return cls(client, run)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Write a metric for each value."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -153,7 +149,6 @@ class MLflow:
         self._client.log_batch(self._run, metrics=metrics)
 
     def close(self, *, failed: bool = False) -> None:
-        """Mark the run as finished or failed."""
         self._client.set_terminated(self._run, "FAILED" if failed else "FINISHED")
 
 
@@ -169,14 +164,14 @@ def _is_known(client: MlflowClient, run: str) -> bool:
         raise
 
 
-class WandB:
+class _WandB:
     """Writes to W&B's own process, which uploads it when it can."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
 
     @classmethod
-    def open(cls, training: TrackedTraining) -> WandB:
+    def open(cls, training: TrackedTraining) -> _WandB:
         """Resume a run, or start one; without a login it is on disk only, and nothing is asked."""
         import wandb
 
@@ -208,21 +203,17 @@ class WandB:
         return cls(run)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Write the values of a step.
-
-        The step is one of them: W&B's own never goes back, and values logged again would be lost.
-        """
+        # W&B's own step never goes back, and values logged again would be lost.
         self._run.log({"step": step, **values})
 
     def close(self, *, failed: bool = False) -> None:
-        """Mark the run as finished or failed."""
         self._run.finish(exit_code=int(failed))
 
 
 _OPEN: dict[str, Callable[[TrackedTraining], Tracker]] = {
-    "tensorboard": TensorBoard.open,
-    "mlflow": MLflow.open,
-    "wandb": WandB.open,
+    "tensorboard": _TensorBoard.open,
+    "mlflow": _MLflow.open,
+    "wandb": _WandB.open,
 }
 #: Known trackers; each has the name of its package.
 TRACKERS = tuple(_OPEN)
