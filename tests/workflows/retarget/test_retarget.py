@@ -323,9 +323,7 @@ def test_other_metrics_of_timing_are_predicted_too() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "text", ["A / (1 + macs / 1e6) - 0.1 * log(S)", "-train_loss"]
-)
+@pytest.mark.parametrize("text", ["A / (1 + macs / 1e6) - 0.1 * log(S)", "-train_loss"])
 def test_any_expression_may_be_the_reward(text: str) -> None:
     reward = Reward.load(text)
 

@@ -1,4 +1,4 @@
-"""Results of finals: means and spreads, what they say of the proxy, and the best network."""
+"""Results of finals: means and spreads, how well the proxy ranked, and the best network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FinalistStanding(Standing):
     """How one finalist stands; its scores are rewards with the search's S and P.
 
     Attributes:
-        finalist: The network.
+        finalist: The trial, and why it is a finalist.
     """
 
     finalist: Finalist
@@ -51,12 +51,12 @@ class FinalistStanding(Standing):
 
 @dataclass(frozen=True, kw_only=True)
 class FinalsReport:
-    """The finalists, the best first, and what their ranks say of the proxy.
+    """The finalists, the best first, and how well the proxy ranked them.
 
     Attributes:
         standings: Those trained farthest first, by mean reward.
-        epochs: Of a whole training.
-        seeds: Of each finalist.
+        epochs: Epochs of a whole training.
+        seeds: Trainings of each finalist.
         correlation: Spearman's rho of the proxy's rewards with those of the finals, at the last
             level that all have reached; without a value for fewer than three, or where one side is
             constant.
@@ -85,14 +85,7 @@ def make_report(
     results: list[Result],
     score: Callable[[Finalist, float], float],
 ) -> FinalsReport:
-    """Put together what the results say.
-
-    Args:
-        finalists: In the order in which they were begun.
-        schedule: Of the trainings.
-        results: All of them.
-        score: The reward of a finalist with another accuracy.
-    """
+    """Return the report on results; `score` gives the reward of a finalist with an accuracy."""
     by_name = {finalist.trial.architecture.id: finalist for finalist in finalists}
     comparison = Comparison(
         schedule=schedule,

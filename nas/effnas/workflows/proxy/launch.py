@@ -17,7 +17,7 @@ from effnas.evaluation.observer import Observer
 from effnas.evaluation.work import drain
 from effnas.evaluation.workers import Workers, start_workers
 from effnas.space.search_space import SearchSpace
-from effnas.workflows.proxy.networks import spread_networks
+from effnas.workflows.proxy.networks import MIN_NETWORKS, spread_networks
 from effnas.workflows.proxy.study import ProxyCheck, ProxySearch, Study, candidates, higher_fidelity
 from effnas.workflows.proxy.trainings import (
     Fidelity,
@@ -65,12 +65,8 @@ class ProxySettings:
     target_image_size: int | None = None
 
     def __post_init__(self) -> None:
-        check_at_least(
-            1,
-            networks=self.networks,
-            high_epochs=self.high_epochs,
-            target_image_size=self.target_image_size,
-        )
+        check_at_least(MIN_NETWORKS, networks=self.networks)
+        check_at_least(1, high_epochs=self.high_epochs, target_image_size=self.target_image_size)
         check_at_least(0, seed=self.seed)
 
 

@@ -53,16 +53,10 @@ class Study:
     threshold: float = MIN_TAU
 
     def __post_init__(self) -> None:
-        if len(self.networks) < MIN_NETWORKS:
-            raise ConfigError(
-                f"{len(self.networks)} networks cannot show how well a proxy ranks; give "
-                f"{MIN_NETWORKS} or more"
-            )
+        check_at_least(MIN_NETWORKS, networks=len(self.networks))
         check_at_least(1, seeds=self.seeds, high_seeds=self.high_seeds)
         if not 0 < self.threshold < 1:
-            raise ConfigError(
-                f"the tau asked for is {self.threshold}, it must be above 0 and below 1"
-            )
+            raise ConfigError(f"`threshold` is {self.threshold}, it must be above 0 and below 1")
         for recipe in self.proxies:
             _check_recipes(recipe, self.high)
 

@@ -167,8 +167,8 @@ class Retargeting:
     def next_to_time(self) -> Architecture | None:
         """Return the trained architecture whose step time tells most, or None if all were asked.
 
-        First those that may be the best on the new device; when no gain is expected from any of
-        them, the one whose step time is least known.
+        First those that may be the best on the new device; if none may, the one whose step time is
+        least certain.
         """
         waiting = [arch for arch in self._usable_candidates() if arch.id not in self._asked_to_time]
         if not waiting:
@@ -258,12 +258,7 @@ class Retargeting:
     def _evolved(
         self, elite: Sequence[Architecture], best: float
     ) -> tuple[list[Architecture], NDArray[np.float64]]:
-        """Return untrained architectures, and the gain over `best` that is expected of each.
-
-        Args:
-            elite: The best that are trained, to start from.
-            best: The reward to beat.
-        """
+        """Evolve the elite of the trained; return untrained ones and their gain over `best`."""
         listed = self._pool
         if listed is None and self.space.size <= _MAX_LISTED:
             listed = list(self.space.architectures())
@@ -276,9 +271,8 @@ class Retargeting:
             children = self._children([*elite, *population[: 2 * _ELITE]], rng)
             children = self._fresh(children, but={arch.id for arch in population})
             population += children
-            gain = np.concatenate(
-                [gain, self._predictions.rewards(children).expected_improvement(best)]
-            )
+            its = self._predictions.rewards(children).expected_improvement(best)
+            gain = np.concatenate([gain, its])
             kept = np.argsort(-gain, kind="stable")[:_POPULATION]
             population, gain = [population[n] for n in kept], gain[kept]
         self._population = population
