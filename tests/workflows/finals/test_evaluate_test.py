@@ -50,7 +50,7 @@ def write(folder: Path) -> bytes:
 
 
 def look(folder: Path, *, read: bool, pick: object = FIRST) -> FinalTest | None:
-    """Look where no data are: what is read is told as a mistake."""
+    """Look where no data are: reading raises an error."""
     config = EvaluationConfig(space_text=SPACE.to_text(), data="nowhere", recipe=Recipe())
     return evaluate_test_once(folder, pick, 3, config, Workers(), read=read, reading=lambda: None)  # type: ignore[arg-type]
 

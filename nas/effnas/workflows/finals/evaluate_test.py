@@ -87,7 +87,7 @@ def evaluate_test_once(
         pick: The trial that the finals pick, if they do.
         seeds: Its trainings, whose weights are all stored.
         config: What it was trained with.
-        workers: Where the work is done.
+        workers: Device and threads of the worker.
         read: Whether the test part may be read, if it was not.
         reading: Called before it is.
 

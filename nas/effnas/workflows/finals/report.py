@@ -60,7 +60,7 @@ class FinalsReport:
         correlation: Spearman's rho of the proxy's rewards with those of the finals, at the last
             level that all have reached; without a value for fewer than three, or where one side is
             constant.
-        correlation_epochs: That level.
+        correlation_epochs: Epochs of that level.
         test: What a network that these finals picked reaches on the test part; None if that was not
             read.
     """

@@ -149,9 +149,9 @@ def layer_candidates(
 
     Args:
         base: What grows.
-        rules: Of the family.
-        rule: Of the member.
-        slopes: To try.
+        rules: Rules of the family.
+        rule: Rule of the member.
+        slopes: Slopes to try.
         tolerance: Largest share by which a step time may differ from the rule's member's.
         image_size: Pixels that the base is trained at.
         costs: Finds out step times.

@@ -70,7 +70,7 @@ class LayerGrowth:
     """Ways to share a member's additional layers among the stages are tried.
 
     Attributes:
-        rules: Of the family.
+        rules: The family's rules of scaling.
         member: Name of the member, not the first.
         slopes: How much more later stages grow.
         tolerance: Largest share by which step times may differ from the member's.
@@ -159,7 +159,7 @@ class ScalingReport:
     Attributes:
         networks: Those that were trained, by name.
         standings: Those trained farthest first, by mean accuracy.
-        schedule: Of the trainings.
+        schedule: Epochs at which they were compared, and seeds.
         rules: The file of rules of the best growth of layers, if that was looked for.
     """
 
@@ -190,21 +190,17 @@ def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> Scal
     with TrainingsFolder.open(settings.out) as folder:
         stored = settings.tried.manifest_type.stored(settings.out)
         # Networks are not found again: step times are never quite the same.
-        networks = (
-            stored.networks if stored else tuple(_plan(settings, base, config, observer.progress))
+        networks = stored.networks if stored else _plan(settings, base, config, observer.progress)
+        manifest = settings.tried.manifest(
+            base=base.id,
+            data=Path(config.data or "").name,
+            recipe=config.recipe,
+            seeds=settings.seeds,
+            seed=config.seed,
+            networks=networks,
         )
-        results = folder.begin(
-            settings.tried.manifest(
-                base=base.id,
-                data=Path(config.data or "").name,
-                recipe=config.recipe,
-                seeds=settings.seeds,
-                seed=config.seed,
-                networks=networks,
-            )
-        )
+        results = folder.begin(manifest)
         observer.planned(networks, schedule)
-
         trainings = Trainings(
             folder=folder,
             candidates=[
@@ -233,9 +229,7 @@ def _config(settings: ScalingSettings, network: NetworkRef, base: Architecture) 
     """Return what the base would be trained with."""
     run = network.run
     if run is None and settings.data is None:
-        raise ConfigError(
-            f"{network.name}: no run says which images to train on; give them as `data`"
-        )
+        raise ConfigError(f"{network.name}: no run says which images to use; give them as `data`")
     recipe = run.recipe if run else Recipe()
     if settings.recipe_file:
         recipe = Recipe.load(settings.recipe_file)
@@ -245,7 +239,8 @@ def _config(settings: ScalingSettings, network: NetworkRef, base: Architecture) 
         space = run.space
         config = config_for_run(run, recipe, data=data, data_root=root)
     else:
-        space = _space_of(base)
+        blocks = "".join(f"\n  - {block}" for block in base.blocks)
+        space = SearchSpace.parse(f"stem: {base.stem}\nhead: {base.head}\nstages:{blocks}\n")
         config = config_for_data(space, data, recipe, data_root=root, seed=settings.seed)
     size = recipe.image_size or default_image_size(config, space)
     return replace(
@@ -258,18 +253,12 @@ def _config(settings: ScalingSettings, network: NetworkRef, base: Architecture) 
     )
 
 
-def _space_of(arch: Architecture) -> SearchSpace:
-    """Return a space of one network."""
-    blocks = "".join(f"\n  - {block}" for block in arch.blocks)
-    return SearchSpace.parse(f"stem: {arch.stem}\nhead: {arch.head}\nstages:{blocks}\n")
-
-
 def _plan(
     settings: ScalingSettings,
     base: Architecture,
     config: EvaluationConfig,
     progress: Callable[[str, int, int], None],
-) -> list[ScaledNetwork]:
+) -> tuple[ScaledNetwork, ...]:
     """Return the networks to be trained."""
     tried, recipe = settings.tried, config.recipe
     space = SearchSpace.parse(config.space_text)
@@ -295,7 +284,7 @@ def _plan(
     )
     try:
         if isinstance(tried, CompoundGrid):
-            return compound_candidates(
+            found = compound_candidates(
                 base,
                 tried.grid,
                 image_size=image_size,
@@ -304,17 +293,19 @@ def _plan(
                 costs=costs,
                 progress=progress,
             )
-        return layer_candidates(
-            base,
-            tried.rules,
-            tried.rule,
-            slopes=tried.slopes,
-            tolerance=tried.tolerance,
-            image_size=image_size,
-            costs=costs,
-        )
+        else:
+            found = layer_candidates(
+                base,
+                tried.rules,
+                tried.rule,
+                slopes=tried.slopes,
+                tolerance=tried.tolerance,
+                image_size=image_size,
+                costs=costs,
+            )
     except InfeasibleError as error:
         raise ConfigError(f"what the networks cost cannot be found: {error}") from error
+    return tuple(found)
 
 
 def _with_rules(

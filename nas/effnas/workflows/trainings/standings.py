@@ -49,7 +49,7 @@ class Standing:
     """How one candidate stands.
 
     Attributes:
-        name: Of the candidate.
+        name: Name of the candidate.
         epochs: Epochs that all of its seeds were trained for.
         accuracies: Of the seeds, after these epochs, 0 to 1.
         scores: What these are worth; the larger, the better.
