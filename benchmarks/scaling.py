@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 from effnas.timing.runtime import configure_process
 
@@ -35,14 +36,25 @@ from effnas.scaling.sizing import MemberCosts  # noqa: E402
 from effnas.space.search_space import SearchSpace  # noqa: E402
 from effnas.timing.device_settings import DeviceSettings  # noqa: E402
 from effnas.timing.layer_times import LayerTimes  # noqa: E402
+from effnas.trials.manifest import ALL_MUST_MATCH, must_match  # noqa: E402
 from effnas.trials.network_ref import find_network  # noqa: E402
-from effnas.workflows.trainings.folder import TrainingsFolder  # noqa: E402
-from effnas.workflows.trainings.schedule import Schedule  # noqa: E402
-from effnas.workflows.trainings.standings import ranked  # noqa: E402
+from effnas.workflows.trainings.folder import TrainingsFolder, TrainingsManifest  # noqa: E402
+from effnas.workflows.trainings.standings import Schedule  # noqa: E402
 from effnas.workflows.trainings.train import Candidate, Trainings  # noqa: E402
 
 #: Exponents of compound scaling that are tried.
 PHIS = [n / 25 for n in range(1, 151)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made(TrainingsManifest):
+    """What the trainings are made with."""
+
+    kind: ClassVar[str] = "trainings of a benchmark"
+
+    base: str = field(metadata=must_match("base"))
+    recipe: Recipe = field(metadata=ALL_MUST_MATCH)
+    seeds: int = field(metadata=must_match("seeds"))
 
 
 def uniform_like(
@@ -115,10 +127,7 @@ def main() -> None:
         step_times=None,
     )
     with TrainingsFolder.open(arguments.out) as folder:
-        results = folder.begin(
-            "trainings of a benchmark",
-            {"base": base.id, "recipe": dict(recipe.to_dict()), "seeds": arguments.seeds},
-        )
+        results = folder.begin(Made(base=base.id, recipe=recipe, seeds=arguments.seeds))
         trainings = Trainings(
             folder=folder,
             candidates=[
@@ -135,10 +144,7 @@ def main() -> None:
             on_result=lambda result: print(result, flush=True),
         )
         trainings.finish(config, Workers(device="cpu"), "accuracy", Observer())
-    standings = {
-        one.name: one
-        for one in ranked([m.name for m in members], schedule, results, lambda name, a: a)
-    }
+    standings = {one.name: one for one in trainings.ranked([m.name for m in members])}
     table = Table(title=f"{arguments.base}, {arguments.epochs} epochs, {arguments.seeds} seeds")
     for heading in ("", "layers", "px", "params", "MACs", "memory", "predicted S", "accuracy",
                     "training"):  # fmt: skip

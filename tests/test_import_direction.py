@@ -193,9 +193,9 @@ def test_timm_has_its_homes() -> None:
     [
         ("ray", {"evaluation.ray", "workflows.train.distributed"}),
         ("optuna", {"controllers.optuna"}),
-        ("tensorboard", {"workflows.trackers.tensorboard"}),
-        ("mlflow", {"workflows.trackers.mlflow"}),
-        ("wandb", {"workflows.trackers.wandb"}),
+        ("tensorboard", {"workflows.trackers"}),
+        ("mlflow", {"workflows.trackers"}),
+        ("wandb", {"workflows.trackers"}),
         ("onnx", {"export.programs"}),
     ],
 )

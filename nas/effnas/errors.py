@@ -99,3 +99,14 @@ def closest(name: str, known: Iterable[str]) -> str:
     if not near:
         return listing
     return f"did you mean {' or '.join(repr(n) for n in near)}? {listing}"
+
+
+def check_at_least(least: float, **settings: float | None) -> None:
+    """Check that each setting is `least` or more; one that is None is not given, and passes.
+
+    Raises:
+        ConfigError: Names the first that is below.
+    """
+    for name, value in settings.items():
+        if value is not None and not value >= least:
+            raise ConfigError(f"`{name}` is {value}, it must be {least} or more")

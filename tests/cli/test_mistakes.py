@@ -68,7 +68,7 @@ CASES = {
     "search --step-time auto": ["--profile", "effnas profile"],
     "search --profile a --step-times b": ["choose one source"],
     "search --step-time-command cat": ["{arch_json}"],
-    "proxy --networks 0": ["--networks", "1 or more"],
+    "proxy --networks 3": ["--networks", "4 or more"],
     "status photos": ["photos"],
     # Timing
     "bench efficientnet_b00": ["did you mean 'efficientnet_b0'"],

@@ -22,7 +22,7 @@ from effnas.trials.manifest import DataPart, RewardPart, SearchManifest, Sourced
 from effnas.trials.store import RunFolder
 from effnas.trials.trial import Measurement, Trial, TrialState
 from effnas.workflows.finals.evaluate_test import FinalTest
-from effnas.workflows.finals.manifest import FinalsManifest
+from effnas.workflows.finals.folder import FinalsManifest
 from effnas.workflows.trainings.folder import Result, TrainingsFolder
 
 SPACE = SearchSpace.load("tiny")

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from effnas.evaluation.inline import InlineBackend
 
 from effnas import Architecture, Search, SearchSpace, Trials, TrialState
 from effnas.controllers.random import RandomController
 from effnas.controllers.registry import CONTROLLERS
 from effnas.errors import ConfigError, InfeasibleError, SpaceError
 from effnas.evaluation.evaluator import Task
-from effnas.evaluation.inline import InlineBackend
 from effnas.search.retime import time_finalists
 from effnas.trials.constraints import Constraints
 from effnas.trials.store import RunFolder, read_events

@@ -19,7 +19,7 @@ from effnas.workflows.trainings.folder import WEIGHTS, Result
 if TYPE_CHECKING:
     from effnas.config.settings import Recipe
     from effnas.trials.run import Run
-    from effnas.workflows.trainings.schedule import Schedule
+    from effnas.workflows.trainings.standings import Schedule
 
 
 class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):

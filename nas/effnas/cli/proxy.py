@@ -17,8 +17,7 @@ from effnas.workflows.proxy.launch import (
     launch_check,
     launch_search,
 )
-from effnas.workflows.proxy.report import FidelityFigures, ProxyReport, Verdict
-from effnas.workflows.proxy.search import SearchReport
+from effnas.workflows.proxy.report import FidelityFigures, ProxyReport, SearchReport, Verdict
 from effnas.workflows.proxy.statistics import Estimate
 from effnas.workflows.proxy.trainings import Training
 

@@ -22,7 +22,7 @@ from effnas.workflows.scaling.launch import (
 
 if TYPE_CHECKING:
     from effnas.workflows.trainings.folder import Result
-    from effnas.workflows.trainings.schedule import Schedule
+    from effnas.workflows.trainings.standings import Schedule
 
 
 #: Of a network's standing, in JSON.

@@ -14,7 +14,7 @@ from effnas.scaling.family_file import Member
 from effnas.search.cost_estimate import memory_text
 from effnas.trials.run import Run
 from effnas.trials.trial import Trial
-from effnas.workflows.finals.provenance import Final
+from effnas.workflows.finals.folder import Final
 from effnas.workflows.train.provenance import Outcome, Trained
 
 #: `told`: by the program that ran the search, which does not say how it found it.

@@ -14,7 +14,7 @@ from effnas.scaling.family_file import Member, find_member
 from effnas.trials.network_ref import find_architecture
 from effnas.trials.run import Run
 from effnas.trials.trial import Trial
-from effnas.workflows.finals.provenance import Final, final_of
+from effnas.workflows.finals.folder import Final, final_of
 from effnas.workflows.train.provenance import Trained, trained_of
 
 #: Formats that can be written; the first one always is.

@@ -86,14 +86,9 @@ def bench(
         else:
             row |= {"images_per_s": setup.batch_size / metrics["step_time_s"], **metrics}
         rows.append(row)
+    sizes = {name: getattr(setup, name) for name in ("image_size", "batch_size", "num_classes")}
     return BenchResult(
         rows=rows,
-        setup={
-            "image_size": setup.image_size,
-            "batch_size": setup.batch_size,
-            "num_classes": setup.num_classes,
-            "optimizer": setup.recipe.optimizer,
-            **asdict(setup.execution),
-        },
+        setup={**sizes, "optimizer": setup.recipe.optimizer, **asdict(setup.execution)},
         hardware=describe_device(setup.device),
     )

@@ -43,14 +43,13 @@ SPACE = SearchSpace.parse(
 ARCH = SPACE.reference
 
 
-def write(folder: Path, **changed: object) -> bytes:
-    content = {"format": 1, **asdict(FOUND), **changed}
-    (folder / "test.json").write_text(json.dumps(content))
+def write(folder: Path) -> bytes:
+    (folder / "test.json").write_text(json.dumps({"format": 1, **asdict(FOUND)}))
     return (folder / "test.json").read_bytes()
 
 
 def look(folder: Path, *, read: bool, pick: object = FIRST) -> FinalTest | None:
-    """Look where no data are: what is read is told as a mistake."""
+    """Look where no data are: reading raises an error."""
     config = EvaluationConfig(space_text=SPACE.to_text(), data="nowhere", recipe=Recipe())
     return evaluate_test_once(folder, pick, 3, config, Workers(), read=read, reading=lambda: None)  # type: ignore[arg-type]
 
@@ -71,13 +70,10 @@ def test_without_the_option_or_a_pick_nothing_is_read_or_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_second_network_is_refused_in_a_line_and_what_is_stored_stays(tmp_path: Path) -> None:
+def test_a_second_network_is_refused_and_what_is_stored_stays(tmp_path: Path) -> None:
     before = write(tmp_path)
-    with pytest.raises(
-        StoreError, match=r"was read for trial 0.*now pick trial 1.*`out`"
-    ) as caught:
+    with pytest.raises(StoreError, match=r"was read for trial 0.*now pick trial 1.*`out`"):
         look(tmp_path, read=True, pick=SECOND)
-    assert "\n" not in str(caught.value)
     assert look(tmp_path, read=False, pick=SECOND) == FOUND
     assert (tmp_path / "test.json").read_bytes() == before
 
@@ -89,34 +85,19 @@ def test_mean_and_spread_are_over_seeds() -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        {"format": 2},
-        {"accuracies": []},
-        {"accuracies": [1.5]},
-        {"accuracies": ["0.5"]},
-        {"accuracies": [float("nan")]},
-        {"accuracies": None},
-        {"trial": True},
-        {"images": "many"},
-        {"skipped": [1]},
-    ],
+    "changed",
+    ["", "[1]", '{"format": 1}', {"format": 2}, {"accuracies": []}, {"accuracies": [1.5]}],
     ids=str,
 )
 def test_a_file_that_is_not_what_was_written_is_refused(
-    tmp_path: Path, content: dict[str, object]
+    tmp_path: Path, changed: str | dict[str, object]
 ) -> None:
-    write(tmp_path, **content)
+    stored = {"format": 1, **asdict(FOUND)}
+    text = changed if isinstance(changed, str) else json.dumps(stored | changed)
+    (tmp_path / "test.json").write_text(text)
     with pytest.raises(StoreError, match=r"test\.json: what was found .* cannot be read") as caught:
         look(tmp_path, read=True)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[1]", '{"format": 1}', "\x00"])
-def test_a_file_that_is_damaged_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "test.json").write_text(text)
-    with pytest.raises(StoreError, match=r"test\.json: what was found .* cannot be read"):
-        look(tmp_path, read=False)
 
 
 # -- reading it

@@ -7,12 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from effnas import (
-    Measurement,
-    SearchSpace,
-    Trial,
-    TrialState,
-)
+from effnas import Measurement, SearchSpace, Trial, TrialState
 from effnas.errors import ConfigError
 from effnas.trials.manifest import SearchManifest, SourcedSpacePart
 from effnas.trials.objectives import Objectives, non_dominated
@@ -83,13 +78,11 @@ def test_the_front_is_that_of_the_runs_objectives() -> None:
         )
 
 
-def test_what_equals_a_finalist_is_no_other_one() -> None:
+def test_small_runs_have_finals_and_equals_are_taken_once() -> None:
     same = {"accuracy": 0.5, "step_time": 1.0, "params": 1e6}
     assert len(choose_finalists(run_of([same, same, same]), 1)) == 1
-
-
-def test_a_run_without_step_times_has_finals_too() -> None:
-    assert len(choose_finalists(run_of([{"accuracy": 0.4}, {"accuracy": 0.6}]), 1)) == 1
+    without_step_times = [{"accuracy": 0.4}, {"accuracy": 0.6}]
+    assert len(choose_finalists(run_of(without_step_times), 1)) == 1
 
 
 def test_a_run_without_a_complete_trial_is_refused() -> None:

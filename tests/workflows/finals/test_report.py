@@ -9,7 +9,7 @@ from test_finalists import drawn, run_of
 from effnas.workflows.finals.finalists import Finalist
 from effnas.workflows.finals.report import make_report
 from effnas.workflows.trainings.folder import Result
-from effnas.workflows.trainings.schedule import Schedule
+from effnas.workflows.trainings.standings import Schedule
 
 FINALISTS = [Finalist(trial, "reward") for trial in run_of(drawn(12)).trials.ranked()[:4]]
 SCHEDULE = Schedule(levels=(2, 4), seeds=3)

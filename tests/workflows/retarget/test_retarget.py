@@ -9,15 +9,7 @@ from math import exp, sin
 import numpy as np
 import pytest
 
-from effnas import (
-    Architecture,
-    InfeasibleError,
-    Reward,
-    Search,
-    SearchSpace,
-    Trials,
-    TrialState,
-)
+from effnas import Architecture, InfeasibleError, Reward, Search, SearchSpace, Trials, TrialState
 from effnas.errors import ConfigError
 from effnas.evaluation.backend import InlineBackend
 from effnas.evaluation.evaluator import Job, Task
@@ -101,24 +93,19 @@ def test_with_all_step_times_the_ranking_is_plain_scoring() -> None:
     assert free.next_to_time() is None
     assert len(time_all(paid, 1000)) == len(PARENT)
     wanted = rescored(PARENT)
+    old = {t.architecture.id: (rank, t) for rank, t in enumerate(PARENT.ranked(), start=1)}
     for ranking in (free.ranking(), paid.ranking()):
         assert [key for key, _ in brief(ranking)] == [key for key, _ in wanted]
         assert [r for _, r in brief(ranking)] == pytest.approx([r for _, r in wanted], rel=1e-12)
         assert [c.rank for c in ranking] == list(range(1, len(PARENT) + 1))
-        assert all(c.timed and c.reward_deviation == c.step_time_deviation == 0 for c in ranking)
-
-
-@pytest.mark.slow
-def test_a_candidate_says_where_it_was_and_what_moved_it() -> None:
-    ranking = Retargeting(TINY, REWARD, PARENT, step_time_of=on_new).ranking()
-    old = {t.architecture.id: (rank, t) for rank, t in enumerate(PARENT.ranked(), start=1)}
-    for c in ranking:
-        rank, trial = old[c.architecture.id]
-        assert (c.old_rank, c.old_reward) == (rank, trial.reward)
-        assert c.old_metrics["step_time"] == trial.metrics["step_time"]
-        assert c.metrics["accuracy"] == trial.metrics["accuracy"]
-        assert c.metrics["params_ratio"] == trial.metrics["params_ratio"]
-        assert c.step_time == c.metrics["step_time"] == new_step_time(c.architecture)
+        for c in ranking:
+            assert c.timed
+            assert c.reward_deviation == c.step_time_deviation == 0
+            rank, trial = old[c.architecture.id]
+            assert (c.old_rank, c.old_reward) == (rank, trial.reward)
+            assert c.old_metrics["step_time"] == trial.metrics["step_time"]
+            assert c.metrics["accuracy"] == trial.metrics["accuracy"]
+            assert c.step_time == c.metrics["step_time"] == new_step_time(c.architecture)
     slowdowns = [c.slowdown for c in ranking if c.slowdown is not None]
     assert np.median(slowdowns) == pytest.approx(1)
     fused = [c.slowdown for c in ranking if {s.op for s in c.architecture.stages} == {"fused"}]
@@ -138,11 +125,11 @@ def test_a_few_timings_find_the_best_and_bound_the_rest() -> None:
     time_all(engine, 20)
     ranking = engine.ranking()
     assert ranking[0].architecture.id == rescored(PARENT)[0][0]
-    guessed = [c for c in ranking if not c.timed]
-    assert len(guessed) == len(PARENT) - 20
-    errors = [abs(np.log(c.step_time / new_step_time(c.architecture))) for c in guessed]
+    predicted = [c for c in ranking if not c.timed]
+    assert len(predicted) == len(PARENT) - 20
+    errors = [abs(np.log(c.step_time / new_step_time(c.architecture))) for c in predicted]
     assert np.median(errors) < 0.5  # S differs by a factor of 60
-    within = [e < 4 * c.step_time_deviation + 0.02 for e, c in zip(errors, guessed, strict=True)]
+    within = [e < 4 * c.step_time_deviation + 0.02 for e, c in zip(errors, predicted, strict=True)]
     assert np.mean(within) > 0.8
 
 
@@ -158,12 +145,8 @@ def test_the_last_trial_of_an_architecture_counts_and_incomplete_ones_do_not() -
     by_id = {c.architecture.id: c for c in engine.ranking()}
     assert set(by_id) == {first.architecture.id, PARENT[2].architecture.id}
     assert by_id[first.architecture.id].metrics["accuracy"] == 0.1
-
-
-@pytest.mark.parametrize("trials", [[], [replace(PARENT[0], state=TrialState.FAILED)]])
-def test_nothing_to_retarget_is_said(trials: list) -> None:
     with pytest.raises(ConfigError, match="nothing to retarget"):
-        Retargeting(TINY, REWARD, Trials(trials))
+        Retargeting(TINY, REWARD, Trials([lost]))
 
 
 @pytest.mark.parametrize("metrics", [{}, {"step_time": 0.0}, {"step_time": float("nan")}])
@@ -176,39 +159,25 @@ def test_a_step_time_must_be_above_zero(metrics: Mapping[str, float]) -> None:
 
 
 @pytest.mark.slow
-def test_the_same_seed_and_answers_give_the_same_proposals() -> None:
-    def proposals(seed: int) -> list[str]:
-        engine = Retargeting(TINY, REWARD, PARENT, seed)
-        return [a.id for a in [*time_all(engine, 10), *train_all(engine, 2)]]
-
-    assert proposals(1) == proposals(1)
-
-
-@pytest.mark.slow
 def test_nothing_is_proposed_twice_nor_from_outside_the_space() -> None:
-    engine = Retargeting(TINY, REWARD, PARENT)
-    old = {t.architecture.id for t in PARENT}
+    space = SearchSpace.parse(TINY.to_text() + "constraints: ['layers <= 5']\n")
+    parent = finished(space)
+    engine, same = Retargeting(space, REWARD, parent), Retargeting(space, REWARD, parent)
+    old = {t.architecture.id for t in parent}
     # Asked for ahead of their answers, as several workers do.
-    timed = [engine.next_to_time() for _ in range(len(PARENT) + 1)]
+    timed = [engine.next_to_time() for _ in range(len(parent) + 1)]
+    assert [same.next_to_time() for _ in timed] == timed
     assert timed.pop() is None
     assert {arch.id for arch in timed if arch} == old
     for arch in timed[:20]:
         assert arch is not None
         engine.tell_step_time(arch, on_new(arch))
+        same.tell_step_time(arch, on_new(arch))
     trained = [arch for _ in range(5) if (arch := engine.next_to_train())]
+    assert [same.next_to_train() for _ in trained] == trained
     assert len({arch.id for arch in trained}) == len(trained) > 3
     assert not {arch.id for arch in trained} & old
-    assert all(TINY.contains(arch) for arch in trained)
-
-
-@pytest.mark.slow
-def test_constraints_hold_for_what_is_proposed() -> None:
-    text = TINY.to_text() + "constraints: ['layers <= 5']\n"
-    space = SearchSpace.parse(text)
-    engine = Retargeting(space, REWARD, finished(space), step_time_of=on_new)
-    trained = train_all(engine, 3)
-    assert trained
-    assert all(arch.layers <= 5 for arch in trained)
+    assert all(space.contains(arch) and arch.layers <= 5 for arch in trained)
 
 
 @pytest.mark.slow
@@ -227,22 +196,19 @@ def test_trainings_find_better_ones_than_the_finished_search_had() -> None:
 @pytest.mark.slow
 def test_infeasible_architectures_are_left_out_and_others_proposed() -> None:
     engine = Retargeting(TINY, REWARD, PARENT)
-    lost = set()
-    for n in range(16):
-        arch = engine.next_to_time()
+    timed = [engine.next_to_time() for _ in range(16)]
+    for n, arch in enumerate(timed):
         assert arch is not None
         if n % 2:
             engine.tell_infeasible(arch)
-            lost.add(arch.id)
         else:
             engine.tell_step_time(arch, on_new(arch))
     untrained = engine.next_to_train()
     assert untrained is not None
     engine.tell_infeasible(untrained)
     assert engine.next_to_train() != untrained
-    assert {c.architecture.id for c in engine.ranking()} == {
-        t.architecture.id for t in PARENT
-    } - lost
+    left = {t.architecture.id for t in PARENT} - {arch.id for arch in timed[1::2] if arch}
+    assert {c.architecture.id for c in engine.ranking()} == left
 
 
 @pytest.mark.slow
@@ -272,20 +238,9 @@ def test_what_breaks_a_constraint_on_the_new_device_is_out_and_teaches_all_the_s
     gone = {t.architecture.id for t in search.trials if t.state is TrialState.INFEASIBLE}
     assert gone == {t.architecture.id for t in timed if new_step_time(t.architecture) > limit}
     assert gone
-    guesses = {c.architecture.id: c.step_time for c in free.ranking()}
+    predicted = {c.architecture.id: c.step_time for c in free.ranking()}
     kept = {c.architecture.id: c.step_time for c in engine.ranking()}
-    assert kept == {key: step_time for key, step_time in guesses.items() if key not in gone}
-
-
-@pytest.mark.slow
-def test_where_nothing_is_feasible_nothing_is_asked_for_or_ranked() -> None:
-    def refuse(arch: Architecture) -> Mapping[str, float]:
-        raise InfeasibleError(f"{arch} is not in the table")
-
-    engine = Retargeting(TINY, REWARD, PARENT, step_time_of=refuse)
-    assert engine.next_to_time() is None
-    assert engine.next_to_train() is None
-    assert engine.ranking() == []
+    assert kept == {key: step_time for key, step_time in predicted.items() if key not in gone}
 
 
 def test_only_the_pool_is_trained() -> None:
@@ -302,6 +257,10 @@ def test_only_the_pool_is_trained() -> None:
     trained = {arch.id for arch in train_all(engine, 50)}
     assert trained
     assert trained <= feasible - {t.architecture.id for t in PARENT}
+    feasible = set()
+    engine = Retargeting(TINY, REWARD, PARENT, step_time_of=table)
+    assert engine.next_to_time() is engine.next_to_train() is None
+    assert engine.ranking() == []
 
 
 @pytest.mark.slow
@@ -320,32 +279,24 @@ def test_no_training_is_asked_for_where_none_can_win() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("space", [ONE, FEW], ids=["one", "few"])
-def test_a_space_that_was_trained_to_the_end_is_ranked_all_the_same(space: SearchSpace) -> None:
-    trials = finished(space, 100)
-    engine = Retargeting(space, REWARD, trials)
-    assert len(time_all(engine, 100)) == len(trials) == space.size
-    assert engine.next_to_train() is None
-    assert [c[0] for c in brief(engine.ranking())] == [key for key, _ in rescored(trials)]
-
-
-def test_a_small_space_is_found_out_whole_when_trainings_may_pay() -> None:
-    trials = finished(FEW, 4)
-    engine = Retargeting(FEW, REWARD, trials, step_time_of=on_new)
+def test_a_small_space_is_found_out_whole_and_ranked_to_the_end() -> None:
+    engine = Retargeting(FEW, REWARD, finished(FEW, 4), step_time_of=on_new)
     train_all(engine, 100)
-    best = max(REWARD.score({**on_new(a), **_counts(a)}) for a in FEW.architectures())
+    best = max(REWARD.score({**on_new(a), **FEW.counted_metrics(a)}) for a in FEW.architectures())
     assert engine.ranking()[0].reward == pytest.approx(best, rel=0.02)
-
-
-def _counts(arch: Architecture) -> dict[str, float]:
-    return {"params_ratio": FEW.count(arch).params / FEW.count(FEW.reference).params}
+    for space in (ONE, FEW):
+        trials = finished(space, 100)
+        engine = Retargeting(space, REWARD, trials)
+        assert len(time_all(engine, 100)) == len(trials) == space.size
+        assert engine.next_to_train() is None
+        assert [c[0] for c in brief(engine.ranking())] == [key for key, _ in rescored(trials)]
 
 
 # -- rewards
 
 
 @pytest.mark.slow
-def test_other_metrics_of_timing_are_guessed_too() -> None:
+def test_other_metrics_of_timing_are_predicted_too() -> None:
     def memory(arch: Architecture) -> float:
         return 1e8 * (1 + arch.layers)
 
@@ -370,7 +321,7 @@ def test_other_metrics_of_timing_are_guessed_too() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("text", ["A - 0.1 * log(S)", "-S", "A / (1 + macs / 1e6)", "-train_loss"])
+@pytest.mark.parametrize("text", ["A / (1 + macs / 1e6) - 0.1 * log(S)", "-train_loss"])
 def test_any_expression_may_be_the_reward(text: str) -> None:
     reward = Reward.load(text)
 
@@ -383,28 +334,18 @@ def test_any_expression_may_be_the_reward(text: str) -> None:
     arch = engine.next_to_train()
     assert arch is not None
     engine.tell_trained(arch, {**measure(arch), **on_new(arch)})
-    ranking = engine.ranking()
-    assert [c.reward for c in ranking] == sorted((c.reward for c in ranking), reverse=True)
+    rewards = [c.reward for c in engine.ranking()]
+    assert np.isfinite(rewards).all()
+    assert rewards == sorted(rewards, reverse=True)
 
 
 @pytest.mark.slow
-def test_a_python_function_may_be_the_reward(tmp_path) -> None:
-    file = tmp_path / "mine.py"
-    file.write_text("def mine(m):\n    return m['accuracy'] / max(m.get('step_time', 9), 0.5)\n")
-    reward = Reward.load(f"{file}:mine")
-    engine = Retargeting(TINY, reward, finished(reward=reward))
-    time_all(engine, 15)
-    assert engine.next_to_train() is not None
-    best = engine.ranking()[0]
-    assert best.reward == pytest.approx(accuracy(best.architecture) / max(best.step_time, 0.5))
-
-
-@pytest.mark.slow
-def test_guesses_where_the_reward_has_no_value_count_as_the_worst() -> None:
+def test_predictions_without_a_reward_count_as_the_worst() -> None:
     reward = Reward.load("A * sqrt(2 * (0.2 + 3) - S)")  # no value for the slowest
-    trials = Trials(t for t in PARENT if t.metrics["step_time"] < 6)
-    trials = Trials(replace(t, reward=reward.score(t.metrics)) for t in trials)
-    engine = Retargeting(TINY, reward, trials)
+    trials = [t for t in PARENT if t.metrics["step_time"] < 6]
+    engine = Retargeting(
+        TINY, reward, Trials(replace(t, reward=reward.score(t.metrics)) for t in trials)
+    )
     time_all(engine, 5, on_old)
     assert engine.next_to_train() is not None
     assert all(np.isfinite(c.reward) for c in engine.ranking())

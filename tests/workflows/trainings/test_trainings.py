@@ -17,8 +17,7 @@ from effnas.evaluation.evaluator import Evaluator, Job, Task
 from effnas.evaluation.simulated import SimulatedBackend
 from effnas.trials.manifest import must_match
 from effnas.workflows.trainings.folder import Result, TrainingsFolder, TrainingsManifest
-from effnas.workflows.trainings.schedule import Schedule
-from effnas.workflows.trainings.standings import ranked
+from effnas.workflows.trainings.standings import Comparison, Schedule
 from effnas.workflows.trainings.train import Candidate, Trainings
 
 FOUND = [
@@ -75,15 +74,11 @@ class TestFolder:
         assert not (tmp_path / "f" / "checkpoints").exists()
 
     @pytest.mark.parametrize(
-        ("before", "after", "said"),
-        [
-            ("0.5", "5", "accuracy: Expected `float` <= 1"),
-            ("2.0", "-2.0", "train_time_s"),
-            ("0.5", "null", "either an accuracy or a reason"),
-        ],
+        ("after", "said"),
+        [("5", "accuracy: Expected `float` <= 1"), ("null", "either an accuracy")],
     )
     def test_a_torn_line_is_cut_and_a_wrong_one_named(
-        self, tmp_path: Path, before: str, after: str, said: str
+        self, tmp_path: Path, after: str, said: str
     ) -> None:
         with TrainingsFolder.open(tmp_path / "f") as folder:
             folder.begin(Made())
@@ -93,7 +88,7 @@ class TestFolder:
         file.write_text(whole + whole[:20])
         with TrainingsFolder.open(tmp_path / "f") as folder:
             assert folder.begin(Made()) == FOUND[:1]
-        file.write_text(whole.replace(before, after))
+        file.write_text(whole.replace("0.5", after))
         with (
             TrainingsFolder.open(tmp_path / "f") as folder,
             pytest.raises(StoreError, match=rf"trainings.jsonl:1: not a result \(.*{said}"),
@@ -141,9 +136,7 @@ def train(
     """Train what a folder lacks."""
     candidates = [
         Candidate(
-            name=str(n),
-            architecture=arch,
-            recipe=Recipe(image_size=sizes[n]) if sizes else None,
+            name=str(n), architecture=arch, recipe=Recipe(image_size=sizes[n]) if sizes else None
         )
         for n, arch in enumerate(ARCHS)
     ]
@@ -178,11 +171,12 @@ def test_candidates_train_one_after_another_and_the_weaker_half_stops(tmp_path: 
             if before and mean < np.median(before):
                 break
         assert mine == expected
-    standings = ranked([str(n) for n in range(6)], SCHEDULE, results, lambda name, a: a)
+    comparison = Comparison(schedule=SCHEDULE, results=results, score=lambda name, a: a)
+    standings = comparison.ranked([str(n) for n in range(6)])
     assert ARCHS[int(standings[0].name)] == max(ARCHS, key=lambda arch: QUALITY[arch])
 
 
-@pytest.mark.parametrize("stops", [[0], [1, 1], [3, 5, 2], [11]], ids=str)
+@pytest.mark.parametrize("stops", [[0], [3, 5, 2], [11]], ids=str)
 def test_trainings_stopped_anywhere_continue_as_if_they_had_not_been(
     tmp_path: Path, stops: list[int]
 ) -> None:
@@ -201,7 +195,7 @@ def test_trainings_stopped_anywhere_continue_as_if_they_had_not_been(
     assert nothing.asked == []
 
 
-@pytest.mark.parametrize("capacity", [2, 3, 7])
+@pytest.mark.parametrize("capacity", [2, 7])
 def test_several_workers_train_seeds_side_by_side_and_nothing_twice(
     tmp_path: Path, capacity: int
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -30,7 +31,7 @@ _MIN_SHARE = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class FinalTest:
-    """What a network reaches on images that nothing was chosen by.
+    """The accuracy of a network on images that nothing was chosen by.
 
     Attributes:
         trial: Number of the network's trial in the search.
@@ -40,7 +41,7 @@ class FinalTest:
         images: How many it has.
         skipped: Names of images that were left out because they cannot be decoded.
         fingerprint: Differs when images, labels or classes do.
-        accuracies: Share of the images that were named rightly, 0 to 1, for each seed.
+        accuracies: Share of the images that are classified correctly, 0 to 1, for each seed.
         date: When they were read, in UTC as in 2026-01-31T12:00:00Z.
     """
 
@@ -79,24 +80,24 @@ def evaluate_test_once(
     read: bool,
     reading: Callable[[], None],
 ) -> FinalTest | None:
-    """Return what a network reaches on the test part, which is read once in these finals.
+    """Return the accuracy of a network on the test part, which is read once in these finals.
 
     Args:
         folder: That of the finals, which the caller has locked.
-        pick: What the finals pick, if they do.
-        seeds: Its trainings, the weights of all of which are there.
+        pick: The trial that the finals pick, if they do.
+        seeds: Its trainings, whose weights are all stored.
         config: What it was trained with.
-        workers: Where the work is done.
+        workers: Device and threads of the worker.
         read: Whether the test part may be read, if it was not.
         reading: Called before it is.
 
     Returns:
-        What was found, now or before; without `read` that may be of a network picked before. None
-        if the test part was not read.
+        What was measured, now or before; without `read` that may be of a network picked before.
+        None if the test part was not read.
 
     Raises:
-        UserError: If it is to be read for a second network, the data have no test part, or weights
-            are not there; nothing stored is changed.
+        UserError: If `read` would be for a second network, the data have no test part, or weights
+            are missing; nothing stored is changed.
         SearchFailedError: If the worker is lost.
     """
     stored = stored_test(folder)
@@ -109,8 +110,8 @@ def evaluate_test_once(
     if stored.architecture_id != pick.architecture.id:
         raise StoreError(
             f"{folder / TEST}: the test part was read for trial {stored.trial}, and these finals "
-            f"now pick trial {pick.number}; a second look would make its accuracy a choice's. "
-            "Leave out `test`, pick as before, or hold finals with another `out`"
+            f"now pick trial {pick.number}; a second look would make its accuracy part of the "
+            "choice. Leave out `test`, pick as before, or hold finals with another `out`"
         )
     return stored
 
@@ -124,12 +125,12 @@ def _read_once(pick: Trial, seeds: int, config: EvaluationConfig, workers: Worke
         device=share.device,
         threads=share.threads,
         recipe=replace(config.recipe, data_share=_MIN_SHARE),
-        # Where the search measured none, what is quickest for a step need not be measured either.
+        # Where the search chose none, the quickest way to run a step does not matter here either.
         execution=config.execution or Execution(),
     )
     backend = RayBackend(MakeImageEvaluator(config), cpus=share.cpus, gpus=share.gpus)
     try:
-        found = backend.ask(_Look(pick.architecture, seeds))
+        found = backend.ask(partial(_look, arch=pick.architecture, seeds=seeds))
     finally:
         backend.close()
     data = config.data or ""
@@ -142,26 +143,20 @@ def _read_once(pick: Trial, seeds: int, config: EvaluationConfig, workers: Worke
     )
 
 
-@dataclass(frozen=True)
-class _Look:
-    """What the worker is asked."""
-
-    architecture: Architecture
-    seeds: int
-
-    def __call__(self, evaluator: Evaluator) -> dict[str, Any]:
-        images, accuracies = cast("ImageEvaluator", evaluator).test(self.architecture, self.seeds)
-        return {
-            "part": images.part,
-            "images": len(images),
-            "skipped": images.skipped,
-            "fingerprint": images.fingerprint,
-            "accuracies": tuple(accuracies),
-        }
+def _look(evaluator: Evaluator, arch: Architecture, seeds: int) -> dict[str, Any]:
+    """Read the test part on a worker, and measure the accuracies of a network's trainings."""
+    images, accuracies = cast("ImageEvaluator", evaluator).test(arch, seeds)
+    return {
+        "part": images.part,
+        "images": len(images),
+        "skipped": images.skipped,
+        "fingerprint": images.fingerprint,
+        "accuracies": tuple(accuracies),
+    }
 
 
 def stored_test(folder: Path) -> FinalTest | None:
-    """Return what finals found on the test part; None if that was not read.
+    """Return the stored accuracies on the test part; None if that was not read.
 
     Raises:
         StoreError: If the file cannot be read, or is not what was written.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from effnas.errors import ConfigError
+from effnas.errors import ConfigError, check_at_least
 from effnas.trials.objectives import Objectives, non_dominated
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Finalist:
     """A trial that goes to the finals.
 
     Attributes:
-        trial: Of the search.
+        trial: A complete trial of the search.
         reason: `reward` for one of the best, `front` for one that no other dominates.
     """
 
@@ -48,8 +48,7 @@ def choose_finalists(run: Run, top: int) -> list[Finalist]:
     Raises:
         ConfigError: If `top` is below 1, or no trial is complete.
     """
-    if top < 1:
-        raise ConfigError(f"`top` is {top}, it must be 1 or more")
+    check_at_least(1, top=top)
     ranked = run.trials.ranked()
     if not ranked:
         raise ConfigError(
@@ -58,10 +57,11 @@ def choose_finalists(run: Run, top: int) -> list[Finalist]:
         )
     chosen = [Finalist(trial, "reward") for trial in ranked[:top]]
     objectives = run.objectives or _objectives(ranked)
-    known = [trial for trial in ranked if objectives and objectives.of(trial) is not None]
-    if objectives is None or not known:
+    compared = [trial for trial in ranked if objectives and objectives.of(trial) is not None]
+    if objectives is None or not compared:
         return chosen
-    front = [known[n] for n in non_dominated([objectives.values(t.metrics) for t in known])]
+    values = [objectives.values(trial.metrics) for trial in compared]
+    front = [compared[n] for n in non_dominated(values)]
     points = {t.number: _point(t, objectives) for t in (*front, *(f.trial for f in chosen))}
     while len(chosen) < 2 * top:
         taken = np.array([points[f.trial.number] for f in chosen])

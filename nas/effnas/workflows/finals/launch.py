@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from effnas.config.settings import EvaluationConfig, Recipe
-from effnas.errors import ConfigError
+from effnas.config.settings import Recipe
+from effnas.errors import check_at_least
 from effnas.evaluation.config import config_for_run
 from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import Workers
-from effnas.trials.reward import Reward
 from effnas.trials.run import Run, load_run
 from effnas.trials.store import CHECKPOINTS
 from effnas.workflows.finals.evaluate_test import evaluate_test_once
 from effnas.workflows.finals.finalists import Finalist, choose_finalists
-from effnas.workflows.finals.manifest import FinalsManifest
+from effnas.workflows.finals.folder import FinalsManifest
 from effnas.workflows.finals.report import FinalsReport, make_report
 from effnas.workflows.trainings.folder import WEIGHTS, Result, TrainingsFolder
-from effnas.workflows.trainings.schedule import Schedule
+from effnas.workflows.trainings.standings import Schedule
 from effnas.workflows.trainings.train import Candidate, Trainings
 
 #: Epochs of a final over those of the search's trainings.
@@ -56,8 +55,7 @@ class FinalsSettings:
     workers: Workers = field(default_factory=Workers)
 
     def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise ConfigError(f"`seeds` is {self.seeds}, it must be 1 or more")
+        check_at_least(1, seeds=self.seeds)
 
 
 class FinalsObserver(Observer):
@@ -80,18 +78,36 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
 
     Raises:
         UserError: If something given is wrong; what is stored already stays.
-        SearchFailedError: If a training fails time after time.
+        SearchFailedError: If a training fails repeatedly.
     """
     run = load_run(settings.run)
     finalists = choose_finalists(run, settings.top)
     reward = run.load_reward(settings.reward)
-    score = _scorer(reward)
+
+    def score(finalist: Finalist, accuracy: float) -> float:
+        """Return the reward with the accuracy of a final: S and P are the search's."""
+        return reward.score({**finalist.trial.metrics, "accuracy": accuracy})
+
     for finalist in finalists:
         score(finalist, finalist.trial.metrics.get("accuracy", 0.5))  # it can be scored
-    recipe = _recipe(run, settings)
+    recipe = replace(run.recipe, epochs=_LONGER * run.recipe.epochs, data_share=1.0)
+    recipe = recipe.overridden(**settings.recipe)
+    config = replace(
+        config_for_run(run, recipe, data=settings.data, data_root=settings.data_root),
+        step_times=None,
+        checkpoints=str(settings.out.absolute() / CHECKPOINTS),
+        weights=str(settings.out.absolute() / WEIGHTS),
+    )
+    manifest = FinalsManifest(
+        run=run.path.resolve().name,
+        run_created=run.manifest.created,
+        finalists=tuple(finalist.trial.architecture.id for finalist in finalists),
+        recipe=recipe,
+        seeds=settings.seeds,
+    )
     schedule = Schedule.of(recipe.epochs, settings.seeds)
     with TrainingsFolder.open(settings.out) as folder:
-        results = folder.begin(_manifest(run, finalists, recipe, settings))
+        results = folder.begin(manifest)
         observer.planned(run, finalists, recipe, schedule)
         by_name = {finalist.trial.architecture.id: finalist for finalist in finalists}
 
@@ -112,7 +128,6 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
             score=lambda name, accuracy: score(by_name[name], accuracy),
             on_result=trained,
         )
-        config = _config(run, recipe, settings)
         trainings.finish(config, settings.workers, reward.text, observer)
         report = make_report(finalists, schedule, results, score)
         test = evaluate_test_once(
@@ -125,39 +140,3 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
             reading=observer.testing,
         )
     return replace(report, test=test)
-
-
-def _scorer(reward: Reward) -> Callable[[Finalist, float], float]:
-    """Return what scores a finalist with the accuracy of its final: S and P are the search's."""
-
-    def score(finalist: Finalist, accuracy: float) -> float:
-        return reward.score({**finalist.trial.metrics, "accuracy": accuracy})
-
-    return score
-
-
-def _recipe(run: Run, settings: FinalsSettings) -> Recipe:
-    longer = replace(run.recipe, epochs=_LONGER * run.recipe.epochs, data_share=1.0)
-    return longer.overridden(**settings.recipe)
-
-
-def _config(run: Run, recipe: Recipe, settings: FinalsSettings) -> EvaluationConfig:
-    folder = settings.out.absolute()
-    return replace(
-        config_for_run(run, recipe, data=settings.data, data_root=settings.data_root),
-        step_times=None,
-        checkpoints=str(folder / CHECKPOINTS),
-        weights=str(folder / WEIGHTS),
-    )
-
-
-def _manifest(
-    run: Run, finalists: Sequence[Finalist], recipe: Recipe, settings: FinalsSettings
-) -> FinalsManifest:
-    return FinalsManifest(
-        run=run.path.resolve().name,
-        run_created=run.manifest.created,
-        finalists=tuple(finalist.trial.architecture.id for finalist in finalists),
-        recipe=recipe,
-        seeds=settings.seeds,
-    )

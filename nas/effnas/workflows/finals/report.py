@@ -1,4 +1,4 @@
-"""Results of finals: means and spreads, what they say of the proxy, and the best network."""
+"""Results of finals: means and spreads, how well the proxy ranked, and the best network."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import numpy as np
 
 from effnas.workflows.finals.evaluate_test import FinalTest
 from effnas.workflows.finals.finalists import Finalist
-from effnas.workflows.proxy.statistics import Estimate, correlate, spearman
+from effnas.workflows.proxy.statistics import NO_ESTIMATE, Estimate, correlate, spearman
 from effnas.workflows.trainings.folder import Result
-from effnas.workflows.trainings.schedule import Schedule
-from effnas.workflows.trainings.standings import Standing, accuracies_at, ranked
+from effnas.workflows.trainings.standings import Comparison, Schedule, Standing
 
 #: Networks whose ranks can be compared.
 _MIN_RANKED = 3
@@ -24,7 +23,7 @@ class FinalistStanding(Standing):
     """How one finalist stands; its scores are rewards with the search's S and P.
 
     Attributes:
-        finalist: The network.
+        finalist: The trial, and why it is a finalist.
     """
 
     finalist: Finalist
@@ -52,16 +51,16 @@ class FinalistStanding(Standing):
 
 @dataclass(frozen=True, kw_only=True)
 class FinalsReport:
-    """The finalists, the best first, and what their ranks say of the proxy.
+    """The finalists, the best first, and how well the proxy ranked them.
 
     Attributes:
         standings: Those trained farthest first, by mean reward.
-        epochs: Of a whole training.
-        seeds: Of each finalist.
+        epochs: Epochs of a whole training.
+        seeds: Trainings of each finalist.
         correlation: Spearman's rho of the proxy's rewards with those of the finals, at the last
             level that all have reached; without a value for fewer than three, or where one side is
             constant.
-        correlation_epochs: That level.
+        correlation_epochs: Epochs of that level.
         test: What a network that these finals picked reaches on the test part; None if that was not
             read.
     """
@@ -83,38 +82,32 @@ class FinalsReport:
 def make_report(
     finalists: Sequence[Finalist],
     schedule: Schedule,
-    results: Sequence[Result],
+    results: list[Result],
     score: Callable[[Finalist, float], float],
 ) -> FinalsReport:
-    """Put together what the results say.
-
-    Args:
-        finalists: In the order in which they were begun.
-        schedule: Of the trainings.
-        results: All of them.
-        score: The reward of a finalist with another accuracy.
-    """
+    """Return the report on results; `score` gives the reward of a finalist with an accuracy."""
     by_name = {finalist.trial.architecture.id: finalist for finalist in finalists}
+    comparison = Comparison(
+        schedule=schedule,
+        results=results,
+        score=lambda name, accuracy: score(by_name[name], accuracy),
+    )
     standings = [
         FinalistStanding(finalist=by_name[each.name], **vars(each))
-        for each in ranked(
-            list(by_name), schedule, results, lambda name, accuracy: score(by_name[name], accuracy)
-        )
+        for each in comparison.ranked(list(by_name))
     ]
     shared = [each for each in standings if each.reason is None]
     level = min((each.epochs for each in shared), default=0)
-    correlation = Estimate(None)
+    correlation = NO_ESTIMATE
     if len(shared) >= _MIN_RANKED and level:
+        rewards = [
+            [score(each.finalist, a) for a in comparison.accuracies_at(each.name, level)]
+            for each in shared
+        ]
         correlation = correlate(
             spearman,
             np.array([[each.finalist.trial.reward or 0.0] for each in shared]),
-            np.array(
-                [
-                    [score(each.finalist, accuracy) for accuracy in accuracies]
-                    for each in shared
-                    for accuracies in [accuracies_at(each.name, level, schedule, results)]
-                ]
-            ),
+            np.array(rewards),
             np.random.default_rng(0),
             averaged=True,
         )

@@ -1,22 +1,15 @@
-"""From trainings to a report: a pure function of the records."""
+"""From trainings to a report with advice: a pure function of the records."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effnas.workflows.proxy.advice import advise
 from effnas.workflows.proxy.networks import MIN_NETWORKS
-from effnas.workflows.proxy.report import (
-    MIN_TAU,
-    Agreement,
-    FidelityFigures,
-    ProxyReport,
-    Verdict,
-)
+from effnas.workflows.proxy.report import Agreement, FidelityFigures, ProxyReport, Verdict
 from effnas.workflows.proxy.statistics import (
     REPLICATES,
     Estimate,
@@ -27,78 +20,60 @@ from effnas.workflows.proxy.statistics import (
     seed_deviation,
     spearman,
 )
+from effnas.workflows.proxy.trainings import Fidelity
 
 if TYPE_CHECKING:
-    from effnas.arch.architecture import Architecture
+    from effnas.config.settings import Recipe
     from effnas.workflows.proxy.statistics import Floats
-    from effnas.workflows.proxy.trainings import Fidelity, Training
+    from effnas.workflows.proxy.study import Study
+    from effnas.workflows.proxy.trainings import Training
 
 _POINTS = 100.0
 
 
 def analyse(
-    trainings: Iterable[Training],
-    *,
-    networks: Sequence[Architecture],
-    proxy: Fidelity,
-    high: Fidelity,
-    seeds: int,
-    high_seeds: int,
-    holdout_images: int,
-    threshold: float = MIN_TAU,
-    replicates: int = REPLICATES,
+    study: Study, proxy: Recipe, trainings: Iterable[Training], *, replicates: int = REPLICATES
 ) -> ProxyReport:
-    """Compare two fidelities by the trainings of the same networks.
+    """Compare a recipe with the higher fidelity of a study by the trainings of the same networks.
 
     A network with an infeasible training at either fidelity, or without all of its trainings, is
     left out and counted. Further trainings are ignored.
 
     Args:
-        trainings: That have ended.
-        networks: The reference networks.
-        proxy: The cheap fidelity.
-        high: The higher fidelity that it stands for.
-        seeds: Trainings of a network at the proxy, 1 or more.
-        high_seeds: Trainings of a network at the higher fidelity, 1 or more.
-        holdout_images: Number of images that accuracy is measured on.
-        threshold: The tau that the proxy should reach.
+        study: Networks, numbers of seeds, and the threshold.
+        proxy: The cheap recipe.
+        trainings: All that have ended.
         replicates: Of the bootstrap; 0 gives no intervals.
     """
-    ended = {(t.fidelity, t.architecture.id, t.repeat): t for t in trainings}
-    wanted = [(proxy, n) for n in range(seeds)] + [(high, n) for n in range(high_seeds)]
-    infeasible, complete = [], []
+    below, above = Fidelity.of(proxy), Fidelity.of(study.high)
+    ended = {training.key: training for training in trainings}
+    wanted = [(below, n) for n in range(study.seeds)]
+    wanted += [(above, n) for n in range(study.high_seeds)]
+    infeasible: list[tuple[str, str]] = []
+    complete: list[list[Training]] = []
     used: list[Training] = []
-    for arch in networks:
-        mine = [ended.get((fidelity, arch.id, repeat)) for fidelity, repeat in wanted]
-        found = [training for training in mine if training is not None]
+    for arch in study.networks:
+        keys = [(fidelity, arch.id, repeat) for fidelity, repeat in wanted]
+        found = [ended[key] for key in keys if key in ended]
         used += found
-        reasons = [t.outcome.reason for t in found if t.outcome.reason is not None]
-        if reasons:
-            infeasible.append((str(arch), reasons[0]))
+        if reason := next((t.outcome.reason for t in found if t.outcome.reason is not None), None):
+            infeasible.append((str(arch), reason))
         elif len(found) == len(wanted):
             complete.append(found)
     report = ProxyReport(
-        proxy=proxy,
-        high=high,
+        proxy=below,
+        high=above,
         networks=len(complete),
         infeasible=tuple(infeasible),
-        unfinished=len(networks) - len(complete) - len(infeasible),
-        holdout_images=holdout_images,
-        threshold=threshold,
-        verdict=Verdict.TOO_FEW,
-        single=Agreement(Estimate(None), Estimate(None)),
-        averaged=Agreement(Estimate(None), Estimate(None)),
-        proxy_figures=None,
-        high_figures=None,
-        noise_limit=None,
-        proxy_noise_limit=None,
-        cost_ratio=None,
+        unfinished=len(study.networks) - len(complete) - len(infeasible),
+        holdout_images=study.holdout_images,
+        threshold=study.threshold,
         total_time_s=sum(t.outcome.train_time_s or 0.0 for t in used),
         hardware=tuple(sorted({t.outcome.hardware for t in used if t.outcome.hardware})),
     )
     if len(complete) >= MIN_NETWORKS:
-        report = _compared(report, complete, seeds, replicates)
-    return replace(report, advice=advise(report))
+        report = _compared(report, complete, study.seeds, replicates)
+    return replace(report, advice=_advise(report))
 
 
 def _compared(
@@ -122,19 +97,19 @@ def _compared(
         )
         for averaged in (False, True)
     )
-    tau = single.kendall.value
+    verdict = Verdict.UNDEFINED
+    if (tau := single.kendall.value) is not None:
+        verdict = Verdict.KEPT if tau >= report.threshold else Verdict.LOW
     limit = own_limit = None
     if proxy.reliability is not None:
         own_limit = noise_limit(proxy.reliability)
-        if high.reliability is not None:
-            limit = noise_limit(proxy.reliability, _of_mean(high.reliability, high.seeds))
+        if (one := high.reliability) is not None:
+            # The mean over seeds is more reliable than one (Spearman-Brown formula).
+            of_mean = high.seeds * one / (1 + (high.seeds - 1) * one)
+            limit = noise_limit(proxy.reliability, of_mean)
     return replace(
         report,
-        verdict=Verdict.UNDEFINED
-        if tau is None
-        else Verdict.KEPT
-        if tau >= report.threshold
-        else Verdict.LOW,
+        verdict=verdict,
         single=single,
         averaged=averaged,
         proxy_figures=proxy,
@@ -158,13 +133,14 @@ def _figures(
         reliability = between**2 / total if total else None
     means = accuracies.mean(axis=1)
     errors = np.sqrt(accuracies * (1 - accuracies) / holdout_images)
+    points = (None if v is None else _POINTS * v for v in (noise.value, noise.low, noise.high))
     return FidelityFigures(
         fidelity=fidelity,
         seeds=accuracies.shape[1],
         accuracy=float(accuracies.mean()),
         accuracy_low=float(means.min()),
         accuracy_high=float(means.max()),
-        seed_deviation_points=_in_points(noise),
+        seed_deviation_points=Estimate(*points),
         network_deviation_points=None if between is None else _POINTS * between,
         reliability=reliability,
         holdout_error_points=_POINTS * float(errors.mean()),
@@ -172,11 +148,125 @@ def _figures(
     )
 
 
-def _of_mean(reliability: float, seeds: int) -> float:
-    """Return the reliability of a mean over seeds (Spearman-Brown formula)."""
-    return seeds * reliability / (1 + (seeds - 1) * reliability)
+# -- advice
 
 
-def _in_points(estimate: Estimate) -> Estimate:
-    return Estimate(*(None if v is None else _POINTS * v for v in (
-        estimate.value, estimate.low, estimate.high)))  # fmt: skip
+def _advise(report: ProxyReport) -> tuple[str, ...]:
+    """Return advice, most useful first; none if tau is certainly high enough.
+
+    The cause of a low tau follows from the tau that noise over seeds alone would leave: below the
+    threshold, noise is the cause; else the two fidelities rank differently.
+    """
+    if report.verdict is Verdict.TOO_FEW:
+        return (_too_few(report),)
+    proxy, high = report.proxy_figures, report.high_figures
+    assert proxy is not None
+    assert high is not None
+    if report.verdict is Verdict.UNDEFINED:
+        return (_undefined(proxy, high),)
+    found = []
+    if report.verdict is Verdict.LOW:
+        found += _low(report, proxy, high)
+    if report.tau.low is not None and not report.is_certain:
+        found.append(
+            f"The interval of tau, {report.tau.low:.2f} to {report.tau.high:.2f}, includes "
+            f"{report.threshold:g}: {report.networks} networks cannot decide it. More of them can: "
+            f"`networks` {2 * report.networks} narrows it to about 0.7 of its width, and finished "
+            "trainings count."
+        )
+        if report.verdict is Verdict.LOW:
+            found.reverse()  # first make sure that tau is low
+    return tuple(found)
+
+
+def _too_few(report: ProxyReport) -> str:
+    text = (
+        f"{report.networks} networks have all of their trainings, and {MIN_NETWORKS} are needed "
+        "for a ranking."
+    )
+    if report.unfinished and report.can_succeed:
+        text += f" {report.unfinished} are not finished: the same command continues them."
+    if report.infeasible:
+        reasons = "; ".join(sorted({reason for _, reason in report.infeasible})[:3])
+        text += (
+            f" {len(report.infeasible)} cannot be trained ({reasons}). If that is memory, a "
+            "smaller `batch_size` or `image_size` helps; if they diverge, a smaller "
+            "`learning_rate`; or ask for more `networks`."
+        )
+    return text
+
+
+def _undefined(proxy: FidelityFigures, high: FidelityFigures) -> str:
+    flat, where = (proxy, "proxy")
+    if high.accuracy_low == high.accuracy_high:
+        flat, where = (high, "higher fidelity")
+    cause = (
+        "the data are too easy to tell networks apart: use other images, or hold more of them out "
+        "(`holdout_share`)"
+        if flat.accuracy > 0.95
+        else "the networks have not learned enough to differ: more epochs, a larger image size or "
+        "more data help, and more held-out images (`holdout_share`)"
+    )
+    return (
+        f"At the {where} all networks have the accuracy {flat.accuracy:.4f}, so that there is no "
+        f"ranking and no tau; {cause}."
+    )
+
+
+def _low(report: ProxyReport, proxy: FidelityFigures, high: FidelityFigures) -> list[str]:
+    limit, threshold = report.noise_limit, report.threshold
+    if limit is None:
+        return [
+            "One seed does not show how much of that is noise: `seeds` 3 and `high_seeds` 2 do.",
+            _ranks_differ(report),
+        ]
+    if limit >= threshold:
+        return [
+            f"Noise over seeds is not the cause (it alone would leave tau at about {limit:.2f}): "
+            f"the two fidelities rank differently. {_ranks_differ(report)}"
+        ]
+    assert report.proxy_noise_limit is not None
+    if report.proxy_noise_limit >= threshold:
+        return [
+            f"The noise of the higher fidelity hides the ranking: {_noise(high)}."
+            f"{_more_images(report, high)} Average it over more seeds: `high_seeds` "
+            f"{2 * high.seeds}."
+        ]
+    return [
+        f"Noise over seeds is the cause: {_noise(proxy)}. It alone would leave tau at about "
+        f"{report.proxy_noise_limit:.2f}.{_more_images(report, proxy)} Longer training helps: more "
+        "`epochs`, or a larger `data_share`."
+    ]
+
+
+def _more_images(report: ProxyReport, figures: FidelityFigures) -> str:
+    """Return advice to hold out more images, if their sampling error matches the noise."""
+    error = figures.holdout_error_points
+    if error < (figures.seed_deviation_points.value or 0.0):
+        return ""
+    return (
+        f" First hold out more images (`holdout_share`): with {report.holdout_images:,} the "
+        f"sampling error alone is {error:.2f} points."
+    )
+
+
+def _noise(figures: FidelityFigures) -> str:
+    return (
+        f"the seeds of a network lie {figures.seed_deviation_points.value:.2f} points apart "
+        f"(standard deviation), networks {figures.network_deviation_points:.2f}"
+    )
+
+
+def _ranks_differ(report: ProxyReport) -> str:
+    proxy, high = report.proxy, report.high
+    steps = []
+    if proxy.image_size != high.image_size:
+        steps.append(f"`image_size` nearer to {high.image_size} (it is {proxy.image_size})")
+    if proxy.epochs < high.epochs:
+        steps.append(f"more `epochs` (they are {proxy.epochs}, compared with {high.epochs})")
+    if proxy.data_share < high.data_share:
+        steps.append(
+            f"a larger `data_share` (it is {proxy.data_share:.3g}, compared with "
+            f"{high.data_share:.3g})"
+        )
+    return f"Bring the proxy nearer to the higher fidelity: {', then '.join(steps)}."

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from effnas.arch.architecture import Architecture
-from effnas.config.settings import EvaluationConfig, Recipe
-from effnas.errors import ConfigError
+from effnas.config.settings import Recipe
+from effnas.errors import check_at_least
 from effnas.evaluation.backend import Backend, Outcome
 from effnas.evaluation.config import config_for_data, default_image_size
 from effnas.evaluation.evaluator import Job, Task
@@ -18,12 +17,17 @@ from effnas.evaluation.observer import Observer
 from effnas.evaluation.work import drain
 from effnas.evaluation.workers import Workers, start_workers
 from effnas.space.search_space import SearchSpace
-from effnas.trials.worker_info import WorkerInfo
-from effnas.workflows.proxy.folder import TrainingsFolder
-from effnas.workflows.proxy.networks import spread_networks
-from effnas.workflows.proxy.search import ProxySearch, candidates
-from effnas.workflows.proxy.study import ProxyCheck, Study, higher_fidelity
-from effnas.workflows.proxy.trainings import Training, TrainingJob, TrainingOutcome
+from effnas.workflows.proxy.networks import MIN_NETWORKS, spread_networks
+from effnas.workflows.proxy.study import ProxyCheck, ProxySearch, Study, candidates, higher_fidelity
+from effnas.workflows.proxy.trainings import (
+    Fidelity,
+    Training,
+    TrainingJob,
+    TrainingOutcome,
+    TrainingsFolder,
+)
+
+StudyT = TypeVar("StudyT", bound=Study)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,14 +65,9 @@ class ProxySettings:
     target_image_size: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value, least in (
-            ("networks", self.networks, 1),
-            ("high_epochs", self.high_epochs, 1),
-            ("target_image_size", self.target_image_size, 1),
-            ("seed", self.seed, 0),
-        ):
-            if value is not None and value < least:
-                raise ConfigError(f"`{name}` is {value}, it must be {least} or more")
+        check_at_least(MIN_NETWORKS, networks=self.networks)
+        check_at_least(1, high_epochs=self.high_epochs, target_image_size=self.target_image_size)
+        check_at_least(0, seed=self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,143 +98,104 @@ def launch_check(
         UserError: If something given is wrong; what is stored already stays.
         SearchFailedError: If trainings fail repeatedly.
     """
-    with _prepared(settings, observer) as ready:
-        study = ProxyCheck(
-            networks=ready.networks,
-            proxy=ready.base,
-            high=ready.high,
-            holdout_images=ready.prepared.holdout_images,
-            seeds=settings.seeds,
-            high_seeds=settings.high_seeds,
-        )
-        return study, ready.run(study)
+    return _launch(settings, observer, lambda base, common: ProxyCheck(proxy=base, **common))
 
 
 def launch_search(
     settings: ProxySettings, grid: Grid, observer: ProxyObserver
 ) -> tuple[ProxySearch, list[Training]]:
     """Do the trainings of a search for a proxy; as `launch_check`."""
-    with _prepared(settings, observer) as ready:
-        study = ProxySearch(
-            networks=ready.networks,
-            settings=candidates(
-                ready.base,
-                ready.high,
-                epochs=grid.epochs,
-                image_sizes=grid.image_sizes,
-                data_shares=grid.data_shares,
-            ),
-            high=ready.high,
-            holdout_images=ready.prepared.holdout_images,
-            seeds=settings.seeds,
-            high_seeds=settings.high_seeds,
-        )
-        return study, ready.run(study)
+
+    def make(base: Recipe, common: dict[str, Any]) -> ProxySearch:
+        return ProxySearch(settings=candidates(base, common["high"], **vars(grid)), **common)
+
+    return _launch(settings, observer, make)
 
 
-@contextmanager
-def _prepared(settings: ProxySettings, observer: ProxyObserver) -> Iterator[_Ready]:
-    """Start the proxy's workers and open the folder; stop and close them at the end."""
+def _launch(
+    settings: ProxySettings,
+    observer: ProxyObserver,
+    make_study: Callable[[Recipe, dict[str, Any]], StudyT],
+) -> tuple[StudyT, list[Training]]:
+    """Start the workers, make the study of a settled recipe, and train until it wants no more."""
     space = SearchSpace.load(settings.space).with_target(image_size=settings.target_image_size)
-    config = replace(
-        config_for_data(
-            space,
-            settings.data,
-            settings.recipe,
-            data_root=settings.data_root,
-            on_bad_image=settings.on_bad_image,
-            seed=settings.seed,
-        ),
-        step_times=None,
+    config = config_for_data(
+        space,
+        settings.data,
+        settings.recipe,
+        data_root=settings.data_root,
+        on_bad_image=settings.on_bad_image,
+        seed=settings.seed,
     )
-    with TrainingsFolder.open(settings.out) as folder:
+    config = replace(config, step_times=None)
+    with TrainingsFolder.open(settings.out) as folder, ExitStack() as stack:
         networks = spread_networks(space, settings.networks, settings.seed)
         backend, prepared = start_workers(config, settings.workers, observer.preparing)
-        ready = _Ready(settings, observer, config, folder, backend, prepared, space, networks)
-        try:
-            yield ready
-        finally:
-            ready.backend.close()
-
-
-class _Ready:
-    """Workers for one recipe at a time, and the folder of their trainings."""
-
-    def __init__(
-        self,
-        settings: ProxySettings,
-        observer: ProxyObserver,
-        config: EvaluationConfig,
-        folder: TrainingsFolder,
-        backend: Backend,
-        prepared: WorkerInfo,
-        space: SearchSpace,
-        networks: Sequence[Architecture],
-    ) -> None:
+        stack.callback(backend.close)
         # Batch size and mirroring stay as they were given: recipes may differ in fidelity alone.
-        self.base = settings.recipe.overridden(
+        base = settings.recipe.overridden(
             image_size=prepared.recipe.image_size, data_share=prepared.recipe.data_share
         )
-        self.high = higher_fidelity(
-            self.base,
-            image_size=default_image_size(config, space),
-            epochs=settings.high_epochs,
+        common = {
+            "networks": networks,
+            "high": higher_fidelity(
+                base, image_size=default_image_size(config, space), epochs=settings.high_epochs
+            ),
+            "holdout_images": prepared.holdout_images,
+            "seeds": settings.seeds,
+            "high_seeds": settings.high_seeds,
+        }
+        study = make_study(base, common)
+        num_classes = space.target.num_classes or prepared.num_classes
+        trainings = folder.begin(
+            space.with_target(num_classes=num_classes),
+            networks,
+            base,
+            data_fingerprint=prepared.data_fingerprint,
+            seed=settings.seed,
         )
-        self.networks = networks
-        self.prepared = prepared
-        self.backend = backend
-        self._settings = settings
-        self._observer = observer
-        self._folder = folder
-        self._space = space.with_target(
-            num_classes=space.target.num_classes or prepared.num_classes
-        )
-
-    def run(self, study: Study) -> list[Training]:
-        """Train until the study wants nothing more; return all trainings."""
-        trainings = self._folder.begin(
-            self._space,
-            self.networks,
-            self.base,
-            data_fingerprint=self.prepared.data_fingerprint,
-            seed=self._settings.seed,
-        )
+        second_per_work = prepared.training_s / _work(base) / backend.capacity
         while wanted := study.wanted(trainings):
-            self._observer.planned(len(wanted), sum(map(self._seconds, wanted)))
-            self._train(wanted, trainings)
-        return trainings
+            observer.planned(len(wanted), sum(_work(j.recipe) for j in wanted) * second_per_work)
+            _train(wanted, trainings, base, backend, folder, observer)
+    return study, trainings
 
-    def _train(self, wanted: Sequence[TrainingJob], trainings: list[Training]) -> None:
-        """Train, and add each training to the others as it ends."""
-        jobs = (
-            # The workers have the images of the proxy already, which is their own recipe.
-            Job(
-                number,
-                job.architecture,
-                Task.TRAIN,
-                job.repeat,
-                recipe=None if job.recipe == self.base else job.recipe,
-            )
-            for number, job in enumerate(wanted)
+
+def _train(
+    wanted: Sequence[TrainingJob],
+    trainings: list[Training],
+    base: Recipe,
+    backend: Backend,
+    folder: TrainingsFolder,
+    observer: ProxyObserver,
+) -> None:
+    """Train, and add each training to the others as it ends."""
+    jobs = (
+        # The workers have the images of the proxy already, which is their own recipe.
+        Job(
+            number,
+            job.architecture,
+            Task.TRAIN,
+            job.repeat,
+            recipe=None if job.recipe == base else job.recipe,
         )
+        for number, job in enumerate(wanted)
+    )
 
-        def take(outcome: Outcome) -> None:
-            training = wanted[outcome.trial].ended(
-                TrainingOutcome.measured(outcome.measurement)
-                if outcome.measurement and outcome.infeasible is None
-                else TrainingOutcome(reason=outcome.infeasible)
-            )
-            self._folder.add(training)
-            trainings.append(training)
-            self._observer.trained(training)
+    def take(outcome: Outcome) -> None:
+        training = wanted[outcome.trial].ended(
+            TrainingOutcome.measured(outcome.measurement)
+            if outcome.measurement and outcome.infeasible is None
+            else TrainingOutcome(reason=outcome.infeasible)
+        )
+        folder.add(training)
+        trainings.append(training)
+        observer.trained(training)
 
-        drain(self.backend, lambda: next(jobs, None), take)
+    drain(backend, lambda: next(jobs, None), take)
 
-    def _seconds(self, job: TrainingJob) -> float:
-        """Return about how many seconds a training takes: the reference's, scaled by its work."""
-        base, own = self.base, job.fidelity
-        assert base.image_size is not None
-        assert base.data_share is not None
-        work = own.epochs * own.data_share * own.image_size**2
-        of_base = base.epochs * base.data_share * base.image_size**2
-        return self.prepared.training_s * work / of_base / self.backend.capacity
+
+def _work(recipe: Recipe) -> float:
+    """Return what the time of a training is proportional to."""
+    fidelity = Fidelity.of(recipe)
+    return fidelity.epochs * fidelity.data_share * fidelity.image_size**2

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effnas.errors import ConfigError
+from effnas.errors import ConfigError, check_at_least
 from effnas.space.feasible import MAX_ENUMERATED
 
 if TYPE_CHECKING:
@@ -39,10 +39,7 @@ def spread_networks(space: SearchSpace, count: int, seed: int) -> tuple[Architec
         ConfigError: If `count` is below 4, or the space holds fewer than 4 architectures.
         SpaceError: If no architecture meets the constraints.
     """
-    if count < MIN_NETWORKS:
-        raise ConfigError(
-            f"{count} networks cannot show how well a proxy ranks; ask for {MIN_NETWORKS} or more"
-        )
+    check_at_least(MIN_NETWORKS, networks=count)
     pool = _pool(space, count, seed)
     if len(pool) < MIN_NETWORKS:
         raise ConfigError(

@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from effnas.workflows.proxy.networks import MIN_NETWORKS
+from effnas.workflows.proxy.statistics import NO_ESTIMATE, Estimate
 
 if TYPE_CHECKING:
-    from effnas.workflows.proxy.statistics import Estimate
     from effnas.workflows.proxy.trainings import Fidelity
 
 #: The tau that a proxy should reach; below it there is a warning. Vertex AI NAS asks for the same.
@@ -65,8 +65,8 @@ class FidelityFigures:
 class Agreement:
     """Rank correlation of the proxy's accuracies with the mean high-fidelity ones."""
 
-    kendall: Estimate
-    spearman: Estimate
+    kendall: Estimate = NO_ESTIMATE
+    spearman: Estimate = NO_ESTIMATE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,14 +103,14 @@ class ProxyReport:
     unfinished: int
     holdout_images: int
     threshold: float
-    verdict: Verdict
-    single: Agreement
-    averaged: Agreement
-    proxy_figures: FidelityFigures | None
-    high_figures: FidelityFigures | None
-    noise_limit: float | None
-    proxy_noise_limit: float | None
-    cost_ratio: float | None
+    verdict: Verdict = Verdict.TOO_FEW
+    single: Agreement = Agreement()
+    averaged: Agreement = Agreement()
+    proxy_figures: FidelityFigures | None = None
+    high_figures: FidelityFigures | None = None
+    noise_limit: float | None = None
+    proxy_noise_limit: float | None = None
+    cost_ratio: float | None = None
     total_time_s: float
     hardware: tuple[str, ...]
     advice: tuple[str, ...] = ()
@@ -119,6 +119,17 @@ class ProxyReport:
     def tau(self) -> Estimate:
         """Kendall's tau-b of the proxy with one seed."""
         return self.single.kendall
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether trainings are missing, and there can be a tau once they have ended."""
+        return self.unfinished > 0 and self.can_succeed
+
+    @property
+    def train_time_s(self) -> float:
+        """Mean seconds of a training at the proxy; infinite if none was measured."""
+        figures = self.proxy_figures
+        return figures.train_time_s or float("inf") if figures else float("inf")
 
     @property
     def is_certain(self) -> bool:
@@ -140,4 +151,40 @@ class ProxyReport:
             "infeasible": [{"architecture": a, "reason": r} for a, r in self.infeasible],
             "hardware": list(self.hardware),
             "advice": list(self.advice),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchReport:
+    """The result of a search for a proxy.
+
+    Attributes:
+        tried: A report for each setting that was tried, the cheapest first.
+        untried: Settings that were not tried, because a cheaper one reaches the threshold.
+        threshold: The tau that a proxy should reach.
+    """
+
+    tried: tuple[ProxyReport, ...]
+    untried: tuple[Fidelity, ...]
+    threshold: float
+
+    @property
+    def chosen(self) -> ProxyReport | None:
+        """The cheapest of those tried whose tau reaches the threshold."""
+        return next((report for report in self.tried if report.verdict is Verdict.KEPT), None)
+
+    @property
+    def best(self) -> ProxyReport | None:
+        """The one with the highest tau; None if no tau is defined."""
+        ranked = [report for report in self.tried if report.tau.value is not None]
+        return max(ranked, key=lambda report: report.tau.value or 0.0, default=None)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return it as plain JSON data."""
+        return {
+            "threshold": self.threshold,
+            "chosen": self.chosen.to_dict() if self.chosen else None,
+            "best": self.best.to_dict() if self.best else None,
+            "tried": [report.to_dict() for report in self.tried],
+            "untried": [asdict(fidelity) for fidelity in self.untried],
         }

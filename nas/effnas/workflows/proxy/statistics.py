@@ -32,17 +32,13 @@ class Estimate:
     high: float | None = None
 
 
+NO_ESTIMATE = Estimate(None)
+
+
 def kendall(x: Floats, y: Floats) -> Floats:
-    """Return Kendall's tau-b along the last axis; NaN where one side is constant.
+    """Return Kendall's tau-b of [..., N] and [..., N], -1 to 1; NaN where a side is constant.
 
     Equals `scipy.stats.kendalltau`, for many replicates at once.
-
-    Args:
-        x: [..., N].
-        y: [..., N].
-
-    Returns:
-        [...], each -1 to 1.
     """
     signs_x = np.sign(x[..., :, None] - x[..., None, :])
     signs_y = np.sign(y[..., :, None] - y[..., None, :])
@@ -50,15 +46,7 @@ def kendall(x: Floats, y: Floats) -> Floats:
 
 
 def spearman(x: Floats, y: Floats) -> Floats:
-    """Return Spearman's rho along the last axis; NaN where one side is constant.
-
-    Args:
-        x: [..., N].
-        y: [..., N].
-
-    Returns:
-        [...], each -1 to 1.
-    """
+    """Return Spearman's rho of [..., N] and [..., N], -1 to 1; NaN where a side is constant."""
     from scipy.stats import rankdata
 
     middle = (x.shape[-1] + 1) / 2
@@ -91,7 +79,7 @@ def correlate(
     """
     value = float(_agreement(statistic, proxy, high, averaged=averaged))
     if np.isnan(value):
-        return Estimate(None)
+        return NO_ESTIMATE
     if not replicates:
         return Estimate(value)
     drawn = rng.integers(len(proxy), size=(replicates, len(proxy), 1))
@@ -113,7 +101,7 @@ def seed_deviation(accuracies: Floats) -> Estimate:
     count, seeds = accuracies.shape
     freedom = count * (seeds - 1)
     if not freedom:
-        return Estimate(None)
+        return NO_ESTIMATE
     variance = float(accuracies.var(axis=1, ddof=1).mean())
     low, high = (sqrt(freedom * variance / chi2.ppf(p, freedom)) for p in (0.975, 0.025))
     return Estimate(sqrt(variance), low, high)
@@ -147,9 +135,8 @@ def _agreement(statistic: Statistic, proxy: Floats, high: Floats, *, averaged: b
     if averaged:
         return statistic(_mean(proxy), truth)
     values = [statistic(proxy[..., seed], truth) for seed in range(proxy.shape[-1])]
-    defined = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.nansum(values, axis=0) / np.sum(defined, axis=0))
+        return np.asarray(np.nansum(values, axis=0) / np.sum(~np.isnan(values), axis=0))
 
 
 def _redrawn(accuracies: Floats, drawn: NDArray[np.int64], rng: np.random.Generator) -> Floats:
@@ -165,6 +152,4 @@ def _mean(accuracies: Floats) -> Floats:
 
 def _cosine(x: Floats, y: Floats, axis: tuple[int, ...]) -> Floats:
     with np.errstate(invalid="ignore"):
-        return np.asarray(
-            (x * y).sum(axis) / np.sqrt((x * x).sum(axis) * (y * y).sum(axis)), dtype=np.float64
-        )
+        return np.asarray((x * y).sum(axis) / np.sqrt((x * x).sum(axis) * (y * y).sum(axis)))

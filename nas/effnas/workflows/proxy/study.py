@@ -1,4 +1,4 @@
-"""A proxy check, and what all studies have in common.
+"""Checks of a proxy, and searches for one.
 
 A study, a check or a search, says which trainings are `wanted` next, given those that have ended;
 if none are, the report is ready. The driver may run any number of them at once, and they may end in
@@ -9,20 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING
 
-from effnas.errors import ConfigError
+from effnas.errors import ConfigError, check_at_least
 from effnas.workflows.proxy.analysis import analyse
 from effnas.workflows.proxy.networks import MIN_NETWORKS
-from effnas.workflows.proxy.report import MIN_TAU, ProxyReport
-from effnas.workflows.proxy.statistics import REPLICATES
-from effnas.workflows.proxy.trainings import (
-    Fidelity,
-    Training,
-    TrainingJob,
-    jobs,
-    missing,
-)
+from effnas.workflows.proxy.report import MIN_TAU, ProxyReport, SearchReport, Verdict
+from effnas.workflows.proxy.trainings import Fidelity, Training, TrainingJob, jobs, missing
 
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
@@ -30,6 +24,9 @@ if TYPE_CHECKING:
 
 #: Epochs of the higher fidelity, as a multiple of the proxy's.
 _HIGHER_EPOCHS = 4
+#: Default settings of a search, as multiples of the recipe's; the steps of image sizes in pixels.
+_EPOCHS, _IMAGE_SIZES, _DATA_SHARES = (0.25, 0.5, 1, 2), (0.5, 0.75, 1), (0.5, 1)
+_IMAGE_STEP = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,18 +53,10 @@ class Study:
     threshold: float = MIN_TAU
 
     def __post_init__(self) -> None:
-        if len(self.networks) < MIN_NETWORKS:
-            raise ConfigError(
-                f"{len(self.networks)} networks cannot show how well a proxy ranks; give "
-                f"{MIN_NETWORKS} or more"
-            )
-        for name in ("seeds", "high_seeds"):
-            if (value := getattr(self, name)) < 1:
-                raise ConfigError(f"`{name}` is {value}, it must be 1 or more")
+        check_at_least(MIN_NETWORKS, networks=len(self.networks))
+        check_at_least(1, seeds=self.seeds, high_seeds=self.high_seeds)
         if not 0 < self.threshold < 1:
-            raise ConfigError(
-                f"the tau asked for is {self.threshold}, it must be above 0 and below 1"
-            )
+            raise ConfigError(f"`threshold` is {self.threshold}, it must be above 0 and below 1")
         for recipe in self.proxies:
             _check_recipes(recipe, self.high)
 
@@ -79,22 +68,6 @@ class Study:
     def wanted(self, trainings: Sequence[Training]) -> list[TrainingJob]:
         """Return the trainings to do next, those of one recipe together; none at the end."""
         raise NotImplementedError
-
-    def compare(
-        self, proxy: Recipe, trainings: Sequence[Training], *, replicates: int = REPLICATES
-    ) -> ProxyReport:
-        """Compare a recipe with `high` by what has been trained."""
-        return analyse(
-            trainings,
-            networks=self.networks,
-            proxy=Fidelity.of(proxy),
-            high=Fidelity.of(self.high),
-            seeds=self.seeds,
-            high_seeds=self.high_seeds,
-            holdout_images=self.holdout_images,
-            threshold=self.threshold,
-            replicates=replicates,
-        )
 
 
 def higher_fidelity(recipe: Recipe, *, image_size: int, epochs: int | None = None) -> Recipe:
@@ -135,7 +108,134 @@ class ProxyCheck(Study):
 
     def report(self, trainings: Sequence[Training]) -> ProxyReport:
         """Analyse what has been trained."""
-        return self.compare(self.proxy, trainings)
+        return analyse(self, self.proxy, trainings)
+
+
+def candidates(
+    base: Recipe,
+    high: Recipe,
+    *,
+    epochs: Sequence[int] = (),
+    image_sizes: Sequence[int] = (),
+    data_shares: Sequence[float] = (),
+) -> list[Recipe]:
+    """Return all combinations of the given settings that are below `high`.
+
+    Args:
+        base: All other settings. By default, 0.25 to 2 times its epochs, 0.5 to 1 times its image
+            size in steps of 8, and 0.5 and 1 times its share are tried.
+        high: Combinations that reach it in all three are left out.
+        epochs: Epochs to try.
+        image_sizes: Image sizes to try, in pixels.
+        data_shares: Shares of the data to try.
+
+    Raises:
+        ConfigError: If a value is out of range, or no combination is below `high`.
+    """
+    own, top = Fidelity.of(base), Fidelity.of(high)
+    sizes = image_sizes or [
+        own.image_size if f == 1 else max(round(f * own.image_size / _IMAGE_STEP), 1) * _IMAGE_STEP
+        for f in _IMAGE_SIZES
+    ]
+    settings = product(
+        epochs or [max(round(f * own.epochs), 1) for f in _EPOCHS],
+        sizes,
+        data_shares or [f * own.data_share for f in _DATA_SHARES],
+    )
+    found = [
+        replace(base, epochs=e, image_size=s, data_share=d)
+        for e, s, d in dict.fromkeys(settings)
+        if e < top.epochs or s < top.image_size or d < top.data_share
+    ]
+    if not found:
+        raise ConfigError(
+            f"no setting is below the higher fidelity, {top}; try fewer epochs, "
+            "smaller images or less data"
+        )
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxySearch(Study):
+    """The cheapest of several settings that ranks like a higher fidelity.
+
+    First all networks are trained at the higher fidelity, and the first network once at each image
+    size: that gives the cost of each setting, since training time is proportional to epochs and
+    share. Then the settings are tried from the cheapest on, until one reaches the threshold.
+
+    Attributes:
+        settings: Recipes to try; they differ in epochs, image size and share alone.
+    """
+
+    settings: Sequence[Recipe]
+    seeds: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.settings:
+            raise ConfigError("a search for a proxy needs settings to try")
+        super().__post_init__()
+
+    @property
+    def proxies(self) -> Sequence[Recipe]:
+        """The settings."""
+        return self.settings
+
+    def wanted(self, trainings: Sequence[Training]) -> list[TrainingJob]:
+        """Return the next trainings; none once a setting reaches the threshold, or at the end."""
+        first = [*jobs(self.high, self.networks, self.high_seeds), *self._probes()]
+        if left := missing(first, trainings):
+            return left
+        high = Fidelity.of(self.high)
+        lost = {t.architecture for t in trainings if t.fidelity == high and t.outcome.reason}
+        networks = [arch for arch in self.networks if arch not in lost]
+        for recipe in self._ordered(trainings):
+            report = analyse(self, recipe, trainings, replicates=0)
+            if report.verdict is Verdict.KEPT and not report.unfinished:
+                return []
+            if report.is_incomplete:
+                return missing(jobs(recipe, networks, self.seeds), trainings)
+        return []
+
+    def report(self, trainings: Sequence[Training]) -> SearchReport:
+        """Analyse what has been trained.
+
+        Settings that lack trainings are untried, unless too many networks are infeasible for a
+        ranking.
+        """
+        found = [analyse(self, recipe, trainings) for recipe in self._ordered(trainings)]
+        tried = [report for report in found if not report.is_incomplete]
+        return SearchReport(
+            tried=tuple(sorted(tried, key=lambda report: report.train_time_s)),
+            untried=tuple(report.proxy for report in found if report.is_incomplete),
+            threshold=self.threshold,
+        )
+
+    def _probes(self) -> list[TrainingJob]:
+        """Return the first network's shortest training at every image size."""
+        shortest: dict[int, Recipe] = {}
+        for recipe in sorted(self.settings, key=_work):
+            shortest.setdefault(Fidelity.of(recipe).image_size, recipe)
+        return [job for recipe in shortest.values() for job in jobs(recipe, self.networks[:1], 1)]
+
+    def _ordered(self, trainings: Sequence[Training]) -> list[Recipe]:
+        """Return the settings by cost; image sizes whose cost is not known come last."""
+        seconds = {training.key: training.outcome.train_time_s for training in trainings}
+        per_work = {
+            job.fidelity.image_size: taken / _work(job.recipe)
+            for job in self._probes()
+            if (taken := seconds.get(job.key))
+        }
+
+        def cost(recipe: Recipe) -> tuple[bool, float, int]:
+            size = Fidelity.of(recipe).image_size
+            return size not in per_work, _work(recipe) * per_work.get(size, size**2), size
+
+        return sorted(self.settings, key=cost)
+
+
+def _work(recipe: Recipe) -> float:
+    fidelity = Fidelity.of(recipe)
+    return fidelity.epochs * fidelity.data_share
 
 
 def _check_recipes(proxy: Recipe, high: Recipe) -> None:

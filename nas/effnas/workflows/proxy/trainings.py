@@ -1,18 +1,28 @@
-"""One training of a reference network: the job, its outcome, and its record."""
+"""Trainings of reference networks: the jobs, their outcomes, and the folder that keeps them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from math import isfinite
-from typing import Any, cast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import inf
+from typing import Any, ClassVar, cast
 
 from effnas.arch.architecture import Architecture
 from effnas.config.codec import Count, Share, Size, from_plain, pick, to_plain
 from effnas.config.settings import Recipe
 from effnas.errors import ConfigError
-from effnas.trials.store import ArchitectureRecord
+from effnas.space.search_space import SearchSpace
+from effnas.trials.manifest import ALL_MUST_MATCH, Manifest, SpacePart, must_match
+from effnas.trials.store import ArchitectureRecord, RunFolder, read_records
 from effnas.trials.trial import Measurement
+
+TRAININGS = "trainings.jsonl"
+#: The settings that make a fidelity; all others are the same for all trainings of a folder.
+_VARIED = ("epochs", "image_size", "data_share")
+
+#: What tells one training from another.
+Key = tuple["Fidelity", str, int]
 
 
 @dataclass(frozen=True, order=True)
@@ -25,8 +35,8 @@ class Fidelity:
         data_share: Share of the images that are not held out.
     """
 
-    epochs: int
-    image_size: int
+    epochs: Size
+    image_size: Size
     data_share: float
 
     @classmethod
@@ -65,6 +75,11 @@ class TrainingJob:
         """Epochs, image size and share of the data."""
         return Fidelity.of(self.recipe)
 
+    @property
+    def key(self) -> Key:
+        """Fidelity, network and repeat."""
+        return self.fidelity, self.architecture.id, self.repeat
+
     def ended(self, outcome: TrainingOutcome) -> Training:
         """Return the training with its outcome."""
         return Training(self.fidelity, self.architecture, self.repeat, outcome)
@@ -82,7 +97,7 @@ class TrainingOutcome:
         hardware: Identity of the device.
     """
 
-    accuracy: float | None = None
+    accuracy: Share | None = None
     reason: str | None = None
     train_time_s: float | None = None
     fidelity: str = ""
@@ -93,9 +108,8 @@ class TrainingOutcome:
             raise ValueError("a training has either an accuracy or a reason for having none")
         if self.accuracy is not None and not 0 <= self.accuracy <= 1:
             raise ValueError(f"accuracy is {self.accuracy}, it must be 0 to 1")
-        seconds = self.train_time_s
-        if seconds is not None and not (seconds > 0 and isfinite(seconds)):
-            raise ValueError(f"train_time_s is {seconds}, it must be above 0")
+        if self.train_time_s is not None and not 0 < self.train_time_s < inf:
+            raise ValueError(f"train_time_s is {self.train_time_s}, it must be above 0")
 
     @classmethod
     def measured(cls, measurement: Measurement) -> TrainingOutcome:
@@ -117,10 +131,14 @@ class Training:
     repeat: int
     outcome: TrainingOutcome
 
+    @property
+    def key(self) -> Key:
+        """That of its job."""
+        return self.fidelity, self.architecture.id, self.repeat
 
-def jobs(recipe: Recipe, networks: Iterable[Architecture], repeats: int) -> list[TrainingJob]:
+
+def jobs(recipe: Recipe, networks: Sequence[Architecture], repeats: int) -> list[TrainingJob]:
     """Return the trainings of all networks by one recipe, the first repeat of all first."""
-    networks = list(networks)
     return [
         TrainingJob(recipe=recipe, architecture=arch, repeat=repeat)
         for repeat in range(repeats)
@@ -130,21 +148,13 @@ def jobs(recipe: Recipe, networks: Iterable[Architecture], repeats: int) -> list
 
 def missing(wanted: Iterable[TrainingJob], trainings: Iterable[Training]) -> list[TrainingJob]:
     """Return those wanted that have not ended."""
-    ended = {(t.fidelity, t.architecture.id, t.repeat) for t in trainings}
-    return [j for j in wanted if (j.fidelity, j.architecture.id, j.repeat) not in ended]
+    ended = {training.key for training in trainings}
+    return [job for job in wanted if job.key not in ended]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Record(ArchitectureRecord):
-    epochs: Size
-    image_size: Size
-    data_share: float
+class _Record(ArchitectureRecord, TrainingOutcome, Fidelity):
     repeat: Count
-    accuracy: Share | None = None
-    reason: str | None = None
-    train_time_s: float | None = None
-    fidelity: str = ""
-    hardware: str = ""
 
 
 def to_record(training: Training) -> dict[str, Any]:
@@ -161,15 +171,79 @@ def to_record(training: Training) -> dict[str, Any]:
 
 
 def from_record(plain: object, *, stem: int, head: int) -> Training:
-    """Return the training of a record.
-
-    Raises:
-        ValueError: If the record is not one that `to_record` writes.
-    """
+    """Return the training of a record of `to_record`; raise ValueError if it is none."""
     record = from_plain(plain, _Record)
-    return Training(
-        pick(Fidelity, record),
-        record.parsed(stem, head),
-        record.repeat,
-        pick(TrainingOutcome, record),
-    )
+    arch, outcome = record.parsed(stem, head), pick(TrainingOutcome, record)
+    return Training(pick(Fidelity, record), arch, record.repeat, outcome)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyManifest(Manifest):
+    """What trainings are made with; `recipe` is what all of their recipes have in common."""
+
+    kind: ClassVar[str] = "proxy"
+    what: ClassVar[str] = "trainings of a proxy"
+    command: ClassVar[str] = "effnas proxy"
+
+    space: SpacePart
+    data: str = field(metadata=must_match("data"))
+    seed: int = field(metadata=must_match("seed"))
+    recipe: Mapping[str, Any] = field(metadata=ALL_MUST_MATCH)
+    networks: tuple[str, ...]
+
+    def differences(self, before: Manifest) -> list[str]:
+        """As `Manifest.differences`; of the networks, the shorter list leads the longer one."""
+        assert isinstance(before, ProxyManifest)
+        differ = any(a != b for a, b in zip(before.networks, self.networks, strict=False))
+        return [*super().differences(before), *(["networks"] if differ else [])]
+
+
+class TrainingsFolder(RunFolder):
+    """Trainings on disk, locked against other drivers; a check and a search may share a folder."""
+
+    records_name = TRAININGS
+
+    def begin(
+        self,
+        space: SearchSpace,
+        networks: Sequence[Architecture],
+        recipe: Recipe,
+        *,
+        data_fingerprint: str,
+        seed: int,
+    ) -> list[Training]:
+        """Return the stored trainings; what they belong to is stored, or must be as before.
+
+        Args:
+            space: The space of the networks.
+            networks: The reference networks; there may be more or fewer than before.
+            recipe: Any of the recipes; they differ in epochs, image size and share alone.
+            data_fingerprint: Changes when the images, labels or classes do.
+            seed: Of the run.
+
+        Raises:
+            StoreError: If the folder holds something else; names what differs.
+        """
+        manifest = ProxyManifest(
+            space=SpacePart.of(space),
+            data=data_fingerprint,
+            seed=seed,
+            recipe={k: v for k, v in recipe.to_dict().items() if k not in _VARIED},
+            networks=tuple(map(str, networks)),
+        )
+        stored = ProxyManifest.stored(self.path)
+        if stored:
+            manifest.check_continues(stored, self.path)
+            manifest = replace(manifest, networks=max(stored.networks, manifest.networks, key=len))
+        if stored != manifest:
+            manifest.write(self.path)
+        parse = partial(from_record, stem=space.stem, head=space.head)
+        return list(read_records(self.path / TRAININGS, parse, "training"))
+
+    def add(self, training: Training) -> None:
+        """Store one training; the disk has it when this returns.
+
+        Raises:
+            StoreError: If it cannot be written; what is stored already stays.
+        """
+        self.append_record(to_record(training), durable=True)

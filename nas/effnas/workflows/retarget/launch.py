@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from effnas.config.settings import EvaluationConfig, StepTimeConfig
 from effnas.controllers.base import Controller
-from effnas.errors import ConfigError, InfeasibleError, SpaceExhaustedError
+from effnas.errors import ConfigError, InfeasibleError, SpaceExhaustedError, check_at_least
 from effnas.evaluation.config import config_for_run, continued_config
 from effnas.evaluation.evaluator import (
     TRAINING_METRICS,
@@ -68,12 +68,8 @@ class RetargetSettings:
     data_root: Path | None = None
 
     def __post_init__(self) -> None:
-        for name, value, least in (
-            ("timings", self.timings, 1),
-            ("budget", self.budget, 0),
-        ):
-            if value < least:
-                raise ConfigError(f"`{name}` is {value}, it must be {least} or more")
+        check_at_least(1, timings=self.timings)
+        check_at_least(0, budget=self.budget)
         if self.run.absolute() == self.out.absolute():
             raise ConfigError(f"`out` is the run itself, {self.run}; choose another folder")
 
@@ -93,12 +89,12 @@ class RetargetObserver(Observer):
 
 @dataclass(frozen=True, kw_only=True)
 class Retargeted:
-    """What came of it.
+    """The result of retargeting.
 
     Attributes:
         parent: The finished run.
         search: The new run: trials of the finished one with new step times, and new ones.
-        ranking: All candidates, the best first; those without a measured step time have guesses.
+        ranking: All candidates, the best first; step times that were not measured are predicted.
     """
 
     parent: Run
@@ -111,7 +107,7 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
 
     Raises:
         UserError: If something given is wrong; what is stored already stays.
-        SearchFailedError: If it cannot go on.
+        SearchFailedError: If it cannot continue.
     """
     parent = load_run(settings.run)
     trained = _trained(parent)
@@ -161,7 +157,10 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
         limit = len(trained) if source else min(settings.timings, len(trained))
         observer.planned(parent, manifest.hardware, manifest.step_times, limit)
         if source:
-            _look_up(search, trained, source)
+            done = {trial.number for trial in search.trials}
+            for trial in trained:
+                if trial.number not in done:
+                    take_step_time(search, trial, source)
         elif backend:
             retime(
                 search,
@@ -205,11 +204,7 @@ class _Untrained(Controller):
         return None if arch is None else self._by_id[arch.id]
 
     def ask(self, number: int) -> Architecture:
-        """Return an architecture that may win.
-
-        Raises:
-            SpaceExhaustedError: If there is none.
-        """
+        """Return an architecture that may win; raise SpaceExhaustedError if there is none."""
         del number
         arch = self._engine.next_to_train()
         if arch is None:
@@ -217,7 +212,7 @@ class _Untrained(Controller):
         return arch
 
     def learn(self, trial: Trial) -> None:
-        """Take note of what was timed or trained."""
+        """Pass on a timing or a training."""
         arch = trial.architecture
         if trial.state is not TrialState.COMPLETE:
             if trial.number in self._trained and "step_time" in trial.metrics:
@@ -237,11 +232,7 @@ class _Untrained(Controller):
 
 
 def _trained(parent: Run) -> Trials:
-    """Return the complete trials of a run, each with its accuracy; one for an architecture.
-
-    Raises:
-        ConfigError: If there are none.
-    """
+    """Return the complete trials of a run with an accuracy, the first of each architecture."""
     found: dict[str, Trial] = {}
     for trial in parent.trials:
         if trial.state is TrialState.COMPLETE and "accuracy" in trial.metrics:
@@ -249,7 +240,7 @@ def _trained(parent: Run) -> Trials:
     if not found:
         raise ConfigError(
             f"{parent.path}: no trial is complete, so there is nothing to retarget; let the search "
-            "go on first"
+            "continue first"
         )
     return Trials(found.values())
 
@@ -307,7 +298,7 @@ def _manifest(
 def _step_time_of(
     source: StepTimeSource, constraints: Constraints
 ) -> Callable[[Architecture], Mapping[str, float]]:
-    """Return what gives the metrics of timing, and leaves out what breaks a constraint."""
+    """Return a source of metrics of timing that leaves out what breaks a constraint."""
 
     def step_time_of(arch: Architecture) -> Mapping[str, float]:
         metrics = source(arch).metrics
@@ -316,14 +307,6 @@ def _step_time_of(
         return metrics
 
     return step_time_of
-
-
-def _look_up(search: Search, trained: Trials, source: StepTimeSource) -> None:
-    """Take the step times of all trials from a source that costs nothing."""
-    known = {trial.number for trial in search.trials}
-    for trial in trained:
-        if trial.number not in known:
-            take_step_time(search, trial, source)
 
 
 def _check_data(settings: RetargetSettings, parent: Run, prepared: WorkerInfo) -> None:

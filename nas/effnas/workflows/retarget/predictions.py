@@ -1,4 +1,4 @@
-"""What is known, and what is guessed, of architectures on the new device."""
+"""Metrics of architectures on the new device: measured, or predicted by Gaussian processes."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _PRIOR_DEVIATION = 0.3
 _DEVICE_METRICS = ("step_time", *TIMING_METRICS)
 
 
-class Guesses:
-    """Knows what was measured on either device, and guesses the rest by surrogates.
+class Predictions:
+    """Holds what was measured on either device, and predicts the rest.
 
     Args:
         space: The space of the finished search.
@@ -51,7 +51,7 @@ class Guesses:
     ) -> None:
         self.space = space
         self.reward = reward
-        # Everything is kept by id: hashing an architecture takes longer than most else here.
+        # All mappings are by id: hashing an architecture takes longer than most else here.
         self._old = {
             t.architecture.id: space.counted_metrics(t.architecture) | dict(t.metrics)
             for t in trials
@@ -83,13 +83,13 @@ class Guesses:
         self._stale = {*self._device_names, *self._trained_names}
 
     def add_timing(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
-        """Take the metrics of a timing on the new device; others are passed over."""
+        """Take the metrics of a timing on the new device; others are ignored."""
         self._timed_architectures[arch.id] = arch
         self._timed[arch.id] = {n: float(v) for n, v in metrics.items() if n in _DEVICE_METRICS}
         self._stale.update(self._device_names)
 
     def add_training(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
-        """Take the metrics of a training; those of timing are passed over."""
+        """Take the metrics of a training; those of timing are ignored."""
         self._architectures[arch.id] = arch
         self._trained[arch.id] = self.space.counted_metrics(arch) | _without_timing(metrics)
         self._stale.update(self._trained_names)
@@ -99,21 +99,21 @@ class Guesses:
         return arch.id in self._timed
 
     def rewards(self, archs: Sequence[Architecture]) -> Posterior:
-        """Return what rewards are to be expected."""
-        sure = self._known(archs)
+        """Return the posterior of rewards."""
+        found = self._measured(archs)
         counted = {
-            name: np.array([metrics[name] for metrics in sure])
+            name: np.array([metrics[name] for metrics in found])
             for name in self.space.counted_metrics(self.space.reference)
         }
-        guesses = {}
+        posteriors = {}
         for name in [*self._device_names, *self._trained_names]:
             is_log = name in self._device_names
-            lacking = [n for n, metrics in enumerate(sure) if name not in metrics]
-            values = np.array([metrics.get(name, 1.0) for metrics in sure])
+            lacking = [n for n, metrics in enumerate(found) if name not in metrics]
+            values = np.array([metrics.get(name, 1.0) for metrics in found])
             mean, deviation = np.log(values) if is_log else values, np.zeros(len(archs))
             mean[lacking], deviation[lacking] = self._predict(name, [archs[n] for n in lacking])
-            guesses[name] = MetricPosterior(mean, deviation, is_log)
-        return reward_posterior(self._score, counted, guesses)
+            posteriors[name] = MetricPosterior(mean, deviation, is_log)
+        return reward_posterior(self._score, counted, posteriors)
 
     def _score(self, metrics: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """Return rewards; where there is none, the worst there was."""
@@ -121,7 +121,7 @@ class Guesses:
             self.reward.score_vectorized(metrics), nan=min(self._old_reward.values())
         )
 
-    def _known(self, archs: Sequence[Architecture]) -> list[dict[str, float]]:
+    def _measured(self, archs: Sequence[Architecture]) -> list[dict[str, float]]:
         """Return the metrics of N architectures that are counted or measured."""
         return [
             (self._trained.get(arch.id) or self.space.counted_metrics(arch))
@@ -130,13 +130,13 @@ class Guesses:
         ]
 
     def metrics(self, archs: Sequence[Architecture]) -> list[dict[str, float]]:
-        """Return all metrics of trained architectures, those not measured by their median guess."""
-        sure = self._known(archs)
+        """Return all metrics of trained architectures, measured or the median prediction."""
+        found = self._measured(archs)
         for name in self._device_names:
             values = np.exp(self.device(name, archs)[0])
-            for metrics, value in zip(sure, values.tolist(), strict=True):
+            for metrics, value in zip(found, values.tolist(), strict=True):
                 metrics.setdefault(name, value)
-        return sure
+        return found
 
     def _predict(
         self, name: str, archs: Sequence[Architecture]
@@ -177,23 +177,23 @@ class Guesses:
         return np.hstack([self._matrix(archs), column[:, None] / (everywhere.std() or 1.0)])
 
     def _old_logs(self, name: str, archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Return the logarithm of a timing metric on the old device, measured or guessed, [N]."""
+        """Return the logarithm of a timing metric on the old device, measured or predicted, [N]."""
         known = self._on_old_logs[name]
         new = [arch for arch in archs if arch.id not in known]
         if new:
-            guessed = self._on_old[name].predict(self._matrix(new))[0]
-            known.update(zip((arch.id for arch in new), guessed.tolist(), strict=True))
+            predicted = self._on_old[name].predict(self._matrix(new))[0]
+            known.update(zip((arch.id for arch in new), predicted.tolist(), strict=True))
         return np.array([known[arch.id] for arch in archs])
 
     def _learn_old(self, name: str) -> OnlineGP:
-        """Learn a timing metric of the old device."""
+        """Return a model of a timing metric on the old device."""
         model = OnlineGP(self._encoding.groups, _PRIOR_DEVIATION)
         known = [a for key, a in self._architectures.items() if name in self._old[key]]
         model.update(self._matrix(known), _logs(self._old[arch.id][name] for arch in known))
         return model
 
     def _matrix(self, archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Return the encoding of N architectures, [N, D]; what was encoded once is remembered."""
+        """Return the encoding of N architectures, [N, D]; rows are cached."""
         new = list({arch.id: arch for arch in archs if arch.id not in self._rows}.values())
         if new or not archs:
             matrix = self._encoding.matrix(new)
@@ -201,7 +201,7 @@ class Guesses:
         return np.stack([self._rows[arch.id] for arch in archs]) if archs else matrix
 
     def _needed(self) -> list[str]:
-        """Return the metrics without which the reward of some trial is another one, or none."""
+        """Return the metrics that the reward of some trial depends on, and that are not counted."""
         counted = self.space.counted_metrics(self.space.reference)
         found: dict[str, None] = {}
         for key, metrics in self._old.items():

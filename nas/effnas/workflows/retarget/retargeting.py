@@ -1,8 +1,8 @@
 """Retargeting: the results of a finished search, for another device.
 
 Accuracy and params stay; step times are another device's. Which networks to time there and which
-new ones to train is chosen by expected improvement (Jones et al. 1998): the gain over the best
-known reward that is to be expected, given what surrogates guess of metrics that were not measured.
+new ones to train is chosen by expected improvement (Jones et al. 1998) over the best reward so far,
+given the Gaussian processes' predictions of metrics that were not measured.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from effnas.arch.architecture import Architecture
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.trials.trial import Trials, TrialState
-from effnas.workflows.retarget.predictions import Guesses
+from effnas.workflows.retarget.predictions import Predictions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -31,7 +31,7 @@ MIN_GAIN = 0.002
 _FIRST_TIMINGS = 8
 #: Spaces up to this size are looked through one by one.
 _MAX_LISTED = 2000
-#: Untrained architectures kept in mind and made at a time; trained parents; looked up at a time.
+#: Architectures in the population, and new ones at a time; trained parents; look-ups at a time.
 _POPULATION, _CHILDREN, _ELITE, _LOOKED_UP = 200, 80, 12, 24
 #: Generations before the first choice, and before each further one.
 _FIRST_GENERATIONS, _GENERATIONS = 8, 2
@@ -47,8 +47,8 @@ class Candidate:
         reward: Reward on the new device; the expected one if it was not timed there.
         reward_deviation: Standard deviation of it; 0 if all that it needs was measured.
         metrics: What was measured in training or counted, and the step time on the new device.
-        step_time: S on the new device, measured or the median guess.
-        step_time_deviation: Relative standard deviation of a guess; 0 if S was measured.
+        step_time: S on the new device, measured or the median prediction.
+        step_time_deviation: Relative standard deviation of a prediction; 0 if S was measured.
         timed: Whether S was measured on the new device.
         old_rank: Rank in the finished search; None for what was trained since.
         old_reward: Reward in the finished search.
@@ -74,15 +74,15 @@ class Candidate:
 class Retargeting:
     """Ranks the networks of a finished search for a new device, and says what to measure next.
 
-    The caller asks what to time or train and tells what came of it, in any order. Nothing is
-    proposed twice. All choices are fixed by the seed and by what was asked and told.
+    The caller asks what to time or train and tells the results, in any order. Nothing is proposed
+    twice. All choices are fixed by the seed and by what was asked and told.
 
     Args:
         space: The space of the finished search; what lies outside it is left out.
-        reward: What is to be large. Metrics that it needs and that are not known yet are guessed:
-            those of timing from the architecture and their values on the old device, others from
-            the architecture. Metrics that are neither of timing nor counted, such as accuracy, are
-            held to be the same on every device.
+        reward: Is maximized. Metrics that it needs and that are not known yet are predicted: those
+            of timing from the architecture and their values on the old device, others from the
+            architecture. Metrics that are neither of timing nor counted, such as accuracy, are
+            assumed to be the same on every device.
         trained: The finished search.
         seed: Seed of all proposals.
         step_time_of: Gives the metrics of timing on the new device where they cost nothing (a
@@ -130,7 +130,7 @@ class Retargeting:
         ranked = sorted(self._old, key=lambda key: -self._old_reward[key])
         self._old_rank = {key: rank for rank, key in enumerate(ranked, start=1)}
         self._least_gain = MIN_GAIN * float(np.std(list(self._old_reward.values())))
-        self._guesses = Guesses(space, reward, list(within.values()), self._old_reward)
+        self._predictions = Predictions(space, reward, list(within.values()), self._old_reward)
         self._candidates = {key: trial.architecture for key, trial in within.items()}
         self._infeasible: set[str] = set()
         self._asked_to_time: dict[str, Architecture] = {}
@@ -147,13 +147,13 @@ class Retargeting:
         if not metrics.get("step_time", 0.0) > 0:
             raise ConfigError(f"step_time is {metrics.get('step_time')}: tell a number above 0")
         self._asked_to_time[arch.id] = arch
-        self._guesses.add_timing(arch, metrics)
+        self._predictions.add_timing(arch, metrics)
 
     def tell_trained(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
         """Take the metrics of a training; those of a timing on the new device may be among them."""
         if arch.id not in self._candidates:
             self._asked_to_train[arch.id] = self._candidates[arch.id] = arch
-        self._guesses.add_training(arch, metrics)
+        self._predictions.add_training(arch, metrics)
         if "step_time" in metrics:
             self.tell_step_time(arch, metrics)
 
@@ -165,10 +165,10 @@ class Retargeting:
     # -- asking
 
     def next_to_time(self) -> Architecture | None:
-        """Return the trained architecture whose step time tells most, or None if all are known.
+        """Return the trained architecture whose step time tells most, or None if all were asked.
 
-        First those that may be the best on the new device; when no gain is expected from any of
-        them, the one whose step time is least known.
+        First those that may be the best on the new device; if none may, the one whose step time is
+        least certain.
         """
         waiting = [arch for arch in self._usable_candidates() if arch.id not in self._asked_to_time]
         if not waiting:
@@ -176,11 +176,11 @@ class Retargeting:
         if len(self._asked_to_time) < _FIRST_TIMINGS:
             choice = self._first_timing(waiting)
         else:
-            known = [arch for arch in self._usable_candidates() if self._guesses.is_timed(arch)]
-            best = float(self._guesses.rewards(known).mean.max()) if known else -np.inf
-            gain = self._guesses.rewards(waiting).expected_improvement(best)
+            known = [arch for arch in self._usable_candidates() if self._predictions.is_timed(arch)]
+            best = float(self._predictions.rewards(known).mean.max()) if known else -np.inf
+            gain = self._predictions.rewards(waiting).expected_improvement(best)
             if gain.max() <= self._least_gain:
-                gain = self._guesses.device("step_time", waiting)[1]
+                gain = self._predictions.device("step_time", waiting)[1]
             choice = waiting[int(np.argmax(gain))]
         self._asked_to_time[choice.id] = choice
         return choice
@@ -189,11 +189,11 @@ class Retargeting:
         """Return the untrained architecture from which most gain is expected.
 
         Returns:
-            None when the expected gain of all that were thought of is below `MIN_GAIN`, or when
-            nothing is left.
+            None when the expected gain of the whole population is below `MIN_GAIN`, or nothing is
+            left.
         """
         trained = self._usable_candidates()
-        rewards = self._guesses.rewards(trained).mean
+        rewards = self._predictions.rewards(trained).mean
         best = float(rewards.max()) if trained else -np.inf
         elite = [trained[n] for n in np.argsort(-rewards, kind="stable")[:_ELITE]]
         population, gain = self._evolved(elite, best)
@@ -202,37 +202,37 @@ class Retargeting:
             choice = population[int(order[0])]
             if gain[order[0]] <= self._least_gain:
                 return None
-            if self._step_time_of is None or self._guesses.is_timed(choice):
+            if self._step_time_of is None or self._predictions.is_timed(choice):
                 self._asked_to_train[choice.id] = choice
                 return choice
             self._look_up(population[n] for n in order[:_LOOKED_UP])
             population = self._fresh(population)
-            gain = self._guesses.rewards(population).expected_improvement(best)
+            gain = self._predictions.rewards(population).expected_improvement(best)
         return None
 
     def ranking(self) -> list[Candidate]:
         """Return all trained architectures that the new device can run, the best first."""
         archs = self._usable_candidates()
-        guess = self._guesses.rewards(archs)
-        deviations = self._guesses.device("step_time", archs)[1]
-        metrics = self._guesses.metrics(archs)
+        rewards = self._predictions.rewards(archs)
+        deviations = self._predictions.device("step_time", archs)[1]
+        metrics = self._predictions.metrics(archs)
         slowdown = {
             arch.id: m["step_time"] / self._old[arch.id]["step_time"]
             for arch, m in zip(archs, metrics, strict=True)
             if arch.id in self._old
         }
         middle = float(np.median(list(slowdown.values()))) if slowdown else 1.0
-        order = np.argsort(-guess.mean, kind="stable").tolist()
+        order = np.argsort(-rewards.mean, kind="stable").tolist()
         return [
             Candidate(
                 architecture=archs[n],
                 rank=rank,
-                reward=float(guess.mean[n]),
-                reward_deviation=float(guess.deviation[n]),
+                reward=float(rewards.mean[n]),
+                reward_deviation=float(rewards.deviation[n]),
                 metrics=metrics[n],
                 step_time=metrics[n]["step_time"],
                 step_time_deviation=float(deviations[n]),
-                timed=self._guesses.is_timed(archs[n]),
+                timed=self._predictions.is_timed(archs[n]),
                 old_rank=self._old_rank.get(key),
                 old_reward=self._old_reward.get(key),
                 old_metrics=self._old.get(key, {}),
@@ -248,8 +248,8 @@ class Retargeting:
         """Return by turns the best old reward and what differs most from all that was asked."""
         if len(self._asked_to_time) % 2 == 0:
             return min(waiting, key=lambda arch: self._old_rank.get(arch.id, np.inf))
-        asked = self._guesses.device_matrix("step_time", list(self._asked_to_time.values()))
-        others = self._guesses.device_matrix("step_time", waiting)
+        asked = self._predictions.device_matrix("step_time", list(self._asked_to_time.values()))
+        others = self._predictions.device_matrix("step_time", waiting)
         distances = ((others[:, None, :] - asked[None, :, :]) ** 2).sum(axis=2).min(axis=1)
         return waiting[int(np.argmax(distances))]
 
@@ -258,17 +258,12 @@ class Retargeting:
     def _evolved(
         self, elite: Sequence[Architecture], best: float
     ) -> tuple[list[Architecture], NDArray[np.float64]]:
-        """Return untrained architectures, and the gain over `best` that is expected of each.
-
-        Args:
-            elite: The best that are trained, to start from.
-            best: The reward to beat.
-        """
+        """Evolve the elite of the trained; return untrained ones and their gain over `best`."""
         listed = self._pool
         if listed is None and self.space.size <= _MAX_LISTED:
             listed = list(self.space.architectures())
         population = self._fresh(self._population if listed is None else listed)
-        gain = self._guesses.rewards(population).expected_improvement(best)
+        gain = self._predictions.rewards(population).expected_improvement(best)
         if listed is not None:
             return population, gain
         rng = np.random.default_rng((self._seed, 1, len(self._asked_to_train)))
@@ -276,9 +271,8 @@ class Retargeting:
             children = self._children([*elite, *population[: 2 * _ELITE]], rng)
             children = self._fresh(children, but={arch.id for arch in population})
             population += children
-            gain = np.concatenate(
-                [gain, self._guesses.rewards(children).expected_improvement(best)]
-            )
+            its = self._predictions.rewards(children).expected_improvement(best)
+            gain = np.concatenate([gain, its])
             kept = np.argsort(-gain, kind="stable")[:_POPULATION]
             population, gain = [population[n] for n in kept], gain[kept]
         self._population = population
@@ -315,7 +309,7 @@ class Retargeting:
         """Take step times that cost nothing."""
         assert self._step_time_of is not None
         for arch in archs:
-            if not self._guesses.is_timed(arch):
+            if not self._predictions.is_timed(arch):
                 try:
                     self.tell_step_time(arch, self._step_time_of(arch))
                 except InfeasibleError:

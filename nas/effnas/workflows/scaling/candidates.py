@@ -33,7 +33,7 @@ class ScaledNetwork:
         head: Channels of its head.
         image_size: Pixels of its training.
         costs: By name: `params`, `macs` at that size, and what limits or equal step times needed.
-        how: What brings it about: `alpha`, `beta` and `gamma`, or the `layers` of the stages.
+        how: How it was scaled: `alpha`, `beta` and `gamma`, or the `layers` of the stages.
     """
 
     name: str
@@ -81,7 +81,7 @@ def compound_candidates(
         limits: On `macs`, `peak_memory_bytes`; a metric ending in `_ratio` is over the base's.
         round_limit: Of the channels, see `effnas.scaling.growth.grow`.
         costs: Finds out what networks cost.
-        progress: Is told how far it is.
+        progress: Receives how many coefficients have been looked at.
 
     Raises:
         ConfigError: If fewer than two are within the limits; says which limit binds.
@@ -106,8 +106,7 @@ def compound_candidates(
         for names in ([], order) if order else ([],):
             its = costs.limited(grown, names)
             ratios = {f"{name}_ratio": value / own[name] for name, value in its.items()}
-            known = {**its, **ratios}
-            broken = [one for one in limits if known.get(one.metric, 0.0) > one.most]
+            broken = [one for one in limits if {**its, **ratios}.get(one.metric, 0.0) > one.most]
             if broken:
                 break
         for limit in broken:
@@ -118,11 +117,7 @@ def compound_candidates(
                 name=str(coefficients),
                 image_size=grown.train_image_size,
                 costs=its,
-                how={
-                    "alpha": coefficients.alpha,
-                    "beta": coefficients.beta,
-                    "gamma": coefficients.gamma,
-                },
+                how={name: getattr(coefficients, name) for name in ("alpha", "beta", "gamma")},
             )
     if len(found) < 2:
         what = " and ".join(f"{text} ({count} of them)" for text, count in beyond.items() if count)
@@ -154,9 +149,9 @@ def layer_candidates(
 
     Args:
         base: What grows.
-        rules: Of the family.
-        rule: Of the member.
-        slopes: To try.
+        rules: Rules of the family.
+        rule: Rule of the member.
+        slopes: Slopes to try.
         tolerance: Largest share by which a step time may differ from the rule's member's.
         image_size: Pixels that the base is trained at.
         costs: Finds out step times.
@@ -176,7 +171,7 @@ def layer_candidates(
     own = grown(rule.growth)
     wanted = costs_of(own)["step_time"]
     candidates = [_layered(f"as {rules.name}'s {rule.name}", own, costs_of(own), base)]
-    known = {own.architecture}
+    tried = {own.architecture}
     left_out = []
     lasts = [None] if rule.growth.last_stage is None else [None, rule.growth.last_stage]
     for slope in slopes:
@@ -188,8 +183,8 @@ def layer_candidates(
             name = f"slope {slope:g}{', last stage' if last else ''}"
             if abs(its["step_time"] / wanted - 1) > tolerance:
                 left_out.append(f"{name} ({its['step_time'] / wanted - 1:+.0%})")
-            elif member.architecture not in known:
-                known.add(member.architecture)
+            elif member.architecture not in tried:
+                tried.add(member.architecture)
                 candidates.append(_layered(name, member, its, base))
     if len(candidates) < 2:
         raise ConfigError(
@@ -209,10 +204,7 @@ def _layered(
         name=name,
         image_size=member.train_image_size,
         costs={**costs, "macs": float(count(member.architecture, member.train_image_size).macs)},
-        how={
-            "layers": [stage.r for stage in stages],
-            "last_stage": len(stages) > len(base.stages),
-        },
+        how={"layers": [stage.r for stage in stages], "last_stage": len(stages) > len(base.stages)},
     )
 
 

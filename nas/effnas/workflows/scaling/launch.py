@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from effnas.arch.architecture import Architecture
 from effnas.arch.models import build
 from effnas.config.settings import EvaluationConfig, Execution, Recipe
-from effnas.errors import (
-    ConfigError,
-    InfeasibleError,
-    StoreError,
-)
+from effnas.errors import ConfigError, InfeasibleError, check_at_least
 from effnas.evaluation.config import config_for_data, config_for_run, default_image_size
 from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import Workers
@@ -26,12 +23,11 @@ from effnas.space.search_space import SearchSpace
 from effnas.timing.device_settings import DeviceSettings
 from effnas.timing.layer_times import LayerTimes
 from effnas.trials.network_ref import NetworkRef, find_architecture
-from effnas.trials.store import CHECKPOINTS
+from effnas.trials.store import CHECKPOINTS, write_whole
 from effnas.workflows.scaling.candidates import ScaledNetwork, compound_candidates, layer_candidates
 from effnas.workflows.scaling.manifest import CompoundManifest, LayersManifest, ScalingManifest
 from effnas.workflows.trainings.folder import Result, TrainingsFolder
-from effnas.workflows.trainings.schedule import Schedule
-from effnas.workflows.trainings.standings import Standing, ranked
+from effnas.workflows.trainings.standings import Schedule, Standing
 from effnas.workflows.trainings.train import Candidate, Trainings
 
 #: The file of the rules that a search of layers ends with.
@@ -74,7 +70,7 @@ class LayerGrowth:
     """Ways to share a member's additional layers among the stages are tried.
 
     Attributes:
-        rules: Of the family.
+        rules: The family's rules of scaling.
         member: Name of the member, not the first.
         slopes: How much more later stages grow.
         tolerance: Largest share by which step times may differ from the member's.
@@ -143,8 +139,7 @@ class ScalingSettings:
     workers: Workers = field(default_factory=Workers)
 
     def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise ConfigError(f"`seeds` is {self.seeds}, it must be 1 or more")
+        check_at_least(1, seeds=self.seeds)
 
 
 class ScalingObserver(Observer):
@@ -164,7 +159,7 @@ class ScalingReport:
     Attributes:
         networks: Those that were trained, by name.
         standings: Those trained farthest first, by mean accuracy.
-        schedule: Of the trainings.
+        schedule: Epochs at which they were compared, and seeds.
         rules: The file of rules of the best growth of layers, if that was looked for.
     """
 
@@ -177,8 +172,8 @@ class ScalingReport:
     def best(self) -> ScaledNetwork | None:
         """The most accurate of those trained to the end."""
         first = self.standings[0]
-        whole = first.epochs == self.schedule.levels[-1] and first.accuracies
-        return self.networks[first.name] if whole else None
+        is_whole = first.epochs == self.schedule.levels[-1] and first.accuracies
+        return self.networks[first.name] if is_whole else None
 
 
 def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> ScalingReport:
@@ -186,7 +181,7 @@ def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> Scal
 
     Raises:
         UserError: If something given is wrong; what is stored already stays.
-        SearchFailedError: If a training fails time after time.
+        SearchFailedError: If a training fails repeatedly.
     """
     network, base = find_architecture(settings.base, None)
     config = _config(settings, network, base)
@@ -195,21 +190,17 @@ def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> Scal
     with TrainingsFolder.open(settings.out) as folder:
         stored = settings.tried.manifest_type.stored(settings.out)
         # Networks are not found again: step times are never quite the same.
-        networks = (
-            stored.networks if stored else tuple(_plan(settings, base, config, observer.progress))
+        networks = stored.networks if stored else _plan(settings, base, config, observer.progress)
+        manifest = settings.tried.manifest(
+            base=base.id,
+            data=Path(config.data or "").name,
+            recipe=config.recipe,
+            seeds=settings.seeds,
+            seed=config.seed,
+            networks=networks,
         )
-        results = folder.begin(
-            settings.tried.manifest(
-                base=base.id,
-                data=Path(config.data or "").name,
-                recipe=config.recipe,
-                seeds=settings.seeds,
-                seed=config.seed,
-                networks=networks,
-            )
-        )
+        results = folder.begin(manifest)
         observer.planned(networks, schedule)
-
         trainings = Trainings(
             folder=folder,
             candidates=[
@@ -226,10 +217,9 @@ def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> Scal
             on_result=observer.trained,
         )
         trainings.finish(config, settings.workers, _JUDGED_BY, observer)
-    names = [network.name for network in networks]
     report = ScalingReport(
         networks={network.name: network for network in networks},
-        standings=tuple(ranked(names, schedule, results, lambda name, accuracy: accuracy)),
+        standings=tuple(trainings.ranked([network.name for network in networks])),
         schedule=schedule,
     )
     return _with_rules(report, settings, base)
@@ -239,9 +229,7 @@ def _config(settings: ScalingSettings, network: NetworkRef, base: Architecture) 
     """Return what the base would be trained with."""
     run = network.run
     if run is None and settings.data is None:
-        raise ConfigError(
-            f"{network.name}: no run says which images to train on; give them as `data`"
-        )
+        raise ConfigError(f"{network.name}: no run says which images to use; give them as `data`")
     recipe = run.recipe if run else Recipe()
     if settings.recipe_file:
         recipe = Recipe.load(settings.recipe_file)
@@ -251,7 +239,8 @@ def _config(settings: ScalingSettings, network: NetworkRef, base: Architecture) 
         space = run.space
         config = config_for_run(run, recipe, data=data, data_root=root)
     else:
-        space = _space_of(base)
+        blocks = "".join(f"\n  - {block}" for block in base.blocks)
+        space = SearchSpace.parse(f"stem: {base.stem}\nhead: {base.head}\nstages:{blocks}\n")
         config = config_for_data(space, data, recipe, data_root=root, seed=settings.seed)
     size = recipe.image_size or default_image_size(config, space)
     return replace(
@@ -264,34 +253,27 @@ def _config(settings: ScalingSettings, network: NetworkRef, base: Architecture) 
     )
 
 
-def _space_of(arch: Architecture) -> SearchSpace:
-    """Return a space of one network."""
-    blocks = "".join(f"\n  - {block}" for block in arch.blocks)
-    return SearchSpace.parse(f"stem: {arch.stem}\nhead: {arch.head}\nstages:{blocks}\n")
-
-
 def _plan(
     settings: ScalingSettings,
     base: Architecture,
     config: EvaluationConfig,
     progress: Callable[[str, int, int], None],
-) -> list[ScaledNetwork]:
+) -> tuple[ScaledNetwork, ...]:
     """Return the networks to be trained."""
     tried, recipe = settings.tried, config.recipe
     space = SearchSpace.parse(config.space_text)
     image_size = cast("int", recipe.image_size)
     layer_times = None
     if isinstance(tried, LayerGrowth):
-        device = replace(tried.device, image_size=image_size, batch_size=recipe.batch_size)
-        setup = device.setup(space)
-        progress("choosing precision and memory format", 0, 1)
 
         def waiting() -> None:
             progress("waiting for the device, which others use", 0, 1)
 
-        setup = device.with_execution(
-            setup, lambda: build(base, num_classes=setup.num_classes), waiting
-        )
+        device = replace(tried.device, image_size=image_size, batch_size=recipe.batch_size)
+        setup = device.setup(space)
+        progress("choosing precision and memory format", 0, 1)
+        make_base = partial(build, base, num_classes=setup.num_classes)
+        setup = device.with_execution(setup, make_base, waiting)
         layer_times = LayerTimes(base, setup, progress=progress, waiting=waiting)
     costs = MemberCosts(
         layer_times,
@@ -302,7 +284,7 @@ def _plan(
     )
     try:
         if isinstance(tried, CompoundGrid):
-            return compound_candidates(
+            found = compound_candidates(
                 base,
                 tried.grid,
                 image_size=image_size,
@@ -311,23 +293,25 @@ def _plan(
                 costs=costs,
                 progress=progress,
             )
-        return layer_candidates(
-            base,
-            tried.rules,
-            tried.rule,
-            slopes=tried.slopes,
-            tolerance=tried.tolerance,
-            image_size=image_size,
-            costs=costs,
-        )
+        else:
+            found = layer_candidates(
+                base,
+                tried.rules,
+                tried.rule,
+                slopes=tried.slopes,
+                tolerance=tried.tolerance,
+                image_size=image_size,
+                costs=costs,
+            )
     except InfeasibleError as error:
         raise ConfigError(f"what the networks cost cannot be found: {error}") from error
+    return tuple(found)
 
 
 def _with_rules(
     report: ScalingReport, settings: ScalingSettings, base: Architecture
 ) -> ScalingReport:
-    """Write the rules by which the best network comes about, if layers were looked for."""
+    """Write the rules of the best growth of layers, if that was looked for."""
     tried, best = settings.tried, report.best
     if best is None or isinstance(tried, CompoundGrid):
         return report
@@ -337,12 +321,8 @@ def _with_rules(
     last = rule.growth.last_stage if best.how["last_stage"] else None
     found = replace(rule, growth=replace(rule.growth, depth=depth, last_stage=last))
     rules = replace(
-        tried.rules,
-        members=tuple(found if one is rule else one for one in tried.rules.members),
+        tried.rules, members=tuple(found if one is rule else one for one in tried.rules.members)
     )
     path = settings.out / RULES
-    try:
-        path.write_text(rules.to_text(), encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror}); make room") from error
+    write_whole(path, rules.to_text().rstrip("\n"))
     return replace(report, rules=path)

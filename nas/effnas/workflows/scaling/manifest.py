@@ -14,16 +14,7 @@ from effnas.workflows.trainings.folder import TrainingsManifest
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingManifest(TrainingsManifest):
-    """What scaled networks were trained with.
-
-    Attributes:
-        base: Id of the network that they are scaled from.
-        data: Name of the images.
-        recipe: How they are trained.
-        seeds: Trainings of each.
-        seed: Of trainings and hold-out.
-        networks: The networks; found once, since step times are never quite the same.
-    """
+    """What scaled networks were trained with; `base` is an id, `data` the name of the images."""
 
     what: ClassVar[str] = "search for a way to scale"
     command: ClassVar[str] = "effnas scaling"

@@ -14,8 +14,7 @@ from effnas.data.loading import load_test_part
 from effnas.timing import lock
 from effnas.train.process_group import ProcessGroup
 from effnas.train.progress import EpochRow, Progress, Watcher
-from effnas.workflows.trackers.base import Setting, TrackedTraining, Tracker
-from effnas.workflows.trackers.registry import open_trackers
+from effnas.workflows.trackers import Setting, TrackedTraining, Tracker, open_trackers
 from effnas.workflows.train.folder import (
     BEST,
     LAST,

@@ -17,12 +17,12 @@ WEIGHTS = "weights"
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one training has come to.
+    """The result of one training.
 
     Attributes:
         candidate: Name of what was trained.
         repeat: Which of its trainings with other seeds, from 0.
-        epochs: How far.
+        epochs: Epochs that it has been trained for.
         accuracy: Share of the held-out images classified correctly, 0 to 1; None if it failed.
         train_time_s: Seconds of training in all.
         reason: Why it cannot be trained so, if it failed.
@@ -50,8 +50,8 @@ class TrainingsManifest(Manifest):
     """What trainings were made with.
 
     Attributes:
-        finished: What decided on which of them went on, such as the text of a reward, once all
-            have come to their end.
+        finished: Once all have ended: what decided which of them continue, such as the text of a
+            reward.
     """
 
     later: ClassVar[tuple[str, ...]] = ("finished",)
@@ -86,18 +86,11 @@ class TrainingsFolder(RunFolder):
         return list(read_records(self.path / TRAININGS, parse_result, "result"))
 
     def is_finished(self, judged_by: str) -> bool:
-        """Say whether all trainings have come to their end, judged by the same as now."""
+        """Return whether all trainings have ended, judged by the same as now."""
         return self._manifest.finished == judged_by
 
     def finish(self, judged_by: str) -> None:
-        """Store that all trainings have come to their end; checkpoints are of no more use.
-
-        Args:
-            judged_by: What decided on which of them went on.
-
-        Raises:
-            StoreError: If it cannot be written; what is stored already stays.
-        """
+        """Store that all trainings have ended, judged so; their checkpoints are deleted."""
         replace(self._manifest, finished=judged_by).write(self.path)
         shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""How candidates compare: means over seeds, which continue, and how sure the first place is."""
+"""How candidates compare: after how many epochs, which continue, and how sure the best is."""
 
 from __future__ import annotations
 
@@ -11,10 +11,37 @@ import numpy as np
 
 from effnas.search.rungs import keeps_up
 from effnas.workflows.trainings.folder import Result
-from effnas.workflows.trainings.schedule import Schedule
 
 #: Draws from what is known of the means.
 _DRAWS = 20_000
+#: Each level has this many times the epochs of the one before.
+_ETA = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Levels and seeds.
+
+    Attributes:
+        levels: Epochs, growing; the last is the whole training. At each one before it, the weaker
+            half of the candidates stops.
+        seeds: Trainings of a candidate.
+    """
+
+    levels: tuple[int, ...]
+    seeds: int
+
+    @classmethod
+    def of(cls, epochs: int, seeds: int) -> Schedule:
+        """Return the schedule of trainings of some epochs: levels at about 1/4 and 1/2."""
+        first = max(1, epochs // 4)
+        levels = {level for n in range(3) if (level := first * _ETA**n) < epochs}
+        return cls(levels=(*sorted(levels), epochs), seeds=seeds)
+
+    @property
+    def steps(self) -> int:
+        """Results of a candidate that is trained to the end."""
+        return len(self.levels) * self.seeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +49,7 @@ class Standing:
     """How one candidate stands.
 
     Attributes:
-        name: Of the candidate.
+        name: Name of the candidate.
         epochs: Epochs that all of its seeds were trained for.
         accuracies: Of the seeds, after these epochs, 0 to 1.
         scores: What these are worth; the larger, the better.
@@ -56,105 +83,80 @@ class Standing:
         return float(np.mean(self.accuracies)) if self.accuracies else None
 
 
-def ranked(
-    names: Sequence[str],
-    schedule: Schedule,
-    results: Sequence[Result],
-    score: Callable[[str, float], float],
-) -> list[Standing]:
-    """Return how candidates stand: those trained farthest first, by mean score.
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Candidates by their trainings so far.
 
-    Args:
-        names: Of the candidates.
-        schedule: Of their trainings.
-        results: All of them.
-        score: What an accuracy of a candidate is worth.
-    """
-    standings = [_standing(name, schedule, results, score) for name in names]
-    whole = [n for n, each in enumerate(standings) if each.epochs == schedule.levels[-1]]
-    chances = _chances([standings[n].scores for n in whole])
-    for n, chance in zip(whole, chances, strict=True):
-        standings[n] = replace(standings[n], chance=chance)
-    return sorted(standings, key=lambda each: (-each.epochs, -each.mean))
-
-
-def accuracies_at(
-    name: str, epochs: int, schedule: Schedule, results: Sequence[Result]
-) -> list[float]:
-    """Return a candidate's accuracies at a level, one for each seed; none if one is missing."""
-    found = {
-        r.repeat: r.accuracy
-        for r in results
-        if r.candidate == name and r.epochs == epochs and r.accuracy is not None
-    }
-    return [found[n] for n in sorted(found)] if len(found) == schedule.seeds else []
-
-
-def trainings_left(
-    name: str,
-    schedule: Schedule,
-    results: Sequence[Result],
-    score: Callable[[str, float], float],
-) -> list[tuple[int, int]]:
-    """Return the trainings that a candidate lacks at its next level, as epochs and repeat.
-
-    None if it was trained to the end, cannot be trained, or is too weak to continue.
-
-    Args:
-        name: Of the candidate.
+    Attributes:
         schedule: Levels and seeds.
-        results: All so far, in the order in which trainings ended.
-        score: What an accuracy of a candidate is worth.
+        results: All so far, in the order in which they were stored.
+        score: Takes a candidate's name and an accuracy; the larger its result, the better.
     """
-    if any(r.candidate == name and r.reason is not None for r in results):
-        return []
-    for level in schedule.levels:
-        ended = {r.repeat for r in results if (r.candidate, r.epochs) == (name, level)}
-        if left := [(level, n) for n in range(schedule.seeds) if n not in ended]:
-            return left
-        means = _means_at(level, schedule, results, score)
-        if not keeps_up(means[name], [means[n] for n in takewhile(lambda n: n != name, means)]):
+
+    schedule: Schedule
+    results: list[Result]
+    score: Callable[[str, float], float]
+
+    def ranked(self, names: Sequence[str]) -> list[Standing]:
+        """Return how candidates stand: those trained farthest first, by mean score."""
+        standings = [self._standing(name) for name in names]
+        whole = [n for n, each in enumerate(standings) if each.epochs == self.schedule.levels[-1]]
+        chances = _chances([standings[n].scores for n in whole])
+        for n, chance in zip(whole, chances, strict=True):
+            standings[n] = replace(standings[n], chance=chance)
+        return sorted(standings, key=lambda each: (-each.epochs, -each.mean))
+
+    def accuracies_at(self, name: str, epochs: int) -> list[float]:
+        """Return a candidate's accuracies at a level, one for each seed; none if one is missing."""
+        found = {
+            r.repeat: r.accuracy
+            for r in self.results
+            if (r.candidate, r.epochs) == (name, epochs) and r.accuracy is not None
+        }
+        return [found[n] for n in sorted(found)] if len(found) == self.schedule.seeds else []
+
+    def left(self, name: str) -> list[tuple[int, int]]:
+        """Return the trainings that a candidate lacks at its next level, as epochs and repeat.
+
+        None if it was trained to the end, cannot be trained, or is too weak to continue.
+        """
+        if any(r.candidate == name and r.reason is not None for r in self.results):
             return []
-    return []
+        for level in self.schedule.levels:
+            ended = {r.repeat for r in self.results if (r.candidate, r.epochs) == (name, level)}
+            if left := [(level, n) for n in range(self.schedule.seeds) if n not in ended]:
+                return left
+            means = self._means_at(level)
+            before = [means[other] for other in takewhile(lambda other: other != name, means)]
+            if not keeps_up(means[name], before):
+                return []
+        return []
 
+    def _means_at(self, level: int) -> dict[str, float]:
+        """Return mean scores of candidates at a level, in the order in which they reached it."""
+        scores: dict[str, list[float]] = {}
+        means: dict[str, float] = {}
+        for result in self.results:
+            if result.epochs == level and result.accuracy is not None:
+                there = scores.setdefault(result.candidate, [])
+                there.append(self.score(result.candidate, result.accuracy))
+                if len(there) == self.schedule.seeds:
+                    means[result.candidate] = fmean(there)
+        return means
 
-def _means_at(
-    level: int,
-    schedule: Schedule,
-    results: Sequence[Result],
-    score: Callable[[str, float], float],
-) -> dict[str, float]:
-    """Return mean scores of candidates at a level, in the order in which they reached it."""
-    scores: dict[str, list[float]] = {}
-    means: dict[str, float] = {}
-    for result in results:
-        if result.epochs == level and result.accuracy is not None:
-            there = scores.setdefault(result.candidate, [])
-            there.append(score(result.candidate, result.accuracy))
-            if len(there) == schedule.seeds:
-                means[result.candidate] = fmean(there)
-    return means
-
-
-def _standing(
-    name: str,
-    schedule: Schedule,
-    results: Sequence[Result],
-    score: Callable[[str, float], float],
-) -> Standing:
-    mine = [r for r in results if r.candidate == name]
-    reached = [level for level in schedule.levels if accuracies_at(name, level, schedule, results)]
-    epochs = max(reached, default=0)
-    accuracies = accuracies_at(name, epochs, schedule, results)
-    seconds = {r.repeat: r.train_time_s for r in sorted(mine, key=lambda r: r.epochs)}
-    return Standing(
-        name=name,
-        epochs=epochs,
-        accuracies=tuple(accuracies),
-        scores=tuple(score(name, accuracy) for accuracy in accuracies),
-        train_time_s=sum(seconds.values()),
-        reason=next((r.reason for r in mine if r.reason), None),
-    )
+    def _standing(self, name: str) -> Standing:
+        mine = sorted((r for r in self.results if r.candidate == name), key=lambda r: r.epochs)
+        levels = self.schedule.levels
+        epochs = max((level for level in levels if self.accuracies_at(name, level)), default=0)
+        accuracies = tuple(self.accuracies_at(name, epochs))
+        return Standing(
+            name=name,
+            epochs=epochs,
+            accuracies=accuracies,
+            scores=tuple(self.score(name, accuracy) for accuracy in accuracies),
+            train_time_s=sum({r.repeat: r.train_time_s for r in mine}.values()),
+            reason=next((r.reason for r in self.results if r.candidate == name and r.reason), None),
+        )
 
 
 def _chances(scores: Sequence[Sequence[float]]) -> list[float]:

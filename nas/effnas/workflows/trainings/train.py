@@ -15,14 +15,13 @@ from effnas.evaluation.evaluator import Job, Task
 from effnas.evaluation.work import drain
 from effnas.evaluation.workers import Workers, start_workers
 from effnas.workflows.trainings.folder import Result, TrainingsFolder
-from effnas.workflows.trainings.standings import trainings_left
+from effnas.workflows.trainings.standings import Comparison
 
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
     from effnas.config.settings import EvaluationConfig, Recipe
     from effnas.evaluation.backend import Backend, Outcome
     from effnas.evaluation.observer import Observer
-    from effnas.workflows.trainings.schedule import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,23 +40,17 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trainings:
+class Trainings(Comparison):
     """Trainings of candidates, those that ended and those to come.
 
     Attributes:
         folder: Stores the results.
         candidates: In the order in which they begin.
-        schedule: Levels and seeds.
-        results: All so far, in the order in which they were stored.
-        score: Takes a candidate's name and an accuracy; the larger its result, the better.
         on_result: Called with each new result, which is stored by then.
     """
 
     folder: TrainingsFolder
     candidates: Sequence[Candidate]
-    schedule: Schedule
-    results: list[Result]
-    score: Callable[[str, float], float]
     on_result: Callable[[Result], None]
 
     def finish(
@@ -78,7 +71,7 @@ class Trainings:
         """
         if self.folder.is_finished(judged_by):
             return
-        waiting = next((c for c in self.candidates if self._left(c)), None)
+        waiting = next((c for c in self.candidates if self.left(c.name)), None)
         if waiting:
             backend, _ = start_workers(config, workers, observer.preparing, waiting.recipe)
             observer.preparing("training")
@@ -95,7 +88,7 @@ class Trainings:
 
         def next_job() -> Job | None:
             for candidate in self.candidates:
-                for epochs, repeat in self._left(candidate):
+                for epochs, repeat in self.left(candidate.name):
                     training = candidate.name, epochs, repeat
                     if training not in under_way.values():
                         number = next(numbers)
@@ -120,6 +113,3 @@ class Trainings:
             self.on_result(result)
 
         drain(backend, next_job, take)
-
-    def _left(self, candidate: Candidate) -> list[tuple[int, int]]:
-        return trainings_left(candidate.name, self.schedule, self.results, self.score)

@@ -1,15 +1,39 @@
-"""Which training of finals a file of weights is from."""
+"""What a folder of finals holds: what they were made with, and which training weights are from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
+from effnas.config.codec import Size
 from effnas.config.settings import Recipe
+from effnas.trials.manifest import ALL_MUST_MATCH, must_match
 from effnas.trials.store import read_records
 from effnas.workflows.finals.evaluate_test import FinalTest, stored_test
-from effnas.workflows.finals.manifest import FinalsManifest
-from effnas.workflows.trainings.folder import TRAININGS, WEIGHTS, Result, parse_result
+from effnas.workflows.trainings.folder import (
+    TRAININGS,
+    WEIGHTS,
+    Result,
+    TrainingsManifest,
+    parse_result,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalsManifest(TrainingsManifest):
+    """What finals were made with; `finalists` are ids of networks."""
+
+    kind: ClassVar[str] = "finals"
+    what: ClassVar[str] = "finals"
+    command: ClassVar[str] = "effnas promote"
+    keys: ClassVar[dict[str, str]] = {"run_created": "run created"}
+
+    run: str = field(metadata=must_match("run"))
+    run_created: str | None = field(metadata=must_match("run created"))
+    finalists: tuple[str, ...] = field(metadata=must_match("finalists"))
+    recipe: Recipe = field(metadata=ALL_MUST_MATCH)
+    seeds: Size = field(metadata=must_match("seeds"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +42,7 @@ class Final:
 
     Attributes:
         recipe: How it was trained.
-        result: What came of it.
+        result: Its accuracy and time.
         run: Name of the search's folder.
         created: When that search began.
         test: What the network's trainings reach on the test part, if that was read.

@@ -1,1 +1,0 @@
-"""Figures of trainings for TensorBoard, MLflow and W&B."""
