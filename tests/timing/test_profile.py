@@ -105,9 +105,7 @@ def name_of(place: Place) -> str:
 # -- round trip
 
 
-def test_a_profile_is_read_as_it_was_written(
-    load: Callable[[str | bytes], DeviceProfile],
-) -> None:
+def test_a_profile_is_read_as_it_was_written(load: Callable[[str | bytes], DeviceProfile]) -> None:
     found = load(TEXT)
     assert found == PROFILE
     assert found.to_json() == TEXT

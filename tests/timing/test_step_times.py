@@ -377,9 +377,7 @@ time.sleep(300)
 
 
 @pytest.mark.slow
-def test_a_child_that_is_left_behind_neither_delays_the_answer_nor_lives_on(
-    tmp_path: Path,
-) -> None:
+def test_a_child_that_is_left_behind_neither_delays_the_answer_nor_lives_on(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     program = f"""
 child = os.fork()

@@ -16,12 +16,7 @@ from hypothesis import strategies as st
 
 from effnas.timing import timer
 from effnas.timing.clock import clock_of
-from effnas.timing.timer import (
-    MIN_ROUNDS,
-    median_interval,
-    time_in_turn,
-    warm_up,
-)
+from effnas.timing.timer import MIN_ROUNDS, median_interval, time_in_turn, warm_up
 
 patient = settings(deadline=None)  # the machine may be busy
 
@@ -54,11 +49,7 @@ class FakeRun:
     """A step whose phases take some seconds each, times what the noise says."""
 
     def __init__(
-        self,
-        clock: FakeClock,
-        *phases: float,
-        noise: Iterator[float] | None = None,
-        name: int = 0,
+        self, clock: FakeClock, *phases: float, noise: Iterator[float] | None = None, name: int = 0
     ) -> None:
         self.clock, self.phases, self.name = clock, phases, name
         self.noise = noise or repeat(1.0)

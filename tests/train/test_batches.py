@@ -14,12 +14,7 @@ from hypothesis import strategies as st
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.data.images import ImageSet
 from effnas.data.label_lists import LabelLists
-from effnas.train.batches import (
-    Augmentation,
-    MicroBatch,
-    Order,
-    TrainPixels,
-)
+from effnas.train.batches import Augmentation, MicroBatch, Order, TrainPixels
 from effnas.train.process_group import ProcessGroup
 from effnas.train.stages import Stage, Strengths
 
@@ -72,10 +67,7 @@ def augmented(
 
 orders = st.integers(1, 60).flatmap(
     lambda count: st.builds(
-        Order,
-        count=st.just(count),
-        batch_size=st.integers(1, count),
-        seed=st.integers(0, 2**64),
+        Order, count=st.just(count), batch_size=st.integers(1, count), seed=st.integers(0, 2**64)
     )
 )
 

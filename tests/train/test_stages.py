@@ -61,11 +61,7 @@ def shares(stage: Stage) -> list[float]:
     ],
 )  # fmt: skip
 def test_the_published_stages_come_out(
-    name: str,
-    sizes: list[int],
-    randaugment: list[float],
-    mixup: list[float],
-    dropout: list[float],
+    name: str, sizes: list[int], randaugment: list[float], mixup: list[float], dropout: list[float]
 ) -> None:
     found = stages_of(TrainingRecipe.load(name), steps_per_epoch=STEPS["v2"])
     assert [stage.image_size for stage in found] == sizes

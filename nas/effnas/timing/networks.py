@@ -150,10 +150,7 @@ def first_steps(model: nn.Module, setup: MeasurementSetup) -> tuple[NetworkRun, 
 
 def _estimate(model: nn.Module, setup: MeasurementSetup) -> int:
     return estimate_peak_memory(
-        model,
-        setup.recipe,
-        image_size=setup.image_size,
-        batch_size=setup.batch_size,
+        model, setup.recipe, image_size=setup.image_size, batch_size=setup.batch_size
     )
 
 

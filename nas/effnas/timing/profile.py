@@ -16,15 +16,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from msgspec import Meta
 
 from effnas.arch.layers import Layer, layers_of
-from effnas.config.codec import (
-    FORMAT,
-    Amount,
-    Size,
-    dump_json,
-    from_plain,
-    pick,
-    read_object,
-)
+from effnas.config.codec import FORMAT, Amount, Size, dump_json, from_plain, pick, read_object
 from effnas.errors import ConfigError, InfeasibleError, UserError
 from effnas.timing.step_time import StepTime, StepTimeSource
 

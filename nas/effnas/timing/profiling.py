@@ -16,12 +16,7 @@ from effnas.timing.device import describe_device, hardware_id
 from effnas.timing.layer_timer import measure_layers
 from effnas.timing.lock import timing
 from effnas.timing.networks import maker, time_networks
-from effnas.timing.profile import (
-    DeviceProfile,
-    ModelError,
-    NetworkFigures,
-    StepTimeModel,
-)
+from effnas.timing.profile import DeviceProfile, ModelError, NetworkFigures, StepTimeModel
 from effnas.timing.setup import MeasurementSetup
 
 if TYPE_CHECKING:

@@ -23,11 +23,7 @@ def normalize(images: torch.Tensor) -> torch.Tensor:
 
 
 def random_crop_and_flip(
-    images: torch.Tensor,
-    *,
-    area_min: float,
-    flip: bool,
-    generator: torch.Generator,
+    images: torch.Tensor, *, area_min: float, flip: bool, generator: torch.Generator
 ) -> torch.Tensor:
     """Cut a random part out of every image, resize it to the whole, and mirror half of them.
 

@@ -94,10 +94,7 @@ class TrainingStep:
             ) from error
 
     def __call__(
-        self,
-        images: torch.Tensor,
-        labels: torch.Tensor,
-        mark: Callable[[], None] = lambda: None,
+        self, images: torch.Tensor, labels: torch.Tensor, mark: Callable[[], None] = lambda: None
     ) -> torch.Tensor:
         """Train on one batch.
 

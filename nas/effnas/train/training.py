@@ -19,12 +19,7 @@ from effnas.config.settings import Execution
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import InfeasibleError, StoreError
 from effnas.train.augment import normalize
-from effnas.train.batches import (
-    Augmentation,
-    MicroBatch,
-    Order,
-    TrainPixels,
-)
+from effnas.train.batches import Augmentation, MicroBatch, Order, TrainPixels
 from effnas.train.checkpoints import Checkpoint
 from effnas.train.process_group import ProcessGroup
 from effnas.train.progress import EpochRow, Progress, Watcher

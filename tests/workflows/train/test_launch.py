@@ -13,16 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from tiny_training import (
-    ARCH,
-    BLOCKS,
-    RECIPE,
-    Watching,
-    images,
-    stop_after,
-    timeless,
-    write_photos,
-)
+from tiny_training import ARCH, BLOCKS, RECIPE, Watching, images, stop_after, timeless, write_photos
 
 import effnas.data.images
 from effnas.arch.files import to_json

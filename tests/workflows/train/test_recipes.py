@@ -187,13 +187,7 @@ def test_what_is_wrong_in_a_file_is_pointed_at(
 
 
 @pytest.mark.parametrize(
-    ("text", "sizes"),
-    [
-        ("64", (27, 64)),
-        ("300", (128, 300)),
-        ("32..64", (32, 64)),
-        ("1", (1, 1)),
-    ],
+    ("text", "sizes"), [("64", (27, 64)), ("300", (128, 300)), ("32..64", (32, 64)), ("1", (1, 1))]
 )
 def test_an_image_size_is_the_last_or_both(text: str, sizes: tuple[int, int]) -> None:
     recipe = TrainingRecipe.load("v2-s").overridden(image_size=text)

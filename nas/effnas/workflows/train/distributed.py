@@ -35,10 +35,7 @@ _SETTINGS = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "0", "RAY_CHDIR_TO_TRIAL_DIR": "
 
 
 def train_distributed(
-    settings: TrainSettings,
-    workers: int,
-    observer: TrainObserver,
-    stopping: Callable[[], bool],
+    settings: TrainSettings, workers: int, observer: TrainObserver, stopping: Callable[[], bool]
 ) -> TrainReport | None:
     """Train in several processes, each with its share of every batch.
 

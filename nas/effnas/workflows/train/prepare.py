@@ -17,12 +17,7 @@ from effnas.data.train_images import load_train_images
 from effnas.errors import ConfigError
 from effnas.scaling.family_file import find_member
 from effnas.timing import lock
-from effnas.timing.device import (
-    available_memory_bytes,
-    describe_device,
-    hardware_id,
-    open_device,
-)
+from effnas.timing.device import available_memory_bytes, describe_device, hardware_id, open_device
 from effnas.timing.execution import choose_execution
 from effnas.timing.setup import MeasurementSetup
 from effnas.train.checkpoints import Checkpoint

@@ -6,12 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from effnas.config.settings import (
-    CompileMode,
-    Execution,
-    MemoryFormat,
-    Precision,
-)
+from effnas.config.settings import CompileMode, Execution, MemoryFormat, Precision
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import ConfigError
 from effnas.train.stages import Stage
