@@ -19,7 +19,7 @@ from effnas.config.settings import Execution
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import InfeasibleError, StoreError
 from effnas.train.augment import normalize
-from effnas.train.batches import Augmentation, MicroBatch, Order, TrainPixels
+from effnas.train.batches import Augmentation, MicroBatch, Order, TrainPixels, targets_of
 from effnas.train.checkpoints import Checkpoint
 from effnas.train.process_group import ProcessGroup
 from effnas.train.progress import EpochRow, Progress, Watcher
@@ -219,17 +219,12 @@ class Training:
         batches = [np.asarray(mine[start : start + size]) for start in range(0, len(mine), size)]
         for chosen, pixels in zip(batches, images.batches(batches), strict=True):
             there = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)
-            logits = self._step.logits(normalize(there), self.model)
-            if not bool(torch.isfinite(logits).all()):
-                raise InfeasibleError("training diverged: the network's outputs are not finite")
-            predicted = logits.argmax(1)
-            if images.label_lists is None:
-                correct += (
-                    predicted == torch.from_numpy(images.labels[chosen]).to(self.device)
-                ).sum()
+            predicted = self._step.predictions(normalize(there), self.model)
+            targets = targets_of(images, chosen, self.device)
+            if targets.ndim == 1:
+                correct += (predicted == targets).sum()
             else:
-                shares = torch.from_numpy(images.label_lists.targets(chosen, images.num_classes))
-                correct += (shares.to(self.device).gather(1, predicted[:, None]) > 0).sum()
+                correct += (targets.gather(1, predicted[:, None]) > 0).sum()
         self._step.model.train()
         return float(self.group.sum(correct)) / count
 
