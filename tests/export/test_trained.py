@@ -120,7 +120,7 @@ def test_an_export_of_a_training_needs_no_option(
     )
     time = figures["time of the training of these weights"]
     assert time.value == pytest.approx(progress.train_time_s)
-    assert report.plan.hardware in time.at
+    assert report.plan.manifest.hardware in time.at
     text = (out / "README.md").read_text()
     for words in (f"epoch {progress.best_epoch} of 2, that of the highest accuracy",
                   "moving average", "`progressive-adaptive`, with images of 12 to 20 pixels in "

@@ -60,8 +60,8 @@ def test_two_processes_train_as_one_does(capfd: pytest.CaptureFixture[str]) -> N
     watching = Watching()
     together = launch(watching, "together", workers=2)
     assert together is not None
-    assert together.plan.workers == 2
-    assert together.plan.micro_batches == (2, 2)
+    assert together.plan.manifest.workers == 2
+    assert together.plan.manifest.parts == (2, 2)
     assert watching.rows == together.progress.rows
     printed = capfd.readouterr()
     assert (printed.out, printed.err) == ("", "")

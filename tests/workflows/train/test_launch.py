@@ -74,7 +74,7 @@ def check_weights(report: TrainReport, out: Path) -> None:
     assert isinstance(found.minival, ImageSet)
     model = make_network(ARCH, BLOCKS, SHORT, num_classes=4)
     again = Training(
-        model, found.train, None, SHORT, report.plan.stages, report.plan.micro_batches,
+        model, found.train, None, SHORT, report.plan.manifest.stages, report.plan.manifest.parts,
         execution=Execution(), device=torch.device("cpu"), flip=True, seed=0,
     )  # fmt: skip
     again._average = None
@@ -89,7 +89,7 @@ def test_a_launched_training_that_was_stopped_leaves_the_same_files() -> None:
     report, watching = launch(settings(out=whole, device_batch_size=5))
     assert report is not None
     (plan,) = watching.plans
-    assert plan.micro_batches == (3, 3)
+    assert plan.manifest.parts == (3, 3)
     assert watching.rows == report.progress.rows
     assert not (whole / "checkpoint.safetensors").exists()
     check_weights(report, whole)
@@ -184,7 +184,7 @@ def test_patience_ends_a_training_in_its_last_stage_only() -> None:
 def test_without_a_minival_the_last_epoch_is_kept() -> None:
     report, _ = launch(settings(replace(SHORT, minival_share=0.0, epochs=1)))
     assert report is not None
-    assert report.plan.minival == 0
+    assert report.plan.manifest.data.minival == 0
     assert report.progress.best_epoch == 0
     assert [row.accuracy for row in report.progress.rows] == [None]
     assert [row["accuracy"] for row in logged(OUT)] == [""]
@@ -202,7 +202,7 @@ def test_images_of_several_labels_are_trained_on() -> None:
     recipe = replace(SHORT, epochs=3, batch_size=8, randaugment=None, optimizer="sgd")
     report, _ = launch(settings(recipe, data="images.csv"))
     assert report is not None
-    assert report.plan.classes == ("blue", "cold", "red", "warm")
+    assert report.plan.manifest.data.class_names == ("blue", "cold", "red", "warm")
     assert all(np.isfinite(row.train_loss) for row in report.progress.rows)
     # Two of four classes are right for each image, and each of two labels as good as the other.
     assert report.progress.best_accuracy >= 0.5

@@ -16,14 +16,7 @@ from effnas.train.process_group import ProcessGroup
 from effnas.train.progress import EpochRow, Progress, Watcher
 from effnas.workflows.trackers.base import Setting, TrackedTraining, Tracker
 from effnas.workflows.trackers.registry import open_trackers
-from effnas.workflows.train.folder import (
-    BEST,
-    LAST,
-    TestResult,
-    TrainingManifest,
-    describe,
-    write_log,
-)
+from effnas.workflows.train.folder import BEST, LAST, TestResult, TrainingManifest, write_log
 from effnas.workflows.train.prepare import PreparedTraining
 from effnas.workflows.train.settings import TrainingPlan, TrainSettings
 
@@ -78,13 +71,7 @@ def train_here(
         stopping: Whether to stop, asked after each step.
     """
     prepared = PreparedTraining(settings, group, observer.preparing)
-    stored, training = prepared.stored, prepared.training
-    manifest = describe(settings, prepared.plan, prepared.images)
-    if stored:
-        manifest.check_continues(stored, settings.out)
-        manifest = replace(
-            manifest, created=stored.created, progress=stored.progress, test=stored.test
-        )
+    training, manifest = prepared.training, prepared.manifest
     is_first = group.rank == 0
     if is_first:
         manifest.write(settings.out)
@@ -96,7 +83,7 @@ def train_here(
             if not _train(prepared, observer, stopping):
                 return None
         if is_first:
-            manifest = _finish(prepared, manifest)
+            manifest = _finish(prepared)
     test = _test(prepared, manifest, observer) if is_first else None
     return TrainReport(plan=prepared.plan, progress=training.progress, test=test)
 
@@ -105,18 +92,18 @@ def _train(
     prepared: PreparedTraining, observer: TrainObserver, stopping: Callable[[], bool]
 ) -> bool:
     """Train; return whether the training has ended."""
-    settings, training, plan = prepared.settings, prepared.training, prepared.plan
+    settings, training = prepared.settings, prepared.training
     training.resume(prepared.checkpoint)
     step = training.progress.step
     watcher = Watcher()
     trackers: list[Tracker] = []
     if prepared.group.rank == 0:
-        observer.planned(replace(plan, first_step=step))
+        observer.planned(replace(prepared.plan, first_step=step))
         write_log(settings.out, training.progress.rows)
         tracked = TrackedTraining(
             folder=settings.out,
             run_name=settings.out.resolve().name,
-            settings=_flat(plan),
+            settings=_flat(prepared.plan),
             step=step,
             notify=observer.preparing,
         )
@@ -134,12 +121,12 @@ def _train(
     return ended
 
 
-def _finish(prepared: PreparedTraining, manifest: TrainingManifest) -> TrainingManifest:
+def _finish(prepared: PreparedTraining) -> TrainingManifest:
     """Store the weights, note that the training has ended, and delete its state."""
     folder, training = prepared.settings.out, prepared.training
     for name in (LAST,) if prepared.images.minival else (LAST, BEST):
         write_weights(folder / name, training.model, prepared.metadata)
-    manifest = replace(manifest, progress=training.progress)
+    manifest = replace(prepared.manifest, progress=training.progress)
     manifest.write(folder)
     prepared.checkpoint.delete()
     return manifest
@@ -149,21 +136,21 @@ def _test(
     prepared: PreparedTraining, manifest: TrainingManifest, observer: TrainObserver
 ) -> TestResult | None:
     """Return what the best epoch's weights reach on the test part, which is read once."""
-    settings, training, plan = prepared.settings, prepared.training, prepared.plan
+    settings, training, arch = prepared.settings, prepared.training, prepared.network.arch
     if manifest.test or not settings.test:
         return manifest.test
     observer.preparing("reading the test part")
     images = load_test_part(
         settings.data,
-        image_size=plan.eval_image_size,
-        classes=plan.classes,
+        image_size=manifest.eval_image_size,
+        classes=manifest.data.class_names,
         on_bad_image=settings.on_bad_image,
         root=settings.data_root,
     )
     read_weights(
         training.model,
         settings.out / BEST,
-        architecture_id=plan.arch.id if plan.arch else None,
+        architecture_id=arch.id if arch else None,
         remedy="put back the file that the training wrote",
     )
     training.group = ProcessGroup()  # the other processes have ended
@@ -186,8 +173,8 @@ class _Recorder(Watcher):
         self._prepared, self._trackers, self._observer = prepared, trackers, observer
 
     def stepped(self, progress: Progress) -> None:
-        plan = self._prepared.plan
-        self._observer.stepped(progress.step, plan.forecast.remaining_s(progress, plan.stages))
+        made = self._prepared.manifest
+        self._observer.stepped(progress.step, made.forecast.remaining_s(progress, made.stages))
 
     def epoch_ended(self, progress: Progress) -> None:
         row = progress.rows[-1]
@@ -203,15 +190,16 @@ class _Recorder(Watcher):
 
 def _flat(plan: TrainingPlan) -> dict[str, Setting]:
     """Return the settings that a tracker shows."""
+    made = plan.manifest
     flat: dict[str, Setting] = {
         "network": str(plan.arch or plan.network),
-        "params": plan.params,
-        "images": plan.images,
-        "workers": plan.workers,
-        "execution": str(plan.execution),
-        "hardware": plan.hardware,
+        "params": made.params,
+        "images": made.data.images,
+        "workers": made.workers,
+        "execution": str(made.execution),
+        "hardware": made.hardware,
     }
-    for name, value in plan.recipe.to_dict().items():
+    for name, value in made.recipe.to_dict().items():
         plain = value is None or isinstance(value, str | int | float | bool)
         flat[name] = value if plain else dump_json(value, indent=None)
     return flat
