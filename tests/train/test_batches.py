@@ -155,27 +155,6 @@ def test_the_dropout_in_a_micro_batch_is_seeded_likewise() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"randaugment": 5},
-        {"mixup": 0.2},
-        {"cutmix": 0.5},
-        {"flip": True},
-        {"recipe": TrainingRecipe(crop_area_min=0.3)},
-        {"recipe": TrainingRecipe(crop_area_min=1, cutout=0.5)},
-    ],
-)
-def test_each_strength_changes_images_of_the_stages_size(more: dict[str, Any]) -> None:
-    plain, _ = augmented(micro_batch())
-    found, _ = augmented(micro_batch(), **more)
-    assert found.shape == plain.shape == (8, 3, 12, 12)
-    assert found.dtype == torch.float32
-    assert float(found.min()) >= -1
-    assert float(found.max()) <= 1
-    assert not torch.equal(found, plain)
-
-
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.4, 0), (0, 0.4), (0.4, 0.4)])
 def test_classes_become_shares_only_when_images_are_mixed(mixup: float, cutmix: float) -> None:
     _, labels = augmented(micro_batch(), randaugment=9)
