@@ -68,7 +68,7 @@ def test_what_is_written_is_read_and_says_whose_it_is(file: Path) -> None:
 
 def test_weights_that_cannot_be_written_leave_the_old_ones(file: Path) -> None:
     before = file.read_bytes()
-    file.with_suffix(".tmp").mkdir()
+    file.with_name(f"{file.name}.tmp").mkdir()
     with pytest.raises(StoreError, match=r"w.safetensors: cannot be written \(Is a dir") as raised:
         write_weights(file, network(seed=1), OWNER)
     assert "\n" not in str(raised.value)

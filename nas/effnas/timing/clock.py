@@ -17,11 +17,9 @@ class Clock(Protocol):
 
     def mark(self) -> None:
         """Note the moment at which the device finishes its work so far."""
-        ...
 
     def read(self) -> npt.NDArray[np.float64]:
         """Wait for the device; return the seconds from the first mark to each, and clear them."""
-        ...
 
 
 def clock_of(device: torch.device) -> Clock:

@@ -63,11 +63,8 @@ class TrainSettings:
     test: bool = False
 
     def __post_init__(self) -> None:
-        for name, value in (
-            ("workers", self.workers),
-            ("threads", self.threads),
-            ("device_batch_size", self.device_batch_size),
-        ):
+        for name in ("workers", "threads", "device_batch_size"):
+            value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"`{name}` is {value}, it must be 1 or more")
         if self.seed < 0:

@@ -26,19 +26,15 @@ class TrainObserver(Protocol):
 
     def preparing(self, what: str) -> None:
         """Something that takes a while has begun."""
-        ...
 
     def planned(self, plan: TrainingPlan) -> None:
         """The first step comes next."""
-        ...
 
     def stepped(self, step: int, remaining_s: float) -> None:
         """A step has ended: their number from 1, and the seconds until the end of the training."""
-        ...
 
     def epoch_ended(self, row: EpochRow) -> None:
         """An epoch has ended."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
