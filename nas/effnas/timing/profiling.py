@@ -16,7 +16,13 @@ from effnas.timing.device import describe_device, hardware_id
 from effnas.timing.layer_timer import measure_layers
 from effnas.timing.lock import timing
 from effnas.timing.networks import maker, time_networks
-from effnas.timing.profile import DeviceProfile, ModelError, NetworkFigures, StepTimeModel
+from effnas.timing.profile import (
+    DeviceProfile,
+    MeasuredLayer,
+    ModelError,
+    NetworkFigures,
+    StepTimeModel,
+)
 from effnas.timing.setup import MeasurementSetup
 
 if TYPE_CHECKING:
@@ -93,7 +99,11 @@ def make_profile(
         image_size=setup.image_size,
         batch_size=setup.batch_size,
         num_classes=setup.num_classes,
-        layers=figures,
+        factor=1.0,
+        memory_factor=1.0,
+        parts=tuple(
+            MeasuredLayer(**vars(layer), **vars(found)) for layer, found in figures.items()
+        ),
     )
     model = _fit(summed, measured[:FITTED])
     fitted_on, checked_on = (
