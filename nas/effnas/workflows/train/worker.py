@@ -1,4 +1,4 @@
-"""One process of a training: it prepares, trains, and stores the results."""
+"""A training from settings to stored results: in this process, or as one of several."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
+import torch
 from torch import nn
 
 from effnas.arch.weights import read_weights, write_weights
@@ -16,7 +17,14 @@ from effnas.train.process_group import ProcessGroup
 from effnas.train.progress import EpochRow, Progress, Watcher
 from effnas.workflows.trackers.base import Setting, TrackedTraining, Tracker
 from effnas.workflows.trackers.registry import open_trackers
-from effnas.workflows.train.folder import BEST, LAST, TestResult, TrainingManifest, write_log
+from effnas.workflows.train.folder import (
+    BEST,
+    LAST,
+    TestResult,
+    TrainingFolder,
+    TrainingManifest,
+    write_log,
+)
 from effnas.workflows.train.prepare import PreparedTraining
 from effnas.workflows.train.settings import TrainingPlan, TrainSettings
 
@@ -52,13 +60,46 @@ class TrainReport:
     test: TestResult | None = None
 
 
+def launch_training(
+    settings: TrainSettings,
+    observer: TrainObserver,
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+) -> TrainReport | None:
+    """Train a network, or resume its training.
+
+    Args:
+        settings: What the user asked for.
+        observer: Receives what happens.
+        stopping: Whether to stop, asked after each step.
+
+    Returns:
+        The finished training; None if it was stopped, and the same settings resume it.
+
+    Raises:
+        UserError: If something given is wrong; what is stored already stays.
+        InfeasibleError: If the training diverges.
+        SearchFailedError: If workers fail repeatedly.
+    """
+    with TrainingFolder.open(settings.out):
+        workers = settings.workers
+        if workers is None:
+            on_gpus = settings.device in ("auto", "cuda")
+            workers = max(torch.cuda.device_count(), 1) if on_gpus else 1
+        if workers == 1:
+            return train_here(settings, ProcessGroup(), observer, stopping)
+        from effnas.workflows.train.distributed import train_distributed
+
+        return train_distributed(settings, workers, observer, stopping)
+
+
 def train_here(
     settings: TrainSettings,
     group: ProcessGroup,
     observer: TrainObserver,
     stopping: Callable[[], bool],
 ) -> TrainReport | None:
-    """Do one process's share of a training; see `effnas.workflows.train.launch.launch_training`.
+    """Do one process's share of a training; see `launch_training`.
 
     Args:
         settings: What the user asked for; the folder exists, and no other command writes there.
