@@ -161,13 +161,7 @@ class Training:
         return ended
 
     def add_gradients(self, micro_batch: MicroBatch, pixels: torch.Tensor, stage: Stage) -> None:
-        """Do the forward and backward pass of a micro-batch.
-
-        Args:
-            micro_batch: Which images they are.
-            pixels: uint8 [n, 3, S, S] on the device.
-            stage: The image size and the strengths.
-        """
+        """Do the forward and backward pass of a micro-batch of uint8 pixels [n, 3, S, S]."""
         images, targets = self._augment(micro_batch, pixels, stage)
         loss = self._step.loss(images, targets) * micro_batch.share
         # Connected processes take the mean of their gradients, and the batch's is wanted.
