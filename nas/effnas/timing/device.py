@@ -44,7 +44,7 @@ def open_device(name: str) -> torch.device:
 
 def describe_device(device: torch.device) -> dict[str, str | int]:
     """Return what a step time depends on: the device, its driver, threads and library versions."""
-    facts: dict[str, str | int] = {"device": device.type, "torch": torch.__version__}
+    facts: dict[str, str | int] = {"device": device.type, "torch": str(torch.__version__)}
     if device.type == "cuda":
         facts["name"] = torch.cuda.get_device_name(device)
         facts["driver"] = _nvidia_driver()
