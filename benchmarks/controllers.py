@@ -33,13 +33,7 @@ import numpy as np
 import pandas as pd
 
 from accel_nasbench import DEVICES, SPACE, TRAINING, AccelNasBench, Simulation
-from effnas import (
-    Architecture,
-    InfeasibleError,
-    Reward,
-    Search,
-    Trial,
-)
+from effnas import Architecture, InfeasibleError, Reward, Search, Trial
 from effnas.controllers.registry import CONTROLLERS
 from effnas.evaluation.evaluator import FunctionEvaluator, Job
 from effnas.evaluation.simulated import SimulatedBackend

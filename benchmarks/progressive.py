@@ -154,8 +154,8 @@ def train(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
     configure_process()
     from effnas.config.regularization import Ramp
     from effnas.config.training_recipe import STRENGTHS, TrainingRecipe
-    from effnas.workflows.train.launch import launch_training
     from effnas.workflows.train.settings import TrainSettings
+    from effnas.workflows.train.worker import launch_training
 
     recipe = TrainingRecipe.load(arguments.recipe).overridden(
         epochs=arguments.epochs, batch_size=arguments.batch_size
@@ -192,16 +192,16 @@ def train(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
         **asdict(run),
         "data": data.name,
         "epochs": len(report.progress.rows),
-        "params": report.plan.params,
+        "params": report.plan.manifest.params,
         "accuracy": report.test.accuracy if report.test else None,
         "train_time_s": report.progress.train_time_s,
         "stage_times_s": report.progress.stage_times_s,
-        "forecast_s": list(report.plan.forecast.stage_times_s),
-        "stages": [asdict(stage) for stage in report.plan.stages],
+        "forecast_s": list(report.plan.manifest.forecast.stage_times_s),
+        "stages": [asdict(stage) for stage in report.plan.manifest.stages],
         "curve": [[row.train_time_s, row.accuracy, row.train_loss] for row in report.progress.rows],
-        "execution": str(report.plan.execution),
-        "hardware": report.plan.hardware,
-        "recipe": report.plan.recipe.to_dict(),
+        "execution": str(report.plan.manifest.execution),
+        "hardware": report.plan.manifest.hardware,
+        "recipe": report.plan.manifest.recipe.to_dict(),
     }
 
 

@@ -27,12 +27,7 @@ import numpy as np
 import pandas as pd
 
 from accel_nasbench import DEVICES, SPACE, AccelNasBench, Simulation, params_ratio
-from effnas import (
-    Architecture,
-    Reward,
-    Search,
-    Trials,
-)
+from effnas import Architecture, Reward, Search, Trials
 from effnas.workflows.retarget.retargeting import Retargeting
 
 REWARD = Reward.load("v2")

@@ -11,7 +11,7 @@ from effnas import SearchSpace
 from effnas.space.layers import layers_of_space
 from effnas.timing.profile import (
     DeviceProfile,
-    LayerFigures,
+    MeasuredLayer,
     ModelError,
     NetworkFigures,
     StepTimeModel,
@@ -21,8 +21,9 @@ from effnas.timing.profile import (
 def model_of(space: SearchSpace, num_classes: int = 10, **changes: Any) -> StepTimeModel:
     """A model that knows every layer of a space, with figures drawn at random."""
     rng = np.random.default_rng(0)
-    layers = {
-        layer: LayerFigures(
+    parts = tuple(
+        MeasuredLayer(
+            **vars(layer),
             forward=float(rng.uniform(0.001, 0.1)),
             backward=float(rng.uniform(0.001, 0.1)),
             optimizer=float(rng.uniform(0.0, 0.01)),
@@ -30,14 +31,14 @@ def model_of(space: SearchSpace, num_classes: int = 10, **changes: Any) -> StepT
             weight_bytes=float(rng.integers(10**4)),
         )
         for layer in layers_of_space(space, num_classes=num_classes)
-    }
+    )
     model = StepTimeModel(
         image_size=space.target.image_size,
         batch_size=space.target.batch_size,
         num_classes=num_classes,
-        layers=layers,
         factor=1.125,
         memory_factor=0.9,
+        parts=parts,
     )
     return replace(model, **changes)
 

@@ -23,10 +23,9 @@ from effnas.errors import ConfigError, StoreError
 from effnas.export.figures import Figure, figures_of
 from effnas.export.launch import export_network
 from effnas.export.network import ExportSettings, Network, resolve_network
-from effnas.workflows.train.launch import launch_training
 from effnas.workflows.train.provenance import trained_of
 from effnas.workflows.train.settings import TrainSettings
-from effnas.workflows.train.worker import TrainObserver, TrainReport
+from effnas.workflows.train.worker import TrainObserver, TrainReport, launch_training
 
 NAMES = ("ant", "bee", "[cat](x)")
 RECIPE = TrainingRecipe(
@@ -119,7 +118,7 @@ def test_an_export_of_a_training_needs_no_option(
     )
     time = figures["time of the training of these weights"]
     assert time.value == pytest.approx(progress.train_time_s)
-    assert report.plan.hardware in time.at
+    assert report.plan.manifest.hardware in time.at
     text = (out / "README.md").read_text()
     for words in (f"epoch {progress.best_epoch} of 2, that of the highest accuracy",
                   "moving average", "`progressive-adaptive`, with images of 12 to 20 pixels in "

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -115,44 +112,6 @@ def test_what_cannot_be_trained_at_a_size_is_infeasible() -> None:
     with pytest.raises(InfeasibleError, match=r"^cannot be trained: ") as caught:
         estimate(Architecture.parse(["fused_r1_k3_s2_e1_c8"] * 4, stem=8), 1, 16)
     assert "\n" not in str(caught.value)
-
-
-GROWTH = """
-import sys
-from pathlib import Path
-import torch
-from effnas import SearchSpace
-from effnas.config.settings import Execution, Recipe
-from effnas.timing.device import resident_memory_bytes
-from effnas.timing.network_run import noise_batch
-from effnas.arch.models import build
-from effnas.train.step import TrainingStep
-
-def train(arch, batch_size, image_size):
-    step = TrainingStep(build(arch, num_classes=1000), Recipe(), Execution(), torch.device("cpu"))
-    batch = noise_batch(torch.device("cpu"), batch_size, image_size, 1000)
-    for _ in range(2):
-        step(*batch)
-
-torch.set_num_threads(1)
-train(SearchSpace.load("tiny").reference, 2, 16)  # all code is loaded
-before = resident_memory_bytes()
-train(SearchSpace.load(sys.argv[1]).reference, 32, 96)
-# Not ru_maxrss: that of the process which started this one is in it.
-status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-print(int(status["VmHWM"].split()[0]) * 1024 - before)
-"""
-
-
-@pytest.mark.slow
-def test_the_estimate_is_near_what_a_step_takes() -> None:
-    space = "v2-b0"
-    done = subprocess.run(
-        [sys.executable, "-c", GROWTH, space], capture_output=True, text=True, check=True
-    )
-    model = build(SearchSpace.load(space).reference, num_classes=1000, device="meta")
-    estimated = estimate_peak_memory(model, RECIPE, image_size=96, batch_size=32)
-    assert estimated == pytest.approx(int(done.stdout), rel=0.3)
 
 
 # -- the largest batch

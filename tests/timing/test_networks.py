@@ -16,7 +16,7 @@ from effnas.arch.models import build
 from effnas.config.settings import Execution, Recipe
 from effnas.errors import InfeasibleError
 from effnas.evaluation.evaluator import TIMING_METRICS
-from effnas.timing.execution import choose_execution, worthwhile_precisions
+from effnas.timing.execution import choose_execution
 from effnas.timing.memory import estimate_peak_memory
 from effnas.timing.networks import MeasuredStepTimes, time_networks
 from effnas.timing.setup import MeasurementSetup
@@ -116,21 +116,6 @@ def test_a_timing_leaves_the_networks_as_they_were() -> None:
         assert all(p.grad is not None for p in model.parameters())
 
 
-def test_on_a_cpu_nothing_of_cuda_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = (
-        *("Event", "current_stream", "empty_cache", "get_device_name", "get_device_properties"),
-        *("max_memory_allocated", "mem_get_info", "memory_allocated", "reset_peak_memory_stats"),
-        *("synchronize", "get_rng_state", "set_rng_state"),
-    )
-    for name in names:
-        monkeypatch.setattr(torch.cuda, name, lambda *_, name=name: pytest.fail(name))
-    setup = replace(SETUP, available_bytes=peak_of(SMALL, 4))
-    found = MeasuredStepTimes(SMALL, setup, time_limit_s=0.0)(SMALL)
-    assert found.metrics["timed_steps"] == MIN_ROUNDS
-    with pytest.raises(InfeasibleError):
-        MeasuredStepTimes(SMALL, replace(setup, batch_size=5), time_limit_s=0.0)(SMALL)
-
-
 # -- what does not fit
 
 
@@ -151,17 +136,6 @@ def test_a_network_that_does_not_fit_says_the_largest_batch_that_does() -> None:
 
 
 # -- precision and memory format
-
-
-@pytest.mark.slow
-def test_the_fastest_way_of_running_is_chosen() -> None:
-    chosen, seconds = choose_execution(network, SETUP)
-    assert {(way.precision, way.memory_format) for way in seconds} == {
-        (precision, memory_format)
-        for precision in worthwhile_precisions(CPU)
-        for memory_format in ("contiguous", "channels_last")
-    }
-    assert min(seconds.values()) == seconds[chosen] > 0
 
 
 @pytest.mark.parametrize("start", [0, 2, 4, 7])
@@ -201,18 +175,3 @@ def test_as_much_of_the_batch_is_compared_as_takes_a_second(
     chosen, _ = choose_execution(network, setup, precision="float32")
     assert chosen.memory_format == "channels_last"
     assert compared == {"contiguous": images, "channels_last": images}
-
-
-def test_no_more_is_compared_than_fits_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    compared: list[int] = []
-
-    def timed(run: MeasurementSetup, clock: object) -> float:
-        compared.append(run.batch_size)
-        return 1e-6 * run.batch_size
-
-    monkeypatch.setattr("effnas.timing.execution.timed", timed)
-    monkeypatch.setattr("effnas.timing.execution.NetworkRun", lambda model, setup: setup)
-    free = 10 * peak_of(SMALL, 1000)
-    monkeypatch.setattr("effnas.timing.execution.available_memory_bytes", lambda device: free)
-    choose_execution(network, replace(SETUP, batch_size=10**6), precision="float32")
-    assert free / 4 < peak_of(SMALL, max(compared)) <= free / 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,17 +54,6 @@ def refusal(tmp_path: Path, load: Callable[[str | bytes], DeviceProfile]) -> Cal
     return refuse
 
 
-def places(content: object, place: Place = ()) -> Iterator[Place]:
-    """Where something is in JSON data; of a list, its first entry only."""
-    if isinstance(content, dict):
-        entries = list(content.items())
-    else:
-        entries = list(enumerate(content[:1])) if isinstance(content, list) else []
-    for key, value in entries:
-        yield (*place, key)
-        yield from places(value, (*place, key))
-
-
 def changed(place: Place, value: object) -> str:
     """The profile's text with another value at a place; without the key for `...`."""
     content = json.loads(TEXT)
@@ -79,35 +68,10 @@ def changed(place: Place, value: object) -> str:
     return json.dumps(content)
 
 
-PLACES = list(places(json.loads(TEXT)))
-#: Mappings whose keys and values are told to the user, and nothing is computed from.
-FREE = ("execution", "device", "cost_s")
-KEYS = [place for place in PLACES if isinstance(place[-1], str) and not set(FREE) & {*place[:-1]}]
-
-
-def at(place: Place) -> Any:
-    inner: Any = json.loads(TEXT)
-    for key in place:
-        inner = inner[key]
-    return inner
-
-
-NUMBERS = [p for p in KEYS if isinstance(at(p), (int, float)) and p != ("format",)]
-TEXTS = [place for place in KEYS if isinstance(at(place), str)]
-WHOLE = {"stem", "head", "image_size", "batch_size", "num_classes", "networks"}
-WHOLE |= {"channels", "size"}
-
-
-def name_of(place: Place) -> str:
-    return ".".join(map(str, place))
-
-
 # -- round trip
 
 
-def test_a_profile_is_read_as_it_was_written(
-    load: Callable[[str | bytes], DeviceProfile],
-) -> None:
+def test_a_profile_is_read_as_it_was_written(load: Callable[[str | bytes], DeviceProfile]) -> None:
     found = load(TEXT)
     assert found == PROFILE
     assert found.to_json() == TEXT
@@ -119,35 +83,31 @@ def test_a_profile_is_read_as_it_was_written(
 # -- what is refused
 
 
-@pytest.mark.parametrize("place", KEYS, ids=name_of)
-def test_a_key_that_is_missing_is_named(place: Place, refusal: Callable[..., str]) -> None:
-    said = refusal(changed(place, ...))
-    assert "effnas profile" in said
-    assert place in (("kind",), ("format",)) or f"it lacks `{place[-1]}`" in said
-
-
-@pytest.mark.parametrize("place", NUMBERS, ids=name_of)
-def test_what_is_no_number_in_its_range_is_refused(
-    place: Place, refusal: Callable[..., str], load: Callable[[str | bytes], DeviceProfile]
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (("kind",), ..., "effnas profile"),
+        (("reference",), ..., "it lacks `reference`"),
+        (("model", "parts", 0, "forward"), ..., "it lacks `forward`"),
+        (("fitted_on", 0, "step_time"), ..., "it lacks `step_time`"),
+        (("stem",), "8", "stem: Expected `int`, got `str`"),
+        (("model", "batch_size"), 0.5, "batch_size: Expected `int`, got `float`"),
+        (("model", "image_size"), 0, "image_size: Expected `int` >= 1"),
+        (("model", "factor"), 0, "factor"),
+        (("model", "parts", 0, "kept_bytes"), -2, "kept_bytes"),
+        (("step_time_error", "spearman"), 2, "spearman"),
+        (("reference_step_time_s",), math.nan, "is not finite"),
+        (("checked_on",), "x", "checked_on"),
+        (("model",), [1], "model"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_or_wrong_in_a_file_is_named(
+    place: Place, value: object, said: str, refusal: Callable[..., str]
 ) -> None:
-    for value in (None, "1", True, [], -2, math.nan, math.inf, 10**400):
-        said = refusal(changed(place, value))
-        assert str(place[-1]) in said or "is not finite" in said
-        assert len(said) < 300
-    if place[-1] in WHOLE:
-        assert f"{place[-1]}: Expected `int`, got `float`" in refusal(changed(place, 0.5))
-        assert f"{place[-1]}: Expected `int` >= 1" in refusal(changed(place, 0))
-    else:
-        assert load(changed(place, 0.5)) != PROFILE
-
-
-def test_what_is_no_text_or_of_another_shape_is_refused(refusal: Callable[..., str]) -> None:
-    for place in TEXTS:
-        for value in (None, 1, []):
-            assert str(place[-1]) in refusal(changed(place, value)) or place == ("kind",)
-    for place in (p for p in PLACES if isinstance(at(p), (dict, list))):
-        for other in (None, "x", [1]):
-            assert "not a device profile" in refusal(changed(place, other))
+    found = refusal(changed(place, value))
+    assert said in found
+    assert "effnas profile" in found
+    assert len(found) < 300
 
 
 @pytest.mark.parametrize(
@@ -170,12 +130,6 @@ def test_a_file_that_is_something_else_is_refused_in_one_line(
     found = refusal(content)
     assert said in found
     assert len(found) < 300
-
-
-def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read") as caught:
-        DeviceProfile.load(tmp_path / "gone.json")
-    assert str(caught.value).startswith(str(tmp_path / "gone.json"))
 
 
 # -- predictions
@@ -252,8 +206,3 @@ def test_a_profile_of_something_else_is_refused_and_says_what_differs(said: str)
     assert said in text
     assert "effnas profile" in text
     assert "\n" not in text
-
-
-def test_a_profile_of_the_same_networks_is_taken_with_classes_of_the_data() -> None:
-    PROFILE.check_space(SPACE, "tiny.json")
-    PROFILE.check_space(SPACE.with_target(num_classes=10), "tiny.json")

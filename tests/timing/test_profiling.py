@@ -15,7 +15,7 @@ from small_setup import SETUP
 from effnas import Architecture, SearchSpace
 from effnas.arch.models import build
 from effnas.config.settings import Recipe
-from effnas.errors import ConfigError, InfeasibleError
+from effnas.errors import ConfigError
 from effnas.space.layers import layers_of_space
 from effnas.timing import layer_timer, profiling
 from effnas.timing.memory import estimate_peak_memory
@@ -145,16 +145,6 @@ def test_a_space_of_few_networks_is_refused_before_anything_is_measured() -> Non
     assert "\n" not in str(caught.value)
 
 
-def test_a_space_of_too_many_layers_is_refused_before_anything_is_measured(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    count = len(layers_of_space(TINY, num_classes=10))
-    monkeypatch.setattr(profiling, "_MAX_LAYERS", count - 1)
-    with pytest.raises(ConfigError, match=f"{count} different layers, too many") as caught:
-        make_profile(TINY, SETUP, progress=lambda *_: pytest.fail("it was measured"))
-    assert "\n" not in str(caught.value)
-
-
 @pytest.mark.slow
 def test_a_reference_that_takes_most_of_the_memory_is_refused_with_a_remedy(quick: None) -> None:
     peak = estimate_peak_memory(
@@ -163,18 +153,6 @@ def test_a_reference_that_takes_most_of_the_memory_is_refused_with_a_remedy(quic
     tight = replace(SETUP, available_bytes=2 * peak - 2)
     with pytest.raises(ConfigError, match=r"more than half of the memory.*`target_batch_size`"):
         make_profile(SMALL, tight)
-
-
-@pytest.mark.slow
-def test_networks_that_do_not_fit_are_left_out_and_too_few_are_refused(
-    quick: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def none_fits(makes: list[object], *_: object, **__: object) -> list[object]:
-        return [{}, *(InfeasibleError("out of memory") for _ in makes[1:])]
-
-    monkeypatch.setattr(profiling, "time_networks", none_fits)
-    with pytest.raises(ConfigError, match=r"only 0 of 6 random networks fit the device at bat"):
-        make_profile(SMALL, SETUP)
 
 
 # -- the error

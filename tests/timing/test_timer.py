@@ -10,18 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effnas.timing import timer
-from effnas.timing.clock import clock_of
-from effnas.timing.timer import (
-    MIN_ROUNDS,
-    median_interval,
-    time_in_turn,
-    warm_up,
-)
+from effnas.timing.timer import MIN_ROUNDS, median_interval, time_in_turn, warm_up
 
 patient = settings(deadline=None)  # the machine may be busy
 
@@ -54,11 +47,7 @@ class FakeRun:
     """A step whose phases take some seconds each, times what the noise says."""
 
     def __init__(
-        self,
-        clock: FakeClock,
-        *phases: float,
-        noise: Iterator[float] | None = None,
-        name: int = 0,
+        self, clock: FakeClock, *phases: float, noise: Iterator[float] | None = None, name: int = 0
     ) -> None:
         self.clock, self.phases, self.name = clock, phases, name
         self.noise = noise or repeat(1.0)
@@ -178,18 +167,6 @@ def test_warming_up_ends_when_steps_get_no_faster(seconds: Sequence[float], coun
     clock = FakeClock()
     run = FakeRun(clock, 1.0, 1.0, 2.0, noise=iter([*seconds, 0.0]))
     assert warm_up(run, clock) == count == len(run.drawn)
-
-
-def test_the_hosts_clock_starts_at_its_first_mark_and_forgets() -> None:
-    clock = clock_of(torch.device("cpu"))
-    assert len(clock.read()) == 0
-    for marks in (4, 1, 7):
-        for _ in range(marks):
-            clock.mark()
-        found = clock.read()
-        assert found.shape == (marks,)
-        assert found[0] == 0
-        assert np.all(np.diff(found) > 0)
 
 
 # -- the median and its interval

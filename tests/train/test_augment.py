@@ -78,17 +78,6 @@ def test_without_cropping_images_are_resized(image_size: int) -> None:
         assert int((mine.int() - expected.int()).abs().max()) <= 1
 
 
-@pytest.mark.parametrize("size", [128])
-def test_half_of_the_images_are_mirrored(size: int) -> None:
-    images = torch.zeros(400, 3, size, size, dtype=torch.uint8)
-    images[..., : size // 2] = 255  # the left half
-    left, right = crop(images, 48, 1.0)[..., [4, -5]].float().mean((1, 2)).unbind(1)
-    assert bool(((left == 255) & (right == 0) | (left == 0) & (right == 255)).all())
-    assert abs(int((right == 255).sum()) - 200) < 5 * 400**0.5 / 2
-    unmirrored = crop(images, 48, 1.0, flip=False)
-    assert torch.equal(unmirrored, resize(images, 48))
-
-
 @pytest.mark.parametrize("area_min", [0.3, 1.0])
 @pytest.mark.parametrize("size", [70, 160])
 def test_what_is_shrunk_does_not_alias(size: int, area_min: float) -> None:

@@ -24,12 +24,7 @@ from effnas.train.stages import Strengths
 ARCH = Architecture.parse("fused_r2_k3_s1_e2_c8 mbconv_r3_k3_s2_e2_c12_se0.25", stem=8, head=16)
 OURS = "an architecture"
 #: Networks with the pixels of their images: as small as they take.
-SIZES = {
-    OURS: 16,
-    "resnet18": 32,
-    "convnext_atto": 32,
-    "mobilenetv3_small_050": 32,
-}
+SIZES = {OURS: 16, "resnet18": 32, "convnext_atto": 32, "mobilenetv3_small_050": 32}
 CLASSES = 7
 OFF = Strengths(dropout=0, randaugment=0, mixup=0, cutmix=0, drop_path=0)
 RECIPE = TrainingRecipe(dropout=Ramp(0.1, 0.3), drop_path=Ramp(0, 0.2))

@@ -72,11 +72,6 @@ def test_shape_and_type_stay_and_the_generator_decides(
     assert torch.equal(torch.get_rng_state(), global_state)
 
 
-def test_small_batches_are_augmented_too() -> None:
-    for count in (0, 1):
-        assert augment(pictures(2)[:count], 9).shape == (count, 3, 32, 32)
-
-
 def test_a_result_does_not_depend_on_the_pixels_of_other_images() -> None:
     images, others = pictures(64), pictures(64, seed=1)
     for kept in (0, 17, 63):

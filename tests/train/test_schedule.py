@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from effnas.config.training_recipe import TrainingRecipe
-from effnas.train.schedule import cosine_schedule, make_schedule
+from effnas.train.schedule import make_schedule
 
 RECIPE = TrainingRecipe(batch_size=256, learning_rate_per_256=0.4, warmup_epochs=2)
 STEPS_PER_EPOCH, EPOCHS = 10, 20
@@ -70,10 +70,3 @@ def test_stairs_are_counted_from_the_start() -> None:
 def test_a_warm_up_longer_than_the_training_is_cut(name: str) -> None:
     found = rates(replace(RECIPE, schedule=name, warmup_epochs=1000), steps=5)
     assert found == pytest.approx([0.4 * n / 6 for n in range(1, 6)])
-
-
-@pytest.mark.parametrize("warmup", [0, 1])
-def test_a_single_step_has_a_learning_rate(warmup: int) -> None:
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.25)
-    cosine_schedule(optimizer, 0.25, steps=1, warmup=warmup).step_update(0)
-    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.25 / (warmup + 1))

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from effnas.config.regularization import Ramp
 from effnas.config.training_recipe import Regime, TrainingRecipe
-from effnas.errors import ConfigError
 from effnas.train.stages import Stage, stages_of
 
 patient = settings(deadline=None)  # the machine may be busy
@@ -61,11 +60,7 @@ def shares(stage: Stage) -> list[float]:
     ],
 )  # fmt: skip
 def test_the_published_stages_come_out(
-    name: str,
-    sizes: list[int],
-    randaugment: list[float],
-    mixup: list[float],
-    dropout: list[float],
+    name: str, sizes: list[int], randaugment: list[float], mixup: list[float], dropout: list[float]
 ) -> None:
     found = stages_of(TrainingRecipe.load(name), steps_per_epoch=STEPS["v2"])
     assert [stage.image_size for stage in found] == sizes
@@ -184,8 +179,3 @@ def test_there_are_no_more_stages_than_steps(epochs: int, sizes: list[int]) -> N
 @pytest.mark.parametrize(("least", "steps"), [(400, 400), (401, 410)])
 def test_epochs_are_added_until_there_are_enough_steps(least: int, steps: int) -> None:
     assert stages("progressive", least_steps=least)[-1].end == steps
-
-
-def test_without_an_image_size_there_are_no_stages() -> None:
-    with pytest.raises(ConfigError, match="recipe: image_size is missing; give it there, or as"):
-        stages_of(TrainingRecipe(), steps_per_epoch=4)

@@ -140,15 +140,6 @@ def test_an_unknown_optimizer_is_a_mistake_of_the_user(few: ProxyData) -> None:
         train(few, replace(RECIPE, optimizer="adamm"))
 
 
-@pytest.mark.slow
-def test_bfloat16_trains_weights_of_float32(few: ProxyData) -> None:
-    model = network()
-    execution = Execution(precision="bfloat16", memory_format="channels_last")
-    recipe = replace(RECIPE, epochs=2, batch_size=1000)  # fewer images are one batch
-    assert math.isfinite(train(few, recipe, execution=execution, model=model).train_loss)
-    assert {p.dtype for p in model.parameters()} == {torch.float32}
-
-
 # -- one step
 
 

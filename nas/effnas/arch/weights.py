@@ -24,7 +24,15 @@ def write_weights(path: Path, model: nn.Module, metadata: Mapping[str, str]) -> 
     from safetensors.torch import save
 
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    content = save(state, dict(metadata))
+    write_bytes(path, save(state, dict(metadata)))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file; a crash leaves the old one or the new one, and perhaps `PATH.tmp`.
+
+    Raises:
+        StoreError: If it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, content)

@@ -12,9 +12,8 @@ from effnas.cli.tables import counted, duration, facts, table
 from effnas.errors import InfeasibleError, SearchFailedError
 from effnas.train.progress import EpochRow
 from effnas.workflows.train.folder import BEST, LOG
-from effnas.workflows.train.launch import launch_training
 from effnas.workflows.train.settings import TrainingPlan, TrainSettings
-from effnas.workflows.train.worker import TrainReport
+from effnas.workflows.train.worker import TrainReport, launch_training
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,33 +67,33 @@ class TrainCommand(LongCommand[TrainSettings, TrainReport]):
         )
 
     def payload(self, report: TrainReport) -> dict[str, Any]:
-        plan, progress = report.plan, report.progress
+        plan, made, progress = report.plan, report.plan.manifest, report.progress
         return {
             "network": plan.network,
-            "params": plan.params,
+            "params": made.params,
             "epochs": len(progress.rows),
             "best_epoch": progress.best_epoch or None,
             "accuracy": progress.best_accuracy if progress.best_epoch else None,
             "test": asdict(report.test) if report.test else None,
             "train_time_s": progress.train_time_s,
-            "forecast_s": plan.forecast.train_time_s,
+            "forecast_s": made.forecast.train_time_s,
             "weights": str(self.settings.out / BEST),
             "stages": [
                 {**asdict(stage), "forecast_s": forecast, "train_time_s": measured}
                 for stage, forecast, measured in zip(
-                    plan.stages, plan.forecast.stage_times_s, progress.stage_times_s, strict=True
+                    made.stages, made.forecast.stage_times_s, progress.stage_times_s, strict=True
                 )
             ],
             "log": [asdict(row) for row in progress.rows],
         }
 
     def show(self, report: TrainReport) -> None:
-        plan, progress = report.plan, report.progress
+        plan, made, progress = report.plan, report.plan.manifest, report.progress
         self.screen.print(_stage_table(plan, progress.stage_times_s))
         whole = progress.step == plan.steps
         forecast = (
-            f"; the forecast was {duration(plan.forecast.train_time_s)} "
-            f"({plan.forecast.train_time_s / progress.train_time_s - 1:+.0%})"
+            f"; the forecast was {duration(made.forecast.train_time_s)} "
+            f"({made.forecast.train_time_s / progress.train_time_s - 1:+.0%})"
             if whole and progress.train_time_s
             else "; it ended early, as accuracy no longer rose"
         )
@@ -102,7 +101,7 @@ class TrainCommand(LongCommand[TrainSettings, TrainReport]):
         if progress.best_epoch:
             self.say(
                 f"Best: epoch {progress.best_epoch}, accuracy {progress.best_accuracy:.4f} on the "
-                f"{plan.minival:,} images that were held out, and that it was chosen by."
+                f"{made.data.minival:,} images that were held out, and that it was chosen by."
             )
         if report.test:
             test = report.test
@@ -117,27 +116,28 @@ class TrainCommand(LongCommand[TrainSettings, TrainReport]):
 
 
 def _plan_rows(plan: TrainingPlan, settings: TrainSettings) -> list[tuple[str, str]]:
-    recipe = plan.recipe
+    made, data, recipe = plan.manifest, plan.manifest.data, plan.manifest.recipe
     batch = f"batch {recipe.batch_size}"
-    if plan.workers > 1:
-        batch += f" over {plan.workers} workers"
-    most = max(plan.micro_batches) // plan.workers
+    if made.workers > 1:
+        batch += f" over {made.workers} workers"
+    most = max(made.parts) // made.workers
     if most > 1:
         batch += f", in up to {most} parts one after the other"
-    treated = ", decoded in every epoch (too many for memory)" if plan.is_streamed else ""
-    treated += ", mirrored at random" if plan.mirrored else ", not mirrored"
-    minival = f"; {plan.minival:,} more held out" if plan.minival else "; none held out"
-    skipped = f"; {len(plan.skipped)} cannot be decoded" if plan.skipped else ""
+    treated = ", decoded in every epoch (too many for memory)" if data.streamed else ""
+    treated += ", mirrored at random" if data.mirrored else ", not mirrored"
+    minival = f"; {data.minival:,} more held out" if data.minival else "; none held out"
+    skipped = f"; {len(data.skipped)} cannot be decoded" if data.skipped else ""
     rows = [
-        ("network", f"{plan.network}, {plan.params / 1e6:.2f} M params"),
-        ("images", f"{plan.images:,} of {len(plan.classes)} classes{treated}{minival}{skipped}"),
+        ("network", f"{plan.network}, {made.params / 1e6:.2f} M params"),
+        ("images", f"{data.images:,} of {len(data.class_names)} classes{treated}{minival}"
+                   f"{skipped}"),
         ("training", f"{counted(plan.steps // plan.steps_per_epoch, 'epoch')}, {recipe.regime}; "
                      f"{batch}; {recipe.optimizer}, learning rate {recipe.learning_rate:.3g},"
                      f" {recipe.schedule}"),
-        ("device", f"{plan.hardware}; {plan.execution}"),
-        ("forecast", f"{duration(plan.forecast.train_time_s)} of training, "
-                     f"{duration(plan.forecast.total_s)} with measuring accuracy at "
-                     f"{plan.eval_image_size} px"),
+        ("device", f"{made.hardware}; {made.execution}"),
+        ("forecast", f"{duration(made.forecast.train_time_s)} of training, "
+                     f"{duration(made.forecast.total_s)} with measuring accuracy at "
+                     f"{made.eval_image_size} px"),
         ("folder", f"{settings.out} ({LOG} grows with every epoch)"),
     ]  # fmt: skip
     if plan.first_step:
@@ -150,13 +150,13 @@ def _stage_table(plan: TrainingPlan, measured_s: list[float] | None = None) -> T
     """Return the stages with their times: forecast, and as measured if that is given."""
     more = ("measured", "images/s") if measured_s else ()
     found = table("stage", "steps", "px", "strengths", "forecast", *more, left=["strengths"])
-    for number, stage in enumerate(plan.stages[:_MAX_STAGES]):
+    for number, stage in enumerate(plan.manifest.stages[:_MAX_STAGES]):
         cells = [str(number + 1), str(stage.steps), str(stage.image_size), str(stage.strengths)]
-        cells.append(duration(plan.forecast.stage_times_s[number]))
+        cells.append(duration(plan.manifest.forecast.stage_times_s[number]))
         if seconds := measured_s and measured_s[number]:
-            per_s = stage.steps * plan.recipe.batch_size / seconds
+            per_s = stage.steps * plan.manifest.recipe.batch_size / seconds
             cells += [duration(seconds), f"{per_s:,.0f}"]
         found.add_row(*cells, *["-"] * (len(found.columns) - len(cells)))
-    if len(plan.stages) > _MAX_STAGES:
-        found.add_row("...", "", "", f"{len(plan.stages) - _MAX_STAGES} more")
+    if len(plan.manifest.stages) > _MAX_STAGES:
+        found.add_row("...", "", "", f"{len(plan.manifest.stages) - _MAX_STAGES} more")
     return found

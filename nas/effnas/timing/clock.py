@@ -17,19 +17,17 @@ class Clock(Protocol):
 
     def mark(self) -> None:
         """Note the moment at which the device finishes its work so far."""
-        ...
 
     def read(self) -> npt.NDArray[np.float64]:
         """Wait for the device; return the seconds from the first mark to each, and clear them."""
-        ...
 
 
 def clock_of(device: torch.device) -> Clock:
     """Return the clock of a device."""
-    return CudaClock(device) if device.type == "cuda" else HostClock(device)
+    return _CudaClock(device) if device.type == "cuda" else _HostClock(device)
 
 
-class HostClock:
+class _HostClock:
     """Takes times on the host, which waits for an asynchronous device at every mark."""
 
     def __init__(self, device: torch.device) -> None:
@@ -37,19 +35,17 @@ class HostClock:
         self._marks: list[float] = []
 
     def mark(self) -> None:
-        """Wait for the device and take the time."""
         synchronize(self._device)
         self._marks.append(time.perf_counter())
 
     def read(self) -> npt.NDArray[np.float64]:
-        """Return the seconds from the first mark to each."""
         marks = np.array(self._marks)
         self._marks.clear()
         seconds: npt.NDArray[np.float64] = marks - marks[:1]
         return seconds
 
 
-class CudaClock:
+class _CudaClock:
     """Takes times on the GPU with events, so that the host can run ahead as in training."""
 
     def __init__(self, device: torch.device) -> None:
@@ -57,13 +53,11 @@ class CudaClock:
         self._events: list[torch.cuda.Event] = []
 
     def mark(self) -> None:
-        """Put an event in the stream."""
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self._device))
         self._events.append(event)
 
     def read(self) -> npt.NDArray[np.float64]:
-        """Return the seconds from the first event to each."""
         synchronize(self._device)
         first = self._events[0]
         seconds = [first.elapsed_time(event) / 1e3 for event in self._events]

@@ -68,11 +68,8 @@ def hardware_id(facts: dict[str, str | int]) -> str:
 
 def resident_memory_bytes() -> int:
     """Return the memory that this process holds now, in bytes; 0 where the system does not say."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    fields = _read("/proc/self/statm").split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if fields else 0
 
 
 def available_memory_bytes(device: torch.device) -> int:
@@ -80,45 +77,23 @@ def available_memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free)
-    return min(_available_to_system(), _available_to_group())
-
-
-def _available_to_system() -> int:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        facts = dict(line.split(":", 1) for line in lines)
-        return int(facts["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _available_to_group() -> int:
-    """Return what the control group (a container's limit) leaves, or a very large number."""
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-        used = Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii").strip()
-        return int(limit) - int(used)
-    except (OSError, ValueError):
-        return 1 << 62
+    found = re.search(r"MemAvailable:\s*(\d+) kB", _read("/proc/meminfo"))
+    all_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    available = int(found[1]) * 1024 if found else all_bytes
+    # A control group (a container's limit) may leave less.
+    limit, used = (_read(f"/sys/fs/cgroup/memory.{name}").strip() for name in ("max", "current"))
+    is_limited = limit.isdecimal() and used.isdecimal()
+    return min(available, int(limit) - int(used)) if is_limited else available
 
 
 def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    found = re.search(r"^model name[^:]*:(.*)", _read("/proc/cpuinfo"), re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def _nvidia_driver() -> str:
     """Return the version of NVIDIA's kernel driver."""
-    try:
-        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
-    except OSError:
-        return "unknown"
-    found = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", text)
+    found = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", _read("/proc/driver/nvidia/version"))
     return found[1] if found else "unknown"
 
 
@@ -126,3 +101,11 @@ def _onednn_version() -> str:
     """Return the version of oneDNN, which computes convolutions on a CPU."""
     found = re.search(r"(?:MKL-DNN|oneDNN) v([\d.]+\d)", torch.__config__.show())
     return found[1] if found else "none"
+
+
+def _read(path: str) -> str:
+    """Return the text of a file of the system's, or nothing where it has none."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return ""

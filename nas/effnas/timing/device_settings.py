@@ -80,9 +80,6 @@ class DeviceSettings:
         """Return the setup with the fastest execution of a network that the settings allow."""
         with lock.timing(setup.device, waiting):
             chosen, _ = choose_execution(
-                make,
-                setup,
-                precision=self.precision,
-                memory_format=self.memory_format,
+                make, setup, precision=self.precision, memory_format=self.memory_format
             )
         return replace(setup, execution=replace(chosen, compile_mode=self.compile_mode))

@@ -112,8 +112,7 @@ def _rounds(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Run layers in turn, as those of one network would run.
 
-    Returns:
-        Seconds of the layers [rounds, layers, 3], and of the reference network [rounds].
+    Returns seconds of the layers [rounds, layers, 3], and of the reference network [rounds].
     """
     seconds, reference_s = [], []
     for number in range(_WARM_UPS + _ROUNDS):

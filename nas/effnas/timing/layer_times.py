@@ -70,7 +70,11 @@ class LayerTimes:
         Raises:
             InfeasibleError: If the base, or a layer, does not fit the device's memory.
         """
-        layers = [self._layers(network) for network in (self._base, *networks)]
+        classes = self._setup.num_classes
+        layers = [
+            layers_of(network.arch, image_size=network.image_size, num_classes=classes)
+            for network in (self._base, *networks)
+        ]
         new = [
             layer for layer in dict.fromkeys(p for each in layers for p in each)
             if layer not in self._ratios
@@ -89,7 +93,3 @@ class LayerTimes:
             self._base_s.append(base_s)
         base, *others = (sum(n * self._ratios[p] for p, n in each.items()) for each in layers)
         return [other / base for other in others]
-
-    def _layers(self, network: SizedNetwork) -> dict[Layer, int]:
-        classes = self._setup.num_classes
-        return layers_of(network.arch, image_size=network.image_size, num_classes=classes)

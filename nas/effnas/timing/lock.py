@@ -6,7 +6,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 _FOLDER = "effnas-locks"
 
 
-@contextmanager
-def timing(device: torch.device, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+def timing(
+    device: torch.device, waiting: Callable[[], None] = lambda: None
+) -> AbstractContextManager[None]:
     """Have exclusive use of a device.
 
     The lock is not reentrant: its holder, for timing or for training, must not ask for it again.
@@ -31,15 +32,14 @@ def timing(device: torch.device, waiting: Callable[[], None] = lambda: None) -> 
     Raises:
         ConfigError: If the lock's file cannot be opened.
     """
-    with _held(device, fcntl.LOCK_EX, waiting):
-        yield
+    return _held(device, fcntl.LOCK_EX, waiting)
 
 
-@contextmanager
-def training(device: torch.device, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+def training(
+    device: torch.device, waiting: Callable[[], None] = lambda: None
+) -> AbstractContextManager[None]:
     """Share a device with other trainings, and with no timing; arguments as for `timing`."""
-    with _held(device, fcntl.LOCK_SH, waiting):
-        yield
+    return _held(device, fcntl.LOCK_SH, waiting)
 
 
 @contextmanager

@@ -142,11 +142,15 @@ def largest_batch_size(fits: Callable[[int], bool], *, below: int) -> int:
     """Return the largest batch that fits, by bisection; 0 if none does.
 
     Args:
-        fits: Says whether a batch of some images fits; what holds for one holds for smaller ones.
+        fits: Says whether a batch of some images fits, by its answer or an `InfeasibleError`; what
+            holds for one holds for smaller ones.
         below: A batch that does not fit.
     """
     low, high = 0, below
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
+        try:
+            low, high = (middle, high) if fits(middle) else (low, middle)
+        except InfeasibleError:  # such as too few values for batch norm
+            high = middle
     return low

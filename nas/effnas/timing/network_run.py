@@ -27,10 +27,7 @@ class NetworkRun:
     def __init__(self, model: nn.Module, setup: MeasurementSetup) -> None:
         self.step = TrainingStep(copy.deepcopy(model), setup.recipe, setup.execution, setup.device)
         self._images, self._labels = noise_batch(
-            setup.device,
-            setup.batch_size,
-            setup.image_size,
-            setup.num_classes,
+            setup.device, setup.batch_size, setup.image_size, setup.num_classes
         )
 
     def __call__(self, mark: Callable[[], None] = lambda: None) -> None:

@@ -131,12 +131,17 @@ def first_steps(model: nn.Module, setup: MeasurementSetup) -> tuple[NetworkRun, 
         InfeasibleError: If it does not fit; its metrics have the largest batch that does.
     """
     if setup.device.type != "cuda":
-        peak, limit = _estimate(model, setup), setup.available_bytes
+
+        def peak_of(batch_size: int) -> int:
+            size = setup.image_size
+            return estimate_peak_memory(model, setup.recipe, image_size=size, batch_size=batch_size)
+
+        peak, limit = peak_of(setup.batch_size), setup.available_bytes
         if limit is not None and peak > limit:
             # The system would end this process instead of raising an error.
             raise _out_of_memory(
                 f"a training step needs {peak / 1e9:.1f} GB, {limit / 1e9:.1f} GB are free",
-                lambda size: _fits(model, replace(setup, batch_size=size), limit),
+                lambda size: peak_of(size) <= limit,
                 setup,
             )
         return NetworkRun(model, setup), peak
@@ -146,22 +151,6 @@ def first_steps(model: nn.Module, setup: MeasurementSetup) -> tuple[NetworkRun, 
         message = str(error).splitlines()[0]
     # Outside of the handler, whose traceback holds the tensors of the failed step.
     raise _out_of_memory(message, lambda size: _runs_on_cuda(model, setup, size), setup)
-
-
-def _estimate(model: nn.Module, setup: MeasurementSetup) -> int:
-    return estimate_peak_memory(
-        model,
-        setup.recipe,
-        image_size=setup.image_size,
-        batch_size=setup.batch_size,
-    )
-
-
-def _fits(model: nn.Module, setup: MeasurementSetup, limit: int) -> bool:
-    try:
-        return _estimate(model, setup) <= limit
-    except InfeasibleError:  # too few values for batch norm
-        return False
 
 
 def _run_on_cuda(model: nn.Module, setup: MeasurementSetup) -> tuple[NetworkRun, int]:

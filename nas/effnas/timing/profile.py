@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
@@ -24,6 +25,7 @@ from effnas.config.codec import (
     from_plain,
     pick,
     read_object,
+    to_plain,
 )
 from effnas.errors import ConfigError, InfeasibleError, UserError
 from effnas.timing.step_time import StepTime, StepTimeSource
@@ -38,8 +40,6 @@ TRUSTED_ERROR = 0.05
 
 #: What something is multiplied by.
 _Scale = Annotated[float, Meta(gt=0)]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,11 @@ class LayerFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeasuredLayer(LayerFigures, Layer):
+    """A layer and what was measured of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepTimeModel:
     """Predicts S and peak memory from the layers of a network.
 
@@ -74,17 +79,22 @@ class StepTimeModel:
         image_size: Height and width in pixels.
         batch_size: Images in a step.
         num_classes: Outputs of the networks.
-        layers: Figures of every layer that was measured.
         factor: Step time of whole networks over the sum of their layers'.
         memory_factor: The same of the bytes that are kept for the backward pass.
+        parts: Every layer that was measured.
     """
 
     image_size: Size
     batch_size: Size
     num_classes: Size
-    layers: Mapping[Layer, LayerFigures]
-    factor: _Scale = 1.0
-    memory_factor: _Scale = 1.0
+    factor: _Scale
+    memory_factor: _Scale
+    parts: tuple[MeasuredLayer, ...]
+
+    @cached_property
+    def layers(self) -> Mapping[Layer, LayerFigures]:
+        """The figures of every layer that was measured."""
+        return {pick(Layer, part): part for part in self.parts}
 
     def unmeasured_layers(self, arch: Architecture) -> list[Layer]:
         """Return the layers of a network that were not measured; none if it can be predicted."""
@@ -197,20 +207,15 @@ class DeviceProfile:
             ConfigError: With the path, if it cannot be read or is not a profile of this version.
         """
         try:
-            stored = from_plain(read_object(path, KIND), _StoredProfile)
+            return from_plain(read_object(path, KIND), cls)
         except UserError as error:
             raise ConfigError(
                 f"{path}: not a device profile ({error}); `effnas profile` makes one"
             ) from None
-        return pick(cls, stored, model=stored.model.model())
 
     def to_json(self) -> str:
         """Return the profile as JSON text that `load` reads back."""
-        model = dict(vars(self.model))
-        layers = model.pop("layers")
-        parts = [{**vars(layer), **vars(figures)} for layer, figures in layers.items()]
-        content = {**vars(self), "model": {**model, "parts": parts}}
-        return dump_json({"kind": KIND, "format": FORMAT, **content}, indent=1) + "\n"
+        return dump_json({"kind": KIND, "format": FORMAT, **to_plain(self)}, indent=1) + "\n"
 
     @property
     def description(self) -> str:
@@ -293,32 +298,3 @@ class PredictedOrMeasured:
         if self.profile.is_trusted and not self.profile.model.unmeasured_layers(arch):
             return self.profile(arch)
         return self.measured(arch)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _StoredLayer(LayerFigures, Layer):
-    """A layer and what was measured of it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _StoredModel:
-    """A model as the file has it: layers are a list, called parts; there are no defaults."""
-
-    image_size: Size
-    batch_size: Size
-    num_classes: Size
-    parts: tuple[_StoredLayer, ...]
-    factor: _Scale
-    memory_factor: _Scale
-
-    def model(self) -> StepTimeModel:
-        """Return the model itself."""
-        layers = {pick(Layer, part): pick(LayerFigures, part) for part in self.parts}
-        return pick(StepTimeModel, self, layers=layers)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _StoredProfile(DeviceProfile):
-    """A profile as the file has it."""
-
-    model: _StoredModel  # type: ignore[assignment]

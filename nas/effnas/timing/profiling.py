@@ -18,6 +18,7 @@ from effnas.timing.lock import timing
 from effnas.timing.networks import maker, time_networks
 from effnas.timing.profile import (
     DeviceProfile,
+    MeasuredLayer,
     ModelError,
     NetworkFigures,
     StepTimeModel,
@@ -98,7 +99,11 @@ def make_profile(
         image_size=setup.image_size,
         batch_size=setup.batch_size,
         num_classes=setup.num_classes,
-        layers=figures,
+        factor=1.0,
+        memory_factor=1.0,
+        parts=tuple(
+            MeasuredLayer(**vars(layer), **vars(found)) for layer, found in figures.items()
+        ),
     )
     model = _fit(summed, measured[:FITTED])
     fitted_on, checked_on = (

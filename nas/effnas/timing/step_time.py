@@ -36,7 +36,6 @@ class StepTimeSource(Protocol):
     @property
     def description(self) -> str:
         """The source in words; equal for sources that give the same."""
-        ...
 
     def __call__(self, arch: Architecture) -> StepTime:
         """Return the step time of one network.
@@ -45,7 +44,6 @@ class StepTimeSource(Protocol):
             InfeasibleError: This network cannot be timed; a result with a reason.
             UserError: No network can be timed.
         """
-        ...
 
 
 def positive_number(value: object) -> float:

@@ -14,12 +14,7 @@ from typing import TYPE_CHECKING
 
 from effnas.arch.architecture import Architecture
 from effnas.config.codec import parse_json, read_text
-from effnas.errors import (
-    ConfigError,
-    InfeasibleError,
-    SpaceError,
-    UserError,
-)
+from effnas.errors import ConfigError, InfeasibleError, SpaceError, UserError
 from effnas.timing.step_time import StepTime, positive_number
 
 if TYPE_CHECKING:

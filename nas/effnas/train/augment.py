@@ -23,22 +23,11 @@ def normalize(images: torch.Tensor) -> torch.Tensor:
 
 
 def random_crop_and_flip(
-    images: torch.Tensor,
-    *,
-    area_min: float,
-    flip: bool,
-    generator: torch.Generator,
+    images: torch.Tensor, *, area_min: float, flip: bool, generator: torch.Generator
 ) -> torch.Tensor:
-    """Cut a random part out of every image, resize it to the whole, and mirror half of them.
+    """Crop and mirror as `resized_crop_and_flip` does, but normalized float images of one size.
 
-    Args:
-        images: Normalized float images [N, 3, H, W]; H equals W.
-        area_min: Smallest area of the part, a share of the image's, above 0; 1 means no cropping.
-        flip: Whether to mirror.
-        generator: The source of randomness, on the CPU.
-
-    Returns:
-        Images of the same shape.
+    They are [N, 3, S, S], and so are the results.
     """
     signs = _signs(len(images), flip, generator)
     if area_min == 1:
@@ -56,7 +45,7 @@ def resized_crop_and_flip(
 ) -> torch.Tensor:
     """Cut a random part out of every image, resize it to `image_size`, and mirror half of them.
 
-    Parts are drawn as in `random_crop_and_flip` and sampled once, bilinearly. Images of more than
+    Parts are sampled once, bilinearly. Images of more than
     twice `image_size` are first shrunk to that, so that no pixel is skipped; without cropping
     images are only resized. An image's result depends on its pixels, its place in the batch, the
     generator and the size of the batch, but not on other images.

@@ -113,14 +113,12 @@ class TrainPixels:
 
     def of(self, micro_batches: Iterator[MicroBatch]) -> Generator[torch.Tensor]:
         """Yield the uint8 images [n, 3, S, S] of each micro-batch, on the device."""
-        if self._there is not None:
-            for micro_batch in micro_batches:
-                chosen = torch.from_numpy(micro_batch.chosen).to(self._device)
-                yield self._there[chosen].permute(0, 3, 1, 2).contiguous()
-            return
-        for pixels in self._images.batches(micro_batch.chosen for micro_batch in micro_batches):
-            there = torch.from_numpy(pixels).to(self._device)
-            yield there.permute(0, 3, 1, 2).contiguous()
+        chosen = (micro_batch.chosen for micro_batch in micro_batches)
+        for found in chosen if self._there is not None else self._images.batches(chosen):
+            pixels = torch.from_numpy(found).to(self._device)
+            if self._there is not None:
+                pixels = self._there[pixels]
+            yield pixels.permute(0, 3, 1, 2).contiguous()
 
 
 @dataclass(kw_only=True)
@@ -152,8 +150,7 @@ class Augmentation:
             stage: The image size and the strengths.
 
         Returns:
-            Normalized float images [n, 3, D, D], and class numbers [n] or probabilities
-            [n, C].
+            Normalized float images [n, 3, D, D], and class numbers [n] or probabilities [n, C].
         """
         seeds = np.random.SeedSequence((self.seed, micro_batch.step, micro_batch.number))
         of_images, of_dropout = (int(word) for word in seeds.generate_state(2, np.uint64))
@@ -172,7 +169,7 @@ class Augmentation:
         if recipe.cutout:
             pixels = cutout(pixels, recipe.cutout, generator)
         images = normalize(pixels)
-        targets = self._targets(micro_batch.chosen)
+        targets = targets_of(self.images, micro_batch.chosen, self.device)
         if not strengths.mixup and not strengths.cutmix:
             return images, targets
         if targets.ndim == 1:
@@ -185,9 +182,9 @@ class Augmentation:
             generator=generator,
         )
 
-    def _targets(self, chosen: Indices) -> torch.Tensor:
-        images = self.images
-        if images.label_lists is None:
-            return torch.from_numpy(images.labels[chosen]).to(self.device)
-        shares = images.label_lists.targets(chosen, images.num_classes)
-        return torch.from_numpy(shares).to(self.device)
+
+def targets_of(images: TrainSet, chosen: Indices, device: torch.device) -> torch.Tensor:
+    """Return the class numbers [n] of images, or probabilities [n, C] if they have several."""
+    if images.label_lists is None:
+        return torch.from_numpy(images.labels[chosen]).to(device)
+    return torch.from_numpy(images.label_lists.targets(chosen, images.num_classes)).to(device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +49,8 @@ class Checkpoint:
         """
         from safetensors.torch import save
 
+        from effnas.arch.weights import write_bytes
+
         tensors: dict[str, Tensor] = {}
         try:
             text = json.dumps(_packed(state, tensors))
@@ -58,19 +59,7 @@ class Checkpoint:
                 f"the optimizer's state cannot be stored ({error}); choose another optimizer, or "
                 "leave out `fidelity`"
             ) from error
-        content = save(tensors, {"owner": self._owner, "state": text})
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self._temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            self._temporary.replace(self.path)
-        except OSError as error:
-            raise StoreError(
-                f"{self.path}: cannot be written ({error.strerror}); what is stored already stays: "
-                "make room or free the folder, then start the same command again"
-            ) from error
+        write_bytes(self.path, save(tensors, {"owner": self._owner, "state": text}))
 
     def load(self) -> dict[str, State] | None:
         """Return the state, or None if there is no intact file of this training."""
@@ -89,12 +78,8 @@ class Checkpoint:
 
     def delete(self) -> None:
         """Delete the file, and the rest that a crash may have left."""
-        for path in (self.path, self._temporary):
+        for path in (self.path, self.path.with_name(f"{self.path.name}.tmp")):
             path.unlink(missing_ok=True)
-
-    @property
-    def _temporary(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.tmp")
 
     @property
     def _owner(self) -> str:

@@ -61,12 +61,9 @@ def mix(
 
 
 def _span(centre: torch.Tensor, share: torch.Tensor, side: int) -> torch.Tensor:
-    """Return which of `side` pixels lie in spans of round(share * side) pixels, bool [N, side].
+    """Return which of `side` pixels lie in spans about centres, shares of the side: bool [N, side].
 
-    Args:
-        centre: Where the spans' middles are, 0 to 1 along the side [N].
-        share: Lengths, shares of the side [N].
-        side: Number of pixels.
+    A span has round(share * side) pixels.
     """
     length = (share * side).round()
     first = (centre * side).floor() - (length / 2).floor()

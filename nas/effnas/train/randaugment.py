@@ -166,9 +166,7 @@ def _warp(images: torch.Tensor, sizes: list[int], chance: torch.Tensor, strength
 def _maps(amount: float, aspect: float) -> list[tuple[float, ...]]:
     """Return the map of each of `_WARPS` by rows, from places in the result to those in the image.
 
-    Args:
-        amount: Signed strength.
-        aspect: Height over width; places are in -1..1 along either side.
+    Places are in -1..1 along either side; `aspect` is height over width.
     """
     cos, sin = math.cos(_ROTATE * amount), math.sin(_ROTATE * amount)
     shear = _SHEAR * amount

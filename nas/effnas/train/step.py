@@ -4,47 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
-from effnas.config.settings import Execution
-from effnas.errors import ConfigError
+from effnas.config.settings import Execution, Recipe
+from effnas.config.training_recipe import TrainingRecipe
+from effnas.errors import ConfigError, InfeasibleError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
-class StepSettings(Protocol):
-    """The settings of a recipe that a step needs."""
-
-    @property
-    def optimizer(self) -> str:
-        """An optimizer name of timm."""
-        ...
-
-    @property
-    def optimizer_arguments(self) -> Mapping[str, float]:
-        """Its further arguments, beside the learning rate and weight decay."""
-        ...
-
-    @property
-    def learning_rate(self) -> float:
-        """Peak of the schedule, for the batch size of the training."""
-        ...
-
-    @property
-    def weight_decay(self) -> float:
-        """Not applied to biases and norms."""
-        ...
-
-    @property
-    def label_smoothing(self) -> float:
-        """0 to below 1."""
-        ...
+#: Recipes of a search and of a long training; a step needs what they have in common.
+StepSettings: TypeAlias = Recipe | TrainingRecipe
 
 
 class TrainingStep:
@@ -94,10 +70,7 @@ class TrainingStep:
             ) from error
 
     def __call__(
-        self,
-        images: torch.Tensor,
-        labels: torch.Tensor,
-        mark: Callable[[], None] = lambda: None,
+        self, images: torch.Tensor, labels: torch.Tensor, mark: Callable[[], None] = lambda: None
     ) -> torch.Tensor:
         """Train on one batch.
 
@@ -174,14 +147,25 @@ class TrainingStep:
             return self._run(images.contiguous(memory_format=self.memory_format))
 
     @torch.inference_mode()
-    def logits(self, images: torch.Tensor, model: nn.Module | None = None) -> torch.Tensor:
-        """Return the logits [N, classes] of a batch in evaluation mode.
+    def predictions(self, images: torch.Tensor, model: nn.Module | None = None) -> torch.Tensor:
+        """Return the class numbers [N] that the network gives a batch in evaluation mode.
 
         Args:
             images: Normalized float images [N, 3, H, W] on the device.
             model: Another network in evaluation mode, such as an average of weights; None takes
                 the one that is trained.
+
+        Raises:
+            InfeasibleError: If an output is not finite.
         """
+        logits = self.logits(images, model)
+        if not bool(torch.isfinite(logits).all()):
+            raise InfeasibleError("training diverged: the network's outputs are not finite")
+        return logits.argmax(1)
+
+    @torch.inference_mode()
+    def logits(self, images: torch.Tensor, model: nn.Module | None = None) -> torch.Tensor:
+        """Return the logits [N, classes] of a batch; arguments are those of `predictions`."""
         if model is not None:
             with self._autocast():
                 logits: torch.Tensor = model(images.contiguous(memory_format=self.memory_format))

@@ -19,12 +19,7 @@ from effnas.config.settings import Execution
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import InfeasibleError, StoreError
 from effnas.train.augment import normalize
-from effnas.train.batches import (
-    Augmentation,
-    MicroBatch,
-    Order,
-    TrainPixels,
-)
+from effnas.train.batches import Augmentation, MicroBatch, Order, TrainPixels, targets_of
 from effnas.train.checkpoints import Checkpoint
 from effnas.train.process_group import ProcessGroup
 from effnas.train.progress import EpochRow, Progress, Watcher
@@ -166,13 +161,7 @@ class Training:
         return ended
 
     def add_gradients(self, micro_batch: MicroBatch, pixels: torch.Tensor, stage: Stage) -> None:
-        """Do the forward and backward pass of a micro-batch.
-
-        Args:
-            micro_batch: Which images they are.
-            pixels: uint8 [n, 3, S, S] on the device.
-            stage: The image size and the strengths.
-        """
+        """Do the forward and backward pass of a micro-batch of uint8 pixels [n, 3, S, S]."""
         images, targets = self._augment(micro_batch, pixels, stage)
         loss = self._step.loss(images, targets) * micro_batch.share
         # Connected processes take the mean of their gradients, and the batch's is wanted.
@@ -224,17 +213,12 @@ class Training:
         batches = [np.asarray(mine[start : start + size]) for start in range(0, len(mine), size)]
         for chosen, pixels in zip(batches, images.batches(batches), strict=True):
             there = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)
-            logits = self._step.logits(normalize(there), self.model)
-            if not bool(torch.isfinite(logits).all()):
-                raise InfeasibleError("training diverged: the network's outputs are not finite")
-            predicted = logits.argmax(1)
-            if images.label_lists is None:
-                correct += (
-                    predicted == torch.from_numpy(images.labels[chosen]).to(self.device)
-                ).sum()
+            predicted = self._step.predictions(normalize(there), self.model)
+            targets = targets_of(images, chosen, self.device)
+            if targets.ndim == 1:
+                correct += (predicted == targets).sum()
             else:
-                shares = torch.from_numpy(images.label_lists.targets(chosen, images.num_classes))
-                correct += (shares.to(self.device).gather(1, predicted[:, None]) > 0).sum()
+                correct += (targets.gather(1, predicted[:, None]) > 0).sum()
         self._step.model.train()
         return float(self.group.sum(correct)) / count
 

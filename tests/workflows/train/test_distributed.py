@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_training import ARCH, RECIPE, Watching, images, stop_after, write_photos
+import tiny_training
+from tiny_training import RECIPE, Watching, prepare, stop_after
 
-from effnas.arch.files import to_json
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import DataError
 from effnas.evaluation.ray import start_ray
-from effnas.workflows.train.launch import launch_training
-from effnas.workflows.train.settings import TrainSettings
 from effnas.workflows.train.worker import TrainReport
 
 pytestmark = pytest.mark.slow
@@ -29,26 +27,19 @@ SHORT = replace(RECIPE, batch_size=12, epochs=2)
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder with a network and images in it."""
+    """A folder with a network and images in it."""
     monkeypatch.chdir(tmp_path)
-    Path("network.json").write_text(to_json(ARCH))
-    write_photos(Path("photos"), images(60))
+    prepare(tmp_path)
 
 
 def launch(
     watching: Watching,
     out: str,
     recipe: TrainingRecipe = SHORT,
-    *,
     stopping: Callable[[], bool] = lambda: False,
     **options: Any,
 ) -> TrainReport | None:
-    given: dict[str, Any] = {
-        "network": "network.json", "data": "photos", "device": "cpu", "precision": "float32",
-        "memory_format": "contiguous", "threads": 1, **options,
-    }  # fmt: skip
-    settings = TrainSettings(recipe=recipe, out=Path(out), **given)
-    return launch_training(settings, watching, stopping=stopping)
+    return tiny_training.launch(recipe, Path(out), stopping, watching, threads=1, **options)[0]
 
 
 def losses(report: TrainReport | None) -> list[float]:
@@ -60,8 +51,8 @@ def test_two_processes_train_as_one_does(capfd: pytest.CaptureFixture[str]) -> N
     watching = Watching()
     together = launch(watching, "together", workers=2)
     assert together is not None
-    assert together.plan.workers == 2
-    assert together.plan.micro_batches == (2, 2)
+    assert together.plan.manifest.workers == 2
+    assert together.plan.manifest.parts == (2, 2)
     assert watching.rows == together.progress.rows
     printed = capfd.readouterr()
     assert (printed.out, printed.err) == ("", "")

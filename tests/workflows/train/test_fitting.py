@@ -17,12 +17,7 @@ from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import ConfigError
 from effnas.timing.memory import estimate_peak_memory
 from effnas.train.stages import stages_of
-from effnas.workflows.train.fitting import (
-    MIN_IMAGES,
-    _fewest,
-    _limited,
-    fit_micro_batches,
-)
+from effnas.workflows.train.fitting import MIN_IMAGES, _fewest, _limited, fit_micro_batches
 
 patient = settings(deadline=None)  # the machine may be busy
 MODEL = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import settings
 
 from effnas import Architecture
 from effnas.arch.models import build
@@ -67,19 +66,6 @@ def test_what_is_left_follows_the_steps_so_far(
     steps: tuple[int, int], times_s: tuple[float, float], left_s: float
 ) -> None:
     assert EXPECTED.remaining_s(progress(steps, times_s), STAGES) == pytest.approx(left_s)
-
-
-@patient
-@given(st.integers(0, 80), st.floats(0.1, 10))
-def test_a_training_that_is_slower_by_a_factor_takes_longer_by_it(step: int, factor: float) -> None:
-    steps = min(step, 40), max(step - 40, 0)
-    times = factor * steps[0], factor * 3 * steps[1]
-    done = progress(steps, times)
-    found = EXPECTED.remaining_s(done, STAGES)
-    evaluations = 2.0 * (4 - len(done.rows))
-    known = factor if step >= 10 else 1.0
-    left = (40 - steps[0]) + 3 * (40 - steps[1])
-    assert found == pytest.approx(known * left + evaluations)
 
 
 # -- step times

@@ -10,22 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_training
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from tiny_training import (
-    ARCH,
-    BLOCKS,
-    RECIPE,
-    Watching,
-    images,
-    stop_after,
-    timeless,
-    write_photos,
-)
+from tiny_training import ARCH, BLOCKS, RECIPE, Watching, prepare, stop_after, timeless
 
 import effnas.data.images
-from effnas.arch.files import to_json
 from effnas.config.settings import Execution
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.data.images import ImageSet
@@ -33,8 +24,6 @@ from effnas.data.loading import load_train_images
 from effnas.errors import DataError, InfeasibleError, StoreError
 from effnas.train.network import make_network
 from effnas.train.training import Training
-from effnas.workflows.train.launch import launch_training
-from effnas.workflows.train.settings import TrainSettings
 from effnas.workflows.train.worker import TrainReport
 
 OUT = Path("out")
@@ -46,25 +35,15 @@ SHORT = replace(RECIPE, batch_size=13, epochs=2)
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder with a network and images in it."""
+    """A folder with a network and images in it."""
     monkeypatch.chdir(tmp_path)
-    Path("network.json").write_text(to_json(ARCH))
-    write_photos(Path("photos"), images(60))
-
-
-def settings(recipe: TrainingRecipe = SHORT, *, out: Path = OUT, **options: Any) -> TrainSettings:
-    given: dict[str, Any] = {
-        "network": "network.json", "data": "photos", "device": "cpu", "precision": "float32",
-        "memory_format": "contiguous", **options,
-    }  # fmt: skip
-    return TrainSettings(recipe=recipe, out=out, **given)
+    prepare(tmp_path)
 
 
 def launch(
-    wanted: TrainSettings, stopping: Callable[[], bool] = lambda: False
+    recipe: TrainingRecipe = SHORT, stopping: Callable[[], bool] = lambda: False, **options: Any
 ) -> tuple[TrainReport | None, Watching]:
-    watching = Watching()
-    return launch_training(wanted, watching, stopping=stopping), watching
+    return tiny_training.launch(recipe, options.pop("out", OUT), stopping, **options)
 
 
 def logged(out: Path) -> list[dict[str, str]]:
@@ -83,7 +62,7 @@ def check_weights(report: TrainReport, out: Path) -> None:
     assert isinstance(found.minival, ImageSet)
     model = make_network(ARCH, BLOCKS, SHORT, num_classes=4)
     again = Training(
-        model, found.train, None, SHORT, report.plan.stages, report.plan.micro_batches,
+        model, found.train, None, SHORT, report.plan.manifest.stages, report.plan.manifest.parts,
         execution=Execution(), device=torch.device("cpu"), flip=True, seed=0,
     )  # fmt: skip
     again._average = None
@@ -95,20 +74,20 @@ def check_weights(report: TrainReport, out: Path) -> None:
 @pytest.mark.slow
 def test_a_launched_training_that_was_stopped_leaves_the_same_files() -> None:
     whole = Path("whole")
-    report, watching = launch(settings(out=whole, device_batch_size=5))
+    report, watching = launch(out=whole, device_batch_size=5)
     assert report is not None
     (plan,) = watching.plans
-    assert plan.micro_batches == (3, 3)
+    assert plan.manifest.parts == (3, 3)
     assert watching.rows == report.progress.rows
     assert not (whole / "checkpoint.safetensors").exists()
     check_weights(report, whole)
 
     for stop, done in ((2, 0), (3, 2)):
-        nothing, watching = launch(settings(device_batch_size=5), stop_after(stop))
+        nothing, watching = launch(stopping=stop_after(stop), device_batch_size=5)
         assert nothing is None
         assert watching.plans[0].first_step == done
         assert (OUT / "checkpoint.safetensors").exists()
-    again, watching = launch(settings(device_batch_size=5))
+    again, watching = launch(device_batch_size=5)
     assert again is not None
     assert watching.plans[0].first_step == 5
     assert timeless(again.progress.rows) == timeless(report.progress.rows)
@@ -122,11 +101,11 @@ def test_a_launched_training_that_was_stopped_leaves_the_same_files() -> None:
 def test_a_diverging_training_says_so_and_keeps_what_is_stored() -> None:
     recipe = replace(SHORT, optimizer="sgd", learning_rate_per_256=1e6, warmup_epochs=0.0)
     with pytest.raises(InfeasibleError, match="diverged"):
-        launch(settings(recipe))
+        launch(recipe)
     assert (OUT / "manifest.json").exists()
     assert logged(OUT) == []
     with pytest.raises(InfeasibleError, match="diverged"):  # and not an error about the folder
-        launch(settings(recipe))
+        launch(recipe)
 
 
 @pytest.mark.slow
@@ -138,8 +117,9 @@ def test_images_that_were_streamed_are_streamed_when_memory_is_free(
 
     def train(out: Path, free_bytes: int, stop: int | None = None) -> TrainReport | None:
         monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: free_bytes)
-        wanted = settings(out=out, on_bad_image="skip", checkpoint_every_s=0)
-        return launch(wanted, stop_after(stop) if stop else lambda: False)[0]
+        stopping = stop_after(stop) if stop else lambda: False
+        options: dict[str, Any] = {"on_bad_image": "skip", "checkpoint_every_s": 0}
+        return launch(out=out, stopping=stopping, **options)[0]
 
     assert train(Path("whole"), 0) is not None
     assert train(OUT, 0, stop=5) is None
@@ -152,21 +132,21 @@ def test_images_that_were_streamed_are_streamed_when_memory_is_free(
 def test_a_training_is_resumed_with_the_same_images_in_memory_or_not_at_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert launch(settings(), stop_after(3))[0] is None
+    assert launch(stopping=stop_after(3))[0] is None
     kept = {path.name: path.read_bytes() for path in OUT.iterdir()}
     with monkeypatch.context() as short:
         short.setattr(effnas.data.images, "_available_memory_bytes", lambda: 0)
         with pytest.raises(DataError, match=r"another `out`, .* or free some memory"):
-            launch(settings())
+            launch()
     assert {path.name: path.read_bytes() for path in OUT.iterdir()} == kept
     Path("photos").rename("moved")  # which is no difference
     image = next(Path("moved").rglob("*.png"))
     content = image.read_bytes()
     image.unlink()
     with pytest.raises(StoreError, match=r"the training began with other settings: data \(was"):
-        launch(settings(data="moved"))
+        launch(data="moved")
     image.write_bytes(content)
-    assert launch(settings(data="moved"))[0] is not None
+    assert launch(data="moved")[0] is not None
 
 
 @pytest.mark.slow
@@ -176,14 +156,14 @@ def test_patience_ends_a_training_in_its_last_stage_only() -> None:
         SHORT, epochs=6, patience_epochs=1, learning_rate_per_256=1e-12, ema_decay=None,
         batch_norm_momentum=0.999999, image_size=(8, 8),
     )  # fmt: skip
-    report, _ = launch(settings(recipe))
+    report, _ = launch(recipe)
     assert report is not None
     rows = report.progress.rows
     assert report.progress.stopped_early
     assert rows[-1].stage == 2
     assert len(rows) < 6
     assert sum(row.stage == 2 for row in rows) == 1
-    again, watching = launch(settings(recipe))
+    again, watching = launch(recipe)
     assert again is not None
     assert asdict(again.progress) == asdict(report.progress)
     assert watching.rows == []
@@ -191,9 +171,9 @@ def test_patience_ends_a_training_in_its_last_stage_only() -> None:
 
 @pytest.mark.slow
 def test_without_a_minival_the_last_epoch_is_kept() -> None:
-    report, _ = launch(settings(replace(SHORT, minival_share=0.0, epochs=1)))
+    report, _ = launch(replace(SHORT, minival_share=0.0, epochs=1))
     assert report is not None
-    assert report.plan.minival == 0
+    assert report.plan.manifest.data.minival == 0
     assert report.progress.best_epoch == 0
     assert [row.accuracy for row in report.progress.rows] == [None]
     assert [row["accuracy"] for row in logged(OUT)] == [""]
@@ -209,9 +189,9 @@ def test_images_of_several_labels_are_trained_on() -> None:
         lines.append(f"{n}.png,{('red|warm', 'blue|cold')[n % 2]}")
     Path("images.csv").write_text("\n".join(lines) + "\n")
     recipe = replace(SHORT, epochs=3, batch_size=8, randaugment=None, optimizer="sgd")
-    report, _ = launch(settings(recipe, data="images.csv"))
+    report, _ = launch(recipe, data="images.csv")
     assert report is not None
-    assert report.plan.classes == ("blue", "cold", "red", "warm")
+    assert report.plan.manifest.data.class_names == ("blue", "cold", "red", "warm")
     assert all(np.isfinite(row.train_loss) for row in report.progress.rows)
     # Two of four classes are right for each image, and each of two labels as good as the other.
     assert report.progress.best_accuracy >= 0.5

@@ -124,21 +124,6 @@ def test_a_stopped_training_is_resumed_to_the_same_result(
     assert last.progress.best_epoch == whole.progress.best_epoch > 0
 
 
-@pytest.mark.slow
-def test_a_training_that_is_never_stopped_but_kept_is_the_same(
-    unbroken: tuple[Training, Notes], tmp_path: Path
-) -> None:
-    checkpoint = Checkpoint(tmp_path / "state.safetensors", {})
-    kept = training()
-    assert kept.run(Notes(), checkpoint, every_s=0.0)
-    assert_same(kept.state_dict(), unbroken[0].state_dict())
-    again = training()
-    again.resume(checkpoint)
-    assert_same(again.state_dict(), kept.state_dict())
-    assert again.run(Notes())  # nothing is left to do
-    assert_same(again.state_dict(), kept.state_dict())
-
-
 def random_states() -> list[object]:
     numpy_state = np.random.get_state(legacy=False)["state"]  # noqa: NPY002  # it is to stay
     return [torch.get_rng_state().tolist(), random.getstate(), str(numpy_state["pos"])]

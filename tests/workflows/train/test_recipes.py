@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -153,19 +152,13 @@ def test_bases_that_go_round_or_are_not_there_are_pointed_at(folder: Path) -> No
     [
         ("epoch: 3", 1, "unknown key 'epoch'; did you mean 'epochs'"),
         ("image_size: [64, 32]", 13, "image_size goes from 64 to 32 px; .* do not decrease"),
-        ("image_size: 5000", 13, "image_size goes from 5000 to 5000 px; sizes are 1 to 4096"),
-        ("image_size: [32, 48, 64]", 13, "give one number, or two"),
-        ("image_size: [32, 48.5]", 18, "expected a whole number, found '48.5'"),
         ("randaugment: [10, 5]", 14, "randaugment goes from 10 to 5; .* do not decrease"),
         ("dropout: [0, 1.5]", 10, "dropout goes from 0 to 1.5; strengths are 0 to 1 and"),
         ("drop_path: {first: 0}", 12, "expected a number, found a mapping"),
         ("epochs: 0", 9, "epochs is 0, it must be 1 or more"),
         ("epochs: null", 9, "epochs needs a value"),
-        ("stages: 1", 9, "stages is 1, it must be 2 or more"),
         ("crop_area_min: 0", 16, "crop_area_min is 0.0, it must be above 0 to 1"),
-        ("label_smoothing: 1", 18, "label_smoothing is 1.0, it must be 0 to below 1"),
         ("batch_norm_momentum: 0", 22, "momentum is 0.0, it must be above 0 to below 1"),
-        ("cutout: 1.01", 9, "cutout is 1.01, it must be 0 to 1"),
         ("learning_rate_per_256: 0", 24, "learning_rate_per_256 is 0.0, it must be above 0"),
         ("regime: growing", 9, "regime is 'growing'; known: fixed, progressive, "),
         ("flip: yes", 7, "flip must be true or false"),
@@ -187,36 +180,12 @@ def test_what_is_wrong_in_a_file_is_pointed_at(
 
 
 @pytest.mark.parametrize(
-    ("text", "sizes"),
-    [
-        ("64", (27, 64)),
-        ("300", (128, 300)),
-        ("32..64", (32, 64)),
-        ("1", (1, 1)),
-    ],
+    ("text", "sizes"), [("64", (27, 64)), ("300", (128, 300)), ("32..64", (32, 64)), ("1", (1, 1))]
 )
 def test_an_image_size_is_the_last_or_both(text: str, sizes: tuple[int, int]) -> None:
     recipe = TrainingRecipe.load("v2-s").overridden(image_size=text)
     assert recipe.image_size == sizes
     assert recipe.eval_image_size is None  # the last size, and not the one of ImageNet
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        (
-            {"image_size": "x"},
-            "`image_size` 'x' is neither a size in pixels, such as 64, nor a ran",
-        ),
-        ({"image_size": "64..32"}, "image_size goes from 64 to 32 px"),
-        ({"image_size": "0"}, "image_size goes from 1 to 0 px"),
-        ({"epochs": 0}, "epochs is 0"),
-    ],
-)
-def test_a_change_that_is_out_of_range_is_one_line(changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match=words) as raised:
-        TrainingRecipe.load("tiny").overridden(**changes)
-    assert "\n" not in str(raised.value)
 
 
 def test_only_what_is_given_changes() -> None:
@@ -231,10 +200,3 @@ def test_only_what_is_given_changes() -> None:
         "regime": "progressive",
     }
     assert changed.learning_rate == pytest.approx(recipe.learning_rate / 8)
-
-
-def test_a_recipe_cannot_be_changed_from_outside() -> None:
-    given = {"momentum": 0.9}
-    recipe = TrainingRecipe(optimizer_arguments=given)
-    given["momentum"] = 0.0
-    assert dict(recipe.optimizer_arguments) == {"momentum": 0.9}

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from effnas.arch.architecture import Architecture
+from effnas.arch.files import to_json
 from effnas.config.regularization import Ramp
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.data.images import ImageSet
 from effnas.data.source import LabelLists
 from effnas.train.progress import EpochRow
-from effnas.workflows.train.settings import TrainingPlan
+from effnas.workflows.train.settings import TrainingPlan, TrainSettings
+from effnas.workflows.train.worker import TrainReport, launch_training
 
 BLOCKS = "fused_r1_k3_s2_e1_c8 mbconv_r2_k3_s2_e2_c8_se0.25"
 ARCH = Architecture.parse(BLOCKS, stem=8, head=16)
@@ -57,6 +60,29 @@ def write_photos(folder: Path, found: ImageSet) -> None:
         path = folder / found.classes[label] / f"{n:02}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
+
+
+def prepare(folder: Path) -> None:
+    """Put the network and 60 images into a folder; six of them are held out of a training."""
+    (folder / "network.json").write_text(to_json(ARCH))
+    write_photos(folder / "photos", images(60))
+
+
+def launch(
+    recipe: TrainingRecipe,
+    out: Path,
+    stopping: Callable[[], bool] = lambda: False,
+    watching: Watching | None = None,
+    **options: Any,
+) -> tuple[TrainReport | None, Watching]:
+    """Train in a folder that was prepared, which is the working folder."""
+    given: dict[str, Any] = {
+        "network": "network.json", "data": "photos", "device": "cpu", "precision": "float32",
+        "memory_format": "contiguous", **options,
+    }  # fmt: skip
+    watching = watching or Watching()
+    settings = TrainSettings(recipe=recipe, out=out, **given)
+    return launch_training(settings, watching, stopping=stopping), watching
 
 
 def timeless(rows: Sequence[EpochRow]) -> list[EpochRow]:

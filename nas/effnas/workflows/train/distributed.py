@@ -35,14 +35,11 @@ _SETTINGS = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "0", "RAY_CHDIR_TO_TRIAL_DIR": "
 
 
 def train_distributed(
-    settings: TrainSettings,
-    workers: int,
-    observer: TrainObserver,
-    stopping: Callable[[], bool],
+    settings: TrainSettings, workers: int, observer: TrainObserver, stopping: Callable[[], bool]
 ) -> TrainReport | None:
     """Train in several processes, each with its share of every batch.
 
-    Arguments and errors are those of `effnas.workflows.train.launch.launch_training`.
+    Arguments and errors are those of `effnas.workflows.train.worker.launch_training`.
     """
     os.environ.update({name: os.environ.get(name, value) for name, value in _SETTINGS.items()})
     logging.getLogger("ray.train").setLevel(logging.ERROR)

@@ -96,14 +96,7 @@ def _limited(
         )
     images = ceil(batch_size / count)
     if needed(size, images) > limit:
-
-        def fits(count: int) -> bool:
-            try:
-                return needed(size, count) <= limit
-            except InfeasibleError:  # batch norm cannot take a single value
-                return False
-
-        most = largest_batch_size(fits, below=images)
+        most = largest_batch_size(lambda count: needed(size, count) <= limit, below=images)
         remedy = f"the most that fit are {most}" if most else "not even one fits"
         raise ConfigError(
             f"`device_batch_size` {device_batch_size}: {images} images at {size} px take "

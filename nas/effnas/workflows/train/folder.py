@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 from effnas.config.codec import Count, Pixels, Share, Size
 from effnas.config.settings import Execution
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.train.progress import EpochRow, Progress
 from effnas.train.stages import Stage
-from effnas.trials.manifest import ALL_MUST_MATCH, Manifest, must_match, utc_now
+from effnas.trials.manifest import ALL_MUST_MATCH, Manifest, must_match
 from effnas.trials.store import RunFolder, write_whole
 from effnas.workflows.train.forecast import Forecast
-from effnas.workflows.train.settings import TrainingPlan, TrainSettings
-
-if TYPE_CHECKING:
-    from effnas.data.loading import TrainImages
 
 LOG = "log.csv"
 #: The state of a training that has not come to its end.
@@ -140,54 +134,6 @@ class TrainingFolder(RunFolder):
         """
         TrainingManifest.stored(path)
         return super().open(path)
-
-
-def describe(settings: TrainSettings, plan: TrainingPlan, images: TrainImages) -> TrainingManifest:
-    """Return the manifest of a training.
-
-    Args:
-        settings: What the user asked for.
-        plan: What was settled.
-        images: Tell which data they are.
-    """
-    arch, name = plan.arch, settings.data
-    network: dict[str, str | int] = {"name": settings.network} if arch is None else {
-        "architecture": str(arch), "architecture_id": arch.id, "stem": arch.stem, "head": arch.head
-    }  # fmt: skip
-    return TrainingManifest(
-        effnas=version("effnas"),
-        created=utc_now(),
-        network=network,
-        params=plan.params,
-        recipe=plan.recipe,
-        seed=settings.seed,
-        weights=digest(settings.weights) if settings.weights else None,
-        new_head=settings.new_head,
-        data=TrainingData(
-            name=Path(name).name if Path(name).is_absolute() else name,
-            fingerprint=images.train.fingerprint,
-            minival_fingerprint=images.minival.fingerprint if images.minival else None,
-            streamed=images.are_streamed,
-            images=plan.images,
-            minival=plan.minival,
-            class_names=plan.classes,
-            skipped=plan.skipped,
-            mirrored=plan.mirrored,
-        ),
-        eval_image_size=plan.eval_image_size,
-        stages=plan.stages,
-        parts=plan.micro_batches,
-        workers=plan.workers,
-        execution=plan.execution,
-        hardware=plan.hardware,
-        forecast=plan.forecast,
-    )
-
-
-def digest(file: Path) -> str:
-    """Return 16 hex digits that differ when a file does."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
 
 
 def write_log(folder: Path, rows: Sequence[EpochRow]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -113,10 +112,9 @@ def _step_time_s(training: Training, number: int) -> float:
     stage = training.stages[number]
     training.start_stage(stage)
     _, micro_batches = next(training.steps(stage.first_step))
-    of_micro_batch: list[float] = []
-    of_update: list[float] = []
+    seconds: list[tuple[float, float]] = []  # of a micro-batch, and of the update
     begun = time.perf_counter()
-    while len(of_micro_batch) <= _TIMINGS:  # the first one warms up
+    while len(seconds) <= _TIMINGS:  # the first one warms up
         pixels = training.pixels(stage.first_step)
         started = time.perf_counter()
         training.add_gradients(micro_batches[0], next(pixels), stage)
@@ -126,12 +124,11 @@ def _step_time_s(training: Training, number: int) -> float:
         synchronize(training.device)
         ended = time.perf_counter()
         pixels.close()
-        of_micro_batch.append(middle - started)
-        of_update.append(ended - middle)
-        if len(of_micro_batch) > 1 and ended - begun > _LONG_ENOUGH_S:
+        seconds.append((middle - started, ended - middle))
+        if len(seconds) > 1 and ended - begun > _LONG_ENOUGH_S:
             break
-    median = statistics.median
-    return len(micro_batches) * median(of_micro_batch[1:]) + median(of_update[1:])
+    of_micro_batch, of_update = np.median(seconds[1:], axis=0)
+    return float(len(micro_batches) * of_micro_batch + of_update)
 
 
 def _between(timed: Mapping[int, float], size: int) -> float:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -16,18 +19,14 @@ from effnas.data.loading import check_test_part, load_train_images, native_image
 from effnas.errors import ConfigError
 from effnas.scaling.family_file import find_member
 from effnas.timing import lock
-from effnas.timing.device import (
-    available_memory_bytes,
-    describe_device,
-    hardware_id,
-    open_device,
-)
+from effnas.timing.device import available_memory_bytes, describe_device, hardware_id, open_device
 from effnas.timing.execution import choose_execution
 from effnas.timing.setup import MeasurementSetup
 from effnas.train.checkpoints import Checkpoint
 from effnas.train.process_group import ProcessGroup
 from effnas.train.stages import stages_of
 from effnas.train.training import Training
+from effnas.trials.manifest import utc_now
 from effnas.trials.network_ref import find_network
 from effnas.workflows.train.fitting import fit_micro_batches
 from effnas.workflows.train.folder import CHECKPOINT, TrainingData, TrainingManifest
@@ -54,6 +53,7 @@ class PreparedTraining:
         mirrored: Whether images are mirrored at random.
         stages: Those of the recipe.
         training: Before its first step.
+        manifest: What it is made with.
         plan: What the user is shown of it.
 
     Raises:
@@ -103,25 +103,12 @@ class PreparedTraining:
             lambda: self._choose(model, preparing)
         )
         self.training = self._training(model, micro_batches, execution, group)
+        self.manifest = self._describe(model, micro_batches, execution, expected)
         self.plan = TrainingPlan(
             network=settings.network,
             arch=found.arch,
-            params=sum(p.numel() for p in model.parameters() if p.requires_grad),
-            images=len(images.train),
-            minival=len(images.minival) if images.minival else 0,
-            classes=images.train.classes,
-            skipped=images.skipped,
-            is_streamed=images.are_streamed,
-            mirrored=self.mirrored,
-            recipe=self.recipe,
-            eval_image_size=recipe.eval_image_size,
-            stages=self.stages,
-            micro_batches=micro_batches,
+            manifest=self.manifest,
             steps_per_epoch=steps_per_epoch,
-            workers=group.size,
-            execution=execution,
-            hardware=hardware_id(describe_device(self.device)),
-            forecast=expected,
         )
 
     @property
@@ -202,6 +189,55 @@ class PreparedTraining:
             )
         return counts, execution, expected
 
+    def _describe(
+        self,
+        model: nn.Module,
+        micro_batches: tuple[int, ...],
+        execution: Execution,
+        expected: Forecast,
+    ) -> TrainingManifest:
+        """Return the manifest; that of a training that is resumed must agree with it."""
+        settings, stored, arch, images = self.settings, self.stored, self.network.arch, self.images
+        network: dict[str, str | int] = {"name": settings.network}
+        if arch is not None:
+            network = {"architecture": str(arch), "architecture_id": arch.id}
+            network |= {"stem": arch.stem, "head": arch.head}
+        assert self.recipe.eval_image_size is not None
+        made = TrainingManifest(
+            effnas=version("effnas"),
+            created=utc_now(),
+            network=network,
+            params=sum(p.numel() for p in model.parameters() if p.requires_grad),
+            recipe=self.recipe,
+            seed=settings.seed,
+            weights=_digest(settings.weights) if settings.weights else None,
+            new_head=settings.new_head,
+            data=TrainingData(
+                name=Path(settings.data).name
+                if Path(settings.data).is_absolute()
+                else settings.data,
+                fingerprint=images.train.fingerprint,
+                minival_fingerprint=images.minival.fingerprint if images.minival else None,
+                streamed=images.are_streamed,
+                images=len(images.train),
+                minival=len(images.minival) if images.minival else 0,
+                class_names=images.train.classes,
+                skipped=images.skipped,
+                mirrored=self.mirrored,
+            ),
+            eval_image_size=self.recipe.eval_image_size,
+            stages=self.stages,
+            parts=micro_batches,
+            workers=self.group.size,
+            execution=execution,
+            hardware=hardware_id(describe_device(self.device)),
+            forecast=expected,
+        )
+        if stored is None:
+            return made
+        made.check_continues(stored, settings.out)
+        return replace(made, created=stored.created, progress=stored.progress, test=stored.test)
+
     def _stored_micro_batches(self, stored: TrainingManifest) -> tuple[int, ...] | None:
         """Return the stored numbers, since results depend on them, unless they must change."""
         counts = stored.parts
@@ -277,3 +313,9 @@ def is_mirrored(settings: TrainSettings, stored: TrainingData | None, suits_data
         return stored.mirrored
     # Earlier versions decided by the path.
     return not any(name in settings.data for name in ("digits", "mnist"))
+
+
+def _digest(file: Path) -> str:
+    """Return 16 hex digits that differ when a file does."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:16]

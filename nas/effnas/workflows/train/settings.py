@@ -6,20 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from effnas.config.settings import (
-    CompileMode,
-    Execution,
-    MemoryFormat,
-    Precision,
-)
+from effnas.config.settings import CompileMode, MemoryFormat, Precision
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import ConfigError
-from effnas.train.stages import Stage
 
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
     from effnas.scaling.family_file import Member
-    from effnas.workflows.train.forecast import Forecast
+    from effnas.workflows.train.folder import TrainingManifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +63,8 @@ class TrainSettings:
     test: bool = False
 
     def __post_init__(self) -> None:
-        for name, value in (
-            ("workers", self.workers),
-            ("threads", self.threads),
-            ("device_batch_size", self.device_batch_size),
-        ):
+        for name in ("workers", "threads", "device_batch_size"):
+            value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"`{name}` is {value}, it must be 1 or more")
         if self.seed < 0:
@@ -93,49 +84,21 @@ class TrainingPlan:
     Attributes:
         network: The user's name of it.
         arch: None for a model of timm's.
-        params: Its trainable parameters.
-        images: Number of training images.
-        minival: Number of held-out images that accuracy is measured on.
-        classes: Names of the classes.
-        skipped: Images that were left out because they cannot be decoded.
-        is_streamed: Whether images are decoded in every epoch, since they did not fit into memory.
-        mirrored: Whether images are mirrored at random.
-        recipe: With all sizes and strengths filled in.
-        eval_image_size: Pixels that accuracy is measured at.
-        stages: Their image sizes and strengths.
-        micro_batches: For each stage, their number in a step, over all processes.
+        manifest: What the training is made with.
         steps_per_epoch: Steps of one pass over the images.
-        workers: Processes that share each batch.
-        execution: Precision, memory format and compilation.
-        hardware: What it runs on, in one line.
-        forecast: How long it will take.
         first_step: From which it is resumed, 0 at the start.
     """
 
     network: str
     arch: Architecture | None
-    params: int
-    images: int
-    minival: int
-    classes: tuple[str, ...]
-    skipped: tuple[str, ...]
-    is_streamed: bool
-    mirrored: bool
-    recipe: TrainingRecipe
-    eval_image_size: int
-    stages: tuple[Stage, ...]
-    micro_batches: tuple[int, ...]
+    manifest: TrainingManifest
     steps_per_epoch: int
-    workers: int
-    execution: Execution
-    hardware: str
-    forecast: Forecast
     first_step: int = 0
 
     @property
     def steps(self) -> int:
         """Steps of the whole training."""
-        return self.stages[-1].end
+        return self.manifest.stages[-1].end
 
 
 def settle(

@@ -1,4 +1,4 @@
-"""One process of a training: it prepares, trains, and stores the results."""
+"""A training from settings to stored results: in this process, or as one of several."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
+import torch
 from torch import nn
 
 from effnas.arch.weights import read_weights, write_weights
@@ -19,8 +20,8 @@ from effnas.workflows.train.folder import (
     BEST,
     LAST,
     TestResult,
+    TrainingFolder,
     TrainingManifest,
-    describe,
     write_log,
 )
 from effnas.workflows.train.prepare import PreparedTraining
@@ -32,19 +33,15 @@ class TrainObserver(Protocol):
 
     def preparing(self, what: str) -> None:
         """Something that takes a while has begun."""
-        ...
 
     def planned(self, plan: TrainingPlan) -> None:
         """The first step comes next."""
-        ...
 
     def stepped(self, step: int, remaining_s: float) -> None:
         """A step has ended: their number from 1, and the seconds until the end of the training."""
-        ...
 
     def epoch_ended(self, row: EpochRow) -> None:
         """An epoch has ended."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +59,46 @@ class TrainReport:
     test: TestResult | None = None
 
 
+def launch_training(
+    settings: TrainSettings,
+    observer: TrainObserver,
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+) -> TrainReport | None:
+    """Train a network, or resume its training.
+
+    Args:
+        settings: What the user asked for.
+        observer: Receives what happens.
+        stopping: Whether to stop, asked after each step.
+
+    Returns:
+        The finished training; None if it was stopped, and the same settings resume it.
+
+    Raises:
+        UserError: If something given is wrong; what is stored already stays.
+        InfeasibleError: If the training diverges.
+        SearchFailedError: If workers fail repeatedly.
+    """
+    with TrainingFolder.open(settings.out):
+        workers = settings.workers
+        if workers is None:
+            on_gpus = settings.device in ("auto", "cuda")
+            workers = max(torch.cuda.device_count(), 1) if on_gpus else 1
+        if workers == 1:
+            return train_here(settings, ProcessGroup(), observer, stopping)
+        from effnas.workflows.train.distributed import train_distributed
+
+        return train_distributed(settings, workers, observer, stopping)
+
+
 def train_here(
     settings: TrainSettings,
     group: ProcessGroup,
     observer: TrainObserver,
     stopping: Callable[[], bool],
 ) -> TrainReport | None:
-    """Do one process's share of a training; see `effnas.workflows.train.launch.launch_training`.
+    """Do one process's share of a training; see `launch_training`.
 
     Args:
         settings: What the user asked for; the folder exists, and no other command writes there.
@@ -77,13 +107,7 @@ def train_here(
         stopping: Whether to stop, asked after each step.
     """
     prepared = PreparedTraining(settings, group, observer.preparing)
-    stored, training = prepared.stored, prepared.training
-    manifest = describe(settings, prepared.plan, prepared.images)
-    if stored:
-        manifest.check_continues(stored, settings.out)
-        manifest = replace(
-            manifest, created=stored.created, progress=stored.progress, test=stored.test
-        )
+    training, manifest = prepared.training, prepared.manifest
     is_first = group.rank == 0
     if is_first:
         manifest.write(settings.out)
@@ -95,7 +119,7 @@ def train_here(
             if not _train(prepared, observer, stopping):
                 return None
         if is_first:
-            manifest = _finish(prepared, manifest)
+            manifest = _finish(prepared)
     test = _test(prepared, manifest, observer) if is_first else None
     return TrainReport(plan=prepared.plan, progress=training.progress, test=test)
 
@@ -104,18 +128,18 @@ def _train(
     prepared: PreparedTraining, observer: TrainObserver, stopping: Callable[[], bool]
 ) -> bool:
     """Train; return whether the training has ended."""
-    settings, training, plan = prepared.settings, prepared.training, prepared.plan
+    settings, training = prepared.settings, prepared.training
     training.resume(prepared.checkpoint)
     step = training.progress.step
     watcher = Watcher()
     trackers: list[Tracker] = []
     if prepared.group.rank == 0:
-        observer.planned(replace(plan, first_step=step))
+        observer.planned(replace(prepared.plan, first_step=step))
         write_log(settings.out, training.progress.rows)
         tracked = TrackedTraining(
             folder=settings.out,
             run_name=settings.out.resolve().name,
-            settings=_flat(plan),
+            settings=_flat(prepared.plan),
             step=step,
             notify=observer.preparing,
         )
@@ -133,12 +157,12 @@ def _train(
     return ended
 
 
-def _finish(prepared: PreparedTraining, manifest: TrainingManifest) -> TrainingManifest:
+def _finish(prepared: PreparedTraining) -> TrainingManifest:
     """Store the weights, note that the training has ended, and delete its state."""
     folder, training = prepared.settings.out, prepared.training
     for name in (LAST,) if prepared.images.minival else (LAST, BEST):
         write_weights(folder / name, training.model, prepared.metadata)
-    manifest = replace(manifest, progress=training.progress)
+    manifest = replace(prepared.manifest, progress=training.progress)
     manifest.write(folder)
     prepared.checkpoint.delete()
     return manifest
@@ -148,21 +172,21 @@ def _test(
     prepared: PreparedTraining, manifest: TrainingManifest, observer: TrainObserver
 ) -> TestResult | None:
     """Return what the best epoch's weights reach on the test part, which is read once."""
-    settings, training, plan = prepared.settings, prepared.training, prepared.plan
+    settings, training, arch = prepared.settings, prepared.training, prepared.network.arch
     if manifest.test or not settings.test:
         return manifest.test
     observer.preparing("reading the test part")
     images = load_test_part(
         settings.data,
-        image_size=plan.eval_image_size,
-        classes=plan.classes,
+        image_size=manifest.eval_image_size,
+        classes=manifest.data.class_names,
         on_bad_image=settings.on_bad_image,
         root=settings.data_root,
     )
     read_weights(
         training.model,
         settings.out / BEST,
-        architecture_id=plan.arch.id if plan.arch else None,
+        architecture_id=arch.id if arch else None,
         remedy="put back the file that the training wrote",
     )
     training.group = ProcessGroup()  # the other processes have ended
@@ -185,8 +209,8 @@ class _Recorder(Watcher):
         self._prepared, self._trackers, self._observer = prepared, trackers, observer
 
     def stepped(self, progress: Progress) -> None:
-        plan = self._prepared.plan
-        self._observer.stepped(progress.step, plan.forecast.remaining_s(progress, plan.stages))
+        made = self._prepared.manifest
+        self._observer.stepped(progress.step, made.forecast.remaining_s(progress, made.stages))
 
     def epoch_ended(self, progress: Progress) -> None:
         row = progress.rows[-1]
@@ -202,15 +226,16 @@ class _Recorder(Watcher):
 
 def _flat(plan: TrainingPlan) -> dict[str, Setting]:
     """Return the settings that a tracker shows."""
+    made = plan.manifest
     flat: dict[str, Setting] = {
         "network": str(plan.arch or plan.network),
-        "params": plan.params,
-        "images": plan.images,
-        "workers": plan.workers,
-        "execution": str(plan.execution),
-        "hardware": plan.hardware,
+        "params": made.params,
+        "images": made.data.images,
+        "workers": made.workers,
+        "execution": str(made.execution),
+        "hardware": made.hardware,
     }
-    for name, value in plan.recipe.to_dict().items():
+    for name, value in made.recipe.to_dict().items():
         plain = value is None or isinstance(value, str | int | float | bool)
         flat[name] = value if plain else dump_json(value, indent=None)
     return flat
