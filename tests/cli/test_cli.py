@@ -100,7 +100,7 @@ def test_a_search_with_objectives_ends_with_a_pareto_front(effnas: Run, tmp_path
 
     extended = json.loads(effnas(*command, "--budget", "5", "--json").out)
     run = load_run(tmp_path / "run")
-    assert extended["front"] == [t.number for t in run.front] != []
+    assert extended["front"] == [t.number for t in run.pareto_front] != []
     assert [point["trials"] for point in extended["hypervolume"]] == [1, 2, 3, 4, 5]
     values = [point["value"] for point in extended["hypervolume"]]
     assert values == sorted(values)
