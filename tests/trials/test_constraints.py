@@ -7,13 +7,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from effnas.evaluation.inline import InlineBackend
 
-from effnas import Architecture, Search, SearchSpace, Trials, TrialState
+from effnas import (
+    Architecture,
+    Search,
+    SearchSpace,
+    Trials,
+    TrialState,
+)
 from effnas.controllers.random import RandomController
 from effnas.controllers.registry import CONTROLLERS
-from effnas.errors import ConfigError, InfeasibleError, SpaceError
-from effnas.evaluation.evaluator import Task
+from effnas.errors import (
+    ConfigError,
+    InfeasibleError,
+    SpaceError,
+)
+from effnas.evaluation.backend import InlineBackend
+from effnas.evaluation.evaluator import Job, Task
 from effnas.search.retime import time_finalists
 from effnas.trials.constraints import Constraints
 from effnas.trials.store import RunFolder, read_events
@@ -39,6 +49,9 @@ def measure(arch: Architecture) -> dict[str, float]:
 def known_step_times(archs: Sequence[Architecture]) -> list[Mapping[str, float]]:
     """What a table might give: not every network is in it."""
     return [{} if arch.stages[2].k == 5 else {"step_time": step_time(arch)} for arch in archs]
+
+
+# -- before a trial
 
 
 #: Of these, 40 proposals take some seconds.
@@ -87,6 +100,9 @@ def test_constraints_that_contradict_each_other_are_named_before_anything_is_tri
                     constraints=["S <= 0.8"])  # fmt: skip
     with pytest.raises(SpaceError, match=r"meets 'S <= 0.8'; the closest .* has S = 2;"):
         search.ask()
+
+
+# -- a trial
 
 
 def test_a_trial_that_breaks_one_keeps_its_metrics_and_has_no_reward() -> None:
@@ -139,15 +155,10 @@ class TimesThenTrains:
         self.constraints = Constraints.parse(texts, TINY)
         self.trained: Counter[str] = Counter()
 
-    def __call__(
-        self,
-        arch: Architecture,
-        task: Task = Task.EVALUATE,
-        repeat: int = 0,
-        epochs: int | None = None,
-    ) -> Measurement:
+    def __call__(self, job: Job) -> Measurement:
+        arch = job.architecture
         predicted = {"step_time": step_time(arch), "step_time_high": 1.1 * step_time(arch)}
-        if task is Task.TIME:
+        if job.task is Task.TIME:
             metrics = {"step_time": 1.3 * step_time(arch)}
             return Measurement(metrics=metrics, step_time_source="measured")
         if broken := self.constraints.broken(arch, predicted):

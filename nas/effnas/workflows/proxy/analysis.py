@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from effnas.errors import ConfigError, check_at_least
 from effnas.workflows.proxy.networks import MIN_NETWORKS
-from effnas.workflows.proxy.report import Agreement, FidelityFigures, ProxyReport, Verdict
+from effnas.workflows.proxy.report import MIN_TAU, Agreement, FidelityFigures, ProxyReport, Verdict
 from effnas.workflows.proxy.statistics import (
     REPLICATES,
     Estimate,
@@ -20,15 +21,56 @@ from effnas.workflows.proxy.statistics import (
     seed_deviation,
     spearman,
 )
-from effnas.workflows.proxy.trainings import Fidelity
+from effnas.workflows.proxy.trainings import Fidelity, TrainingJob
 
 if TYPE_CHECKING:
+    from effnas.arch.architecture import Architecture
     from effnas.config.settings import Recipe
     from effnas.workflows.proxy.statistics import Floats
-    from effnas.workflows.proxy.study import Study
     from effnas.workflows.proxy.trainings import Training
 
 _POINTS = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Asks for trainings until it has enough of them.
+
+    Attributes:
+        networks: Reference networks, 4 or more.
+        high: What a proxy stands for; differs from it in epochs, image size and share alone.
+        holdout_images: Number of images that accuracy is measured on.
+        seeds: Trainings of each network at a proxy.
+        high_seeds: Trainings of each network at the higher fidelity.
+        threshold: The tau that a proxy should reach.
+
+    Raises:
+        ConfigError: If one of them is out of range, or the recipes do not compare.
+    """
+
+    networks: Sequence[Architecture]
+    high: Recipe
+    holdout_images: int
+    seeds: int = 3
+    high_seeds: int = 2
+    threshold: float = MIN_TAU
+
+    def __post_init__(self) -> None:
+        check_at_least(MIN_NETWORKS, networks=len(self.networks))
+        check_at_least(1, seeds=self.seeds, high_seeds=self.high_seeds)
+        if not 0 < self.threshold < 1:
+            raise ConfigError(f"`threshold` is {self.threshold}, it must be above 0 and below 1")
+        for recipe in self.proxies:
+            _check_recipes(recipe, self.high)
+
+    @property
+    def proxies(self) -> Sequence[Recipe]:
+        """The recipes that are compared with `high`."""
+        raise NotImplementedError
+
+    def wanted(self, trainings: Sequence[Training]) -> list[TrainingJob]:
+        """Return the trainings to do next, those of one recipe together; none at the end."""
+        raise NotImplementedError
 
 
 def analyse(
@@ -270,3 +312,18 @@ def _ranks_differ(report: ProxyReport) -> str:
             f"{high.data_share:.3g})"
         )
     return f"Bring the proxy nearer to the higher fidelity: {', then '.join(steps)}."
+
+
+def _check_recipes(proxy: Recipe, high: Recipe) -> None:
+    """Raise ConfigError unless two recipes differ in fidelity, and in nothing else."""
+    below, above = Fidelity.of(proxy), Fidelity.of(high)
+    if below == above:
+        raise ConfigError(f"the proxy is what it is compared with: {below}; give one of them less")
+    same = replace(
+        high, epochs=below.epochs, image_size=below.image_size, data_share=below.data_share
+    )
+    if same != proxy:
+        raise ConfigError(
+            "the recipes of a proxy and of what it is compared with may differ in epochs, image "
+            "size and data share alone"
+        )

@@ -17,8 +17,9 @@ from effnas.evaluation.observer import Observer
 from effnas.evaluation.work import drain
 from effnas.evaluation.workers import Workers, start_workers
 from effnas.space.search_space import SearchSpace
+from effnas.workflows.proxy.analysis import Study
 from effnas.workflows.proxy.networks import MIN_NETWORKS, spread_networks
-from effnas.workflows.proxy.study import ProxyCheck, ProxySearch, Study, candidates, higher_fidelity
+from effnas.workflows.proxy.study import ProxyCheck, ProxySearch, candidates, higher_fidelity
 from effnas.workflows.proxy.trainings import (
     Fidelity,
     Training,
