@@ -151,7 +151,7 @@ class PolicyController(Controller):
         reward = trial.reward
         if trial.state is TrialState.INFEASIBLE:
             reward = self._lowest
-        # What is told twice counts once: stored trials that are told again come once.
+        # A trial that is received twice counts once.
         if reward is None or trial.number in self._learned or not self.decisions.sizes:
             return
         row = self.decisions.encode(trial.architecture)
