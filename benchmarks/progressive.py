@@ -154,8 +154,8 @@ def train(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
     configure_process()
     from effnas.config.regularization import Ramp
     from effnas.config.training_recipe import STRENGTHS, TrainingRecipe
+    from effnas.workflows.train.launch import launch_training
     from effnas.workflows.train.settings import TrainSettings
-    from effnas.workflows.train.worker import launch_training
 
     recipe = TrainingRecipe.load(arguments.recipe).overridden(
         epochs=arguments.epochs, batch_size=arguments.batch_size

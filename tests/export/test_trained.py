@@ -23,9 +23,10 @@ from effnas.errors import ConfigError, StoreError
 from effnas.export.figures import Figure, figures_of
 from effnas.export.launch import export_network
 from effnas.export.network import ExportSettings, Network, resolve_network
+from effnas.workflows.train.launch import launch_training
 from effnas.workflows.train.provenance import trained_of
 from effnas.workflows.train.settings import TrainSettings
-from effnas.workflows.train.worker import TrainObserver, TrainReport, launch_training
+from effnas.workflows.train.worker import TrainObserver, TrainReport
 
 NAMES = ("ant", "bee", "[cat](x)")
 RECIPE = TrainingRecipe(

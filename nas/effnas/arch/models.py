@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from effnas.arch.architecture import Architecture
 from effnas.errors import ConfigError, InfeasibleError, closest
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+
+class TimmNetwork(Protocol):
+    """A network that knows what timm builds it from, such as an `Architecture`."""
+
+    def timm_arguments(self) -> dict[str, Any]:
+        """Return `arch_def`, `norm_eps`, and arguments of `timm.models.EfficientNet`."""
+        ...
 
 
 def build_timm(name: str, *, num_classes: int, drop_path_rate: float = 0.0) -> nn.Module:
@@ -47,7 +54,7 @@ def build_timm(name: str, *, num_classes: int, drop_path_rate: float = 0.0) -> n
 
 
 def build(
-    arch: Architecture,
+    arch: TimmNetwork,
     *,
     num_classes: int,
     drop_rate: float = 0.0,

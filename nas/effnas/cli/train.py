@@ -12,8 +12,9 @@ from effnas.cli.tables import counted, duration, facts, table
 from effnas.errors import InfeasibleError, SearchFailedError
 from effnas.train.progress import EpochRow
 from effnas.workflows.train.folder import BEST, LOG
+from effnas.workflows.train.launch import launch_training
 from effnas.workflows.train.settings import TrainingPlan, TrainSettings
-from effnas.workflows.train.worker import TrainReport, launch_training
+from effnas.workflows.train.worker import TrainReport
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -17,8 +17,9 @@ from effnas.config.training_recipe import TrainingRecipe
 from effnas.data.images import ImageSet
 from effnas.data.source import LabelLists
 from effnas.train.progress import EpochRow
+from effnas.workflows.train.launch import launch_training
 from effnas.workflows.train.settings import TrainingPlan, TrainSettings
-from effnas.workflows.train.worker import TrainReport, launch_training
+from effnas.workflows.train.worker import TrainReport
 
 BLOCKS = "fused_r1_k3_s2_e1_c8 mbconv_r2_k3_s2_e2_c8_se0.25"
 ARCH = Architecture.parse(BLOCKS, stem=8, head=16)

@@ -39,7 +39,7 @@ def train_distributed(
 ) -> TrainReport | None:
     """Train in several processes, each with its share of every batch.
 
-    Arguments and errors are those of `effnas.workflows.train.worker.launch_training`.
+    Arguments and errors are those of `effnas.workflows.train.launch.launch_training`.
     """
     os.environ.update({name: os.environ.get(name, value) for name, value in _SETTINGS.items()})
     logging.getLogger("ray.train").setLevel(logging.ERROR)

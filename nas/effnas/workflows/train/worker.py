@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
-import torch
 from torch import nn
 
 from effnas.arch.weights import read_weights, write_weights
@@ -20,7 +19,6 @@ from effnas.workflows.train.folder import (
     BEST,
     LAST,
     TestResult,
-    TrainingFolder,
     TrainingManifest,
     write_log,
 )
@@ -59,46 +57,13 @@ class TrainReport:
     test: TestResult | None = None
 
 
-def launch_training(
-    settings: TrainSettings,
-    observer: TrainObserver,
-    *,
-    stopping: Callable[[], bool] = lambda: False,
-) -> TrainReport | None:
-    """Train a network, or resume its training.
-
-    Args:
-        settings: What the user asked for.
-        observer: Receives what happens.
-        stopping: Whether to stop, asked after each step.
-
-    Returns:
-        The finished training; None if it was stopped, and the same settings resume it.
-
-    Raises:
-        UserError: If something given is wrong; what is stored already stays.
-        InfeasibleError: If the training diverges.
-        SearchFailedError: If workers fail repeatedly.
-    """
-    with TrainingFolder.open(settings.out):
-        workers = settings.workers
-        if workers is None:
-            on_gpus = settings.device in ("auto", "cuda")
-            workers = max(torch.cuda.device_count(), 1) if on_gpus else 1
-        if workers == 1:
-            return train_here(settings, ProcessGroup(), observer, stopping)
-        from effnas.workflows.train.distributed import train_distributed
-
-        return train_distributed(settings, workers, observer, stopping)
-
-
 def train_here(
     settings: TrainSettings,
     group: ProcessGroup,
     observer: TrainObserver,
     stopping: Callable[[], bool],
 ) -> TrainReport | None:
-    """Do one process's share of a training; see `launch_training`.
+    """Do one process's share of a training; see `effnas.workflows.train.launch.launch_training`.
 
     Args:
         settings: What the user asked for; the folder exists, and no other command writes there.
