@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from effnas.space.search_space import SearchSpace
 
 KIND = "effnas device profile"
-#: Mean absolute error up to which `--step-time auto` relies on predictions.
+#: Mean absolute error up to which `step_time` auto relies on predictions.
 TRUSTED_ERROR = 0.05
 
 #: What something is multiplied by.

@@ -118,7 +118,7 @@ class Comparison:
     def left(self, name: str) -> list[tuple[int, int]]:
         """Return the trainings that a candidate lacks at its next level, as epochs and repeat.
 
-        None if it was trained to the end, cannot be trained, or is too weak to continue.
+        Empty if it was trained to the end, cannot be trained, or is too weak to continue.
         """
         if any(r.candidate == name and r.reason is not None for r in self.results):
             return []
