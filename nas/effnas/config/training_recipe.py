@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from effnas.config.catalog import Node, Source, find, load_keys
@@ -131,9 +130,7 @@ class TrainingRecipe:
     patience_epochs: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "optimizer_arguments", MappingProxyType(dict(self.optimizer_arguments))
-        )
+        object.__setattr__(self, "optimizer_arguments", dict(self.optimizer_arguments))
         check_ranges(self, _RANGES)
         check_known(self, of="recipe: ", regime=Regime, schedule=ScheduleName)
         if self.image_size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import fields
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def test_a_shipped_recipe_loads_from_anywhere_and_is_json(folder: Path, name: st
     recipe = TrainingRecipe.load(name)
     found = recipe.to_dict()
     assert json.loads(json.dumps(found, allow_nan=False)).keys() == found.keys()
+    assert pickle.loads(pickle.dumps(recipe)) == recipe  # it is sent to other processes
     assert list(found) == [f.name for f in fields(TrainingRecipe)]
     for strength in ("dropout", "randaugment", "mixup", "cutmix", "drop_path"):
         ramp = getattr(recipe, strength)
