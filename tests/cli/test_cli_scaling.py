@@ -1,4 +1,4 @@
-"""`effnas scaling` as a person types it: real trainings under a real Ray Tune."""
+"""`effnas scaling` as a person types it: real trainings under a real Ray."""
 
 from __future__ import annotations
 

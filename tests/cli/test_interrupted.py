@@ -121,11 +121,10 @@ BUDGET, SEED = 3, 7
 SEARCH = [
     "search", "--space", SMALL, "--epochs", "1", "--batch-size", "32", "--budget", str(BUDGET),
     "--seed", str(SEED), "--data-share", "0.2", "--threads", "1", "--out", "out",
-    "--step-time-command", "sh -c 'sleep 0.9; echo 0.01' {arch_json}",
+    "--step-time-command", "sh -c 'sleep 0.9; echo 0.01' {arch_json}", "--backend", "inline",
 ]  # fmt: skip
 #: Accuracies alone decide, so that everything repeats itself.
-RUNGS = ["--fidelity", "1,2,3", "--epochs", "3", "--budget", "4", "--reward", "A",
-         "--backend", "inline"]  # fmt: skip
+RUNGS = ["--fidelity", "1,2,3", "--epochs", "3", "--budget", "4", "--reward", "A"]  # fmt: skip
 
 
 def records(file: Path) -> list[dict[str, Any]]:
