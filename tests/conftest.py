@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# Bytecode is written, as on a machine where nothing is set: programs that are started anew begin
+# Bytecode is written, as on a machine where nothing is set: programs that are started again begin
 # sooner, and what it may spoil shows.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
@@ -27,7 +27,15 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
 settings.register_profile("patient", deadline=None)  # the machine may be busy
 settings.load_profile("patient")
 
+#: Files that take longest: they come first, so that none is left for one process at the end.
+LONGEST = ("test_distributed.py", "test_interrupted.py", "test_cli_devices.py")
+
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; otherwise the order stays."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")
