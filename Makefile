@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# Files keep their order, in which those that take longest come first (tests/conftest.py).
+# Files stand in order, so that those with few and long tests do not come last.
 PYTEST = $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder --durations 25
 
 .PHONY: search test quick lint clean
@@ -10,9 +10,9 @@ PYTEST = $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder --durati
 search: $(VENV)/installed
 	$(BIN)/effnas search --space tiny --data digits --budget 12 --out runs/tiny-digits
 
-# Four at a time on two cores: tests that start Ray wait for it more than they compute.
+# Three at a time on two cores: tests that start Ray wait for it more than they compute.
 test: lint
-	$(PYTEST) -n 4
+	$(PYTEST) -n 3
 
 quick: $(VENV)/installed
 	$(PYTEST) -n 2 -m "not slow"

@@ -27,15 +27,7 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
 settings.register_profile("patient", deadline=None)  # the machine may be busy
 settings.load_profile("patient")
 
-#: Files that take longest: they come first, so that none is left for one process at the end.
-LONGEST = ("test_distributed.py", "test_interrupted.py", "test_cli_devices.py")
-
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first; otherwise the order stays."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")

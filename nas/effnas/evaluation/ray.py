@@ -53,9 +53,9 @@ def start_ray() -> tuple[int, int]:
         on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**quiet, **local)
-        except (RayError, ConnectionError, OSError, RuntimeError) as error:
+        except Exception as error:  # when a node starts too slowly, Ray raises no other kind
             raise SearchFailedError(
-                f"Ray does not start ({str(error).splitlines()[0]}); what works without it: "
+                f"Ray does not start ({(str(error) or type(error).__name__).splitlines()[0]}); what works without it: "
                 "`backend` inline for a search, and trainings with one worker"
             ) from error
         if threading.current_thread() is threading.main_thread():
