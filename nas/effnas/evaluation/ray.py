@@ -54,9 +54,10 @@ def start_ray() -> tuple[int, int]:
         try:
             ray.init(**quiet, **local)
         except Exception as error:  # when a node starts too slowly, Ray raises no other kind
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise SearchFailedError(
-                f"Ray does not start ({(str(error) or type(error).__name__).splitlines()[0]}); what works without it: "
-                "`backend` inline for a search, and trainings with one worker"
+                f"Ray does not start ({reason}); what works without it: `backend` inline for a "
+                "search, and trainings with one worker"
             ) from error
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own crash handler there
