@@ -7,16 +7,15 @@ convolutions and linear layers put out (Radosavovic et al. 2020). A test holds b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from effnas.arch.architecture import Architecture
 from effnas.arch.blocks import Stage, round_channels
 from effnas.errors import ConfigError
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(NamedTuple):
     """What one network holds and does for one image.
 
     Attributes:
@@ -55,10 +54,10 @@ def count(
     macs = 9 * in_channels * arch.stem * pixels
     activations = arch.stem * pixels
     for stage, (channels, size) in zip(arch.stages, shapes, strict=False):
-        counts = count_stage(stage, channels, size)
-        params += counts.params
-        macs += counts.macs
-        activations += counts.activations
+        stage_params, stage_macs, stage_activations = count_stage(stage, channels, size)
+        params += stage_params
+        macs += stage_macs
+        activations += stage_activations
     channels, size = shapes[-1]
     pixels = size * size
     head = arch.head
@@ -91,26 +90,24 @@ def count_stage(stage: Stage, channels: int, size: int) -> Counts:
     """Count one stage, whose input has `channels` and `size` pixels a side, without building it."""
     if stage.changes_nothing(channels):
         return Counts(0, 0, 0)
-    first = _layer(stage, channels, size, stage.s)
-    if stage.r == 1:
-        return first
-    other, times = _layer(stage, stage.c, downsampled(size, stage.s), 1), stage.r - 1
-    return Counts(
-        first.params + times * other.params,
-        first.macs + times * other.macs,
-        first.activations + times * other.activations,
-    )
+    params, macs, activations = _layer(stage, channels, size, stage.s)
+    if (more := stage.r - 1) > 0:
+        other = _layer(stage, stage.c, -(-size // stage.s), 1)
+        params += more * other[0]
+        macs += more * other[1]
+        activations += more * other[2]
+    return Counts(params, macs, activations)
 
 
-def _layer(stage: Stage, c_in: int, size_in: int, stride: int) -> Counts:
-    """Count one layer of a stage."""
+def _layer(stage: Stage, c_in: int, size_in: int, stride: int) -> tuple[int, int, int]:
+    """Return params, MACs and activations of one layer of a stage."""
     c_out = stage.c
-    size_out = downsampled(size_in, stride)
+    size_out = -(-size_in // stride)
     pixels_in, pixels_out = size_in * size_in, size_out * size_out
     kernel_area = stage.k * stage.k
     if stage.op in ("conv", "identity") or (stage.op == "fused" and stage.e == 1):
         weights = kernel_area * c_in * c_out
-        return Counts(weights + 2 * c_out, weights * pixels_out, c_out * pixels_out)
+        return weights + 2 * c_out, weights * pixels_out, c_out * pixels_out
 
     # A depthwise-separable block (MBConv with expansion 1) has no expanding convolution.
     width = round_channels(c_in * float(stage.e)) if stage.e != 1 else c_in
@@ -137,4 +134,4 @@ def _layer(stage: Stage, c_in: int, size_in: int, stride: int) -> Counts:
     params += width * c_out + 2 * c_out
     macs += width * c_out * pixels_out
     activations += c_out * pixels_out
-    return Counts(params, macs, activations)
+    return params, macs, activations
