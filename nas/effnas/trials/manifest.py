@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -315,7 +315,7 @@ def describe(
         budget=budget,
         space=SourcedSpacePart.of(space, path=str(source.path), file_sha256=source.digest),
         reward=RewardPart.of(reward),
-        reference=ReferencePart(architecture=str(space.reference), **asdict(counts)),
+        reference=ReferencePart(architecture=str(space.reference), **counts._asdict()),
         data=pick(
             DataPart,
             prepared,

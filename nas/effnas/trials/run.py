@@ -9,12 +9,14 @@ from typing import NoReturn
 from effnas.config.settings import Recipe
 from effnas.errors import ConfigError, StoreError
 from effnas.space.search_space import SearchSpace
+from effnas.trials.baselines import Baseline, read_baselines
 from effnas.trials.manifest import SearchManifest
 from effnas.trials.objectives import Objectives
 from effnas.trials.pareto_front import pareto_front
 from effnas.trials.reward import Reward
 from effnas.trials.store import MANIFEST, read_events
 from effnas.trials.trial import Trial, Trials
+from effnas.trials.uncertainty import Noise
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,14 @@ class Run:
         manifest: What the run was made with.
         space: The search space, read from the manifest.
         trials: All trials so far.
+        baselines: What they are compared with; empty in runs of earlier versions.
     """
 
     path: Path
     manifest: SearchManifest
     space: SearchSpace
     trials: Trials
+    baselines: tuple[Baseline, ...] = ()
 
     @property
     def best(self) -> Trial | None:
@@ -71,6 +75,11 @@ class Run:
         return int(data.train_images / (self.recipe.data_share or 1.0) + data.holdout_images)
 
     @property
+    def noise(self) -> Noise:
+        """What makes its accuracies unsure."""
+        return Noise.of(self.manifest.data.holdout_images, self.baselines)
+
+    @property
     def holdout_fingerprint(self) -> str | None:
         """Differs when other images are held out; None where no images are known."""
         return (self.manifest.data.fingerprint or "").split("-")[-1] or None
@@ -106,4 +115,4 @@ def load_run(path: str | Path) -> Run:
     manifest = SearchManifest.read(path)
     space = SearchSpace.parse(manifest.space.text, source=f"{path}/{MANIFEST}: space")
     last = {t.number: t for t in read_events(path, stem=space.stem, head=space.head)}
-    return Run(path, manifest, space, Trials(last.values()))
+    return Run(path, manifest, space, Trials(last.values()), read_baselines(path))
