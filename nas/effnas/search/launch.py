@@ -28,7 +28,7 @@ from effnas.search.rungs import Rungs
 from effnas.search.search import Search
 from effnas.space.search_space import SearchSpace
 from effnas.train.checkpoints import Checkpoint
-from effnas.trials.manifest import Choices, SearchManifest, describe
+from effnas.trials.manifest import Choices, CommandPart, SearchManifest, describe
 from effnas.trials.reward import Reward
 from effnas.trials.store import CHECKPOINTS, RunFolder, Store, read_events
 from effnas.trials.trial import Trial, TrialState
@@ -44,9 +44,9 @@ class Settings:
     """What the user asked for.
 
     Attributes:
-        space: Name or path of the space.
+        space: Name or path of the space, or what one was read from.
         data: Name or path of the images.
-        reward: Name, path, expression or `file.py:function`.
+        reward: Name, path, expression or `file.py:function`, or what was read from one.
         controller: Name of the controller, or `FILE.py:CLASS`.
         objectives: What it pursues in place of the reward, such as `accuracy:max,params:min`.
         budget: Trials in all, 1 or more.
@@ -61,11 +61,12 @@ class Settings:
         target_image_size: Image size of S and P in place of the space's.
         target_batch_size: Batch size of S in place of the space's.
         constraints: Conditions that every network must meet, see `effnas.trials.constraints`.
+        asked: The command line that this is from, for `asked` of the manifest.
     """
 
-    space: str = "v2"
+    space: str | Source = "v2"
     data: str = "digits"
-    reward: str = "v2"
+    reward: str | Reward = "v2"
     controller: str = "surrogate"
     budget: int = 1000
     seed: int = 0
@@ -80,6 +81,7 @@ class Settings:
     target_image_size: int | None = None
     target_batch_size: int | None = None
     constraints: tuple[str, ...] = ()
+    asked: CommandPart | None = None
 
     def __post_init__(self) -> None:
         for name in ("budget", "target_image_size", "target_batch_size"):
@@ -140,9 +142,12 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
             if stored:
                 manifest.check_continues(stored, out)
                 manifest = replace(manifest, created=stored.created)
+                if manifest.data.path == stored.data.path:  # as it was named first
+                    data = replace(manifest.data, name=stored.data.name)
+                    manifest = replace(manifest, data=data)
             search.resume(
                 read_events(out, stem=search.space.stem, head=search.space.head),
-                rescore=stored is not None and stored.reward != manifest.reward,
+                rescore=stored is not None and stored.reward.text != manifest.reward.text,
             )
             for trial in search.trials:
                 _drop_checkpoint(config, trial)  # a stop may have come before it was dropped
@@ -180,7 +185,8 @@ class _Setup:
 
     @classmethod
     def of(cls, settings: Settings) -> _Setup:
-        source = find("search_spaces", settings.space)
+        named = settings.space
+        source = find("search_spaces", named) if isinstance(named, str) else named
         space = SearchSpace.read(source).with_target(
             image_size=settings.target_image_size, batch_size=settings.target_batch_size
         )
@@ -192,12 +198,13 @@ class _Setup:
             on_bad_image=settings.on_bad_image,
             seed=settings.seed,
         )
+        reward = settings.reward
         checkpoints = str((settings.out / CHECKPOINTS).absolute()) if settings.rungs else None
         return cls(
             settings=settings,
             source=source,
             space=space,
-            reward=Reward.load(settings.reward),
+            reward=Reward.load(reward) if isinstance(reward, str) else reward,
             step_times=named_source(settings.step_times, space),
             config=replace(
                 config,
@@ -243,4 +250,5 @@ class _Setup:
             seed=settings.seed,
             constraints=search.constraints.texts,
             rungs=settings.rungs.epochs if settings.rungs else None,
+            asked=settings.asked,
         )

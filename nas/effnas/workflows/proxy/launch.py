@@ -17,6 +17,7 @@ from effnas.evaluation.observer import Observer
 from effnas.evaluation.work import drain
 from effnas.evaluation.workers import Workers, start_workers
 from effnas.space.search_space import SearchSpace
+from effnas.trials.manifest import CommandPart
 from effnas.workflows.proxy.analysis import Study
 from effnas.workflows.proxy.networks import MIN_NETWORKS, spread_networks
 from effnas.workflows.proxy.study import ProxyCheck, ProxySearch, candidates, higher_fidelity
@@ -49,6 +50,7 @@ class ProxySettings:
         on_bad_image: Whether an image that cannot be decoded is skipped or ends the check.
         workers: Where trainings run.
         target_image_size: Image size of the space's target, in place of its own.
+        asked: The command line that this is from, for `asked` of the manifest.
     """
 
     space: str
@@ -64,6 +66,7 @@ class ProxySettings:
     on_bad_image: Literal["refuse", "skip"] = "refuse"
     workers: Workers = field(default_factory=Workers)
     target_image_size: int | None = None
+    asked: CommandPart | None = None
 
     def __post_init__(self) -> None:
         check_at_least(MIN_NETWORKS, networks=self.networks)
@@ -154,6 +157,7 @@ def _launch(
             base,
             data_fingerprint=prepared.data_fingerprint,
             seed=settings.seed,
+            asked=settings.asked,
         )
         second_per_work = prepared.training_s / _work(base) / backend.capacity
         while wanted := study.wanted(trainings):

@@ -13,6 +13,7 @@ from effnas.errors import ConfigError
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
     from effnas.scaling.family_file import Member
+    from effnas.trials.manifest import CommandPart
     from effnas.workflows.train.folder import TrainingManifest
 
 
@@ -40,6 +41,7 @@ class TrainSettings:
         checkpoint_every_s: The least seconds between two checkpoints.
         trackers: Where figures are logged beside `log.csv`, see `effnas.workflows.trackers`.
         test: Whether the test part of the data is read at the end, once.
+        asked: The command line that this is from, for `asked` of the manifest.
     """
 
     network: str
@@ -61,6 +63,7 @@ class TrainSettings:
     checkpoint_every_s: float = 60.0
     trackers: tuple[str, ...] = ()
     test: bool = False
+    asked: CommandPart | None = None
 
     def __post_init__(self) -> None:
         for name in ("workers", "threads", "device_batch_size"):
