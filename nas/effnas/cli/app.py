@@ -167,6 +167,36 @@ class Status(Options):
         show_status(self.run_folder, top=self.top, as_json=self.as_json)
 
 
+@command(
+    app,
+    "rescore",
+    "runs/first --reward 'A * S^-0.2'",
+    "runs/first --reward mnasnet-soft --store",
+    "runs/first --sweep w=-0.15..0 v=-0.1..0",
+    "runs/first --reward 'A - c * log(S)' --sweep c=0..0.1:50",
+)
+class Rescore(Options):
+    """Rank the trials of a search by another reward; nothing is trained.
+
+    --sweep takes constants that are named in the reward, NAME=LOW..HIGH or NAME=LOW..HIGH:STEPS (10
+    by default), and tells which trial wins where; without --reward, of 'A * S^w * P^v'.
+    """
+
+    run_folder: Path = arg("A run folder.", "run")
+    reward: str | None = opt("Name, file, expression, or FILE.py:FUNCTION.", of="rewards")
+    sweep: list[str] | None = opt("Constants that vary, such as w=-0.15..0.")
+    more: list[str] | None = arg("More of them.", "[NAME=LOW..HIGH]...", default=None)
+    store: bool = opt("Keep the new rewards in the run.", False, "--store")
+    top: int = opt("Rows of the table.", 10, min=1)
+
+    def run(self) -> None:
+        from effnas.cli.rescore import show_rescored
+
+        ranges = [*(self.sweep or ()), *(self.more or ())]
+        show_rescored(self.run_folder, self.reward, ranges, store=self.store, top=self.top,
+                      as_json=self.as_json)  # fmt: skip
+
+
 @command(app, "space", "v2")
 class Space(Options):
     """Describe a search space: its choices, its size, and what its networks cost."""
