@@ -74,10 +74,13 @@ class CheckCommand(ProxyCommand[ProxyReport]):
                 f"{_lower_end(report)}"
             )
         elif report.verdict is Verdict.LOW:
+            nothing = " Its interval includes 0: its ranks tell nothing." * report.says_nothing
             self.note(
                 f"tau {tau.value:.2f} is below {threshold:g}: what this proxy ranks first need "
-                "not be best.", "Warning",
+                f"not be best.{nothing}", "Warning",
             )  # fmt: skip
+        elif report.verdict is Verdict.NOT_KNOWN:
+            self.note("this check tells nothing of the proxy.", "Warning")
         else:
             self.note("nothing can be said of this proxy.", "Warning")
         self.advise(report.advice)
@@ -171,7 +174,10 @@ def _agreements(report: ProxyReport) -> Table:
     if report.proxy_figures.seeds > 1:
         rows.append((f"mean of {report.proxy_figures.seeds} seeds", report.averaged))
     for name, agreement in rows:
-        found.add_row(name, _interval(agreement.kendall), _interval(agreement.spearman))
+        both = (agreement.kendall, agreement.spearman)
+        unknown = f"not known from {report.networks} networks"
+        found.add_row(name, *(_interval(each) if each.value is not None else unknown
+                              for each in both))  # fmt: skip
     if report.noise_limit is not None:
         found.add_row("one seed, if noise were all", f"{report.noise_limit:.2f}", "")
     return found

@@ -143,6 +143,7 @@ def _launch(
                 base, image_size=default_image_size(config, space), epochs=settings.high_epochs
             ),
             "holdout_images": prepared.holdout_images,
+            "guessing_accuracy": 1 / prepared.num_classes,
             "seeds": settings.seeds,
             "high_seeds": settings.high_seeds,
         }
