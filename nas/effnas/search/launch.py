@@ -10,7 +10,7 @@ from typing import Literal
 from effnas.config.catalog import Source, find
 from effnas.config.settings import EvaluationConfig, Recipe, StepTimeConfig
 from effnas.controllers.registry import controller_text
-from effnas.errors import ConfigError
+from effnas.errors import ConfigError, check_at_least
 from effnas.evaluation.config import config_for_data, continued_config
 from effnas.evaluation.evaluator import (
     TRAINING_METRICS,
@@ -82,12 +82,9 @@ class Settings:
     constraints: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("budget", "target_image_size", "target_batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"`{name}` is {value}, it must be 1 or more")
-        if self.seed < 0:
-            raise ConfigError(f"`seed` is {self.seed}, it must be 0 or more")
+        check_at_least(1, budget=self.budget, target_image_size=self.target_image_size)
+        check_at_least(1, target_batch_size=self.target_batch_size)
+        check_at_least(0, seed=self.seed)
         if self.rungs and self.rungs.epochs[-1] != self.recipe.epochs:
             raise ConfigError(
                 f"`fidelity` {self.rungs} ends at {self.rungs.epochs[-1]} epochs, and a whole "
