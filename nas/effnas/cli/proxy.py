@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from rich.table import Table
@@ -48,7 +49,11 @@ class ProxyCommand(LongCommand[ProxySettings, Report], ProxyObserver):
     def advise(self, texts: Iterable[str]) -> None:
         """Print what the user may do about a proxy."""
         for text in texts:
-            self.say(f"- {with_options(text)}")
+            self.say(f"- {text}")
+
+
+def _with_options(report: ProxyReport) -> ProxyReport:
+    return replace(report, advice=tuple(map(with_options, report.advice)))
 
 
 class CheckCommand(ProxyCommand[ProxyReport]):
@@ -56,7 +61,7 @@ class CheckCommand(ProxyCommand[ProxyReport]):
 
     def work(self) -> ProxyReport:
         study, trainings = launch_check(self.settings, self)
-        return study.report(trainings)
+        return _with_options(study.report(trainings))
 
     def show(self, report: ProxyReport) -> None:
         rows = _report_rows(report, self.settings.networks)
@@ -98,7 +103,8 @@ class ProxySearchCommand(ProxyCommand[SearchReport]):
 
     def work(self) -> SearchReport:
         study, trainings = launch_search(self.settings, self._grid, self)
-        return study.report(trainings)
+        report = study.report(trainings)
+        return replace(report, tried=tuple(map(_with_options, report.tried)))
 
     def show(self, report: SearchReport) -> None:
         self.screen.print(_tried(report))

@@ -14,6 +14,7 @@ from scipy.stats import kendalltau, spearmanr
 
 from effnas import Architecture, SearchSpace
 from effnas.cli.proxy import CheckCommand, ProxySearchCommand
+from effnas.cli.wording import OPTIONS
 from effnas.config.settings import Recipe
 from effnas.errors import ConfigError, StoreError
 from effnas.workflows.proxy.launch import Grid, ProxySettings
@@ -433,10 +434,13 @@ def test_settings_tried_by_default_are_below_the_higher_fidelity() -> None:
 # -- what is printed
 
 
-SETTINGS = ProxySettings(space="v2", data="digits", out=Path("x"), recipe=PROXY, networks=20)
+SETTINGS = ProxySettings(space="v2", data="digits", out=Path("`out`"), recipe=PROXY, networks=20)
 
 
-def test_checks_and_searches_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_checks_and_searches_are_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OPTIONS, "out", "--out")
     for train, code, said in (
         (trainer(rising, noise=0.01), 0, "is at least 0.65"),
         (trainer(shuffled, noise=0.01), 0, "its ranks tell nothing"),
@@ -448,7 +452,8 @@ def test_checks_and_searches_are_shown(capsys: pytest.CaptureFixture[str]) -> No
         assert said in shown
         assert "16 of the 20 asked for" in shown
     CheckCommand(SETTINGS, as_json=True).report(report)
-    assert json.loads(capsys.readouterr().out)["verdict"] == report.verdict
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["verdict"], printed["folder"]) == (report.verdict, "`out`")
     search = search_of()
     found = search.report(trained(search, proxies(least_epochs=100)))
     assert found.best is not None

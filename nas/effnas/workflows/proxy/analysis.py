@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ _POINTS = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class Study(ABC):
     """Asks for trainings until it has enough of them.
 
     Attributes:
@@ -66,13 +67,13 @@ class Study:
             _check_recipes(recipe, self.high)
 
     @property
+    @abstractmethod
     def proxies(self) -> Sequence[Recipe]:
         """The recipes that are compared with `high`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def wanted(self, trainings: Sequence[Training]) -> list[TrainingJob]:
         """Return the trainings to do next, those of one recipe together; none at the end."""
-        raise NotImplementedError
 
 
 def analyse(study: Study, proxy: Recipe, trainings: Iterable[Training]) -> ProxyReport:

@@ -140,6 +140,7 @@ class ScalingSettings:
 
     def __post_init__(self) -> None:
         check_at_least(1, seeds=self.seeds)
+        check_at_least(0, seed=self.seed)
 
 
 class ScalingObserver(Observer):
