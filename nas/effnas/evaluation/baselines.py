@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
     from effnas.evaluation.evaluator import Network
 
-#: The model of timm's that a user would have picked for images up to a size in pixels, and that
-#: costs no more than the reference networks of the spaces for such images.
+#: Up to a size of images in pixels, the model of timm's that a user would have picked. Steps take
+#: about 1.8 times as long as those of the reference of `v2-cifar` at 32 px, 1.5 times of `v2-b0` and
+#: half of `v2` at 128 px, on a CPU.
 _DEFAULTS = ((48, "resnet10t"), (1 << 30, "resnet18"))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from effnas.config.settings import EvaluationConfig, Recipe
-from effnas.errors import ConfigError, UserError
+from effnas.errors import ConfigError, UserError, check_at_least
 from effnas.evaluation.backend import InlineBackend, Worker
 from effnas.evaluation.evaluator import Evaluator, Network
 from effnas.timing.runtime import configure_process
@@ -37,9 +37,7 @@ class Workers:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("workers", self.count), ("threads", self.threads)):
-            if value is not None and value < 1:
-                raise ConfigError(f"`{name}` is {value}, it must be 1 or more")
+        check_at_least(1, workers=self.count, threads=self.threads)
         if self.backend == "inline" and (self.count or 1) > 1:
             raise ConfigError("`backend` inline has one worker; leave out `workers` or use ray")
 

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from effnas.config.catalog import Source, find
-from effnas.config.settings import EvaluationConfig, Recipe, StepTimeConfig
+from effnas.config.settings import EvaluationConfig, StepTimeConfig
 from effnas.controllers.registry import controller_text
-from effnas.errors import ConfigError
+from effnas.errors import ConfigError, check_at_least
 from effnas.evaluation.baselines import networks_to_compare
-from effnas.evaluation.config import config_for_data, continued_config
+from effnas.evaluation.config import CandidateSettings, continued_config
 from effnas.evaluation.evaluator import (
     TRAINING_METRICS,
     NamedSource,
@@ -63,57 +62,37 @@ _FINAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.INFEASIBLE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(CandidateSettings):
     """What the user asked for.
 
     Attributes:
-        space: Name or path of the space.
-        data: Name or path of the images.
         reward: Name, path, expression or `file.py:function`.
         controller: Name of the controller, or `FILE.py:CLASS`.
         objectives: What it pursues in place of the reward, such as `accuracy:max,params:min`.
         budget: Trials in all, 1 or more.
-        seed: Of proposals, hold-out and trainings; 0 or more.
-        out: The run folder.
-        recipe: How networks are trained.
-        data_root: Folder of a timm data set.
-        on_bad_image: Whether an image that cannot be decoded is skipped or ends the search.
         workers: Where evaluations run.
         step_times: Where step times come from.
         rungs: Epochs at which trainings pause; the last are those of the recipe.
-        target_image_size: Image size of S and P in place of the space's.
         target_batch_size: Batch size of S in place of the space's.
         constraints: Conditions that every network must meet, see `effnas.trials.constraints`.
         baselines: What the search is compared with beside the reference network, as of
             `effnas.search.baselines.find_baselines`.
     """
 
-    space: str = "v2"
-    data: str = "digits"
     reward: str = "v2"
     controller: str = "surrogate"
     budget: int = 1000
-    seed: int = 0
-    out: Path
     objectives: str | None = None
-    recipe: Recipe
-    data_root: Path | None = None
-    on_bad_image: Literal["refuse", "skip"] = "refuse"
     workers: Workers = field(default_factory=Workers)
     step_times: StepTimeConfig = field(default_factory=StepTimeConfig)
     rungs: Rungs | None = None
-    target_image_size: int | None = None
     target_batch_size: int | None = None
     constraints: tuple[str, ...] = ()
     baselines: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("budget", "target_image_size", "target_batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"`{name}` is {value}, it must be 1 or more")
-        if self.seed < 0:
-            raise ConfigError(f"`seed` is {self.seed}, it must be 0 or more")
+        super().__post_init__()
+        check_at_least(1, budget=self.budget, target_batch_size=self.target_batch_size)
         if self.rungs and self.rungs.epochs[-1] != self.recipe.epochs:
             raise ConfigError(
                 f"`fidelity` {self.rungs} ends at {self.rungs.epochs[-1]} epochs, and a whole "
@@ -232,14 +211,6 @@ class _Setup:
         space = SearchSpace.read(source).with_target(
             image_size=settings.target_image_size, batch_size=settings.target_batch_size
         )
-        config = config_for_data(
-            space,
-            settings.data,
-            settings.recipe,
-            data_root=settings.data_root,
-            on_bad_image=settings.on_bad_image,
-            seed=settings.seed,
-        )
         checkpoints = str((settings.out / CHECKPOINTS).absolute()) if settings.rungs else None
         return cls(
             settings=settings,
@@ -249,7 +220,7 @@ class _Setup:
             baselines=find_baselines(settings.baselines, space),
             step_times=named_source(settings.step_times, space),
             config=replace(
-                config,
+                settings.config(space),
                 step_times=settings.step_times,
                 constraints=settings.constraints,
                 checkpoints=checkpoints,

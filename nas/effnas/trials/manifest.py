@@ -23,7 +23,7 @@ from effnas.config.codec import (
     to_plain,
 )
 from effnas.config.settings import EvaluationConfig, Execution, Recipe
-from effnas.errors import StoreError, UserError
+from effnas.errors import StoreError, UserError, closest
 from effnas.space.search_space import SearchSpace
 from effnas.trials.reward import Reward
 from effnas.trials.store import MANIFEST, write_whole
@@ -31,6 +31,8 @@ from effnas.trials.worker_info import WorkerInfo
 
 #: Values up to this length are shown where they differ.
 _SHOWN = 200
+#: Parts that say how networks are trained: what a newer version added to them cannot be ignored.
+_STRICT = ("recipe", "execution")
 
 
 def must_match(name: str, key: Callable[[Any], object] = lambda value: value) -> dict[str, object]:
@@ -88,7 +90,14 @@ class Manifest:
         try:
             content = read_object(file, cls.kind)
             content |= {name: content.get(key) for name, key in cls.keys.items()}
-            return from_plain(content, cls)
+            found = from_plain(content, cls)
+            for name in _STRICT:
+                part = getattr(found, name, None)
+                known = [one.name for one in fields(part)] if is_dataclass(part) else []
+                for key in content[name] if known else ():
+                    if key not in known:
+                        raise UserError(f"{name}: unknown key {key[:40]!r}; {closest(key, known)}")
+            return found
         except WrongKindError as error:
             raise OtherFolderError(
                 f"{folder}: the folder holds no {cls.what} ({error}); give one that "
