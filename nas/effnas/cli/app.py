@@ -86,6 +86,7 @@ class Search(options.Images, options.ShortRecipe, options.Training, options.Targ
     out: Path | None = opt("Run folder; the same one is continued. [default: runs/SPACE-DATA]")
     reward: str = opt("Name, file, expression, or FILE.py:FUNCTION.", "v2", of="rewards")
     constraint: list[str] | None = opt("'params <= 5e6': a condition to meet; may be repeated.")
+    baseline: list[str] | None = opt("Compare with this network, such as resnet18; or none.")
     controller: str = opt("surrogate, random, evolution, optuna:tpe, FILE.py:CLASS.", "surrogate")
     objectives: str | None = opt("Instead of the reward, such as accuracy:max,step_time:min.")
     seed: int = opt("Seed of proposals, hold-out and trainings.", 0)
@@ -113,6 +114,7 @@ class Search(options.Images, options.ShortRecipe, options.Training, options.Targ
             if base
             else self.load_recipe(**self.training()),
             constraints=tuple(self.constraint or ()),
+            baselines=tuple(self.baseline) if self.baseline else None,
         )
         return SearchCommand(settings, as_json=self.as_json).run()
 
@@ -133,10 +135,13 @@ class Resume(Options):
     more: list[str] | None = arg("Further options of that command.", "[OPTION]...", default=None)
 
     def run(self) -> int:
+        from typer.main import get_command
+
         from effnas.cli.resume import resume
 
         extend = [] if self.budget is None else ["--budget", str(self.budget)]
-        return resume(self.run_folder, [*extend, *(self.more or ())], as_json=self.as_json)
+        more = [*extend, *(self.more or ())]
+        return resume(get_command(app), self.run_folder, more, as_json=self.as_json)
 
 
 @command(app, "runs", "", "experiments --json")

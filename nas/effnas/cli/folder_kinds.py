@@ -17,6 +17,7 @@ from effnas.cli.folder_state import FolderState, cost_of, is_running
 from effnas.config.codec import Amount, Count, Size, from_plain, read_text
 from effnas.timing.profile import KIND as PROFILE_KIND
 from effnas.timing.profile import DeviceProfile
+from effnas.trials.baselines import read_baselines
 from effnas.trials.manifest import CommandPart
 from effnas.trials.store import TRIALS, read_records
 from effnas.trials.trial import TrialState
@@ -52,6 +53,7 @@ class _Search(_Manifest):
     space: _Named = field(default_factory=_Named)
     reward: _Named = field(default_factory=_Named)
     parent: Mapping[str, Any] | None = None
+    baselines: Mapping[str, Count] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,12 @@ def _search(path: Path, content: Mapping[str, Any]) -> FolderState:
     moved = manifest.parent is not None
     # Of a retargeted run, the budget is that of new trainings.
     total = done if moved else manifest.budget
-    is_whole = done >= total and done == len(trials)
+    compared = {each.name: each for each in read_baselines(path)}
+    is_compared = all(
+        name in compared and (compared[name].reason or len(compared[name].results) >= seeds)
+        for name, seeds in (manifest.baselines or {}).items()
+    )
+    is_whole = done >= total and done == len(trials) and is_compared
     state = "running" if is_running(path) else "finished" if is_whole else "unfinished"
     goal = manifest.objectives or f"reward {manifest.reward.name}"
     return FolderState(

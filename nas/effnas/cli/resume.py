@@ -67,16 +67,18 @@ def continue_folder(options: Options, name: str, context: typer.Context) -> None
     options.asked = CommandPart(name=name, options=kept)
 
 
-def resume(folder: Path, more: Sequence[str], *, as_json: bool) -> int:
-    """Continue what a folder holds, with further options of its command; return the exit code.
+def resume(program: Any, folder: Path, more: Sequence[str], *, as_json: bool) -> int:
+    """Continue what a folder holds; return the exit code.
+
+    Args:
+        program: The group of all commands.
+        folder: The folder.
+        more: Further options of the command that began it.
+        as_json: Whether the command prints JSON.
 
     Raises:
         StoreError: If there is nothing to continue, or the folder does not say how.
     """
-    from typer.main import get_command
-
-    from effnas.cli.app import app
-
     state = read_folder(folder)
     if state.kind in ("family", "profile"):
         raise StoreError(f"{folder}: it holds a {state.kind}, which is never half done")
@@ -92,7 +94,7 @@ def resume(folder: Path, more: Sequence[str], *, as_json: bool) -> int:
     if nothing := _nothing_left(state, stored, more):
         screen.print(nothing, markup=False)
         return 0
-    command: Any = get_command(app)
+    command = program
     for word in stored.name.split():
         command = getattr(command, "commands", {}).get(word)
     if command is None:
