@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from effnas.config.settings import Execution, Recipe
+from effnas.data.source import FoundData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +23,14 @@ class WorkerInfo:
         step_times: Where step times come from, in words.
         num_classes: Classes of the data; without data, of the target.
         class_names: Their names, in the order of the network's outputs; empty without data.
+        found: What the images were chosen from; None without data.
         train_images: Images trained on.
         holdout_images: Images that give A.
         data_fingerprint: Changes when the images, labels or classes do.
         skipped_images: Names of images that could not be decoded.
+        class_counts: Images trained on, by class.
+        holdout_class_counts: Images that give A, by class.
+        image_sizes: As of `DataPart`.
         timing_s: Estimated seconds to time the reference network once.
         training_s: Estimated seconds to train and test it once.
         peak_memory_bytes: Estimated memory of a worker in its largest step, with the images and,
@@ -43,10 +48,14 @@ class WorkerInfo:
     step_times: str
     num_classes: int
     class_names: tuple[str, ...]
+    found: FoundData | None = None
     train_images: int
     holdout_images: int
     data_fingerprint: str
     skipped_images: tuple[str, ...]
+    class_counts: tuple[int, ...] = ()
+    holdout_class_counts: tuple[int, ...] = ()
+    image_sizes: tuple[tuple[int, int], ...] = ()
     timing_s: float
     training_s: float
     peak_memory_bytes: int
