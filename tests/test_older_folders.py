@@ -50,7 +50,8 @@ def run_json(
     on_sigterm = signal.getsignal(signal.SIGTERM)
 
     def run(command: str, *, code: int = 0) -> Any:
-        monkeypatch.setattr(sys, "argv", ["effnas", *shlex.split(command), "--json"])
+        quick = ["--baseline", "none"] if command.startswith("search") else []
+        monkeypatch.setattr(sys, "argv", ["effnas", *shlex.split(command), *quick, "--json"])
         found = 0
         try:
             main()

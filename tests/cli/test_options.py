@@ -39,7 +39,7 @@ SCALING = "out tolerance data data-root seeds seed recipe " + TRAINING + WORKERS
 #: Those without --json, which all have.
 OPTIONS = {
     "search": DATA + WORKERS + RECIPE + STEP_TIMES + "backend target-image-size target-batch-size "
-    "space budget out reward controller objectives seed fidelity constraint",
+    "space budget out reward controller objectives seed fidelity constraint baseline",
     "status": "top",
     "space": "samples seed",
     "bench": STEP + "space image-size batch-size classes interval time-limit",

@@ -225,6 +225,10 @@ class DataPart:
         fingerprint: Differs when the images, labels or classes do.
         skipped_images: Names of images that could not be decoded.
         mirrored: Whether images are mirrored at random; None: not known.
+        class_counts: Images trained on, by class; empty where that is not known.
+        holdout_class_counts: Images that give A, likewise.
+        image_sizes: Height and width of the smallest, the median and the largest image as they are
+            stored, in pixels, by area, of a sample of all; empty where that is not known.
     """
 
     name: str = ""
@@ -238,6 +242,20 @@ class DataPart:
     fingerprint: str | None = field(default=None, metadata=must_match("data"))
     skipped_images: tuple[str, ...] = ()
     mirrored: bool | None = None
+    class_counts: tuple[Count, ...] = ()
+    holdout_class_counts: tuple[Count, ...] = ()
+    image_sizes: tuple[tuple[Size, Size], ...] = ()
+
+    @property
+    def chance(self) -> float | None:
+        """Accuracy of guessing at random, 0 to 1; None where the classes are not known."""
+        return 1 / self.classes if self.classes else None
+
+    @property
+    def majority_share(self) -> float | None:
+        """Accuracy of always guessing the most frequent class of the held-out images, 0 to 1."""
+        counts = self.holdout_class_counts
+        return max(counts) / sum(counts) if any(counts) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,9 +301,10 @@ class SearchManifest(Choices):
         device: Facts about the device by name.
         versions: Of Python and packages, by name.
         parent: The finished run, if it was retargeted from one.
+        baselines: Trainings of each baseline, by name; None without baselines.
     """
 
-    later = ("parent",)
+    later = ("parent", "baselines")
 
     created: str | None = None
     budget: Count = 0
@@ -301,6 +320,7 @@ class SearchManifest(Choices):
     device: Mapping[str, str | int] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     parent: ParentPart | None = None
+    baselines: Mapping[str, Count] | None = None
 
 
 def describe(
@@ -337,6 +357,7 @@ def describe(
         ),
         versions=versions(),
         parent=None,
+        baselines=None,
     )
 
 
