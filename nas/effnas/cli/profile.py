@@ -15,6 +15,7 @@ from effnas.space.search_space import SearchSpace
 from effnas.timing.device_settings import DeviceSettings
 from effnas.timing.profile import TRUSTED_ERROR, DeviceProfile, ModelError
 from effnas.timing.profiling import make_profile
+from effnas.workflows.proxy.statistics import MIN_RANKED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +102,12 @@ class ProfileCommand(LongCommand[ProfileSettings, DeviceProfile]):
 
 
 def _error_text(error: ModelError) -> str:
+    ranks = f"rank correlation {error.spearman:.3f}, on {error.networks} networks"
+    if error.networks < MIN_RANKED:
+        ranks = f"rank correlation not known from {error.networks} networks"
     return (
         f"mean error {error.mean_absolute:.1%} (95 % interval {error.mean_absolute_low:.1%} to "
-        f"{error.mean_absolute_high:.1%}), rank correlation {error.spearman:.3f}, on "
-        f"{error.networks} networks that it had not seen; one prediction is within "
+        f"{error.mean_absolute_high:.1%}), {ranks} "
+        f"that it had not seen; one prediction is within "
         f"±{error.half_width:.1%} (95 %)"
     )

@@ -84,7 +84,7 @@ def standing_cells(standing: Standing) -> list[str]:
 
 def with_spread(mean: float, spread: float | None) -> str:
     """Return a mean and its standard deviation over seeds, `-` where one seed has none."""
-    return f"{mean:.4f} ±{number(spread, '{:.4f}')}"
+    return f"{mean:.4f} ±{spread:.4f}" if spread is not None else f"{mean:.4f} ± -"
 
 
 def best_with(standings: Sequence[Standing]) -> str:
