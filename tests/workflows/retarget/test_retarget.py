@@ -246,6 +246,7 @@ def test_what_breaks_a_constraint_on_the_new_device_is_out_and_teaches_all_the_s
     assert kept == {key: step_time for key, step_time in predicted.items() if key not in gone}
 
 
+@pytest.mark.slow
 def test_only_the_pool_is_trained() -> None:
     rng = np.random.default_rng(5)
     pool = [TINY.sample(rng) for _ in range(60)]
