@@ -25,6 +25,7 @@ from effnas.search.search import Search
 from effnas.timing.profile import DeviceProfile
 from effnas.timing.step_time import StepTimeSource
 from effnas.timing.table import StepTimeTable
+from effnas.trials.baselines import append_baseline, read_baselines
 from effnas.trials.constraints import Constraints
 from effnas.trials.manifest import ParentPart, RewardPart, SearchManifest, utc_now, versions
 from effnas.trials.problem import no_free_metrics
@@ -33,6 +34,7 @@ from effnas.trials.run import Run, load_run
 from effnas.trials.store import RunFolder, read_events
 from effnas.trials.trial import Trial, Trials, TrialState
 from effnas.trials.worker_info import WorkerInfo
+from effnas.workflows.retarget.baselines import looking_up, retime_baselines
 from effnas.workflows.retarget.retargeting import Candidate, Retargeting
 
 if TYPE_CHECKING:
@@ -156,6 +158,15 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
         manifest.write(settings.out)
         limit = len(trained) if source else min(settings.timings, len(trained))
         observer.planned(parent, manifest.hardware, manifest.step_times, limit)
+        if timer := backend or (looking_up(source) if source else None):
+            retime_baselines(
+                parent.baselines,
+                read_baselines(settings.out),
+                parent.space,
+                timer,
+                lambda result: append_baseline(settings.out, result),
+            )
+            search.baselines = read_baselines(settings.out)
         if source:
             done = {trial.number for trial in search.trials}
             for trial in trained:
