@@ -90,6 +90,9 @@ class Search(options.Images, options.ShortRecipe, options.Training, options.Targ
     seed: int = opt("Seed of proposals, hold-out and trainings.", 0)
     fidelity: str | None = opt("Such as 1,2,4: pause after 1 and 2 epochs; the best train all 4.")
 
+    report: bool = opt("Write report.html into the run folder at the end.", True,
+                       "--report/--no-report")  # fmt: skip
+
     def run(self) -> int:
         from effnas.cli.search import SearchCommand
         from effnas.search.launch import Settings
@@ -105,7 +108,9 @@ class Search(options.Images, options.ShortRecipe, options.Training, options.Targ
             recipe=self.load_recipe(**self.training()),
             constraints=tuple(self.constraint or ()),
         )
-        return SearchCommand(settings, as_json=self.as_json).run()
+        command = SearchCommand(settings, as_json=self.as_json)
+        command.writes_report = self.report
+        return command.run()
 
 
 @command(app, "status", "runs/first")
