@@ -12,6 +12,7 @@ from effnas.errors import check_at_least
 from effnas.evaluation.config import config_for_run
 from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import Workers
+from effnas.trials.manifest import CommandPart
 from effnas.trials.run import Run, load_run
 from effnas.trials.store import CHECKPOINTS
 from effnas.workflows.finals.evaluate_test import evaluate_test_once, stored_test
@@ -42,6 +43,7 @@ class FinalsSettings:
         reward: Another reward than the run's; None takes the run's own.
         test: Whether the test part of the data is read, once, for the network that is picked.
         workers: Where trainings run.
+        asked: The command line that this is from, for `asked` of the manifest.
     """
 
     run: Path
@@ -54,6 +56,7 @@ class FinalsSettings:
     reward: str | None = None
     test: bool = False
     workers: Workers = field(default_factory=Workers)
+    asked: CommandPart | None = None
 
     def __post_init__(self) -> None:
         check_at_least(1, seeds=self.seeds)
@@ -105,6 +108,7 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
         finalists=tuple(finalist.trial.architecture.id for finalist in finalists),
         recipe=recipe,
         seeds=settings.seeds,
+        asked=settings.asked,
     )
     schedule = Schedule.of(recipe.epochs, settings.seeds)
     with TrainingsFolder.open(settings.out) as folder:

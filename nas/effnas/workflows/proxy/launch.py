@@ -103,7 +103,7 @@ def _launch(
     make_study: Callable[[Recipe, dict[str, Any]], StudyT],
 ) -> tuple[StudyT, list[Training]]:
     """Start the workers, make the study of a settled recipe, and train until it wants no more."""
-    space = SearchSpace.load(settings.space).with_target(image_size=settings.target_image_size)
+    space = SearchSpace.read(settings.source).with_target(image_size=settings.target_image_size)
     config = replace(settings.config(space), step_times=None)
     with TrainingsFolder.open(settings.out) as folder, ExitStack() as stack:
         networks = spread_networks(space, settings.networks, settings.seed)
@@ -132,6 +132,7 @@ def _launch(
             base,
             data_fingerprint=prepared.data_fingerprint,
             seed=settings.seed,
+            asked=settings.asked,
         )
         second_per_work = prepared.training_s / _work(base) / backend.capacity
         while wanted := study.wanted(trainings):

@@ -239,6 +239,7 @@ class PreparedTraining:
             execution=execution,
             hardware=hardware_id(describe_device(self.device)),
             forecast=expected,
+            asked=settings.asked,
         )
         if stored is None:
             return made

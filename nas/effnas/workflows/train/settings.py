@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
     from effnas.data.source import FoundData
     from effnas.scaling.family_file import Member
+    from effnas.trials.manifest import CommandPart
     from effnas.workflows.train.folder import TrainingManifest
 
 
@@ -41,6 +42,7 @@ class TrainSettings:
         checkpoint_every_s: The least seconds between two checkpoints.
         trackers: Where figures are logged beside `log.csv`, see `effnas.workflows.trackers`.
         test: Whether the test part of the data is read at the end, once.
+        asked: The command line that this is from, for `asked` of the manifest.
     """
 
     network: str
@@ -62,6 +64,7 @@ class TrainSettings:
     checkpoint_every_s: float = 60.0
     trackers: tuple[str, ...] = ()
     test: bool = False
+    asked: CommandPart | None = None
 
     def __post_init__(self) -> None:
         check_at_least(1, workers=self.workers, threads=self.threads)
