@@ -174,6 +174,8 @@ def _why(candidate: Candidate) -> str:
     """Return in words what its step time did to a candidate's rank."""
     if candidate.slowdown is None or candidate.old_rank is None:
         return "new"
+    if not candidate.timed:
+        return "S is a guess"
     new, old = candidate.step_time, candidate.old_metrics["step_time"]
     if abs(new / old - 1) < _SAME:
         text = f"S {new:.2f} as before"
