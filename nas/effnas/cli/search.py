@@ -85,6 +85,8 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
         for warning in plan.warnings():
             self.note(warning)
         self._ended(plan.budget - plan.trials_left, plan.total_s)
+        if any(each.left for each in plan.baselines):
+            self.preparing("training the baselines")
 
     def finalist_timed(self, trial: Trial, search: Search) -> None:
         self.preparing("measuring the best")
