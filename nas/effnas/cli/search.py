@@ -40,10 +40,11 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
 
     def payload(self, result: Search) -> dict[str, Any]:
         baseline = _baseline(result)
+        noise = Noise.of(self._holdout_images, result.baselines)
         return {
             "run": str(self.settings.out),
             "random_search": asdict(baseline) if baseline else None,
-            "baselines": [b.to_row(result.reward, self._noise(result)) for b in result.baselines],
+            "baselines": [b.to_row(result.reward, noise.standard_error) for b in result.baselines],
             "trials": [trial.to_row() for trial in result.trials.ranked()],
             **(pareto_front_json(result.trials, result.objectives) if result.objectives else {}),
         }
@@ -71,9 +72,6 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
         else:
             self.say(f"\n{_baseline_text(search, settings)}")
         self.say(f"\nStored in {settings.out}; `effnas status {settings.out}` shows it again.")
-
-    def _noise(self, search: Search) -> Noise:
-        return Noise.of(self._holdout_images, search.baselines)
 
     def succeeded(self, result: Search) -> bool:
         return result.best is not None
