@@ -27,7 +27,14 @@ from effnas.timing.step_time import StepTimeSource
 from effnas.timing.table import StepTimeTable
 from effnas.trials.baselines import append_baseline, read_baselines
 from effnas.trials.constraints import Constraints
-from effnas.trials.manifest import ParentPart, RewardPart, SearchManifest, utc_now, versions
+from effnas.trials.manifest import (
+    CommandPart,
+    ParentPart,
+    RewardPart,
+    SearchManifest,
+    utc_now,
+    versions,
+)
 from effnas.trials.problem import no_free_metrics
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run, load_run
@@ -57,6 +64,7 @@ class RetargetSettings:
         reward: Another reward than the run's; None takes the run's own.
         data: Where the run's images are now; None takes the place that it stored.
         data_root: Folder of a timm data set, likewise.
+        asked: The command line that this is from, for `asked` of the manifest.
     """
 
     run: Path
@@ -68,6 +76,7 @@ class RetargetSettings:
     reward: str | None = None
     data: str | None = None
     data_root: Path | None = None
+    asked: CommandPart | None = None
 
     def __post_init__(self) -> None:
         check_at_least(1, timings=self.timings)
@@ -153,7 +162,7 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
             manifest = replace(manifest, created=stored.created)
         search.resume(
             read_events(settings.out, stem=space.stem, head=space.head),
-            rescore=stored is not None and stored.reward != manifest.reward,
+            rescore=stored is not None and stored.reward.text != manifest.reward.text,
         )
         manifest.write(settings.out)
         limit = len(trained) if source else min(settings.timings, len(trained))
@@ -286,6 +295,7 @@ def _manifest(
     return replace(
         parent.manifest,
         created=utc_now(),
+        asked=settings.asked,
         controller="retarget",
         rungs=None,
         budget=settings.budget,
