@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import counted, number, reasons, standing_cells, standing_columns, table
+from effnas.cli.tables import (
+    SHOWN_NETWORKS,
+    counted,
+    networks,
+    number,
+    reasons,
+    standing_cells,
+    standing_columns,
+    standing_score,
+    standing_verdict,
+    table,
+)
 from effnas.train.checkpoints import weights_file
 from effnas.workflows.finals.evaluate_test import FinalTest
 from effnas.workflows.finals.finalists import Finalist
@@ -37,8 +48,8 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
         by_front = sum(finalist.reason == "front" for finalist in finalists)
         levels = ", ".join(map(str, schedule.levels))
         self.plan(
-            ("search", f"{run.path}: {len(run.trials)} trials"),
-            ("finals", f"{self.settings.out}: {len(finalists)} networks, "
+            ("search", f"{run.path}: {counted(len(run.trials), 'trial')}"),
+            ("finals", f"{self.settings.out}: {counted(len(finalists), 'network')}, "
                        f"{len(finalists) - by_front} by reward and {by_front} more from the "
                        f"Pareto front; {counted(schedule.seeds, 'seed')} each"),
             ("training", f"{counted(recipe.epochs, 'epoch')} of {recipe.data_share:.0%} of the "
@@ -51,7 +62,7 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
         self.preparing("reading the test part")
 
     def trained(self, finalist: Finalist, result: Result, reward: float | None) -> None:
-        scores = "" if reward is None else f"  reward {reward:.4f}"
+        scores = "" if reward is None else f"  reward {reward:z.4f}"
         self.training_ended(f"trial {finalist.trial.number}", result, scores)
 
     def payload(self, report: FinalsReport) -> dict[str, Any]:
@@ -69,20 +80,29 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
 
     def show(self, report: FinalsReport) -> None:
         found = table(
-            "rank", "trial", "by", "proxy", "accuracy", *standing_columns("reward"), "architecture"
-        )
+            "rank", "trial", "by", "proxy", "accuracy", *standing_columns("reward"), key=2,
+            left=["by"],
+        )  # fmt: skip
         for rank, each in enumerate(report.standings, start=1):
             trial = each.finalist.trial
             found.add_row(
                 str(rank),
                 str(trial.number),
                 each.finalist.reason,
-                number(trial.reward, "{:.4f}"),
+                number(trial.reward, "{:z.4f}"),
                 number(each.accuracy, "{:.4f}"),
                 *standing_cells(each, report.epochs),
-                str(trial.architecture),
             )
         self.screen.print(found)
+        self.screen.print()
+        first = [standing.finalist.trial for standing in report.standings[:SHOWN_NETWORKS]]
+        self.screen.print(
+            networks(
+                (f"rank {rank} · trial {trial.number}", trial.architecture)
+                for rank, trial in enumerate(first, start=1)
+            )
+        )
+        self.screen.print()
         self.say(reasons((f"trial {s.finalist.trial.number}", s.reason) for s in report.standings))
         self.say(_correlation_text(report))
         base = report.base
@@ -91,12 +111,16 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
             return
         weights = _weights(base, self.settings)
         self.say(
-            f"Picked: trial {base.finalist.trial.number}, reward {base.mean:.4f} ±{base.spread:.4f}"
-            f" over {counted(report.seeds, 'seed')}; the best of the finals with a probability of "
-            f"{base.chance:.0%}.\nIts weights (the seed of middle accuracy): {weights}\n"
+            f"Picked: trial {base.finalist.trial.number}, reward {standing_score(base)}; "
+            f"{standing_verdict(base, 'the finals')}.\nIts weights (the seed of "
+            f"middle accuracy): {weights}\n"
             f"{_test_text(base, report.test)}"
         )
-        self.say_export(f"{self.settings.run}:{base.finalist.trial.number}", weights)
+        network = f"{self.settings.run}:{base.finalist.trial.number}"
+        self.next(
+            ["effnas", "export", network, "--weights", weights],
+            ["effnas", "scale", network, "--out", f"families/{self.settings.run.name}"],
+        )
 
     def succeeded(self, report: FinalsReport) -> bool:
         return report.base is not None
@@ -118,11 +142,12 @@ def _test_text(base: FinalistStanding, test: FinalTest | None) -> str:
     if test.architecture_id != base.finalist.trial.architecture.id:
         return f"The test part of the data was read for trial {test.trial}, picked before."
     seeds = len(test.accuracies)
+    spread = f" ±{test.spread:.4f}" if seeds > 1 else ""
     skipped = f", {len(test.skipped)} more cannot be decoded" if test.skipped else ""
     return (
-        f"On the part {test.part!r} of {test.data} ({test.images:,} images{skipped}): accuracy "
-        f"{test.mean:.4f} ±{test.spread:.4f} over {counted(seeds, 'seed')}. It was read "
-        f"once, on {test.date[:10]}."
+        f"On the part {test.part!r} of {test.data} ({counted(test.images, 'image')}{skipped}): "
+        f"accuracy {test.mean:.4f}{spread} over {counted(seeds, 'seed')}. It was read once, on "
+        f"{test.date[:10]}."
     )
 
 
@@ -131,10 +156,10 @@ def _correlation_text(report: FinalsReport) -> str:
     if found.value is None:
         return "Too few networks to say whether the search's short trainings rank as these do."
     has_interval = found.low is not None and found.high is not None
-    interval = f" (95 % interval {found.low:.2f} to {found.high:.2f})" if has_interval else ""
+    interval = f" (95 % interval {found.low:z.2f} to {found.high:z.2f})" if has_interval else ""
     return (
         f"The search's short trainings rank these networks as those of "
         f"{counted(report.correlation_epochs, 'epoch')} do with a rank correlation of "
-        f"{found.value:.2f}{interval}. They are the best of the search, which differ little: "
+        f"{found.value:z.2f}{interval}. They are the best of the search, which differ little: "
         "expect less than what `effnas proxy check` says of all."
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from rich.table import Table
+from rich.text import Text
 
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import duration, facts, number, table
+from effnas.cli.tables import Table, counted, duration, facts, number, table
 from effnas.cli.wording import with_options
 from effnas.workflows.proxy.launch import (
     Grid,
@@ -30,7 +30,7 @@ class ProxyCommand(LongCommand[ProxySettings, Report], ProxyObserver):
     stored = "What was trained"
 
     def planned(self, trainings: int, seconds: float) -> None:
-        self.say(f"{trainings} trainings to do, about {duration(seconds)}")
+        self.say(f"{counted(trainings, 'training')} to do, about {duration(seconds)}")
         self.progress("training", 0, trainings)
 
     def trained(self, training: Training) -> None:
@@ -70,12 +70,12 @@ class CheckCommand(ProxyCommand[ProxyReport]):
         tau, threshold = report.tau, report.threshold
         if report.verdict is Verdict.KEPT:
             self.screen.print(
-                f"[bold green]tau {tau.value:.2f} is at least {threshold:g}.[/] "
+                f"[bold green]tau {tau.value:z.2f} is at least {threshold:g}.[/] "
                 f"{_lower_end(report)}"
             )
         elif report.verdict is Verdict.LOW:
             self.note(
-                f"tau {tau.value:.2f} is below {threshold:g}: what this proxy ranks first need "
+                f"tau {tau.value:z.2f} is below {threshold:g}: what this proxy ranks first need "
                 "not be best.", "Warning",
             )  # fmt: skip
         else:
@@ -109,7 +109,7 @@ class ProxySearchCommand(ProxyCommand[SearchReport]):
             )
             self.say(f"tau {_interval(chosen.tau)}. {_lower_end(chosen)}")
             if untried := len(report.untried):
-                self.say(f"{untried} dearer settings were not tried; all cheaper ones were.")
+                self.say(f"{counted(untried, 'dearer setting')} not tried; all cheaper ones were.")
             return
         self.note(f"no setting reaches tau {report.threshold:g}.", "Warning")
         if best is None:
@@ -197,7 +197,7 @@ def _tried(report: SearchReport) -> Table:
             number(tried.cost_ratio, "{:.1%}"),
             _interval(tried.tau),
             str(tried.networks),
-            "[green]keeps tau[/]" if kept else tried.verdict.lower().replace("_", " "),
+            Text("keeps tau", style="green") if kept else tried.verdict.lower().replace("_", " "),
         )
     return found
 
@@ -206,5 +206,5 @@ def _interval(estimate: Estimate, unit: str = "") -> str:
     if estimate.value is None:
         return "undefined"
     if estimate.low is None:
-        return f"{estimate.value:.2f}{unit}"
-    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f}){unit}"
+        return f"{estimate.value:z.2f}{unit}"
+    return f"{estimate.value:z.2f} ({estimate.low:z.2f} to {estimate.high:z.2f}){unit}"

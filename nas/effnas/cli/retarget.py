@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from effnas.cli.leaderboard import after_search
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import counted, duration, scores_text, table, trial_line
+from effnas.cli.tables import (
+    SHOWN_NETWORKS,
+    counted,
+    duration,
+    networks,
+    number,
+    scores_text,
+    table,
+    trial_line,
+)
+from effnas.trials.run import load_run
 from effnas.trials.trial import TrialState
 from effnas.workflows.retarget import launch
 from effnas.workflows.retarget.launch import Retargeted, RetargetObserver, RetargetSettings
@@ -38,11 +49,11 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
     def planned(self, parent: Run, hardware: str, step_times: str, timings: int) -> None:
         self._timings = timings
         self.plan(
-            ("finished run", f"{parent.path}: {len(parent.trials)} trials on "
+            ("finished run", f"{parent.path}: {counted(len(parent.trials), 'trial')} on "
                              f"{parent.manifest.hardware}"),
             ("new run", f"{self.settings.out}: {hardware}"),
             ("step times", f"{step_times}; of at most {counted(timings, 'trial')}"),
-            ("trainings", f"{self.settings.budget} new ones at most"),
+            ("trainings", f"{counted(self.settings.budget, 'new one')} at most"),
         )  # fmt: skip
         self.preparing("timing")
 
@@ -81,24 +92,30 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
         numbers = _numbers(found)
         rows = table(
             "rank", "was", "trial", "reward", "was", "S", "was", "accuracy", "P", "why it moved",
-            "architecture", left=["why it moved"],
+            left=["why it moved"], key=3, spare=("P",),
         )  # fmt: skip
         for c in found.ranking[:_TOP]:
             rows.add_row(
                 str(c.rank),
                 str(c.old_rank or "-"),
                 str(numbers[c.architecture.id]),
-                f"{c.reward:.4f}"
+                f"{c.reward:z.4f}"
                 + (f" ±{2 * c.reward_deviation:.4f}" if c.reward_deviation else ""),
-                f"{c.old_reward:.4f}" if c.old_reward is not None else "-",
+                number(c.old_reward, "{:z.4f}"),
                 f"{c.step_time:.3f}" + ("" if c.timed else f" ±{200 * c.step_time_deviation:.0f}%"),
                 f"{c.old_metrics['step_time']:.3f}" if c.old_metrics else "-",
                 f"{c.metrics['accuracy']:.4f}",
                 f"{c.metrics['params_ratio']:.3f}",
                 _why(c),
-                str(c.architecture),
             )
         self.screen.print(rows)
+        self.screen.print()
+        self.screen.print(
+            networks(
+                (f"rank {c.rank} · trial {numbers[c.architecture.id]}", c.architecture)
+                for c in found.ranking[:SHOWN_NETWORKS]
+            )
+        )
         if guessed := sum(not c.timed for c in found.ranking):
             more = " More --timings tell whether number 1 is one." * (not found.ranking[0].timed)
             self.say(
@@ -122,11 +139,10 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
             f"Cost: {counted(cost['timings'], 'step time')} in {duration(cost['timings_s'])}, "
             f"{counted(cost['trainings'], 'new training')} in {duration(cost['trainings_s'])}. "
             f"The finished run took {duration(cost['from_scratch_s'])} for its "
-            f"{cost['from_scratch_trials']} trials, as a search from scratch would."
+            f"{counted(cost['from_scratch_trials'], 'trial')}, as a search from scratch would."
         )
-        self.say(
-            f"Stored in {self.settings.out}; `effnas status {self.settings.out}` shows it again."
-        )
+        self.say(f"Stored in {self.settings.out}.")
+        self.next(*after_search(load_run(self.settings.out)))
 
     def succeeded(self, found: Retargeted) -> bool:
         return found.search.best is not None

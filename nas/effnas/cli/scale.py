@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import duration, macs_text, reasons, table
+from effnas.cli.tables import (
+    counted,
+    duration,
+    macs_text,
+    networks,
+    params_text,
+    reasons,
+    step_text,
+    table,
+)
 from effnas.config.regularization import Ramp
 from effnas.errors import ConfigError
 from effnas.scaling.budget import Limit
@@ -18,7 +27,7 @@ from effnas.scaling.sizing import ScaleSettings, SizedFamily, size_family
 from effnas.search.cost_estimate import memory_text
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from effnas.cli.tables import Table
 
 #: What options limit: a number, and one over the base's.
 _METRICS = {
@@ -137,27 +146,33 @@ class ScaleCommand(LongCommand[ScaleSettings, SizedFamily]):
         rows = [
             ("base", f"{family.base}, trained at {base.train_image_size} px"),
             ("family", family.rules.name),
-            ("step", f"batch {family.batch_size}, {family.num_classes} classes"),
+            (
+                "step",
+                f"batch {family.batch_size}, {counted(family.num_classes, 'class', 'classes')}",
+            ),
         ]
         if timed:
             rows += [
                 ("device", f"{family.hardware}; step times are predicted from those of the layers"),
-                ("training", f"{family.epochs} epochs of {family.images:,} images, at the last "
-                             "size or with growing images"),
+                ("training", f"{counted(family.epochs, 'epoch')} of "
+                             f"{counted(family.images, 'image')}, at the last size or with growing "
+                             "images"),
             ]  # fmt: skip
         self.plan(*rows)
         self.screen.print(_table(family, timed))
         self.say(reasons((sized.member.name, sized.reason) for sized in family.members))
-        for sized in family.members:
-            self.screen.print(f"[bold]{sized.member.name}[/]  {sized.member.architecture}")
+        self.screen.print(
+            networks((each.member.name, each.member.architecture) for each in family.members)
+        )
         if text := _fit_text(family):
             self.say(text)
         if (out := self._folder) is not None:
             self.say(
                 f"\nWritten to {out}: family.json, and an architecture file for each member, such "
-                f"as {out / base.name}.json.\nTo train one:\n  effnas train "
-                f"{out / last.name}.json --data DATA --recipe family"
+                f"as {out / base.name}.json."
             )
+            file = f"{out / last.name}.json"
+            self.next(["effnas", "train", file, "--data", "DATA", "--recipe", "family"])
 
 
 def _fit_text(family: SizedFamily) -> str:
@@ -186,9 +201,9 @@ def _table(family: SizedFamily, timed: bool) -> Table:
         first, last = member.stage_image_sizes[0], member.train_image_size
         cells = [
             member.name,
-            f"{m['params'] / 1e6:,.2f} M",
+            params_text(m["params"]),
             macs_text(m["macs"]),
-            f"{m['activations'] / 1e6:,.2f} M",
+            params_text(m["activations"]),
             str(member.architecture.layers),
             str(last) if first == last else f"{first}-{last}",
             str(member.image_size),
@@ -197,7 +212,7 @@ def _table(family: SizedFamily, timed: bool) -> Table:
         if timed and "step_time" in m:
             cells += [
                 f"{m['step_time']:.2f}",
-                f"{m['step_time_s'] * 1e3:,.0f} ms",
+                step_text(m["step_time_s"]),
                 duration(m["train_time_s"]),
                 duration(m["progressive_train_time_s"]),
             ]

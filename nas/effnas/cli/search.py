@@ -6,15 +6,17 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
+from effnas.cli.leaderboard import Leaderboard, after_search
 from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import counted, duration, leaderboard, scores_text, trial_line
+from effnas.cli.tables import counted, duration, scores_text, trial_line
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, random_search
 from effnas.search.cost_estimate import CostEstimate, memory_text
 from effnas.search.launch import SearchObserver, Settings, launch
 from effnas.search.rungs import trained_epochs
 from effnas.search.search import Search
 from effnas.trials.pareto_front import hypervolumes
+from effnas.trials.run import load_run
 from effnas.trials.trial import Trial, TrialState
 
 #: Rows of the leaderboard at the end of a search.
@@ -44,27 +46,30 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
 
     def show(self, result: Search) -> None:
         search, settings = result, self.settings
+        run = load_run(settings.out)
         if search.objectives:
-            show_pareto_front(self.screen, search.trials, search.objectives)
-        else:
-            self.screen.print(leaderboard(search.trials, _TOP))
+            show_pareto_front(self.screen, search.trials, search.objectives, run.baselines)
+        elif search.best:
+            Leaderboard(run, search.reward, _TOP).show(self.screen)
         if search.exhausted:
             self.say(
                 f"\nThe space is exhausted: all of its architectures were tried with "
-                f"{len(search.trials)} of {settings.budget} trials."
+                f"{len(search.trials):,} of {counted(settings.budget, 'trial')}."
             )
         if search.rungs:
             full = settings.budget * search.rungs.epochs[-1]
             self.say(
-                f"\nTrained {trained_epochs(search.trials):,} epochs in all; {settings.budget:,} "
-                f"whole trainings have {full:,}."
+                f"\nTrained {counted(trained_epochs(search.trials), 'epoch')} in all; "
+                f"{counted(settings.budget, 'whole training')} have {full:,}."
             )
         if search.best is None:
             reasons = {t.reason for t in search.trials if t.reason}
             self.say(f"\nNo trial is complete. Reasons: {'; '.join(sorted(reasons)[:3])}")
         else:
-            self.say(f"\n{_baseline_text(search, settings)}")
-        self.say(f"\nStored in {settings.out}; `effnas status {settings.out}` shows it again.")
+            self.say(_baseline_text(search, settings))
+        self.say(f"\nStored in {settings.out}.")
+        if search.best:
+            self.next(*after_search(run))
 
     def succeeded(self, result: Search) -> bool:
         return result.best is not None
@@ -91,7 +96,7 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
 
     def _ended(self, ended: int, left_s: float) -> None:
         """Say how many trials have a result, and how long the others will take."""
-        self.stored = f"What {ended} trials found"
+        self.stored = f"What {counted(ended, 'trial')} found"
         self.progress("searching", ended, self.settings.budget, f"about {duration(left_s)} left")
 
 
@@ -112,11 +117,12 @@ def _plan_rows(plan: CostEstimate, settings: Settings) -> list[tuple[str, str]]:
         ("constraints", _constraints_text(plan)),
         ("reference", f"{reference.params / 1e6:.3g} M params, {reference.macs / 1e6:.4g} M MACs "
                       f"at {target.image_size} px; S and P are relative to it"),
-        ("device", f"{ready.hardware}; {plan.workers} worker{'s' * (plan.workers > 1)}; "
+        ("device", f"{ready.hardware}; {counted(plan.workers, 'worker')}; "
                    f"{ready.execution}"
                    + (f" (measured fastest; {ways} as long)" if ways else "")),
-        ("data", f"{settings.data}: {ready.num_classes} classes, {ready.train_images:,} images to "
-                 f"train on, {ready.holdout_images:,} held out; "
+        ("data", f"{settings.data}: {counted(ready.num_classes, 'class', 'classes')}, "
+                 f"{counted(ready.train_images, 'image')} to train on, {ready.holdout_images:,} "
+                 "held out; "
                  f"{'mirrored at random' if ready.mirrored else 'not mirrored'}"),
         ("one trial", f"about {duration(ready.timing_s)} of timing (at {target.image_size} px, "
                       f"batch {ready.timing_batch_size}) and {duration(ready.training_s)} of "
@@ -124,7 +130,7 @@ def _plan_rows(plan: CostEstimate, settings: Settings) -> list[tuple[str, str]]:
                       f"batch {recipe.batch_size}), measured on the reference network"),
         ("fidelity", _rungs_text(plan, reference.params)),
         ("step times", ready.step_times),
-        ("budget", f"{plan.budget:,} trials{f', {done:,} done' if done else ''}: about "
+        ("budget", f"{counted(plan.budget, 'trial')}{f', {done:,} done' if done else ''}: about "
                    f"{duration(plan.total_s)} and "
                    f"{memory_text(ready.peak_memory_bytes * plan.workers)} of memory"),
     ]  # fmt: skip
@@ -157,7 +163,7 @@ def _outcome(trial: Trial, search: Search) -> str:
     if search.rungs and trial.state in (TrialState.WAITING, TrialState.PRUNED):
         reached = trial.measurement.rungs
         reward = search.reward_at(trial, max(reached))
-        value = "no value" if reward is None else f"{reward:.4f}"
+        value = "no value" if reward is None else f"{reward:z.4f}"
         what = f"paused  {took}" if trial.state is TrialState.WAITING else "pruned"
         return f"rung {len(reached)} of {len(search.rungs.epochs)}: reward {value}, {what}"
     text = trial_line(trial, search, f"{scores_text(trial)}  {took}")
@@ -182,7 +188,7 @@ def _baseline_text(search: Search, settings: Settings) -> str:
         assert search.best is not None
         what, reached = "", search.best.reward or 0.0
     return (
-        f"Random search would have reached {what}{found.best:.4f} with {found.trials} trials (nine "
-        f"times in ten {found.low:.4f} to {found.high:.4f}), by a model of these; "
-        f"{settings.controller} reached {reached:.4f}."
+        f"Random search would have reached {what}{found.best:z.4f} with "
+        f"{counted(found.trials, 'trial')} (nine times in ten {found.low:z.4f} to {found.high:z.4f}), "
+        f"by a model of these; {settings.controller} reached {reached:z.4f}."
     )

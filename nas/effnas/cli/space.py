@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from effnas.cli.tables import console, facts, table
+from effnas.cli.tables import console, facts, params_text, table
 from effnas.config.catalog import find
 from effnas.space.search_space import SearchSpace
 from effnas.space.summary import summarize
@@ -62,5 +62,5 @@ def show_space(name: str, *, samples: int, seed: int, as_json: bool) -> None:
     counts = table(first, "minimum", "median", "maximum", "reference", left=[first])
     for quantity, (low, median, high) in summary.quantiles.items():
         figures = (low, median, high, summary.reference[quantity])
-        counts.add_row(quantity, *(f"{figure / 1e6:,.2f} M" for figure in figures))
+        counts.add_row(quantity, *(params_text(figure) for figure in figures))
     screen.print(counts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
 
@@ -101,7 +101,7 @@ def rank_trials(trials: Trials, reward: Reward, noise: Noise) -> list[RankedTria
         ]  # fmt: skip
     measured = np.array([t.reward for t in ranked], dtype=float)
     pairs = zip(ranked, errors, strict=True)
-    spread = np.array([_reward_error(t, reward, error or 0.0) for t, error in pairs])
+    spread = np.array([reward_error(t.metrics, reward, error or 0.0) for t, error in pairs])
     means, deviations = _shrunk(measured, spread)
     rng = np.random.default_rng(0)
     drawn = means + deviations * rng.standard_normal((_DRAWS, len(means)))
@@ -122,9 +122,8 @@ def rank_trials(trials: Trials, reward: Reward, noise: Noise) -> list[RankedTria
     ]
 
 
-def _reward_error(trial: Trial, reward: Reward, accuracy_error: float) -> float:
-    """Return the standard error of a trial's reward, from those of its accuracy and step time."""
-    m = trial.metrics
+def reward_error(m: Mapping[str, float], reward: Reward, accuracy_error: float) -> float:
+    """Return the standard error of the reward of metrics, from those of accuracy and step time."""
     steps = {"accuracy": accuracy_error}
     if "step_time_low" in m and "step_time_high" in m:
         steps["step_time"] = (m["step_time_high"] - m["step_time_low"]) / (2 * _Z)

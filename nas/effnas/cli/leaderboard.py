@@ -1,0 +1,287 @@
+"""The leaderboard of a run: its best trials beside its baselines, and how sure all that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import floor, hypot, log10
+from statistics import median
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from effnas.cli.tables import (
+    SHOWN_NETWORKS,
+    Table,
+    counted,
+    duration,
+    networks,
+    note,
+    number,
+    params_text,
+    source_text,
+    step_text,
+    table,
+)
+from effnas.errors import RewardError
+from effnas.trials.reward import Reward
+from effnas.trials.uncertainty import (
+    Noise,
+    RankedTrial,
+    images_to_tell_apart,
+    rank_trials,
+    reward_error,
+)
+
+if TYPE_CHECKING:
+    from effnas.cli.tables import Screen
+    from effnas.trials.baselines import Baseline
+    from effnas.trials.run import Run
+
+#: A difference of more standard errors than that is hardly chance (95 %).
+_Z = 1.96
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """What a run has found.
+
+    Attributes:
+        run: The run.
+        reward: What its trials are worth; None where that is a function, which is not known here.
+        top: Trials that are shown.
+    """
+
+    run: Run
+    reward: Reward | None
+    top: int
+
+    def show(self, screen: Screen) -> None:
+        """Print the table, the best networks in full, and what can be believed of it."""
+        screen.print(self._table())
+        for line in self._legend():
+            screen.print(Text(line, style="dim"))
+        screen.print()
+        screen.print(networks(map(_named, self._ranked[: min(self.top, SHOWN_NETWORKS)])))
+        self.show_verdict(screen)
+
+    def show_verdict(self, screen: Screen) -> None:
+        """Print how the best compares with chance and baselines, and whether it is the best."""
+        screen.print()
+        for line in (self._chance(), *self._unbuilt(), self._tied()):
+            if line:
+                screen.print(line, markup=False)
+        for comparison in self.comparisons:
+            screen.print(comparison.text, markup=False)
+        beaten = [each.name for each in self.comparisons if not each.is_better]
+        if beaten:
+            note(screen, f"the best trial does not beat {' and '.join(beaten)} by more than its "
+                         "standard error; what helps: more trials, more epochs, more images held "
+                         "out, or another space.", "Warning")  # fmt: skip
+
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        """The best trial against each baseline that has a reward, as the reward sees it."""
+        best, found = self.run.best, []
+        if best is None or self.reward is None:
+            return []
+        for baseline in self.run.baselines:
+            metrics = baseline.metrics
+            worth, error = self._worth(baseline), self._error(baseline)
+            if worth is None or best.reward is None:
+                continue
+            mine = self._noise.standard_error(best.metrics["accuracy"]) or 0.0
+            found.append(
+                Comparison(
+                    number=best.number,
+                    name=baseline.name,
+                    accuracy=best.metrics["accuracy"] - metrics["accuracy"],
+                    accuracy_error=hypot(mine, error or 0.0),
+                    reward=best.reward - worth,
+                    reward_error=hypot(
+                        reward_error(best.metrics, self.reward, mine),
+                        reward_error(metrics, self.reward, error or 0.0),
+                    ),
+                    step_time=_ratio("step_time", best.metrics, metrics),
+                    params=_ratio("params", best.metrics, metrics),
+                )
+            )
+        return found
+
+    @cached_property
+    def _noise(self) -> Noise:
+        return self.run.noise
+
+    @cached_property
+    def _ranked(self) -> Sequence[RankedTrial]:
+        # Without its reward, nothing is known of how accuracy's noise moves a trial.
+        noise = self._noise if self.reward else Noise(holdout_images=None)
+        return rank_trials(self.run.trials, self.reward or Reward.load("accuracy"), noise)
+
+    @cached_property
+    def _reference_step_s(self) -> float | None:
+        """Seconds of the reference's step: the median of those measured in the trials' moments."""
+        measured = [t.metrics for t in self.run.trials if "step_time" in t.metrics]
+        steps = [m["step_time_s"] / m["step_time"] for m in measured if "step_time_s" in m]
+        return median(steps) if steps else None
+
+    def _worth(self, baseline: Baseline) -> float | None:
+        try:
+            return self.reward.score(baseline.metrics) if self.reward else None
+        except RewardError:
+            return None
+
+    def _error(self, baseline: Baseline) -> float | None:
+        if not (trainings := len(baseline.accuracies)):
+            return None
+        return self._noise.standard_error(baseline.metrics["accuracy"], trainings)
+
+    def _table(self) -> Table:
+        found = table(
+            "rank", "trial", "reward", "accuracy", "S", "params", "step", "training", key=2,
+            spare=("training", "params"),
+        )  # fmt: skip
+        for ranked in self._ranked[: self.top]:
+            trial = ranked.trial
+            head = _ranks(ranked), str(trial.number), number(trial.reward, "{:z.4f}")
+            mark = _mark(trial.metrics, source_text(trial))
+            found.add_row(*head, *self._cells(trial.metrics, ranked.accuracy_error, mark))
+        for each in self.run.baselines:
+            source = each.results[0].step_time_source
+            mark = _mark(each.metrics, "" if source == "measured" else source)
+            head = "-", each.name, number(self._worth(each), "{:z.4f}")
+            found.add_row(*head, *self._cells(each.metrics, self._error(each), mark))
+        return found
+
+    def _cells(self, m: Mapping[str, float], error: float | None, mark: str) -> Iterator[str]:
+        """Return accuracy, S, params, step and training."""
+        accuracy = number(m.get("accuracy"), "{:.4f}")
+        yield accuracy + (f" ±{error:.3f}" if error is not None and "accuracy" in m else "")
+        interval = ""
+        if "step_time_low" in m:
+            interval = f" ±{(m['step_time_high'] - m['step_time_low']) / 2:.3f}"
+        yield mark + number(m.get("step_time"), "{:.3f}") + interval
+        yield params_text(m["params"]) if "params" in m else "-"
+        reference_s = self._reference_step_s
+        yield step_text(m["step_time"] * reference_s) if reference_s and "step_time" in m else "-"
+        yield duration(m["train_time_s"]) if "train_time_s" in m else "-"
+
+    def _legend(self) -> Iterator[str]:
+        """Return what the marks of the table mean, of those that it has."""
+        shown = [each.trial for each in self._ranked[: self.top]]
+        if any(each.rank < each.last_rank for each in self._ranked[: self.top]):
+            yield "rank: trials that cannot be told apart share their ranks"
+        if (images := self._noise.holdout_images) and self.reward:
+            yield f"accuracy: ± its standard error on {counted(images, 'held-out image')}"
+        metrics = [t.metrics for t in shown] + [b.metrics for b in self.run.baselines]
+        has_interval = any("step_time_low" in m for m in metrics)
+        interval = ", ± half of its 95 % interval" if has_interval else ""
+        if reference_s := self._reference_step_s:
+            yield (
+                f"S: over the reference's step{interval}; step: S times the reference's "
+                f"{step_text(reference_s)}, the median of this run"
+            )
+        if any(m.get("step_time_settled", 1.0) < 1 for m in metrics):
+            yield "* the time limit ended the timing before S was known to 2 %"
+        if sources := sorted({source_text(t).strip() for t in shown} - {""}):
+            yield f"~ S is not measured: {' or '.join(sources)}"
+
+    def _chance(self) -> str:
+        """Return the accuracy of a network that has learned nothing."""
+        data = self.run.manifest.data
+        if not data.classes:
+            return ""
+        return f"Chance is {1 / data.classes:.4f} ({counted(data.classes, 'class', 'classes')})."
+
+    def _unbuilt(self) -> Iterator[str]:
+        for each in self.run.baselines:
+            if each.reason:
+                yield f"Baseline {each.name}: {each.reason}"
+
+    def _tied(self) -> str:
+        """Return which trials may be the best, and what it would take to know."""
+        ranked = self._ranked
+        last = max((each.last_rank for each in ranked if each.rank == 1), default=1)
+        images = self._noise.holdout_images
+        if not ranked or last == 1 or not images:
+            return ""
+        first, *others = (each.trial.metrics["accuracy"] for each in ranked[:last])
+        text = f"Ranks 1-{last} cannot be told apart with {counted(images, 'held-out image')}"
+        gap = median(abs(first - each) for each in others)
+        if gap and (needed := images_to_tell_apart(first, gap)) > images:
+            text += f"; about {_rounded(needed):,} would be needed"
+        return text + "."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The best trial, less a baseline; errors are standard errors, ratios over the baseline's."""
+
+    number: int
+    name: str
+    accuracy: float
+    accuracy_error: float
+    reward: float
+    reward_error: float
+    step_time: float | None
+    params: float | None
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the best has more reward, by more than the standard error of the difference."""
+        return self.reward > self.reward_error
+
+    @property
+    def text(self) -> str:
+        """The comparison in words."""
+        difference = self.reward / self.reward_error if self.reward_error else self.reward * 1e9
+        if abs(difference) <= _Z:
+            what = "probably better" if self.is_better else "not told apart"
+        else:
+            what = "better" if difference > 0 else "worse"
+        return (
+            f"Trial {self.number} against {self.name}: {what}; reward {self.reward:+z.4f} "
+            f"±{self.reward_error:.4f}, accuracy {self.accuracy:+z.4f} ±{self.accuracy_error:.3f}, "
+            f"step time {number(self.step_time, '{:.2f}x')}, params "
+            f"{number(self.params, '{:.2f}x')}."
+        )
+
+
+def _ratio(name: str, mine: Mapping[str, float], others: Mapping[str, float]) -> float | None:
+    return mine[name] / others[name] if name in mine and name in others else None
+
+
+def after_search(run: Run) -> list[list[str]]:
+    """Return the commands that may follow a search which has a best trial, as words."""
+    folder = str(run.path)
+    root = ["--data-root", run.manifest.data.root] if run.manifest.data.root else []
+    data = ["--data", run.manifest.data.name or "DATA", *root]
+    return [
+        ["effnas", "promote", folder, "--top", "3"],
+        ["effnas", "train", f"{folder}:best", *data],
+        ["effnas", "scale", f"{folder}:best", "--out", f"families/{run.path.name}"],
+    ]
+
+
+def _named(ranked: RankedTrial) -> tuple[str, object]:
+    trial = ranked.trial
+    trained = trial.metrics.get("train_time_s")
+    took = f" · trained in {duration(trained)}" if trained is not None else ""
+    return f"rank {_ranks(ranked)} · trial {trial.number}{took}", trial.architecture
+
+
+def _ranks(ranked: RankedTrial) -> str:
+    last = f"-{ranked.last_rank}" if ranked.last_rank > ranked.rank else ""
+    return f"{ranked.rank}{last}"
+
+
+def _mark(metrics: Mapping[str, float], source: str) -> str:
+    if source:
+        return "~"
+    return "*" if metrics.get("step_time_settled", 1.0) < 1 else ""
+
+
+def _rounded(count: int) -> int:
+    """Return a count with two digits that say something."""
+    return round(count, min(0, 1 - floor(log10(count))))
