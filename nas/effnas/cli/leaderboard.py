@@ -140,7 +140,7 @@ class Leaderboard:
     def _table(self) -> Table:
         found = table(
             "rank", "trial", "reward", "accuracy", "S", "params", "step", "training", key=2,
-            spare=("training", "params"),
+            left=["trial"], spare=["training", "params"],
         )  # fmt: skip
         for ranked in self._ranked[: self.top]:
             trial = ranked.trial
@@ -243,8 +243,8 @@ class Comparison:
         return (
             f"Trial {self.number} against {self.name}: {what}; reward {self.reward:+z.4f} "
             f"±{self.reward_error:.4f}, accuracy {self.accuracy:+z.4f} ±{self.accuracy_error:.3f}, "
-            f"step time {number(self.step_time, '{:.2f}x')}, params "
-            f"{number(self.params, '{:.2f}x')}."
+            f"step time {number(self.step_time, '{:.3g}x')}, params "
+            f"{number(self.params, '{:.3g}x')}."
         )
 
 

@@ -27,7 +27,7 @@ def show_pareto_front(
     screen: Screen, trials: Trials, objectives: Objectives, baselines: Sequence[Baseline] = ()
 ) -> None:
     """Print the trials that none dominates, all of them, and how their hypervolume has grown."""
-    found = table("trial", *map(str, objectives), "reward")
+    found = table("trial", *map(str, objectives), "reward", left=["trial"])
     best, front = trials.best, pareto_front(trials, objectives)
     for trial in front:
         reward = number(trial.reward, "{:.4f}")

@@ -81,7 +81,8 @@ class ProfileCommand(LongCommand[ProfileSettings, DeviceProfile]):
                      f"{way}; the reference takes {step_text(profile.reference_step_time_s)}"),
             ("measured", f"all {len(model.layers)} layers of space {profile.space} in "
                          f"{duration(cost_s['parts'])}; "
-                         f"{counted(len(profile.fitted_on), 'network')} to fit in {duration(cost_s['fit'])}, {len(profile.checked_on)} others to check "
+                         f"{counted(len(profile.fitted_on), 'network')} to fit in "
+                         f"{duration(cost_s['fit'])}, {len(profile.checked_on)} others to check "
                          f"in {duration(cost_s['check'])}"),
             ("model", f"a network's step is {model.factor:.3f} times the sum of its parts"),
             ("step time", _error_text(profile.step_time_error)),

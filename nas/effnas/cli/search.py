@@ -189,6 +189,6 @@ def _baseline_text(search: Search, settings: Settings) -> str:
         what, reached = "", search.best.reward or 0.0
     return (
         f"Random search would have reached {what}{found.best:z.4f} with "
-        f"{counted(found.trials, 'trial')} (nine times in ten {found.low:z.4f} to {found.high:z.4f}), "
-        f"by a model of these; {settings.controller} reached {reached:z.4f}."
+        f"{counted(found.trials, 'trial')} (nine times in ten {found.low:z.4f} to "
+        f"{found.high:z.4f}), by a model of these; {settings.controller} reached {reached:z.4f}."
     )

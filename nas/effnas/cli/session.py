@@ -93,8 +93,9 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
         return 0 if self.succeeded(result) else 1
 
     def say(self, text: str) -> None:
-        """Print a text as it is, without rich's markup."""
-        self.screen.print(text, markup=False)
+        """Print a text as it is, without rich's markup; nothing if it is empty."""
+        if text:
+            self.screen.print(text, markup=False)
 
     def note(self, text: str, word: str = "Note") -> None:
         """Print something that the user should know, with its settings as options."""
