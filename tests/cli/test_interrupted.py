@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import SMALL, Run, run_until
+from command_line import NO_BASELINES, SMALL, Run, run_until
 from safetensors.torch import load_file
 
 from effnas import Search, SearchSpace, load_run
@@ -122,6 +122,7 @@ SEARCH = [
     "search", "--space", SMALL, "--epochs", "1", "--batch-size", "32", "--budget", str(BUDGET),
     "--seed", str(SEED), "--data-share", "0.2", "--threads", "1", "--out", "out",
     "--step-time-command", "sh -c 'sleep 0.9; echo 0.01' {arch_json}", "--backend", "inline",
+    *NO_BASELINES,
 ]  # fmt: skip
 #: Accuracies alone decide, so that everything repeats itself.
 RUNGS = ["--fidelity", "1,2,3", "--epochs", "3", "--budget", "4", "--reward", "A"]  # fmt: skip

@@ -450,6 +450,7 @@ def settings_for(out: Path, **changes: Any) -> Settings:
         out=out,
         recipe=Recipe(epochs=1, batch_size=16, image_size=8, data_share=0.05),
         workers=Workers(device="cpu", backend="inline", threads=1),
+        baselines=("none",),
     )
     return replace(settings, **changes)
 

@@ -85,6 +85,7 @@ class Search(options.Images, options.ShortRecipe, options.Training, options.Targ
     out: Path | None = opt("Run folder; the same one is continued. [default: runs/SPACE-DATA]")
     reward: str = opt("Name, file, expression, or FILE.py:FUNCTION.", "v2", of="rewards")
     constraint: list[str] | None = opt("'params <= 5e6': a condition to meet; may be repeated.")
+    baseline: list[str] | None = opt("Compare with this network, such as resnet18; or none.")
     controller: str = opt("surrogate, random, evolution, optuna:tpe, FILE.py:CLASS.", "surrogate")
     objectives: str | None = opt("Instead of the reward, such as accuracy:max,step_time:min.")
     seed: int = opt("Seed of proposals, hold-out and trainings.", 0)
@@ -104,6 +105,7 @@ class Search(options.Images, options.ShortRecipe, options.Training, options.Targ
             rungs=rungs,
             recipe=self.load_recipe(**self.training()),
             constraints=tuple(self.constraint or ()),
+            baselines=tuple(self.baseline) if self.baseline else None,
         )
         return SearchCommand(settings, as_json=self.as_json).run()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
@@ -53,7 +54,7 @@ def _completion(kind: Kind) -> Callable[[str], list[str]]:
     return complete
 
 
-class Options:
+class Options(ABC):
     """Options of a command; groups of them derive from it, and a command derives from groups."""
 
     as_json: bool = opt("Print JSON instead of a table.", False, "--json")
@@ -61,9 +62,9 @@ class Options:
     def __init__(self, **given: Any) -> None:
         vars(self).update(given)
 
+    @abstractmethod
     def run(self) -> int | None:
         """Do what the command does; return its exit code, None for 0."""
-        raise NotImplementedError
 
     def fill(self, kind: type[Settings], **given: Any) -> Settings:
         """Return settings of the library: those given, and the options of the same names.

@@ -24,7 +24,6 @@ from effnas.cli.tables import (
     step_text,
     table,
 )
-from effnas.errors import RewardError
 from effnas.trials.reward import Reward
 from effnas.trials.uncertainty import (
     Noise,
@@ -127,10 +126,7 @@ class Leaderboard:
         return median(steps) if steps else None
 
     def _worth(self, baseline: Baseline) -> float | None:
-        try:
-            return self.reward.score(baseline.metrics) if self.reward else None
-        except RewardError:
-            return None
+        return baseline.reward(self.reward) if self.reward else None
 
     def _error(self, baseline: Baseline) -> float | None:
         if not (trainings := len(baseline.accuracies)):
@@ -188,11 +184,14 @@ class Leaderboard:
             yield f"~ S is not measured: {' or '.join(sources)}"
 
     def _chance(self) -> str:
-        """Return the accuracy of a network that has learned nothing."""
+        """Return the accuracies of networks that have learned nothing."""
         data = self.run.manifest.data
-        if not data.classes:
+        if data.chance is None or data.classes is None:
             return ""
-        return f"Chance is {1 / data.classes:.4f} ({counted(data.classes, 'class', 'classes')})."
+        text = f"Chance is {data.chance:.4f} ({counted(data.classes, 'class', 'classes')})"
+        if data.majority_share is not None:
+            text += f"; the largest class is {data.majority_share:.4f} of the held-out images"
+        return f"{text}."
 
     def _unbuilt(self) -> Iterator[str]:
         for each in self.run.baselines:

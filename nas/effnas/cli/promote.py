@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import (
     SHOWN_NETWORKS,
+    best_with,
     counted,
     networks,
     number,
     reasons,
     standing_cells,
     standing_columns,
-    standing_score,
-    standing_verdict,
     table,
+    with_spread,
 )
 from effnas.train.checkpoints import weights_file
 from effnas.workflows.finals.evaluate_test import FinalTest
@@ -79,30 +79,11 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
         }
 
     def show(self, report: FinalsReport) -> None:
-        found = table(
-            "rank", "trial", "by", "proxy", "accuracy", *standing_columns("reward"), key=2,
-            left=["by"],
-        )  # fmt: skip
-        for rank, each in enumerate(report.standings, start=1):
-            trial = each.finalist.trial
-            found.add_row(
-                str(rank),
-                str(trial.number),
-                each.finalist.reason,
-                number(trial.reward, "{:z.4f}"),
-                number(each.accuracy, "{:.4f}"),
-                *standing_cells(each, report.epochs),
-            )
-        self.screen.print(found)
-        self.screen.print()
-        first = [standing.finalist.trial for standing in report.standings[:SHOWN_NETWORKS]]
-        self.screen.print(
-            networks(
-                (f"rank {rank} · trial {trial.number}", trial.architecture)
-                for rank, trial in enumerate(first, start=1)
-            )
-        )
-        self.screen.print()
+        if report.whole:
+            self._show_standings(report.whole)
+        if report.stopped:
+            self.say("Stopped early, so not to be compared with those trained to the end:")
+            self._show_standings(report.stopped, ranked=False)
         self.say(reasons((f"trial {s.finalist.trial.number}", s.reason) for s in report.standings))
         self.say(_correlation_text(report))
         base = report.base
@@ -111,9 +92,10 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
             return
         weights = _weights(base, self.settings)
         self.say(
-            f"Picked: trial {base.finalist.trial.number}, reward {standing_score(base)}; "
-            f"{standing_verdict(base, 'the finals')}.\nIts weights (the seed of "
-            f"middle accuracy): {weights}\n"
+            f"Picked: trial {base.finalist.trial.number}, reward "
+            f"{with_spread(base.mean, base.spread)} over {counted(report.seeds, 'seed')}; "
+            f"probability that it is the best of those trained to the end: "
+            f"{best_with(report.whole)}.\nIts weights (the seed of middle accuracy): {weights}\n"
             f"{_test_text(base, report.test)}"
         )
         network = f"{self.settings.run}:{base.finalist.trial.number}"
@@ -121,6 +103,29 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
             ["effnas", "export", network, "--weights", weights],
             ["effnas", "scale", network, "--out", f"families/{self.settings.run.name}"],
         )
+
+    def _show_standings(
+        self, standings: Sequence[FinalistStanding], *, ranked: bool = True
+    ) -> None:
+        found = table(
+            "rank", "trial", "by", "proxy", "accuracy", *standing_columns("reward"), key=2,
+            left=["by"],
+        )  # fmt: skip
+        for rank, each in enumerate(standings, start=1):
+            trial = each.finalist.trial
+            found.add_row(
+                str(rank) if ranked else "-",
+                str(trial.number),
+                each.finalist.reason,
+                number(trial.reward, "{:z.4f}"),
+                number(each.accuracy, "{:.4f}"),
+                *standing_cells(each),
+            )
+        self.screen.print(found)
+        self.screen.print()
+        shown = [each.finalist.trial for each in standings[:SHOWN_NETWORKS]]
+        self.screen.print(networks((f"trial {t.number}", t.architecture) for t in shown))
+        self.screen.print()
 
     def succeeded(self, report: FinalsReport) -> bool:
         return report.base is not None
@@ -142,21 +147,22 @@ def _test_text(base: FinalistStanding, test: FinalTest | None) -> str:
     if test.architecture_id != base.finalist.trial.architecture.id:
         return f"The test part of the data was read for trial {test.trial}, picked before."
     seeds = len(test.accuracies)
-    spread = f" ±{test.spread:.4f}" if seeds > 1 else ""
     skipped = f", {len(test.skipped)} more cannot be decoded" if test.skipped else ""
     return (
         f"On the part {test.part!r} of {test.data} ({counted(test.images, 'image')}{skipped}): "
-        f"accuracy {test.mean:.4f}{spread} over {counted(seeds, 'seed')}. It was read once, on "
-        f"{test.date[:10]}."
+        f"accuracy {with_spread(test.mean, test.spread)} over {counted(seeds, 'seed')}. It was "
+        f"read once, on {test.date[:10]}."
     )
 
 
 def _correlation_text(report: FinalsReport) -> str:
     found = report.correlation
     if found.value is None:
-        return "Too few networks to say whether the search's short trainings rank as these do."
-    has_interval = found.low is not None and found.high is not None
-    interval = f" (95 % interval {found.low:z.2f} to {found.high:z.2f})" if has_interval else ""
+        return (
+            "Whether the search's short trainings rank as these do is not known from "
+            f"{counted(report.correlated, 'network')}."
+        )
+    interval = f" (95 % interval {found.low:z.2f} to {found.high:z.2f})"
     return (
         f"The search's short trainings rank these networks as those of "
         f"{counted(report.correlation_epochs, 'epoch')} do with a rank correlation of "

@@ -107,7 +107,7 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
                 cells.append(memory_text(network.costs["peak_memory_bytes"]))
             if "step_time" in costs:
                 cells.append(f"{network.costs['step_time']:.2f}")
-            cells += tables.standing_cells(each, report.schedule.levels[-1])
+            cells += tables.standing_cells(each)
             layers = " ".join(str(stage.r) for stage in network.architecture.stages)
             found.add_row(*cells, layers)
         self.screen.print(found)
@@ -120,8 +120,9 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
             self.say("None could be trained to the end, so none is picked.")
             return
         self.say(
-            f"Picked: {best.name}, accuracy {tables.standing_score(first)}; "
-            f"{tables.standing_verdict(first, 'those trained to the end')}."
+            f"Picked: {best.name}, accuracy {tables.with_spread(first.mean, first.spread)} over "
+            f"{counted(report.schedule.seeds, 'seed')}; probability that it is the best of those "
+            f"trained to the end: {tables.best_with(report.whole)}."
         )
         self.next(self._command(report, best))
 

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
+from rich.markup import escape
+
 from effnas.cli.leaderboard import Leaderboard, after_search
 from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
 from effnas.cli.session import LongCommand
@@ -15,9 +17,11 @@ from effnas.search.cost_estimate import CostEstimate, memory_text
 from effnas.search.launch import SearchObserver, Settings, launch
 from effnas.search.rungs import trained_epochs
 from effnas.search.search import Search
+from effnas.trials.baselines import BaselineResult
 from effnas.trials.pareto_front import hypervolumes
 from effnas.trials.run import load_run
 from effnas.trials.trial import Trial, TrialState
+from effnas.trials.uncertainty import Noise
 
 #: Rows of the leaderboard at the end of a search.
 _TOP = 10
@@ -31,6 +35,7 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
     stored = "What 0 trials found"
     _expected_trial_s = 0.0
     _workers = 1
+    _holdout_images: int | None = None
 
     def work(self) -> Search:
         return launch(self.settings, self)
@@ -40,6 +45,7 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
         return {
             "run": str(self.settings.out),
             "random_search": asdict(baseline) if baseline else None,
+            "baselines": [b.to_row(result.reward, self._noise(result)) for b in result.baselines],
             "trials": [trial.to_row() for trial in result.trials.ranked()],
             **(pareto_front_json(result.trials, result.objectives) if result.objectives else {}),
         }
@@ -60,7 +66,8 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
             full = settings.budget * search.rungs.epochs[-1]
             self.say(
                 f"\nTrained {counted(trained_epochs(search.trials), 'epoch')} in all; "
-                f"{counted(settings.budget, 'whole training')} have {full:,}."
+                f"{counted(settings.budget, 'whole training')} "
+                f"{'has' if settings.budget == 1 else 'have'} {full:,}."
             )
         if search.best is None:
             reasons = {t.reason for t in search.trials if t.reason}
@@ -71,11 +78,15 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
         if search.best:
             self.next(*after_search(run))
 
+    def _noise(self, search: Search) -> Noise:
+        return Noise.of(self._holdout_images, search.baselines)
+
     def succeeded(self, result: Search) -> bool:
         return result.best is not None
 
     def planned(self, plan: CostEstimate) -> None:
         self._expected_trial_s, self._workers = plan.trial_s, plan.workers
+        self._holdout_images = plan.prepared.holdout_images
         self.plan(*_plan_rows(plan, self.settings))
         for warning in plan.warnings():
             self.note(warning)
@@ -85,6 +96,17 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
         self.preparing("measuring the best")
         text = trial_line(trial, search, f"measured: {scores_text(trial)}", best="best")
         self.screen.print(f"trial {trial.number}  {text}")
+
+    def baseline_ended(self, result: BaselineResult, seeds: int, search: Search) -> None:
+        del search
+        who = f"baseline {escape(result.baseline)}  seed {result.repeat + 1} of {seeds}"
+        scores = [f"{letter} {result.metrics[name]:.{digits}f}" for letter, name, digits in
+                  (("accuracy", "accuracy", 4), ("S", "step_time", 3))
+                  if name in result.metrics]  # fmt: skip
+        reason = f"[red]{escape(result.reason)}[/]" if result.reason else ""
+        self.screen.print(
+            "  ".join(filter(None, (who, *scores, duration(result.duration_s), reason)))
+        )
 
     def trial_ended(self, trial: Trial, search: Search) -> None:
         width = len(str(self.settings.budget - 1))
@@ -130,10 +152,19 @@ def _plan_rows(plan: CostEstimate, settings: Settings) -> list[tuple[str, str]]:
                       f"batch {recipe.batch_size}), measured on the reference network"),
         ("fidelity", _rungs_text(plan, reference.params)),
         ("step times", ready.step_times),
+        ("baselines", _baselines_text(plan)),
         ("budget", f"{counted(plan.budget, 'trial')}{f', {done:,} done' if done else ''}: about "
                    f"{duration(plan.total_s)} and "
                    f"{memory_text(ready.peak_memory_bytes * plan.workers)} of memory"),
     ]  # fmt: skip
+
+
+def _baselines_text(plan: CostEstimate) -> str:
+    named = ", ".join(f"{each.name} ({counted(each.seeds, 'seed')})" for each in plan.baselines)
+    if not named:
+        return ""
+    left = f"about {duration(plan.baselines_s)}" if plan.baselines_s else "done"
+    return f"{named}, trained and timed as trials are: {left}"
 
 
 def _constraints_text(plan: CostEstimate) -> str:

@@ -87,7 +87,7 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
     def report(self, result: Result, /) -> int:
         """Print the result, as JSON if that was asked for; return the exit code."""
         if self._as_json:
-            print(with_options(json.dumps(self.payload(result), indent=2)))
+            print(json.dumps(self.payload(result), indent=2))
         else:
             self.show(result)
         return 0 if self.succeeded(result) else 1

@@ -210,34 +210,29 @@ def standing_columns(score: str) -> tuple[str, ...]:
     return "epochs", score, "best with", "training"
 
 
-def standing_cells(standing: Standing, epochs: int) -> list[str]:
-    """Return how a candidate of several trainings stands, of which a whole one has `epochs`."""
-    is_whole = standing.epochs == epochs and len(standing.scores) > 1
+def standing_cells(standing: Standing) -> list[str]:
+    """Return how a candidate of several trainings stands."""
     return [
         str(standing.epochs),
-        standing_score(standing),
-        f"{standing.chance:.0%}" if is_whole else "-",
+        with_spread(standing.mean, standing.spread) if standing.scores else "-",
+        number(standing.chance, "{:.0%}"),
         duration(standing.train_time_s),
     ]
 
 
-def standing_score(standing: Standing) -> str:
-    """Return the mean score of a candidate, and of several seeds the deviation over them."""
-    if not standing.scores:
-        return "-"
-    spread = f" ±{standing.spread:.4f}" if len(standing.scores) > 1 else ""
-    return f"{standing.mean:z.4f}{spread}"
+def with_spread(mean: float, spread: float | None) -> str:
+    """Return a mean and its standard deviation over seeds, where several tell that."""
+    return f"{mean:z.4f}" + ("" if spread is None else f" ±{spread:.4f}")
 
 
-def standing_verdict(standing: Standing, among: str) -> str:
-    """Return what the seeds of the first of several candidates say of its place, as a clause."""
-    seeds = len(standing.scores)
-    if seeds < 2:
-        return "one seed does not tell how sure that is"
-    return (
-        f"± is the deviation over {seeds} seeds; the best of {among} with a probability of "
-        f"{standing.chance:.0%}"
-    )
+def best_with(standings: Sequence[Standing]) -> str:
+    """Return how likely the first of those trained to the end is the best of them, in words."""
+    first = standings[0]
+    if first.chance is not None:
+        return f"{first.chance:.0%}"
+    if len(standings) == 1:
+        return "unknown (one network was trained to the end)"
+    return "unknown (one seed of each does not tell)"
 
 
 def reasons(names: Iterable[tuple[str, str | None]]) -> str:

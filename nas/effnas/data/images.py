@@ -95,6 +95,11 @@ class ImageSet:
         return len(self.classes)
 
     @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Number of images of each class, by their first labels."""
+        return tuple(np.bincount(self.labels, minlength=self.num_classes).tolist())
+
+    @property
     def image_size(self) -> int:
         """Side of the images in pixels."""
         return int(self.images.shape[1])

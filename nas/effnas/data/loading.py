@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from effnas.data.choosing import check_image_size, draw_per_class, hold_out, load_parts
-from effnas.data.decoding import shorter_side
+from effnas.data.decoding import original_size
 from effnas.data.folders import archive_source, folder_source
 from effnas.data.images import bytes_in_memory, memory_limit_bytes
 from effnas.data.named import digits_source, is_timm_name, timm_source
@@ -39,6 +39,8 @@ class SearchImages:
         data_share: Share of the images that are not held out which `train` is.
         skipped: Names of the images that were left out because they cannot be decoded.
         mirrored: Whether trainings may mirror them, as `Source.mirrored`.
+        original_sizes: Height and width in pixels of the smallest, the median and the largest
+            image of a sample, by area, before they are resized.
     """
 
     train: ImageSet
@@ -46,6 +48,7 @@ class SearchImages:
     data_share: float
     skipped: tuple[str, ...]
     mirrored: bool
+    original_sizes: tuple[tuple[int, int], ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -105,13 +108,18 @@ def load_search_images(
     if data_share < 1:
         labels = source.labels[train]
         train = train[draw_per_class(labels, data_share, seed, at_least=1, leave=0)]
-    train_set, holdout_set = load_parts(source, [train, holdout], image_size, on_bad_image)
+    sizes: list[tuple[int, int]] = []
+    train_set, holdout_set = load_parts(
+        source, [train, holdout], image_size, on_bad_image, sizes=sizes
+    )
+    sizes.sort(key=lambda size: size[0] * size[1])
     return SearchImages(
         train=train_set,
         holdout=holdout_set,
         data_share=data_share,
         skipped=train_set.skipped + holdout_set.skipped,
         mirrored=source.mirrored,
+        original_sizes=(sizes[0], sizes[len(sizes) // 2], sizes[-1]) if sizes else (),
     )
 
 
@@ -266,7 +274,7 @@ def native_image_size(name: str, root: Path | None = None) -> int:
     sides = []
     for _, encoded in source.read(np.arange(min(_SIZE_SAMPLE, len(source.names)))):
         try:
-            sides.append(shorter_side(encoded))
+            sides.append(min(original_size(encoded)))
         except ValueError:
             continue
     if not sides:

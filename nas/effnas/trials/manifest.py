@@ -23,7 +23,7 @@ from effnas.config.codec import (
     to_plain,
 )
 from effnas.config.settings import EvaluationConfig, Execution, Recipe
-from effnas.errors import StoreError, UserError
+from effnas.errors import StoreError, UserError, closest
 from effnas.space.search_space import SearchSpace
 from effnas.trials.reward import Reward
 from effnas.trials.store import MANIFEST, write_whole
@@ -31,6 +31,8 @@ from effnas.trials.worker_info import WorkerInfo
 
 #: Values up to this length are shown where they differ.
 _SHOWN = 200
+#: Parts that say how networks are trained: what a newer version added to them cannot be ignored.
+_STRICT = ("recipe", "execution")
 
 
 def must_match(name: str, key: Callable[[Any], object] = lambda value: value) -> dict[str, object]:
@@ -88,7 +90,14 @@ class Manifest:
         try:
             content = read_object(file, cls.kind)
             content |= {name: content.get(key) for name, key in cls.keys.items()}
-            return from_plain(content, cls)
+            found = from_plain(content, cls)
+            for name in _STRICT:
+                part = getattr(found, name, None)
+                known = [one.name for one in fields(part)] if is_dataclass(part) else []
+                for key in content[name] if known else ():
+                    if key not in known:
+                        raise UserError(f"{name}: unknown key {key[:40]!r}; {closest(key, known)}")
+            return found
         except WrongKindError as error:
             raise OtherFolderError(
                 f"{folder}: the folder holds no {cls.what} ({error}); give one that "
@@ -216,6 +225,10 @@ class DataPart:
         fingerprint: Differs when the images, labels or classes do.
         skipped_images: Names of images that could not be decoded.
         mirrored: Whether images are mirrored at random; None: not known.
+        class_counts: Images trained on, by class; empty where that is not known.
+        holdout_class_counts: Images that give A, likewise.
+        image_sizes: Height and width of the smallest, the median and the largest image as they are
+            stored, in pixels, by area, of a sample of all; empty where that is not known.
     """
 
     name: str = ""
@@ -229,6 +242,20 @@ class DataPart:
     fingerprint: str | None = field(default=None, metadata=must_match("data"))
     skipped_images: tuple[str, ...] = ()
     mirrored: bool | None = None
+    class_counts: tuple[Count, ...] = ()
+    holdout_class_counts: tuple[Count, ...] = ()
+    image_sizes: tuple[tuple[Size, Size], ...] = ()
+
+    @property
+    def chance(self) -> float | None:
+        """Accuracy of guessing at random, 0 to 1; None where the classes are not known."""
+        return 1 / self.classes if self.classes else None
+
+    @property
+    def majority_share(self) -> float | None:
+        """Accuracy of always guessing the most frequent class of the held-out images, 0 to 1."""
+        counts = self.holdout_class_counts
+        return max(counts) / sum(counts) if any(counts) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,9 +301,10 @@ class SearchManifest(Choices):
         device: Facts about the device by name.
         versions: Of Python and packages, by name.
         parent: The finished run, if it was retargeted from one.
+        baselines: Trainings of each baseline, by name; None without baselines.
     """
 
-    later = ("parent",)
+    later = ("parent", "baselines")
 
     created: str | None = None
     budget: Count = 0
@@ -292,6 +320,7 @@ class SearchManifest(Choices):
     device: Mapping[str, str | int] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     parent: ParentPart | None = None
+    baselines: Mapping[str, Count] | None = None
 
 
 def describe(
@@ -328,6 +357,7 @@ def describe(
         ),
         versions=versions(),
         parent=None,
+        baselines=None,
     )
 
 

@@ -129,7 +129,7 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
             on_result=trained,
         )
         trainings.finish(config, settings.workers, reward.text, observer)
-        report = make_report(finalists, schedule, results, score)
+        report = make_report(finalists, schedule, results, score, run.manifest.data.holdout_images)
         test = evaluate_test_once(
             folder.path,
             report.base.finalist.trial if report.base else None,

@@ -140,6 +140,7 @@ class ScalingSettings:
 
     def __post_init__(self) -> None:
         check_at_least(1, seeds=self.seeds)
+        check_at_least(0, seed=self.seed)
 
 
 class ScalingObserver(Observer):
@@ -171,9 +172,12 @@ class ScalingReport:
     @property
     def best(self) -> ScaledNetwork | None:
         """The most accurate of those trained to the end."""
-        first = self.standings[0]
-        is_whole = first.epochs == self.schedule.levels[-1] and first.accuracies
-        return self.networks[first.name] if is_whole else None
+        return self.networks[self.whole[0].name] if self.whole else None
+
+    @property
+    def whole(self) -> Sequence[Standing]:
+        """Those trained to the end, the best first: only these compare."""
+        return [each for each in self.standings if each.epochs == self.schedule.levels[-1]]
 
 
 def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> ScalingReport:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from effnas.config.settings import CompileMode, MemoryFormat, Precision
 from effnas.config.training_recipe import TrainingRecipe
-from effnas.errors import ConfigError
+from effnas.errors import ConfigError, check_at_least
 
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
@@ -63,12 +63,9 @@ class TrainSettings:
     test: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("workers", "threads", "device_batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"`{name}` is {value}, it must be 1 or more")
-        if self.seed < 0:
-            raise ConfigError(f"`seed` is {self.seed}, it must be 0 or more")
+        check_at_least(1, workers=self.workers, threads=self.threads)
+        check_at_least(1, device_batch_size=self.device_batch_size)
+        check_at_least(0, seed=self.seed)
         if not 0 <= self.checkpoint_every_s < float("inf"):
             raise ConfigError(
                 f"`checkpoint_every` is {self.checkpoint_every_s}, it must be 0 seconds or more"
