@@ -12,6 +12,7 @@ from effnas.cli.tables import (
     SHOWN_NETWORKS,
     best_with,
     counted,
+    duration,
     networks,
     number,
     reasons,
@@ -109,7 +110,7 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
     ) -> None:
         found = table(
             "rank", "trial", "by", "proxy", "accuracy", *standing_columns("reward"), key=2,
-            left=["by"],
+            left=["by"], spare=["training"],
         )  # fmt: skip
         for rank, each in enumerate(standings, start=1):
             trial = each.finalist.trial
@@ -123,8 +124,10 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
             )
         self.screen.print(found)
         self.screen.print()
-        shown = [each.finalist.trial for each in standings[:SHOWN_NETWORKS]]
-        self.screen.print(networks((f"trial {t.number}", t.architecture) for t in shown))
+        for each in standings[:SHOWN_NETWORKS]:
+            trial = each.finalist.trial
+            name = f"trial {trial.number} · {duration(each.train_time_s)} of training"
+            self.screen.print(networks([(name, trial.architecture)]))
         self.screen.print()
 
     def succeeded(self, report: FinalsReport) -> bool:

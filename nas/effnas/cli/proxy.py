@@ -20,7 +20,7 @@ from effnas.workflows.proxy.launch import (
 )
 from effnas.workflows.proxy.report import FidelityFigures, ProxyReport, SearchReport, Verdict
 from effnas.workflows.proxy.statistics import Estimate
-from effnas.workflows.proxy.trainings import Training
+from effnas.workflows.proxy.trainings import Fidelity, Training
 
 Report = TypeVar("Report", ProxyReport, SearchReport)
 
@@ -45,6 +45,15 @@ class ProxyCommand(LongCommand[ProxySettings, Report], ProxyObserver):
 
     def payload(self, report: Report) -> dict[str, Any]:
         return {"folder": str(self.settings.out), **report.to_dict()}
+
+    def say_search(self, proxy: Fidelity) -> None:
+        """Print the command that searches with a proxy."""
+        asked = self.settings
+        self.next(
+            ["effnas", "search", "--space", asked.space, "--data", asked.data,
+             "--epochs", proxy.epochs, "--image-size", proxy.image_size,
+             "--data-share", f"{proxy.data_share:.6g}"]
+        )  # fmt: skip
 
     def advise(self, texts: Iterable[str]) -> None:
         """Print what the user may do about a proxy."""
@@ -89,6 +98,8 @@ class CheckCommand(ProxyCommand[ProxyReport]):
         else:
             self.note("nothing can be said of this proxy.", "Warning")
         self.advise(report.advice)
+        if report.verdict is Verdict.KEPT:
+            self.say_search(report.proxy)
 
     def succeeded(self, report: ProxyReport) -> bool:
         return report.verdict not in (Verdict.TOO_FEW, Verdict.UNDEFINED)
@@ -112,13 +123,12 @@ class ProxySearchCommand(ProxyCommand[SearchReport]):
         chosen, best = report.chosen, report.best
         if chosen is not None:
             self.screen.print(
-                f"[bold green]Cheapest that keeps tau >= {report.threshold:g}:[/] {chosen.proxy}: "
-                f"--epochs {chosen.proxy.epochs} --image-size {chosen.proxy.image_size} "
-                f"--data-share {chosen.proxy.data_share:.6g}"
+                f"[bold green]Cheapest that keeps tau >= {report.threshold:g}:[/] {chosen.proxy}"
             )
             self.say(f"tau {_interval(chosen.tau)}. {_lower_end(chosen)}")
             if untried := len(report.untried):
                 self.say(f"{counted(untried, 'dearer setting')} not tried; all cheaper ones were.")
+            self.say_search(chosen.proxy)
             return
         self.note(f"no setting reaches tau {report.threshold:g}.", "Warning")
         if best is None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rich.text import Text
+
 from effnas.cli.leaderboard import after_search
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import (
@@ -91,8 +93,8 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
     def show(self, found: Retargeted) -> None:
         numbers = _numbers(found)
         rows = table(
-            "rank", "was", "trial", "reward", "was", "S", "was", "accuracy", "P", "why it moved",
-            left=["why it moved"], key=3, spare=("P",),
+            "rank", "was", "trial", "reward", "was", "S", "was", "accuracy", "P", "against most",
+            left=["against most"], key=3, spare=["P", "accuracy"],
         )  # fmt: skip
         for c in found.ranking[:_TOP]:
             rows.add_row(
@@ -109,6 +111,10 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
                 _why(c),
             )
         self.screen.print(rows)
+        legend = (
+            "was: in the finished run; against most: S over what it was, beside the median of all"
+        )
+        self.screen.print(Text(legend, style="dim"))
         self.screen.print()
         self.screen.print(
             networks(
@@ -175,5 +181,5 @@ def _why(candidate: Candidate) -> str:
         return "new"
     percent = (candidate.slowdown - 1) * 100
     if abs(percent) < 1:
-        return "as fast as before"
-    return f"{abs(percent):.0f}% {'slower' if percent > 0 else 'faster'} than most here"
+        return "as most"
+    return f"{abs(percent):.0f}% {'slower' if percent > 0 else 'faster'}"

@@ -52,7 +52,7 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
         stops = f"; after {' and '.join(map(str, levels))} the weaker half stops" if levels else ""
         self.plan(
             ("base", self.settings.base),
-            ("networks", f"{counted(len(networks), 'network')} {what}"),
+            ("networks", f"{len(networks)} {what}"),
             ("trainings", f"{self.settings.out}: {counted(schedule.seeds, 'seed')}, "
                           f"{counted(last, 'epoch')} each{stops}"),
         )  # fmt: skip
@@ -94,7 +94,7 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
         more = ["memory"] * ("peak_memory_bytes" in costs) + ["S"] * ("step_time" in costs)
         standing = tables.standing_columns("accuracy")
         found = tables.table("network", "px", "params", "MACs", *more, *standing, "layers",
-                             left=["network", "layers"])  # fmt: skip
+                             left=["network", "layers"], spare=["training", "layers"])  # fmt: skip
         for each in report.standings:
             network = report.networks[each.name]
             cells = [
@@ -120,7 +120,7 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
             self.say("None could be trained to the end, so none is picked.")
             return
         self.say(
-            f"Picked: {best.name}, accuracy {tables.with_spread(first.mean, first.spread)} over "
+            f"\nPicked: {best.name}, accuracy {tables.with_spread(first.mean, first.spread)} over "
             f"{counted(report.schedule.seeds, 'seed')}; probability that it is the best of those "
             f"trained to the end: {tables.best_with(report.whole)}."
         )

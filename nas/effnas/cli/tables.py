@@ -26,6 +26,7 @@ _FILE_WIDTH = 160
 #: Networks that are shown in full below a table of the best.
 SHOWN_NETWORKS = 3
 _WORD = re.compile(r"\S+")
+_INDENT = re.compile(r"\s*(- )?")
 
 
 class Screen(Console):
@@ -149,9 +150,12 @@ class _Facts:
         self._rows = [row for row in rows if row[1]]
 
     def __rich_console__(self, screen: Console, options: ConsoleOptions) -> RenderResult:
-        width = max((len(name) for name, _ in self._rows), default=0)
+        short = options.max_width // 4
+        width = max((len(name) for name, _ in self._rows if len(name) <= short), default=0)
         for name, value in self._rows:
-            head = Text(name.ljust(width) + _GAP, style="bold")
+            if len(name) > short:
+                yield _block([Text(name, style="bold")])
+            head = Text((name if len(name) <= short else "").ljust(width) + _GAP, style="bold")
             yield _hanging(head, Text(value), options.max_width)
 
 
@@ -190,16 +194,22 @@ def _block(lines: Iterable[Text]) -> Text:
 
 
 def _wrapped(text: Text, width: int) -> list[Text]:
-    """Return a text in lines; only a word that is longer by itself exceeds the width."""
+    """Return a text in lines; only a word that is longer by itself exceeds the width.
+
+    Items of a list, and what is indented, stay so in all of their lines.
+    """
     found: list[Text] = []
     for paragraph in text.split("\n", allow_blank=True):
         plain = paragraph.plain
         breaks = [0]
+        indent = _INDENT.match(plain).end()  # type: ignore[union-attr]  # it matches anything
         for word in _WORD.finditer(plain):
             begins_line = not plain[breaks[-1] : word.start()].strip()
-            if not begins_line and cell_len(plain[breaks[-1] : word.end()]) > width:
+            available = width - indent * (len(breaks) > 1)
+            if not begins_line and cell_len(plain[breaks[-1] : word.end()]) > available:
                 breaks += [word.start()]
-        found += paragraph.divide(breaks[1:])
+        first, *others = paragraph.divide(breaks[1:])
+        found += [first, *(Text.assemble(" " * indent, line) for line in others)]
     for line in found:
         line.rstrip()
     return found
