@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import floor, hypot, log10
+from math import floor, log10
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -26,11 +26,12 @@ from effnas.cli.tables import (
 )
 from effnas.trials.reward import Reward
 from effnas.trials.uncertainty import (
+    LEVEL,
+    Difference,
     Noise,
     RankedTrial,
-    images_to_tell_apart,
+    Ranking,
     rank_trials,
-    reward_error,
 )
 
 if TYPE_CHECKING:
@@ -38,8 +39,10 @@ if TYPE_CHECKING:
     from effnas.trials.baselines import Baseline
     from effnas.trials.run import Run
 
-#: A difference of more standard errors than that is hardly chance (95 %).
-_Z = 1.96
+#: Trials that are listed by their numbers.
+_NAMED = 5
+#: With less than this probability, which is one standard error, nothing is said to be better.
+_CLEARLY = 0.84
 
 
 @dataclass(frozen=True)
@@ -66,54 +69,47 @@ class Leaderboard:
         self.show_verdict(screen)
 
     def show_verdict(self, screen: Screen) -> None:
-        """Print how the best compares with chance and baselines, and whether it is the best."""
+        """Print how the best compares with guessing and baselines, and whether it is the best."""
         screen.print()
-        for line in (self._chance(), *self._unbuilt(), self._tied()):
+        for line in (self._guessing(), *self._unbuilt(), self._tied()):
             if line:
                 screen.print(line, markup=False)
         for comparison in self.comparisons:
             screen.print(comparison.text, markup=False)
-        beaten = [each.name for each in self.comparisons if not each.is_better]
-        if beaten:
-            note(screen, f"the best trial does not beat {' and '.join(beaten)} by more than its "
-                         "standard error; what helps: more trials, more epochs, more images held "
-                         "out, or another space.", "Warning")  # fmt: skip
+        if beaten := [each.name for each in self.comparisons if not each.is_better]:
+            text = (
+                f"the best trial does not clearly beat {' and '.join(beaten)}; what helps: more "
+                "trials, more epochs, more images held out, or another space."
+            )
+            note(screen, text, "Warning")
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
-        """The best trial against each baseline that has a reward, as the reward sees it."""
-        best, found = self.run.best, []
-        if best is None or self.reward is None:
+        """The best trial against each baseline that has a reward."""
+        best = self.run.best
+        if best is None or best.reward is None:
             return []
-        for baseline in self.run.baselines:
-            metrics = baseline.metrics
-            worth, error = self._worth(baseline), self._error(baseline)
-            if worth is None or best.reward is None:
-                continue
-            mine = self._noise.standard_error(best.metrics["accuracy"]) or 0.0
-            found.append(
-                Comparison(
-                    number=best.number,
-                    name=baseline.name,
-                    accuracy=best.metrics["accuracy"] - metrics["accuracy"],
-                    accuracy_error=hypot(mine, error or 0.0),
-                    reward=best.reward - worth,
-                    reward_error=hypot(
-                        reward_error(best.metrics, self.reward, mine),
-                        reward_error(metrics, self.reward, error or 0.0),
-                    ),
-                    step_time=_ratio("step_time", best.metrics, metrics),
-                    params=_ratio("params", best.metrics, metrics),
-                )
+        worths = ((baseline, self._worth(baseline)) for baseline in self.run.baselines)
+        return [
+            Comparison(
+                number=best.number,
+                name=baseline.name,
+                measured=best.reward - worth,
+                reward=self._ranked.compare(best, baseline),
+                accuracy=self._ranked.compare(best, baseline, "accuracy"),
+                step_time=_ratio("step_time", best.metrics, baseline.metrics),
+                params=_ratio("params", best.metrics, baseline.metrics),
             )
-        return found
+            for baseline, worth in worths
+            if worth is not None
+        ]
 
     @cached_property
     def _noise(self) -> Noise:
         return self.run.noise
 
     @cached_property
-    def _ranked(self) -> Sequence[RankedTrial]:
+    def _ranked(self) -> Ranking:
         # Without its reward, nothing is known of how accuracy's noise moves a trial.
         noise = self._noise if self.reward else Noise(holdout_images=None)
         return rank_trials(self.run.trials, self.reward or Reward.load("accuracy"), noise)
@@ -167,7 +163,7 @@ class Leaderboard:
         """Return what the marks of the table mean, of those that it has."""
         shown = [each.trial for each in self._ranked[: self.top]]
         if any(each.rank < each.last_rank for each in self._ranked[: self.top]):
-            yield "rank: trials that cannot be told apart share their ranks"
+            yield f"rank: trials that cannot be told apart share their ranks ({LEVEL:.0%})"
         if (images := self._noise.holdout_images) and self.reward:
             yield f"accuracy: ± its standard error on {counted(images, 'held-out image')}"
         metrics = [t.metrics for t in shown] + [b.metrics for b in self.run.baselines]
@@ -180,10 +176,12 @@ class Leaderboard:
             )
         if any(m.get("step_time_settled", 1.0) < 1 for m in metrics):
             yield "* the time limit ended the timing before S was known to 2 %"
+        if self.comparisons and self._ranked.is_known:
+            yield f"(... to ...) below: {LEVEL:.0%} interval, without the luck of being chosen"
         if sources := sorted({source_text(t).strip() for t in shown} - {""}):
             yield f"~ S is not measured: {' or '.join(sources)}"
 
-    def _chance(self) -> str:
+    def _guessing(self) -> str:
         """Return the accuracies of networks that have learned nothing."""
         data = self.run.manifest.data
         if data.chance is None or data.classes is None:
@@ -200,51 +198,70 @@ class Leaderboard:
 
     def _tied(self) -> str:
         """Return which trials may be the best, and what it would take to know."""
-        ranked = self._ranked
-        last = max((each.last_rank for each in ranked if each.rank == 1), default=1)
-        images = self._noise.holdout_images
-        if not ranked or last == 1 or not images:
+        images, numbers = self._noise.holdout_images, self._ranked.best_set
+        if len(numbers) < 2 or not images:
             return ""
-        first, *others = (each.trial.metrics["accuracy"] for each in ranked[:last])
-        text = f"Ranks 1-{last} cannot be told apart with {counted(images, 'held-out image')}"
-        gap = median(abs(first - each) for each in others)
-        if gap and (needed := images_to_tell_apart(first, gap)) > images:
-            text += f"; about {_rounded(needed):,} would be needed"
-        return text + "."
+        which = ", ".join(str(each.trial.number) for each in numbers[:_NAMED])
+        if len(numbers) > _NAMED:
+            which += f" and {len(numbers) - _NAMED:,} more"
+        text = (
+            f"With {counted(images, 'held-out image')}, {len(numbers):,} trials cannot be told "
+            f"apart from the best ({LEVEL:.0%}): {which}"
+        )
+        needed = self._ranked.images_to_tell(2)
+        if needed is not None and needed > images:
+            text += f"; about {_rounded(needed):,} would tell the first two apart"
+        return f"{text}."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The best trial, less a baseline; errors are standard errors, ratios over the baseline's."""
+    """The best trial beside a baseline; ratios are over the baseline's.
+
+    Attributes:
+        number: Of the trial.
+        name: Of the baseline.
+        measured: The measured reward, less the baseline's.
+        reward: What that difference truly is, the luck of being chosen taken off; None: not known.
+        accuracy: The same of accuracy.
+        step_time: Ratio of step times.
+        params: Ratio of parameters.
+    """
 
     number: int
     name: str
-    accuracy: float
-    accuracy_error: float
-    reward: float
-    reward_error: float
+    measured: float
+    reward: Difference | None
+    accuracy: Difference | None
     step_time: float | None
     params: float | None
 
     @property
     def is_better(self) -> bool:
-        """Whether the best has more reward, by more than the standard error of the difference."""
-        return self.reward > self.reward_error
+        """Whether the trial has more reward, as far as can be told."""
+        return self.measured > 0 if self.reward is None else self.reward.probability >= _CLEARLY
 
     @property
     def text(self) -> str:
         """The comparison in words."""
-        difference = self.reward / self.reward_error if self.reward_error else self.reward * 1e9
-        if abs(difference) <= _Z:
-            what = "probably better" if self.is_better else "not told apart"
+        if self.reward is None:
+            worth = f"reward {self.measured:+z.4f}"
         else:
-            what = "better" if difference > 0 else "worse"
+            worth = (
+                f"truly better with {self.reward.probability:.0%}, reward "
+                f"{_difference_text(self.reward)}"
+            )
+        if self.accuracy is not None:
+            worth += f", accuracy {_difference_text(self.accuracy)}"
         return (
-            f"Trial {self.number} against {self.name}: {what}; reward {self.reward:+z.4f} "
-            f"±{self.reward_error:.4f}, accuracy {self.accuracy:+z.4f} ±{self.accuracy_error:.3f}, "
-            f"step time {number(self.step_time, '{:.3g}x')}, params "
-            f"{number(self.params, '{:.3g}x')}."
+            f"Trial {self.number} against {self.name}: {worth}, step time "
+            f"{number(self.step_time, '{:.3g}x')}, params {number(self.params, '{:.3g}x')}."
         )
+
+
+def _difference_text(difference: Difference) -> str:
+    low, high = (f"{end:+z.3f}" for end in (difference.low, difference.high))
+    return f"{difference.expected:+z.3f} ({low} to {high})"
 
 
 def _ratio(name: str, mine: Mapping[str, float], others: Mapping[str, float]) -> float | None:
@@ -266,8 +283,12 @@ def after_search(run: Run) -> list[list[str]]:
 def _named(ranked: RankedTrial) -> tuple[str, object]:
     trial = ranked.trial
     trained = trial.metrics.get("train_time_s")
-    took = f" · trained in {duration(trained)}" if trained is not None else ""
-    return f"rank {_ranks(ranked)} · trial {trial.number}{took}", trial.architecture
+    name = f"rank {_ranks(ranked)} · trial {trial.number}"
+    if trained is not None:
+        name += f" · trained in {duration(trained)}"
+    if ranked.best_probability is not None:
+        name += f" · the best with {ranked.best_probability:.0%}"
+    return name, trial.architecture
 
 
 def _ranks(ranked: RankedTrial) -> str:
