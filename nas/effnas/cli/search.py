@@ -8,10 +8,19 @@ from typing import Any
 
 from rich.markup import escape
 
+from effnas.cli.data_facts import worker_data_rows
 from effnas.cli.leaderboard import Leaderboard, after_search
 from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import counted, duration, scores_text, trial_line
+from effnas.cli.tables import (
+    counted,
+    duration,
+    macs_text,
+    params_text,
+    scores_text,
+    trial_line,
+)
+from effnas.config.settings import Recipe
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, random_search
 from effnas.search.cost_estimate import CostEstimate, memory_text
 from effnas.search.launch import SearchObserver, Settings, launch
@@ -137,20 +146,18 @@ def _plan_rows(plan: CostEstimate, settings: Settings) -> list[tuple[str, str]]:
         ("reward", reward.text if reward.name == reward.text else f"{reward.name}: {reward.text}"),
         ("objectives", f"{search.objectives or ''}"),
         ("constraints", _constraints_text(plan)),
-        ("reference", f"{reference.params / 1e6:.3g} M params, {reference.macs / 1e6:.4g} M MACs "
+        ("reference", f"{params_text(reference.params)} params, {macs_text(reference.macs)} MACs "
                       f"at {target.image_size} px; S and P are relative to it"),
         ("device", f"{ready.hardware}; {counted(plan.workers, 'worker')}; "
                    f"{ready.execution}"
                    + (f" (measured fastest; {ways} as long)" if ways else "")),
-        ("data", f"{settings.data}: {counted(ready.num_classes, 'class', 'classes')}, "
-                 f"{counted(ready.train_images, 'image')} to train on, {ready.holdout_images:,} "
-                 "held out; "
-                 f"{'mirrored at random' if ready.mirrored else 'not mirrored'}"),
+        *worker_data_rows(ready),
         ("one trial", f"about {duration(ready.timing_s)} of timing (at {target.image_size} px, "
                       f"batch {ready.timing_batch_size}) and {duration(ready.training_s)} of "
                       f"training ({counted(recipe.epochs, 'epoch')} at {recipe.image_size} px, "
                       f"batch {recipe.batch_size}), measured on the reference network"),
         ("fidelity", _rungs_text(plan, reference.params)),
+        ("warm-up", _warmup_text(recipe, settings.recipe)),
         ("step times", ready.step_times),
         ("baselines", _baselines_text(plan)),
         ("budget", f"{counted(plan.budget, 'trial')}{f', {done:,} done' if done else ''}: about "
@@ -173,6 +180,13 @@ def _constraints_text(plan: CostEstimate) -> str:
     shown = f"{share:.1%}" if share else "less than 0.1%"
     met = f"; {known}, {shown} of random architectures meet them"
     return "; ".join(texts) + met if texts else ""
+
+
+def _warmup_text(recipe: Recipe, asked: Recipe) -> str:
+    if recipe.warmup_share == asked.warmup_share:
+        return ""
+    done, wanted = (each.warmup_share * each.epochs for each in (recipe, asked))
+    return f"{done:.2g} epochs instead of {wanted:.2g}, to end before trainings first pause"
 
 
 def _rungs_text(plan: CostEstimate, params: int) -> str:
