@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from effnas.trials.baselines import Baseline
     from effnas.trials.run import Run
 
+_LEVEL = f"{LEVEL * 100:.0f} %"
 #: Trials that are listed by their numbers.
 _NAMED = 5
 #: With less than this probability, which is one standard error, nothing is said to be better.
@@ -74,14 +75,46 @@ class Leaderboard:
         for line in (self._guessing(), *self._unbuilt(), self._tied()):
             if line:
                 screen.print(line, markup=False)
-        for comparison in self.comparisons:
-            screen.print(comparison.text, markup=False)
-        if beaten := [each.name for each in self.comparisons if not each.is_better]:
+        if self.comparisons:
+            screen.print()
+            screen.print(self._compared())
+            if self._ranked.is_known:
+                legend = f"±: half of the {_LEVEL} interval; the luck of being chosen is taken off"
+                screen.print(Text(legend, style="dim"))
+            self._judge(screen)
+
+    def _compared(self) -> Table:
+        first = f"trial {self.comparisons[0].number} against"
+        found = table(
+            first, "better with", "reward", "accuracy", "step time", "params", left=[first],
+            spare=["params", "step time"],
+        )  # fmt: skip
+        for each in self.comparisons:
+            found.add_row(
+                each.name,
+                "-" if each.reward is None else f"{each.reward.probability:.0%}",
+                f"{each.measured:+z.4f}" if each.reward is None else _difference(each.reward),
+                "-" if each.accuracy is None else _difference(each.accuracy),
+                number(each.step_time, "{:.3g}x"),
+                number(each.params, "{:.3g}x"),
+            )
+        return found
+
+    def _judge(self, screen: Screen) -> None:
+        """Print in words whether the best is better than the baselines."""
+        unbeaten = [each.name for each in self.comparisons if not each.is_better]
+        if unbeaten:
             text = (
-                f"the best trial does not clearly beat {' and '.join(beaten)}; what helps: more "
+                f"the best trial does not clearly beat {' and '.join(unbeaten)}; what helps: more "
                 "trials, more epochs, more images held out, or another space."
             )
             note(screen, text, "Warning")
+        else:
+            names = " and ".join(each.name for each in self.comparisons)
+            known = [each.reward.probability for each in self.comparisons if each.reward]
+            sure = f" with {min(known):.0%}" + " or more" * (len(known) > 1) if known else ""
+            text = f"Trial {self.comparisons[0].number} is better than {names}{sure}."
+            screen.print(text, markup=False)
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
@@ -163,7 +196,7 @@ class Leaderboard:
         """Return what the marks of the table mean, of those that it has."""
         shown = [each.trial for each in self._ranked[: self.top]]
         if any(each.rank < each.last_rank for each in self._ranked[: self.top]):
-            yield f"rank: trials that cannot be told apart share their ranks ({LEVEL:.0%})"
+            yield f"rank: trials that cannot be told apart share their ranks ({_LEVEL})"
         if (images := self._noise.holdout_images) and self.reward:
             yield f"accuracy: ± its standard error on {counted(images, 'held-out image')}"
         metrics = [t.metrics for t in shown] + [b.metrics for b in self.run.baselines]
@@ -176,8 +209,6 @@ class Leaderboard:
             )
         if any(m.get("step_time_settled", 1.0) < 1 for m in metrics):
             yield "* the time limit ended the timing before S was known to 2 %"
-        if self.comparisons and self._ranked.is_known:
-            yield f"(... to ...) below: {LEVEL:.0%} interval, without the luck of being chosen"
         if sources := sorted({source_text(t).strip() for t in shown} - {""}):
             yield f"~ S is not measured: {' or '.join(sources)}"
 
@@ -205,8 +236,8 @@ class Leaderboard:
         if len(numbers) > _NAMED:
             which += f" and {len(numbers) - _NAMED:,} more"
         text = (
-            f"With {counted(images, 'held-out image')}, {len(numbers):,} trials cannot be told "
-            f"apart from the best ({LEVEL:.0%}): {which}"
+            f"{len(numbers):,} trials may be the truly best one ({_LEVEL}): {which}; "
+            f"{counted(images, 'held-out image')} do not tell them apart"
         )
         needed = self._ranked.images_to_tell(2)
         if needed is not None and needed > images:
@@ -241,27 +272,10 @@ class Comparison:
         """Whether the trial has more reward, as far as can be told."""
         return self.measured > 0 if self.reward is None else self.reward.probability >= _CLEARLY
 
-    @property
-    def text(self) -> str:
-        """The comparison in words."""
-        if self.reward is None:
-            worth = f"reward {self.measured:+z.4f}"
-        else:
-            worth = (
-                f"truly better with {self.reward.probability:.0%}, reward "
-                f"{_difference_text(self.reward)}"
-            )
-        if self.accuracy is not None:
-            worth += f", accuracy {_difference_text(self.accuracy)}"
-        return (
-            f"Trial {self.number} against {self.name}: {worth}, step time "
-            f"{number(self.step_time, '{:.3g}x')}, params {number(self.params, '{:.3g}x')}."
-        )
 
-
-def _difference_text(difference: Difference) -> str:
-    low, high = (f"{end:+z.3f}" for end in (difference.low, difference.high))
-    return f"{difference.expected:+z.3f} ({low} to {high})"
+def _difference(difference: Difference) -> str:
+    half = (difference.high - difference.low) / 2
+    return f"{difference.expected:+z.4f} ±{half:.3f}"
 
 
 def _ratio(name: str, mine: Mapping[str, float], others: Mapping[str, float]) -> float | None:

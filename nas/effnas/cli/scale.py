@@ -193,7 +193,8 @@ def _fit_text(family: SizedFamily) -> str:
 
 def _costs(family: SizedFamily) -> Table:
     times = ("S", "step") if family.hardware is not None else ()
-    found = table("member", "params", "MACs", "activations", "layers", "memory", *times)
+    found = table("member", "params", "MACs", "activations", "layers", "memory", *times,
+                  left=["member"])  # fmt: skip
     for sized in family.members:
         m = sized.metrics
         found.add_row(
@@ -210,7 +211,9 @@ def _costs(family: SizedFamily) -> Table:
 
 def _trainings(family: SizedFamily) -> Table:
     times = ("training", "growing") if family.hardware is not None else ()
-    found = table("member", "train px", "infer px", "dropout", "RandAugment", "mixup", *times)
+    found = table(
+        "member", "train px", "infer px", "dropout", "RandAugment", "mixup", *times, left=["member"]
+    )
     for sized in family.members:
         member, strengths = sized.member, sized.member.regularization
         first, last = member.stage_image_sizes[0], member.train_image_size

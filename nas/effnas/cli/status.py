@@ -119,7 +119,7 @@ def _show_other(found: FolderState, *, as_json: bool) -> None:
     ]))  # fmt: skip
     if found.table:
         names, *rows = found.table
-        shown = table(*names, left=("member",))
+        shown = table(*names, left=names[:1])
         for row in rows:
             shown.add_row(*row)
         screen.print()
