@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import io
+import json
+import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from command_line import Run as Command
 from rich.text import Text
 
 from effnas import Architecture, load_run
 from effnas.cli import tables
+from effnas.cli.bench import BenchCommand, BenchSettings
 from effnas.cli.leaderboard import Leaderboard
 from effnas.cli.pareto_front import show_pareto_front
 from effnas.cli.tables import Screen
+from effnas.timing.device_settings import DeviceSettings
 from effnas.trials.baselines import BaselineResult, grouped
 from effnas.trials.objectives import Objectives
 from effnas.trials.reward import METRICS
 from effnas.trials.run import Run
 from effnas.trials.trial import Trials
+from effnas.workflows.bench import BenchResult
 
 FOLDERS = Path(__file__).parents[1] / "golden" / "folders"
 BLOCKS = " ".join(f"mbconv_r{n + 10}_k5_s{1 + n % 2}_e6_c{1280 + n}_se0.25" for n in range(7))
@@ -110,3 +117,41 @@ def test_commands_to_paste_are_quoted_and_stand_in_one_line() -> None:
 )  # fmt: skip
 def test_durations_never_show_a_unit_that_is_full(seconds: float, text: str) -> None:
     assert tables.duration(seconds) == text
+
+
+def test_bench_names_long_networks_below_its_table() -> None:
+    figures = dict.fromkeys(
+        ("step_time", "step_time_low", "step_time_high", "step_time_s", "step_time_low_s",
+         "step_time_high_s", "forward_time_s", "backward_time_s", "optimizer_time_s",
+         "images_per_s", "timed_steps", "step_time_settled"), 123.456,
+    )  # fmt: skip
+    row = {"network": BLOCKS, "params": 1e9, "peak_memory_bytes": 1e11, **figures}
+    setup = dict.fromkeys(("batch_size", "image_size", "num_classes"), 100)
+    setup |= dict.fromkeys(("optimizer", "precision", "memory_format", "compile_mode"), "none")
+    result = BenchResult(rows=[row, {**row, "network": "b[0]"}], setup=setup, hardware={})
+    settings = BenchSettings(networks=[], device=DeviceSettings(), interval=0.02, time_limit=60.0)
+    command = BenchCommand(settings, as_json=False)
+
+    def show(screen: Screen) -> None:
+        command.screen = screen
+        command.show(result)
+
+    check(shown(80, show), 80, BLOCKS, "b[0]")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["run-finals", "layers", "run-board", "status", "space"])
+def test_commands_fit_a_terminal_of_80_columns(
+    effnas: Command, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(FOLDERS, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as if it were a terminal
+    commands = json.loads((FOLDERS.parent / "commands.json").read_text())
+    commands |= {"status": "status run", "space": "space v2 --samples 20"}
+    done = effnas(*shlex.split(commands[name]))
+    assert done.code == 0, done.err
+    text, _, after = Text.from_ansi(done.out).plain.rpartition("\nNext\n")
+    progress = "━"
+    lines = [line for line in (text or after).splitlines() if progress not in line]
+    check("\n".join(lines), 80)
