@@ -52,7 +52,10 @@ class BenchCommand(LongCommand[BenchSettings, BenchResult]):
             else f"the time limit of {time_limit_s:g} s, before all intervals were within "
             f"{precision:.1%}; a higher --time-limit narrows them"
         )
-        hardware = ", ".join(f"{name} {value}" for name, value in result.hardware.items())
+        hardware = ", ".join(
+            str(value) if name in ("device", "name") else f"{name} {value}"
+            for name, value in result.hardware.items()
+        )
         self.plan(
             ("device", hardware),
             ("step", f"batch {c['batch_size']} at {c['image_size']} px, "
