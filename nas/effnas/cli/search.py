@@ -11,6 +11,7 @@ from rich.markup import escape
 from effnas.cli.data_facts import worker_data_rows
 from effnas.cli.leaderboard import Leaderboard, after_search
 from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
+from effnas.cli.report import end_with_report
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import (
     counted,
@@ -42,6 +43,7 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
     """Shows the cost estimate, a line per trial, a bar with the time left, and the best trials."""
 
     stored = "What 0 trials found"
+    writes_report = True
     _expected_trial_s = 0.0
     _workers = 1
     _holdout_images: int | None = None
@@ -86,6 +88,10 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
         self.say(f"\nStored in {settings.out}.")
         if search.best:
             self.next(*after_search(run))
+
+    def report(self, result: Search) -> int:
+        code = super().report(result)
+        return end_with_report(self, result, code) if self.writes_report else code
 
     def _noise(self, search: Search) -> Noise:
         return Noise.of(self._holdout_images, search.baselines)
