@@ -288,6 +288,7 @@ def after_search(run: Run) -> list[list[str]]:
     root = ["--data-root", run.manifest.data.root] if run.manifest.data.root else []
     data = ["--data", run.manifest.data.name or "DATA", *root]
     return [
+        ["effnas", "report", folder],
         ["effnas", "promote", folder, "--top", "3"],
         ["effnas", "train", f"{folder}:best", *data],
         ["effnas", "scale", f"{folder}:best", "--out", f"families/{run.path.name}"],
@@ -301,7 +302,8 @@ def _named(ranked: RankedTrial) -> tuple[str, object]:
     if trained is not None:
         name += f" · trained in {duration(trained)}"
     if ranked.best_probability is not None:
-        name += f" · the best with {ranked.best_probability:.0%}"
+        share = ranked.best_probability
+        name += f" · the best with {f'{share:.0%}' if share >= 0.005 else 'under 1%'}"
     return name, trial.architecture
 
 

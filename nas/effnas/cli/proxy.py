@@ -207,7 +207,8 @@ def _lower_end(report: ProxyReport) -> str:
 
 
 def _tried(report: SearchReport) -> Table:
-    found = table("epochs", "image", "share", "time", "of the higher", "tau", "networks", "")
+    found = table("epochs", "image", "share", "time", "of the higher", "tau", "networks", "",
+                  key=3, spare=["of the higher"])  # fmt: skip
     for tried in report.tried:
         fidelity, figures = tried.proxy, tried.proxy_figures
         kept = tried.verdict is Verdict.KEPT
