@@ -363,7 +363,9 @@ def _worth(
     middle = accuracies.mean(axis=0)
     step = np.maximum(1.5 * accuracies.std(axis=0), 1e-9)
     at = score(accuracy=middle)
-    if not np.isfinite(at).all() or _depends_on_unknown(reward, columns, at):
+    if not np.isfinite(at).all() or _depends_on_unknown(
+        reward, {**columns, "accuracy": middle}, at
+    ):
         return None
     up = (score(accuracy=np.minimum(middle + step, 1.0)) - at) / step
     down = (at - score(accuracy=np.maximum(middle - step, 0.0))) / step
