@@ -95,7 +95,9 @@ def test_constraints_of_a_run_hold_when_it_continues_and_when_it_moves(
         assert is_fine or "and the search wants 'step_time <= 1.05'" in (trial.reason or "")
     assert "step_time <= 1.05; params < 4e3" in effnas("status", "run").out
     assert json.loads(effnas("status", "run", "--json").out)["constraints"] == limits[1::2]
-    refused = effnas("search", *QUICK, *NO_BASELINES, "--budget", "9", "--out", "run", *timed, *limits[:2])
+    refused = effnas(
+        "search", *QUICK, *NO_BASELINES, "--budget", "9", "--out", "run", *timed, *limits[:2]
+    )
     assert refused.code == 2
     assert "constraints (was ['step_time <= 1.05', 'params < 4e3']" in refused.err
     assert len(load_run(tmp_path / "run").trials) == 6

@@ -95,7 +95,7 @@ def next_commands(run: Run, reward: Reward | None = None) -> list[tuple[str, str
     equals = 1
     if reward or run.manifest.reward.kind == "expression":
         ranked = rank_trials(run.trials, reward or run.load_reward(), run.noise)
-        equals = len(indistinguishable(ranked))
+        equals = len(indistinguishable(ranked)) if ranked[0].best_probability else 1
     top = min(max(equals, _FINALISTS[0]), _FINALISTS[1], len(run.trials.ranked()))
     data = run.manifest.data
     images = _argument(data.path or data.name)

@@ -12,6 +12,7 @@ from effnas.report.parts import (
     Column,
     Section,
     Table,
+    chance_text,
     count_text,
     counted,
     listed,
@@ -112,7 +113,7 @@ def is_it_better(facts: Facts) -> Section:
     if not facts.ranked:
         reason = "No trial is complete yet." if facts.reward else facts.lacking
         return Section(name="better", question=question, answer=reason)
-    first, equals = facts.ranked[0], facts.equals
+    first = facts.ranked[0]
     chance = first.best_probability
     noise = facts.run.noise
     if chance is None:
@@ -122,18 +123,21 @@ def is_it_better(facts: Facts) -> Section:
                    "accuracies are from.",
             tables=[_ranking(facts)],
         )  # fmt: skip
-    others = [f"trial {e.trial.number}" for e in equals if e is not first]
+    others = [f"trial {trial.number}" for trial in facts.rivals]
     answer = (
         f"Trial {first.trial.number} is the best of {counted(len(facts.ranked), 'complete trial')} "
-        f"with a probability of {chance:.0%}. "
+        f"with a probability of {chance_text(chance)}. "
     )
     answer += (
-        f"Nobody can tell it apart from {counted(len(others), 'other')}: {listed(others)}."
-        if others else "No other trial can be mistaken for it."
+        f"Nobody can tell it apart from {counted(len(others), 'other')}: {listed(others, 5)}."
+        if others else "Nine times in ten no other trial is."
     )  # fmt: skip
     for each in facts.contenders:
         if each.beaten_probability is not None:
-            answer += f" It is better than {each.baseline.name} with {each.beaten_probability:.0%}."
+            answer += (
+                f" It is better than {each.baseline.name} with "
+                f"{chance_text(each.beaten_probability)}."
+            )
         elif each.baseline.reason:
             answer += f" {each.baseline.name} has no accuracy: {each.baseline.reason}."
     if not facts.contenders:
@@ -145,16 +149,16 @@ def is_it_better(facts: Facts) -> Section:
     )
     sure = (
         f"Dots are expected true rewards with 90% intervals, the ticks what was measured; a lucky "
-        f"trial is not believed in full. The errors: {noise.holdout_images:,} held-out images, "
-        f"{spread}, and the intervals of step times."
+        f"trial is not believed in full. Blue ones belong to the fewest trials that hold the best "
+        f"with 90%; the percentages say how likely each is it. The errors: "
+        f"{noise.holdout_images:,} held-out images, {spread}, and the intervals of step times."
     )
     if others and first.trial.metrics.get("accuracy"):
         images = images_to_tell_apart(first.trial.metrics["accuracy"], 0.01)
         sure += f" To see a difference of 1 point takes {images:,} held-out images."
-    assert facts.reward is not None
     return Section(
         name="better", question=question, answer=answer, sure=sure,
-        figures=[figures.ranking(facts.ranked, facts.contenders, facts.reward.text)],
+        figures=[figures.ranking(facts.ranked, facts.rivals, facts.contenders)],
         tables=[_ranking(facts)],
     )  # fmt: skip
 
@@ -368,12 +372,12 @@ def title(facts: Facts) -> str:
     is_random = facts.run.manifest.controller == "random"
     if random and reached is not None and reached <= random.best and not is_random:
         return f"Random search would have done as well: {random.best:.4f} against {reached:.4f}"
-    others = len(facts.equals) - 1
+    others = len(facts.rivals)
     beats = [c.baseline.name for c in facts.contenders if c.beaten_probability is not None
              and c.beaten_probability > 0.95]  # fmt: skip
     text = f"Trial {winner.number} wins"
     text += f" and beats {listed([shortened(name, 30) for name in beats], 3)}" if beats else ""
-    text += f"; {others} other{'s' * (others > 1)} may be as good" if others > 0 else ""
+    text += f"; {others} other{'s' * (others > 1)} may be the best, too" if others else ""
     return text
 
 

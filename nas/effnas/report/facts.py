@@ -54,10 +54,16 @@ class Facts:
         first = self.ranked[0] if self.ranked else None
         return contenders(self.run.baselines, self.reward, self.run.noise, first)
 
-    @property
+    @cached_property
     def equals(self) -> list[RankedTrial]:
-        """The trials that may be the best; the winner is among them."""
-        return indistinguishable(self.ranked)
+        """The fewest trials that hold the best one with 90 %; none where that is not known."""
+        known = self.ranked and self.ranked[0].best_probability is not None
+        return indistinguishable(self.ranked) if known else []
+
+    @property
+    def rivals(self) -> list[Trial]:
+        """The trials that may be the best in place of the winner, the likeliest first."""
+        return [each.trial for each in self.equals if each.trial is not self.winner]
 
     @property
     def ahead(self) -> list[Contender]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from effnas.report.explanation import Importance, Step
-from effnas.report.parts import Figure, counted, plain, seconds_text, shortened
+from effnas.report.parts import Figure, chance_text, counted, plain, seconds_text, shortened
 from effnas.report.statements import (
     Contender,
     Cost,
@@ -78,22 +78,24 @@ def trial_text(trial: Trial) -> str:
     return "<br>".join([*lines, *(plain(block) for block in trial.architecture.blocks)])
 
 
-def ranking(ranked: Sequence[RankedTrial], others: Sequence[Contender], reward: str) -> Figure:
+def ranking(
+    ranked: Sequence[RankedTrial],
+    rivals: Sequence[Trial],
+    others: Sequence[Contender],
+) -> Figure:
     """Draw the best trials and the baselines with the intervals of their true rewards."""
     data: list[Trace] = []
-    wanted = [*ranked[:ROWS], *(each for each in ranked[ROWS:] if each.rank <= ranked[0].rank)][
-        : ROWS + 5
-    ]
-    shown = [each for each in wanted if each.low is not None and each.high is not None]
+    equal = {trial.number for trial in rivals}
+    shown = [each for each in ranked[:ROWS] if each.low is not None and each.high is not None]
     names = [f"trial {each.trial.number}" for each in shown]
     low, high = [e.low or 0.0 for e in shown], [e.high or 0.0 for e in shown]
     middle = [(a + b) / 2 for a, b in zip(low, high, strict=True)]
-    colours = ["@warm" if n == 0 else "@accent" if e.rank <= ranked[0].rank else "@muted"
+    colours = ["@warm" if n == 0 else "@accent" if e.trial.number in equal else "@muted"
                for n, e in enumerate(shown)]  # fmt: skip
-    chance = [f"{e.best_probability:.0%}" if e.best_probability is not None else ""
+    chance = [f" {plain(chance_text(e.best_probability))}" if e.best_probability is not None else ""
               for e in shown]  # fmt: skip
-    for colour, label in (("@warm", "winner"), ("@accent", "may be as good"),
-                          ("@muted", "worse")):  # fmt: skip
+    for colour, label in (("@warm", "winner"), ("@accent", "may be the best, too"),
+                          ("@muted", "hardly the best")):  # fmt: skip
         at = [n for n, each in enumerate(colours) if each == colour]
         if at:
             part = [[values[n] for n in at] for values in (middle, low, high)]
@@ -129,7 +131,7 @@ def ranking(ranked: Sequence[RankedTrial], others: Sequence[Contender], reward: 
         label="Rewards of the best trials and the baselines, with 90% intervals",
         data=data,
         layout={
-            "xaxis": axis(f"reward  {plain(shortened(reward, 40))}"),
+            "xaxis": axis("reward"),
             "yaxis": {**_ROWS_AXIS, "categoryarray": names[::-1]},
         },
         height=_rows_height(len(names), 120),
@@ -174,7 +176,9 @@ def progress(
 def steps_of(path: Sequence[Step]) -> Figure:
     """Draw the gain of each decision on the way to the winner, split by metric."""
     shown, rest = list(path[:ROWS]), list(path[ROWS:])
-    names = [step_name(step) for step in shown] + ([f"{len(rest)} more"] if rest else [])
+    names = [_two_lines(step_name(step)) for step in shown] + (
+        [f"{len(rest)} more"] if rest else []
+    )
 
     def column(values: Sequence[float], more: Sequence[float]) -> list[float]:
         return [100 * v for v in values] + ([100 * sum(more)] if more else [])
@@ -200,7 +204,7 @@ def steps_of(path: Sequence[Step]) -> Figure:
         data=data,
         layout={
             "barmode": "relative",
-            "xaxis": axis("change of the expected reward, %", zeroline=True),
+            "xaxis": axis("change of expected reward, %", zeroline=True),
             "yaxis": {**_ROWS_AXIS, "categoryarray": names[::-1]},
         },
         height=_rows_height(len(names), 120),
@@ -210,7 +214,13 @@ def steps_of(path: Sequence[Step]) -> Figure:
 def step_name(step: Step) -> str:
     """Return what changes in a step."""
     ends = ["none" if each is None else str(each) for each in (step.before, step.after)]
-    return f"{step.decision}  {ends[0]} → {ends[1]}"
+    return f"{step.decision} {ends[0]} → {ends[1]}"
+
+
+def _two_lines(name: str) -> str:
+    """Return a long name on two lines, which leave phones room for the figure."""
+    first, _, rest = plain(name).partition(" ")
+    return f"{first}<br>{rest}" if len(name) > 22 else f"{first} {rest}"
 
 
 def importance(found: Sequence[Importance]) -> Figure:
@@ -231,7 +241,7 @@ def importance(found: Sequence[Importance]) -> Figure:
         label="Share of the variance of rewards that follows from each decision alone",
         data=data,
         layout={
-            "xaxis": axis("share of the variance of rewards over the space, %", rangemode="tozero"),
+            "xaxis": axis("share of the variance, %", rangemode="tozero"),
             "yaxis": {**_ROWS_AXIS, "categoryarray": names[::-1]},
         },
         height=_rows_height(len(names), 80),
@@ -262,19 +272,23 @@ def trade_off(
         points([winner], "@warm", "winner", size=15, symbol="star"),
     ]  # fmt: skip
     data[1]["line"] = {"color": "@accent", "width": 1.5, "shape": "hv"}
+    middle = (min(t.metrics["step_time"] for t in complete)
+              * max(t.metrics["step_time"] for t in complete)) ** 0.5  # fmt: skip
     known = [(n, m) for n, m in baselines if "step_time" in m and "accuracy" in m]
     if known:
         data.append(
             _dots([m["step_time"] for _, m in known], [100 * m["accuracy"] for _, m in known],
                   "@green", name="baseline", symbol="diamond", size=11,
-                  mode="markers+text", textposition="bottom right",
+                  mode="markers+text",
+                  textposition=["bottom left" if m["step_time"] > middle else "bottom right"
+                                for _, m in known],
                   textfont={"size": 12, "color": "@green"},
                   text=[plain(shortened(n, 20)) for n, _ in known],
                   hovertemplate="%{text}<br>S %{x:.3f}, accuracy %{y:.2f}%<extra></extra>")
         )  # fmt: skip
     x = sorted(t.metrics["step_time"] for t in complete)
     layout: dict[str, Any] = {
-        "xaxis": axis("training step time over the reference's (S)"),
+        "xaxis": axis("step time over the reference's (S)"),
         "yaxis": axis("accuracy, %"),
         "hovermode": "closest",
     }

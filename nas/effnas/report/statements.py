@@ -10,7 +10,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from datetime import datetime
+from itertools import accumulate, combinations
 from statistics import fmean, median
 
 import numpy as np
@@ -28,7 +29,7 @@ from effnas.trials.uncertainty import Noise, RankedTrial
 Z90 = 1.645
 #: Fewer pairs do not make a rank correlation.
 MIN_PAIRS = 8
-_DRAWS = 1_000
+_LEVEL = 0.9
 _NUMBER = re.compile(r"\d[\d.,]*")
 
 
@@ -65,10 +66,8 @@ def _contender(
 ) -> Contender:
     from scipy.special import ndtr
 
-    metrics = baseline.metrics
-    try:
-        value = reward.score(metrics)
-    except RewardError:
+    metrics, value = baseline.metrics, baseline.reward(reward)
+    if value is None:
         return Contender(baseline=baseline, reward=None)
     accuracy = metrics.get("accuracy")
     error = noise.standard_error(accuracy, len(baseline.accuracies)) if accuracy else None
@@ -96,8 +95,10 @@ def _contender(
 
 
 def indistinguishable(ranked: Sequence[RankedTrial]) -> list[RankedTrial]:
-    """Return the trials that may rank as high as the winner may; the winner is the first."""
-    return [each for each in ranked if each.rank <= ranked[0].rank]
+    """Return the fewest trials that hold the truly best one with 90 %, the likeliest first."""
+    likeliest = sorted(ranked, key=lambda each: -(each.best_probability or 0.0))
+    sums = accumulate(each.best_probability or 0.0 for each in likeliest)
+    return likeliest[: 1 + sum(total < _LEVEL for total in sums)]
 
 
 def best_so_far(trials: Trials) -> list[tuple[int, float]]:
@@ -206,6 +207,45 @@ def costs(run: Run) -> list[Cost]:
         for what in order
         if sum(groups.get(what, ())) > 0
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WallClock:
+    """Seconds from the start of the first trial or baseline to the end of the last one.
+
+    Attributes:
+        whole_s: All of them.
+        idle_s: Those in which none of them was under way.
+    """
+
+    whole_s: float
+    idle_s: float
+
+
+def wall_clock(run: Run) -> WallClock | None:
+    """Return how long the run took; None where it is not known when all trials ended.
+
+    With rungs it is not: a trial is under way several times.
+    """
+    ends = [(t.ended, t.duration_s) for t in run.trials if t.has_result]
+    ends += [(r.ended, r.duration_s) for each in run.baselines for r in each.results]
+    if not ends or run.manifest.rungs:
+        return None
+    spans = []
+    for ended, duration_s in ends:
+        if ended is None or duration_s is None:
+            return None
+        try:
+            end_s = datetime.fromisoformat(ended).timestamp()
+        except ValueError:
+            return None
+        spans.append((end_s - duration_s, end_s))
+    spans.sort()
+    busy_until_s, idle_s = spans[0][1], 0.0
+    for start_s, end_s in spans:
+        idle_s += max(start_s - busy_until_s, 0.0)
+        busy_until_s = max(busy_until_s, end_s)
+    return WallClock(whole_s=busy_until_s - spans[0][0], idle_s=idle_s)
 
 
 @dataclass(frozen=True, kw_only=True)
