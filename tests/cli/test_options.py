@@ -40,6 +40,9 @@ SCALING = "out tolerance data data-root seeds seed recipe " + TRAINING + WORKERS
 OPTIONS = {
     "search": DATA + WORKERS + RECIPE + STEP_TIMES + "backend target-image-size target-batch-size "
     "space budget out reward controller objectives seed fidelity constraint baseline",
+    "resume": "budget",
+    "runs": "",
+    "rescore": "reward sweep store top",
     "status": "top",
     "space": "samples seed",
     "bench": STEP + "space image-size batch-size classes interval time-limit",

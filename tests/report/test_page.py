@@ -20,6 +20,23 @@ from effnas.errors import InfeasibleError
 from effnas.report.page import report_search, to_html, write_tables
 from effnas.trials.run import Run
 
+PROBE = """<iframe src="report.html" style="width:WIDTHpx;height:900px;border:0"></iframe>
+<pre id="said"></pre>
+<script>
+const frame = document.querySelector("iframe");
+const look = () => {
+  const page = frame.contentDocument;
+  if (page?.documentElement.dataset.ready !== "yes") return setTimeout(look, 100);
+  document.getElementById("said").textContent = JSON.stringify({
+    title: page.title,
+    drawn: page.querySelectorAll(".figure .main-svg").length > 0,
+    empty: page.querySelectorAll(".figure:empty").length,
+    wide: page.documentElement.scrollWidth,
+    inner: frame.contentWindow.innerWidth,
+  });
+};
+look();
+</script>"""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -148,22 +165,7 @@ def test_a_report_that_fails_does_not_fail_the_search(tmp_path: Path) -> None:
 def test_a_browser_draws_it_within_its_width(html: str, tmp_path: Path, width: int) -> None:
     """A frame as wide as the screen: a headless window cannot be as narrow as a phone."""
     (tmp_path / "report.html").write_text(html)
-    probe = (
-        """<iframe src="report.html" style="width:%dpx;height:900px;border:0"></iframe>
-    <pre id="said"></pre><script>
-    const frame = document.querySelector("iframe");
-    const look = () => {
-      const page = frame.contentDocument;
-      if (page?.documentElement.dataset.ready !== "yes") return setTimeout(look, 100);
-      const drawn = page.querySelectorAll(".figure .main-svg").length > 0;
-      document.getElementById("said").textContent = JSON.stringify({
-        title: page.title, drawn, empty: page.querySelectorAll(".figure:empty").length,
-        wide: page.documentElement.scrollWidth, inner: frame.contentWindow.innerWidth});
-    };
-    look();</script>"""
-        % width
-    )  # noqa: UP031
-    (tmp_path / "probe.html").write_text(probe)
+    (tmp_path / "probe.html").write_text(PROBE.replace("WIDTH", str(width)))
     assert CHROMIUM is not None
     done = subprocess.run(
         [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",

@@ -17,7 +17,6 @@ from effnas.report.facts import Facts
 from effnas.report.page import report_search
 from effnas.report.statements import (
     best_so_far,
-    contenders,
     costs,
     coverage,
     reasons,
@@ -27,7 +26,6 @@ from effnas.report.statements import (
 from effnas.trials.reward import Reward
 from effnas.trials.run import load_run
 from effnas.trials.trial import Measurement, Trial
-from effnas.trials.uncertainty import rank_trials
 
 GOLDEN = Path(__file__).parents[1] / "golden/folders"
 
@@ -96,12 +94,8 @@ def test_a_rank_correlation_needs_enough_pairs_and_has_an_interval() -> None:
 
 def test_a_baseline_is_surely_beaten_only_from_far() -> None:
     run = made_run(lambda arch: metrics_of(0.8, arch), baseline_accuracy=0.5)
-    reward = Reward.load("v2")
-    ranked = rank_trials(run.trials, reward, run.noise)
     near = made_run(lambda arch: metrics_of(0.8, arch), baseline_accuracy=0.95)
-    [far], [close] = (
-        contenders(each.baselines, reward, each.noise, ranked[0]) for each in (run, near)
-    )
+    far, close = (Facts(each, Reward.load("v2")).contenders[0] for each in (run, near))
     assert far.beaten_probability > 0.99
     assert close.beaten_probability < far.beaten_probability
 

@@ -13,7 +13,6 @@ from effnas.cli.tables import console
 from effnas.errors import StoreError
 from effnas.report.page import REPORT, report_search, to_html, write_tables
 from effnas.report.parts import Page
-from effnas.report.statements import indistinguishable
 from effnas.trials.run import Run, load_run
 from effnas.trials.store import write_whole
 from effnas.trials.uncertainty import rank_trials
@@ -95,7 +94,7 @@ def next_commands(run: Run, reward: Reward | None = None) -> list[tuple[str, str
     equals = 1
     if reward or run.manifest.reward.kind == "expression":
         ranked = rank_trials(run.trials, reward or run.load_reward(), run.noise)
-        equals = len(indistinguishable(ranked)) if ranked[0].best_probability else 1
+        equals = len(ranked.best_set)
     top = min(max(equals, _FINALISTS[0]), _FINALISTS[1], len(run.trials.ranked()))
     data = run.manifest.data
     images = _argument(data.path or data.name)

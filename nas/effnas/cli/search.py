@@ -8,10 +8,12 @@ from typing import Any
 
 from rich.markup import escape
 
+from effnas.cli.data_facts import worker_data_rows
 from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
 from effnas.cli.report import end_with_report
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import counted, duration, leaderboard, scores_text, trial_line
+from effnas.config.settings import Recipe
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, random_search
 from effnas.search.cost_estimate import CostEstimate, memory_text
 from effnas.search.launch import SearchObserver, Settings, launch
@@ -142,14 +144,13 @@ def _plan_rows(plan: CostEstimate, settings: Settings) -> list[tuple[str, str]]:
         ("device", f"{ready.hardware}; {plan.workers} worker{'s' * (plan.workers > 1)}; "
                    f"{ready.execution}"
                    + (f" (measured fastest; {ways} as long)" if ways else "")),
-        ("data", f"{settings.data}: {ready.num_classes} classes, {ready.train_images:,} images to "
-                 f"train on, {ready.holdout_images:,} held out; "
-                 f"{'mirrored at random' if ready.mirrored else 'not mirrored'}"),
+        *worker_data_rows(ready),
         ("one trial", f"about {duration(ready.timing_s)} of timing (at {target.image_size} px, "
                       f"batch {ready.timing_batch_size}) and {duration(ready.training_s)} of "
                       f"training ({counted(recipe.epochs, 'epoch')} at {recipe.image_size} px, "
                       f"batch {recipe.batch_size}), measured on the reference network"),
         ("fidelity", _rungs_text(plan, reference.params)),
+        ("warm-up", _warmup_text(recipe, settings.recipe)),
         ("step times", ready.step_times),
         ("baselines", _baselines_text(plan)),
         ("budget", f"{plan.budget:,} trials{f', {done:,} done' if done else ''}: about "
@@ -172,6 +173,13 @@ def _constraints_text(plan: CostEstimate) -> str:
     shown = f"{share:.1%}" if share else "less than 0.1%"
     met = f"; {known}, {shown} of random architectures meet them"
     return "; ".join(texts) + met if texts else ""
+
+
+def _warmup_text(recipe: Recipe, asked: Recipe) -> str:
+    if recipe.warmup_share == asked.warmup_share:
+        return ""
+    done, wanted = (each.warmup_share * each.epochs for each in (recipe, asked))
+    return f"{done:.2g} epochs instead of {wanted:.2g}, to end before trainings first pause"
 
 
 def _rungs_text(plan: CostEstimate, params: int) -> str:

@@ -9,7 +9,16 @@ from pathlib import Path
 from effnas.config.codec import to_plain
 from effnas.report import figures
 from effnas.report.facts import Facts
-from effnas.report.parts import Cell, Column, Section, Table, counted, finite, seconds_text
+from effnas.report.parts import (
+    Cell,
+    Column,
+    Section,
+    Table,
+    chance_text,
+    counted,
+    finite,
+    seconds_text,
+)
 from effnas.report.statements import (
     MIN_PAIRS,
     costs,
@@ -189,9 +198,13 @@ def which_images(facts: Facts) -> Section:
     if data.chance is not None:
         share = data.majority_share
         sure += f" Guessing gives {data.chance:.1%}" + (
-            f", naming the most frequent class {share:.1%}; the winner has to beat both."
+            f", always naming the most frequent class {share:.1%}."
             if share is not None else " where classes are equally frequent."
         )  # fmt: skip
+    if facts.ranked and data.chance is not None:
+        above = facts.ranked.above(facts.ranked[0].trial, data.majority_share or data.chance)
+        if above is not None:
+            sure += f" The winner is truly above that with {chance_text(above)}."
     if data.image_sizes:
         sizes = [f"{width}×{height}" for height, width in data.image_sizes]
         sure += f" Images as stored: {' to '.join(dict.fromkeys((sizes[0], sizes[-1])))} px."

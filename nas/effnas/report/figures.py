@@ -89,7 +89,7 @@ def ranking(
     shown = [each for each in ranked[:ROWS] if each.low is not None and each.high is not None]
     names = [f"trial {each.trial.number}" for each in shown]
     low, high = [e.low or 0.0 for e in shown], [e.high or 0.0 for e in shown]
-    middle = [(a + b) / 2 for a, b in zip(low, high, strict=True)]
+    middle = [e.reward or 0.0 for e in shown]
     colours = ["@warm" if n == 0 else "@accent" if e.trial.number in equal else "@muted"
                for n, e in enumerate(shown)]  # fmt: skip
     chance = [f" {plain(chance_text(e.best_probability))}" if e.best_probability is not None else ""

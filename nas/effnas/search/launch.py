@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from effnas.config.catalog import Source, find
+from effnas.config.catalog import Source
 from effnas.config.settings import EvaluationConfig, StepTimeConfig
 from effnas.controllers.registry import controller_text
 from effnas.errors import ConfigError, check_at_least
@@ -32,7 +32,7 @@ from effnas.search.baselines import (
 )
 from effnas.search.cost_estimate import CostEstimate
 from effnas.search.retime import time_finalists
-from effnas.search.rungs import Rungs
+from effnas.search.rungs import Rungs, with_early_warmup
 from effnas.search.search import Search
 from effnas.space.search_space import SearchSpace
 from effnas.train.checkpoints import Checkpoint
@@ -66,7 +66,7 @@ class Settings(CandidateSettings):
     """What the user asked for.
 
     Attributes:
-        reward: Name, path, expression or `file.py:function`.
+        reward: Name, path, expression or `file.py:function`, or what was read from one.
         controller: Name of the controller, or `FILE.py:CLASS`.
         objectives: What it pursues in place of the reward, such as `accuracy:max,params:min`.
         budget: Trials in all, 1 or more.
@@ -79,7 +79,7 @@ class Settings(CandidateSettings):
             `effnas.search.baselines.find_baselines`.
     """
 
-    reward: str = "v2"
+    reward: str | Reward = "v2"
     controller: str = "surrogate"
     budget: int = 1000
     objectives: str | None = None
@@ -131,6 +131,9 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
         if stored := SearchManifest.stored(out):
             chosen.check_continues(stored, out)
             config = continued_config(config, stored)
+        asked = config.recipe
+        if not (stored and stored.recipe and stored.recipe.warmup_share == asked.warmup_share):
+            config = replace(config, recipe=with_early_warmup(asked, chosen.rungs))
         backend, prepared = start_workers(
             config, settings.workers, observer.preparing, baselines=setup.baselines
         )
@@ -150,9 +153,12 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
             if stored:
                 manifest.check_continues(stored, out)
                 manifest = replace(manifest, created=stored.created)
+                if manifest.data.path == stored.data.path:  # as it was named first
+                    data = replace(manifest.data, name=stored.data.name)
+                    manifest = replace(manifest, data=data)
             search.resume(
                 read_events(out, stem=search.space.stem, head=search.space.head),
-                rescore=stored is not None and stored.reward != manifest.reward,
+                rescore=stored is not None and stored.reward.text != manifest.reward.text,
             )
             search.baselines = read_baselines(out)
             planned = setup.plan_baselines(prepared, search.space, stored)
@@ -207,16 +213,17 @@ class _Setup:
 
     @classmethod
     def of(cls, settings: Settings) -> _Setup:
-        source = find("search_spaces", settings.space)
+        source = settings.source
         space = SearchSpace.read(source).with_target(
             image_size=settings.target_image_size, batch_size=settings.target_batch_size
         )
+        reward = settings.reward
         checkpoints = str((settings.out / CHECKPOINTS).absolute()) if settings.rungs else None
         return cls(
             settings=settings,
             source=source,
             space=space,
-            reward=Reward.load(settings.reward),
+            reward=Reward.load(reward) if isinstance(reward, str) else reward,
             baselines=find_baselines(settings.baselines, space),
             step_times=named_source(settings.step_times, space),
             config=replace(
@@ -276,4 +283,5 @@ class _Setup:
             seed=settings.seed,
             constraints=search.constraints.texts,
             rungs=settings.rungs.epochs if settings.rungs else None,
+            asked=settings.asked,
         )

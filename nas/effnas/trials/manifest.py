@@ -48,12 +48,32 @@ class OtherFolderError(StoreError):
     """A folder of something else than was asked for."""
 
 
+#: A value of an option of the command line.
+Plain = bool | int | float | str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandPart:
+    """The command line behind a folder, from which less of it continues.
+
+    Attributes:
+        name: Of the command, such as `search`.
+        options: Those that its users gave, by name; paths are absolute.
+    """
+
+    name: str
+    options: Mapping[str, Plain | tuple[Plain, ...]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What a folder that can be continued was made with, in its `manifest.json`.
 
     The metadata of fields (`must_match`, `ALL_MUST_MATCH`), also of dataclasses in it, say what
     must be the same for that.
+
+    Attributes:
+        asked: The command line; None where there was none, and in folders of earlier versions.
     """
 
     #: What the JSON has as `kind`.
@@ -65,6 +85,8 @@ class Manifest:
     later: ClassVar[tuple[str, ...]] = ()
     #: JSON keys of fields that have another name there.
     keys: ClassVar[Mapping[str, str]] = {}
+
+    asked: CommandPart | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -116,7 +138,7 @@ class Manifest:
         content |= {
             self.keys.get(name, name): value
             for name, value in to_plain(self).items()
-            if value is not None or name not in self.later
+            if value is not None or name not in ("asked", *self.later)
         }
         write_whole(folder / MANIFEST, dump_json(content))
 

@@ -32,7 +32,8 @@ TRIALS = "trials.jsonl"
 _NEW_MANIFEST = f"{MANIFEST}.tmp"
 #: Folder of the paused trainings (`effnas.train.checkpoints`).
 CHECKPOINTS = "checkpoints"
-_LOCK = ".lock"
+#: File that the command which writes in a folder holds locked.
+LOCK = ".lock"
 #: A picture of some of the images trained on.
 SAMPLES = "samples.png"
 
@@ -78,12 +79,12 @@ class RunFolder:
         """
         try:
             path.mkdir(parents=True, exist_ok=True)
-            ours = {_LOCK, cls.records_name, _NEW_MANIFEST, CHECKPOINTS}
+            ours = {LOCK, cls.records_name, _NEW_MANIFEST, CHECKPOINTS}
             if not (path / MANIFEST).exists() and {e.name for e in path.iterdir()} - ours:
                 raise StoreError(
                     f"{path}: the folder is not empty and holds no run; choose another `out`"
                 )
-            lock = (path / _LOCK).open("ab")
+            lock = (path / LOCK).open("ab")
         except OSError as error:
             raise StoreError(
                 f"{path}: cannot be written ({error.strerror}); choose another `out`"
@@ -138,7 +139,7 @@ class RunFolder:
         with contextlib.suppress(OSError):
             if not (self.path / MANIFEST).exists() and records.stat().st_size == 0:
                 records.unlink()
-                (self.path / _LOCK).unlink()
+                (self.path / LOCK).unlink()
                 self.path.rmdir()
         self._lock.close()
 

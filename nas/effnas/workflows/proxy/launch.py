@@ -103,12 +103,13 @@ def _launch(
     make_study: Callable[[Recipe, dict[str, Any]], StudyT],
 ) -> tuple[StudyT, list[Training]]:
     """Start the workers, make the study of a settled recipe, and train until it wants no more."""
-    space = SearchSpace.load(settings.space).with_target(image_size=settings.target_image_size)
+    space = SearchSpace.read(settings.source).with_target(image_size=settings.target_image_size)
     config = replace(settings.config(space), step_times=None)
     with TrainingsFolder.open(settings.out) as folder, ExitStack() as stack:
         networks = spread_networks(space, settings.networks, settings.seed)
         backend, prepared = start_workers(config, settings.workers, observer.preparing)
         stack.callback(backend.close)
+        observer.prepared(prepared)
         # Batch size and mirroring stay as they were given: recipes may differ in fidelity alone.
         base = settings.recipe.overridden(
             image_size=prepared.recipe.image_size, data_share=prepared.recipe.data_share
@@ -119,7 +120,7 @@ def _launch(
                 base, image_size=default_image_size(config, space), epochs=settings.high_epochs
             ),
             "holdout_images": prepared.holdout_images,
-            "guessing_accuracy": 1 / prepared.num_classes,
+            "guessing_accuracy": max(prepared.holdout_class_counts) / prepared.holdout_images,
             "seeds": settings.seeds,
             "high_seeds": settings.high_seeds,
         }
@@ -131,6 +132,7 @@ def _launch(
             base,
             data_fingerprint=prepared.data_fingerprint,
             seed=settings.seed,
+            asked=settings.asked,
         )
         second_per_work = prepared.training_s / _work(base) / backend.capacity
         while wanted := study.wanted(trainings):

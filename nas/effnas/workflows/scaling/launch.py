@@ -22,6 +22,7 @@ from effnas.scaling.sizing import MemberCosts
 from effnas.space.search_space import SearchSpace
 from effnas.timing.device_settings import DeviceSettings
 from effnas.timing.layer_times import LayerTimes
+from effnas.trials.manifest import CommandPart
 from effnas.trials.network_ref import NetworkRef, find_architecture
 from effnas.trials.store import CHECKPOINTS, write_whole
 from effnas.workflows.scaling.candidates import ScaledNetwork, compound_candidates, layer_candidates
@@ -125,6 +126,7 @@ class ScalingSettings:
         seeds: Trainings of each network.
         seed: Of trainings and hold-out, where no run gives one.
         workers: Where trainings run.
+        asked: The command line that this is from, for `asked` of the manifest.
     """
 
     base: str
@@ -137,6 +139,7 @@ class ScalingSettings:
     seeds: int = 3
     seed: int = 0
     workers: Workers = field(default_factory=Workers)
+    asked: CommandPart | None = None
 
     def __post_init__(self) -> None:
         check_at_least(1, seeds=self.seeds)
@@ -202,6 +205,7 @@ def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> Scal
             seeds=settings.seeds,
             seed=config.seed,
             networks=networks,
+            asked=settings.asked,
         )
         results = folder.begin(manifest)
         observer.planned(networks, schedule)

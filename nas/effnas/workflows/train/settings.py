@@ -12,7 +12,9 @@ from effnas.errors import ConfigError, check_at_least
 
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
+    from effnas.data.source import FoundData
     from effnas.scaling.family_file import Member
+    from effnas.trials.manifest import CommandPart
     from effnas.workflows.train.folder import TrainingManifest
 
 
@@ -40,6 +42,7 @@ class TrainSettings:
         checkpoint_every_s: The least seconds between two checkpoints.
         trackers: Where figures are logged beside `log.csv`, see `effnas.workflows.trackers`.
         test: Whether the test part of the data is read at the end, once.
+        asked: The command line that this is from, for `asked` of the manifest.
     """
 
     network: str
@@ -61,6 +64,7 @@ class TrainSettings:
     checkpoint_every_s: float = 60.0
     trackers: tuple[str, ...] = ()
     test: bool = False
+    asked: CommandPart | None = None
 
     def __post_init__(self) -> None:
         check_at_least(1, workers=self.workers, threads=self.threads)
@@ -83,6 +87,11 @@ class TrainingPlan:
         arch: None for a model of timm's.
         manifest: What the training is made with.
         steps_per_epoch: Steps of one pass over the images.
+        found: What the images were chosen from.
+        holdout_class_counts: Images of each class that accuracy is measured on.
+        image_sizes: As of `effnas.data.loading.SearchImages.original_sizes`.
+        asked_warmup_epochs: What the recipe asked for; longer than what is done if that would not
+            have ended within the training.
         first_step: From which it is resumed, 0 at the start.
     """
 
@@ -90,6 +99,10 @@ class TrainingPlan:
     arch: Architecture | None
     manifest: TrainingManifest
     steps_per_epoch: int
+    found: FoundData | None = None
+    holdout_class_counts: tuple[int, ...] = ()
+    image_sizes: tuple[tuple[int, int], ...] = ()
+    asked_warmup_epochs: float = 0.0
     first_step: int = 0
 
     @property
