@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 from effnas.config.codec import to_plain
-from effnas.report import figures
+from effnas.report import figures_search as figures
 from effnas.report.facts import Facts
 from effnas.report.parts import (
     Cell,

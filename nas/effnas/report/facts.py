@@ -7,6 +7,7 @@ from functools import cached_property
 
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, fitted, random_search
 from effnas.controllers.predictor import Predictor
+from effnas.errors import ConfigError
 from effnas.report.statements import Contender, contenders
 from effnas.trials.objectives import Objectives
 from effnas.trials.pareto_front import hypervolumes, pareto_front
@@ -28,6 +29,14 @@ class Facts:
 
     run: Run
     reward: Reward | None
+
+    @classmethod
+    def of(cls, run: Run) -> Facts:
+        """Return the facts of a run with the reward that it stores."""
+        try:
+            return cls(run, run.load_reward())
+        except ConfigError:  # no code is run because a file says so
+            return cls(run, None)
 
     @cached_property
     def complete(self) -> list[Trial]:
