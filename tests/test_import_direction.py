@@ -21,7 +21,8 @@ PACKAGE = Path(effnas.__file__).parent
 # From left to right: a room imports from itself and from the rooms before it.
 ROOMS = [
     "errors", "config", "arch", "data", "space", "trials", "train", "timing", "controllers",
-    "scaling", "evaluation", "search", "workflows", "export", "", "testing", "cli", "__main__",
+    "scaling", "evaluation", "search", "workflows", "report", "export", "", "testing", "cli",
+    "__main__",
 ]  # fmt: skip
 LEVELS = {name: level for level, name in enumerate(ROOMS)}
 

@@ -150,6 +150,7 @@ def test_a_full_disk_loses_no_earlier_trial_and_is_told_in_a_line(tmp_path: Path
     assert events(path) == [trial(n) for n in range(6)]
 
 
+@pytest.mark.slow
 def test_a_last_line_torn_at_any_byte_is_tolerated_and_cut_off(tmp_path: Path) -> None:
     source = tmp_path / "whole"
     kept = write(source, trial(0), trial(1))

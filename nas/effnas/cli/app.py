@@ -92,6 +92,9 @@ class Search(options.Images, options.ShortRecipe, options.Training, options.Targ
     seed: int = opt("Seed of proposals, hold-out and trainings.", 0)
     fidelity: str | None = opt("Such as 1,2,4: pause after 1 and 2 epochs; the best train all 4.")
 
+    report: bool = opt("Write report.html into the run folder at the end.", True,
+                       "--report/--no-report")  # fmt: skip
+
     def folder(self) -> Path:
         return self.out or Path("runs") / options.folder_name(self.space, self.data)
 
@@ -116,7 +119,9 @@ class Search(options.Images, options.ShortRecipe, options.Training, options.Targ
             constraints=tuple(self.constraint or ()),
             baselines=tuple(self.baseline) if self.baseline else None,
         )
-        return SearchCommand(settings, as_json=self.as_json).run()
+        command = SearchCommand(settings, as_json=self.as_json)
+        command.writes_report = self.report
+        return command.run()
 
 
 @command(

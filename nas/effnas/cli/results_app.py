@@ -46,6 +46,26 @@ class Retarget(options.StepTimes, options.MovedImages, options.Backend):
         return RetargetCommand(settings, as_json=self.as_json).run()
 
 
+@command(results, "report", "runs/first", "runs/first runs/second --out both.html --open")
+class Report(Options):
+    """Write one page about a search, or about several side by side: what won, and how sure it is.
+
+    The file needs no network and no server.
+    """
+
+    runs: list[Path] = arg("Run folders.", "RUN...")
+    out: Path | None = opt("The file. [default: RUN/report.html; of several, report.html]")
+    tables: Path | None = opt("Also write every table there, as CSV and JSON.")
+    open: bool = opt("Show it in the browser.", False, "--open")
+
+    def run(self) -> None:
+        from effnas.cli.report import show_report
+
+        show_report(
+            self.runs, out=self.out, tables=self.tables, opens=self.open, as_json=self.as_json
+        )
+
+
 @command(
     results,
     "scale",

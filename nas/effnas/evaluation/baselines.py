@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
     from effnas.evaluation.evaluator import Network
 
-#: Up to a size of images in pixels, the model of timm's that a user would have picked. Steps take
-#: about 1.8 times as long as those of the reference of `v2-cifar` at 32 px, 1.5 times of `v2-b0` and
-#: half of `v2` at 128 px, on a CPU.
+#: Up to a size of images in pixels, the model of timm's that a user would have picked. On a CPU,
+#: its steps take about 1.8 times as long as those of the reference of `v2-cifar` at 32 px; at 128
+#: px 1.5 times of `v2-b0`, once of `mnasnet`, and half of `v2`.
 _DEFAULTS = ((48, "resnet10t"), (1 << 30, "resnet18"))
 
 

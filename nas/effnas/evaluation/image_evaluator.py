@@ -128,6 +128,7 @@ class ImageEvaluator:
             step_times=timing.source.description,
             num_classes=images.train.num_classes if images else setup.num_classes,
             class_names=images.train.classes if images else (),
+            found=images.found if images else None,
             train_images=len(images.train) if images else 0,
             holdout_images=len(images.holdout) if images else 0,
             data_fingerprint=images.fingerprint if images else "",

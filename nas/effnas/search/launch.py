@@ -32,7 +32,7 @@ from effnas.search.baselines import (
 )
 from effnas.search.cost_estimate import CostEstimate
 from effnas.search.retime import time_finalists
-from effnas.search.rungs import Rungs
+from effnas.search.rungs import Rungs, with_early_warmup
 from effnas.search.search import Search
 from effnas.space.search_space import SearchSpace
 from effnas.train.checkpoints import Checkpoint
@@ -131,6 +131,9 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
         if stored := SearchManifest.stored(out):
             chosen.check_continues(stored, out)
             config = continued_config(config, stored)
+        asked = config.recipe
+        if not (stored and stored.recipe and stored.recipe.warmup_share == asked.warmup_share):
+            config = replace(config, recipe=with_early_warmup(asked, chosen.rungs))
         backend, prepared = start_workers(
             config, settings.workers, observer.preparing, baselines=setup.baselines
         )

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import ceil, sqrt
+from typing import Literal, NamedTuple, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from effnas.trials.baselines import Baseline
-from effnas.trials.reward import Reward
+from effnas.trials.reward import METRICS, Reward
 from effnas.trials.trial import Trial, Trials
+from effnas.trials.true_accuracy import (
+    arcsine_error,
+    drawn_accuracies,
+    from_arcsine,
+    network_features,
+    to_arcsine,
+)
 
-#: Draws from what is known of the true rewards.
-_DRAWS = 4_000
+#: How sure intervals, shared ranks and the set that holds the best are, unless they say otherwise.
+LEVEL = 0.9
+#: Draws from what is known of the true rewards: fewer of many trials, so that a second is enough.
+_MIN_DRAWS, _MAX_DRAWS, _MAX_DRAWN = 500, 4_000, 600_000
 #: A 95 % interval of a normal distribution has this half-width in standard deviations.
 _Z = 1.96
+#: Metrics whose noise nobody knows; a reward that depends on one, or on a metric that is not
+#: effnas's own, is not sure in a known way.
+_NOISE_UNKNOWN = frozenset({"train_loss", "train_time_s"})
+#: Step times, and the ends of their 95 % intervals.
+_STEP_TIMES = (
+    ("step_time", "step_time_low", "step_time_high"),
+    ("step_time_s", "step_time_low_s", "step_time_high_s"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,89 +80,315 @@ def images_to_tell_apart(accuracy: float, difference: float) -> int:
     return ceil(2 * accuracy * (1 - accuracy) * (_Z / difference) ** 2)
 
 
+class Difference(NamedTuple):
+    """How much larger one true value is than another.
+
+    Attributes:
+        expected: The difference that is expected.
+        low: With `LEVEL` the difference is between this and `high`, with as much on either side.
+        high: See `low`.
+        probability: That it is above 0.
+    """
+
+    expected: float
+    low: float
+    high: float
+    probability: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class RankedTrial:
-    """What is known of the true reward of a complete trial.
+    """What is known of the true accuracy and reward of a complete trial.
+
+    True values are those on endless images, averaged over seeds of the training. All but the trial
+    and its ranks are None where the noise is not known.
 
     Attributes:
         trial: The trial.
-        accuracy_error: Standard error of its accuracy; None where that is not known.
-        low: The true reward is above this with 95 %.
-        high: The true reward is below this with 95 %.
-        best_probability: That it is the best of the complete trials, 0 to 1; None: not known.
-        rank: The best rank that it may have, from 1.
-        last_rank: The worst one; trials that cannot be told apart share ranks.
+        accuracy_error: Standard error of its measured accuracy.
+        accuracy: The true accuracy that is expected, 0 to 1: the measured one, drawn towards those
+            of networks that are alike.
+        accuracy_low: With `LEVEL` the true accuracy is between this and `accuracy_high`, with as
+            much on either side.
+        accuracy_high: See `accuracy_low`.
+        reward: The true reward that is expected.
+        low: With `LEVEL` the true reward is between this and `high`, with as much on either side.
+        high: See `low`.
+        best_probability: That it is the best of the complete trials, 0 to 1.
+        rank: With `LEVEL` its true rank, from 1, is between this and `last_rank`, with no more than
+            half of the rest on either side. Trials that cannot be told apart share ranks. Where the
+            noise is not known: the ranks of trials with its measured reward.
+        last_rank: See `rank`.
     """
 
     trial: Trial
-    accuracy_error: float | None
-    low: float | None
-    high: float | None
-    best_probability: float | None
+    accuracy_error: float | None = None
+    accuracy: float | None = None
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+    reward: float | None = None
+    low: float | None = None
+    high: float | None = None
+    best_probability: float | None = None
     rank: int
     last_rank: int
 
 
-def rank_trials(trials: Trials, reward: Reward, noise: Noise) -> list[RankedTrial]:
-    """Return how sure the ranking of the complete trials is, the highest measured reward first.
+class Ranking(Sequence[RankedTrial]):
+    """The complete trials, the highest measured reward first, and how sure that order is.
 
-    The true rewards are assumed to be normal around their mean with the spread that is left when
-    the noise is taken away from the measured ones (empirical Bayes), so that a trial which was
-    lucky is not believed in full.
+    Make it by `rank_trials`. What it says of two networks comes from draws of all true values
+    together, so that the luck of the one that was chosen for its measured reward is taken off.
+
+    """
+
+    def __init__(
+        self, ranked: Sequence[RankedTrial], reward: Reward, noise: Noise, draws: _Draws | None
+    ) -> None:
+        self._ranked = tuple(ranked)
+        self._place = {each.trial.number: n for n, each in enumerate(ranked)}
+        self._reward, self._noise, self._draws = reward, noise, draws
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known how sure the order is; else there is the measured order alone."""
+        return self._draws is not None
+
+    @overload
+    def __getitem__(self, index: int) -> RankedTrial: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[RankedTrial]: ...
+    def __getitem__(self, index: int | slice) -> RankedTrial | Sequence[RankedTrial]:
+        return self._ranked[index]
+
+    def __len__(self) -> int:
+        return len(self._ranked)
+
+    @property
+    def best_set(self) -> list[RankedTrial]:
+        """The fewest trials that hold the truly best one with `LEVEL`, the likeliest first.
+
+        Nobody can tell them apart. Empty where the noise is not known.
+        """
+        if self._draws is None:
+            return []
+        likeliest = sorted(self._ranked, key=lambda each: -(each.best_probability or 0.0))
+        sums = accumulate(each.best_probability or 0.0 for each in likeliest)
+        return likeliest[: 1 + sum(total < LEVEL - 1e-9 for total in sums)]
+
+    def compare(
+        self, trial: Trial, other: Trial | Baseline, of: Literal["reward", "accuracy"] = "reward"
+    ) -> Difference | None:
+        """Return how much better a complete trial truly is than another one, or than a baseline.
+
+        Returns:
+            None where the noise is not known, or the baseline lacks a metric of the reward.
+        """
+        if self._draws is None:
+            return None
+        mine = self._draws.of(of)[:, self._place[trial.number]]
+        if isinstance(other, Trial):
+            theirs = self._draws.of(of)[:, self._place[other.number]]
+        else:
+            draws = _baseline_draws(other, self._reward, self._noise, len(mine))
+            if draws is None:
+                return None
+            theirs = draws.of(of)[:, 0]
+        low, high = np.quantile(mine - theirs, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        better = (mine > theirs).mean()
+        return Difference(float((mine - theirs).mean()), float(low), float(high), float(better))
+
+    def above(self, trial: Trial, share: float) -> float | None:
+        """Return the probability that the true accuracy of a complete trial is above a share.
+
+        Such as that of chance, or that of the largest class, 0 to 1.
+        """
+        if self._draws is None:
+            return None
+        return float((self._draws.accuracy[:, self._place[trial.number]] > share).mean())
+
+    def images_to_tell(self, place: int) -> int | None:
+        """Return how many held-out images would tell the best trial from another one (95 %).
+
+        Both are trained once, and the difference is the one that is expected.
+
+        Args:
+            place: Of the other one by measured reward, from 2.
+
+        Returns:
+            None where the noise is not known, where the first one is not expected to be better, or
+            where the spread over seeds hides the difference on any number of images.
+        """
+        first, other = self[0], self[place - 1]
+        slope = self._draws.slope[0] if self._draws is not None else 0.0
+        if first.reward is None or other.reward is None or slope <= 0:
+            return None
+        difference = max(first.reward - other.reward, 0.0) / slope
+        visible = difference**2 - 2 * (_Z * (self._noise.seed_spread or 0.0)) ** 2
+        if visible <= 0:
+            return None
+        return images_to_tell_apart(first.trial.metrics["accuracy"], sqrt(visible))
+
+
+def rank_trials(trials: Trials, reward: Reward, noise: Noise) -> Ranking:
+    """Return the complete trials, the highest measured reward first, and how sure that order is.
+
+    What is measured of one trial is held against what networks like it have measured
+    (`effnas.trials.true_accuracy`), so that a trial which was lucky is not believed in full. Errors
+    of different trials are taken to be independent; on one hold-out they rise and fall together
+    in part, so that differences are rather surer than this says. Step times add their own
+    intervals, where they are measured.
     """
     ranked = trials.ranked()
-    errors = [noise.standard_error(t.metrics["accuracy"]) if "accuracy" in t.metrics else None
-              for t in ranked]  # fmt: skip
-    if not ranked or any(error is None for error in errors):
-        return [
-            RankedTrial(trial=t, accuracy_error=e, low=None, high=None, best_probability=None,
-                     rank=n, last_rank=n)
-            for n, (t, e) in enumerate(zip(ranked, errors, strict=True), start=1)
-        ]  # fmt: skip
-    measured = np.array([t.reward for t in ranked], dtype=float)
-    pairs = zip(ranked, errors, strict=True)
-    spread = np.array([_reward_error(t, reward, error or 0.0) for t, error in pairs])
-    means, deviations = _shrunk(measured, spread)
-    rng = np.random.default_rng(0)
-    drawn = means + deviations * rng.standard_normal((_DRAWS, len(means)))
-    best = np.bincount(drawn.argmax(axis=1), minlength=len(means)) / _DRAWS
-    places = (-drawn).argsort(axis=1).argsort(axis=1) + 1
-    first, last = np.quantile(places, [0.05, 0.95], axis=0, method="nearest")
-    return [
-        RankedTrial(
-            trial=t,
-            accuracy_error=errors[n],
-            low=float(means[n] - 1.645 * deviations[n]),
-            high=float(means[n] + 1.645 * deviations[n]),
-            best_probability=float(best[n]),
-            rank=int(first[n]),
-            last_rank=int(last[n]),
+    draws = _trial_draws(ranked, reward, noise)
+    if draws is None:
+        rewards = [t.reward for t in ranked]
+        return Ranking(
+            [
+                RankedTrial(
+                    trial=t,
+                    accuracy_error=_accuracy_error(t, noise),
+                    rank=1 + rewards.index(t.reward),
+                    last_rank=rewards.index(t.reward) + rewards.count(t.reward),
+                )
+                for t in ranked
+            ],
+            reward,
+            noise,
+            None,
         )
-        for n, t in enumerate(ranked)
-    ]
+    # Rewards that are equal in a draw share the places there by lot.
+    lot = np.random.default_rng(2).random(draws.reward.shape) * 1e-12
+    decided = draws.reward + lot * np.abs(draws.reward).max()
+    order = (-decided).argsort(axis=1)
+    best = np.bincount(order[:, 0], minlength=len(ranked)) / len(order)
+    places = np.empty_like(order)
+    np.put_along_axis(places, order, np.arange(1, len(ranked) + 1)[None, :], axis=1)
+    ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    first, last = np.quantile(places, ends, axis=0, method="nearest")
+    low, high = np.quantile(draws.reward, ends, axis=0)
+    accuracy_low, accuracy_high = np.quantile(draws.accuracy, ends, axis=0)
+    accuracy, expected = draws.accuracy.mean(axis=0), draws.reward.mean(axis=0)
+    return Ranking(
+        [
+            RankedTrial(
+                trial=t,
+                accuracy_error=_accuracy_error(t, noise),
+                accuracy=float(accuracy[n]),
+                accuracy_low=float(accuracy_low[n]),
+                accuracy_high=float(accuracy_high[n]),
+                reward=float(expected[n]),
+                low=float(low[n]),
+                high=float(high[n]),
+                best_probability=float(best[n]),
+                rank=int(first[n]),
+                last_rank=int(last[n]),
+            )
+            for n, t in enumerate(ranked)
+        ],
+        reward,
+        noise,
+        draws,
+    )
 
 
-def _reward_error(trial: Trial, reward: Reward, accuracy_error: float) -> float:
-    """Return the standard error of a trial's reward, from those of its accuracy and step time."""
-    m = trial.metrics
-    steps = {"accuracy": accuracy_error}
-    if "step_time_low" in m and "step_time_high" in m:
-        steps["step_time"] = (m["step_time_high"] - m["step_time_low"]) / (2 * _Z)
-    squares = 0.0
-    for name, step in steps.items():
-        if step > 0:
-            sides = [reward.score({**m, name: max(m[name] + sign * step, 1e-9)})
-                     for sign in (-1, 1)]  # fmt: skip
-            squares += ((sides[1] - sides[0]) / 2) ** 2
-    return sqrt(squares)
+class _Draws(NamedTuple):
+    """Draws of the true accuracies and rewards of N networks.
+
+    Attributes:
+        accuracy: [draws, N].
+        reward: [draws, N].
+        slope: How much the reward rises with accuracy, [N].
+    """
+
+    accuracy: NDArray[np.float64]
+    reward: NDArray[np.float64]
+    slope: NDArray[np.float64]
+
+    def of(self, what: Literal["reward", "accuracy"]) -> NDArray[np.float64]:
+        return self.reward if what == "reward" else self.accuracy
 
 
-def _shrunk(
-    measured: Sequence[float] | np.ndarray, spread: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return means and deviations of true values, given measured ones and their errors."""
-    values = np.asarray(measured)
-    mean = float(values.mean())
-    between = max(float(values.var()) - float((spread**2).mean()), 1e-12)
-    weight = between / (between + spread**2)
-    return mean + weight * (values - mean), np.sqrt(weight) * spread
+def _accuracy_error(trial: Trial, noise: Noise) -> float | None:
+    return noise.standard_error(trial.metrics["accuracy"]) if "accuracy" in trial.metrics else None
+
+
+def _trial_draws(ranked: Sequence[Trial], reward: Reward, noise: Noise) -> _Draws | None:
+    """Draw what N complete trials are truly worth; None where the noise is not known."""
+    if not ranked or not noise.holdout_images or any("accuracy" not in t.metrics for t in ranked):
+        return None
+    metrics = [t.metrics for t in ranked]
+    measured = np.array([m["accuracy"] for m in metrics])
+    rng = np.random.default_rng(0)
+    accuracies = drawn_accuracies(
+        to_arcsine(measured, noise.holdout_images),
+        arcsine_error(measured, noise.holdout_images, noise.seed_spread or 0.0),
+        network_features(ranked),
+        min(max(_MAX_DRAWN // len(ranked), _MIN_DRAWS), _MAX_DRAWS),
+        rng,
+    )
+    return _worth(metrics, accuracies, reward, rng)
+
+
+def _baseline_draws(baseline: Baseline, reward: Reward, noise: Noise, draws: int) -> _Draws | None:
+    """Draw what a baseline is truly worth, from its trainings alone: it was not chosen by them."""
+    if not baseline.accuracies or not noise.holdout_images:
+        return None
+    measured = np.array([baseline.metrics["accuracy"]])
+    error = arcsine_error(
+        measured, noise.holdout_images, noise.seed_spread or 0.0, len(baseline.accuracies)
+    )
+    rng = np.random.default_rng(1)
+    drawn = to_arcsine(measured, noise.holdout_images) + error * rng.standard_normal((draws, 1))
+    return _worth([baseline.metrics], from_arcsine(drawn), reward, rng)
+
+
+def _worth(
+    metrics: Sequence[Mapping[str, float]],
+    accuracies: NDArray[np.float64],
+    reward: Reward,
+    rng: np.random.Generator,
+) -> _Draws | None:
+    """Return draws of accuracies, [draws, N], with the rewards that follow.
+
+    A reward may be any function and costly, so it is taken at three accuracies of each network,
+    and to be straight in between.
+    """
+    shared = set.intersection(*(set(m) for m in metrics))
+    columns = {name: np.array([m[name] for m in metrics]) for name in sorted(shared)}
+
+    def score(**other: NDArray[np.float64]) -> NDArray[np.float64]:
+        return reward.score_vectorized({**columns, **other})
+
+    middle = accuracies.mean(axis=0)
+    step = np.maximum(1.5 * accuracies.std(axis=0), 1e-9)
+    at = score(accuracy=middle)
+    if not np.isfinite(at).all() or _depends_on_unknown(
+        reward, {**columns, "accuracy": middle}, at
+    ):
+        return None
+    up = (score(accuracy=np.minimum(middle + step, 1.0)) - at) / step
+    down = (at - score(accuracy=np.maximum(middle - step, 0.0))) / step
+    up, down = np.where(np.isfinite(up), up, down), np.where(np.isfinite(down), down, up)
+    up, down = np.nan_to_num(up), np.nan_to_num(down)
+    ahead = accuracies - middle
+    rewards = at + np.where(ahead > 0, up, down) * ahead
+    for name, low, high in _STEP_TIMES:
+        if {name, low, high} <= columns.keys():
+            error = np.maximum(columns[high] - columns[low], 0.0) / (2 * _Z)
+            slower = score(**{"accuracy": middle, name: columns[name] + error})
+            change = np.nan_to_num(slower - at)
+            if change.any():
+                rewards += change * rng.standard_normal(rewards.shape)
+    return _Draws(accuracies, rewards, (up + down) / 2)
+
+
+def _depends_on_unknown(
+    reward: Reward, columns: Mapping[str, NDArray[np.float64]], at: NDArray[np.float64]
+) -> bool:
+    """Return whether rewards change with a metric whose noise is not known."""
+    for name in columns.keys() & _NOISE_UNKNOWN | columns.keys() - METRICS.keys():
+        changed = reward.score_vectorized({**columns, name: 1.01 * columns[name] + 1e-6})
+        if not np.array_equal(changed, at):
+            return True
+    return False

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from effnas.config.settings import Execution, Recipe
+from effnas.data.source import FoundData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class WorkerInfo:
         step_times: Where step times come from, in words.
         num_classes: Classes of the data; without data, of the target.
         class_names: Their names, in the order of the network's outputs; empty without data.
+        found: What the images were chosen from; None without data.
         train_images: Images trained on.
         holdout_images: Images that give A.
         data_fingerprint: Changes when the images, labels or classes do.
@@ -48,6 +50,7 @@ class WorkerInfo:
     step_times: str
     num_classes: int
     class_names: tuple[str, ...]
+    found: FoundData | None = None
     train_images: int
     holdout_images: int
     data_fingerprint: str

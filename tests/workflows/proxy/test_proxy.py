@@ -104,6 +104,7 @@ def checked(train: Trained, check: ProxyCheck | None = None) -> ProxyReport:
 # -- reference networks
 
 
+@pytest.mark.slow
 def test_networks_are_distinct_of_the_space_and_nested() -> None:
     assert len({arch.id for arch in NETWORKS}) == len(NETWORKS) == 16
     assert all(SPACE.contains(arch) for arch in NETWORKS)
@@ -437,6 +438,7 @@ def test_settings_tried_by_default_are_below_the_higher_fidelity() -> None:
 SETTINGS = ProxySettings(space="v2", data="digits", out=Path("`out`"), recipe=PROXY, networks=20)
 
 
+@pytest.mark.slow
 def test_checks_and_searches_are_shown(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from effnas.config.settings import Recipe
+from effnas.data.loading import check_test_part
 from effnas.errors import check_at_least
 from effnas.evaluation.config import config_for_run
 from effnas.evaluation.observer import Observer
@@ -14,7 +15,7 @@ from effnas.evaluation.workers import Workers
 from effnas.trials.manifest import CommandPart
 from effnas.trials.run import Run, load_run
 from effnas.trials.store import CHECKPOINTS
-from effnas.workflows.finals.evaluate_test import evaluate_test_once
+from effnas.workflows.finals.evaluate_test import evaluate_test_once, stored_test
 from effnas.workflows.finals.finalists import Finalist, choose_finalists
 from effnas.workflows.finals.folder import FinalsManifest
 from effnas.workflows.finals.report import FinalsReport, make_report
@@ -111,6 +112,9 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
     )
     schedule = Schedule.of(recipe.epochs, settings.seeds)
     with TrainingsFolder.open(settings.out) as folder:
+        if settings.test and not stored_test(settings.out):
+            names, root = run.manifest.data.class_names, config.data_root
+            check_test_part(config.data or "", classes=names, root=Path(root) if root else None)
         results = folder.begin(manifest)
         observer.planned(run, finalists, recipe, schedule)
         by_name = {finalist.trial.architecture.id: finalist for finalist in finalists}

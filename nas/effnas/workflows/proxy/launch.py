@@ -109,6 +109,7 @@ def _launch(
         networks = spread_networks(space, settings.networks, settings.seed)
         backend, prepared = start_workers(config, settings.workers, observer.preparing)
         stack.callback(backend.close)
+        observer.prepared(prepared)
         # Batch size and mirroring stay as they were given: recipes may differ in fidelity alone.
         base = settings.recipe.overridden(
             image_size=prepared.recipe.image_size, data_share=prepared.recipe.data_share
@@ -119,7 +120,7 @@ def _launch(
                 base, image_size=default_image_size(config, space), epochs=settings.high_epochs
             ),
             "holdout_images": prepared.holdout_images,
-            "guessing_accuracy": 1 / prepared.num_classes,
+            "guessing_accuracy": max(prepared.holdout_class_counts) / prepared.holdout_images,
             "seeds": settings.seeds,
             "high_seeds": settings.high_seeds,
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from effnas.search.search import Search
 from effnas.timing.profile import DeviceProfile
 from effnas.timing.step_time import StepTimeSource
 from effnas.timing.table import StepTimeTable
+from effnas.trials.baselines import append_baseline, read_baselines
 from effnas.trials.constraints import Constraints
 from effnas.trials.manifest import (
     CommandPart,
@@ -40,6 +41,7 @@ from effnas.trials.run import Run, load_run
 from effnas.trials.store import RunFolder, read_events
 from effnas.trials.trial import Trial, Trials, TrialState
 from effnas.trials.worker_info import WorkerInfo
+from effnas.workflows.retarget.baselines import looking_up, retime_baselines
 from effnas.workflows.retarget.retargeting import Candidate, Retargeting
 
 if TYPE_CHECKING:
@@ -104,11 +106,14 @@ class Retargeted:
         parent: The finished run.
         search: The new run: trials of the finished one with new step times, and new ones.
         ranking: All candidates, the best first; step times that were not measured are predicted.
+        not_in_table: Trials of the finished run that the table of step times lacks, so that they
+            are left out; empty without a table.
     """
 
     parent: Run
     search: Search
     ranking: list[Candidate]
+    not_in_table: Sequence[Trial] = ()
 
 
 def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retargeted:
@@ -165,6 +170,15 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
         manifest.write(settings.out)
         limit = len(trained) if source else min(settings.timings, len(trained))
         observer.planned(parent, manifest.hardware, manifest.step_times, limit)
+        if timer := backend or (looking_up(source) if source else None):
+            retime_baselines(
+                parent.baselines,
+                read_baselines(settings.out),
+                parent.space,
+                timer,
+                lambda result: append_baseline(settings.out, result),
+            )
+            search.baselines = read_baselines(settings.out)
         if source:
             done = {trial.number for trial in search.trials}
             for trial in trained:
@@ -187,7 +201,10 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
             time_finalists(search, backend, on_trial=observer.timed)
             for trial in search.trials:
                 controller.learn(trial)
-    return Retargeted(parent=parent, search=search, ranking=engine.ranking())
+    left_out: Sequence[Trial] = ()
+    if isinstance(source, StepTimeTable):
+        left_out = [trial for trial in trained if trial.architecture not in source]
+    return Retargeted(parent=parent, search=search, ranking=engine.ranking(), not_in_table=left_out)
 
 
 class _Untrained(Controller):

@@ -12,6 +12,7 @@ from effnas.errors import ConfigError, check_at_least
 
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
+    from effnas.data.source import FoundData
     from effnas.scaling.family_file import Member
     from effnas.trials.manifest import CommandPart
     from effnas.workflows.train.folder import TrainingManifest
@@ -86,6 +87,11 @@ class TrainingPlan:
         arch: None for a model of timm's.
         manifest: What the training is made with.
         steps_per_epoch: Steps of one pass over the images.
+        found: What the images were chosen from.
+        holdout_class_counts: Images of each class that accuracy is measured on.
+        image_sizes: As of `effnas.data.loading.SearchImages.original_sizes`.
+        asked_warmup_epochs: What the recipe asked for; longer than what is done if that would not
+            have ended within the training.
         first_step: From which it is resumed, 0 at the start.
     """
 
@@ -93,6 +99,10 @@ class TrainingPlan:
     arch: Architecture | None
     manifest: TrainingManifest
     steps_per_epoch: int
+    found: FoundData | None = None
+    holdout_class_counts: tuple[int, ...] = ()
+    image_sizes: tuple[tuple[int, int], ...] = ()
+    asked_warmup_epochs: float = 0.0
     first_step: int = 0
 
     @property
