@@ -86,6 +86,10 @@ class MultiFidelityGP:
             deviation = np.hypot(deviation, ahead - mean)
         return mean, deviation
 
+    def correlation(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
+        """Return how the values at N points go together, [N, N]: as at the lowest fidelity."""
+        return self._models[0].correlation(X) if self._models else np.eye(len(X))
+
     def _groups_of(self, level: int) -> tuple[slice, ...]:
         end = self._groups[-1].stop
         return (*self._groups, slice(end, end + 1)) if level else self._groups

@@ -126,6 +126,15 @@ class GaussianProcess:
         deviation = np.sqrt(np.maximum(variance, 0.0))
         return mean * self._spread + self._middle, deviation * self._spread
 
+    def covariance(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
+        """Return the covariance of the values at N points, without noise, [N, N]."""
+        from scipy.linalg import solve_triangular
+
+        with _one_thread():
+            across = self._kernel(self._points, X)
+            reduced = solve_triangular(self._factor, across, lower=True, check_finite=False)
+            return np.asarray((self._kernel(X, X) - reduced.T @ reduced) * self._spread**2)
+
     @property
     def noise(self) -> float:
         """Standard deviation of a measured value about the one that is expected there."""
@@ -265,6 +274,14 @@ class OnlineGP:
         if self._current is None:
             return np.full(len(X), self._prior_mean), np.full(len(X), self._prior_deviation)
         return self._current.predict(X)
+
+    def correlation(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
+        """Return how the values at N points, without noise, go together, [N, N]."""
+        if self._current is None:
+            return np.eye(len(X))
+        covariance = self._current.covariance(X)
+        deviation = np.sqrt(np.maximum(np.diag(covariance), _JITTER * self.noise**2 + 1e-300))
+        return np.asarray(covariance / np.outer(deviation, deviation))
 
 
 def learned_size(count: int) -> int:

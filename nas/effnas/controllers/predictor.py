@@ -183,6 +183,15 @@ class Predictor:
         """Return the posterior of a figure of N architectures that follows from metrics."""
         return reward_posterior(score, *self.metrics(archs))
 
+    def correlation_root(self, name: str, archs: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Return a root of how a metric's values at N architectures go together, [N, N]."""
+        values, vectors = np.linalg.eigh(self._models[name].correlation(self._matrix(archs)))
+        return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+
+    def unexplained(self, name: str) -> float:
+        """Return the standard deviation of a measured metric, or its logarithm, about the model."""
+        return self._models[name].noise
+
     def reward(self, metrics: Vectors) -> NDArray[np.float64]:
         """Return the rewards that follow from metrics, [N]; where there is none, the worst seen."""
         if self.problem is None:
