@@ -2,20 +2,25 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# Files stand in order, so that those with few and long tests do not come last.
+# Files stand in the order of tests/conftest.py.
 PYTEST = $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder --durations 25
 
-.PHONY: search test quick lint clean
+.PHONY: search test quick collected lint clean
 
 search: $(VENV)/installed
 	$(BIN)/effnas search --space tiny --data digits --budget 12 --out runs/tiny-digits
 
 # Three at a time on two cores: tests that start Ray wait for it more than they compute.
-test: lint
+test:
+	$(MAKE) --jobs 2 lint collected
 	$(PYTEST) -n 3
 
 quick: $(VENV)/installed
 	$(PYTEST) -n 2 -m "not slow"
+
+# Beside lint, which uses one core: compiles once what every process of the tests will import.
+collected: $(VENV)/installed
+	-$(BIN)/python -m pytest --collect-only > /dev/null
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -298,7 +298,8 @@ def report_outlooks(rows: Sequence[dict]) -> str:
         inside = [_between(f["low"], g, f["high"]) for f, g in zip(found, gained, strict=True)]
         claimed = np.mean([f["probability"] for f in found])
         lines.append(
-            f"| {low:.1f}-{min(high, 1):.1f} | {100 * claimed:.0f} % | {100 * so.mean():.0f} ± {100 * so.std() / len(so) ** 0.5:.0f} % "
+            f"| {low:.1f}-{min(high, 1):.1f} | {100 * claimed:.0f} % "
+            f"| {100 * so.mean():.0f} ± {100 * so.std() / len(so) ** 0.5:.0f} % "
             f"| {np.mean([f['gain'] for f in found]):.4f} "
             f"| {gained.mean():.4f} ± {gained.std() / len(so) ** 0.5:.4f} "
             f"| {100 * np.mean(inside):.0f} % | {len(so)} |"

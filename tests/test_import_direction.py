@@ -21,7 +21,8 @@ PACKAGE = Path(effnas.__file__).parent
 # From left to right: a room imports from itself and from the rooms before it.
 ROOMS = [
     "errors", "config", "arch", "data", "space", "trials", "train", "timing", "controllers",
-    "scaling", "evaluation", "search", "workflows", "export", "", "testing", "cli", "__main__",
+    "scaling", "evaluation", "search", "workflows", "report", "export", "", "testing", "cli",
+    "__main__",
 ]  # fmt: skip
 LEVELS = {name: level for level, name in enumerate(ROOMS)}
 
@@ -155,6 +156,20 @@ def test_no_modules_import_each_other_in_a_circle_nowhere() -> None:
 def test_no_module_is_long() -> None:
     lengths = {name: text.count("\n") for name, text in modules().items()}
     assert {name: n for name, n in lengths.items() if n > 400} == {}
+
+
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_files_that_a_page_names_are_there(page: str) -> None:
+    """A name without a folder is that of a module of the room that the paragraph is about."""
+    top, absent = Path(__file__).parents[1], []
+    for paragraph in (top / page).read_text().split("\n\n"):
+        room = re.match(r"\*\*`(\w+)`\*\*", paragraph)
+        home = PACKAGE / room[1] if room else PACKAGE
+        for name in re.findall(r"[`(]([a-z][\w/]*\.(?:py|md|yaml))[`)]", paragraph):
+            in_home = "/" not in name and any(home.rglob(name))
+            if not (in_home or (top / name).exists() or (PACKAGE / name).exists()):
+                absent.append(name)
+    assert absent == []
 
 
 def test_options_of_the_command_line_are_named_by_the_command_line_alone() -> None:

@@ -17,6 +17,9 @@ SMALL = str(Path(__file__).with_name("small.yaml"))
 QUICK = ["--space", SMALL, "--backend", "inline", "--epochs", "1", "--data-share", "0.3",
          "--threads", "1", "--batch-size", "32"]  # fmt: skip
 
+#: Searches whose baselines do not matter are quicker without.
+NO_BASELINES = ["--baseline", "none"]
+
 
 class Result(NamedTuple):
     """The exit code of a command, and what it printed."""

@@ -26,6 +26,16 @@ def short_timings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings run in this process: how Ray runs them is the subject of other tests."""
+    from effnas.evaluation.workers import Workers
+
+    defaults = Workers.__init__.__kwdefaults__
+    assert "backend" in defaults
+    monkeypatch.setitem(defaults, "backend", "inline")
+
+
+@pytest.fixture
 def effnas(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Run:

@@ -10,14 +10,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, Run
+from command_line import NO_BASELINES, QUICK, Run
 
 from effnas import Measurement, SearchSpace, Trial, TrialState, load_run
 from effnas.cli.tables import console, facts, trial_line
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("short_timings")
-SEARCH = ["search", *QUICK, "--target-batch-size", "8", "--out", "run"]
+SEARCH = ["search", *QUICK, *NO_BASELINES, "--target-batch-size", "8", "--out", "run"]
 
 
 def test_texts_of_others_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

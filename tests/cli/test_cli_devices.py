@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, SMALL, Result, Run
+from command_line import NO_BASELINES, QUICK, SMALL, Result, Run
 
 from effnas import SearchSpace, TrialState, load_run
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("short_timings")
 
 
 def search(effnas: Run, *arguments: str) -> Result:
-    done = effnas("search", *QUICK, *arguments)
+    done = effnas("search", *QUICK, *NO_BASELINES, *arguments)
     assert done.code == 0, done.err
     return done
 
@@ -95,7 +95,8 @@ def test_constraints_of_a_run_hold_when_it_continues_and_when_it_moves(
         assert is_fine or "and the search wants 'step_time <= 1.05'" in (trial.reason or "")
     assert "step_time <= 1.05; params < 4e3" in effnas("status", "run").out
     assert json.loads(effnas("status", "run", "--json").out)["constraints"] == limits[1::2]
-    refused = effnas("search", *QUICK, "--budget", "9", "--out", "run", *timed, *limits[:2])
+    command = ("search", *QUICK, *NO_BASELINES, "--budget", "9", "--out", "run")
+    refused = effnas(*command, *timed, *limits[:2])
     assert refused.code == 2
     assert "constraints (was ['step_time <= 1.05', 'params < 4e3']" in refused.err
     assert len(load_run(tmp_path / "run").trials) == 6
@@ -186,10 +187,10 @@ def test_a_profile_is_made_used_and_checked_by_measurement(
     assert made.code == 0, made.err
     assert "mean error" in made.out
     path = "runs/profiles/small-cpu.json"
-    search(effnas, "--budget", "3", "--out", "run", "--profile", path)
+    search(effnas, "--budget", "2", "--out", "run", "--profile", path)
     trials = load_run(tmp_path / "run").trials
     assert {t.measurement.step_time_source for t in trials} == {"measured"}  # the best five
-    command = ("search", *QUICK, "--budget", "2", "--profile", path)
+    command = ("search", *QUICK, *NO_BASELINES, "--budget", "1", "--profile", path)
     predicted = effnas(*command, "--step-time", "predicted", "--out", "predicted")
     assert predicted.code == 0, predicted.err
     for trial in load_run(tmp_path / "predicted").trials:
@@ -201,10 +202,10 @@ def test_a_profile_is_made_used_and_checked_by_measurement(
     # What a profile says needs neither the device nor the images, and is checked all the same.
     moved = effnas("retarget", "run", "--profile", path, "--step-time", "predicted", "--json")
     assert moved.code == 0, moved.err
-    assert json.loads(moved.out)["cost"]["timings"] == 3
+    assert json.loads(moved.out)["cost"]["timings"] == 2
     for trial in load_run(tmp_path / "run-small-cpu").trials:
         assert trial.measurement.step_time_source == "predicted"
-    larger = effnas("search", *QUICK, "--target-image-size", "24",
+    larger = effnas("search", *QUICK, *NO_BASELINES, "--target-image-size", "24",
                     "--budget", "1", "--out", "larger")  # fmt: skip
     assert larger.code == 0, larger.err
     wrong = effnas("retarget", "larger", "--profile", path, "--step-time", "predicted")

@@ -1,4 +1,4 @@
-"""`effnas promote` as a person types it: real trainings under a real Ray Tune."""
+"""`effnas promote` as a person types it: real trainings; Ray reads the test part."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from effnas.data.images import ImageSet
 from effnas.data.loading import load_test_part
 from effnas.train.augment import normalize
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("inline")]
 
-@pytest.mark.slow
+
 def test_other_images_than_those_of_the_search_are_refused(
     effnas: Run, finished_run: Path, tmp_path: Path
 ) -> None:
@@ -25,16 +26,17 @@ def test_other_images_than_those_of_the_search_are_refused(
     manifest = json.loads(file.read_text())
     manifest["data"]["fingerprint"] = "a-b"
     file.write_text(json.dumps(manifest))
-    result = effnas("promote", "run", "--top", "1", "--seeds", "1", "--epochs", "1")
+    result = effnas(
+        "promote", "run", "--top", "1", "--seeds", "1", "--epochs", "1", "--threads", "1"
+    )
     assert result.code == 2, result.err
     assert "not those of the search" in result.err
     assert (tmp_path / "run-finals" / "trainings.jsonl").read_text() == ""
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("finished_run")
 def test_the_test_part_is_read_once_and_only_if_asked_for(effnas: Run, tmp_path: Path) -> None:
-    command = ("promote", "run", "--top", "2", "--seeds", "2", "--epochs", "1")
+    command = ("promote", "run", "--top", "2", "--seeds", "2", "--epochs", "1", "--threads", "1")
     finals = tmp_path / "run-finals"
     file, weights = finals / "test.json", finals / "weights"
     quiet = effnas(*command)

@@ -70,10 +70,11 @@ def test_compound_scaling_by_phi(effnas: Run) -> None:
     assert told["members"][0]["params"] == 5_288_548
     assert told["members"][1]["params"] == 9_109_994  # B2's layers and channels
     assert [row["train_image_size"] for row in told["members"]] == [224, 256, 296]
-    wide = json.loads(effnas(*base, "--alpha", "1", "--gamma", "1", "--beta", "1.2", "--phi", "1",
-                             "--round-limit", "0").out)  # fmt: skip
+    wide = json.loads(effnas("scale", TINY, "--space", SMALL, *COUNTED, "--alpha", "1", "--gamma",
+                             "1", "--beta", "1.2", "--phi", "1", "--round-limit", "0",
+                             "--json").out)  # fmt: skip
     stage = Architecture.parse(wide["members"][1]["architecture"]).stages[0]
-    assert (stage.c, stage.r) == (16, 1)  # 24 with the rule of nine tenths
+    assert (stage.c, stage.r) == (8, 1)  # 16 with the rule of nine tenths
 
 
 @pytest.mark.slow

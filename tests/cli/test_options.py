@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
+from dataclasses import fields
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -11,6 +15,7 @@ from command_line import Run
 from typer.main import get_command
 
 from effnas.cli.app import app
+from effnas.cli.declare import Options, _parameters
 from effnas.cli.wording import with_options
 
 
@@ -34,7 +39,10 @@ SCALING = "out tolerance data data-root seeds seed recipe " + TRAINING + WORKERS
 #: Those without --json, which all have.
 OPTIONS = {
     "search": DATA + WORKERS + RECIPE + STEP_TIMES + "backend target-image-size target-batch-size "
-    "space budget out reward controller objectives seed fidelity constraint",
+    "space budget out reward controller objectives seed fidelity constraint baseline",
+    "resume": "budget",
+    "runs": "",
+    "rescore": "reward sweep store top",
     "status": "top",
     "space": "samples seed",
     "bench": STEP + "space image-size batch-size classes interval time-limit",
@@ -73,6 +81,35 @@ def test_every_option_has_help_and_a_name_has_one_spelling() -> None:
             if parameter.opts[0].startswith("--"):
                 spellings.setdefault(parameter.name, set()).add(parameter.opts[0])
     assert {name: found for name, found in spellings.items() if len(found) > 1} == {}
+
+
+def classes_below(kind: type) -> set[type]:
+    return {kind}.union(*(classes_below(each) for each in kind.__subclasses__()))
+
+
+@pytest.mark.slow  # imports torch
+def test_every_option_is_read_or_fills_a_setting_of_its_name() -> None:
+    unused = {}
+    for kind in (each for each in classes_below(Options) if not inspect.isabstract(each)):
+        groups = [each for each in kind.__mro__ if each in classes_below(Options) - {Options}]
+        source = "".join(map(inspect.getsource, groups))
+        homes = {
+            name: module
+            for module, names in re.findall(r"from (effnas[\w.]+) import (.+)", source)
+            for name in names.split(", ")
+        }
+        filled = {
+            field.name
+            for name in re.findall(r"self\.fill\(\s*(\w+)", source)
+            for field in fields(getattr(import_module(homes[name]), name))
+        }
+        read = {*re.findall(r"self\.(\w+)", source), *re.findall(r'"(\w+)"[,)]', source)}
+        read |= {f"load_{name}" for name in filled}
+        options = {option.name for option in _parameters(kind)} - filled
+        loads = {name for name in dir(kind) if name.startswith("load_")}
+        unused[kind.__name__] = (options | loads) - read
+    assert len(unused) == len(commands())
+    assert {name: options for name, options in unused.items() if options} == {}
 
 
 @pytest.mark.parametrize("command", OPTIONS)

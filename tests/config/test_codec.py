@@ -39,6 +39,7 @@ def test_numbers_texts_and_mappings_of_other_libraries_are_written_as_plain_ones
     written = {"x": np.float64(0.5), "v": Version("2.6"), "m": MappingProxyType({"a": 1})}
     assert parse_json(dump_json(written)) == {"x": 0.5, "v": "2.6", "m": {"a": 1}}
     assert to_plain(Part(), sparse=True) == {}
+    assert to_plain(from_plain({}, Part)) == to_plain(Part())
     with pytest.raises(ValueError, match="not JSON compliant"):
         dump_json({"x": float("nan")})
 

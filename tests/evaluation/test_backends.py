@@ -95,7 +95,6 @@ def on_ray(fates: Fates) -> Iterator[RayBackend]:
     backend = RayBackend(lambda: fates, workers=2)
     yield backend
     backend.close()
-    ray.shutdown()
 
 
 @pytest.fixture(params=["inline", pytest.param("ray", marks=pytest.mark.slow)])

@@ -17,11 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fvcore.nn import FlopCountAnalysis
 from PIL import Image
 
 from effnas import Architecture, SearchSpace
+from effnas.arch.models import TimmModel, build
 from effnas.config.settings import EvaluationConfig, Execution, Recipe, StepTimeConfig
 from effnas.errors import ConfigError, InfeasibleError, SpaceError
+from effnas.evaluation.baselines import counted_model
 from effnas.evaluation.evaluator import TIMING_METRICS, TRAINING_METRICS, Job, Task
 from effnas.evaluation.image_evaluator import ImageEvaluator
 from effnas.evaluation.workers import Workers
@@ -32,6 +35,7 @@ from effnas.timing.device import describe_device, hardware_id
 from effnas.timing.networks import MeasuredStepTimes
 from effnas.timing.profile import DeviceProfile
 from effnas.train.proxy import train_proxy
+from effnas.trials.run import load_run
 from effnas.trials.trial import Measurement, Trial, TrialState
 from synthetic_profiles import profile_of
 
@@ -88,6 +92,50 @@ def with_images() -> ImageEvaluator:
 @pytest.fixture(scope="module")
 def bare() -> ImageEvaluator:
     return ImageEvaluator(BARE)
+
+
+# -- models of timm's
+
+
+def test_a_model_of_timm_is_timed_trained_and_counted_as_an_architecture_is(
+    with_images: ImageEvaluator,
+) -> None:
+    model = TimmModel("test_resnet")
+    timed = with_images(job(SPACE.reference, Task.TIME, model=model))
+    trained = with_images(job(SPACE.reference, Task.TRAIN, 1, model=model))
+    counts = {"params", "macs", "activations"}
+    assert set(timed.metrics) == TIMED | counts
+    assert set(trained.metrics) == TRAINED | counts
+    network = build(model, num_classes=10)
+    assert trained.metrics["params"] == sum(p.numel() for p in network.parameters())
+    assert trained.seed != with_images(job(SPACE.reference, Task.TRAIN, 1)).seed
+
+
+@pytest.mark.parametrize("task", [Task.TIME, Task.TRAIN])
+def test_a_model_of_timm_that_cannot_be_run_at_that_size_is_infeasible(
+    with_images: ImageEvaluator, task: Task
+) -> None:
+    with pytest.raises(InfeasibleError, match="test_vit cannot be run on images of 8 px"):
+        with_images(job(SPACE.reference, task, model=TimmModel("test_vit")))
+
+
+def test_a_model_of_timm_has_no_step_time_of_a_table(tmp_path: Path) -> None:
+    table = tmp_path / "times.csv"
+    table.write_text(f"architecture,step_time\n{SPACE.reference},1\n")
+    config = replace(BARE, step_times=StepTimeConfig(mode="table", table=str(table)))
+    with pytest.raises(InfeasibleError, match="its step time is not known"):
+        ImageEvaluator(config)(job(SPACE.reference, Task.TIME, model=TimmModel("test_resnet")))
+
+
+@pytest.mark.parametrize(("image_size", "name"), [(32, "resnet18"), (64, "mobilenetv3_small_100")])
+def test_counts_of_a_model_of_timm_are_those_of_an_independent_counter(
+    image_size: int, name: str
+) -> None:
+    network = build(TimmModel(name), num_classes=10)
+    counted = counted_model(network, name, image_size)
+    expected = FlopCountAnalysis(network.eval(), torch.zeros(1, 3, image_size, image_size))
+    by_operator = expected.unsupported_ops_warnings(False).by_operator()
+    assert counted["macs"] == by_operator["conv"] + by_operator["linear"]
 
 
 # -- tasks
@@ -450,8 +498,34 @@ def settings_for(out: Path, **changes: Any) -> Settings:
         out=out,
         recipe=Recipe(epochs=1, batch_size=16, image_size=8, data_share=0.05),
         workers=Workers(device="cpu", backend="inline", threads=1),
+        baselines=("none",),
     )
     return replace(settings, **changes)
+
+
+def test_baselines_are_stored_first_and_leave_the_trials_as_they_are(tmp_path: Path) -> None:
+    settings = settings_for(
+        tmp_path / "run", budget=2, reward="A", baselines=("test_resnet", "test_vit")
+    )
+    compared = launch(settings, Quiet())
+    alone = Search(SPACE, "A", settings.controller, settings.seed)
+    assert [t.architecture for t in compared.trials] == [alone.ask(), alone.ask()]
+    assert all(t.ended for t in compared.trials)
+    run = load_run(settings.out)
+    assert run.baselines == compared.baselines
+    reference, resnet, vit = run.baselines
+    assert len(reference.accuracies) == 3
+    assert resnet.reward(compared.reward) is not None
+    assert "cannot be run on images of 8 px" in (vit.reason or "")
+    assert run.noise.seed_spread is not None
+    data = run.manifest.data
+    assert data.chance == 0.1
+    assert (data.train_images, data.holdout_images) == (
+        sum(data.class_counts), sum(data.holdout_class_counts)
+    )  # fmt: skip
+    assert data.image_sizes == ((8, 8),) * 3
+    with Image.open(settings.out / "samples.png") as picture:
+        assert picture.size == (6 * 8 + 5 * 2, 2 * 8 + 2)
 
 
 def test_a_search_by_predictions_ends_with_measured_ones(tmp_path: Path) -> None:

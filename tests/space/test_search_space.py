@@ -185,6 +185,7 @@ def differences(space: SearchSpace, one: Architecture, other: Architecture) -> i
     return sum(mine[name] != theirs[name] for name in mine.keys() & theirs.keys())
 
 
+@pytest.mark.slow
 def test_neighbours_are_all_architectures_that_are_one_decision_away() -> None:
     everything = list(CONDITIONAL.architectures())
     for arch in everything:

@@ -83,6 +83,7 @@ def test_a_dry_run_takes_what_a_real_step_takes(arch: Architecture, optimizer: s
 # -- the estimate
 
 
+@pytest.mark.slow
 def test_memory_grows_linearly_with_the_batch() -> None:
     arch = SMALL
     per_image = estimate(arch, 2001) - estimate(arch, 2000)

@@ -54,6 +54,7 @@ def peak_of(arch: Architecture, batch_size: int, image_size: int = 8) -> int:
 # -- what a timing gives
 
 
+@pytest.mark.slow
 def test_a_timing_gives_every_metric_in_the_order_of_the_networks() -> None:
     archs = [SMALL, OTHER, SMALL]
     found = time_networks(
@@ -119,6 +120,7 @@ def test_a_timing_leaves_the_networks_as_they_were() -> None:
 # -- what does not fit
 
 
+@pytest.mark.slow
 def test_a_network_that_does_not_fit_says_the_largest_batch_that_does() -> None:
     batch_size = 8
     limit = peak_of(SMALL, batch_size)

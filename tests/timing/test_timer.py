@@ -79,6 +79,7 @@ def endless(random: np.random.Generator, spread: float) -> Iterator[float]:
 phases = st.tuples(*[st.integers(1, 1000)] * 3)
 
 
+@pytest.mark.slow
 @patient
 @given(st.lists(phases, min_size=2, max_size=5), st.lists(st.integers(1, 100), min_size=1))
 def test_what_slows_all_networks_of_a_round_changes_no_ratio(

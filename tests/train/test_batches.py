@@ -72,6 +72,7 @@ orders = st.integers(1, 60).flatmap(
 )
 
 
+@pytest.mark.slow
 @patient
 @given(orders, st.integers(0, 30), st.integers(1, 30), st.integers(1, 4), st.integers(1, 3))
 def test_the_micro_batches_of_all_processes_are_the_batches_of_the_epochs(
@@ -100,6 +101,7 @@ def test_the_micro_batches_of_all_processes_are_the_batches_of_the_epochs(
         assert set(seen) <= set(range(order.count))
 
 
+@pytest.mark.slow
 @patient
 @given(orders, st.integers(0, 20), st.integers(1, 20), st.integers(0, 50))
 def test_a_resumed_training_takes_the_same_images(

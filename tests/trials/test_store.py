@@ -150,6 +150,7 @@ def test_a_full_disk_loses_no_earlier_trial_and_is_told_in_a_line(tmp_path: Path
     assert events(path) == [trial(n) for n in range(6)]
 
 
+@pytest.mark.slow
 def test_a_last_line_torn_at_any_byte_is_tolerated_and_cut_off(tmp_path: Path) -> None:
     source = tmp_path / "whole"
     kept = write(source, trial(0), trial(1))
@@ -277,6 +278,10 @@ def test_a_crash_while_the_first_manifest_is_written_does_not_bar_the_folder(
         ('{"format": 1, "space": {"text": 3}}', r"space\.text: Expected `str`, got `int`"),
         ('{"format": 1, "space": {"text": ""}, "seed": 1, "seed": 2}', "'seed' is there twice"),
         ('{"format": 1, "space": {"text": ""}, "recipe": {"epochs": 0}}', "recipe: .*epochs is 0"),
+        (
+            '{"format": 1, "space": {"text": ""}, "execution": {"precison": "float32"}}',
+            "manifest.json: execution: unknown key 'precison'; did you mean 'precision'",
+        ),
         ('{"format": 1, "recipe": {"learning_rate": 1e999}}', "1e999 is not finite"),
         ('{"format": 1, "seed": ' + "9" * 5000 + "}", "not valid JSON: Exceeds the limit"),
         ('{"format": 1, "more": ' + "[" * 100_000, "not valid JSON: maximum recursion"),

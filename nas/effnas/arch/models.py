@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,12 +21,44 @@ class TimmNetwork(Protocol):
         ...
 
 
-def build_timm(name: str, *, num_classes: int, drop_path_rate: float = 0.0) -> nn.Module:
+@dataclass(frozen=True)
+class TimmModel:
+    """A model of timm's, where an architecture could stand, too.
+
+    Attributes:
+        name: As timm lists it.
+    """
+
+    name: str
+
+    @property
+    def id(self) -> str:
+        """The name: it identifies the model, as the id of an architecture does."""
+        return self.name
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def check_timm_name(name: str) -> None:
+    """Raise a `ConfigError` if timm has no model of that name."""
+    import timm
+
+    if not timm.is_model(name):
+        near, _, _ = closest(name, timm.list_models()).partition("? known")
+        hint = f"{near}?" if near.startswith("did") else "timm.list_models() lists them"
+        raise ConfigError(f"timm has no model {name!r}; {hint}")
+
+
+def build_timm(
+    name: str, *, num_classes: int, drop_rate: float = 0.0, drop_path_rate: float = 0.0
+) -> nn.Module:
     """Build a model of timm's by its name, without pretrained weights.
 
     Args:
         name: As timm lists it.
         num_classes: Outputs of the classifier.
+        drop_rate: Dropout before the classifier, a fraction.
         drop_path_rate: Stochastic depth of the last layer, a fraction.
 
     Raises:
@@ -34,18 +67,16 @@ def build_timm(name: str, *, num_classes: int, drop_path_rate: float = 0.0) -> n
     """
     import timm
 
-    if not timm.is_model(name):
-        near, _, _ = closest(name, timm.list_models()).partition("? known")
-        hint = f"{near}?" if near.startswith("did") else "timm.list_models() lists them"
-        raise ConfigError(f"timm has no model {name!r}; {hint}")
-    # Models without stochastic depth do not know the argument, so it is left out where it can be.
-    rates = {"drop_path_rate": drop_path_rate} if drop_path_rate else {}
+    check_timm_name(name)
+    # Some models do not know these arguments, so they are left out where they can be.
+    given = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
+    rates = {argument: rate for argument, rate in given.items() if rate}
     try:
         model: nn.Module = timm.create_model(
             name, pretrained=False, num_classes=num_classes, **rates
         )
     except (RuntimeError, ValueError, AssertionError, TypeError) as error:
-        if any(rate in str(error) for rate in rates):
+        if "drop_path_rate" in rates and "drop_path_rate" in str(error):
             raise ConfigError(
                 f"{name}: it has no stochastic depth; set `drop_path: 0` in the recipe"
             ) from error
@@ -54,29 +85,41 @@ def build_timm(name: str, *, num_classes: int, drop_path_rate: float = 0.0) -> n
 
 
 def build(
-    arch: TimmNetwork,
+    arch: TimmNetwork | TimmModel,
     *,
     num_classes: int,
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
     device: torch.device | str | None = None,
 ) -> nn.Module:
-    """Build a network from timm's blocks, with symmetric padding and SiLU.
+    """Build a network from timm's blocks, with symmetric padding and SiLU; or a model of timm's.
 
     Args:
-        arch: The network.
+        arch: The network, or the name of timm's model, which is as timm has it.
         num_classes: Outputs of the classifier.
         drop_rate: Dropout before the classifier, a fraction.
         drop_path_rate: Stochastic depth, a fraction: layer i of n is dropped at this rate times
             i/n, i from 0.
-        device: Where the weights are made, e.g. "meta" for none at all.
+        device: Where the weights are made, e.g. "meta" for none at all; for models of timm's always
+            the CPU.
 
     Returns:
-        A `timm.models.EfficientNet`: float images [N, 3, H, W] in, logits [N, num_classes] out.
+        A `timm.models.EfficientNet`, or timm's model: float images [N, 3, H, W] in, logits
+        [N, num_classes] out.
 
     Raises:
         InfeasibleError: If timm cannot build it.
     """
+    if isinstance(arch, TimmModel):
+        try:
+            return build_timm(
+                arch.name,
+                num_classes=num_classes,
+                drop_rate=drop_rate,
+                drop_path_rate=drop_path_rate,
+            )
+        except ConfigError as error:
+            raise InfeasibleError(f"cannot be built: {error}") from error
     from timm.models._efficientnet_builder import decode_arch_def
     from timm.models.efficientnet import EfficientNet
     from torch import nn

@@ -77,7 +77,8 @@ class Search(options.Images, options.ShortRecipe, options.Training, options.Targ
              options.StepTimes, options.Backend):  # fmt: skip
     """Search a space: time, train, score and store one architecture after another.
 
-    Ctrl-C stops it; the same command continues, and a larger --budget extends it.
+    Ctrl-C stops it; `effnas resume` continues, and a larger --budget extends it. In a folder that
+    holds a search, options that are not given are those it was begun with.
     """
 
     space: str = opt("Name or path of a search space.", "v2", of="search_spaces")
@@ -85,40 +86,125 @@ class Search(options.Images, options.ShortRecipe, options.Training, options.Targ
     out: Path | None = opt("Run folder; the same one is continued. [default: runs/SPACE-DATA]")
     reward: str = opt("Name, file, expression, or FILE.py:FUNCTION.", "v2", of="rewards")
     constraint: list[str] | None = opt("'params <= 5e6': a condition to meet; may be repeated.")
+    baseline: list[str] | None = opt("Compare with this network, such as resnet18; or none.")
     controller: str = opt("surrogate, random, evolution, optuna:tpe, FILE.py:CLASS.", "surrogate")
     objectives: str | None = opt("Instead of the reward, such as accuracy:max,step_time:min.")
     seed: int = opt("Seed of proposals, hold-out and trainings.", 0)
     fidelity: str | None = opt("Such as 1,2,4: pause after 1 and 2 epochs; the best train all 4.")
 
+    report: bool = opt("Write report.html into the run folder at the end.", True,
+                       "--report/--no-report")  # fmt: skip
+
+    def folder(self) -> Path:
+        return self.out or Path("runs") / options.folder_name(self.space, self.data)
+
     def run(self) -> int:
+        from effnas.cli.resume import stored_search
         from effnas.cli.search import SearchCommand
         from effnas.search.launch import Settings
         from effnas.search.rungs import Rungs
 
+        base, kept = stored_search(self.folder(), self.given)
         rungs = Rungs.parse(self.fidelity) if self.fidelity is not None else None
         if rungs and self.epochs is None:
             self.epochs = rungs.epochs[-1]
         settings = self.fill(
             Settings,
-            out=self.out or Path("runs") / options.folder_name(self.space, self.data),
+            out=self.folder(),
+            **kept,
             rungs=rungs,
-            recipe=self.load_recipe(**self.training()),
+            recipe=base.overridden(holdout_share=self.holdout_share, **self.training())
+            if base
+            else self.load_recipe(**self.training()),
             constraints=tuple(self.constraint or ()),
+            baselines=tuple(self.baseline) if self.baseline else None,
         )
-        return SearchCommand(settings, as_json=self.as_json).run()
+        command = SearchCommand(settings, as_json=self.as_json)
+        command.writes_report = self.report
+        return command.run()
 
 
-@command(app, "status", "runs/first")
+@command(
+    app, "resume", "runs/first", "runs/first --budget 200 --workers 2",
+    "runs/mine --reward mine.py:score", passes_on=True,
+)  # fmt: skip
+class Resume(Options):
+    """Continue what a folder holds: a search, finals, trainings or a study, as it was begun.
+
+    All options are those of the command that began it; any of them may be given again, after the
+    folder. A step-time command and Python of your own are only run if they are.
+    """
+
+    run_folder: Path = arg("A folder that a command was stopped in.", "folder")
+    budget: int | None = opt("Trials in all, to extend a search.", min=1)
+    more: list[str] | None = arg("Further options of that command.", "[OPTION]...", default=None)
+
+    def run(self) -> int:
+        from typer.main import get_command
+
+        from effnas.cli.resume import resume
+
+        extend = [] if self.budget is None else ["--budget", str(self.budget)]
+        more = [*extend, *(self.more or ())]
+        return resume(get_command(app), self.run_folder, more, as_json=self.as_json)
+
+
+@command(app, "runs", "", "experiments --json")
+class Runs(Options):
+    """List what effnas wrote below a folder: kind, state, best, and how far it is."""
+
+    folder_of_runs: Path = arg("The folder.", "[FOLDER]", default=Path("runs"))
+
+    def run(self) -> None:
+        from effnas.cli.runs import show_runs
+
+        show_runs(self.folder_of_runs, as_json=self.as_json)
+
+
+@command(app, "status", "runs/first", "families/first")
 class Status(Options):
-    """Show a run: its leaderboard, what it has cost, and when it will be done."""
+    """Show what a folder holds: how far it is, what it has cost, and what is best.
 
-    run_folder: Path = arg("A run folder.", "run")
+    Takes searches, finals, proxy and scaling studies, trainings, families and device profiles.
+    """
+
+    run_folder: Path = arg("The folder; of a device profile, the file.", "folder")
     top: int = opt("Rows of the leaderboard.", 10, min=1)
 
     def run(self) -> None:
         from effnas.cli.status import show_status
 
         show_status(self.run_folder, top=self.top, as_json=self.as_json)
+
+
+@command(
+    app,
+    "rescore",
+    "runs/first --reward 'A * S^-0.2'",
+    "runs/first --reward mnasnet-soft --store",
+    "runs/first --sweep w=-0.15..0 v=-0.1..0",
+    "runs/first --reward 'A - c * log(S)' --sweep c=0..0.1:50",
+)
+class Rescore(Options):
+    """Rank the trials of a search by another reward; nothing is trained.
+
+    --sweep takes constants that are named in the reward, NAME=LOW..HIGH or NAME=LOW..HIGH:STEPS (10
+    by default), and tells which trial wins where; without --reward, of 'A * S^w * P^v'.
+    """
+
+    run_folder: Path = arg("A run folder.", "run")
+    reward: str | None = opt("Name, file, expression, or FILE.py:FUNCTION.", of="rewards")
+    sweep: list[str] | None = opt("Constants that vary, such as w=-0.15..0.")
+    more: list[str] | None = arg("More of them.", "[NAME=LOW..HIGH]...", default=None)
+    store: bool = opt("Keep the new rewards in the run.", False, "--store")
+    top: int = opt("Rows of the table.", 10, min=1)
+
+    def run(self) -> None:
+        from effnas.cli.rescore import show_rescored
+
+        ranges = [*(self.sweep or ()), *(self.more or ())]
+        show_rescored(self.run_folder, self.reward, ranges, store=self.store, top=self.top,
+                      as_json=self.as_json)  # fmt: skip
 
 
 @command(app, "space", "v2")

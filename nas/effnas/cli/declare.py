@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import typer
@@ -17,15 +19,22 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from effnas.config.catalog import Kind
+    from effnas.trials.manifest import CommandPart
 
     Settings = TypeVar("Settings", bound=DataclassInstance)
+
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 Command = TypeVar("Command", bound="type[Options]")
 
 
-def arg(text: str, metavar: str | None = None, *, of: Kind | None = None) -> Any:
-    """Return an argument, which must be given; see `opt`."""
-    return typer.Argument(..., help=text, metavar=metavar, autocompletion=of and _completion(of))
+def arg(
+    text: str, metavar: str | None = None, *, default: Any = ..., of: Kind | None = None
+) -> Any:
+    """Return an argument, which must be given unless there is a default; see `opt`."""
+    return typer.Argument(
+        default, help=text, metavar=metavar, autocompletion=of and _completion(of)
+    )
 
 
 def opt(
@@ -53,17 +62,25 @@ def _completion(kind: Kind) -> Callable[[str], list[str]]:
     return complete
 
 
-class Options:
+class Options(ABC):
     """Options of a command; groups of them derive from it, and a command derives from groups."""
 
     as_json: bool = opt("Print JSON instead of a table.", False, "--json")
 
-    def __init__(self, **given: Any) -> None:
-        vars(self).update(given)
+    def __init__(self, **values: Any) -> None:
+        #: Names of the options that the command line gave; others may be those of the folder.
+        self.given: frozenset[str] = frozenset()
+        #: The command line, to be stored in the folder.
+        self.asked: CommandPart | None = None
+        vars(self).update(values)
 
+    def folder(self) -> Path | None:
+        """Return the folder that the command writes, or continues; None without one."""
+        return None
+
+    @abstractmethod
     def run(self) -> int | None:
         """Do what the command does; return its exit code, None for 0."""
-        raise NotImplementedError
 
     def fill(self, kind: type[Settings], **given: Any) -> Settings:
         """Return settings of the library: those given, and the options of the same names.
@@ -83,6 +100,7 @@ def command(
     *examples: str,
     continues: bool = False,
     runs_networks: bool = False,
+    passes_on: bool = False,
 ) -> Callable[[Command], Command]:
     """Make a class a command of an app; its docstring is the help.
 
@@ -92,26 +110,33 @@ def command(
         examples: Arguments of the command that the help shows.
         continues: Whether the help says that the command can be stopped and continued.
         runs_networks: Whether it runs networks in this process, which is set up for that.
+        passes_on: Whether it takes options that it does not know as arguments.
     """
     called = f"{app.info.name or 'effnas'} {name}"
     shown = "".join(f"\n  {called} {example}" for example in examples)
-    more = "\n\nCtrl-C stops it; the same command continues." * continues
+    more = "\n\nCtrl-C stops it; `effnas resume FOLDER` or the same command continues." * continues
     # \b: typer leaves the lines of the paragraph that follows as they are.
     more += f"\n\n\b\nExample{'s' * (len(examples) > 1)}:{shown}"
 
     def register(kind: Command) -> Command:
-        def run(**given: Any) -> None:
+        def run(context: typer.Context, **values: Any) -> None:
             if runs_networks:
                 from effnas.timing.runtime import configure_process
 
                 configure_process()
-            raise typer.Exit(run_until_stopped(lambda: kind(**given).run()))
+            options = kind(**values)
+            if kind.folder is not Options.folder:
+                from effnas.cli.resume import continue_folder
+
+                continue_folder(options, called.removeprefix("effnas "), context)
+            raise typer.Exit(run_until_stopped(options.run))
 
         parameters = _parameters(kind)
         run.__doc__ = f"{inspect.getdoc(kind)}{more}"
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {each.name: each.annotation for each in parameters}
-        app.command(name)(run)
+        context = inspect.Parameter("context", _KEYWORD, annotation=typer.Context)
+        run.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in (context, *parameters)}
+        app.command(name, context_settings={"ignore_unknown_options": passes_on})(run)
         return kind
 
     return register
@@ -124,9 +149,7 @@ def _parameters(kind: type) -> list[inspect.Parameter]:
     for name in (name for each in kind.__mro__ for name in vars(each)):
         option = getattr(kind, name)
         if isinstance(option, ParameterInfo) and name not in found:
-            found[name] = inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=types[name]
-            )
+            found[name] = inspect.Parameter(name, _KEYWORD, default=option, annotation=types[name])
             if isinstance(option, OptionInfo):
                 first = (*(option.param_decls or ()), f"--{name.replace('_', '-')}")[0]
                 OPTIONS[name] = first.partition("/")[0]

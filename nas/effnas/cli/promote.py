@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import counted, number, reasons, standing_cells, standing_columns, table
+from effnas.cli.tables import (
+    best_with,
+    counted,
+    number,
+    reasons,
+    standing_cells,
+    standing_columns,
+    table,
+    with_spread,
+)
 from effnas.train.checkpoints import weights_file
 from effnas.workflows.finals.evaluate_test import FinalTest
 from effnas.workflows.finals.finalists import Finalist
@@ -17,6 +26,8 @@ from effnas.workflows.finals.report import FinalistStanding, FinalsReport
 from effnas.workflows.trainings.folder import WEIGHTS, Result
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from effnas.config.settings import Recipe
     from effnas.trials.run import Run
     from effnas.workflows.trainings.standings import Schedule
@@ -68,21 +79,11 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
         }
 
     def show(self, report: FinalsReport) -> None:
-        found = table(
-            "rank", "trial", "by", "proxy", "accuracy", *standing_columns("reward"), "architecture"
-        )
-        for rank, each in enumerate(report.standings, start=1):
-            trial = each.finalist.trial
-            found.add_row(
-                str(rank),
-                str(trial.number),
-                each.finalist.reason,
-                number(trial.reward, "{:.4f}"),
-                number(each.accuracy, "{:.4f}"),
-                *standing_cells(each, report.epochs),
-                str(trial.architecture),
-            )
-        self.screen.print(found)
+        if report.whole:
+            self.screen.print(_standings(report.whole))
+        if report.stopped:
+            self.say("\nStopped early, so not to be compared with those trained to the end:")
+            self.screen.print(_standings(report.stopped, ranked=False))
         self.say(reasons((f"trial {s.finalist.trial.number}", s.reason) for s in report.standings))
         self.say(_correlation_text(report))
         base = report.base
@@ -91,15 +92,34 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
             return
         weights = _weights(base, self.settings)
         self.say(
-            f"Picked: trial {base.finalist.trial.number}, reward {base.mean:.4f} ±{base.spread:.4f}"
-            f" over {counted(report.seeds, 'seed')}; the best of the finals with a probability of "
-            f"{base.chance:.0%}.\nIts weights (the seed of middle accuracy): {weights}\n"
+            f"Picked: trial {base.finalist.trial.number}, reward "
+            f"{with_spread(base.mean, base.spread)} over {counted(report.seeds, 'seed')}; "
+            f"probability that it is the best of those trained to the end: "
+            f"{best_with(report.whole)}.\nIts weights (the seed of middle accuracy): {weights}\n"
             f"{_test_text(base, report.test)}"
         )
         self.say_export(f"{self.settings.run}:{base.finalist.trial.number}", weights)
 
     def succeeded(self, report: FinalsReport) -> bool:
         return report.base is not None
+
+
+def _standings(standings: Sequence[FinalistStanding], *, ranked: bool = True) -> Table:
+    found = table(
+        "rank", "trial", "by", "proxy", "accuracy", *standing_columns("reward"), "architecture"
+    )
+    for rank, each in enumerate(standings, start=1):
+        trial = each.finalist.trial
+        found.add_row(
+            str(rank) if ranked else "-",
+            str(trial.number),
+            each.finalist.reason,
+            number(trial.reward, "{:.4f}"),
+            number(each.accuracy, "{:.4f}"),
+            *standing_cells(each),
+            str(trial.architecture),
+        )
+    return found
 
 
 def _weights(base: FinalistStanding, settings: FinalsSettings) -> Path:
@@ -121,7 +141,7 @@ def _test_text(base: FinalistStanding, test: FinalTest | None) -> str:
     skipped = f", {len(test.skipped)} more cannot be decoded" if test.skipped else ""
     return (
         f"On the part {test.part!r} of {test.data} ({test.images:,} images{skipped}): accuracy "
-        f"{test.mean:.4f} ±{test.spread:.4f} over {counted(seeds, 'seed')}. It was read "
+        f"{with_spread(test.mean, test.spread)} over {counted(seeds, 'seed')}. It was read "
         f"once, on {test.date[:10]}."
     )
 
@@ -129,9 +149,11 @@ def _test_text(base: FinalistStanding, test: FinalTest | None) -> str:
 def _correlation_text(report: FinalsReport) -> str:
     found = report.correlation
     if found.value is None:
-        return "Too few networks to say whether the search's short trainings rank as these do."
-    has_interval = found.low is not None and found.high is not None
-    interval = f" (95 % interval {found.low:.2f} to {found.high:.2f})" if has_interval else ""
+        return (
+            "Whether the search's short trainings rank as these do is not known from "
+            f"{counted(report.correlated, 'network')}."
+        )
+    interval = f" (95 % interval {found.low:.2f} to {found.high:.2f})"
     return (
         f"The search's short trainings rank these networks as those of "
         f"{counted(report.correlation_epochs, 'epoch')} do with a rank correlation of "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from rich.table import Table
@@ -48,7 +49,11 @@ class ProxyCommand(LongCommand[ProxySettings, Report], ProxyObserver):
     def advise(self, texts: Iterable[str]) -> None:
         """Print what the user may do about a proxy."""
         for text in texts:
-            self.say(f"- {with_options(text)}")
+            self.say(f"- {text}")
+
+
+def _with_options(report: ProxyReport) -> ProxyReport:
+    return replace(report, advice=tuple(map(with_options, report.advice)))
 
 
 class CheckCommand(ProxyCommand[ProxyReport]):
@@ -56,7 +61,7 @@ class CheckCommand(ProxyCommand[ProxyReport]):
 
     def work(self) -> ProxyReport:
         study, trainings = launch_check(self.settings, self)
-        return study.report(trainings)
+        return _with_options(study.report(trainings))
 
     def show(self, report: ProxyReport) -> None:
         rows = _report_rows(report, self.settings.networks)
@@ -74,10 +79,13 @@ class CheckCommand(ProxyCommand[ProxyReport]):
                 f"{_lower_end(report)}"
             )
         elif report.verdict is Verdict.LOW:
+            nothing = " Its interval includes 0: its ranks tell nothing." * report.says_nothing
             self.note(
                 f"tau {tau.value:.2f} is below {threshold:g}: what this proxy ranks first need "
-                "not be best.", "Warning",
+                f"not be best.{nothing}", "Warning",
             )  # fmt: skip
+        elif report.verdict is Verdict.NOT_KNOWN:
+            self.note("this check tells nothing of the proxy.", "Warning")
         else:
             self.note("nothing can be said of this proxy.", "Warning")
         self.advise(report.advice)
@@ -95,7 +103,8 @@ class ProxySearchCommand(ProxyCommand[SearchReport]):
 
     def work(self) -> SearchReport:
         study, trainings = launch_search(self.settings, self._grid, self)
-        return study.report(trainings)
+        report = study.report(trainings)
+        return replace(report, tried=tuple(map(_with_options, report.tried)))
 
     def show(self, report: SearchReport) -> None:
         self.screen.print(_tried(report))
@@ -171,7 +180,10 @@ def _agreements(report: ProxyReport) -> Table:
     if report.proxy_figures.seeds > 1:
         rows.append((f"mean of {report.proxy_figures.seeds} seeds", report.averaged))
     for name, agreement in rows:
-        found.add_row(name, _interval(agreement.kendall), _interval(agreement.spearman))
+        both = (agreement.kendall, agreement.spearman)
+        unknown = f"not known from {report.networks} networks"
+        found.add_row(name, *(_interval(each) if each.value is not None else unknown
+                              for each in both))  # fmt: skip
     if report.noise_limit is not None:
         found.add_row("one seed, if noise were all", f"{report.noise_limit:.2f}", "")
     return found

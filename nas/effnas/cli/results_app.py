@@ -31,17 +31,39 @@ class Retarget(options.StepTimes, options.MovedImages, options.Backend):
     timings: int = opt("Trials of the run that are timed at most, where that takes time.", 50)
     budget: int = opt("New trainings at most, spent only where one may win.", 0)
 
-    def run(self) -> int:
-        from effnas.cli.retarget import RetargetCommand
-        from effnas.workflows.retarget.launch import RetargetSettings
-
+    def folder(self) -> Path:
         name = next(
             (source.stem for source in (self.profile, self.step_times) if source),
             "command" if self.step_time_command else self.device.replace(":", ""),
         )
-        out = self.out or options.beside(self.search, name)
-        settings = self.fill(RetargetSettings, run=self.search, out=out)
+        return self.out or options.beside(self.search, name)
+
+    def run(self) -> int:
+        from effnas.cli.retarget import RetargetCommand
+        from effnas.workflows.retarget.launch import RetargetSettings
+
+        settings = self.fill(RetargetSettings, run=self.search, out=self.folder())
         return RetargetCommand(settings, as_json=self.as_json).run()
+
+
+@command(results, "report", "runs/first", "runs/first runs/second --out both.html --open")
+class Report(Options):
+    """Write one page about a search, or about several side by side: what won, and how sure it is.
+
+    The file needs no network and no server.
+    """
+
+    runs: list[Path] = arg("Run folders.", "RUN...")
+    out: Path | None = opt("The file. [default: RUN/report.html; of several, report.html]")
+    tables: Path | None = opt("Also write every table there, as CSV and JSON.")
+    open: bool = opt("Show it in the browser.", False, "--open")
+
+    def run(self) -> None:
+        from effnas.cli.report import show_report
+
+        show_report(
+            self.runs, out=self.out, tables=self.tables, opens=self.open, as_json=self.as_json
+        )
 
 
 @command(
@@ -104,12 +126,16 @@ class Promote(options.Training, options.MovedImages, options.RayWorkers):
     data_share: float | None = opt("Share of the training images used. [default: 1]")
     test: bool = opt("Read the test part of the data, once, for what is picked.", False, "--test")
 
+    def folder(self) -> Path:
+        return self.out or options.beside(self.search, "finals")
+
     def run(self) -> int:
         from effnas.cli.promote import PromoteCommand
         from effnas.workflows.finals.launch import FinalsSettings
 
-        out = self.out or options.beside(self.search, "finals")
-        settings = self.fill(FinalsSettings, run=self.search, out=out, recipe=self.training())
+        settings = self.fill(
+            FinalsSettings, run=self.search, out=self.folder(), recipe=self.training()
+        )
         return PromoteCommand(settings, as_json=self.as_json).run()
 
 
@@ -153,8 +179,15 @@ class Train(options.Images, options.Step):
     checkpoint_every: float = opt("Seconds between two checkpoints at least.", 60.0)
     log: list[Tracker] | None = opt("Where figures go besides log.csv; may be repeated.")
 
+    def folder(self) -> Path:
+        if self.out:
+            return self.out
+        from effnas.cli.train import default_folder
+
+        return default_folder(self.network, self.data)
+
     def run(self) -> int:
-        from effnas.cli.train import TrainCommand, default_folder
+        from effnas.cli.train import TrainCommand
         from effnas.config.training_recipe import TrainingRecipe
         from effnas.workflows.train.settings import TrainSettings
 
@@ -166,7 +199,7 @@ class Train(options.Images, options.Step):
                 image_size=self.image_size,
                 regime=self.regime,
             ),
-            out=self.out or default_folder(self.network, self.data),
+            out=self.folder(),
             checkpoint_every_s=self.checkpoint_every,
             trackers=tuple(dict.fromkeys(one.value for one in self.log or ())),
         )

@@ -107,7 +107,7 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
                 cells.append(memory_text(network.costs["peak_memory_bytes"]))
             if "step_time" in costs:
                 cells.append(f"{network.costs['step_time']:.2f}")
-            found.add_row(*cells, *tables.standing_cells(each, report.schedule.levels[-1]))
+            found.add_row(*cells, *tables.standing_cells(each))
         self.screen.print(found)
         self.say(reasons((each.name, each.reason) for each in report.standings))
         best, first = report.best, report.standings[0]
@@ -115,9 +115,9 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
             self.say("None could be trained to the end, so none is picked.")
             return
         self.say(
-            f"Picked: {best.name}, accuracy {first.mean:.4f} ±{first.spread:.4f} over "
-            f"{counted(report.schedule.seeds, 'seed')}; the best of those trained to the end with "
-            f"a probability of {first.chance:.0%}.\nTo scale the base so: "
+            f"Picked: {best.name}, accuracy {tables.with_spread(first.mean, first.spread)} over "
+            f"{counted(report.schedule.seeds, 'seed')}; probability that it is the best of those "
+            f"trained to the end: {tables.best_with(report.whole)}.\nTo scale the base so: "
             f"{self._command(report, best)}"
         )
 

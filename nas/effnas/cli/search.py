@@ -6,16 +6,23 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
+from rich.markup import escape
+
+from effnas.cli.data_facts import worker_data_rows
 from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
+from effnas.cli.report import end_with_report
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import counted, duration, leaderboard, scores_text, trial_line
+from effnas.config.settings import Recipe
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, random_search
 from effnas.search.cost_estimate import CostEstimate, memory_text
 from effnas.search.launch import SearchObserver, Settings, launch
 from effnas.search.rungs import trained_epochs
 from effnas.search.search import Search
+from effnas.trials.baselines import BaselineResult
 from effnas.trials.pareto_front import hypervolumes
 from effnas.trials.trial import Trial, TrialState
+from effnas.trials.uncertainty import Noise
 
 #: Rows of the leaderboard at the end of a search.
 _TOP = 10
@@ -27,8 +34,10 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
     """Shows the cost estimate, a line per trial, a bar with the time left, and the best trials."""
 
     stored = "What 0 trials found"
+    writes_report = True
     _expected_trial_s = 0.0
     _workers = 1
+    _holdout_images: int | None = None
 
     def work(self) -> Search:
         return launch(self.settings, self)
@@ -38,6 +47,7 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
         return {
             "run": str(self.settings.out),
             "random_search": asdict(baseline) if baseline else None,
+            "baselines": [b.to_row(result.reward, self._noise(result)) for b in result.baselines],
             "trials": [trial.to_row() for trial in result.trials.ranked()],
             **(pareto_front_json(result.trials, result.objectives) if result.objectives else {}),
         }
@@ -66,11 +76,19 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
             self.say(f"\n{_baseline_text(search, settings)}")
         self.say(f"\nStored in {settings.out}; `effnas status {settings.out}` shows it again.")
 
+    def report(self, result: Search) -> int:
+        code = super().report(result)
+        return end_with_report(self, result, code) if self.writes_report else code
+
+    def _noise(self, search: Search) -> Noise:
+        return Noise.of(self._holdout_images, search.baselines)
+
     def succeeded(self, result: Search) -> bool:
         return result.best is not None
 
     def planned(self, plan: CostEstimate) -> None:
         self._expected_trial_s, self._workers = plan.trial_s, plan.workers
+        self._holdout_images = plan.prepared.holdout_images
         self.plan(*_plan_rows(plan, self.settings))
         for warning in plan.warnings():
             self.note(warning)
@@ -80,6 +98,17 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
         self.preparing("measuring the best")
         text = trial_line(trial, search, f"measured: {scores_text(trial)}", best="best")
         self.screen.print(f"trial {trial.number}  {text}")
+
+    def baseline_ended(self, result: BaselineResult, seeds: int, search: Search) -> None:
+        del search
+        who = f"baseline {escape(result.baseline)}  seed {result.repeat + 1} of {seeds}"
+        scores = [f"{letter} {result.metrics[name]:.{digits}f}" for letter, name, digits in
+                  (("accuracy", "accuracy", 4), ("S", "step_time", 3))
+                  if name in result.metrics]  # fmt: skip
+        reason = f"[yellow]{escape(result.reason)}[/]" if result.reason else ""
+        self.screen.print(
+            "  ".join(filter(None, (who, *scores, duration(result.duration_s), reason)))
+        )
 
     def trial_ended(self, trial: Trial, search: Search) -> None:
         width = len(str(self.settings.budget - 1))
@@ -115,19 +144,27 @@ def _plan_rows(plan: CostEstimate, settings: Settings) -> list[tuple[str, str]]:
         ("device", f"{ready.hardware}; {plan.workers} worker{'s' * (plan.workers > 1)}; "
                    f"{ready.execution}"
                    + (f" (measured fastest; {ways} as long)" if ways else "")),
-        ("data", f"{settings.data}: {ready.num_classes} classes, {ready.train_images:,} images to "
-                 f"train on, {ready.holdout_images:,} held out; "
-                 f"{'mirrored at random' if ready.mirrored else 'not mirrored'}"),
+        *worker_data_rows(ready),
         ("one trial", f"about {duration(ready.timing_s)} of timing (at {target.image_size} px, "
                       f"batch {ready.timing_batch_size}) and {duration(ready.training_s)} of "
                       f"training ({counted(recipe.epochs, 'epoch')} at {recipe.image_size} px, "
                       f"batch {recipe.batch_size}), measured on the reference network"),
         ("fidelity", _rungs_text(plan, reference.params)),
+        ("warm-up", _warmup_text(recipe, settings.recipe)),
         ("step times", ready.step_times),
+        ("baselines", _baselines_text(plan)),
         ("budget", f"{plan.budget:,} trials{f', {done:,} done' if done else ''}: about "
                    f"{duration(plan.total_s)} and "
                    f"{memory_text(ready.peak_memory_bytes * plan.workers)} of memory"),
     ]  # fmt: skip
+
+
+def _baselines_text(plan: CostEstimate) -> str:
+    named = ", ".join(f"{each.name} ({counted(each.seeds, 'seed')})" for each in plan.baselines)
+    if not named:
+        return ""
+    left = f"about {duration(plan.baselines_s)}" if plan.baselines_s else "done"
+    return f"{named}, trained and timed as trials are: {left}"
 
 
 def _constraints_text(plan: CostEstimate) -> str:
@@ -136,6 +173,13 @@ def _constraints_text(plan: CostEstimate) -> str:
     shown = f"{share:.1%}" if share else "less than 0.1%"
     met = f"; {known}, {shown} of random architectures meet them"
     return "; ".join(texts) + met if texts else ""
+
+
+def _warmup_text(recipe: Recipe, asked: Recipe) -> str:
+    if recipe.warmup_share == asked.warmup_share:
+        return ""
+    done, wanted = (each.warmup_share * each.epochs for each in (recipe, asked))
+    return f"{done:.2g} epochs instead of {wanted:.2g}, to end before trainings first pause"
 
 
 def _rungs_text(plan: CostEstimate, params: int) -> str:

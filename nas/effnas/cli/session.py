@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from rich.markup import escape
 
+from effnas.cli.data_facts import worker_data_rows
 from effnas.cli.signals import STOPPED, interrupt, on_signals
 from effnas.cli.tables import console, counted, facts, progress_on
 from effnas.cli.wording import with_options
 from effnas.evaluation.observer import Observer
 
 if TYPE_CHECKING:
+    from effnas.trials.worker_info import WorkerInfo
     from effnas.workflows.trainings.folder import Result as TrainingResult
 
 Settings = TypeVar("Settings")
@@ -88,7 +90,7 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
     def report(self, result: Result, /) -> int:
         """Print the result, as JSON if that was asked for; return the exit code."""
         if self._as_json:
-            print(with_options(json.dumps(self.payload(result), indent=2)))
+            print(json.dumps(self.payload(result), indent=2))
         else:
             self.show(result)
         return 0 if self.succeeded(result) else 1
@@ -105,6 +107,10 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
         """Print what is about to be done, as names and values."""
         self.screen.print(facts(rows))
         self.screen.print()
+
+    def prepared(self, ready: WorkerInfo) -> None:
+        """Say which images are used."""
+        self.plan(*worker_data_rows(ready))
 
     def preparing(self, what: str) -> None:
         """Say what is being done, of which the end is not known."""

@@ -1,4 +1,4 @@
-"""`effnas status`: what a run has found, what it has cost, and when it will be done."""
+"""`effnas status`: what a folder holds, what it has cost, and when it will be done."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import json
 from pathlib import Path
 from typing import cast
 
+from rich.markup import escape
+
+from effnas.cli.folder_state import FolderState, cost_of
+from effnas.cli.folders import read_folder
 from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
-from effnas.cli.tables import console, duration, facts, leaderboard
+from effnas.cli.runs import state_json
+from effnas.cli.tables import console, duration, facts, leaderboard, number, table
 from effnas.trials.run import Run, load_run
 from effnas.trials.trial import TrialState
 
@@ -16,11 +21,15 @@ _STATES = {str(TrialState.WAITING): "paused"}
 
 
 def show_status(path: Path, *, top: int, as_json: bool) -> None:
-    """Print a run.
+    """Print what a folder, or the file of a family or a profile, holds.
 
     Raises:
-        StoreError: If there is no run there.
+        StoreError: If it holds nothing that effnas wrote, or cannot be read.
     """
+    state = read_folder(path)
+    if state.kind not in ("search", "retargeted"):
+        _show_other(state, as_json=as_json)
+        return
     run = load_run(path)
     summary, objectives = summarize(run), run.objectives
     if as_json:
@@ -47,11 +56,12 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
                              for state, count in states.items())
                    + f"; budget {summary['budget']}"),
     ]  # fmt: skip
-    cost = cast("float", summary["cost_s"])
-    if cost:
-        forecast = cast("float | None", summary["forecast_s"])
-        left = f"; about {duration(forecast)} of work left" if forecast else ""
-        rows.append(("cost", f"{duration(cost)} of work{left}"))
+    cost_s, left_s = (cast("float | None", summary[name]) for name in ("cost_s", "forecast_s"))
+    rows += [
+        ("cost", _cost_text(cost_s, left_s)),
+        ("state", state.state),
+        ("continues by", state.continued_by),
+    ]
     screen.print(facts(rows))
     screen.print()
     if run.best is None:
@@ -69,14 +79,44 @@ def summarize(run: Run) -> dict[str, object]:
     the worker time that the rest of the budget will take at the same mean, or None before the first
     trial.
     """
-    states = {str(s): run.trials.count(s) for s in TrialState if run.trials.count(s)}
-    ended = [t for t in run.trials if t.has_result]
-    seconds = [t.duration_s for t in ended if t.duration_s is not None]
     budget = run.manifest.budget
-    left = max(budget - len(ended), 0)
+    cost_s, forecast_s = cost_of(run.trials, budget)
     return {
-        "states": states,
+        "states": {str(s): run.trials.count(s) for s in TrialState if run.trials.count(s)},
         "budget": budget,
-        "cost_s": float(sum(seconds)),
-        "forecast_s": sum(seconds) / len(seconds) * left if seconds else None,
+        "cost_s": cost_s,
+        "forecast_s": forecast_s,
     }
+
+
+def _show_other(found: FolderState, *, as_json: bool) -> None:
+    """Print what is no search."""
+    if as_json:
+        names, *rows = found.table or ((),)
+        listed = [dict(zip(names, row, strict=True)) for row in rows]
+        print(json.dumps({**state_json(found.path, found), "rows": listed}, indent=2))
+        return
+    screen = console()
+    best = number(found.best, "{:.4f}")
+    screen.print(facts([
+        (found.kind, f"{found.path}" + (f", begun {found.created}" if found.created else "")),
+        ("of", found.what),
+        ("state", f"{found.state}; {found.count_text}"),
+        ("best", f"{found.best_is} {best}, {found.best_of}" if found.best is not None else ""),
+        ("cost", _cost_text(found.cost_s, found.left_s)),
+        ("continues by", found.continued_by),
+    ]))  # fmt: skip
+    if found.table:
+        names, *rows = found.table
+        shown = table(*names, left=("member",))
+        for row in rows:
+            shown.add_row(*map(escape, row))
+        screen.print()
+        screen.print(shown)
+
+
+def _cost_text(cost_s: float | None, left_s: float | None) -> str:
+    if not cost_s:
+        return ""
+    left = f"; about {duration(left_s)} of work left" if left_s else ""
+    return f"{duration(cost_s)} of work{left}"

@@ -35,12 +35,14 @@ class ProxyOptions(options.Target, options.Images, options.ShortRecipe, options.
     high_epochs: int | None = opt("Epochs of the higher fidelity. [default: 4 times the proxy's]")
     seed: int = opt("Seed of networks, hold-out and trainings.", 0)
 
+    def folder(self) -> Path:
+        return self.out or Path("runs") / f"proxy-{options.folder_name(self.space, self.data)}"
+
     def study(self, recipe: Recipe) -> ProxySettings:
         """Return what the user asked for."""
         from effnas.workflows.proxy.launch import ProxySettings
 
-        out = self.out or Path("runs") / f"proxy-{options.folder_name(self.space, self.data)}"
-        return self.fill(ProxySettings, out=out, recipe=recipe)
+        return self.fill(ProxySettings, out=self.folder(), recipe=recipe)
 
 
 @command(proxy, "check", "--space v2-cifar --data cifar10.tar.gz --networks 8")
@@ -96,18 +98,25 @@ class ScalingOptions(options.Training, options.RayWorkers):
     seed: int = opt("Seed of trainings and hold-out, where no run gives one.", 0)
     recipe: Path | None = opt("YAML file with the settings of the trainings.")
 
-    def compare(self, tried: CompoundGrid | LayerGrowth, name: str) -> int:
-        """Train what is tried, in a folder that ends with a name; return the exit code."""
+    #: What the default folder's name ends with.
+    ending = ""
+
+    def folder(self) -> Path:
+        run, colon, _ = self.base.rpartition(":")
+        is_file, name = self.base.endswith(".json"), self.ending
+        stem = f"{Path(self.base).stem}-{name}" if is_file else name
+        is_of_run = colon and Path(run).is_dir()
+        return self.out or (options.beside(Path(run), name) if is_of_run else Path("runs") / stem)
+
+    def compare(self, tried: CompoundGrid | LayerGrowth) -> int:
+        """Train what is tried; return the exit code."""
         from effnas.cli.scaling import ScalingCommand
         from effnas.workflows.scaling.launch import ScalingSettings
 
-        run, colon, _ = self.base.rpartition(":")
-        stem = f"{Path(self.base).stem}-{name}" if self.base.endswith(".json") else name
-        is_of_run = colon and Path(run).is_dir()
         settings = self.fill(
             ScalingSettings,
             tried=tried,
-            out=self.out or (options.beside(Path(run), name) if is_of_run else Path("runs") / stem),
+            out=self.folder(),
             recipe=self.training(),
             recipe_file=self.recipe,
         )
@@ -123,6 +132,8 @@ class ScalingOptions(options.Training, options.RayWorkers):
 )
 class Coefficients(ScalingOptions):
     """Search alpha, beta and gamma of compound scaling on a grid, by training the base at phi 1."""
+
+    ending = "coefficients"
 
     grid_step: float = opt("Distance of neighbours on the grid of alpha, beta and gamma.", 0.05)
     tolerance: float = opt("How far alpha * beta^2 * gamma^2 may be from 2.", 0.1)
@@ -140,7 +151,7 @@ class Coefficients(ScalingOptions):
             limits=limits_of(macs=self.macs or f"{GROWTH + self.tolerance:g}x", memory=self.memory),
             round_limit=self.round_limit,
         )
-        return self.compare(grid, "coefficients")
+        return self.compare(grid)
 
 
 @command(
@@ -148,6 +159,8 @@ class Coefficients(ScalingOptions):
 )
 class Layers(ScalingOptions):
     """Search which stages gain the layers of a member, among networks of its step time."""
+
+    ending = "layers"
 
     family: str = opt("Name or file of scaling rules.", "v2", of="scaling_rules")
     member: str = opt("Member whose growth of layers is searched for.", "m")
@@ -166,4 +179,4 @@ class Layers(ScalingOptions):
             slopes=tuple(numbers_of("--slopes", self.slopes)),
             device=DeviceSettings(device=self.device, threads=self.threads),
         )
-        return self.compare(growth, "layers")
+        return self.compare(growth)

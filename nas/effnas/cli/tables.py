@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich import progress
@@ -72,14 +72,29 @@ def standing_columns(score: str) -> tuple[str, ...]:
     return "epochs", score, "best with", "training"
 
 
-def standing_cells(standing: Standing, epochs: int) -> list[str]:
-    """Return how a candidate of several trainings stands, of which a whole one has `epochs`."""
+def standing_cells(standing: Standing) -> list[str]:
+    """Return how a candidate of several trainings stands."""
     return [
         str(standing.epochs),
-        f"{standing.mean:.4f} ±{standing.spread:.4f}" if standing.scores else "-",
-        f"{standing.chance:.0%}" if standing.epochs == epochs else "-",
+        with_spread(standing.mean, standing.spread) if standing.scores else "-",
+        number(standing.chance, "{:.0%}"),
         duration(standing.train_time_s),
     ]
+
+
+def with_spread(mean: float, spread: float | None) -> str:
+    """Return a mean and its standard deviation over seeds, `-` where one seed has none."""
+    return f"{mean:.4f} ±{number(spread, '{:.4f}')}"
+
+
+def best_with(standings: Sequence[Standing]) -> str:
+    """Return how likely the first of those trained to the end is the best of them, in words."""
+    first = standings[0]
+    if first.chance is not None:
+        return f"{first.chance:.0%}"
+    if len(standings) == 1:
+        return "unknown (one network was trained to the end)"
+    return "unknown (one seed of each does not tell)"
 
 
 def reasons(names: Iterable[tuple[str, str | None]]) -> str:

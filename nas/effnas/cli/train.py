@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from effnas.cli.data_facts import data_rows
 from effnas.cli.export import default_folder as export_folder
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import counted, duration, facts, table
@@ -124,17 +125,29 @@ def _plan_rows(plan: TrainingPlan, settings: TrainSettings) -> list[tuple[str, s
     most = max(made.parts) // made.workers
     if most > 1:
         batch += f", in up to {most} parts one after the other"
-    treated = ", decoded in every epoch (too many for memory)" if data.streamed else ""
-    treated += ", mirrored at random" if data.mirrored else ", not mirrored"
-    minival = f"; {data.minival:,} more held out" if data.minival else "; none held out"
-    skipped = f"; {len(data.skipped)} cannot be decoded" if data.skipped else ""
+    treated = "decoded in every epoch (too many for memory), " if data.streamed else ""
+    treated += "mirrored at random" if data.mirrored else "not mirrored"
+    treated += f"; {len(data.skipped)} cannot be decoded" if data.skipped else ""
+    warmup = ""
+    if recipe.warmup_epochs < plan.asked_warmup_epochs:
+        warmup = (f"{recipe.warmup_epochs:g} epochs instead of {plan.asked_warmup_epochs:g}, which "
+                  "the training does not outlast")  # fmt: skip
     rows = [
         ("network", f"{plan.network}, {made.params / 1e6:.2f} M params"),
-        ("images", f"{data.images:,} of {len(data.class_names)} classes{treated}{minival}"
-                   f"{skipped}"),
+        *data_rows(
+            plan.found,
+            train_images=data.images,
+            holdout_images=data.minival,
+            class_names=data.class_names,
+            holdout_class_counts=plan.holdout_class_counts,
+            image_sizes=plan.image_sizes,
+            image_size=made.stages[-1].image_size,
+            treated=treated,
+        ),
         ("training", f"{counted(plan.steps // plan.steps_per_epoch, 'epoch')}, {recipe.regime}; "
                      f"{batch}; {recipe.optimizer}, learning rate {recipe.learning_rate:.3g},"
                      f" {recipe.schedule}"),
+        ("warm-up", warmup),
         ("device", f"{made.hardware}; {made.execution}"),
         ("forecast", f"{duration(made.forecast.train_time_s)} of training, "
                      f"{duration(made.forecast.total_s)} with measuring accuracy at "

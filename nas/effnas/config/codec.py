@@ -1,7 +1,8 @@
 """JSON that effnas writes and reads: dataclasses say what is in it, and nothing in it can execute.
 
 What is read is strict: finite numbers, no key twice, every field of the type and within the range
-that its annotation says. Keys that no field has are ignored, fields with a default may be missing.
+that its annotation says. Keys that no field has are ignored, but by those who check them; fields
+with a default may be missing.
 Every file has the `format` 1; most have a `kind`.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar, cast
@@ -39,6 +40,8 @@ class WrongKindError(UserError):
 
 def to_plain(value: object, *, sparse: bool = False) -> Any:
     """Return a dataclass as plain JSON data; `sparse` leaves out fields that have their default."""
+    if is_dataclass(value):  # msgspec leaves fields that a file lacked to the class
+        value = replace(cast("Any", value))
     plain = to_builtins(value, enc_hook=_plain, str_keys=True)
     if sparse:
         for one in fields(cast("Any", value)):

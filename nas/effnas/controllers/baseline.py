@@ -38,7 +38,11 @@ class RandomSearch:
 
 
 def random_search(
-    trials: Iterable[Trial], space: SearchSpace, problem: Problem, seed: int = 0
+    trials: Iterable[Trial],
+    space: SearchSpace,
+    problem: Problem,
+    seed: int = 0,
+    predictor: Predictor | None = None,
 ) -> RandomSearch | None:
     """Estimate what random search would have reached with as many trials as these.
 
@@ -52,6 +56,7 @@ def random_search(
         space: Their space.
         problem: Their reward, objectives and free metrics.
         seed: Of the draws.
+        predictor: A model that has learned from these trials, if there is one already.
 
     Returns:
         The estimate, or None if fewer than `MIN_TRIALS` are complete.
@@ -59,10 +64,7 @@ def random_search(
     ended = [trial for trial in trials if trial.state.is_finished]
     if sum(trial.state is TrialState.COMPLETE for trial in ended) < MIN_TRIALS:
         return None
-    predictor = Predictor(space, problem)
-    for trial in ended:
-        predictor.tell(trial)
-    predictor.update()
+    predictor = predictor or fitted(ended, space, problem)
     rng = np.random.default_rng(seed)
     pool = list(dict.fromkeys(space.sample(rng) for _ in range(_POOL)))
     known, posteriors = predictor.metrics(pool, measured=True)
@@ -89,3 +91,12 @@ def random_search(
         return None
     low, high = np.quantile(best, [0.05, 0.95])
     return RandomSearch(len(ended), float(np.mean(best)), float(low), float(high))
+
+
+def fitted(trials: Iterable[Trial], space: SearchSpace, problem: Problem) -> Predictor:
+    """Return a model that has learned from trials."""
+    predictor = Predictor(space, problem)
+    for trial in trials:
+        predictor.tell(trial)
+    predictor.update()
+    return predictor

@@ -127,7 +127,7 @@ class GaussianProcess:
         return mean * self._spread + self._middle, deviation * self._spread
 
     def covariance(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
-        """Return the covariance of the values at N points, without noise, [N, N]."""
+        """Return how the values at N points, [N, D], vary together, without noise, [N, N]."""
         from scipy.linalg import solve_triangular
 
         with _one_thread():
@@ -275,13 +275,11 @@ class OnlineGP:
             return np.full(len(X), self._prior_mean), np.full(len(X), self._prior_deviation)
         return self._current.predict(X)
 
-    def correlation(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
-        """Return how the values at N points, without noise, go together, [N, N]."""
+    def covariance(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
+        """Return how the values at N points vary together, [N, N]."""
         if self._current is None:
-            return np.eye(len(X))
-        covariance = self._current.covariance(X)
-        deviation = np.sqrt(np.maximum(np.diag(covariance), _JITTER * self.noise**2 + 1e-300))
-        return np.asarray(covariance / np.outer(deviation, deviation))
+            return np.eye(len(X)) * self._prior_deviation**2
+        return self._current.covariance(X)
 
 
 def learned_size(count: int) -> int:

@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effnas.arch.architecture import Architecture
+from effnas.controllers.baseline import MIN_TRIALS, fitted
 from effnas.controllers.predictor import Predictor
 from effnas.space.search_space import SearchSpace
 from effnas.trials.problem import Problem
 from effnas.trials.trial import Trial, TrialState
 from effnas.trials.uncertainty import LEVEL, Noise
 
-#: Fewer complete trials do not say enough about the rest of the space.
-MIN_TRIALS = 20
 #: Architectures drawn at random; trials, and then untried architectures, whose neighbours are
 #: looked at; rounds of the latter.
 _DRAWN, _NEAR, _ROUNDS = 300, 5, 4
@@ -86,10 +85,7 @@ def outlook(
     if len(complete) < MIN_TRIALS:
         reason = f"{len(complete)} complete trials are too few; it takes {MIN_TRIALS}"
         return Outlook(trials=more, reason=reason)
-    predictor = Predictor(space, problem)
-    for trial in ended:
-        predictor.tell(trial)
-    predictor.update()
+    predictor = fitted(ended, space, problem)
     rng = np.random.default_rng(seed)
     tried = [trial.architecture for trial in complete]
     expected = predictor.posterior(tried, predictor.reward).mean
@@ -147,28 +143,26 @@ def _drawn_rewards(
 ) -> NDArray[np.float64]:
     """Draw the true rewards of trials and of untried architectures, together, [draws, N]."""
     archs = [trial.architecture for trial in leaders] + new
-    known, posteriors = predictor.metrics(archs)
-    metrics = {name: np.broadcast_to(each, (_DRAWS, len(archs))) for name, each in known.items()}
-    for name, each in posteriors.items():
-        root = predictor.correlation_root(name, archs)
-        level = each.mean + each.deviation * (rng.standard_normal((_DRAWS, len(archs))) @ root.T)
-        measured = np.array([t.metrics.get(name, np.nan) for t in leaders])
+    seen = slice(len(leaders))
+    drawn = predictor.draw(archs, _DRAWS, rng)
+    expected, measured = (predictor.metrics(archs, measured=m)[1] for m in (False, True))
+    for name, each in expected.items():
+        values = np.array([trial.metrics.get(name, np.nan) for trial in leaders])
         error = np.zeros(len(leaders))
         if name == "accuracy":
-            error += [noise.standard_error(a) or 0.0 for a in measured]
+            error = np.array([noise.standard_error(float(a)) or 0.0 for a in np.nan_to_num(values)])
+        level = drawn[name]
         if each.is_log:
-            error, measured = error / measured, np.log(measured)
-        own = predictor.unexplained(name)
-        if name == "accuracy":
-            own = float(np.sqrt(max(own**2 - np.mean(error**2), 0.0)))
-        # A trial's own part is known from what was measured, as well as noise lets it.
-        share = own**2 / (own**2 + error**2) if own else np.zeros(len(leaders))
-        part = own * rng.standard_normal(level.shape)
-        seen = level[:, : len(leaders)]
-        part[:, : len(leaders)] = share * (measured - seen)
-        part[:, : len(leaders)] += np.sqrt(share) * error * rng.standard_normal(seen.shape)
-        values = level + part
-        values = np.exp(values) if each.is_log else values
-        metrics[name] = np.clip(values, 0.0, 1.0) if name == "accuracy" else values
-    flat = {name: np.ascontiguousarray(each).ravel() for name, each in metrics.items()}
+            level, values, error = np.log(level), np.log(values), error / values
+        # What the model cannot explain is noise, or the network's own. A trial's own part is known
+        # from what was measured, as well as noise lets it.
+        variance = float(np.mean(measured[name].deviation ** 2 - each.deviation**2))
+        variance = max(variance - float(np.mean(error**2)), 1e-12)
+        share = variance / (variance + error**2)
+        own = np.sqrt(variance) * rng.standard_normal(level.shape)
+        told = share * (values - level[:, seen])
+        told += np.sqrt(share) * error * rng.standard_normal(told.shape)
+        own[:, seen] = np.where(np.isfinite(told), told, own[:, seen])
+        drawn[name] = each._replace(mean=level + own, deviation=np.zeros(1)).values(name, 0.0)
+    flat = {name: values.ravel() for name, values in drawn.items()}
     return predictor.reward(flat).reshape(_DRAWS, len(archs))

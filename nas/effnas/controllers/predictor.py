@@ -179,18 +179,34 @@ class Predictor:
             name: np.array([metrics[name] for metrics in sure]) for name in sorted(known)
         }, posteriors
 
+    def draw(
+        self, archs: Sequence[Architecture], count: int, rng: np.random.Generator
+    ) -> dict[str, NDArray[np.float64]]:
+        """Draw what the metrics of N architectures may be, of all of them together.
+
+        Returns:
+            By metric `count` draws of the values that are expected of measurements, [count, N];
+            metrics that are known are the same in all.
+        """
+        known, posteriors = self.metrics(archs)
+        rows = self._matrix(archs)
+        drawn = {name: np.tile(values, (count, 1)) for name, values in known.items()}
+        for name, each in posteriors.items():
+            unsure = each.deviation > 0
+            covariance = self._models[name].covariance(rows[unsure])
+            if len(covariance):
+                # Networks that are alike make it singular; rounding, a little less than that.
+                covariance[np.diag_indices(len(covariance))] += 1e-6 * np.diag(covariance).mean()
+            moved = np.zeros((count, len(archs)))
+            normal = rng.standard_normal((count, len(covariance)))
+            moved[:, unsure] = normal @ np.linalg.cholesky(covariance).T
+            whole = each._replace(mean=each.mean + moved, deviation=np.zeros(1))
+            drawn[name] = whole.values(name, 0.0)
+        return drawn
+
     def posterior(self, archs: Sequence[Architecture], score: Score) -> Posterior:
         """Return the posterior of a figure of N architectures that follows from metrics."""
         return reward_posterior(score, *self.metrics(archs))
-
-    def correlation_root(self, name: str, archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Return a root of how a metric's values at N architectures go together, [N, N]."""
-        values, vectors = np.linalg.eigh(self._models[name].correlation(self._matrix(archs)))
-        return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
-
-    def unexplained(self, name: str) -> float:
-        """Return the standard deviation of a measured metric, or its logarithm, about the model."""
-        return self._models[name].noise
 
     def reward(self, metrics: Vectors) -> NDArray[np.float64]:
         """Return the rewards that follow from metrics, [N]; where there is none, the worst seen."""

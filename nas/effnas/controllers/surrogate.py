@@ -12,7 +12,7 @@ from effnas.config.expression_tree import Vectors
 from effnas.controllers.base import Controller
 from effnas.controllers.gaussian_process import MIN_VALUES
 from effnas.controllers.predictor import Predictor, Score
-from effnas.errors import ConfigError
+from effnas.errors import check_at_least
 from effnas.space.search_space import SearchSpace
 from effnas.trials.objectives import non_dominated, scalarise
 from effnas.trials.problem import Problem
@@ -62,8 +62,7 @@ class SurrogateController(Controller):
         problem: Problem | None = None,
         initial: int = 10,
     ) -> None:
-        if initial < MIN_VALUES:
-            raise ConfigError(f"surrogate: initial is {initial}, it must be {MIN_VALUES} or more")
+        check_at_least(MIN_VALUES, initial=initial)
         super().__init__(space, seed, problem=problem)
         self.initial = initial
         self._objectives = problem.objectives if problem else None

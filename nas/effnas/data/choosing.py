@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effnas.data.decoding import decode_all
+from effnas.data.decoding import decode_all, original_size
 from effnas.data.images import ImageSet, allocate_images
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
-    from effnas.data.source import OnBadImage, Source
+    from effnas.data.source import Encoded, OnBadImage, Source
+
+#: About how many images are asked for their size before they are resized.
+_SIZED_IMAGES = 200
 
 
 def load_parts(
@@ -24,6 +28,7 @@ def load_parts(
     image_size: int,
     on_bad_image: OnBadImage,
     way_out: str = "lower `data_share` or `image_size`",
+    sizes: list[tuple[int, int]] | None = None,
 ) -> list[ImageSet]:
     """Decode the images at these indices into memory, reading the source once.
 
@@ -33,6 +38,7 @@ def load_parts(
         image_size: Side of the images in pixels, 1 or more.
         on_bad_image: As in `load_search_images`.
         way_out: What to do if they do not fit into memory.
+        sizes: Takes height and width of some of the images, before they are resized.
 
     Returns:
         One set for each part, in the order of its indices, without the images that cannot be
@@ -42,7 +48,7 @@ def load_parts(
         DataError: As `load_search_images`.
     """
     chosen = np.concatenate(parts)
-    images, good, bad = _decode(source, chosen, image_size, on_bad_image, way_out)
+    images, good, bad = _decode(source, chosen, image_size, on_bad_image, way_out, sizes)
     starts = np.cumsum([len(part) for part in parts])[:-1]
     borders = np.searchsorted(good, starts)
     found = []
@@ -78,6 +84,7 @@ def _decode(
     image_size: int,
     on_bad_image: OnBadImage,
     way_out: str,
+    sizes: list[tuple[int, int]] | None,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Decode the chosen images in their order.
 
@@ -99,7 +106,10 @@ def _decode(
             )
         bad.append(position)
 
-    decode_all(source.read(chosen), images, note_bad_image)
+    encoded = source.read(chosen)
+    if sizes is not None:
+        encoded = _noting_sizes(encoded, sizes, max(len(chosen) // _SIZED_IMAGES, 1))
+    decode_all(encoded, images, note_bad_image)
     bad.sort()
     good = np.delete(np.arange(len(chosen)), bad)
     if bad:
@@ -107,6 +117,17 @@ def _decode(
         for position, index in enumerate(good):
             images[position] = images[index]
     return images[: len(good)], good, np.array(bad, np.int64)
+
+
+def _noting_sizes(
+    encoded: Iterable[tuple[int, Encoded]], sizes: list[tuple[int, int]], every: int
+) -> Iterator[tuple[int, Encoded]]:
+    """Pass images on, and note height and width of one in `every`."""
+    for number, (position, image) in enumerate(encoded):
+        if number % every == 0:
+            with suppress(ValueError):  # decoding will say it
+                sizes.append(original_size(image))
+        yield position, image
 
 
 def _check_classes_left(source: Source, labels: npt.NDArray[np.int64]) -> None:

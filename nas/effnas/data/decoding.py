@@ -62,15 +62,15 @@ def decode_all(
             finish_oldest()
 
 
-def shorter_side(encoded: Encoded) -> int:
-    """Return the shorter side of an image in pixels, reading no more than its header.
+def original_size(encoded: Encoded) -> tuple[int, int]:
+    """Return height and width of an image in pixels, reading no more than its header.
 
     Raises:
         ValueError: It is not an image that can be read.
     """
     try:
         with _quiet_pillow(), _open(encoded) as image:
-            return min(image.size)
+            return image.height, image.width
     except Exception as error:
         raise ValueError(_reason(error)) from error
 

@@ -100,8 +100,9 @@ def _find_images(
     way_out: str | None = None,
 ) -> Source:
     """Return the images of a part; their names are paths below the root."""
+    others: list[str] = []
     if part == "training":
-        folder, name = _training_part(list_folder, origin), None
+        (folder, others), name = _training_part(list_folder, origin), None
     else:
         folder, name = _test_part(list_folder, origin)
     top = list_folder(folder)
@@ -130,11 +131,13 @@ def _find_images(
         part=name,
         file=file,
         way_out=way_out,
+        training_part=folder if others else "",
+        untouched=tuple(f"{other}/" for other in others),
     )
 
 
-def _training_part(list_folder: _ListFolder, origin: Path) -> str:
-    """Return the folder of the training part."""
+def _training_part(list_folder: _ListFolder, origin: Path) -> tuple[str, list[str]]:
+    """Return the folder of the training part, and the other parts."""
     root, folders = _top(list_folder)
     training = only_part(folders, TRAINING_PARTS, "training", origin / root)
     others = [name for name in folders if name.lower() in OTHER_PARTS]
@@ -143,7 +146,7 @@ def _training_part(list_folder: _ListFolder, origin: Path) -> str:
             f"{origin / root}: there is a part {others[0]!r} but none named 'train';"
             " a search reads the training part only"
         )
-    return f"{root}{training}/" if training else root
+    return (f"{root}{training}/" if training else root), others
 
 
 def _test_part(list_folder: _ListFolder, origin: Path) -> tuple[str, str]:

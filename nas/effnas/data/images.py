@@ -95,6 +95,11 @@ class ImageSet:
         return len(self.classes)
 
     @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Number of images of each class, by their first labels."""
+        return class_counts(self)
+
+    @property
     def image_size(self) -> int:
         """Side of the images in pixels."""
         return int(self.images.shape[1])
@@ -115,6 +120,11 @@ class ImageSet:
         if self.label_lists is not None:
             self.label_lists.update(digest)
         return digest.hexdigest()
+
+
+def class_counts(images: TrainSet) -> tuple[int, ...]:
+    """Return the number of images of each class, by their first labels."""
+    return tuple(np.bincount(images.labels, minlength=images.num_classes).tolist())
 
 
 def memory_limit_bytes() -> int:

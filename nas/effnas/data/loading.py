@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from effnas.data.choosing import check_image_size, draw_per_class, hold_out, load_parts
-from effnas.data.decoding import shorter_side
+from effnas.data.decoding import original_size
 from effnas.data.folders import archive_source, folder_source
 from effnas.data.images import bytes_in_memory, memory_limit_bytes
 from effnas.data.named import digits_source, is_timm_name, timm_source
@@ -20,10 +21,12 @@ from effnas.data.tables import is_table_name, table_source
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
 
     from effnas.data.images import ImageSet, TrainSet
-    from effnas.data.source import Layer, OnBadImage, Source
+    from effnas.data.source import FoundData, Layer, OnBadImage, Source
 
 # Images that the native size is taken from.
 _SIZE_SAMPLE = 9
@@ -39,6 +42,9 @@ class SearchImages:
         data_share: Share of the images that are not held out which `train` is.
         skipped: Names of the images that were left out because they cannot be decoded.
         mirrored: Whether trainings may mirror them, as `Source.mirrored`.
+        original_sizes: Height and width in pixels of the smallest, the median and the largest
+            image of a sample, by area, before they are resized.
+        found: What the images were chosen from.
     """
 
     train: ImageSet
@@ -46,6 +52,8 @@ class SearchImages:
     data_share: float
     skipped: tuple[str, ...]
     mirrored: bool
+    original_sizes: tuple[tuple[int, int], ...] = ()
+    found: FoundData | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -105,13 +113,18 @@ def load_search_images(
     if data_share < 1:
         labels = source.labels[train]
         train = train[draw_per_class(labels, data_share, seed, at_least=1, leave=0)]
-    train_set, holdout_set = load_parts(source, [train, holdout], image_size, on_bad_image)
+    sizes: list[tuple[int, int]] = []
+    train_set, holdout_set = load_parts(
+        source, [train, holdout], image_size, on_bad_image, sizes=sizes
+    )
     return SearchImages(
         train=train_set,
         holdout=holdout_set,
         data_share=data_share,
         skipped=train_set.skipped + holdout_set.skipped,
         mirrored=source.mirrored,
+        original_sizes=_smallest_to_largest(sizes),
+        found=source.found,
     )
 
 
@@ -123,11 +136,15 @@ class TrainImages:
         train: Images to train on, of the size that they are stored in.
         minival: Held-out images, of the size that accuracy is measured at; None without.
         mirrored: Whether trainings may mirror them, as `Source.mirrored`.
+        found: What the images were chosen from.
+        original_sizes: As of `SearchImages`; empty where that would take long to find out.
     """
 
     train: TrainSet
     minival: TrainSet | None
     mirrored: bool
+    found: FoundData | None = None
+    original_sizes: tuple[tuple[int, int], ...] = ()
 
     @property
     def are_streamed(self) -> bool:
@@ -197,7 +214,11 @@ def load_train_images(
             for part, size in zip(parts, sizes, strict=False)
         ]
     return TrainImages(
-        train=sets[0], minival=sets[1] if len(sets) > 1 else None, mirrored=source.mirrored
+        train=sets[0],
+        minival=sets[1] if len(sets) > 1 else None,
+        mirrored=source.mirrored,
+        found=source.found,
+        original_sizes=() if source.way_out else _smallest_to_largest(_sample_sizes(source)),
     )
 
 
@@ -238,12 +259,17 @@ def load_test_part(
     return load_parts(source, [np.arange(len(source.labels))], image_size, on_bad_image)[0]
 
 
-def check_test_part(name: str, *, classes: tuple[str, ...], root: Path | None = None) -> None:
+def check_test_part(name: str, *, classes: tuple[str, ...] = (), root: Path | None = None) -> None:
     """Check, before something long begins, that there is what `load_test_part` reads.
 
-    Arguments and errors are those of `load_test_part`; no image is opened.
+    Arguments and errors are those of `load_test_part`, without `classes` those of the training part
+    are looked up; no image is opened.
     """
-    _test_source(name, classes, root)
+    classes = classes or find_source(name, root).classes
+    try:
+        _test_source(name, classes, root)
+    except DataError as error:
+        raise DataError(f"{error}; or leave out `test`") from None
 
 
 def _test_source(name: str, classes: tuple[str, ...], root: Path | None) -> Source:
@@ -263,15 +289,28 @@ def native_image_size(name: str, root: Path | None = None) -> int:
             images can be read.
     """
     source = find_source(name, root, first=_SIZE_SAMPLE)
-    sides = []
-    for _, encoded in source.read(np.arange(min(_SIZE_SAMPLE, len(source.names)))):
-        try:
-            sides.append(shorter_side(encoded))
-        except ValueError:
-            continue
+    sides = [min(size) for size in _sizes(source, np.arange(_SIZE_SAMPLE))]
     if not sides:
         raise DataError(f"{source.origin}: none of its first training images can be read")
     return statistics.median_low(sides)
+
+
+def _sizes(source: Source, chosen: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield height and width of those of the chosen images that can be read."""
+    for _, encoded in source.read(chosen[chosen < len(source.names)]):
+        with suppress(ValueError):
+            yield original_size(encoded)
+
+
+def _sample_sizes(source: Source) -> list[tuple[int, int]]:
+    every = max(len(source.names) // _SIZE_SAMPLE, 1)
+    return list(_sizes(source, np.arange(0, len(source.names), every)))
+
+
+def _smallest_to_largest(sizes: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Return the smallest, the median and the largest size, by area."""
+    sizes = sorted(sizes, key=lambda size: size[0] * size[1])
+    return (sizes[0], sizes[len(sizes) // 2], sizes[-1]) if sizes else ()
 
 
 def find_source(

@@ -64,6 +64,8 @@ def digits_source(part: Layer = "training") -> Source:
         read=read,
         part=None if part == "training" else "test",
         mirrored=False,
+        training_part="the first 80 %",
+        untouched=("the others",),
     )
 
 
@@ -145,6 +147,8 @@ def _timm_split(name: str, root: Path | None, split: str, first: int | None) -> 
         file=files.__getitem__ if files else None,
         way_out=None if prefix in _AT_RANDOM else _STREAM_WAY_OUT,
         mirrored=not any(sign in name.lower() for sign in _SIGNS),
+        training_part=f"split {split}",
+        untouched=("all other splits",),
     )
 
 

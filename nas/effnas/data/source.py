@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,7 +13,6 @@ from effnas.errors import DataError
 if TYPE_CHECKING:
     import hashlib
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
     from typing import TypeAlias
 
     import numpy.typing as npt
@@ -84,6 +84,23 @@ class LabelLists:
         return targets
 
 
+@dataclass(frozen=True, kw_only=True)
+class FoundData:
+    """What was found of a data set before anything was chosen from it.
+
+    Attributes:
+        name: Of the data set, without the folders that it is in.
+        part: What it calls its training part; empty where it has no parts.
+        images: Number of images of that part.
+        untouched: Names of the parts that are not read.
+    """
+
+    name: str
+    part: str = ""
+    images: int = 0
+    untouched: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Source:
     """The images of one part of a data set: their names and labels, and a way to get at them.
@@ -104,6 +121,8 @@ class Source:
             images must be read in any order. None for one that can be read so.
         mirrored: Whether trainings may mirror the images: a mirrored cat is a cat, but a mirrored
             digit is another sign.
+        training_part: What the data set calls its training part; empty where it has no parts.
+        untouched: Names of its other parts, as far as they are known.
     """
 
     origin: str
@@ -118,6 +137,18 @@ class Source:
     file: Callable[[int], Path] | None = None
     way_out: str | None = None
     mirrored: bool = True
+    training_part: str = ""
+    untouched: tuple[str, ...] = ()
+
+    @property
+    def found(self) -> FoundData:
+        """What was found, before anything is chosen from it."""
+        return FoundData(
+            name=Path(self.origin).name if Path(self.origin).is_absolute() else self.origin,
+            part=self.training_part,
+            images=len(self.names),
+            untouched=self.untouched,
+        )
 
     def check_classes(self) -> None:
         """Raise a `DataError` unless there are two or more classes, each with an image."""
@@ -142,6 +173,22 @@ class Source:
                 f"{self.origin}: {self.names[several]} has several labels, and a search takes"
                 " images of one class each; name a table with one label in each row"
             )
+
+
+def uneven_class(counts: Sequence[int]) -> tuple[int, float] | None:
+    """Return the class that guessing gives most for, and that accuracy, where classes are uneven.
+
+    They are if the largest class has more than twice the share that it would have if all were
+    equal, or if guessing it is wrong less than half as often as guessing would be then.
+
+    Args:
+        counts: Images of each class.
+    """
+    if not any(counts):
+        return None
+    share, equal = max(counts) / sum(counts), 1 / len(counts)
+    is_uneven = share > 2 * equal or 1 - share < (1 - equal) / 2
+    return (list(counts).index(max(counts)), share) if is_uneven else None
 
 
 def reader_of_files(file: Callable[[int], Path]) -> Read:

@@ -75,6 +75,8 @@ def table_source(path: Path, *, part: Layer = "training") -> Source:
         label_lists=lists if len(lists.values) > len(lists) else None,
         every_class=part == "training" and len(lists.values) == len(lists),
         file=file,
+        training_part=f"part {training.name}" if len(parts) > 1 else "",
+        untouched=tuple(sorted(f"part {each}" for each in parts if parts[each] is not training)),
     )
 
 

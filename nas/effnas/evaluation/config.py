@@ -2,22 +2,71 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from effnas.config.catalog import Source, find
 from effnas.config.settings import EvaluationConfig, Recipe
 from effnas.data.loading import native_image_size
-from effnas.errors import StoreError
+from effnas.errors import StoreError, check_at_least
 
 if TYPE_CHECKING:
     from effnas.data.source import OnBadImage
     from effnas.space.search_space import SearchSpace
-    from effnas.trials.manifest import SearchManifest
+    from effnas.trials.manifest import CommandPart, SearchManifest
     from effnas.trials.run import Run
 
 #: The smallest image size that a recipe chooses by itself, in pixels.
 _MIN_IMAGE_SIZE = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateSettings:
+    """What a user asks of each command that trains candidates of a space on images.
+
+    Attributes:
+        space: Name or path of the space, or what it was read from.
+        out: Folder of the trainings.
+        data: Name or path of the images.
+        data_root: Folder of a timm data set.
+        on_bad_image: Whether an image that cannot be decoded is skipped or ends the command.
+        recipe: How networks are trained.
+        seed: Of candidates, hold-out and trainings; 0 or more.
+        target_image_size: Image size of S and P in place of the space's.
+        asked: The command line that this is from, for `asked` of the manifest.
+    """
+
+    space: str | Source = "v2"
+    out: Path
+    data: str = "digits"
+    data_root: Path | None = None
+    on_bad_image: OnBadImage = "refuse"
+    recipe: Recipe
+    seed: int = 0
+    target_image_size: int | None = None
+    asked: CommandPart | None = None
+
+    def __post_init__(self) -> None:
+        check_at_least(0, seed=self.seed)
+        check_at_least(1, target_image_size=self.target_image_size)
+
+    @property
+    def source(self) -> Source:
+        """What the space is read from."""
+        named = self.space
+        return find("search_spaces", named) if isinstance(named, str) else named
+
+    def config(self, space: SearchSpace) -> EvaluationConfig:
+        """Return what workers need to evaluate the networks of a space."""
+        return config_for_data(
+            space,
+            self.data,
+            self.recipe,
+            data_root=self.data_root,
+            on_bad_image=self.on_bad_image,
+            seed=self.seed,
+        )
 
 
 def config_for_data(

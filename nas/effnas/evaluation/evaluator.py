@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 from effnas.arch.architecture import Architecture
+from effnas.arch.models import TimmModel
 from effnas.config.settings import Recipe, StepTimeConfig, StepTimeMode
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.timing.command import StepTimeCommand
@@ -39,6 +40,10 @@ TIMING_METRICS = (
 TRAINING_METRICS = ("accuracy", "train_time_s", "train_loss")
 
 
+#: What a worker can time and train.
+Network: TypeAlias = Architecture | TimmModel
+
+
 class Task(StrEnum):
     """What an evaluator does with an architecture."""
 
@@ -59,6 +64,7 @@ class Job:
         epochs: The training stops after this many of its epochs, and can be continued; None trains
             to the end.
         recipe: How to train, in place of the worker's own recipe.
+        model: A model of timm's that is evaluated in place of the architecture.
     """
 
     trial: int
@@ -67,6 +73,7 @@ class Job:
     repeat: int = 0
     epochs: int | None = None
     recipe: Recipe | None = None
+    model: TimmModel | None = None
 
 
 #: Measures what a job asks for; raises `InfeasibleError` if that cannot be built, timed or trained.

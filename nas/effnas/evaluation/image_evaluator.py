@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from effnas.arch.models import build
+from effnas.data.samples import samples_png
 from effnas.errors import ConfigError, InfeasibleError
+from effnas.evaluation.baselines import counted_model, networks_to_compare
 from effnas.evaluation.evaluator import Job, Task
 from effnas.evaluation.timing import WorkerTiming, step_bytes
 from effnas.evaluation.training import WorkerTraining, load_images, out_of_memory_is_infeasible
 from effnas.space.search_space import SearchSpace
+from effnas.timing import lock
 from effnas.timing.device import describe_device, hardware_id, open_device, resident_memory_bytes
 from effnas.trials.constraints import Constraints
 from effnas.trials.problem import no_free_metrics
@@ -22,8 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from effnas.arch.architecture import Architecture
+    from effnas.arch.models import TimmModel
     from effnas.config.settings import EvaluationConfig
     from effnas.data.images import ImageSet
+    from effnas.evaluation.evaluator import Network
 
 
 class ImageEvaluator:
@@ -54,27 +60,32 @@ class ImageEvaluator:
         self._training = WorkerTraining(config, images, self._timing.setup) if images else None
 
     def __call__(self, job: Job) -> Measurement:
-        """Time one architecture, then train it; or do one of both.
+        """Time one network, then train it; or do one of both.
 
         Raises:
             InfeasibleError: If it cannot be built, timed or trained, or its timing breaks a
                 constraint; the metrics that are known by then come with it.
         """
         arch, task = job.architecture, job.task
+        network = job.model or arch
         measurement = Measurement(metrics={})
         with out_of_memory_is_infeasible(self._timing.setup.device):
+            if job.model:
+                measurement = Measurement(metrics=self._counted(job.model, task))
             if task is Task.EVALUATE and self._is_timed:
                 self._check_constraints(arch, self._sure_before_timing(arch))
             if task is not Task.TRAIN and self._is_timed:
-                source = self._timing.retimed if task is Task.TIME else self._timing.source
-                found = source(arch)
+                found = self._timing.step_time(network, again=task is Task.TIME)
                 measurement = Measurement(
-                    metrics=found.metrics, hardware=found.hardware, step_time_source=found.source
+                    metrics={**measurement.metrics, **found.metrics},
+                    hardware=found.hardware,
+                    step_time_source=found.source,
                 )
             if task is Task.EVALUATE:
                 self._check_constraints(arch, measurement.metrics)
             if task is not Task.TIME:
-                measurement = measurement.continued(self._with_images(arch, job.repeat, job.epochs))
+                trained = self._with_images(network, job.repeat, job.epochs)
+                measurement = measurement.continued(trained)
         return measurement
 
     @property
@@ -82,18 +93,28 @@ class ImageEvaluator:
         """How far whole trainings go, in words; empty without images."""
         return self._training.fidelity if self._training else ""
 
-    def prepare(self) -> WorkerInfo:
-        """Estimate what a trial of the reference network costs, by a few steps of it."""
+    def prepare(self, named: Mapping[str, Network] | None = {}) -> WorkerInfo:
+        """Estimate what a trial of the reference network costs, by a few steps of it.
+
+        Args:
+            named: Baselines, as of `networks_to_compare`; what a training of each costs is
+                estimated, too.
+        """
         recipe, timing, training = self._recipe, self._timing, self._training
         images = training.images.loaded if training else None
         reference, setup = self._space.reference, timing.setup
         training_s, step_memory = 0.0, step_bytes(reference, setup)
+        baselines_s: dict[str, float] = {}
         if training and images:
             steps = recipe.epochs * (len(images.train) // recipe.batch_size)
             # Forward passes of the held-out images take about a third of training on as many.
             holdout_steps = len(images.holdout) / recipe.batch_size / 3
             step_s = timing.step_seconds(training.setup.image_size, recipe.batch_size)
             training_s = (steps + holdout_steps) * step_s
+            size = training.setup.image_size
+            for name, network in networks_to_compare(named, reference, size).items():
+                step_s = self._step_seconds(network) if network != reference else step_s
+                baselines_s[name] = (steps + holdout_steps) * step_s
             step_memory = max(step_memory, step_bytes(reference, training.setup))
         facts = describe_device(setup.device)
         target = replace(setup, batch_size=self._space.target.batch_size)
@@ -107,12 +128,18 @@ class ImageEvaluator:
             step_times=timing.source.description,
             num_classes=images.train.num_classes if images else setup.num_classes,
             class_names=images.train.classes if images else (),
+            found=images.found if images else None,
             train_images=len(images.train) if images else 0,
             holdout_images=len(images.holdout) if images else 0,
             data_fingerprint=images.fingerprint if images else "",
             skipped_images=images.skipped if images else (),
+            class_counts=images.train.class_counts if images else (),
+            holdout_class_counts=images.holdout.class_counts if images else (),
+            image_sizes=images.original_sizes if images else (),
+            samples_png=samples_png(images.train) if images else b"",
             timing_s=timing.estimate_seconds(),
             training_s=training_s,
+            baseline_training_s=baselines_s,
             peak_memory_bytes=self._process_bytes + (images.nbytes if images else 0) + step_memory,
             target_memory_bytes=step_bytes(reference, target),
             available_memory_bytes=timing.available_bytes,
@@ -121,6 +148,23 @@ class ImageEvaluator:
     def test(self, arch: Architecture, seeds: int) -> tuple[ImageSet, list[float]]:
         """Evaluate a trained network on the test part, as `WorkerTraining.test` says."""
         return self._with_images.test(arch, seeds)
+
+    def _step_seconds(self, network: Network) -> float:
+        """Return about the seconds of a step of a training; 0 if the network cannot be trained."""
+        setup = self._with_images.setup
+        try:
+            return self._timing.step_seconds(setup.image_size, setup.batch_size, network)
+        except Exception:  # noqa: BLE001  # whatever it is: its training will say it
+            return 0.0
+
+    def _counted(self, model: TimmModel, task: Task) -> dict[str, float]:
+        """Return the counts of a model of timm's, if it can be run on the images of the task."""
+        target, training = self._space.target, self._training
+        with lock.training(self._timing.setup.device):
+            made = build(model, num_classes=target.num_classes or 1000)
+            if task is not Task.TIME and training:
+                counted_model(made, model.name, training.setup.image_size)
+            return counted_model(made, model.name, target.image_size)
 
     @property
     def _with_images(self) -> WorkerTraining:

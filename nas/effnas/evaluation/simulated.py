@@ -11,7 +11,7 @@ import numpy as np
 
 from effnas.controllers.encoding import Encoding
 from effnas.controllers.gaussian_process import MIN_VALUES, GaussianProcess
-from effnas.errors import ConfigError, InfeasibleError
+from effnas.errors import ConfigError, InfeasibleError, check_at_least
 from effnas.evaluation.backend import Outcome, run_job
 from effnas.evaluation.evaluator import Evaluator, Job
 from effnas.trials.trial import Measurement, Trial, TrialState
@@ -42,8 +42,7 @@ class SimulatedBackend:
         capacity: int = 1,
         duration_s: Callable[[Job], float] = lambda job: 1.0,
     ) -> None:
-        if capacity < 1:
-            raise ConfigError(f"a simulated back end of {capacity} workers; it needs 1 or more")
+        check_at_least(1, capacity=capacity)
         self.capacity = capacity
         self.now_s = 0.0
         self._evaluator = evaluator

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from effnas.arch.models import build
+from effnas.arch.models import TimmModel, build
 from effnas.config.settings import Execution, StepTimeConfig
-from effnas.errors import ConfigError
+from effnas.errors import ConfigError, InfeasibleError
 from effnas.evaluation.evaluator import named_source
 from effnas.timing import lock
 from effnas.timing.clock import clock_of
@@ -27,9 +27,9 @@ from effnas.timing.timer import MIN_ROUNDS, timed
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
     from effnas.config.settings import EvaluationConfig, Recipe
-    from effnas.evaluation.evaluator import NamedSource
+    from effnas.evaluation.evaluator import NamedSource, Network
     from effnas.space.search_space import SearchSpace
-    from effnas.timing.step_time import StepTimeSource
+    from effnas.timing.step_time import StepTime, StepTimeSource
 
 #: Share of the free memory that the reference network's step may take when the batch is chosen:
 #: other networks of the space may need more.
@@ -49,6 +49,8 @@ class WorkerTiming:
         available_bytes: Memory that the device had free.
         source: Gives the step times of a search.
         retimed: Gives those of a task that asks for no more: measured where the device can.
+        measured: Gives those of models of timm's, where this device is the one that the others
+            belong to; None where it is not.
         takes_time: Whether asking the source takes time.
     """
 
@@ -58,6 +60,7 @@ class WorkerTiming:
     available_bytes: int
     source: StepTimeSource
     retimed: StepTimeSource
+    measured: MeasuredStepTimes | None
     takes_time: bool
 
     @classmethod
@@ -99,6 +102,8 @@ class WorkerTiming:
         source: StepTimeSource = named or measured
         if isinstance(named, DeviceProfile) and step_times.mode == "auto":
             source = PredictedOrMeasured(named, measured)
+        here = hardware_id(describe_device(device))
+        is_ours = named is None or (isinstance(named, DeviceProfile) and named.hardware == here)
         known = isinstance(named, DeviceProfile) and (
             step_times.mode == "predicted" or named.is_trusted
         )
@@ -109,8 +114,29 @@ class WorkerTiming:
             available_bytes=available_bytes,
             source=source,
             retimed=measured if step_times.mode == "auto" else source,
+            measured=measured if is_ours else None,
             takes_time=config.step_times is not None and step_times.mode != "table" and not known,
         )
+
+    def step_time(self, network: Network, *, again: bool) -> StepTime:
+        """Return the step time of a network.
+
+        Args:
+            network: The network.
+            again: Whether it is asked for apart from a trial: then it is measured where the device
+                can, and not predicted.
+
+        Raises:
+            InfeasibleError: If it is not known, or the network cannot be built or does not fit.
+        """
+        if not isinstance(network, TimmModel):
+            return (self.retimed if again else self.source)(network)
+        if self.measured is None:
+            raise InfeasibleError(
+                "its step time is not known: those of the search are not measured here "
+                f"({self.source.description})"
+            )
+        return self.measured(network)
 
     def sure_memory(self, arch: Architecture) -> dict[str, float]:
         """Return the peak memory of a network where a timing would only repeat its estimate.
@@ -134,9 +160,14 @@ class WorkerTiming:
         self.source(self.reference)
         return time.perf_counter() - started
 
-    def step_seconds(self, image_size: int, batch_size: int) -> float:
-        """Return the seconds of a reference step: of a small batch, scaled up, if it takes long."""
-        model = build(self.reference, num_classes=self.setup.num_classes)
+    def step_seconds(
+        self, image_size: int, batch_size: int, network: Network | None = None
+    ) -> float:
+        """Return the seconds of a step of a network, by default of the reference.
+
+        It is that of a small batch, scaled up, if the step takes long.
+        """
+        model = build(network or self.reference, num_classes=self.setup.num_classes)
         clock = clock_of(self.setup.device)
         size = min(4, batch_size)
         with lock.timing(self.setup.device):
@@ -149,8 +180,8 @@ class WorkerTiming:
                 size = min(4 * size, batch_size)
 
 
-def step_bytes(arch: Architecture, setup: MeasurementSetup) -> int:
-    """Return the estimated peak memory of a training step of an architecture, in bytes."""
+def step_bytes(arch: Network, setup: MeasurementSetup) -> int:
+    """Return the estimated peak memory of a training step of a network, in bytes."""
     with torch.random.fork_rng([]):  # weights draw numbers even where there are none
         model = build(arch, num_classes=setup.num_classes, device="meta")
     return estimate_peak_memory(

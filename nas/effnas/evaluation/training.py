@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from effnas.arch.models import build
+from effnas.arch.models import TimmModel, build
 from effnas.config.settings import CPU_TRAINING_IMAGES
 from effnas.data.loading import SearchImages, load_search_images, load_test_part
 from effnas.errors import ConfigError, InfeasibleError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
     from effnas.config.settings import EvaluationConfig, Recipe
     from effnas.data.images import ImageSet
+    from effnas.evaluation.evaluator import Network
     from effnas.space.search_space import SearchSpace
     from effnas.timing.setup import MeasurementSetup
 
@@ -95,7 +96,7 @@ def load_images(
 
 
 class WorkerTraining:
-    """Trains architectures on the images of a worker.
+    """Trains networks on the images of a worker.
 
     Args:
         config: Gives the run's seed, and where checkpoints and weights are stored.
@@ -124,8 +125,8 @@ class WorkerTraining:
         recipe, train = self.images.recipe, self.images.loaded.train
         return f"{recipe.epochs} epochs of {len(train)} images at {recipe.image_size} px"
 
-    def __call__(self, arch: Architecture, repeat: int, epochs: int | None) -> Measurement:
-        """Train one architecture; arguments are those of `Evaluator`.
+    def __call__(self, arch: Network, repeat: int, epochs: int | None) -> Measurement:
+        """Train one network; arguments are those of `Evaluator`.
 
         Raises:
             InfeasibleError: If it cannot be built or trained.
@@ -133,7 +134,7 @@ class WorkerTraining:
         self._check_memory(arch)
         config, recipe, seed = self._config, self.images.recipe, self._seed(arch, repeat)
         checkpoint = None
-        if epochs is not None and config.checkpoints:
+        if epochs is not None and config.checkpoints and not isinstance(arch, TimmModel):
             # A search trains a network once, by one seed.
             folder = Path(config.checkpoints, *([str(repeat)] if repeat else []))
             checkpoint = Checkpoint.of(folder, arch, seed=seed, fidelity=self.fidelity)
@@ -157,7 +158,7 @@ class WorkerTraining:
                 checkpoint=checkpoint,
             )
         stops_early = epochs is not None and epochs < recipe.epochs
-        if config.weights and not stops_early:
+        if config.weights and not stops_early and not isinstance(arch, TimmModel):
             save_weights(Path(config.weights), arch, repeat, model)
         return Measurement(
             metrics={
@@ -208,7 +209,7 @@ class WorkerTraining:
             steps = (TrainingStep(model, recipe, execution, device) for model in models)
             return images, [accuracy(step, pixels, labels, batch_size) for step in steps]
 
-    def _check_memory(self, arch: Architecture) -> None:
+    def _check_memory(self, arch: Network) -> None:
         """Refuse what the system would end this process for, instead of raising an error."""
         available = self.setup.available_bytes
         if available is not None and (needed := step_bytes(arch, self.setup)) > available:
@@ -217,7 +218,7 @@ class WorkerTraining:
                 f"{available / 1e9:.1f} GB are free"
             )
 
-    def _seed(self, arch: Architecture, repeat: int) -> int:
+    def _seed(self, arch: Network, repeat: int) -> int:
         """Return a training's seed: the same for a network whenever and wherever it is trained."""
         text = f"{self._config.seed}/{arch.id}/{self.fidelity}{f'/{repeat}' if repeat else ''}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")

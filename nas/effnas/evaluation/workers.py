@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from effnas.config.settings import EvaluationConfig, Recipe
-from effnas.errors import ConfigError, UserError
+from effnas.errors import ConfigError, UserError, check_at_least
 from effnas.evaluation.backend import InlineBackend, Worker
-from effnas.evaluation.evaluator import Evaluator
+from effnas.evaluation.evaluator import Evaluator, Network
 from effnas.timing.runtime import configure_process
 from effnas.trials.worker_info import WorkerInfo
 
@@ -36,9 +37,7 @@ class Workers:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("workers", self.count), ("threads", self.threads)):
-            if value is not None and value < 1:
-                raise ConfigError(f"`{name}` is {value}, it must be 1 or more")
+        check_at_least(1, workers=self.count, threads=self.threads)
         if self.backend == "inline" and (self.count or 1) > 1:
             raise ConfigError("`backend` inline has one worker; leave out `workers` or use ray")
 
@@ -48,6 +47,7 @@ def start_workers(
     workers: Workers,
     preparing: Callable[[str], None],
     recipe: Recipe | None = None,
+    baselines: Mapping[str, Network] | None = {},
 ) -> tuple[Backend, WorkerInfo]:
     """Start the workers; the first one loads the images and looks at the device.
 
@@ -56,6 +56,7 @@ def start_workers(
         workers: Where they run.
         preparing: Receives what takes a while.
         recipe: Of the first job, if it has one of its own.
+        baselines: What the cost of is estimated, too: `effnas.evaluation.baselines`.
 
     Returns:
         The back end, which the caller closes, and what the first worker has found out.
@@ -64,12 +65,13 @@ def start_workers(
         UserError: If the data, the device or a setting cannot be used.
         SearchFailedError: If Ray or a worker does not start.
     """
+    question = partial(_ask_preparation, baselines=baselines)
     what = f"{'loading the images and ' if config.data else ''}measuring the device"
     if workers.backend == "inline":
         preparing(what)
         config = replace(config, device=workers.device, threads=workers.threads)
         worker = Worker(MakeImageEvaluator(config))
-        prepared = worker.ask(_ask_preparation, recipe)
+        prepared = worker.ask(question, recipe)
         if isinstance(prepared, UserError):
             raise prepared
         worker.use(_settled(config, prepared))
@@ -82,7 +84,7 @@ def start_workers(
     preparing(what)
     backend = RayBackend(MakeImageEvaluator(config), cpus=share.cpus, gpus=share.gpus)
     try:
-        prepared = backend.ask(_ask_preparation, recipe)
+        prepared = backend.ask(question, recipe)
         backend.grow(_settled(config, prepared), share.workers)
     except BaseException:
         backend.close()
@@ -178,5 +180,7 @@ class MakeImageEvaluator:
         return ImageEvaluator(config)
 
 
-def _ask_preparation(evaluator: Evaluator) -> WorkerInfo:
-    return cast("ImageEvaluator", evaluator).prepare()
+def _ask_preparation(
+    evaluator: Evaluator, *, baselines: Mapping[str, Network] | None
+) -> WorkerInfo:
+    return cast("ImageEvaluator", evaluator).prepare(baselines)

@@ -14,7 +14,7 @@ from effnas.arch.models import build
 from effnas.config.codec import FORMAT, dump_json
 from effnas.config.regularization import STRENGTHS
 from effnas.config.settings import Recipe
-from effnas.errors import ConfigError, InfeasibleError
+from effnas.errors import ConfigError, InfeasibleError, check_at_least
 from effnas.scaling.budget import Fit, Limit, largest_within
 from effnas.scaling.family import FamilyMember, scale
 from effnas.scaling.rules import ScalingRules
@@ -185,13 +185,9 @@ class ScaleSettings:
     images: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (
-            ("max_image_size", self.max_image_size),
-            ("epochs", self.epochs),
-            ("images", self.images),
-        ):
-            if value is not None and value < 1:
-                raise ConfigError(f"`{name}` is {value}, it must be 1 or more")
+        check_at_least(
+            1, max_image_size=self.max_image_size, epochs=self.epochs, images=self.images
+        )
         if not self.with_step_times and any("step_time" in one.metric for one in self.limits):
             raise ConfigError("`step_time` needs a `device` whose step times are predicted")
 

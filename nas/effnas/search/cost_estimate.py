@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from effnas.trials.trial import TrialState
 from effnas.trials.worker_info import WorkerInfo
 
 if TYPE_CHECKING:
+    from effnas.search.baselines import PlannedBaseline
     from effnas.search.search import Search
 
 _DAY_S = 86_400.0
@@ -28,6 +30,7 @@ class CostEstimate:
         trial_s: Seconds of one trial: the mean of the stored ones, else the reference network's;
             with rungs, at the share of trials that is expected to continue.
         workers: Trials at once.
+        baselines: What is trained before the first trial.
     """
 
     search: Search
@@ -36,9 +39,17 @@ class CostEstimate:
     trials_left: int
     trial_s: float
     workers: int
+    baselines: Sequence[PlannedBaseline] = ()
 
     @classmethod
-    def make(cls, budget: int, search: Search, prepared: WorkerInfo, workers: int) -> CostEstimate:
+    def make(
+        cls,
+        budget: int,
+        search: Search,
+        prepared: WorkerInfo,
+        workers: int,
+        baselines: Sequence[PlannedBaseline] = (),
+    ) -> CostEstimate:
         """Forecast the rest of a search."""
         done = [t for t in search.trials if t.has_result and t.state != TrialState.FAILED]
         seconds = [t.duration_s for t in done if t.duration_s]
@@ -46,12 +57,17 @@ class CostEstimate:
         share = rungs.expected_epochs / rungs.epochs[-1] if rungs else 1.0
         trial_s = mean(seconds) if seconds else prepared.timing_s + share * prepared.training_s
         left = max(min(budget, search.space.size) - len(done), 0)
-        return cls(search, prepared, budget, left, trial_s, workers)
+        return cls(search, prepared, budget, left, trial_s, workers, baselines)
 
     @property
     def total_s(self) -> float:
-        """Seconds until the budget is used up."""
-        return self.trials_left * self.trial_s / self.workers
+        """Seconds until the budget is used up, baselines included."""
+        return self.baselines_s + self.trials_left * self.trial_s / self.workers
+
+    @property
+    def baselines_s(self) -> float:
+        """Seconds until the baselines are trained."""
+        return sum(each.left_s for each in self.baselines) / self.workers
 
     @property
     def feasible_share(self) -> float:

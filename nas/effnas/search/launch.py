@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
-from effnas.config.catalog import Source, find
-from effnas.config.settings import EvaluationConfig, Recipe, StepTimeConfig
+from effnas.config.catalog import Source
+from effnas.config.settings import EvaluationConfig, StepTimeConfig
 from effnas.controllers.registry import controller_text
-from effnas.errors import ConfigError
-from effnas.evaluation.config import config_for_data, continued_config
+from effnas.errors import ConfigError, check_at_least
+from effnas.evaluation.baselines import networks_to_compare
+from effnas.evaluation.config import CandidateSettings, continued_config
 from effnas.evaluation.evaluator import (
     TRAINING_METRICS,
     NamedSource,
+    Network,
     metrics_before_trial,
     named_source,
     source_without_timing,
@@ -22,16 +24,36 @@ from effnas.evaluation.evaluator import (
 )
 from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import Workers, start_workers
+from effnas.search.baselines import (
+    PlannedBaseline,
+    find_baselines,
+    plan_baselines,
+    train_baselines,
+)
 from effnas.search.cost_estimate import CostEstimate
 from effnas.search.retime import time_finalists
-from effnas.search.rungs import Rungs
+from effnas.search.rungs import Rungs, with_early_warmup
 from effnas.search.search import Search
 from effnas.space.search_space import SearchSpace
 from effnas.train.checkpoints import Checkpoint
+from effnas.trials.baselines import (
+    BaselineResult,
+    append_baseline,
+    read_baselines,
+    with_result,
+)
 from effnas.trials.manifest import Choices, SearchManifest, describe
 from effnas.trials.reward import Reward
-from effnas.trials.store import CHECKPOINTS, RunFolder, Store, read_events
+from effnas.trials.store import (
+    CHECKPOINTS,
+    SAMPLES,
+    RunFolder,
+    Store,
+    read_events,
+    write_whole,
+)
 from effnas.trials.trial import Trial, TrialState
+from effnas.trials.worker_info import WorkerInfo
 
 #: Any accuracy serves to check that the reward can be computed.
 _TRIED_ACCURACY = 0.5
@@ -40,54 +62,37 @@ _FINAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.INFEASIBLE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(CandidateSettings):
     """What the user asked for.
 
     Attributes:
-        space: Name or path of the space.
-        data: Name or path of the images.
-        reward: Name, path, expression or `file.py:function`.
+        reward: Name, path, expression or `file.py:function`, or what was read from one.
         controller: Name of the controller, or `FILE.py:CLASS`.
         objectives: What it pursues in place of the reward, such as `accuracy:max,params:min`.
         budget: Trials in all, 1 or more.
-        seed: Of proposals, hold-out and trainings; 0 or more.
-        out: The run folder.
-        recipe: How networks are trained.
-        data_root: Folder of a timm data set.
-        on_bad_image: Whether an image that cannot be decoded is skipped or ends the search.
         workers: Where evaluations run.
         step_times: Where step times come from.
         rungs: Epochs at which trainings pause; the last are those of the recipe.
-        target_image_size: Image size of S and P in place of the space's.
         target_batch_size: Batch size of S in place of the space's.
         constraints: Conditions that every network must meet, see `effnas.trials.constraints`.
+        baselines: What the search is compared with beside the reference network, as of
+            `effnas.search.baselines.find_baselines`.
     """
 
-    space: str = "v2"
-    data: str = "digits"
-    reward: str = "v2"
+    reward: str | Reward = "v2"
     controller: str = "surrogate"
     budget: int = 1000
-    seed: int = 0
-    out: Path
     objectives: str | None = None
-    recipe: Recipe
-    data_root: Path | None = None
-    on_bad_image: Literal["refuse", "skip"] = "refuse"
     workers: Workers = field(default_factory=Workers)
     step_times: StepTimeConfig = field(default_factory=StepTimeConfig)
     rungs: Rungs | None = None
-    target_image_size: int | None = None
     target_batch_size: int | None = None
     constraints: tuple[str, ...] = ()
+    baselines: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("budget", "target_image_size", "target_batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"`{name}` is {value}, it must be 1 or more")
-        if self.seed < 0:
-            raise ConfigError(f"`seed` is {self.seed}, it must be 0 or more")
+        super().__post_init__()
+        check_at_least(1, budget=self.budget, target_batch_size=self.target_batch_size)
         if self.rungs and self.rungs.epochs[-1] != self.recipe.epochs:
             raise ConfigError(
                 f"`fidelity` {self.rungs} ends at {self.rungs.epochs[-1]} epochs, and a whole "
@@ -100,6 +105,9 @@ class SearchObserver(Observer):
 
     def planned(self, plan: CostEstimate) -> None:
         """The first trial is about to start."""
+
+    def baseline_ended(self, result: BaselineResult, seeds: int, search: Search) -> None:
+        """A training of a baseline has ended, of the `seeds` that it has."""
 
     def trial_ended(self, trial: Trial, search: Search) -> None:
         """A trial has ended, or has paused at a rung."""
@@ -123,7 +131,12 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
         if stored := SearchManifest.stored(out):
             chosen.check_continues(stored, out)
             config = continued_config(config, stored)
-        backend, prepared = start_workers(config, settings.workers, observer.preparing)
+        asked = config.recipe
+        if not (stored and stored.recipe and stored.recipe.warmup_share == asked.warmup_share):
+            config = replace(config, recipe=with_early_warmup(asked, chosen.rungs))
+        backend, prepared = start_workers(
+            config, settings.workers, observer.preparing, baselines=setup.baselines
+        )
         with closing(backend):
             search = setup.search(folder, prepared.num_classes)
             search.space.check_satisfiable()
@@ -140,14 +153,33 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
             if stored:
                 manifest.check_continues(stored, out)
                 manifest = replace(manifest, created=stored.created)
+                if manifest.data.path == stored.data.path:  # as it was named first
+                    data = replace(manifest.data, name=stored.data.name)
+                    manifest = replace(manifest, data=data)
             search.resume(
                 read_events(out, stem=search.space.stem, head=search.space.head),
-                rescore=stored is not None and stored.reward != manifest.reward,
+                rescore=stored is not None and stored.reward.text != manifest.reward.text,
             )
+            search.baselines = read_baselines(out)
+            planned = setup.plan_baselines(prepared, search.space, stored)
+            seeds = {**((stored.baselines if stored else None) or {}),
+                     **{each.name: each.seeds for each in planned}}  # fmt: skip
+            manifest = replace(manifest, baselines=seeds or None)
             for trial in search.trials:
                 _drop_checkpoint(config, trial)  # a stop may have come before it was dropped
             manifest.write(out)
-            observer.planned(CostEstimate.make(settings.budget, search, prepared, backend.capacity))
+            if prepared.samples_png and not (out / SAMPLES).exists():
+                write_whole(out / SAMPLES, prepared.samples_png)
+            observer.planned(
+                CostEstimate.make(settings.budget, search, prepared, backend.capacity, planned)
+            )
+
+            def baseline_ended(result: BaselineResult) -> None:
+                append_baseline(out, result)
+                search.baselines = with_result(search.baselines, result)
+                observer.baseline_ended(result, seeds[result.baseline], search)
+
+            train_baselines(planned, search.space, backend, baseline_ended)
 
             def ended(trial: Trial) -> None:
                 _drop_checkpoint(config, trial)
@@ -177,30 +209,25 @@ class _Setup:
     reward: Reward
     step_times: NamedSource | None
     config: EvaluationConfig
+    baselines: Mapping[str, Network] | None
 
     @classmethod
     def of(cls, settings: Settings) -> _Setup:
-        source = find("search_spaces", settings.space)
+        source = settings.source
         space = SearchSpace.read(source).with_target(
             image_size=settings.target_image_size, batch_size=settings.target_batch_size
         )
-        config = config_for_data(
-            space,
-            settings.data,
-            settings.recipe,
-            data_root=settings.data_root,
-            on_bad_image=settings.on_bad_image,
-            seed=settings.seed,
-        )
+        reward = settings.reward
         checkpoints = str((settings.out / CHECKPOINTS).absolute()) if settings.rungs else None
         return cls(
             settings=settings,
             source=source,
             space=space,
-            reward=Reward.load(settings.reward),
+            reward=Reward.load(reward) if isinstance(reward, str) else reward,
+            baselines=find_baselines(settings.baselines, space),
             step_times=named_source(settings.step_times, space),
             config=replace(
-                config,
+                settings.config(space),
                 step_times=settings.step_times,
                 constraints=settings.constraints,
                 checkpoints=checkpoints,
@@ -223,6 +250,19 @@ class _Setup:
             store=store,
         )
 
+    def plan_baselines(
+        self, prepared: WorkerInfo, space: SearchSpace, stored: SearchManifest | None
+    ) -> list[PlannedBaseline]:
+        """Return what is left to do for the baselines."""
+        assert prepared.recipe.image_size is not None
+        size = prepared.recipe.image_size
+        return plan_baselines(
+            networks_to_compare(self.baselines, space.reference, size),
+            prepared,
+            read_baselines(self.settings.out),
+            (stored.baselines if stored else None) or {},
+        )
+
     def check(self) -> Choices:
         """Find mistakes before anything slow is started; return what the user has chosen."""
         settings, search = self.settings, self.search()
@@ -243,4 +283,5 @@ class _Setup:
             seed=settings.seed,
             constraints=search.constraints.texts,
             rungs=settings.rungs.epochs if settings.rungs else None,
+            asked=settings.asked,
         )

@@ -6,7 +6,7 @@ This is ASHA (Li et al. 2020, "A System for Massively Parallel Hyperparameter Tu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import inf
 from statistics import median
@@ -16,7 +16,18 @@ from effnas.errors import ConfigError
 from effnas.trials.trial import TrialState
 
 if TYPE_CHECKING:
+    from effnas.config.settings import Recipe
     from effnas.trials.trial import Trial
+
+
+def with_early_warmup(recipe: Recipe, rungs: Sequence[int] | None) -> Recipe:
+    """Return a recipe whose warm-up ends before the first rung: else it takes half of it.
+
+    Networks are compared there, and during the warm-up none has had its learning rate.
+    """
+    if not rungs or recipe.warmup_share * recipe.epochs < rungs[0]:
+        return recipe
+    return replace(recipe, warmup_share=rungs[0] / (2 * recipe.epochs))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,9 @@ from effnas.search.guarded import GuardedController
 from effnas.search.rungs import Rungs
 from effnas.search.scoring import Scoring
 from effnas.space.search_space import SearchSpace
+from effnas.trials.baselines import Baseline
 from effnas.trials.constraints import Constraints
+from effnas.trials.manifest import utc_now
 from effnas.trials.objectives import Objectives
 from effnas.trials.pareto_front import pareto_front
 from effnas.trials.problem import FreeMetrics, Problem, no_free_metrics
@@ -97,6 +99,8 @@ class Search:
         self.seed = seed
         self.rungs = rungs
         self.exhausted = False
+        #: What the trials are compared with; only a search on images has them.
+        self.baselines: tuple[Baseline, ...] = ()
         self._store = store or MemoryStore()
         self._first_number = first_number
         self._trials: dict[int, Trial] = {}
@@ -381,6 +385,7 @@ class Search:
 
     def _record(self, trial: Trial) -> Trial:
         """Store a change of a trial, then tell the controller: never the other way round."""
+        trial = replace(trial, ended=utc_now() if trial.state.is_finished else None)
         self._store.append(trial, durable=trial.state is not TrialState.RUNNING)
         self._trials[trial.number] = trial
         self._guarded.tell(trial)

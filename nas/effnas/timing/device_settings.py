@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from effnas.config.settings import CompileMode, Execution, MemoryFormat, Precision, Recipe
-from effnas.errors import ConfigError
+from effnas.errors import check_at_least
 from effnas.space.search_space import SearchSpace
 from effnas.timing import lock
 from effnas.timing.device import available_memory_bytes, open_device
@@ -45,14 +45,8 @@ class DeviceSettings:
     compile_mode: CompileMode = "none"
 
     def __post_init__(self) -> None:
-        for name, value in (
-            ("threads", self.threads),
-            ("image_size", self.image_size),
-            ("batch_size", self.batch_size),
-            ("classes", self.num_classes),
-        ):
-            if value is not None and value < 1:
-                raise ConfigError(f"`{name}` is {value}, it must be 1 or more")
+        check_at_least(1, threads=self.threads, image_size=self.image_size)
+        check_at_least(1, batch_size=self.batch_size, classes=self.num_classes)
 
     def setup(self, space: SearchSpace | None) -> MeasurementSetup:
         """Open the device; return a setup whose execution is still to be chosen.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from effnas.arch.models import build
+from effnas.arch.models import TimmModel, build
 from effnas.errors import InfeasibleError
 from effnas.timing.clock import clock_of
 from effnas.timing.device import describe_device, hardware_id
@@ -47,8 +47,8 @@ class MeasuredStepTimes:
         """`measured`."""
         return "measured"
 
-    def __call__(self, arch: Architecture) -> StepTime:
-        """Time one architecture.
+    def __call__(self, arch: Architecture | TimmModel) -> StepTime:
+        """Time one network.
 
         Raises:
             InfeasibleError: If it cannot be built or does not fit the device's memory.
@@ -65,8 +65,8 @@ class MeasuredStepTimes:
         return StepTime(metrics=found, source="measured", hardware=hardware)
 
 
-def maker(arch: Architecture, num_classes: int) -> Callable[[], nn.Module]:
-    """Return a function that makes the network of an architecture."""
+def maker(arch: Architecture | TimmModel, num_classes: int) -> Callable[[], nn.Module]:
+    """Return a function that makes a network."""
     return lambda: build(arch, num_classes=num_classes)
 
 

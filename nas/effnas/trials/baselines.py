@@ -10,9 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
-from effnas.config.codec import Amount, Count, from_plain
-from effnas.trials.store import read_records
+from effnas.config.codec import Amount, Count, from_plain, to_plain
+from effnas.errors import RewardError
+from effnas.trials.store import append_line, read_records
+
+if TYPE_CHECKING:
+    from effnas.trials.reward import Reward
+    from effnas.trials.uncertainty import Noise
 
 BASELINES = "baselines.jsonl"
 #: Name of the space's reference network among the baselines.
@@ -34,6 +40,9 @@ class BaselineResult:
         hardware: Identity of the device that step times belong to.
         step_time_source: How the step time became known, as `Measurement.step_time_source`.
         duration_s: Wall-clock seconds of the worker.
+        failed: Whether a bug or lost workers are the reason: then it is tried again when the search
+            continues.
+        ended: When it ended, UTC in ISO format; None in earlier versions.
     """
 
     baseline: str
@@ -46,6 +55,8 @@ class BaselineResult:
     hardware: str = ""
     step_time_source: str = ""
     duration_s: Amount = 0.0
+    failed: bool = False
+    ended: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +103,30 @@ class Baseline:
         """Wall-clock seconds of all its trainings and its timing."""
         return sum(r.duration_s for r in self.results)
 
+    def reward(self, reward: Reward) -> float | None:
+        """Return the reward of its mean accuracy; None if it lacks a metric for that."""
+        try:
+            return reward.score(self.metrics)
+        except RewardError:
+            return None
+
+    def to_row(self, reward: Reward, noise: Noise) -> dict[str, object]:
+        """Return the baseline as one row of a table."""
+        metrics, trainings = self.metrics, len(self.accuracies)
+        accuracy = metrics.get("accuracy")
+        return {
+            "name": self.name,
+            "network": self.network,
+            "trainings": trainings,
+            "reward": self.reward(reward),
+            "accuracy_error": (
+                None if accuracy is None else noise.standard_error(accuracy, trainings)
+            ),
+            **metrics,
+            "reason": self.reason,
+            "duration_s": self.duration_s,
+        }
+
 
 def read_baselines(folder: Path) -> tuple[Baseline, ...]:
     """Return the baselines of a run folder, in the order in which they began; empty without any.
@@ -102,6 +137,20 @@ def read_baselines(folder: Path) -> tuple[Baseline, ...]:
     return grouped(
         read_records(folder / BASELINES, lambda plain: from_plain(plain, BaselineResult), "result")
     )
+
+
+def append_baseline(folder: Path, result: BaselineResult) -> None:
+    """Add a result to the run folder, which the caller has locked; return when the disk has it.
+
+    Raises:
+        StoreError: If it cannot be written; what is stored already stays.
+    """
+    append_line(folder / BASELINES, to_plain(result, sparse=True))
+
+
+def with_result(baselines: Iterable[Baseline], result: BaselineResult) -> tuple[Baseline, ...]:
+    """Return baselines with one more result."""
+    return grouped([*(r for each in baselines for r in each.results), result])
 
 
 def grouped(results: Iterable[BaselineResult]) -> tuple[Baseline, ...]:

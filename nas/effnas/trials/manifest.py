@@ -23,7 +23,7 @@ from effnas.config.codec import (
     to_plain,
 )
 from effnas.config.settings import EvaluationConfig, Execution, Recipe
-from effnas.errors import StoreError, UserError
+from effnas.errors import StoreError, UserError, closest
 from effnas.space.search_space import SearchSpace
 from effnas.trials.reward import Reward
 from effnas.trials.store import MANIFEST, write_whole
@@ -31,6 +31,8 @@ from effnas.trials.worker_info import WorkerInfo
 
 #: Values up to this length are shown where they differ.
 _SHOWN = 200
+#: Parts that say how networks are trained: what a newer version added to them cannot be ignored.
+_STRICT = ("recipe", "execution")
 
 
 def must_match(name: str, key: Callable[[Any], object] = lambda value: value) -> dict[str, object]:
@@ -46,12 +48,32 @@ class OtherFolderError(StoreError):
     """A folder of something else than was asked for."""
 
 
+#: A value of an option of the command line.
+Plain = bool | int | float | str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandPart:
+    """The command line behind a folder, from which less of it continues.
+
+    Attributes:
+        name: Of the command, such as `search`.
+        options: Those that its users gave, by name; paths are absolute.
+    """
+
+    name: str
+    options: Mapping[str, Plain | tuple[Plain, ...]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What a folder that can be continued was made with, in its `manifest.json`.
 
     The metadata of fields (`must_match`, `ALL_MUST_MATCH`), also of dataclasses in it, say what
     must be the same for that.
+
+    Attributes:
+        asked: The command line; None where there was none, and in folders of earlier versions.
     """
 
     #: What the JSON has as `kind`.
@@ -63,6 +85,8 @@ class Manifest:
     later: ClassVar[tuple[str, ...]] = ()
     #: JSON keys of fields that have another name there.
     keys: ClassVar[Mapping[str, str]] = {}
+
+    asked: CommandPart | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -88,7 +112,14 @@ class Manifest:
         try:
             content = read_object(file, cls.kind)
             content |= {name: content.get(key) for name, key in cls.keys.items()}
-            return from_plain(content, cls)
+            found = from_plain(content, cls)
+            for name in _STRICT:
+                part = getattr(found, name, None)
+                known = [one.name for one in fields(part)] if is_dataclass(part) else []
+                for key in content[name] if known else ():
+                    if key not in known:
+                        raise UserError(f"{name}: unknown key {key[:40]!r}; {closest(key, known)}")
+            return found
         except WrongKindError as error:
             raise OtherFolderError(
                 f"{folder}: the folder holds no {cls.what} ({error}); give one that "
@@ -107,7 +138,7 @@ class Manifest:
         content |= {
             self.keys.get(name, name): value
             for name, value in to_plain(self).items()
-            if value is not None or name not in self.later
+            if value is not None or name not in ("asked", *self.later)
         }
         write_whole(folder / MANIFEST, dump_json(content))
 
@@ -216,6 +247,10 @@ class DataPart:
         fingerprint: Differs when the images, labels or classes do.
         skipped_images: Names of images that could not be decoded.
         mirrored: Whether images are mirrored at random; None: not known.
+        class_counts: Images trained on, by class; empty where that is not known.
+        holdout_class_counts: Images that give A, likewise.
+        image_sizes: Height and width of the smallest, the median and the largest image as they are
+            stored, in pixels, by area, of a sample of all; empty where that is not known.
     """
 
     name: str = ""
@@ -229,6 +264,20 @@ class DataPart:
     fingerprint: str | None = field(default=None, metadata=must_match("data"))
     skipped_images: tuple[str, ...] = ()
     mirrored: bool | None = None
+    class_counts: tuple[Count, ...] = ()
+    holdout_class_counts: tuple[Count, ...] = ()
+    image_sizes: tuple[tuple[Size, Size], ...] = ()
+
+    @property
+    def chance(self) -> float | None:
+        """Accuracy of guessing at random, 0 to 1; None where the classes are not known."""
+        return 1 / self.classes if self.classes else None
+
+    @property
+    def majority_share(self) -> float | None:
+        """Accuracy of always guessing the most frequent class of the held-out images, 0 to 1."""
+        counts = self.holdout_class_counts
+        return max(counts) / sum(counts) if any(counts) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,9 +323,10 @@ class SearchManifest(Choices):
         device: Facts about the device by name.
         versions: Of Python and packages, by name.
         parent: The finished run, if it was retargeted from one.
+        baselines: Trainings of each baseline, by name; None without baselines.
     """
 
-    later = ("parent",)
+    later = ("parent", "baselines")
 
     created: str | None = None
     budget: Count = 0
@@ -292,6 +342,7 @@ class SearchManifest(Choices):
     device: Mapping[str, str | int] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     parent: ParentPart | None = None
+    baselines: Mapping[str, Count] | None = None
 
 
 def describe(
@@ -328,6 +379,7 @@ def describe(
         ),
         versions=versions(),
         parent=None,
+        baselines=None,
     )
 
 

@@ -79,7 +79,8 @@ class Reward:
         Args:
             spec: A name such as `v2`, a YAML file, an expression over `METRICS` and `SYMBOLS`,
                 `FILE.py:FUNCTION`, or `package.module:NAME`.
-            extra_metrics: More metrics that an expression may use.
+            extra_metrics: More metrics that an expression may use; constants of a file with these
+                names are left open.
 
         Raises:
             RewardError: It is none of these, uses an unknown metric, or its Python cannot be run.
@@ -92,7 +93,7 @@ class Reward:
         if spec.endswith(".py"):
             raise RewardError(f"{spec}: which of its functions? give {spec}:FUNCTION")
         if _is_path(spec) or spec in names("rewards"):
-            return _from_file(find("rewards", spec), known)
+            return _from_file(find("rewards", spec), known, extra_metrics)
         is_name = _NAME_SPEC.fullmatch(spec) and known.isdisjoint(spec.split("-"))
         if is_name and spec not in FUNCTIONS:
             hint = closest(spec, {*names("rewards"), *known})
@@ -183,7 +184,7 @@ def _from_expression(
     return Reward(name, expression.text, "expression", metrics, source, expression)
 
 
-def _from_file(source: Source, known: Collection[str]) -> Reward:
+def _from_file(source: Source, known: Collection[str], left_open: Collection[str]) -> Reward:
     known_keys = ("expression", "constants")
     keys = load_keys(
         source.text, str(source.path), known=known_keys, required=known_keys[:1], error=RewardError
@@ -191,6 +192,8 @@ def _from_file(source: Source, known: Collection[str]) -> Reward:
     constants: dict[str, str] = {}
     for name, node in keys["constants"].mapping().items() if "constants" in keys else ():
         node.number()
+        if name in left_open:
+            continue
         if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
             raise node.error(f"'{name}' cannot be used as a name in an expression")
         if name in known or name in FUNCTIONS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -99,7 +99,7 @@ class Run:
                 f"{self.path}: its reward is the Python function {stored.name}; name it again as "
                 "`reward`, since no code is run because a file says so"
             )
-        return Reward.load(stored.text)
+        return replace(Reward.load(stored.text), name=stored.name)
 
     def _lacks(self, part: str) -> NoReturn:
         raise StoreError(f"{self.path}: the manifest names no {part}; restore it from a copy")

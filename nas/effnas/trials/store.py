@@ -32,7 +32,10 @@ TRIALS = "trials.jsonl"
 _NEW_MANIFEST = f"{MANIFEST}.tmp"
 #: Folder of the paused trainings (`effnas.train.checkpoints`).
 CHECKPOINTS = "checkpoints"
-_LOCK = ".lock"
+#: File that the command which writes in a folder holds locked.
+LOCK = ".lock"
+#: A picture of some of the images trained on.
+SAMPLES = "samples.png"
 
 T = TypeVar("T")
 
@@ -76,12 +79,12 @@ class RunFolder:
         """
         try:
             path.mkdir(parents=True, exist_ok=True)
-            ours = {_LOCK, cls.records_name, _NEW_MANIFEST, CHECKPOINTS}
+            ours = {LOCK, cls.records_name, _NEW_MANIFEST, CHECKPOINTS}
             if not (path / MANIFEST).exists() and {e.name for e in path.iterdir()} - ours:
                 raise StoreError(
                     f"{path}: the folder is not empty and holds no run; choose another `out`"
                 )
-            lock = (path / _LOCK).open("ab")
+            lock = (path / LOCK).open("ab")
         except OSError as error:
             raise StoreError(
                 f"{path}: cannot be written ({error.strerror}); choose another `out`"
@@ -136,7 +139,7 @@ class RunFolder:
         with contextlib.suppress(OSError):
             if not (self.path / MANIFEST).exists() and records.stat().st_size == 0:
                 records.unlink()
-                (self.path / _LOCK).unlink()
+                (self.path / LOCK).unlink()
                 self.path.rmdir()
         self._lock.close()
 
@@ -147,18 +150,39 @@ class RunFolder:
         self.close()
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file of text, or replace it, in one step: a crash leaves the old one or the new one.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file, or replace it, in one step: a crash leaves the old one or the new one.
 
     Raises:
         StoreError: If it cannot be written.
     """
     try:
-        replace_file(path, f"{text}\n".encode())
+        replace_file(path, content if isinstance(content, bytes) else f"{content}\n".encode())
     except OSError as error:
         raise StoreError(
             f"{path}: cannot be written ({error.strerror}); make room or free the folder, then "
             "start again"
+        ) from error
+
+
+def append_line(file: Path, record: object) -> None:
+    """Add plain data as one line to a file; return when the disk has it.
+
+    What follows the last newline is cut off first: a line that a crash left unfinished.
+
+    Raises:
+        StoreError: If it cannot be written; what is stored already stays.
+    """
+    try:
+        _cut_torn_line(file)
+        with file.open("ab") as handle:
+            handle.write((dump_json(record, indent=None) + "\n").encode())
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError as error:
+        raise StoreError(
+            f"{file}: cannot be written ({error.strerror}); all that is stored already stays: make "
+            "room, then start the same command again"
         ) from error
 
 
@@ -226,13 +250,17 @@ class _TrialRecord(ArchitectureRecord):
     step_time_source: str = ""
     rungs: Mapping[int, float] = field(default_factory=dict)
     duration_s: float | None = None
+    ended: str | None = None
+
+
+_OF_TRIAL = ("state", "reward", "reason", "duration_s", "ended")
 
 
 def to_record(trial: Trial) -> dict[str, Any]:
     """Return a trial as plain JSON data, without what does not apply to it."""
     record = _TrialRecord(
         **vars(trial.measurement),
-        **{name: getattr(trial, name) for name in ("state", "reward", "reason", "duration_s")},
+        **{name: getattr(trial, name) for name in _OF_TRIAL},
         trial=trial.number,
         architecture=str(trial.architecture),
         architecture_id=trial.architecture.id,

@@ -82,6 +82,7 @@ class Trial:
             then that of the last rung that it has reached.
         reason: Why a trial is INFEASIBLE or FAILED.
         duration_s: Wall-clock seconds of its worker, at all rungs.
+        ended: When it ended, UTC in ISO format; None before that, and in runs of earlier versions.
     """
 
     number: int
@@ -91,6 +92,7 @@ class Trial:
     reward: float | None = None
     reason: str | None = None
     duration_s: float | None = None
+    ended: str | None = field(default=None, compare=False)
 
     @property
     def metrics(self) -> Mapping[str, float]:

@@ -46,11 +46,13 @@ def test_those_trained_farthest_come_first_and_the_best_of_them_is_picked() -> N
     assert base.mean == pytest.approx(1.62)
     assert base.spread == pytest.approx(0.02)
     assert base.train_time_s == 3 * 4
-    assert base.chance > 0.99
-    assert sum(each.chance for each in report.standings) == pytest.approx(1)
+    chances = [each.chance for each in report.standings]
+    assert chances[0] is not None
+    assert chances[0] > 0.99
+    assert chances == [chances[0], pytest.approx(1 - chances[0], abs=1e-9), None, None]
     # All reached the first level, where the proxy's ranks are compared.
-    assert report.correlation_epochs == 2
-    assert report.correlation.value == pytest.approx(0.2)
+    assert (report.correlation_epochs, report.correlated) == (2, 4)
+    assert report.correlation.value is None
 
 
 @pytest.mark.parametrize(("gap", "low", "high"), [(0.0, 0.4, 0.6), (0.01, 0.6, 0.95)])
@@ -58,7 +60,24 @@ def test_the_closer_two_are_the_less_sure_is_the_pick(gap: float, low: float, hi
     accuracies = [[0.5, 0.51, 0.52], [0.5 + gap, 0.51 + gap, 0.52 + gap]]
     report = make_report(FINALISTS[:2], SCHEDULE, results(accuracies, 4), score)
     assert report.base is not None
-    assert low < report.standings[0].chance < high
+    sure = report.standings[0].chance
+    assert sure is not None
+    assert low < sure < high
+    # Few held-out images make it less sure.
+    few = make_report(FINALISTS[:2], SCHEDULE, results(accuracies, 4), score, 100)
+    assert 0.4 < (few.standings[0].chance or 0) <= max(sure, 0.6)
+
+
+@pytest.mark.parametrize("accuracies", [[[0.5, 0.6, 0.7]], [[0.5], [0.9]]], ids=["one", "one seed"])
+def test_it_is_not_known_which_is_best_of_one_network_or_of_one_seed_each(
+    accuracies: list[list[float]],
+) -> None:
+    schedule = Schedule(levels=(4,), seeds=len(accuracies[0]))
+    found = results(accuracies, 4)
+    report = make_report(FINALISTS[: len(accuracies)], schedule, found, score, 1_000)
+    assert report.base is not None
+    assert {each.chance for each in report.standings} == {None}
+    assert (report.base.spread is None) == (schedule.seeds == 1)
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import exp, sin
 
@@ -11,10 +11,13 @@ import pytest
 
 from effnas import Architecture, InfeasibleError, Reward, Search, SearchSpace, Trials, TrialState
 from effnas.errors import ConfigError
-from effnas.evaluation.backend import InlineBackend
+from effnas.evaluation.backend import Backend, InlineBackend
 from effnas.evaluation.evaluator import Job, Task
 from effnas.search.retime import retime
+from effnas.timing.step_time import StepTime
+from effnas.trials.baselines import Baseline, BaselineResult, grouped
 from effnas.trials.trial import Measurement
+from effnas.workflows.retarget.baselines import looking_up, retime_baselines
 from effnas.workflows.retarget.launch import _Untrained as Untrained
 from effnas.workflows.retarget.retargeting import Candidate, Retargeting
 
@@ -243,6 +246,7 @@ def test_what_breaks_a_constraint_on_the_new_device_is_out_and_teaches_all_the_s
     assert kept == {key: step_time for key, step_time in predicted.items() if key not in gone}
 
 
+@pytest.mark.slow
 def test_only_the_pool_is_trained() -> None:
     rng = np.random.default_rng(5)
     pool = [TINY.sample(rng) for _ in range(60)]
@@ -349,3 +353,53 @@ def test_predictions_without_a_reward_count_as_the_worst() -> None:
     time_all(engine, 5, on_old)
     assert engine.next_to_train() is not None
     assert all(np.isfinite(c.reward) for c in engine.ranking())
+
+
+def test_baselines_are_taken_over_with_step_times_of_the_new_device() -> None:
+    """Each is timed once; those of timm's only where the device is."""
+    blocks = str(TINY.reference)
+    counted = TINY.counted_metrics(TINY.reference)
+
+    def result(baseline: str, network: str, repeat: int, **metrics: float) -> BaselineResult:
+        return BaselineResult(baseline=baseline, network=network, repeat=repeat, metrics=metrics)
+
+    parent = grouped([
+        result("reference", blocks, 0, accuracy=0.5, step_time=1.0, **counted),
+        result("reference", blocks, 1, accuracy=0.6, **counted),
+        result("other", blocks, 0, accuracy=0.5, step_time=1.0, params=1.0),
+        result("resnet18", "resnet18", 0, accuracy=0.7, step_time=3.0, params=5e6),
+        replace(result("vit", "vit", 0), reason="it cannot be built"),
+    ])  # fmt: skip
+
+    def taken_over(backend: Backend, stored: Sequence[Baseline] = ()) -> dict[str, Baseline]:
+        found: list[BaselineResult] = []
+        retime_baselines(parent, stored, TINY, backend, found.append)
+        return {each.name: each for each in grouped(found)}
+
+    jobs: list[Job] = []
+
+    def time_step(job: Job) -> Measurement:
+        jobs.append(job)
+        return Measurement(metrics={"step_time": 7.0}, hardware="there")
+
+    here = taken_over(InlineBackend(time_step))
+    assert [job.model.name if job.model else "" for job in jobs] == ["", "resnet18"]
+    assert here["reference"].accuracies == (0.5, 0.6)
+    assert {name: b.metrics.get("step_time") for name, b in here.items()} == {
+        "reference": 7.0, "resnet18": 7.0, "other": None, "vit": None,
+    }  # fmt: skip
+    assert "stem or head" in (here["other"].reason or "")
+    assert here["vit"].reason == "it cannot be built"
+    assert taken_over(InlineBackend(time_step), list(here.values())) == {}
+
+    class Board:
+        description = "a table"
+
+        def __call__(self, arch: Architecture) -> StepTime:
+            return StepTime(metrics={"step_time": 9.0}, source="table", hardware="a board")
+
+    looked_up = taken_over(looking_up(Board()))
+    assert looked_up["reference"].metrics["step_time"] == 9.0
+    assert "step_time" not in looked_up["resnet18"].metrics
+    assert looked_up["resnet18"].reward(REWARD) is None
+    assert looked_up["resnet18"].reason == "its step time is not known by a table"

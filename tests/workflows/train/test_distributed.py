@@ -14,7 +14,6 @@ import pytest
 import tiny_training
 from tiny_training import RECIPE, Watching, prepare, stop_after
 
-from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import DataError
 from effnas.evaluation.ray import start_ray
 from effnas.workflows.train.worker import TrainReport
@@ -22,7 +21,7 @@ from effnas.workflows.train.worker import TrainReport
 pytestmark = pytest.mark.slow
 
 #: Of the 60 images six are held out: four steps of 12 in an epoch.
-SHORT = replace(RECIPE, batch_size=12, epochs=2)
+LONG = replace(RECIPE, batch_size=12, epochs=40)
 
 
 @pytest.fixture(autouse=True)
@@ -33,33 +32,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def launch(
-    watching: Watching,
-    out: str,
-    recipe: TrainingRecipe = SHORT,
-    stopping: Callable[[], bool] = lambda: False,
-    **options: Any,
+    watching: Watching, out: str, stopping: Callable[[], bool] = lambda: False, **options: Any
 ) -> TrainReport | None:
-    return tiny_training.launch(recipe, Path(out), stopping, watching, threads=1, **options)[0]
+    return tiny_training.launch(LONG, Path(out), stopping, watching, threads=1, **options)[0]
 
 
 def losses(report: TrainReport | None) -> list[float]:
     assert report is not None
     return [row.train_loss for row in report.progress.rows]
-
-
-def test_two_processes_train_as_one_does(capfd: pytest.CaptureFixture[str]) -> None:
-    watching = Watching()
-    together = launch(watching, "together", workers=2)
-    assert together is not None
-    assert together.plan.manifest.workers == 2
-    assert together.plan.manifest.parts == (2, 2)
-    assert watching.rows == together.progress.rows
-    printed = capfd.readouterr()
-    assert (printed.out, printed.err) == ("", "")
-
-    # The same images in the same two parts, augmented alike; batch norm sees each part alone.
-    alone = launch(Watching(), "alone", workers=1, device_batch_size=6)
-    assert losses(together) == pytest.approx(losses(alone), rel=1e-4)
 
 
 def workers() -> list[int]:
@@ -82,7 +62,7 @@ def workers() -> list[int]:
     return sorted(pid for pid in found if is_ours(pid))
 
 
-def test_a_worker_that_is_killed_is_started_again_and_resumes() -> None:
+def test_two_processes_train_as_one_does_even_if_one_is_killed() -> None:
     killed: list[int] = []
 
     def kill(step: int) -> None:
@@ -91,18 +71,25 @@ def test_a_worker_that_is_killed_is_started_again_and_resumes() -> None:
             assert len(killed) == 2
             os.kill(killed[1], signal.SIGKILL)
 
-    long = replace(SHORT, epochs=40)
     watching = Watching(kill)
-    report = launch(watching, "killed", long, workers=2, checkpoint_every_s=0.0)
+    together = launch(watching, "together", workers=2, checkpoint_every_s=0.0)
     assert killed
-    assert len(watching.plans) == 2
+    assert len(watching.plans) == 2  # they were started again
     assert watching.plans[1].first_step > 0
+    assert together is not None
+    assert together.plan.manifest.workers == 2
+    assert together.plan.manifest.parts == (2, 2)
+    assert together.progress.rows[-1] == watching.rows[-1]
+    assert len(losses(together)) == 40
+
+    # The same images in the same two parts, augmented alike; batch norm sees each part alone.
     alone = Watching()
     stop = stop_after(48)
-    assert launch(alone, "alone", long, workers=1, device_batch_size=6, stopping=stop) is None
-    assert len(losses(report)) == 40
+    assert launch(alone, "alone", stop, workers=1, device_batch_size=6) is None
+    expected = [row.train_loss for row in alone.rows]
+    assert losses(together)[:2] == pytest.approx(expected[:2], rel=1e-4)
     # Differences of rounding grow over the steps.
-    assert losses(report)[:12] == pytest.approx([row.train_loss for row in alone.rows], rel=1e-2)
+    assert losses(together)[:12] == pytest.approx(expected, rel=1e-2)
 
 
 def test_a_mistake_that_a_worker_meets_is_one_line(

@@ -62,6 +62,7 @@ def test_a_batch_that_fits_is_taken_at_once() -> None:
     assert fit(room_for(64)) == (1, 1)
 
 
+@pytest.mark.slow
 def test_larger_images_are_split_into_more_micro_batches() -> None:
     assert fit(room_for(64) - 2) == (1, 2)
     assert fit(room_for(16)) == (1, 4)
@@ -118,6 +119,7 @@ def test_many_sizes_are_split_as_the_largest() -> None:
 # -- the most images that are asked for
 
 
+@pytest.mark.slow
 def test_too_many_images_for_a_device_are_refused_with_the_most_that_fit() -> None:
     with pytest.raises(ConfigError) as raised:
         fit(room_for(21), device_batch_size=40, batch_size=80)

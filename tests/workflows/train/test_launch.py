@@ -98,6 +98,7 @@ def test_a_launched_training_that_was_stopped_leaves_the_same_files() -> None:
     assert names == {".lock", "best.safetensors", "last.safetensors", "log.csv", "manifest.json"}
 
 
+@pytest.mark.slow
 def test_a_diverging_training_says_so_and_keeps_what_is_stored() -> None:
     recipe = replace(SHORT, optimizer="sgd", learning_rate_per_256=1e6, warmup_epochs=0.0)
     with pytest.raises(InfeasibleError, match="diverged"):

@@ -61,9 +61,9 @@ class FinalTest:
         return statistics.fmean(self.accuracies)
 
     @property
-    def spread(self) -> float:
-        """Standard deviation of the accuracy over seeds; 0 for one seed."""
-        return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else 0.0
+    def spread(self) -> float | None:
+        """Standard deviation of the accuracy over seeds; None for one seed, which has none."""
+        return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain data."""

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from effnas.config.settings import Recipe
+from effnas.data.loading import check_test_part
 from effnas.errors import check_at_least
 from effnas.evaluation.config import config_for_run
 from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import Workers
+from effnas.trials.manifest import CommandPart
 from effnas.trials.run import Run, load_run
 from effnas.trials.store import CHECKPOINTS
-from effnas.workflows.finals.evaluate_test import evaluate_test_once
+from effnas.workflows.finals.evaluate_test import evaluate_test_once, stored_test
 from effnas.workflows.finals.finalists import Finalist, choose_finalists
 from effnas.workflows.finals.folder import FinalsManifest
 from effnas.workflows.finals.report import FinalsReport, make_report
@@ -41,6 +43,7 @@ class FinalsSettings:
         reward: Another reward than the run's; None takes the run's own.
         test: Whether the test part of the data is read, once, for the network that is picked.
         workers: Where trainings run.
+        asked: The command line that this is from, for `asked` of the manifest.
     """
 
     run: Path
@@ -53,6 +56,7 @@ class FinalsSettings:
     reward: str | None = None
     test: bool = False
     workers: Workers = field(default_factory=Workers)
+    asked: CommandPart | None = None
 
     def __post_init__(self) -> None:
         check_at_least(1, seeds=self.seeds)
@@ -104,9 +108,13 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
         finalists=tuple(finalist.trial.architecture.id for finalist in finalists),
         recipe=recipe,
         seeds=settings.seeds,
+        asked=settings.asked,
     )
     schedule = Schedule.of(recipe.epochs, settings.seeds)
     with TrainingsFolder.open(settings.out) as folder:
+        if settings.test and not stored_test(settings.out):
+            names, root = run.manifest.data.class_names, config.data_root
+            check_test_part(config.data or "", classes=names, root=Path(root) if root else None)
         results = folder.begin(manifest)
         observer.planned(run, finalists, recipe, schedule)
         by_name = {finalist.trial.architecture.id: finalist for finalist in finalists}
@@ -129,7 +137,7 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
             on_result=trained,
         )
         trainings.finish(config, settings.workers, reward.text, observer)
-        report = make_report(finalists, schedule, results, score)
+        report = make_report(finalists, schedule, results, score, run.manifest.data.holdout_images)
         test = evaluate_test_once(
             folder.path,
             report.base.finalist.trial if report.base else None,

@@ -10,12 +10,9 @@ import numpy as np
 
 from effnas.workflows.finals.evaluate_test import FinalTest
 from effnas.workflows.finals.finalists import Finalist
-from effnas.workflows.proxy.statistics import NO_ESTIMATE, Estimate, correlate, spearman
+from effnas.workflows.proxy.statistics import Estimate, correlate, spearman
 from effnas.workflows.trainings.folder import Result
 from effnas.workflows.trainings.standings import Comparison, Schedule, Standing
-
-#: Networks whose ranks can be compared.
-_MIN_RANKED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +39,7 @@ class FinalistStanding(Standing):
             "accuracies": list(self.accuracies),
             "rewards": list(self.scores),
             "mean_reward": self.mean if self.scores else None,
-            "spread": self.spread if self.scores else None,
+            "spread": self.spread,
             "chance": self.chance,
             "train_time_s": self.train_time_s,
             "reason": self.reason,
@@ -58,9 +55,9 @@ class FinalsReport:
         epochs: Epochs of a whole training.
         seeds: Trainings of each finalist.
         correlation: Spearman's rho of the proxy's rewards with those of the finals, at the last
-            level that all have reached; without a value for fewer than three, or where one side is
-            constant.
+            level that all have reached; without a value where that is not known.
         correlation_epochs: Epochs of that level.
+        correlated: Networks that have reached it.
         test: What a network that these finals picked reaches on the test part; None if that was not
             read.
     """
@@ -70,13 +67,23 @@ class FinalsReport:
     seeds: int
     correlation: Estimate
     correlation_epochs: int
+    correlated: int
     test: FinalTest | None = None
 
     @property
     def base(self) -> FinalistStanding | None:
         """The network that is picked: the highest mean of those trained to the end."""
-        first = self.standings[0]
-        return first if first.epochs == self.epochs and first.scores else None
+        return next(iter(self.whole), None)
+
+    @property
+    def whole(self) -> Sequence[FinalistStanding]:
+        """Those trained to the end, the best first: only these compare."""
+        return [each for each in self.standings if each.epochs == self.epochs]
+
+    @property
+    def stopped(self) -> Sequence[FinalistStanding]:
+        """The others: too weak to continue, or not to be trained at all."""
+        return [each for each in self.standings if each.epochs != self.epochs]
 
 
 def make_report(
@@ -84,13 +91,23 @@ def make_report(
     schedule: Schedule,
     results: list[Result],
     score: Callable[[Finalist, float], float],
+    holdout_images: int | None = None,
 ) -> FinalsReport:
-    """Return the report on results; `score` gives the reward of a finalist with an accuracy."""
+    """Return the report on results.
+
+    Args:
+        finalists: Who takes part.
+        schedule: Levels and seeds.
+        results: All trainings that have ended.
+        score: Gives the reward of a finalist with an accuracy.
+        holdout_images: Images that accuracies are measured on; None where that is not known.
+    """
     by_name = {finalist.trial.architecture.id: finalist for finalist in finalists}
     comparison = Comparison(
         schedule=schedule,
         results=results,
         score=lambda name, accuracy: score(by_name[name], accuracy),
+        holdout_images=holdout_images,
     )
     standings = [
         FinalistStanding(finalist=by_name[each.name], **vars(each))
@@ -98,23 +115,24 @@ def make_report(
     ]
     shared = [each for each in standings if each.reason is None]
     level = min((each.epochs for each in shared), default=0)
-    correlation = NO_ESTIMATE
-    if len(shared) >= _MIN_RANKED and level:
-        rewards = [
-            [score(each.finalist, a) for a in comparison.accuracies_at(each.name, level)]
-            for each in shared
-        ]
-        correlation = correlate(
-            spearman,
-            np.array([[each.finalist.trial.reward or 0.0] for each in shared]),
-            np.array(rewards),
-            np.random.default_rng(0),
-            averaged=True,
-        )
+    ranked = shared if level else []
+    correlation = correlate(
+        spearman,
+        np.array([[each.finalist.trial.reward or 0.0] for each in ranked]),
+        np.array(
+            [
+                [score(each.finalist, a) for a in comparison.accuracies_at(each.name, level)]
+                for each in ranked
+            ]
+        ),
+        np.random.default_rng(0),
+        averaged=True,
+    )
     return FinalsReport(
         standings=tuple(standings),
         epochs=schedule.levels[-1],
         seeds=schedule.seeds,
         correlation=correlation,
         correlation_epochs=level,
+        correlated=len(ranked),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,7 +13,6 @@ from effnas.errors import ConfigError, check_at_least
 from effnas.workflows.proxy.networks import MIN_NETWORKS
 from effnas.workflows.proxy.report import MIN_TAU, Agreement, FidelityFigures, ProxyReport, Verdict
 from effnas.workflows.proxy.statistics import (
-    REPLICATES,
     Estimate,
     correlate,
     kendall,
@@ -33,7 +33,7 @@ _POINTS = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class Study(ABC):
     """Asks for trainings until it has enough of them.
 
     Attributes:
@@ -43,6 +43,8 @@ class Study:
         seeds: Trainings of each network at a proxy.
         high_seeds: Trainings of each network at the higher fidelity.
         threshold: The tau that a proxy should reach.
+        guessing_accuracy: Share of the held-out images that are of the most frequent class, 0 to 1:
+            what always guessing that class reaches.
 
     Raises:
         ConfigError: If one of them is out of range, or the recipes do not compare.
@@ -54,6 +56,7 @@ class Study:
     seeds: int = 3
     high_seeds: int = 2
     threshold: float = MIN_TAU
+    guessing_accuracy: float = 0.0
 
     def __post_init__(self) -> None:
         check_at_least(MIN_NETWORKS, networks=len(self.networks))
@@ -64,18 +67,16 @@ class Study:
             _check_recipes(recipe, self.high)
 
     @property
+    @abstractmethod
     def proxies(self) -> Sequence[Recipe]:
         """The recipes that are compared with `high`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def wanted(self, trainings: Sequence[Training]) -> list[TrainingJob]:
         """Return the trainings to do next, those of one recipe together; none at the end."""
-        raise NotImplementedError
 
 
-def analyse(
-    study: Study, proxy: Recipe, trainings: Iterable[Training], *, replicates: int = REPLICATES
-) -> ProxyReport:
+def analyse(study: Study, proxy: Recipe, trainings: Iterable[Training]) -> ProxyReport:
     """Compare a recipe with the higher fidelity of a study by the trainings of the same networks.
 
     A network with an infeasible training at either fidelity, or without all of its trainings, is
@@ -85,7 +86,6 @@ def analyse(
         study: Networks, numbers of seeds, and the threshold.
         proxy: The cheap recipe.
         trainings: All that have ended.
-        replicates: Of the bootstrap; 0 gives no intervals.
     """
     below, above = Fidelity.of(proxy), Fidelity.of(study.high)
     ended = {training.key: training for training in trainings}
@@ -109,18 +109,17 @@ def analyse(
         infeasible=tuple(infeasible),
         unfinished=len(study.networks) - len(complete) - len(infeasible),
         holdout_images=study.holdout_images,
+        guessing_accuracy=study.guessing_accuracy,
         threshold=study.threshold,
         total_time_s=sum(t.outcome.train_time_s or 0.0 for t in used),
         hardware=tuple(sorted({t.outcome.hardware for t in used if t.outcome.hardware})),
     )
     if len(complete) >= MIN_NETWORKS:
-        report = _compared(report, complete, study.seeds, replicates)
+        report = _compared(report, complete, study.seeds)
     return replace(report, advice=_advise(report))
 
 
-def _compared(
-    report: ProxyReport, complete: list[list[Training]], seeds: int, replicates: int
-) -> ProxyReport:
+def _compared(report: ProxyReport, complete: list[list[Training]], seeds: int) -> ProxyReport:
     """Fill in the figures of networks with all trainings; `seeds` of each are the proxy's."""
     accuracies = np.array([[t.outcome.accuracy for t in mine] for mine in complete], dtype=float)
     seconds = np.array(
@@ -132,16 +131,10 @@ def _compared(
     rng = np.random.default_rng(0)
     single, averaged = (
         Agreement(
-            *(
-                correlate(s, below, above, rng, averaged=averaged, replicates=replicates)
-                for s in (kendall, spearman)
-            )
+            *(correlate(s, below, above, rng, averaged=averaged) for s in (kendall, spearman))
         )
         for averaged in (False, True)
     )
-    verdict = Verdict.UNDEFINED
-    if (tau := single.kendall.value) is not None:
-        verdict = Verdict.KEPT if tau >= report.threshold else Verdict.LOW
     limit = own_limit = None
     if proxy.reliability is not None:
         own_limit = noise_limit(proxy.reliability)
@@ -149,9 +142,8 @@ def _compared(
             # The mean over seeds is more reliable than one (Spearman-Brown formula).
             of_mean = high.seeds * one / (1 + (high.seeds - 1) * one)
             limit = noise_limit(proxy.reliability, of_mean)
-    return replace(
+    report = replace(
         report,
-        verdict=verdict,
         single=single,
         averaged=averaged,
         proxy_figures=proxy,
@@ -162,6 +154,21 @@ def _compared(
         if proxy.train_time_s and high.train_time_s
         else None,
     )
+    return replace(report, verdict=_verdict(report, proxy, high))
+
+
+def _verdict(report: ProxyReport, proxy: FidelityFigures, high: FidelityFigures) -> Verdict:
+    tau = report.tau
+    if _is_flat(proxy) or _is_flat(high):
+        return Verdict.UNDEFINED
+    guessed = report.is_guessing(proxy) or report.is_guessing(high)
+    if guessed or tau.value is None or (report.says_nothing and not report.is_certain):
+        return Verdict.NOT_KNOWN
+    return Verdict.KEPT if tau.value >= report.threshold else Verdict.LOW
+
+
+def _is_flat(figures: FidelityFigures) -> bool:
+    return figures.accuracy_low == figures.accuracy_high
 
 
 def _figures(
@@ -206,9 +213,16 @@ def _advise(report: ProxyReport) -> tuple[str, ...]:
     assert high is not None
     if report.verdict is Verdict.UNDEFINED:
         return (_undefined(proxy, high),)
-    found = []
-    if report.verdict is Verdict.LOW:
-        found += _low(report, proxy, high)
+    for name, figures in (("proxy", proxy), ("higher fidelity", high)):
+        if report.is_guessing(figures):
+            return (_guessing(report, name, figures),)
+    if report.tau.value is None:
+        return (
+            f"The agreement is not known from {report.networks} networks: more of them can tell, "
+            f"such as `networks` {2 * report.networks}, and finished trainings count.",
+        )
+    is_low = report.tau.value < report.threshold
+    found = _low(report, proxy, high) if is_low else []
     if report.tau.low is not None and not report.is_certain:
         found.append(
             f"The interval of tau, {report.tau.low:.2f} to {report.tau.high:.2f}, includes "
@@ -216,7 +230,7 @@ def _advise(report: ProxyReport) -> tuple[str, ...]:
             f"`networks` {2 * report.networks} narrows it to about 0.7 of its width, and finished "
             "trainings count."
         )
-        if report.verdict is Verdict.LOW:
+        if is_low:
             found.reverse()  # first make sure that tau is low
     return tuple(found)
 
@@ -239,9 +253,7 @@ def _too_few(report: ProxyReport) -> str:
 
 
 def _undefined(proxy: FidelityFigures, high: FidelityFigures) -> str:
-    flat, where = (proxy, "proxy")
-    if high.accuracy_low == high.accuracy_high:
-        flat, where = (high, "higher fidelity")
+    flat, where = (high, "higher fidelity") if _is_flat(high) else (proxy, "proxy")
     cause = (
         "the data are too easy to tell networks apart: use other images, or hold more of them out "
         "(`holdout_share`)"
@@ -252,6 +264,15 @@ def _undefined(proxy: FidelityFigures, high: FidelityFigures) -> str:
     return (
         f"At the {where} all networks have the accuracy {flat.accuracy:.4f}, so that there is no "
         f"ranking and no tau; {cause}."
+    )
+
+
+def _guessing(report: ProxyReport, name: str, figures: FidelityFigures) -> str:
+    return (
+        f"At the {name} the mean accuracy, {figures.accuracy:.4f}, is not above that of always "
+        f"guessing the most frequent class, {report.guessing_accuracy:.4f}, by two standard errors "
+        f"({2 * report.guessing_error:.4f}): the networks are ranked by luck. More `epochs`, a "
+        "larger `image_size` or more data help."
     )
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from effnas.config.settings import Recipe
 from effnas.errors import check_at_least
 from effnas.evaluation.backend import Backend, Outcome
-from effnas.evaluation.config import config_for_data, default_image_size
+from effnas.evaluation.config import CandidateSettings, default_image_size
 from effnas.evaluation.evaluator import Job, Task
 from effnas.evaluation.observer import Observer
 from effnas.evaluation.work import drain
@@ -32,43 +31,28 @@ StudyT = TypeVar("StudyT", bound=Study)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProxySettings:
+class ProxySettings(CandidateSettings):
     """What the user asked for.
 
     Attributes:
-        space: Name or path of the space.
-        data: Name or path of the images.
-        out: Folder of the trainings.
         recipe: The proxy; of a search, what its settings are varied from.
         networks: Reference networks, 4 or more.
         seeds: Trainings of each network at the proxy.
         high_seeds: Trainings of each network at the higher fidelity.
         high_epochs: Epochs of the higher fidelity; None takes four times the proxy's.
-        seed: Of the networks, the hold-out and the trainings; 0 or more.
-        data_root: Folder of a timm data set.
-        on_bad_image: Whether an image that cannot be decoded is skipped or ends the check.
         workers: Where trainings run.
-        target_image_size: Image size of the space's target, in place of its own.
     """
 
-    space: str
-    data: str
-    out: Path
-    recipe: Recipe
     networks: int = 12
     seeds: int = 3
     high_seeds: int = 2
     high_epochs: int | None = None
-    seed: int = 0
-    data_root: Path | None = None
-    on_bad_image: Literal["refuse", "skip"] = "refuse"
     workers: Workers = field(default_factory=Workers)
-    target_image_size: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_at_least(MIN_NETWORKS, networks=self.networks)
-        check_at_least(1, high_epochs=self.high_epochs, target_image_size=self.target_image_size)
-        check_at_least(0, seed=self.seed)
+        check_at_least(1, high_epochs=self.high_epochs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,20 +103,13 @@ def _launch(
     make_study: Callable[[Recipe, dict[str, Any]], StudyT],
 ) -> tuple[StudyT, list[Training]]:
     """Start the workers, make the study of a settled recipe, and train until it wants no more."""
-    space = SearchSpace.load(settings.space).with_target(image_size=settings.target_image_size)
-    config = config_for_data(
-        space,
-        settings.data,
-        settings.recipe,
-        data_root=settings.data_root,
-        on_bad_image=settings.on_bad_image,
-        seed=settings.seed,
-    )
-    config = replace(config, step_times=None)
+    space = SearchSpace.read(settings.source).with_target(image_size=settings.target_image_size)
+    config = replace(settings.config(space), step_times=None)
     with TrainingsFolder.open(settings.out) as folder, ExitStack() as stack:
         networks = spread_networks(space, settings.networks, settings.seed)
         backend, prepared = start_workers(config, settings.workers, observer.preparing)
         stack.callback(backend.close)
+        observer.prepared(prepared)
         # Batch size and mirroring stay as they were given: recipes may differ in fidelity alone.
         base = settings.recipe.overridden(
             image_size=prepared.recipe.image_size, data_share=prepared.recipe.data_share
@@ -143,6 +120,7 @@ def _launch(
                 base, image_size=default_image_size(config, space), epochs=settings.high_epochs
             ),
             "holdout_images": prepared.holdout_images,
+            "guessing_accuracy": max(prepared.holdout_class_counts) / prepared.holdout_images,
             "seeds": settings.seeds,
             "high_seeds": settings.high_seeds,
         }
@@ -154,6 +132,7 @@ def _launch(
             base,
             data_fingerprint=prepared.data_fingerprint,
             seed=settings.seed,
+            asked=settings.asked,
         )
         second_per_work = prepared.training_s / _work(base) / backend.capacity
         while wanted := study.wanted(trainings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from math import sqrt
 from typing import TYPE_CHECKING
 
 from effnas.workflows.proxy.networks import MIN_NETWORKS
@@ -19,12 +20,14 @@ MIN_TAU = 0.65
 class Verdict(StrEnum):
     """Whether the proxy's ranking can be trusted.
 
-    KEPT: tau is at least the threshold. LOW: it is below. UNDEFINED: all accuracies of one side are
-    the same. TOO_FEW: fewer than 4 networks have all of their trainings.
+    KEPT: tau is at least the threshold. LOW: it is below. NOT_KNOWN: the trainings do not tell
+    which, or the networks learned nothing. UNDEFINED: all accuracies of one side are the same.
+    TOO_FEW: fewer than 4 networks have all of their trainings.
     """
 
     KEPT = "KEPT"
     LOW = "LOW"
+    NOT_KNOWN = "NOT_KNOWN"
     UNDEFINED = "UNDEFINED"
     TOO_FEW = "TOO_FEW"
 
@@ -81,6 +84,7 @@ class ProxyReport:
             architecture and the reason.
         unfinished: Number of networks left out because trainings are missing.
         holdout_images: Number of images that accuracy is measured on.
+        guessing_accuracy: What always guessing their most frequent class reaches, 0 to 1.
         threshold: The tau that the proxy should reach.
         verdict: Whether it does.
         single: Agreement of the proxy with one seed, as in a search: the figure that matters.
@@ -102,6 +106,7 @@ class ProxyReport:
     infeasible: tuple[tuple[str, str], ...]
     unfinished: int
     holdout_images: int
+    guessing_accuracy: float
     threshold: float
     verdict: Verdict = Verdict.TOO_FEW
     single: Agreement = Agreement()
@@ -136,6 +141,21 @@ class ProxyReport:
         """Whether the interval of tau lies on one side of the threshold."""
         low, high = self.tau.low, self.tau.high
         return low is not None and high is not None and not low < self.threshold <= high
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether tau may be 0 as well: then the proxy's ranks say nothing of the networks."""
+        return self.tau.low is None or self.tau.low <= 0
+
+    @property
+    def guessing_error(self) -> float:
+        """Standard error of the accuracy of guessing, from the number of held-out images."""
+        guessed = self.guessing_accuracy
+        return sqrt(guessed * (1 - guessed) / self.holdout_images)
+
+    def is_guessing(self, figures: FidelityFigures) -> bool:
+        """Return whether a fidelity's mean accuracy may as well be that of guessing."""
+        return figures.accuracy <= self.guessing_accuracy + 2 * self.guessing_error
 
     @property
     def can_succeed(self) -> bool:

@@ -146,7 +146,7 @@ class ProxySearch(Study):
         lost = {t.architecture for t in trainings if t.fidelity == high and t.outcome.reason}
         networks = [arch for arch in self.networks if arch not in lost]
         for recipe in self._ordered(trainings):
-            report = analyse(self, recipe, trainings, replicates=0)
+            report = analyse(self, recipe, trainings)
             if report.verdict is Verdict.KEPT and not report.unfinished:
                 return []
             if report.is_incomplete:

@@ -13,7 +13,7 @@ from effnas.config.codec import Count, Share, Size, from_plain, pick, to_plain
 from effnas.config.settings import Recipe
 from effnas.errors import ConfigError
 from effnas.space.search_space import SearchSpace
-from effnas.trials.manifest import ALL_MUST_MATCH, Manifest, SpacePart, must_match
+from effnas.trials.manifest import ALL_MUST_MATCH, CommandPart, Manifest, SpacePart, must_match
 from effnas.trials.store import ArchitectureRecord, RunFolder, read_records
 from effnas.trials.trial import Measurement
 
@@ -211,6 +211,7 @@ class TrainingsFolder(RunFolder):
         *,
         data_fingerprint: str,
         seed: int,
+        asked: CommandPart | None = None,
     ) -> list[Training]:
         """Return the stored trainings; what they belong to is stored, or must be as before.
 
@@ -220,6 +221,7 @@ class TrainingsFolder(RunFolder):
             recipe: Any of the recipes; they differ in epochs, image size and share alone.
             data_fingerprint: Changes when the images, labels or classes do.
             seed: Of the run.
+            asked: The command line.
 
         Raises:
             StoreError: If the folder holds something else; names what differs.
@@ -230,6 +232,7 @@ class TrainingsFolder(RunFolder):
             seed=seed,
             recipe={k: v for k, v in recipe.to_dict().items() if k not in _VARIED},
             networks=tuple(map(str, networks)),
+            asked=asked,
         )
         stored = ProxyManifest.stored(self.path)
         if stored:

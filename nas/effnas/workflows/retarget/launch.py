@@ -25,14 +25,23 @@ from effnas.search.search import Search
 from effnas.timing.profile import DeviceProfile
 from effnas.timing.step_time import StepTimeSource
 from effnas.timing.table import StepTimeTable
+from effnas.trials.baselines import append_baseline, read_baselines
 from effnas.trials.constraints import Constraints
-from effnas.trials.manifest import ParentPart, RewardPart, SearchManifest, utc_now, versions
+from effnas.trials.manifest import (
+    CommandPart,
+    ParentPart,
+    RewardPart,
+    SearchManifest,
+    utc_now,
+    versions,
+)
 from effnas.trials.problem import no_free_metrics
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run, load_run
 from effnas.trials.store import RunFolder, read_events
 from effnas.trials.trial import Trial, Trials, TrialState
 from effnas.trials.worker_info import WorkerInfo
+from effnas.workflows.retarget.baselines import looking_up, retime_baselines
 from effnas.workflows.retarget.retargeting import Candidate, Retargeting
 
 if TYPE_CHECKING:
@@ -55,6 +64,7 @@ class RetargetSettings:
         reward: Another reward than the run's; None takes the run's own.
         data: Where the run's images are now; None takes the place that it stored.
         data_root: Folder of a timm data set, likewise.
+        asked: The command line that this is from, for `asked` of the manifest.
     """
 
     run: Path
@@ -66,6 +76,7 @@ class RetargetSettings:
     reward: str | None = None
     data: str | None = None
     data_root: Path | None = None
+    asked: CommandPart | None = None
 
     def __post_init__(self) -> None:
         check_at_least(1, timings=self.timings)
@@ -151,11 +162,20 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
             manifest = replace(manifest, created=stored.created)
         search.resume(
             read_events(settings.out, stem=space.stem, head=space.head),
-            rescore=stored is not None and stored.reward != manifest.reward,
+            rescore=stored is not None and stored.reward.text != manifest.reward.text,
         )
         manifest.write(settings.out)
         limit = len(trained) if source else min(settings.timings, len(trained))
         observer.planned(parent, manifest.hardware, manifest.step_times, limit)
+        if timer := backend or (looking_up(source) if source else None):
+            retime_baselines(
+                parent.baselines,
+                read_baselines(settings.out),
+                parent.space,
+                timer,
+                lambda result: append_baseline(settings.out, result),
+            )
+            search.baselines = read_baselines(settings.out)
         if source:
             done = {trial.number for trial in search.trials}
             for trial in trained:
@@ -275,6 +295,7 @@ def _manifest(
     return replace(
         parent.manifest,
         created=utc_now(),
+        asked=settings.asked,
         controller="retarget",
         rungs=None,
         budget=settings.budget,

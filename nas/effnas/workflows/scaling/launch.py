@@ -22,6 +22,7 @@ from effnas.scaling.sizing import MemberCosts
 from effnas.space.search_space import SearchSpace
 from effnas.timing.device_settings import DeviceSettings
 from effnas.timing.layer_times import LayerTimes
+from effnas.trials.manifest import CommandPart
 from effnas.trials.network_ref import NetworkRef, find_architecture
 from effnas.trials.store import CHECKPOINTS, write_whole
 from effnas.workflows.scaling.candidates import ScaledNetwork, compound_candidates, layer_candidates
@@ -125,6 +126,7 @@ class ScalingSettings:
         seeds: Trainings of each network.
         seed: Of trainings and hold-out, where no run gives one.
         workers: Where trainings run.
+        asked: The command line that this is from, for `asked` of the manifest.
     """
 
     base: str
@@ -137,9 +139,11 @@ class ScalingSettings:
     seeds: int = 3
     seed: int = 0
     workers: Workers = field(default_factory=Workers)
+    asked: CommandPart | None = None
 
     def __post_init__(self) -> None:
         check_at_least(1, seeds=self.seeds)
+        check_at_least(0, seed=self.seed)
 
 
 class ScalingObserver(Observer):
@@ -171,9 +175,12 @@ class ScalingReport:
     @property
     def best(self) -> ScaledNetwork | None:
         """The most accurate of those trained to the end."""
-        first = self.standings[0]
-        is_whole = first.epochs == self.schedule.levels[-1] and first.accuracies
-        return self.networks[first.name] if is_whole else None
+        return self.networks[self.whole[0].name] if self.whole else None
+
+    @property
+    def whole(self) -> Sequence[Standing]:
+        """Those trained to the end, the best first: only these compare."""
+        return [each for each in self.standings if each.epochs == self.schedule.levels[-1]]
 
 
 def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> ScalingReport:
@@ -198,6 +205,7 @@ def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> Scal
             seeds=settings.seeds,
             seed=config.seed,
             networks=networks,
+            asked=settings.asked,
         )
         results = folder.begin(manifest)
         observer.planned(networks, schedule)

@@ -14,7 +14,8 @@ from torch import nn
 
 from effnas.arch.weights import ARCHITECTURE, read_weights
 from effnas.config.settings import Execution
-from effnas.data.images import memory_limit_bytes
+from effnas.config.training_recipe import TrainingRecipe
+from effnas.data.images import class_counts, memory_limit_bytes
 from effnas.data.loading import check_test_part, load_train_images, native_image_size
 from effnas.errors import ConfigError
 from effnas.scaling.family_file import find_member
@@ -24,7 +25,7 @@ from effnas.timing.execution import choose_execution
 from effnas.timing.setup import MeasurementSetup
 from effnas.train.checkpoints import Checkpoint
 from effnas.train.process_group import ProcessGroup
-from effnas.train.stages import stages_of
+from effnas.train.stages import stages_of, steps_of
 from effnas.train.training import Training
 from effnas.trials.manifest import utc_now
 from effnas.trials.network_ref import find_network
@@ -93,10 +94,13 @@ class PreparedTraining:
             memory_bytes=memory_bytes,
         )
         # The learning rate follows the batch size.
-        self.recipe = replace(recipe, batch_size=min(recipe.batch_size, len(images.train)))
+        recipe = replace(recipe, batch_size=min(recipe.batch_size, len(images.train)))
         before = self.stored.data if self.stored else None
         self.mirrored = is_mirrored(settings, before, images.mirrored)
-        steps_per_epoch = len(images.train) // self.recipe.batch_size
+        steps_per_epoch = len(images.train) // recipe.batch_size
+        if self.stored is None or self.stored.recipe.warmup_epochs != recipe.warmup_epochs:
+            recipe = with_fitting_warmup(recipe, steps_per_epoch)
+        self.recipe = recipe
         self.stages = stages_of(self.recipe, steps_per_epoch=steps_per_epoch, seed=settings.seed)
         model = self._network()
         micro_batches, execution, expected = group.broadcast_object(
@@ -109,6 +113,10 @@ class PreparedTraining:
             arch=found.arch,
             manifest=self.manifest,
             steps_per_epoch=steps_per_epoch,
+            found=images.found,
+            holdout_class_counts=class_counts(images.minival) if images.minival else (),
+            image_sizes=images.original_sizes,
+            asked_warmup_epochs=settings.recipe.warmup_epochs,
         )
 
     @property
@@ -132,7 +140,9 @@ class PreparedTraining:
         A training is resumed as it began, whatever memory is free now: an image that cannot be
         decoded is left out of memory, but replaced by another one where images are streamed.
         """
-        stored = TrainingManifest.stored(self.settings.out)
+        settings, stored = self.settings, TrainingManifest.stored(self.settings.out)
+        if settings.test and not (stored and stored.test):
+            check_test_part(settings.data, root=settings.data_root)
         if stored is None:
             return None, memory_limit_bytes() // self.group.size
         return stored, 0 if stored.data.streamed else sys.maxsize
@@ -164,9 +174,6 @@ class PreparedTraining:
     ) -> tuple[tuple[int, ...], Execution, Forecast]:
         """Return the micro-batches of each stage, how steps are run, and how long it will take."""
         settings, stored = self.settings, self.stored
-        if settings.test and not (stored and stored.test):
-            classes = self.images.train.classes
-            check_test_part(settings.data, classes=classes, root=settings.data_root)
         if stored:
             execution = stored.execution
             named = Execution(
@@ -232,6 +239,7 @@ class PreparedTraining:
             execution=execution,
             hardware=hardware_id(describe_device(self.device)),
             forecast=expected,
+            asked=settings.asked,
         )
         if stored is None:
             return made
@@ -301,6 +309,15 @@ class PreparedTraining:
             seed=self.settings.seed,
             group=group,
         )
+
+
+def with_fitting_warmup(recipe: TrainingRecipe, steps_per_epoch: int) -> TrainingRecipe:
+    """Return a recipe whose warm-up ends within the training: one that would not takes half of it.
+
+    A learning rate that only grows never comes down again, which the end of a training needs.
+    """
+    epochs = steps_of(recipe, steps_per_epoch) / steps_per_epoch
+    return replace(recipe, warmup_epochs=epochs / 2) if recipe.warmup_epochs >= epochs else recipe
 
 
 def is_mirrored(settings: TrainSettings, stored: TrainingData | None, suits_data: bool) -> bool:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 from effnas.config.settings import CompileMode, MemoryFormat, Precision
 from effnas.config.training_recipe import TrainingRecipe
-from effnas.errors import ConfigError
+from effnas.errors import ConfigError, check_at_least
 
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
+    from effnas.data.source import FoundData
     from effnas.scaling.family_file import Member
+    from effnas.trials.manifest import CommandPart
     from effnas.workflows.train.folder import TrainingManifest
 
 
@@ -40,6 +42,7 @@ class TrainSettings:
         checkpoint_every_s: The least seconds between two checkpoints.
         trackers: Where figures are logged beside `log.csv`, see `effnas.workflows.trackers`.
         test: Whether the test part of the data is read at the end, once.
+        asked: The command line that this is from, for `asked` of the manifest.
     """
 
     network: str
@@ -61,14 +64,12 @@ class TrainSettings:
     checkpoint_every_s: float = 60.0
     trackers: tuple[str, ...] = ()
     test: bool = False
+    asked: CommandPart | None = None
 
     def __post_init__(self) -> None:
-        for name in ("workers", "threads", "device_batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"`{name}` is {value}, it must be 1 or more")
-        if self.seed < 0:
-            raise ConfigError(f"`seed` is {self.seed}, it must be 0 or more")
+        check_at_least(1, workers=self.workers, threads=self.threads)
+        check_at_least(1, device_batch_size=self.device_batch_size)
+        check_at_least(0, seed=self.seed)
         if not 0 <= self.checkpoint_every_s < float("inf"):
             raise ConfigError(
                 f"`checkpoint_every` is {self.checkpoint_every_s}, it must be 0 seconds or more"
@@ -86,6 +87,11 @@ class TrainingPlan:
         arch: None for a model of timm's.
         manifest: What the training is made with.
         steps_per_epoch: Steps of one pass over the images.
+        found: What the images were chosen from.
+        holdout_class_counts: Images of each class that accuracy is measured on.
+        image_sizes: As of `effnas.data.loading.SearchImages.original_sizes`.
+        asked_warmup_epochs: What the recipe asked for; longer than what is done if that would not
+            have ended within the training.
         first_step: From which it is resumed, 0 at the start.
     """
 
@@ -93,6 +99,10 @@ class TrainingPlan:
     arch: Architecture | None
     manifest: TrainingManifest
     steps_per_epoch: int
+    found: FoundData | None = None
+    holdout_class_counts: tuple[int, ...] = ()
+    image_sizes: tuple[tuple[int, int], ...] = ()
+    asked_warmup_epochs: float = 0.0
     first_step: int = 0
 
     @property

@@ -10,6 +10,7 @@ from statistics import fmean
 import numpy as np
 
 from effnas.search.rungs import keeps_up
+from effnas.trials.uncertainty import Noise
 from effnas.workflows.trainings.folder import Result
 
 #: Draws from what is known of the means.
@@ -56,7 +57,8 @@ class Standing:
         train_time_s: Seconds of all its trainings.
         reason: Why it cannot be trained, if it cannot.
         chance: Probability that it is the best of those trained to the end, by their spread over
-            seeds; 0 for one that was not.
+            seeds and the size of the hold-out; None for one that was not, and where it is not
+            known: one alone was trained to the end, or each with one seed.
     """
 
     name: str
@@ -65,7 +67,7 @@ class Standing:
     scores: tuple[float, ...]
     train_time_s: float
     reason: str | None = None
-    chance: float = 0.0
+    chance: float | None = None
 
     @property
     def mean(self) -> float:
@@ -73,9 +75,9 @@ class Standing:
         return float(np.mean(self.scores)) if self.scores else float("-inf")
 
     @property
-    def spread(self) -> float:
-        """Standard deviation of the score over seeds; 0 for one seed."""
-        return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else 0.0
+    def spread(self) -> float | None:
+        """Standard deviation of the score over seeds; None for one seed, which has none."""
+        return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else None
 
     @property
     def accuracy(self) -> float | None:
@@ -91,17 +93,20 @@ class Comparison:
         schedule: Levels and seeds.
         results: All so far, in the order in which they were stored.
         score: Takes a candidate's name and an accuracy; the larger its result, the better.
+        holdout_images: Images that accuracies are measured on; None where that is not known.
     """
 
     schedule: Schedule
     results: list[Result]
     score: Callable[[str, float], float]
+    holdout_images: int | None = None
 
     def ranked(self, names: Sequence[str]) -> list[Standing]:
         """Return how candidates stand: those trained farthest first, by mean score."""
         standings = [self._standing(name) for name in names]
         whole = [n for n, each in enumerate(standings) if each.epochs == self.schedule.levels[-1]]
-        chances = _chances([standings[n].scores for n in whole])
+        errors = [self._holdout_error(standings[n]) for n in whole]
+        chances = _chances([standings[n].scores for n in whole], errors)
         for n, chance in zip(whole, chances, strict=True):
             standings[n] = replace(standings[n], chance=chance)
         return sorted(standings, key=lambda each: (-each.epochs, -each.mean))
@@ -132,6 +137,13 @@ class Comparison:
                 return []
         return []
 
+    def _holdout_error(self, standing: Standing) -> float:
+        """Return the standard error of a mean score that is due to the choice of the hold-out."""
+        accuracy = standing.accuracy or 0.0
+        error = Noise(holdout_images=self.holdout_images).standard_error(accuracy) or 0.0
+        low, high = max(accuracy - error, 0.0), min(accuracy + error, 1.0)
+        return abs(self.score(standing.name, high) - self.score(standing.name, low)) / 2
+
     def _means_at(self, level: int) -> dict[str, float]:
         """Return mean scores of candidates at a level, in the order in which they reached it."""
         scores: dict[str, list[float]] = {}
@@ -159,22 +171,25 @@ class Comparison:
         )
 
 
-def _chances(scores: Sequence[Sequence[float]]) -> list[float]:
-    """Return how likely each is the best, given the scores of its seeds.
+def _chances(
+    scores: Sequence[Sequence[float]], holdout_errors: Sequence[float]
+) -> Sequence[float | None]:
+    """Return how likely each is the best, given the scores of its seeds; None where not known.
 
     All are assumed to have the same spread over seeds, which a few seeds tell only together: it is
-    drawn from its scaled inverse chi-squared distribution, the means from normal ones.
+    drawn from its scaled inverse chi-squared distribution, the means from normal ones. Errors of
+    the hold-out are added as if each had one of its own, so that nobody is too sure.
     """
-    if len(scores) < 2:
-        return [1.0] * len(scores)
     means = np.array([np.mean(each) for each in scores])
     counts = np.array([len(each) for each in scores])
     freedom = int((counts - 1).sum())
-    if freedom == 0:  # single seeds say nothing of the spread
-        return [1.0 if n == int(np.argmax(means)) else 0.0 for n in range(len(means))]
     squares = sum(float(((np.array(each) - np.mean(each)) ** 2).sum()) for each in scores)
+    # Single seeds say nothing of the spread.
+    if len(scores) < 2 or freedom == 0 or not (squares or any(holdout_errors)):
+        return [None] * len(scores)
     rng = np.random.default_rng(0)
     variance = squares / rng.chisquare(freedom, size=(_DRAWS, 1))
-    drawn = means + rng.standard_normal((_DRAWS, len(means))) * np.sqrt(variance / counts)
+    spread = np.sqrt(variance / counts + np.square(holdout_errors))
+    drawn = means + rng.standard_normal((_DRAWS, len(means))) * spread
     best = np.bincount(drawn.argmax(axis=1), minlength=len(means))
     return [float(share) for share in best / _DRAWS]

@@ -73,7 +73,8 @@ class Trainings(Comparison):
             return
         waiting = next((c for c in self.candidates if self.left(c.name)), None)
         if waiting:
-            backend, _ = start_workers(config, workers, observer.preparing, waiting.recipe)
+            backend, ready = start_workers(config, workers, observer.preparing, waiting.recipe)
+            observer.prepared(ready)
             observer.preparing("training")
             try:
                 self.run(backend)

@@ -1,0 +1,384 @@
+"""Every kind of folder that effnas writes, read in an instant.
+
+Only what is shown is read, by views of the stored files, so that nothing heavy is imported.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any, TypeVar
+
+from effnas.cli.folder_state import FolderState, cost_of, is_running
+from effnas.config.codec import Amount, Count, Size, from_plain, read_text
+from effnas.timing.profile import KIND as PROFILE_KIND
+from effnas.timing.profile import DeviceProfile
+from effnas.trials.baselines import read_baselines
+from effnas.trials.manifest import CommandPart
+from effnas.trials.store import TRIALS, read_records
+from effnas.trials.trial import TrialState
+
+#: What the JSON of a family has as `kind`.
+FAMILY_KIND = "effnas model family"
+_TRAININGS, _LOG = "trainings.jsonl", "log.csv"
+#: Seeds of a proxy check that were not given.
+_PROXY_SEEDS = {"seeds": 3, "high_seeds": 2}
+
+T = TypeVar("T")
+
+
+# -- searches
+
+
+@dataclass(frozen=True)
+class _Named:
+    name: str = "?"
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    created: str | None = None
+    asked: CommandPart | None = None
+
+
+@dataclass(frozen=True)
+class _Search(_Manifest):
+    budget: Count = 0
+    controller: str | None = None
+    objectives: str | None = None
+    space: _Named = field(default_factory=_Named)
+    reward: _Named = field(default_factory=_Named)
+    parent: Mapping[str, Any] | None = None
+    baselines: Mapping[str, Count] | None = None
+
+
+@dataclass(frozen=True)
+class _Trial:
+    trial: Count
+    state: TrialState
+    reward: float | None = None
+    duration_s: float | None = None
+    rungs: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def has_result(self) -> bool:
+        return self.state.is_finished or bool(self.rungs)
+
+
+def _search(path: Path, content: Mapping[str, Any]) -> FolderState:
+    manifest = from_plain(content, _Search)
+    trials = {t.trial: t for t in _records(path / TRIALS, _Trial, "trial")}.values()
+    done = sum(trial.state.is_finished for trial in trials)
+    cost_s, left_s = cost_of(trials, manifest.budget)
+    scored = [t for t in trials if t.state is TrialState.COMPLETE and t.reward is not None]
+    best = max(scored, key=lambda trial: trial.reward or 0.0, default=None)
+    moved = manifest.parent is not None
+    # Of a retargeted run, the budget is that of new trainings.
+    total = done if moved else manifest.budget
+    compared = {each.name: each for each in read_baselines(path)}
+    is_compared = all(
+        name in compared and (compared[name].reason or len(compared[name].results) >= seeds)
+        for name, seeds in (manifest.baselines or {}).items()
+    )
+    is_whole = done >= total and done == len(trials) and is_compared
+    state = "running" if is_running(path) else "finished" if is_whole else "unfinished"
+    goal = manifest.objectives or f"reward {manifest.reward.name}"
+    return FolderState(
+        path=path,
+        kind="retargeted" if moved else "search",
+        what=f"search of {manifest.space.name}" + (
+            f", retargeted from {manifest.parent.get('path')}" if manifest.parent else ""
+        ) + f", {goal}, {manifest.controller}",
+        state=state,
+        unit="trials",
+        done=done,
+        total=total,
+        best=best.reward if best else None,
+        best_is="reward",
+        best_of=f"trial {best.trial}" if best else "",
+        cost_s=cost_s,
+        left_s=None if moved else left_s,
+        created=manifest.created or "",
+        command=manifest.asked,
+        continued_by="" if is_whole else f"effnas resume {path}",
+    )  # fmt: skip
+
+
+# -- trainings of several networks
+
+
+@dataclass(frozen=True)
+class _Result:
+    candidate: str
+    repeat: Count
+    epochs: Size
+    accuracy: float | None = None
+    train_time_s: Amount = 0.0
+
+
+@dataclass(frozen=True)
+class _Epochs:
+    epochs: Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trainings(_Manifest):
+    recipe: _Epochs
+    seeds: Size
+    finished: str | None = None
+    run: str = ""
+    base: str = ""
+    finalists: tuple[str, ...] = ()
+    networks: tuple[_Named, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.finalists or tuple(each.name for each in self.networks)
+
+
+def _trainings(
+    kind: str, what: str, command: str
+) -> Callable[[Path, Mapping[str, Any]], FolderState]:
+    def read(path: Path, content: Mapping[str, Any]) -> FolderState:
+        manifest = from_plain(content, _Trainings)
+        results = list(_records(path / _TRAININGS, _Result, "result"))
+        rows, accuracies = [], {}
+        for name in manifest.names:
+            mine = [each for each in results if each.candidate == name]
+            epochs = max((each.epochs for each in mine), default=0)
+            found = [r.accuracy for r in mine if r.epochs == epochs and r.accuracy is not None]
+            if found and epochs == manifest.recipe.epochs:
+                accuracies[name] = fmean(found)
+            shown = f"{fmean(found):.4f}" if found else "-"
+            rows.append((name, str(epochs), str(len(found)), shown))
+        seconds = {(r.candidate, r.repeat): r.train_time_s for r in results}
+        total, cost_s = len(manifest.names) * manifest.seeds, sum(seconds.values())
+        best = max(accuracies, key=lambda name: accuracies[name], default="")
+        state = "finished" if manifest.finished is not None else "unfinished"
+        return FolderState(
+            path=path,
+            kind=kind,
+            what=what.format(manifest.run or f"network {manifest.base}"),
+            state="running" if is_running(path) else state,
+            unit="trainings",
+            done=len(seconds),
+            total=total,
+            best=accuracies.get(best),
+            best_is="accuracy",
+            best_of=best,
+            cost_s=cost_s,
+            left_s=cost_s / len(seconds) * (total - len(seconds)) if seconds else None,
+            created=manifest.created or "",
+            command=manifest.asked,
+            continued_by=_continued(path, state, manifest.asked, command),
+            table=(("network", "epochs", "seeds", "accuracy"), *rows),
+        )
+
+    return read
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ProxyResult:
+    architecture_id: str
+    epochs: Size
+    image_size: Size
+    data_share: float
+    repeat: Count
+    accuracy: float | None = None
+    train_time_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Proxy(_Manifest):
+    space: _Named
+    networks: tuple[str, ...]
+
+
+def _proxy(path: Path, content: Mapping[str, Any]) -> FolderState:
+    manifest = from_plain(content, _Proxy)
+    results = list(_records(path / _TRAININGS, _ProxyResult, "training"))
+    by_fidelity: dict[tuple[int, int, float], list[_ProxyResult]] = {}
+    for each in results:
+        key = each.epochs, each.image_size, each.data_share
+        by_fidelity.setdefault(key, []).append(each)
+    rows = []
+    for (epochs, image_size, share), mine in sorted(by_fidelity.items()):
+        found = [each.accuracy for each in mine if each.accuracy is not None]
+        mean = f"{fmean(found):.4f}" if found else "-"
+        rows.append((str(epochs), f"{image_size} px", f"{share:.3g}", str(len(mine)), mean))
+    asked = manifest.asked
+    # A check has two fidelities; a search as many as it takes.
+    total = None
+    if asked and asked.name == "proxy check":
+        seeds = (asked.options.get(name, default) for name, default in _PROXY_SEEDS.items())
+        total = len(manifest.networks) * sum(n for n in seeds if isinstance(n, int))
+    best = max(results, key=lambda each: each.accuracy or 0.0, default=None)
+    cost_s = sum(each.train_time_s or 0.0 for each in results)
+    state = "unfinished" if total is None or len(results) < total else "finished"
+    return FolderState(
+        path=path,
+        kind="proxy",
+        what=f"proxy study of {manifest.space.name}, {len(manifest.networks)} networks",
+        state="running" if is_running(path) else state,
+        unit="trainings",
+        done=len(results),
+        total=total,
+        best=best.accuracy if best else None,
+        best_is="accuracy",
+        best_of=f"network {best.architecture_id}" if best else "",
+        cost_s=cost_s,
+        created=manifest.created or "",
+        command=asked,
+        continued_by=_continued(path, state, asked, "effnas proxy"),
+        table=(("epochs", "image size", "share", "trainings", "accuracy"), *rows),
+    )
+
+
+# -- a long training
+
+
+@dataclass(frozen=True)
+class _Progress:
+    best_accuracy: float = -1.0
+    best_epoch: Count = 0
+
+
+@dataclass(frozen=True)
+class _Forecast:
+    stage_times_s: tuple[Amount, ...] = ()
+    epoch_evaluation_s: Amount = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Training(_Manifest):
+    network: Mapping[str, str | int]
+    recipe: _Epochs
+    data: _Named
+    forecast: _Forecast = field(default_factory=_Forecast)
+    progress: _Progress | None = None
+
+
+def _training(path: Path, content: Mapping[str, Any]) -> FolderState:
+    manifest = from_plain(content, _Training)
+    log = path / _LOG
+    has_rows = log.is_file() and log.stat().st_size > 0
+    rows = list(csv.DictReader(io.StringIO(read_text(log)))) if has_rows else []
+    accuracies = [float(row.get("accuracy") or -1.0) for row in rows]
+    best = max(accuracies, default=-1.0)
+    cost_s = float(rows[-1].get("train_time_s") or 0.0) if rows else 0.0
+    whole_s = sum(manifest.forecast.stage_times_s)
+    state = "unfinished" if manifest.progress is None else "finished"
+    epochs = manifest.recipe.epochs if manifest.progress is None else len(rows)
+    network = manifest.network.get("name") or manifest.network.get("architecture")
+    return FolderState(
+        path=path,
+        kind="training",
+        what=f"training of {network} on {manifest.data.name}",
+        state="running" if is_running(path) else state,
+        unit="epochs",
+        done=len(rows),
+        total=epochs,
+        best=best if best >= 0 else None,
+        best_is="accuracy",
+        best_of=f"epoch {accuracies.index(best) + 1}" if best >= 0 else "",
+        cost_s=cost_s,
+        left_s=max(whole_s - cost_s, 0.0) if manifest.progress is None else 0.0,
+        created=manifest.created or "",
+        command=manifest.asked,
+        continued_by=_continued(path, state, manifest.asked, "effnas train"),
+    )
+
+
+# -- what is written at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Member:
+    name: str
+    params: float | None = None
+    macs: float | None = None
+    step_time: float | None = None
+    train_image_size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Family:
+    base: str
+    family: str
+    members: tuple[_Member, ...]
+
+
+def _family(path: Path, content: Mapping[str, Any]) -> FolderState:
+    family = from_plain(content, _Family)
+    rows = [
+        (
+            one.name,
+            f"{one.params / 1e6:.2f} M" if one.params is not None else "-",
+            f"{one.macs / 1e6:,.1f} M" if one.macs is not None else "-",
+            f"{one.step_time:.3f}" if one.step_time is not None else "-",
+            f"{one.train_image_size} px" if one.train_image_size is not None else "-",
+        )
+        for one in family.members
+    ]
+    return FolderState(
+        path=path,
+        kind="family",
+        what=f"family of {family.base}, by the rules {family.family}",
+        unit="members",
+        done=len(rows),
+        total=len(rows),
+        table=(("member", "params", "MACs", "S", "image size"), *rows),
+    )
+
+
+def _profile(path: Path, content: Mapping[str, Any]) -> FolderState:
+    profile = from_plain(content, DeviceProfile)
+    checked = len(profile.checked_on)
+    return FolderState(
+        path=path,
+        kind="profile",
+        what=f"device profile for {profile.space} on {profile.hardware}",
+        unit="networks",
+        done=checked,
+        total=checked,
+        best=profile.step_time_error.mean_absolute,
+        best_is="mean error of S",
+        best_of=f"{checked} networks",
+        cost_s=sum(profile.cost_s.values()),
+        created=profile.created,
+    )
+
+
+# -- what they share
+
+
+def _records(file: Path, kind: type[T], what: str) -> Iterator[T]:
+    return read_records(file, lambda plain: from_plain(plain, kind), what)
+
+
+def _continued(path: Path, state: str, asked: CommandPart | None, command: str) -> str:
+    """Return the command that continues a folder; one of an earlier version names none."""
+    if state == "finished":
+        return ""
+    return f"effnas resume {path}" if asked else f"the same `{command}` as before"
+
+
+#: Readers by what a JSON file has as `kind`.
+KINDS: Mapping[str | None, Callable[[Path, Mapping[str, Any]], FolderState]] = {
+    None: _search,
+    "finals": _trainings("finals", "finals of {}", "effnas promote"),
+    "trainings of a grid of coefficients": _trainings(
+        "coefficients", "search for coefficients to scale {}", "effnas scaling coefficients"
+    ),
+    "trainings of growths of layers": _trainings(
+        "layers", "search for layers to scale {}", "effnas scaling layers"
+    ),
+    "proxy": _proxy,
+    "training": _training,
+    FAMILY_KIND: _family,
+    PROFILE_KIND: _profile,
+}

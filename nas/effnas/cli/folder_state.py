@@ -1,0 +1,94 @@
+"""What is told of a folder that effnas wrote, whatever it holds."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from effnas.trials.manifest import CommandPart
+from effnas.trials.store import LOCK
+from effnas.trials.trial import TrialState
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderState:
+    """What a folder holds, and how far it is.
+
+    Attributes:
+        path: The folder, or a file.
+        kind: `search`, `retargeted`, `finals`, `coefficients`, `layers`, `proxy`, `training`,
+            `family` or `profile`.
+        what: The same in words, with what it was made of.
+        state: `running`: a command is writing there; `unfinished` or `finished`.
+        unit: What is counted, such as `trials`.
+        done: How many have ended.
+        total: How many there will be; None where that is not known.
+        best: Its best reward, accuracy, or the like; None where there is none yet.
+        best_is: What that is.
+        best_of: Whose it is.
+        cost_s: Seconds of work so far; None where that is not known.
+        left_s: Seconds of work that are left, at the same mean; None where that is not known.
+        created: When it began, UTC; empty where that is not stored.
+        command: The command line behind it.
+        continued_by: The command that continues it; empty where nothing is left to do.
+        table: Names of columns, then rows.
+    """
+
+    path: Path
+    kind: str
+    what: str
+    state: str = "finished"
+    unit: str = ""
+    done: int = 0
+    total: int | None = None
+    best: float | None = None
+    best_is: str = ""
+    best_of: str = ""
+    cost_s: float | None = None
+    left_s: float | None = None
+    created: str = ""
+    command: CommandPart | None = None
+    continued_by: str = ""
+    table: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def count_text(self) -> str:
+        """Return `24 of 60 trials done`."""
+        return f"{self.done} of {'?' if self.total is None else self.total} {self.unit} done"
+
+
+def is_running(folder: Path) -> bool:
+    """Return whether a command is writing in a folder."""
+    try:
+        with (folder / LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+class Ended(Protocol):
+    """What counts of a trial."""
+
+    @property
+    def state(self) -> TrialState: ...
+    @property
+    def has_result(self) -> bool: ...
+    @property
+    def duration_s(self) -> float | None: ...
+
+
+def cost_of(trials: Iterable[Ended], budget: int) -> tuple[float, float | None]:
+    """Return the worker time of trials that have ended or paused, and that of those left.
+
+    Seconds; what is left is taken to have the same mean, and is None before the first trial.
+    """
+    ended = [trial for trial in trials if trial.has_result]
+    seconds = [trial.duration_s for trial in ended if trial.duration_s is not None]
+    left = max(budget - len(ended), 0)
+    return float(sum(seconds)), sum(seconds) / len(seconds) * left if seconds else None

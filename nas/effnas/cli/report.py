@@ -1,0 +1,124 @@
+"""`effnas report`: a page about a run, written to a file."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from effnas.cli.tables import console
+from effnas.errors import StoreError
+from effnas.report.page import REPORT, report_search, to_html, write_tables
+from effnas.report.parts import Page
+from effnas.report.statements import indistinguishable
+from effnas.trials.run import Run, load_run
+from effnas.trials.store import write_whole
+from effnas.trials.uncertainty import rank_trials
+
+if TYPE_CHECKING:
+    from effnas.cli.search import SearchCommand
+    from effnas.search.search import Search
+    from effnas.trials.reward import Reward
+
+#: Networks that finals train at least and at most.
+_FINALISTS = (3, 8)
+
+
+def show_report(
+    paths: Sequence[Path], *, out: Path | None, tables: Path | None, opens: bool, as_json: bool
+) -> None:
+    """Write the report of one run, or of several side by side, and say where it is.
+
+    Raises:
+        StoreError: If a run cannot be read, or the report cannot be written.
+    """
+    [path] = paths
+    page = _page(load_run(path))
+    out = out or path / REPORT
+    write_whole(out, to_html(page))
+    written = []
+    if tables:
+        try:
+            written = write_tables(page, tables)
+        except OSError as error:
+            raise StoreError(
+                f"{tables}: cannot be written ({error.strerror}); give another `tables`"
+            ) from None
+    if as_json:
+        found = {
+            "report": str(out),
+            "title": page.title,
+            "sections": [
+                {"name": s.name, "question": s.question, "answer": s.answer, "sure": s.sure}
+                for s in page.sections
+            ],
+            "tables": {table.name: table.records() for table in page.tables},
+        }
+        print(json.dumps(found, indent=2))
+    else:
+        screen = console()
+        screen.print(page.title, markup=False)
+        screen.print(f"\nWritten: {out}", markup=False)
+        if written:
+            screen.print(f"Written: {len(written)} tables in {tables}", markup=False)
+    if opens:
+        webbrowser.open(out.resolve().as_uri())
+
+
+def end_with_report(command: SearchCommand, search: Search, code: int) -> int:
+    """Write the report of a search that has just ended into its folder; return its exit code.
+
+    A report that fails is no failure of the search.
+    """
+    out = command.settings.out / REPORT
+    try:
+        write_whole(out, to_html(_page(load_run(command.settings.out), search.reward)))
+    except Exception as error:  # noqa: BLE001  # whatever it is, the search has its results
+        command.note(f"the report was not written ({type(error).__name__}: {error})")
+    else:
+        command.say(f"Report: {out}")
+    return code
+
+
+def _page(run: Run, reward: Reward | None = None) -> Page:
+    return report_search(run, reward, next_commands(run, reward))
+
+
+def next_commands(run: Run, reward: Reward | None = None) -> list[tuple[str, str]]:
+    """Return what to do after a search: why, and a command that can be pasted."""
+    folder = _argument(run.path)
+    if run.best is None:
+        return [("See what went wrong.", f"effnas status {folder}")]
+    equals = 1
+    if reward or run.manifest.reward.kind == "expression":
+        ranked = rank_trials(run.trials, reward or run.load_reward(), run.noise)
+        equals = len(indistinguishable(ranked))
+    top = min(max(equals, _FINALISTS[0]), _FINALISTS[1], len(run.trials.ranked()))
+    data = run.manifest.data
+    images = _argument(data.path or data.name)
+    if data.root:
+        images += f" --data-root {_argument(data.root)}"
+    name = _argument(Path("families") / run.path.resolve().name)
+    return [
+        (
+            "Find out which of the best is best: train them longer, with several seeds.",
+            f"effnas promote {folder} --top {top}",
+        ),
+        (
+            "Train the winner to the end.",
+            f"effnas train {_argument(f'{run.path}:best')} --data {images}",
+        ),
+        (
+            "Grow it to a family of sizes.",
+            f"effnas scale {_argument(f'{run.path}:best')} --family v2 --out {name}",
+        ),
+    ]
+
+
+def _argument(value: object) -> str:
+    """Return an argument of a command as a shell reads it, never taken for an option."""
+    text = str(value)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)

@@ -1,0 +1,111 @@
+"""`effnas rescore`: the trials of a search under another reward, without training anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.markup import escape
+
+from effnas.cli.tables import console, number, table
+from effnas.errors import ConfigError
+from effnas.trials.rescore import OPEN_REWARD, parse_sweep, rescored, store_rescored, sweep
+from effnas.trials.reward import Reward
+from effnas.trials.run import Run, load_run
+from effnas.trials.trial import Trial, Trials
+
+
+def show_rescored(
+    path: Path, reward: str | None, ranges: Sequence[str], *, store: bool, top: int, as_json: bool
+) -> None:
+    """Print how the trials of a run rank under another reward, or who wins as constants change.
+
+    Raises:
+        UserError: If the run or the reward cannot be read, or options contradict each other.
+    """
+    run = load_run(path)
+    if ranges:
+        if store:
+            raise ConfigError("`store` goes with one reward; leave out `sweep`")
+        _show_sweep(run, reward or OPEN_REWARD, ranges, as_json=as_json)
+        return
+    if reward is None:
+        raise ConfigError("give a `reward`, or a `sweep` of constants")
+    found = Reward.load(reward)
+    again = rescored(run.trials, found)
+    before = {trial.number: rank for rank, trial in enumerate(run.trials.ranked(), start=1)}
+    if store:
+        store_rescored(run, found)
+    if as_json:
+        rows = [
+            {"rank": rank, "rank_before": before.get(trial.number),
+             "reward_before": run.trials[n].reward, **trial.to_row()}
+            for rank, (n, trial) in enumerate(_ranked(again), start=1)
+        ]  # fmt: skip
+        stored = {"name": run.manifest.reward.name, "text": run.manifest.reward.text}
+        plain = {"run": str(path), "reward": found.text, "reward_before": stored, "stored": store}
+        print(json.dumps({**plain, "trials": rows[:top]}, indent=2))
+        return
+    screen = console()
+    screen.print(
+        f"{path}: {run.manifest.reward.name} becomes {found.name}"
+        + (f" = {found.text}" if found.text != found.name else ""), markup=False,
+    )  # fmt: skip
+    shown = table("rank", "was", "", "trial", "reward", "was", "accuracy", "S", "P", "architecture")
+    for rank, (n, trial) in list(enumerate(_ranked(again), start=1))[:top]:
+        was = before.get(trial.number)
+        moved = was - rank if was else 0
+        shown.add_row(
+            str(rank),
+            str(was or "-"),
+            f"[green]up {moved}[/]" if moved > 0 else f"[red]down {-moved}[/]" if moved else "",
+            str(trial.number),
+            number(trial.reward, "{:.4f}"),
+            number(run.trials[n].reward, "{:.4f}"),
+            *_figures(trial),
+        )
+    screen.print(shown)
+    unranked = len(before) - len(again.ranked())
+    if unranked:
+        screen.print(f"The reward has no value for {unranked} complete trials.")
+    note = "Stored" if store else "Nothing is changed; --store keeps these rewards"
+    screen.print(f"\n{note}.", markup=False)
+
+
+def _ranked(trials: Trials) -> list[tuple[int, Trial]]:
+    """Return the complete trials with their places among all, the best first."""
+    place = {trial.number: n for n, trial in enumerate(trials)}
+    return [(place[trial.number], trial) for trial in trials.ranked()]
+
+
+def _show_sweep(run: Run, reward: str, ranges: Sequence[str], *, as_json: bool) -> None:
+    found = sweep(run.trials, reward, parse_sweep(ranges))
+    regions = found.regions
+    if as_json:
+        grid = [
+            {**dict(zip(found.names, point, strict=True)), "winner": winner, "reward": value}
+            for point, winner, value in zip(found.points, found.winners, found.rewards, strict=True)
+        ]
+        plain = {"run": str(run.path), "reward": reward, "names": found.names}
+        print(json.dumps({**plain, "regions": [vars(r) for r in regions], "grid": grid}, indent=2))
+        return
+    trials = {trial.number: trial for trial in run.trials}
+    screen = console()
+    screen.print(
+        f"{run.path}: who wins by {reward}, at {len(found.points)} combinations", markup=False
+    )
+    shown = table("trial", "wins", *found.names, "accuracy", "S", "P", "architecture")
+    for region in regions:
+        trial = trials.get(region.trial) if region.trial is not None else None
+        spans = (f"{low:g} to {high:g}" for low, high in region.ranges.values())
+        figures = _figures(trial) if trial else ("-",) * 4
+        name = "-" if region.trial is None else str(region.trial)
+        shown.add_row(name, f"{region.share:.0%}", *spans, *figures)
+    screen.print(shown)
+
+
+def _figures(trial: Trial) -> tuple[str, ...]:
+    names = {"accuracy": "{:.4f}", "step_time": "{:.3f}", "params_ratio": "{:.3f}"}
+    figures = (number(trial.metrics.get(name), form) for name, form in names.items())
+    return *figures, escape(str(trial.architecture))

@@ -1,0 +1,239 @@
+"""`effnas resume`, and what any command takes from the folder that it continues."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from effnas.cli.folder_state import FolderState
+from effnas.cli.folders import read_folder
+from effnas.cli.tables import console
+from effnas.config.catalog import Source
+from effnas.config.plugins import is_plugin
+from effnas.errors import ConfigError, StoreError
+from effnas.trials.manifest import CommandPart, Plain, SearchManifest
+from effnas.trials.reward import Reward
+
+if TYPE_CHECKING:
+    import typer
+
+    from effnas.cli.declare import Options
+    from effnas.config.settings import Recipe
+
+#: Options that say how a command is called, and not what it does.
+_NOT_STORED = ("out", "as_json")
+#: Options of which one excludes the others.
+_STEP_TIMES = ("profile", "step_times", "step_time_command")
+
+
+def continue_folder(options: Options, name: str, context: typer.Context) -> None:
+    """Have a command continue what its folder holds: what was not given is as it was begun.
+
+    It is said at once what continues, and what changes.
+
+    Args:
+        options: Of the command; they are changed.
+        name: Of the command, such as `proxy check`.
+        context: Tells which options were given.
+
+    Raises:
+        ConfigError: If the folder names code, which only runs if it is named again.
+    """
+    parameters = {str(each.name): each for each in context.command.params}
+    options.given = frozenset(n for n in parameters if _is_given(context, n))
+    folder = options.folder()
+    assert folder is not None
+    state, stored = None, None
+    with suppress(StoreError):  # the command says so when it opens the folder
+        state = read_folder(folder)
+        stored = stored_command(state)
+    kept: dict[str, Any] = {}
+    if state and stored and stored.name == name:
+        kept = {n: v for n, v in stored.options.items() if n in parameters and v is not None}
+        for option in _replaced(options.given):
+            kept.pop(option, None)
+        _refuse_code(folder, kept)
+        for option, value in kept.items():
+            parameter = parameters[option]
+            setattr(options, option, parameter.process_value(context, value))
+        _announce(state, options)
+    for option in options.given.difference(_NOT_STORED):
+        kept[option] = _plain(getattr(options, option))
+    options.asked = CommandPart(name=name, options=kept)
+
+
+def resume(program: Any, folder: Path, more: Sequence[str], *, as_json: bool) -> int:
+    """Continue what a folder holds; return the exit code.
+
+    Args:
+        program: The group of all commands.
+        folder: The folder.
+        more: Further options of the command that began it.
+        as_json: Whether the command prints JSON.
+
+    Raises:
+        StoreError: If there is nothing to continue, or the folder does not say how.
+    """
+    state = read_folder(folder)
+    if state.kind in ("family", "profile"):
+        raise StoreError(f"{folder}: it holds a {state.kind}, which is never half done")
+    screen = console(stderr=as_json)
+    if state.state == "running":
+        raise StoreError(f"{folder}: another command is writing there; wait for it, or stop it")
+    stored = stored_command(state)
+    if stored is None:
+        raise StoreError(
+            f"{folder}: it is of a version that did not store its command line; give the same "
+            f"`{state.continued_by or 'command'}` again, with `out` {folder}"
+        )
+    if nothing := _nothing_left(state, stored, more):
+        screen.print(nothing, markup=False)
+        return 0
+    command = program
+    for word in stored.name.split():
+        command = getattr(command, "commands", {}).get(word)
+    if command is None:
+        raise StoreError(f"{folder}: its manifest names an unknown command, {stored.name[:40]}")
+    places = [p.name for p in command.params if p.param_type_name == "argument"]
+    words = [str(stored.options.get(place, "")) for place in places]
+    given = ["--out", str(folder), *(["--json"] if as_json else []), *more]
+    command.main(args=[*given, "--", *words], prog_name=f"effnas {stored.name}")
+    return 0
+
+
+def stored_command(state: FolderState) -> CommandPart | None:
+    """Return the command line behind a folder; of a search, all that its manifest says.
+
+    None if the folder is of an earlier version, whose manifest says too little.
+    """
+    if state.kind != "search" or (state.command and state.command.name != "search"):
+        return state.command
+    manifest = SearchManifest.read(state.path)
+    if manifest.asked:
+        found = dict(manifest.asked.options)
+    else:
+        found = {name: manifest.device.get(name) for name in ("device", "threads")}
+    data = manifest.data
+    found |= {
+        "budget": manifest.budget,
+        "seed": manifest.seed,
+        "controller": (manifest.controller or "").partition(" (sha256 ")[0],
+        "reward": manifest.reward.text.partition(" (sha256 ")[0],
+        "objectives": manifest.objectives,
+        "constraint": manifest.constraints,
+        "fidelity": ",".join(map(str, manifest.rungs)) if manifest.rungs else None,
+        "data": data.path or data.name,
+        "data_root": data.root,
+        "on_bad_image": data.on_bad_image,
+    }
+    return CommandPart(name="search", options=found)
+
+
+def stored_search(
+    folder: Path, given: Collection[str]
+) -> tuple[Recipe | None, dict[str, Source | Reward]]:
+    """Return what a search takes from its folder and not by name: the files may have changed.
+
+    Returns:
+        The recipe, if there is one; space and reward as settings, as far as they were not given.
+
+    Raises:
+        StoreError: If the folder holds something else.
+    """
+    stored = SearchManifest.stored(folder)
+    if stored is None:
+        return None, {}
+    found: dict[str, Source | Reward] = {}
+    if "space" not in given:
+        space = stored.space
+        found["space"] = Source(space.name, Path(space.path), space.text, space.file_sha256, "path")
+    if "reward" not in given and stored.reward.kind == "expression":
+        found["reward"] = replace(Reward.load(stored.reward.text), name=stored.reward.name)
+    return stored.recipe if "recipe" not in given else None, found
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _replaced(given: Collection[str]) -> set[str]:
+    """Return the options whose stored values those given take the place of."""
+    of_steps = {"step_time", *_STEP_TIMES}
+    return {*given, *(of_steps if of_steps.intersection(given) else ())}
+
+
+def _refuse_code(folder: Path, options: Mapping[str, Any]) -> None:
+    for name, what in (
+        ("step_time_command", "step-time command"),
+        ("reward", "reward"),
+        ("controller", "controller"),
+    ):
+        text = str(options.get(name) or "")
+        if text and (name == "step_time_command" or _is_code(text)):
+            raise ConfigError(
+                f"{folder}: its {what} is code, {text!r}; name it again as `{name}`, since no code "
+                "is run because a file says so"
+            )
+
+
+def _is_code(text: str) -> bool:
+    return is_plugin(text) and not text.startswith("optuna:")
+
+
+def _nothing_left(state: FolderState, stored: CommandPart, more: Sequence[str]) -> str:
+    """Return why nothing is left to do; nothing if there is."""
+    budget = more[1] if len(more) == 2 and more[0] == "--budget" else None
+    if state.state != "finished" or (more and budget is None):
+        return ""
+    if state.kind != "search":
+        return f"all {state.done} {state.unit} of {state.path} are done"
+    # The best of a search with predicted step times are measured at its end.
+    is_predicted = stored.options.get("profile") and stored.options.get("step_time") != "predicted"
+    if is_predicted or (budget is not None and int(budget) > state.done):
+        return ""
+    return (
+        f"all {state.done} trials of {state.path} are done; --budget {max(2 * state.done, 1)} "
+        f"extends it, and `effnas status {state.path}` shows it"
+    )
+
+
+def _announce(state: FolderState, options: Options) -> None:
+    """Say what continues, and what is no longer as it was."""
+    screen = console(stderr=options.as_json)
+    screen.print(f"continues {state.path}: {state.what}, {state.count_text}", markup=False)
+    if state.kind != "search":
+        return
+    stored = SearchManifest.read(state.path)
+    budget, reward = getattr(options, "budget", None), str(getattr(options, "reward", ""))
+    if "budget" in options.given and budget != stored.budget:
+        screen.print(f"budget changes from {stored.budget} to {budget}", markup=False)
+    if "reward" in options.given:
+        text = reward if _is_code(reward) else Reward.load(reward).text
+        if text != stored.reward.text.partition(" (sha256 ")[0]:
+            scored = f"all {state.done} trials are scored again"
+            screen.print(
+                f"reward changes from {stored.reward.name} to {reward}: {scored}", markup=False
+            )
+
+
+def _plain(value: Any) -> Plain | tuple[Plain, ...]:
+    """Return the value of an option as it is stored; paths are absolute."""
+    if isinstance(value, (list, tuple)):
+        return tuple(_plain(each) for each in value)  # type: ignore[misc]
+    if isinstance(value, Path):
+        return str(value.absolute())
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, str):
+        # RUN:best, too; a bare name may be one that effnas knows.
+        place, colon, rest = value.rpartition(":")
+        place, rest = (place, rest) if colon else (value, "")
+        is_path = (os.sep in place or colon) and os.path.exists(place)  # noqa: PTH110 - no errors
+        return f"{Path(place).absolute()}{colon}{rest}" if is_path else value
+    return value  # type: ignore[no-any-return]

@@ -1,0 +1,274 @@
+"""Sections on the search: what was tried, what it cost, and what it was made with."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+from effnas.config.codec import to_plain
+from effnas.report import figures
+from effnas.report.facts import Facts
+from effnas.report.parts import Cell, Column, Section, Table, counted, finite, seconds_text
+from effnas.report.statements import (
+    MIN_PAIRS,
+    costs,
+    coverage,
+    predicted_steps,
+    reasons,
+    rung_pairs,
+)
+from effnas.trials.trial import TrialState
+
+#: Rank correlations below this one make a proxy doubtful, as Vertex AI's guide and `proxy` have it.
+_GOOD_TAU = 0.65
+#: Pictures above this size are not embedded.
+_MAX_PICTURE_BYTES = 600_000
+_SAMPLES = "samples.png"
+_COLUMNS = {
+    "trial": ",d", "reward": ".4f", "accuracy": ".2%", "step_time": ".3f", "params_ratio": ".3f",
+    "params": ",d", "macs": ",d", "step_time_s": ".4f", "train_time_s": ".1f",
+    "train_loss": ".3f", "duration_s": ".1f", "peak_memory_bytes": ",d",
+}  # fmt: skip
+
+
+def is_proxy_good(facts: Facts) -> Section:
+    """Compare the rankings of accuracies at rungs."""
+    question = "Can short trainings be trusted?"
+    pairs = rung_pairs(facts.run.trials)
+    if not facts.run.manifest.rungs:
+        return Section(
+            name="proxy", question=question,
+            answer="This run does not tell: all of its trainings have the same length. A proxy "
+                   "check trains some networks longer and compares the rankings.",
+        )  # fmt: skip
+    known = [each for each in pairs if each.tau is not None]
+    if not known:
+        most = max((len(each.accuracies) for each in pairs), default=0)
+        return Section(
+            name="proxy", question=question,
+            answer=f"Not known yet: it needs {MIN_PAIRS} trials with accuracies at two rungs, and "
+                   f"there {'is' if most == 1 else 'are'} {most}.",
+        )  # fmt: skip
+    worst = min(known, key=lambda each: each.tau or 0.0)
+    tau = worst.tau or 0.0
+    answer = (
+        f"{'Yes' if (worst.tau_low or 0) >= _GOOD_TAU else 'Perhaps' if tau >= _GOOD_TAU else 'No'}"
+        f": accuracies after {counted(worst.low, 'epoch')} rank networks like those after "
+        f"{worst.high} with Kendall's tau {tau:.2f} (95% interval {worst.tau_low:.2f} to "
+        f"{worst.tau_high:.2f}); {_GOOD_TAU} or more is good."
+    )
+    sure = (
+        "Only the better half or so continued at each rung: among networks that are alike, "
+        "rankings agree less than over the whole space, so tau is rather too low."
+    )
+    columns = [Column("low", "d", "epochs"), Column("high", "d", "against"),
+               Column("trials", "d"), Column("tau", ".2f"), Column("tau_low", ".2f", "from"),
+               Column("tau_high", ".2f", "to")]  # fmt: skip
+    rows: list[list[Cell]] = [
+        [p.low, p.high, len(p.accuracies), p.tau, p.tau_low, p.tau_high] for p in pairs
+    ]
+    tables = [Table(name="rungs", columns=columns, rows=rows, is_open=True)]
+    return Section(name="proxy", question=question, answer=answer, sure=sure,
+                   figures=figures.rungs(known), tables=tables)  # fmt: skip
+
+
+def are_predictions_good(facts: Facts) -> Section:
+    """Compare predicted with measured step times."""
+    question = "Are predicted step times right?"
+    found = predicted_steps(facts.run)
+    predicted = [t for t in facts.complete if t.measurement.step_time_source == "predicted"]
+    if not found:
+        answer = (
+            "Not known: none of the predicted ones was measured."
+            if predicted
+            else "None was predicted: step times are "
+            + (facts.run.manifest.step_times or "?")
+            + "."
+        )
+        return Section(name="predictions", question=question, answer=answer)
+    errors = sorted(abs(each.error) for each in found)
+    answer = (
+        f"Of {counted(len(found), 'trial')} that were predicted first and then measured, the "
+        f"prediction is off by {errors[len(errors) // 2]:.1%} (median) and {errors[-1]:.1%} at "
+        "most."
+    )
+    sure = (
+        f"The best trials are measured, so this says little of the others; {len(predicted)} "
+        "complete trials still have a predicted step time."
+    )
+    columns = [Column("trial", "d"), Column("predicted", ".3f", "predicted S"),
+               Column("measured", ".3f", "measured S"), Column("error", "+.1%")]  # fmt: skip
+    rows: list[list[Cell]] = [[p.trial, p.predicted, p.measured, p.error] for p in found]
+    return Section(name="predictions", question=question, answer=answer, sure=sure,
+                   figures=[figures.predictions(found)],
+                   tables=[Table(name="predictions", columns=columns, rows=rows)])  # fmt: skip
+
+
+def what_was_tried(facts: Facts) -> Section:
+    """Say how much of the space was tried, and what failed."""
+    run = facts.run
+    found, why = coverage(run.space, run.trials), reasons(run.trials)
+    states = [(state.lower(), run.trials.count(state)) for state in TrialState]
+    shown = ", ".join(f"{n:,} {state}" for state, n in states if n)
+    size = f"{run.space.size:,}" if run.space.size < 10**7 else f"{run.space.size:.3g}"
+    never = [f"{c.decision} {c.option}" for c in found if not c.tried]
+    answer = f"{counted(len(run.trials), 'trial')} ({shown or 'none'}) of {size} architectures. "
+    answer += (
+        f"{counted(len(never), 'option')} of {len(found)} "
+        f"{'was' if len(never) == 1 else 'were'} never tried: {', '.join(never[:6])}"
+        + ("…" if len(never) > 6 else ".")
+        if never else f"Every one of the {len(found)} options was tried."
+    )  # fmt: skip
+    sure = "★ is the winner's option. " + (
+        f"{counted(sum(n for _, _, n in why), 'trial')} without a reward: see the table."
+        if why else "Nothing failed, and nothing was infeasible."
+    )  # fmt: skip
+    columns = [Column("decision"), Column("option"), Column("tried", "d"), Column("complete", "d"),
+               Column("median_reward", ".4f", "median reward"),
+               Column("best_reward", ".4f", "best reward"),
+               Column("is_winners", "", "winner's")]  # fmt: skip
+    rows: list[list[Cell]] = [
+        [c.decision, c.option, c.tried, c.complete, c.median_reward, c.best_reward, c.is_winners]
+        for c in found
+    ]  # fmt: skip
+    tables = [Table(name="coverage", columns=columns, rows=rows)]
+    if why:
+        tables.insert(0, Table(name="reasons", is_open=True, rows=[list(each) for each in why],
+                               columns=[Column("state"), Column("reason", "", "reason, an example"),
+                                        Column("trials", "d")]))  # fmt: skip
+    return Section(name="coverage", question="What was tried, and what failed?", answer=answer,
+                   sure=sure, figures=[figures.tried(found)] if found else [],
+                   tables=tables)  # fmt: skip
+
+
+def what_it_took(facts: Facts) -> Section:
+    """Say where the time went."""
+    question = "What did it cost?"
+    found = costs(facts.run)
+    if not found:
+        return Section(name="cost", question=question,
+                       answer="Not known: no trial says how long it took.")  # fmt: skip
+    total = sum(cost.seconds for cost in found)
+    complete = len(facts.complete)
+    answer = f"{seconds_text(total)} of work"
+    if complete:
+        answer += f", {seconds_text(total / complete)} for each of {complete:,} complete trials"
+    answer += ": " + ", ".join(f"{c.what} {c.seconds / total:.0%}" for c in found) + "."
+    sure = (
+        "Seconds of workers, all together. When each trial ended is not stored, so it is not known "
+        "how long workers waited."
+    )
+    columns = [Column("what"), Column("seconds", ",.1f"), Column("count", "d", "of them")]
+    rows: list[list[Cell]] = [[c.what, c.seconds, c.count] for c in found]
+    return Section(name="cost", question=question, answer=answer, sure=sure,
+                   figures=[figures.ledger(found)],
+                   tables=[Table(name="cost", columns=columns, rows=rows)])  # fmt: skip
+
+
+def which_images(facts: Facts) -> Section:
+    """Describe the data."""
+    data = facts.run.manifest.data
+    question = "Which images?"
+    if data.train_images is None:
+        return Section(name="data", question=question, answer="The run does not say.")
+    answer = (
+        f"{data.name or 'The data'}: {data.classes or 0:,} classes, "
+        f"{data.train_images:,} images to train on and {data.holdout_images or 0:,} held out, "
+        "which give the accuracy."
+    )
+    sure = {
+        True: "Trainings mirror images at random.",
+        False: "Trainings do not mirror images.",
+        None: "",
+    }[data.mirrored]
+    if data.classes:
+        sure += f" Guessing gives {1 / data.classes:.1%} where classes are equally frequent."
+    if data.skipped_images:
+        sure += f" {counted(len(data.skipped_images), 'image')} cannot be decoded and was skipped."
+    tables = []
+    if data.class_names:
+        rows: list[list[Cell]] = [[n, name] for n, name in enumerate(data.class_names)]
+        tables = [
+            Table(name="classes", columns=[Column("output", "d"), Column("class")], rows=rows)
+        ]
+    picture = _picture(facts.run.path / _SAMPLES)
+    return Section(name="data", question=question, answer=answer, sure=sure, tables=tables,
+                   extra="picture" if picture else "",
+                   content=("Images of the training part", picture))  # fmt: skip
+
+
+def _picture(path: Path) -> str:
+    """Return a picture as a data URI; nothing if it is not there, or too large."""
+    try:
+        content = path.read_bytes() if path.stat().st_size <= _MAX_PICTURE_BYTES else b""
+    except OSError:
+        return ""
+    is_png = content.startswith(b"\x89PNG\r\n")
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}" if is_png else ""
+
+
+def where_from(facts: Facts) -> Section:
+    """Say what the run was made with."""
+    manifest = facts.run.manifest
+    rows: list[list[Cell]] = []
+
+    def add(name: str, value: object) -> None:
+        if is_dataclass(value) and not isinstance(value, type):
+            for one in fields(value):
+                add(f"{name} {one.name.replace('_', ' ')}".strip(), getattr(value, one.name))
+        elif isinstance(value, dict) or hasattr(value, "items"):
+            for key, each in dict(value).items():  # type: ignore[call-overload]
+                add(f"{name} {key}", each)
+        elif value not in (None, "", (), []):
+            plain = to_plain(value)
+            text = ", ".join(map(str, plain)) if isinstance(plain, list) else plain
+            rows.append([name, finite(text) if isinstance(text, (str, int, float)) else str(text)])
+
+    for one in fields(manifest):
+        add(one.name.replace("_", " "), getattr(manifest, one.name))
+    long = {"space text", "data class names", "data skipped images", "reference architecture"}
+    shown = [[name, value if isinstance(value, str) else str(value)] for name, value in rows
+             if name not in long]  # fmt: skip
+    return Section(
+        name="provenance",
+        question="What was it made with?",
+        answer=f"effnas {manifest.versions.get('effnas', '?')} on {manifest.hardware or '?'}, "
+               f"seed {manifest.seed}, begun {manifest.created or '?'}.",
+        sure="Step times hold for this hardware and these versions; accuracies for these images "
+             "and this recipe. Rewards follow from the stored metrics.",
+        tables=[Table(name="provenance", columns=[Column("setting"), Column("value")], rows=shown)],
+        extra="text",
+        content=("The search space", manifest.space.text),
+    )  # fmt: skip
+
+
+def all_trials(facts: Facts) -> Section:
+    """List all trials."""
+    trials = facts.run.trials
+    records = [trial.to_row() for trial in trials]
+    for record in records:
+        record.pop("architecture_id")
+    first = ["trial", "state", "reward", "accuracy", "step_time", "params_ratio"]
+    present = {name for record in records for name, v in record.items() if v is not None}
+    last: list[str] = [
+        name
+        for name in ("step_time_source", "duration_s", "reason", "architecture")
+        if name in present
+    ]
+    middle = list(dict.fromkeys(name for record in records for name in record if name in present))
+    names = [n for n in first if n in present]
+    names += [n for n in middle if n not in first and n not in last] + last
+    columns = [Column(name, _COLUMNS.get(name, ".4g" if _is_number(records, name) else ""))
+               for name in names]  # fmt: skip
+    rows = [[finite(record.get(name)) for name in names] for record in records]
+    return Section(
+        name="trials",
+        question="Where are all trials?",
+        answer=f"{counted(len(records), 'trial')}; a click on a column sorts by it.",
+        tables=[Table(name="trials", columns=columns, rows=rows, is_long=True)],
+    )
+
+
+def _is_number(records: list[dict[str, object]], name: str) -> bool:
+    return all(isinstance(r[name], (int, float)) for r in records if r.get(name) is not None)

@@ -1,0 +1,406 @@
+"""Sections on the winner: what it is, whether it is better, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from effnas.report import explanation, figures
+from effnas.report.diagram import draw
+from effnas.report.facts import Facts
+from effnas.report.parts import (
+    Cell,
+    Column,
+    Section,
+    Table,
+    count_text,
+    counted,
+    listed,
+    seconds_text,
+    shortened,
+)
+from effnas.report.statements import best_so_far, sensitivity
+from effnas.trials.baselines import REFERENCE
+from effnas.trials.trial import Trial
+from effnas.trials.uncertainty import images_to_tell_apart
+
+#: Rows of the tables of the best trials.
+_TOP = 20
+_FIGURES = (
+    Column("reward", ".4f"),
+    Column("accuracy", ".2%"),
+    Column("accuracy_error", ".2%", "± standard error"),
+    Column("step_time", ".3f", "step time S"),
+    Column("step_time_low", ".3f", "S from"),
+    Column("step_time_high", ".3f", "S to"),
+    Column("params_ratio", ".3f", "size P"),
+    Column("params", ",d", "parameters"),
+    Column("macs", ",d", "MACs"),
+    Column("step_time_s", ".4f", "step, s"),
+    Column("train_time_s", ".1f", "training, s"),
+)
+
+
+def what_won(facts: Facts) -> Section:
+    """Show the winner as a drawing, beside the reference and the baselines' figures."""
+    winner, run = facts.winner, facts.run
+    question = "Which network won?"
+    if winner is None:
+        return Section(name="winner", question=question, answer="No trial is complete yet.")
+    size = run.space.target.image_size
+    reference = run.space.reference
+    found = run.space.decisions(winner.architecture) or {}
+    other = run.space.decisions(reference) or {}
+    changed = [name for name, option in found.items() if other.get(name) != option]
+    m = winner.metrics
+    figures_text = listed([
+        *([f"{m['accuracy']:.2%} accuracy{_error_text(facts, winner)}"] if "accuracy" in m else []),
+        *([f"{m['step_time']:.2f} times the reference's step time"] if "step_time" in m else []),
+        *([f"{m['params_ratio']:.2f} times its parameters ({count_text(m['params'])})"]
+          if "params_ratio" in m and "params" in m else []),
+    ])  # fmt: skip
+    sure = (
+        f"Drawn at {size} px: one bar a layer, as wide as the square root of its channels. "
+        f"{len(changed)} of {counted(len(found), 'decision')} differ from the reference's; "
+        "they are marked."
+    )
+    if not any(each.baseline.name == REFERENCE for each in facts.contenders):
+        sure += " The reference was not trained beside the trials, so its accuracy is not known."
+    return Section(
+        name="winner",
+        question=question,
+        answer=f"Trial {winner.number}: {figures_text}.",
+        sure=sure,
+        extra="networks",
+        content=[
+            draw(f"trial {winner.number}, the winner", winner.architecture, size, reference),
+            draw("the reference", reference, size),
+        ],
+        tables=[_beside(facts, winner)],
+    )
+
+
+def _error_text(facts: Facts, winner: Trial) -> str:
+    error = next((e.accuracy_error for e in facts.ranked if e.trial is winner), None)
+    return f" (± {100 * error:.1f} points standard error)" if error is not None else ""
+
+
+def _beside(facts: Facts, winner: Trial) -> Table:
+    errors = {each.trial.number: each.accuracy_error for each in facts.ranked}
+    rows = [_figures(f"trial {winner.number}", winner.reward, winner.metrics,
+                     errors.get(winner.number))]  # fmt: skip
+    rows += [
+        _figures(each.baseline.name, each.reward, each.baseline.metrics, each.accuracy_error)
+        for each in facts.contenders
+    ]
+    if not any(each.baseline.name == REFERENCE for each in facts.contenders):
+        known = facts.run.space.counted_metrics(facts.run.space.reference)
+        rows.append(_figures("reference, not trained", None, {**known, "step_time": 1.0}, None))
+    return Table(name="winner", columns=[Column("network"), *_FIGURES], rows=rows, is_open=True,
+                 is_turned=True)  # fmt: skip
+
+
+def _figures(
+    name: str, reward: float | None, metrics: Mapping[str, float], error: float | None
+) -> list[Cell]:
+    more = {"reward": reward, "accuracy_error": error}
+    return [name, *(more.get(c.name, metrics.get(c.name)) for c in _FIGURES)]
+
+
+def is_it_better(facts: Facts) -> Section:
+    """Say how sure it is that the winner is the best."""
+    question = "Is it really better?"
+    if not facts.ranked:
+        reason = "No trial is complete yet." if facts.reward else facts.lacking
+        return Section(name="better", question=question, answer=reason)
+    first, equals = facts.ranked[0], facts.equals
+    chance = first.best_probability
+    noise = facts.run.noise
+    if chance is None:
+        return Section(
+            name="better", question=question,
+            answer="How sure the ranking is, is not known: the run does not say how many images "
+                   "accuracies are from.",
+            tables=[_ranking(facts)],
+        )  # fmt: skip
+    others = [f"trial {e.trial.number}" for e in equals if e is not first]
+    answer = (
+        f"Trial {first.trial.number} is the best of {counted(len(facts.ranked), 'complete trial')} "
+        f"with a probability of {chance:.0%}. "
+    )
+    answer += (
+        f"Nobody can tell it apart from {counted(len(others), 'other')}: {listed(others)}."
+        if others else "No other trial can be mistaken for it."
+    )  # fmt: skip
+    for each in facts.contenders:
+        if each.beaten_probability is not None:
+            answer += f" It is better than {each.baseline.name} with {each.beaten_probability:.0%}."
+        elif each.baseline.reason:
+            answer += f" {each.baseline.name} has no accuracy: {each.baseline.reason}."
+    if not facts.contenders:
+        answer += " No baseline was trained beside it."
+    spread = (
+        f"a spread over seeds of {100 * noise.seed_spread:.2f} points"
+        if noise.seed_spread is not None
+        else "no spread over seeds, which is not known (no network was trained with several)"
+    )
+    sure = (
+        f"Dots are expected true rewards with 90% intervals, the ticks what was measured; a lucky "
+        f"trial is not believed in full. The errors: {noise.holdout_images:,} held-out images, "
+        f"{spread}, and the intervals of step times."
+    )
+    if others and first.trial.metrics.get("accuracy"):
+        images = images_to_tell_apart(first.trial.metrics["accuracy"], 0.01)
+        sure += f" To see a difference of 1 point takes {images:,} held-out images."
+    assert facts.reward is not None
+    return Section(
+        name="better", question=question, answer=answer, sure=sure,
+        figures=[figures.ranking(facts.ranked, facts.contenders, facts.reward.text)],
+        tables=[_ranking(facts)],
+    )  # fmt: skip
+
+
+def _ranking(facts: Facts) -> Table:
+    columns = [
+        Column("trial", "d"), Column("reward", ".4f", "measured reward"),
+        Column("reward_low", ".4f", "true one above"), Column("reward_high", ".4f", "below"),
+        Column("accuracy", ".2%"), Column("accuracy_error", ".2%", "± standard error"),
+        Column("best_probability", ".1%", "best with"), Column("rank", "d", "rank from"),
+        Column("last_rank", "d", "to"),
+    ]  # fmt: skip
+    rows = [
+        [e.trial.number, e.trial.reward, e.low, e.high, e.trial.metrics.get("accuracy"),
+         e.accuracy_error, e.best_probability, e.rank, e.last_rank]
+        for e in facts.ranked[:_TOP]
+    ]  # fmt: skip
+    return Table(name="ranking", columns=columns, rows=rows)
+
+
+def beats_random(facts: Facts) -> Section:
+    """Compare with random search."""
+    question = "Is it better than random search?"
+    run, random, reached = facts.run, facts.random, facts.reached
+    bests = best_so_far(run.trials)
+    interval = (random.best, random.low, random.high) if random and not run.objectives else None
+    shown = [figures.progress(run.trials, bests, interval)] if bests else []
+    if random is None or reached is None:
+        return Section(name="random", question=question, answer=facts.lacking, figures=shown)
+    what = "a hypervolume of " if run.objectives else ""
+    name = run.manifest.controller or "the controller"
+    verdict = (
+        "No: random search would have done as well or better."
+        if reached <= random.best
+        else "Yes, beyond what random search reaches in 19 of 20 runs."
+        if reached > random.high
+        else "Perhaps: it is ahead, within what random search reaches by luck."
+    )
+    if name == "random":
+        verdict = "This is random search."
+    answer = (
+        f"{verdict} {name} reached {what}{reached:.4f} with {counted(random.trials, 'trial')}; "
+        f"random search would have reached {random.best:.4f} (nine times in ten "
+        f"{random.low:.4f} to {random.high:.4f})."
+    )
+    sure = (
+        "Random search was not run: a model of these trials says what random networks would have "
+        "measured, its own error and the noise of measurements included."
+    )
+    columns = [Column("trial", "d"), Column("reward", ".4f", "best reward so far")]
+    return Section(name="random", question=question, answer=answer, sure=sure, figures=shown,
+                   tables=[Table(name="progress", columns=columns, rows=bests)])  # fmt: skip
+
+
+def why_it_wins(facts: Facts) -> Section:
+    """Split the gain over the reference into decisions and metrics."""
+    question = "Why does it win?"
+    predictor, winner = facts.predictor, facts.winner
+    if predictor is None or winner is None:
+        return Section(name="why", question=question, answer=facts.lacking)
+    path = explanation.path(predictor, winner.architecture)
+    if path is None:
+        return Section(
+            name="why", question=question,
+            answer="Not known: the reference or the winner lies outside the space, or expected "
+                   "rewards are not above 0, so there is no path between them.",
+        )  # fmt: skip
+    if not path:
+        return Section(name="why", question=question, answer="The winner is the reference.")
+    first, total = path[0], sum(step.gain for step in path)
+    names = sorted({name for step in path for name in step.parts},
+                   key=lambda name: -sum(step.parts[name] for step in path))  # fmt: skip
+    parts = [f"{figures.METRIC_NAMES.get(name, name)} {100 * sum(s.parts[name] for s in path):+.1f}"
+             for name in names]  # fmt: skip
+    answer = (
+        f"From the reference to the winner are {counted(len(path), 'decision')}. "
+        f"{figures.step_name(first)} gains most, {100 * first.gain:+.1f}%; all together change "
+        f"the expected reward by {100 * total:+.1f}%"
+        + (f" ({', '.join(parts)})." if parts else ".")
+    )
+    sure = (
+        "Expected by a model of the trials, not measured one by one; the decision that gains most "
+        "at its place comes first. Percents are differences of the reward's logarithm, which add "
+        f"up. The model expects a reward of {path[-1].reward:.4f} of the winner, whose measured "
+        f"one is {winner.reward or 0:.4f}. Intervals hold with 90%."
+    )
+    metrics = [Column(f"gain_by_{name}", "+.2%", figures.METRIC_NAMES.get(name, name))
+               for name in names]  # fmt: skip
+    columns = [Column("decision"), Column("before"), Column("after"), Column("gain", "+.2%"),
+               Column("gain_low", "+.2%", "from"), Column("gain_high", "+.2%", "to"), *metrics,
+               Column("reward", ".4f", "expected after it")]  # fmt: skip
+    rows: list[list[Cell]] = [
+        [s.decision, *(None if v is None else str(v) for v in (s.before, s.after)), s.gain, s.low,
+         s.high, *(s.parts.get(name) for name in names), s.reward]
+        for s in path
+    ]  # fmt: skip
+    return Section(name="why", question=question, answer=answer, sure=sure,
+                   figures=[figures.steps_of(path)],
+                   tables=[Table(name="path", columns=columns, rows=rows)])  # fmt: skip
+
+
+def which_matter(facts: Facts) -> Section:
+    """Rank the decisions by their share of the variance."""
+    question = "Which decisions matter?"
+    if facts.predictor is None:
+        return Section(name="decisions", question=question, answer=facts.lacking)
+    found, total = explanation.importances(facts.predictor, facts.run.manifest.seed)
+    if not found:
+        return Section(name="decisions", question=question, answer="The space has none.")
+    first = found[0]
+    answer = (
+        f"{first.decision} most: alone it makes {first.share:.0%} of the differences between "
+        f"networks of this space ({first.low:.0%} to {first.high:.0%}), and {first.best_option} is "
+        f"its best option on average. All {len(found)} decisions, each alone, make {total:.0%}; "
+        "the rest follows from how they combine."
+    )
+    sure = (
+        "Shares of the variance of rewards over random networks (functional ANOVA, main effects), "
+        "by a model of the trials. Intervals hold with 90% and say what the trials leave open."
+    )
+    columns = [Column("decision"), Column("share", ".1%"), Column("share_low", ".1%", "from"),
+               Column("share_high", ".1%", "to"),
+               Column("best_option", "", "best on average")]  # fmt: skip
+    rows: list[list[Cell]] = [
+        [i.decision, i.share, i.low, i.high, str(i.best_option)] for i in found
+    ]
+    return Section(name="decisions", question=question, answer=answer, sure=sure,
+                   figures=[figures.importance(found)],
+                   tables=[Table(name="decisions", columns=columns, rows=rows)])  # fmt: skip
+
+
+def what_it_costs(facts: Facts) -> Section:
+    """Show accuracy against step time."""
+    question = "What does accuracy cost in step time?"
+    both = ("accuracy", "step_time")
+    complete = [t for t in facts.complete if all(name in t.metrics for name in both)]
+    if not complete:
+        answer = "No complete trial has both an accuracy and a step time."
+        return Section(name="trade-off", question=question, answer=answer)
+    winner, front = complete[0], facts.front
+    fastest = min(front, key=lambda t: t.metrics["step_time"])
+    best = max(front, key=lambda t: t.metrics["accuracy"])
+    baselines = [(b.name, b.metrics) for b in facts.run.baselines]
+    answer = (
+        f"{counted(len(front), 'trial')} of {len(complete)} lie on the Pareto front: none is both "
+        f"more accurate and faster. It runs from {fastest.metrics['accuracy']:.1%} at S "
+        f"{fastest.metrics['step_time']:.2f} (trial {fastest.number}) to "
+        f"{best.metrics['accuracy']:.1%} at S {best.metrics['step_time']:.2f} "
+        f"(trial {best.number})"
+        + (", and the winner is on it." if winner in front else ", and the winner is not on it.")
+    )
+    limits = [*facts.run.manifest.constraints, *(c.text for c in facts.run.space.constraints)]
+    sure = "Measured once each, without intervals here; a dot shows its blocks when pointed at."
+    sure += f" Constraints: {'; '.join(limits)}." if limits else " There are no constraints."
+    columns = [Column("trial", "d"), Column("accuracy", ".2%"), Column("step_time", ".3f", "S"),
+               Column("params_ratio", ".3f", "P"), Column("reward", ".4f"),
+               Column("architecture")]  # fmt: skip
+    rows: list[list[Cell]] = [
+        [t.number, *(t.metrics.get(name) for name in (*both, "params_ratio")), t.reward,
+         str(t.architecture)]
+        for t in front
+    ]  # fmt: skip
+    return Section(
+        name="trade-off", question=question, answer=answer, sure=sure,
+        figures=[figures.trade_off(complete, front, winner, baselines, limits)],
+        tables=[Table(name="pareto-front", columns=columns, rows=rows)],
+    )  # fmt: skip
+
+
+def where_it_changes(facts: Facts) -> Section:
+    """Show which trials win with other exponents."""
+    question = "Would another reward choose another network?"
+    found = sensitivity(facts.run.trials, facts.reward) if facts.reward else None
+    if found is None:
+        reason = (
+            "No complete trial has A, S and P."
+            if facts.reward is not None and not facts.complete
+            else "Not shown: the reward is not a product of A and powers of S and P."
+        )
+        return Section(name="exponents", question=question, answer=reason)
+    numbers = sorted({trial for row in found.winners for trial in row})
+    s, p = found.given
+    answer = (
+        f"With S^{s:g} and P^{p:g}, as in this run, the winner keeps {found.share:.0%} of the "
+        f"exponents from {found.step_time_exponents[0]:g} to 0 and "
+        f"{found.size_exponents[0]:g} to 0; {counted(len(numbers), 'trial')} "
+        f"win{'s' * (len(numbers) == 1)} somewhere."
+    )
+    sure = "By measured metrics, without their errors: near the edge between two, both are as good."
+    wins = [trial for row in found.winners for trial in row]
+    columns = [Column("trial", "d"), Column("share", ".1%", "share of the exponents")]
+    rows: list[list[Cell]] = [[n, wins.count(n) / len(wins)] for n in numbers]
+    rows.sort(key=lambda row: -float(row[1] or 0))
+    return Section(name="exponents", question=question, answer=answer, sure=sure,
+                   figures=[figures.exponents(found)] if len(numbers) > 1 else [],
+                   tables=[Table(name="exponents", columns=columns, rows=rows)])  # fmt: skip
+
+
+def title(facts: Facts) -> str:
+    """Return the verdict as the title of the page."""
+    winner = facts.winner
+    if winner is None:
+        return "No trial is complete yet"
+    if facts.ahead:
+        best = facts.ahead[0]
+        return (
+            f"A baseline wins: {shortened(best.baseline.name, 40)} has a reward of "
+            f"{best.reward:.4f}, the best trial {winner.reward:.4f}"
+        )
+    random, reached = facts.random, facts.reached
+    is_random = facts.run.manifest.controller == "random"
+    if random and reached is not None and reached <= random.best and not is_random:
+        return f"Random search would have done as well: {random.best:.4f} against {reached:.4f}"
+    others = len(facts.equals) - 1
+    beats = [c.baseline.name for c in facts.contenders if c.beaten_probability is not None
+             and c.beaten_probability > 0.95]  # fmt: skip
+    text = f"Trial {winner.number} wins"
+    text += f" and beats {listed([shortened(name, 30) for name in beats], 3)}" if beats else ""
+    text += f"; {others} other{'s' * (others > 1)} may be as good" if others > 0 else ""
+    return text
+
+
+def tiles(facts: Facts) -> list[tuple[str, str, str]]:
+    """Return the key figures: what, value, and what it is compared with."""
+    winner = facts.winner
+    if winner is None:
+        return []
+    m = winner.metrics
+    reference = next((b for b in facts.run.baselines if b.name == REFERENCE), None)
+    found = []
+    if "accuracy" in m:
+        error = next((e.accuracy_error for e in facts.ranked if e.trial is winner), None)
+        than = reference.metrics.get("accuracy") if reference else None
+        more = (f"± {100 * error:.1f}; " if error else "") + (
+            f"reference {than:.1%}" if than is not None else "reference not trained"
+        )
+        found.append(("accuracy", f"{m['accuracy']:.1%}", more))
+    if "step_time" in m:
+        low, high = m.get("step_time_low"), m.get("step_time_high")
+        more = f"{low:.2f} to {high:.2f}; " if low and high else ""
+        found.append(("step time", f"{m['step_time']:.2f}×", f"{more}reference 1"))
+    if "params_ratio" in m:
+        found.append(("parameters", f"{m['params_ratio']:.2f}×",
+                      f"{count_text(m.get('params', 0))}; reference 1, exact"))  # fmt: skip
+    seconds = sum(t.duration_s for t in facts.run.trials if t.duration_s is not None)
+    found.append(("trials", f"{len(facts.run.trials):,}",
+                  f"of {facts.run.manifest.budget:,}"
+                  + (f"; {seconds_text(seconds)} of work" if seconds else "")))  # fmt: skip
+    return found

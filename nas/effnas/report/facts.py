@@ -1,0 +1,115 @@
+"""All that the sections of a search's report are written from, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, fitted, random_search
+from effnas.controllers.predictor import Predictor
+from effnas.report.statements import Contender, contenders, indistinguishable
+from effnas.trials.objectives import Objectives
+from effnas.trials.pareto_front import hypervolumes, pareto_front
+from effnas.trials.problem import Problem
+from effnas.trials.reward import Reward
+from effnas.trials.run import Run
+from effnas.trials.trial import Trial, TrialState
+from effnas.trials.uncertainty import RankedTrial, rank_trials
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A run, and what follows from it.
+
+    Attributes:
+        run: The run.
+        reward: Its reward; None where that is a Python function that nobody named.
+    """
+
+    run: Run
+    reward: Reward | None
+
+    @cached_property
+    def complete(self) -> list[Trial]:
+        """The complete trials with a reward, the best first."""
+        return self.run.trials.ranked()
+
+    @cached_property
+    def ranked(self) -> Sequence[RankedTrial]:
+        """How sure the ranking of the complete trials is; empty without a reward to compute."""
+        if self.reward is None:
+            return []
+        return rank_trials(self.run.trials, self.reward, self.run.noise)
+
+    @property
+    def winner(self) -> Trial | None:
+        """The trial with the highest measured reward."""
+        return self.complete[0] if self.complete else None
+
+    @cached_property
+    def contenders(self) -> list[Contender]:
+        """The baselines, and how they stand against the winner."""
+        if self.reward is None:
+            return [Contender(baseline=each, reward=None) for each in self.run.baselines]
+        first = self.ranked[0] if self.ranked else None
+        return contenders(self.run.baselines, self.reward, self.run.noise, first)
+
+    @property
+    def equals(self) -> list[RankedTrial]:
+        """The trials that may be the best; the winner is among them."""
+        return indistinguishable(self.ranked)
+
+    @property
+    def ahead(self) -> list[Contender]:
+        """Baselines with a higher reward than the winner, the highest first."""
+        if self.winner is None or self.winner.reward is None:
+            return []
+        reached = self.winner.reward
+        better = [c for c in self.contenders if c.reward is not None and c.reward > reached]
+        return sorted(better, key=lambda each: -(each.reward or 0.0))
+
+    @cached_property
+    def problem(self) -> Problem | None:
+        """What the search optimized."""
+        return Problem(self.reward, objectives=self.run.objectives) if self.reward else None
+
+    @cached_property
+    def predictor(self) -> Predictor | None:
+        """A model that has learned from the trials; None if too few are complete."""
+        if self.problem is None or len(self.complete) < MIN_TRIALS:
+            return None
+        ended = [trial for trial in self.run.trials if trial.state.is_finished]
+        return fitted(ended, self.run.space, self.problem)
+
+    @cached_property
+    def random(self) -> RandomSearch | None:
+        """What random search would have reached with as many trials."""
+        if self.predictor is None or self.problem is None:
+            return None
+        run = self.run
+        return random_search(run.trials, run.space, self.problem, run.manifest.seed, self.predictor)
+
+    @cached_property
+    def reached(self) -> float | None:
+        """What the search reached, on the scale of `random`."""
+        objectives = self.run.objectives
+        if objectives and self.complete:
+            volumes = hypervolumes(self.run.trials, objectives)
+            return volumes[-1][1] if volumes else None
+        return self.winner.reward if self.winner else None
+
+    @cached_property
+    def front(self) -> list[Trial]:
+        """The trials that none dominates in accuracy and step time."""
+        return pareto_front(self.run.trials, Objectives.parse("accuracy:max,step_time:min"))
+
+    @property
+    def lacking(self) -> str:
+        """Why the model of the trials is not there, as a sentence."""
+        if self.reward is None:
+            return "The reward is a Python function, which a report does not run."
+        return (
+            f"Not known yet: it needs {MIN_TRIALS} complete trials, and there are "
+            f"{self.run.trials.count(TrialState.COMPLETE)}."
+        )

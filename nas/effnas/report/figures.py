@@ -1,0 +1,448 @@
+"""The figures of a report: facts turned into plotly's JSON, without importing plotly."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from effnas.report.explanation import Importance, Step
+from effnas.report.parts import Figure, counted, plain, seconds_text, shortened
+from effnas.report.statements import (
+    Contender,
+    Cost,
+    Coverage,
+    PredictedStep,
+    RungPair,
+    Sensitivity,
+)
+from effnas.trials.trial import Trial
+from effnas.trials.uncertainty import RankedTrial
+
+#: What parts of a reward are called, and their colours.
+METRIC_COLOURS = {"accuracy": "@accent", "step_time": "@warm", "params_ratio": "@green"}
+METRIC_NAMES = {"accuracy": "accuracy (A)", "step_time": "step time (S)",
+                "params_ratio": "size (P)"}  # fmt: skip
+#: Rows of a figure that stays readable.
+ROWS = 15
+_ROW = 26
+#: An axis of names, the first at the top.
+_ROWS_AXIS: Mapping[str, Any] = {"categoryorder": "array", "showgrid": False, "type": "category"}
+#: Where a logarithmic axis of ratios has its numbers.
+_TICKS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20)
+_LIMIT = re.compile(r"(S|step_time|A|accuracy) ?(<=|<|>=|>) ?([\d.]+)")
+
+Trace = dict[str, Any]
+
+
+def axis(title: str, **more: Any) -> dict[str, Any]:
+    """Return an axis with a title."""
+    return {"title": {"text": title}, **more}
+
+
+def _rows_height(count: int, extra: int = 90) -> int:
+    return extra + _ROW * count
+
+
+def _dots(x: Sequence[float], y: Sequence[object], colour: object, **more: Any) -> Trace:
+    usual = {"size": 8, "symbol": "circle", "line": {"width": 0}, "opacity": 1}
+    marker = {"color": colour, **{name: more.pop(name, usual[name]) for name in usual}}
+    return {"type": "scatter", "mode": "markers", "x": list(x), "y": list(y), "marker": marker,
+            **more}  # fmt: skip
+
+
+def _spread(
+    middle: Sequence[float], low: Sequence[float], high: Sequence[float], colour: str
+) -> dict[str, Any]:
+    """Return error bars from lows to highs."""
+    return {
+        "type": "data", "symmetric": False, "color": colour, "thickness": 2, "width": 0,
+        "array": [h - m for m, h in zip(middle, high, strict=True)],
+        "arrayminus": [m - n for m, n in zip(middle, low, strict=True)],
+    }  # fmt: skip
+
+
+def trial_text(trial: Trial) -> str:
+    """Return what a hover box says of a trial."""
+    m = trial.metrics
+    lines = [f"<b>trial {trial.number}</b>"]
+    if trial.reward is not None:
+        lines.append(f"reward {trial.reward:.4f}")
+    if "accuracy" in m:
+        lines.append(f"accuracy {m['accuracy']:.2%}")
+    if "step_time" in m:
+        lines.append(f"S {m['step_time']:.3f}")
+    if "params_ratio" in m:
+        lines.append(f"P {m['params_ratio']:.3f}, {m.get('params', 0) / 1e6:.3g} M params")
+    return "<br>".join([*lines, *(plain(block) for block in trial.architecture.blocks)])
+
+
+def ranking(ranked: Sequence[RankedTrial], others: Sequence[Contender], reward: str) -> Figure:
+    """Draw the best trials and the baselines with the intervals of their true rewards."""
+    data: list[Trace] = []
+    wanted = [*ranked[:ROWS], *(each for each in ranked[ROWS:] if each.rank <= ranked[0].rank)][
+        : ROWS + 5
+    ]
+    shown = [each for each in wanted if each.low is not None and each.high is not None]
+    names = [f"trial {each.trial.number}" for each in shown]
+    low, high = [e.low or 0.0 for e in shown], [e.high or 0.0 for e in shown]
+    middle = [(a + b) / 2 for a, b in zip(low, high, strict=True)]
+    colours = ["@warm" if n == 0 else "@accent" if e.rank <= ranked[0].rank else "@muted"
+               for n, e in enumerate(shown)]  # fmt: skip
+    chance = [f"{e.best_probability:.0%}" if e.best_probability is not None else ""
+              for e in shown]  # fmt: skip
+    for colour, label in (("@warm", "winner"), ("@accent", "may be as good"),
+                          ("@muted", "worse")):  # fmt: skip
+        at = [n for n, each in enumerate(colours) if each == colour]
+        if at:
+            part = [[values[n] for n in at] for values in (middle, low, high)]
+            data.append(
+                _dots(part[0], [names[n] for n in at], colour, name=label, size=9,
+                      error_x=_spread(part[0], part[1], part[2], colour),
+                      text=[trial_text(shown[n].trial) for n in at],
+                      hovertemplate="%{text}<extra></extra>")
+            )  # fmt: skip
+    data.append(
+        _dots([e.trial.reward or 0.0 for e in shown], names, "@ink", name="as measured",
+              symbol="line-ns-open", size=10, line={"width": 1.5, "color": "@ink"},
+              hovertemplate="measured %{x:.4f}<extra></extra>")
+    )  # fmt: skip
+    data.append({"type": "scatter", "mode": "text", "x": high, "y": names, "text": chance,
+                 "textposition": "middle right", "textfont": {"size": 12, "color": "@ink"},
+                 "hoverinfo": "skip", "showlegend": False, "cliponaxis": False})  # fmt: skip
+    known = [each for each in others if each.reward is not None]
+    if known:
+        x = [each.reward or 0.0 for each in known]
+        ends = [[x[n] if value is None else value for n, value in enumerate(values)]
+                for values in ([e.reward_low for e in known],
+                               [e.reward_high for e in known])]  # fmt: skip
+        labels = [plain(shortened(each.baseline.name, 22)) for each in known]
+        data.append(
+            _dots(x, labels, "@green", name="baseline", symbol="diamond", size=10,
+                  error_x=_spread(x, ends[0], ends[1], "@green"),
+                  hovertemplate="%{y}: %{x:.4f}<extra></extra>")
+        )  # fmt: skip
+        names = [*names, *labels]
+    return Figure(
+        name="ranking",
+        label="Rewards of the best trials and the baselines, with 90% intervals",
+        data=data,
+        layout={
+            "xaxis": axis(f"reward  {plain(shortened(reward, 40))}"),
+            "yaxis": {**_ROWS_AXIS, "categoryarray": names[::-1]},
+        },
+        height=_rows_height(len(names), 120),
+    )
+
+
+def progress(
+    trials: Sequence[Trial],
+    best: Sequence[tuple[int, float]],
+    random: tuple[float, float, float] | None,
+) -> Figure:
+    """Draw the rewards in the order of trials, the best so far, and random search's."""
+    last = max((t.number for t in trials), default=0) + 0.5
+    scored = [t for t in trials if t.reward is not None]
+    x = [number for number, _ in best] + [last]
+    y = [value for _, value in best] + [best[-1][1]] if best else []
+    data: list[Trace] = [
+        _dots([t.number for t in scored], [t.reward or 0.0 for t in scored], "@muted", size=5,
+              opacity=0.55, name="a trial", text=[trial_text(t) for t in scored],
+              hovertemplate="%{text}<extra></extra>"),
+        {"type": "scatter", "mode": "lines", "x": x[: len(y)], "y": y, "name": "best so far",
+         "line": {"shape": "hv", "color": "@warm", "width": 2.5}},
+    ]  # fmt: skip
+    layout: dict[str, Any] = {"xaxis": axis("trial"), "yaxis": axis("measured reward")}
+    lowest = sorted(t.reward or 0.0 for t in scored)[len(scored) // 20 :]
+    if random:
+        expected, low, high = random
+        data.append({"type": "scatter", "mode": "lines", "name": "random search, as many trials",
+                     "x": [0, last], "y": [expected] * 2,
+                     "line": {"color": "@accent", "width": 2, "dash": "dot"}})  # fmt: skip
+        layout["shapes"] = [{"type": "rect", "xref": "x", "x0": 0, "x1": last, "y0": low,
+                             "y1": high, "fillcolor": "@accent", "opacity": 0.14,
+                             "line": {"width": 0}}]  # fmt: skip
+        lowest = [*lowest, low]
+    if y:
+        span = max(y[-1], random[2] if random else 0) - min(lowest)
+        layout["yaxis"]["range"] = [min(lowest) - 0.05 * span, min(lowest) + 1.08 * span]
+    return Figure(name="progress", label="Best reward so far, against random search", data=data,
+                  layout=layout)  # fmt: skip
+
+
+def steps_of(path: Sequence[Step]) -> Figure:
+    """Draw the gain of each decision on the way to the winner, split by metric."""
+    shown, rest = list(path[:ROWS]), list(path[ROWS:])
+    names = [step_name(step) for step in shown] + ([f"{len(rest)} more"] if rest else [])
+
+    def column(values: Sequence[float], more: Sequence[float]) -> list[float]:
+        return [100 * v for v in values] + ([100 * sum(more)] if more else [])
+
+    data: list[Trace] = []
+    metrics = list(dict.fromkeys(name for step in path for name in step.parts))
+    for metric in metrics:
+        x = column([s.parts[metric] for s in shown], [s.parts[metric] for s in rest])
+        name = METRIC_NAMES.get(metric, metric)
+        data.append({"type": "bar", "orientation": "h", "x": x, "y": names, "name": name,
+                     "marker": {"color": METRIC_COLOURS.get(metric, "@muted"), "opacity": 0.75},
+                     "width": 0.5,
+                     "hovertemplate": f"{name}: %{{x:+.2f}}%<extra></extra>"})  # fmt: skip
+    total = column([s.gain for s in shown], [s.gain for s in rest])
+    low, high = (column([getattr(s, end) for s in shown], [getattr(s, end) for s in rest])
+                 for end in ("low", "high"))  # fmt: skip
+    data.append(_dots(total, names, "@ink", name="in all, 90%", size=7,
+                      error_x=_spread(total, low, high, "@ink"),
+                      hovertemplate="in all %{x:+.2f}%<extra></extra>"))  # fmt: skip
+    return Figure(
+        name="path",
+        label="Change of the expected reward with each decision, from the reference to the winner",
+        data=data,
+        layout={
+            "barmode": "relative",
+            "xaxis": axis("change of the expected reward, %", zeroline=True),
+            "yaxis": {**_ROWS_AXIS, "categoryarray": names[::-1]},
+        },
+        height=_rows_height(len(names), 120),
+    )
+
+
+def step_name(step: Step) -> str:
+    """Return what changes in a step."""
+    ends = ["none" if each is None else str(each) for each in (step.before, step.after)]
+    return f"{step.decision}  {ends[0]} → {ends[1]}"
+
+
+def importance(found: Sequence[Importance]) -> Figure:
+    """Draw the share of the variance of each decision."""
+    shown = found[:ROWS]
+    names = [each.decision for each in shown]
+    x = [100 * each.share for each in shown]
+    ends = [[100 * v for v in values]
+            for values in ([e.low for e in shown], [e.high for e in shown])]  # fmt: skip
+    data = [
+        {"type": "bar", "orientation": "h", "x": x, "y": names, "showlegend": False,
+         "marker": {"color": "@accent"}, "width": 0.5,
+         "error_x": _spread(x, ends[0], ends[1], "@ink"),
+         "hovertemplate": "%{y}: %{x:.1f}%<extra></extra>"},
+    ]  # fmt: skip
+    return Figure(
+        name="importance",
+        label="Share of the variance of rewards that follows from each decision alone",
+        data=data,
+        layout={
+            "xaxis": axis("share of the variance of rewards over the space, %", rangemode="tozero"),
+            "yaxis": {**_ROWS_AXIS, "categoryarray": names[::-1]},
+        },
+        height=_rows_height(len(names), 80),
+    )
+
+
+def trade_off(
+    complete: Sequence[Trial],
+    front: Sequence[Trial],
+    winner: Trial,
+    baselines: Sequence[tuple[str, Mapping[str, float]]],
+    constraints: Sequence[str],
+) -> Figure:
+    """Draw accuracy against step time."""
+
+    def points(trials: Sequence[Trial], colour: str, name: str, **more: Any) -> Trace:
+        return _dots([t.metrics["step_time"] for t in trials],
+                     [100 * t.metrics["accuracy"] for t in trials], colour, name=name,
+                     text=[trial_text(t) for t in trials], hovertemplate="%{text}<extra></extra>",
+                     **more)  # fmt: skip
+
+    on_front = {t.number for t in front}
+    data = [
+        points([t for t in complete if t.number not in on_front], "@muted", "a trial", size=6,
+               opacity=0.6),
+        points(sorted(front, key=lambda t: t.metrics["step_time"]), "@accent", "Pareto front",
+               size=8, mode="lines+markers"),
+        points([winner], "@warm", "winner", size=15, symbol="star"),
+    ]  # fmt: skip
+    data[1]["line"] = {"color": "@accent", "width": 1.5, "shape": "hv"}
+    known = [(n, m) for n, m in baselines if "step_time" in m and "accuracy" in m]
+    if known:
+        data.append(
+            _dots([m["step_time"] for _, m in known], [100 * m["accuracy"] for _, m in known],
+                  "@green", name="baseline", symbol="diamond", size=11,
+                  mode="markers+text", textposition="bottom right",
+                  textfont={"size": 12, "color": "@green"},
+                  text=[plain(shortened(n, 20)) for n, _ in known],
+                  hovertemplate="%{text}<br>S %{x:.3f}, accuracy %{y:.2f}%<extra></extra>")
+        )  # fmt: skip
+    x = sorted(t.metrics["step_time"] for t in complete)
+    layout: dict[str, Any] = {
+        "xaxis": axis("training step time over the reference's (S)"),
+        "yaxis": axis("accuracy, %"),
+        "hovermode": "closest",
+    }
+    if x[0] > 0 and x[-1] / x[0] > 5:
+        layout["xaxis"] |= {
+            "type": "log",
+            "tickvals": _TICKS,
+            "ticktext": [f"{v:g}" for v in _TICKS],
+        }
+    y = sorted(100 * t.metrics["accuracy"] for t in complete)
+    lowest = y[len(y) // 20]
+    below = sum(value < lowest for value in y)
+    if y[-1] - y[0] > 2 * (y[-1] - lowest) > 0:  # a few failures would squeeze all others
+        margin = 0.08 * (y[-1] - lowest)
+        layout["yaxis"] = axis(
+            f"accuracy, % ({below} further below)", range=[lowest - margin, y[-1] + margin]
+        )
+    layout["shapes"], layout["annotations"] = [], []
+    for text in constraints:
+        if match := _LIMIT.fullmatch(text.strip()):
+            _add_limit(layout, match, is_log=layout["xaxis"].get("type") == "log")
+    return Figure(name="trade-off", label="Accuracy against step time", data=data, layout=layout,
+                  height=440)  # fmt: skip
+
+
+def _add_limit(layout: dict[str, Any], match: re.Match[str], *, is_log: bool) -> None:
+    from math import log10
+
+    value, text = float(match[3]), match[0]
+    line = {"color": "@warm", "width": 1, "dash": "dash"}
+    if match[1] in ("A", "accuracy"):
+        layout["shapes"].append({"type": "line", "xref": "paper", "x0": 0, "x1": 1, "line": line,
+                                 "y0": 100 * value, "y1": 100 * value})  # fmt: skip
+        layout["annotations"].append({"xref": "paper", "x": 0, "y": 100 * value, "text": text,
+                                      "showarrow": False, "xanchor": "left",
+                                      "yanchor": "bottom"})  # fmt: skip
+    else:
+        at = log10(value) if is_log and value > 0 else value
+        layout["shapes"].append({"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": line,
+                                 "x0": value, "x1": value})  # fmt: skip
+        layout["annotations"].append({"yref": "paper", "x": at, "y": 1, "text": text,
+                                      "showarrow": False, "xanchor": "left",
+                                      "yanchor": "top"})  # fmt: skip
+
+
+def exponents(found: Sensitivity) -> Figure:
+    """Draw which trial wins for each pair of exponents."""
+    wins = Counter(trial for row in found.winners for trial in row)
+    index = {trial: n for n, (trial, _) in enumerate(wins.most_common(len(wins)))}
+    top = min(len(index), 8)
+    z = [[min(index[t], top - 1 if len(index) > 8 else top) for t in row] for row in found.winners]
+    scale: list[list[object]] = []
+    for n in range(top):
+        scale += [[n / top, f"@c{n}"], [(n + 1) / top, f"@c{n}"]]
+    annotations = []
+    cells = sum(wins.values())
+    for trial in [t for t, n in wins.most_common(8) if n > 0.012 * cells]:
+        at = [
+            (x, y)
+            for y, row in zip(found.size_exponents, found.winners, strict=True)
+            for x, winner in zip(found.step_time_exponents, row, strict=True)
+            if winner == trial
+        ]
+        x, y = (sum(values) / len(at) for values in zip(*at, strict=True))
+        x, y = min(at, key=lambda p: (p[0] - x) ** 2 + (p[1] - y) ** 2)
+        annotations.append({"x": x, "y": y, "text": f"<b>{trial}</b>", "showarrow": False,
+                            "font": {"color": "@ink", "size": 13}})  # fmt: skip
+    data: list[Trace] = [
+        {"type": "heatmap", "x": list(found.step_time_exponents), "y": list(found.size_exponents),
+         "z": z, "zmin": 0, "zmax": top, "colorscale": scale, "showscale": False,
+         "text": [[f"trial {t}" for t in row] for row in found.winners],
+         "hovertemplate": "S^%{x:.3f} P^%{y:.3f}: %{text}<extra></extra>"},
+        _dots([found.given[0]], [found.given[1]], "@ink", name="this run's reward", symbol="x",
+              size=11, hovertemplate="this run's reward<extra></extra>"),
+    ]  # fmt: skip
+    return Figure(
+        name="exponents",
+        label="Number of the trial that wins for each pair of exponents",
+        data=data,
+        layout={
+            "xaxis": axis("exponent of step time (S)", showgrid=False),
+            "yaxis": axis("exponent of size (P)", showgrid=False),
+            "annotations": annotations,
+        },
+        height=400,
+    )
+
+
+def rungs(pairs: Sequence[RungPair]) -> list[Figure]:
+    """Draw accuracies at two rungs, for the pairs that have a correlation."""
+    return [
+        Figure(
+            name=f"rungs-{each.low}-{each.high}",
+            label=f"Accuracy after {each.high} epochs against that after {each.low}",
+            data=[_dots([100 * low for low, _ in each.accuracies],
+                        [100 * high for _, high in each.accuracies], "@accent", showlegend=False,
+                        hovertemplate="%{x:.2f}% → %{y:.2f}%<extra></extra>")],
+            layout={"xaxis": axis(f"accuracy after {counted(each.low, 'epoch')}, %"),
+                    "yaxis": axis(f"after {counted(each.high, 'epoch')}, %")},
+            height=320,
+        )
+        for each in pairs
+        if each.tau is not None
+    ]  # fmt: skip
+
+
+def predictions(steps: Sequence[PredictedStep]) -> Figure:
+    """Draw predicted against measured step times."""
+    x, y = [s.measured for s in steps], [s.predicted for s in steps]
+    ends = [min(*x, *y) * 0.97, max(*x, *y) * 1.03]
+    data: list[Trace] = [
+        {"type": "scatter", "mode": "lines", "x": ends, "y": ends, "name": "equal",
+         "line": {"color": "@muted", "width": 1, "dash": "dot"}, "hoverinfo": "skip"},
+        _dots(x, y, "@accent", name="a trial", text=[f"trial {s.trial}" for s in steps],
+              hovertemplate="%{text}: measured %{x:.3f}, predicted %{y:.3f}<extra></extra>"),
+    ]  # fmt: skip
+    return Figure(name="predictions", label="Predicted against measured step time", data=data,
+                  layout={"xaxis": axis("measured S"), "yaxis": axis("predicted S")},
+                  height=340)  # fmt: skip
+
+
+def tried(found: Sequence[Coverage]) -> Figure:
+    """Draw how often each option was tried, as shares of the trials of its decision."""
+    decisions = list(dict.fromkeys(each.decision for each in found))
+    options = {name: [e for e in found if e.decision == name] for name in decisions}
+    totals = {name: max(sum(e.tried for e in options[name]), 1) for name in decisions}
+    data: list[Trace] = []
+    for n in range(max(len(each) for each in options.values())):
+        here = [(name, options[name][n]) for name in decisions if len(options[name]) > n]
+        texts = [f"{'★ ' if e.is_winners else ''}{plain(e.option)}" for _, e in here]
+        data.append(
+            {"type": "bar", "orientation": "h", "y": [name for name, _ in here],
+             "x": [100 * e.tried / totals[name] for name, e in here], "text": texts,
+             "textposition": "inside", "insidetextanchor": "middle", "textangle": 0,
+             "constraintext": "none", "showlegend": False,
+             "marker": {"color": f"@s{n % 6}", "line": {"color": "@paper", "width": 1.5}},
+             "insidetextfont": {"color": "@ink", "size": 11},
+             "customdata": [[e.tried, e.complete] for _, e in here],
+             "hovertemplate": "%{y} %{text}: tried %{customdata[0]} times, %{customdata[1]} "
+                              "complete<extra></extra>"}
+        )  # fmt: skip
+    return Figure(
+        name="coverage",
+        label="How often each option of each decision was tried",
+        data=data,
+        layout={"barmode": "stack", "xaxis": axis("share of trials, %", range=[0, 100]),
+                "yaxis": {**_ROWS_AXIS, "categoryarray": decisions[::-1]},
+                "uniformtext": {"mode": "hide", "minsize": 10}},
+        height=_rows_height(len(decisions), 80),
+    )  # fmt: skip
+
+
+def ledger(found: Sequence[Cost]) -> Figure:
+    """Draw where the time of the workers went."""
+    total = sum(cost.seconds for cost in found)
+    names = [cost.what for cost in found]
+    data: list[Trace] = [
+        {"type": "bar", "orientation": "h", "x": [c.seconds / 3600 for c in found], "y": names,
+         "width": 0.55, "marker": {"color": "@accent"}, "showlegend": False,
+         "text": [f"{seconds_text(c.seconds)}, {c.seconds / total:.0%}" for c in found],
+         "textposition": "auto", "textfont": {"size": 12},
+         "hovertemplate": "%{y}: %{text}<extra></extra>"}
+    ]  # fmt: skip
+    return Figure(
+        name="ledger",
+        label="Worker hours by what they went into",
+        data=data,
+        layout={"xaxis": axis("worker time, hours"),
+                "yaxis": {**_ROWS_AXIS, "categoryarray": names[::-1]}},
+        height=_rows_height(len(names), 90),
+    )  # fmt: skip

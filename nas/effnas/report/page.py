@@ -1,0 +1,150 @@
+"""A report as one HTML file that needs nothing else: no network, no server, no effnas."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from effnas.errors import ConfigError
+from effnas.report.about_search import (
+    all_trials,
+    are_predictions_good,
+    is_proxy_good,
+    what_it_took,
+    what_was_tried,
+    where_from,
+    which_images,
+)
+from effnas.report.about_winner import (
+    beats_random,
+    is_it_better,
+    tiles,
+    title,
+    what_it_costs,
+    what_won,
+    where_it_changes,
+    which_matter,
+    why_it_wins,
+)
+from effnas.report.facts import Facts
+from effnas.report.parts import Page, Section
+from effnas.trials.reward import Reward
+from effnas.trials.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: What the file of a report is called in the folder that it is about.
+REPORT = "report.html"
+
+
+def report_search(
+    run: Run, reward: Reward | None = None, commands: Sequence[tuple[str, str]] = ()
+) -> Page:
+    """Return the report of a search.
+
+    Args:
+        run: The run.
+        reward: Its reward, where that is a Python function; by default what the run stores.
+        commands: What to do next: why, and the command.
+    """
+    if reward is None:
+        try:
+            reward = run.load_reward()
+        except ConfigError:
+            reward = None
+    facts = Facts(run, reward)
+    parts = (
+        what_won, is_it_better, beats_random, why_it_wins, which_matter, what_it_costs,
+        where_it_changes, is_proxy_good, are_predictions_good, what_was_tried, what_it_took,
+        which_images, where_from,
+    )  # fmt: skip
+    sections = [part(facts) for part in parts]
+    if commands:
+        sections.append(
+            Section(name="next", question="What comes next?", answer="Ready to paste:",
+                    extra="commands", content=commands)
+        )  # fmt: skip
+    manifest = run.manifest
+    return Page(
+        kind="search",
+        title=title(facts),
+        facts=[
+            ("run", str(run.path)),
+            ("space", manifest.space.name),
+            ("data", manifest.data.name or "?"),
+            ("reward", manifest.reward.text),
+            ("controller", manifest.controller or "?"),
+            ("device", manifest.hardware or "?"),
+            ("begun", manifest.created or "?"),
+        ],
+        tiles=tiles(facts),
+        sections=[*sections, all_trials(facts)],
+    )
+
+
+def to_html(page: Page) -> str:
+    """Return a page as HTML in which every text is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    folder = files("effnas.report") / "templates"
+    environment = Environment(
+        loader=FileSystemLoader(str(folder)),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    figures: dict[str, object] = {
+        f.name: {"data": f.data, "layout": dict(f.layout) | {"height": f.height}}
+        for f in page.figures
+    }
+    tables = {
+        t.name: {
+            "columns": [[c.name, c.form, c.title or c.name] for c in t.columns],
+            "rows": t.rows,
+        }
+        for t in page.tables
+    }
+    return environment.get_template("report.html.j2").render(
+        page=page,
+        style=(folder / "report.css").read_text(),
+        script=(folder / "report.js").read_text(),
+        figures=_embedded(figures),
+        tables=_embedded(tables),
+        plotly=_plotly() if figures else "",
+    )
+
+
+def _embedded(value: object) -> str:
+    """Return JSON that no parser of HTML takes for anything else."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+@lru_cache(maxsize=1)
+def _plotly() -> str:
+    """Return plotly's script, compressed, as base64."""
+    script = (files("plotly") / "package_data" / "plotly.min.js").read_bytes()
+    return base64.b64encode(gzip.compress(script, 6, mtime=0)).decode()
+
+
+def write_tables(page: Page, folder: Path) -> list[Path]:
+    """Write every table as CSV and as JSON; return the files.
+
+    Raises:
+        OSError: If they cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for table in page.tables:
+        records = json.dumps(table.records(), indent=1, allow_nan=False)
+        for ending, text in ((".csv", table.to_csv()), (".json", f"{records}\n")):
+            written.append(folder / f"{table.name}{ending}")
+            written[-1].write_text(text, newline="")
+    return written

@@ -1,0 +1,193 @@
+"""What a page is made of: sections, figures and tables, as plain values."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
+
+#: What is not known, in a table.
+UNKNOWN = "–"
+
+Cell = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: What the file formats call it.
+        form: How numbers look, as Python's format says: `.3f`, `,d`, `.1%`; empty for text.
+        title: What the page calls it; the name by default.
+    """
+
+    name: str
+    form: str = ""
+    title: str = ""
+
+    def text(self, value: Cell) -> str:
+        """Return a value as the page shows it."""
+        if value is None:
+            return UNKNOWN
+        if isinstance(value, bool):
+            return "yes" if value else ""
+        if isinstance(value, str) or not self.form:
+            return str(value)
+        return format(int(value) if self.form.endswith("d") else value, self.form)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table, which the page also offers as CSV and as JSON.
+
+    Attributes:
+        name: Of its files, without ending.
+        columns: Its columns.
+        rows: Cells in the order of the columns; numbers that are not finite are None.
+        is_open: Whether the page shows it at once.
+        is_turned: Whether the page shows its rows as columns: few things, with many figures.
+        is_long: Whether it may have many rows: the reader may sort and filter them.
+    """
+
+    name: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    is_open: bool = False
+    is_turned: bool = False
+    is_long: bool = False
+
+    def records(self) -> list[dict[str, Cell]]:
+        """Return a mapping for each row."""
+        names = [column.name for column in self.columns]
+        return [dict(zip(names, row, strict=True)) for row in self.rows]
+
+    def to_csv(self) -> str:
+        """Return the table as CSV (RFC 4180)."""
+        out = io.StringIO()
+        writer = csv.writer(out)
+        writer.writerow([column.name for column in self.columns])
+        writer.writerows([["" if cell is None else cell for cell in row] for row in self.rows])
+        return out.getvalue()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A figure of plotly's, as data.
+
+    Colours are names after an `@`, such as `@accent`, which the page turns into those of its theme.
+
+    Attributes:
+        name: Unique on the page.
+        label: What it shows, for those who cannot see it.
+        data: Its traces.
+        layout: Its layout, besides what all figures share.
+        height: Pixels.
+    """
+
+    name: str
+    label: str
+    data: Sequence[Mapping[str, Any]]
+    layout: Mapping[str, Any] = field(default_factory=dict)
+    height: int = 360
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """An answer to one question.
+
+    Attributes:
+        name: Unique on the page.
+        question: The title.
+        answer: In a sentence or two.
+        sure: How sure that is, what it is compared with, and what is not known.
+        figures: Figures.
+        tables: Tables.
+        extra: A further part of the page, by the name of its template block.
+        content: What that part shows.
+    """
+
+    name: str
+    question: str
+    answer: str
+    sure: str = ""
+    figures: Sequence[Figure] = ()
+    tables: Sequence[Table] = ()
+    extra: str = ""
+    content: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A whole report.
+
+    Attributes:
+        kind: Of what it is a report, in two or three words.
+        title: The verdict in a sentence.
+        facts: Names and values below it.
+        tiles: Key figures: what, value, what it is compared with.
+        sections: In the order in which they are read.
+    """
+
+    kind: str
+    title: str
+    facts: Sequence[tuple[str, str]]
+    tiles: Sequence[tuple[str, str, str]]
+    sections: Sequence[Section]
+
+    @property
+    def tables(self) -> list[Table]:
+        """All tables."""
+        return [table for section in self.sections for table in section.tables]
+
+    @property
+    def figures(self) -> list[Figure]:
+        """All figures."""
+        return [figure for section in self.sections for figure in section.figures]
+
+
+def finite(value: object) -> Cell:
+    """Return a cell of a table; None for a number that is not finite."""
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float)) or value is None else str(value)
+
+
+def seconds_text(seconds: float) -> str:
+    """Return `48 s`, `35 min`, `6.4 h`."""
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+
+
+def count_text(number: float) -> str:
+    """Return `512`, `79 k`, `4.1 M`, `1.3 G`."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:.0f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 trial`, `1,000 trials`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def shortened(text: str, length: int = 28) -> str:
+    """Return a text of limited length, as labels of figures need it."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def plain(text: str) -> str:
+    """Return a text as plotly shows it: it reads `<b>` and the like in labels as markup."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Return `a, b and c`; of many the first ones, and how many more there are."""
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
