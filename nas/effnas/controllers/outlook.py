@@ -64,7 +64,8 @@ def outlook(
     A model of these trials (`effnas.controllers.predictor`) draws what the best trials and untried
     architectures are truly worth, together. The untried ones are those that promise most of random
     draws, of the neighbours of the best trials and of a few steps further; the next trials are
-    taken to be those.
+    taken to be those. How often its claims hold has not been measured yet
+    (`benchmarks/calibration.py` can).
 
     Args:
         trials: Trials that have ended, by any controller.
