@@ -39,7 +39,7 @@ SCALING = "out tolerance data data-root seeds seed recipe " + TRAINING + WORKERS
 #: Those without --json, which all have.
 OPTIONS = {
     "search": DATA + WORKERS + RECIPE + STEP_TIMES + "backend target-image-size target-batch-size "
-    "space budget out reward controller objectives seed fidelity constraint baseline",
+    "space budget out reward controller objectives seed fidelity constraint baseline report",
     "resume": "budget",
     "runs": "",
     "rescore": "reward sweep store top",
@@ -49,6 +49,7 @@ OPTIONS = {
     "profile": STEP + "target-image-size target-batch-size space classes out seed",
     "retarget": WORKERS + STEP_TIMES + "backend out timings budget reward data data-root",
     "promote": WORKERS + TRAINING + "top seeds out reward test data data-root",
+    "report": "out tables open",
     "scale": "family alpha beta gamma phi round-limit last-stage step-time params memory space "
     "image-size max-image-size batch-size classes epochs images device threads out",
     "export": "weights out image-size classes formats",

@@ -15,6 +15,7 @@ from effnas.space.search_space import SearchSpace
 from effnas.timing.device_settings import DeviceSettings
 from effnas.timing.profile import TRUSTED_ERROR, DeviceProfile, ModelError
 from effnas.timing.profiling import make_profile
+from effnas.workflows.proxy.statistics import MIN_RANKED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +101,12 @@ class ProfileCommand(LongCommand[ProfileSettings, DeviceProfile]):
 
 
 def _error_text(error: ModelError) -> str:
+    ranks = f"rank correlation {error.spearman:z.3f}, on {counted(error.networks, 'network')}"
+    if error.networks < MIN_RANKED:
+        ranks = f"rank correlation not known from {counted(error.networks, 'network')}"
     return (
         f"mean error {error.mean_absolute:.1%} (95 % interval {error.mean_absolute_low:.1%} to "
-        f"{error.mean_absolute_high:.1%}), rank correlation {error.spearman:z.3f}, on "
-        f"{counted(error.networks, 'network')} that it had not seen; one prediction is within "
+        f"{error.mean_absolute_high:.1%}), {ranks} that it had not "
+        f"seen; one prediction is within "
         f"±{error.half_width:.1%} (95 %)"
     )

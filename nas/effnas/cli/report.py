@@ -13,13 +13,14 @@ from effnas.cli.tables import console
 from effnas.errors import StoreError
 from effnas.report.page import REPORT, report_search, to_html, write_tables
 from effnas.report.parts import Page
-from effnas.report.statements import indistinguishable
+from effnas.report.side_by_side import report_runs
 from effnas.trials.run import Run, load_run
 from effnas.trials.store import write_whole
 from effnas.trials.uncertainty import rank_trials
 
 if TYPE_CHECKING:
-    from effnas.cli.search import SearchCommand
+    from effnas.cli.session import LongCommand
+    from effnas.search.launch import Settings
     from effnas.search.search import Search
     from effnas.trials.reward import Reward
 
@@ -35,9 +36,9 @@ def show_report(
     Raises:
         StoreError: If a run cannot be read, or the report cannot be written.
     """
-    [path] = paths
-    page = _page(load_run(path))
-    out = out or path / REPORT
+    runs = [load_run(path) for path in dict.fromkeys(paths)]
+    page = _page(runs[0]) if len(runs) == 1 else report_runs(runs)
+    out = out or (paths[0] / REPORT if len(runs) == 1 else Path(REPORT))
     write_whole(out, to_html(page))
     written = []
     if tables:
@@ -68,7 +69,7 @@ def show_report(
         webbrowser.open(out.resolve().as_uri())
 
 
-def end_with_report(command: SearchCommand, search: Search, code: int) -> int:
+def end_with_report(command: LongCommand[Settings, Search], search: Search, code: int) -> int:
     """Write the report of a search that has just ended into its folder; return its exit code.
 
     A report that fails is no failure of the search.
@@ -91,18 +92,18 @@ def next_commands(run: Run, reward: Reward | None = None) -> list[tuple[str, str
     """Return what to do after a search: why, and a command that can be pasted."""
     folder = _argument(run.path)
     if run.best is None:
-        return [("See what went wrong.", f"effnas status {folder}")]
+        return [("See how far it is, and what went wrong.", f"effnas status {folder}")]
     equals = 1
     if reward or run.manifest.reward.kind == "expression":
         ranked = rank_trials(run.trials, reward or run.load_reward(), run.noise)
-        equals = len(indistinguishable(ranked))
+        equals = len(ranked.best_set)
     top = min(max(equals, _FINALISTS[0]), _FINALISTS[1], len(run.trials.ranked()))
     data = run.manifest.data
     images = _argument(data.path or data.name)
     if data.root:
         images += f" --data-root {_argument(data.root)}"
     name = _argument(Path("families") / run.path.resolve().name)
-    return [
+    found = [
         (
             "Find out which of the best is best: train them longer, with several seeds.",
             f"effnas promote {folder} --top {top}",
@@ -116,6 +117,10 @@ def next_commands(run: Run, reward: Reward | None = None) -> list[tuple[str, str
             f"effnas scale {_argument(f'{run.path}:best')} --family v2 --out {name}",
         ),
     ]
+    left = run.manifest.budget - sum(t.state.is_finished for t in run.trials)
+    if left > 0 and run.manifest.asked:
+        found.insert(0, ("Finish the search first.", f"effnas resume {folder}"))
+    return found[:3]
 
 
 def _argument(value: object) -> str:

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 #: Rows of the table.
 _TOP = 10
+#: Trials without a row in a table that are named.
+_NAMED = 3
+#: Step times that differ by a smaller share are called the same.
+_SAME = 0.01
 #: Of a candidate, in JSON.
 _SHOWN = (
     "rank", "old_rank", "reward", "reward_deviation", "old_reward", "step_time",
@@ -57,6 +61,10 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
             ("step times", f"{step_times}; of at most {counted(timings, 'trial')}"),
             ("trainings", f"{counted(self.settings.budget, 'new one')} at most"),
         )  # fmt: skip
+        if hardware == parent.manifest.hardware:
+            self.note(
+                "this is the device that the run was timed on: what moves is the noise of timing."
+            )
         self.preparing("timing")
 
     def timed(self, trial: Trial) -> None:
@@ -108,7 +116,7 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
                 f"{c.old_metrics['step_time']:.3f}" if c.old_metrics else "-",
                 f"{c.metrics['accuracy']:.4f}",
                 f"{c.metrics['params_ratio']:.3f}",
-                _why(c),
+                _against_most(c),
             )
         self.screen.print(rows)
         legend = (
@@ -118,10 +126,18 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
         self.screen.print()
         self.screen.print(
             networks(
-                (f"rank {c.rank} · trial {numbers[c.architecture.id]}", c.architecture)
+                (f"rank {c.rank} · trial {numbers[c.architecture.id]} · {_why(c)}", c.architecture)
                 for c in found.ranking[:SHOWN_NETWORKS]
             )
         )
+        self.say("A and P are as in the finished run: on another device, S alone differs.")
+        if lacking := found.not_in_table:
+            named = ", ".join(str(trial.number) for trial in lacking[:_NAMED])
+            more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+            self.note(
+                f"the table has no row for {counted(len(lacking), 'trial')} of the run, which is "
+                f"left out here: {named}{more}.", "Warning",
+            )  # fmt: skip
         if guessed := sum(not c.timed for c in found.ranking):
             more = " More --timings tell whether number 1 is one." * (not found.ranking[0].timed)
             self.say(
@@ -177,6 +193,25 @@ def _cost(found: Retargeted) -> dict[str, Any]:
 
 
 def _why(candidate: Candidate) -> str:
+    """Return in words what its step time did to a candidate's rank."""
+    if candidate.slowdown is None or candidate.old_rank is None:
+        return "new"
+    if not candidate.timed:
+        return "S is a guess"
+    new, old = candidate.step_time, candidate.old_metrics["step_time"]
+    if abs(new / old - 1) < _SAME:
+        text = f"S {new:.2f} as before"
+    else:
+        text = f"{'slower' if new > old else 'faster'} here: S {new:.2f} instead of {old:.2f}"
+    if new > old and candidate.rank < candidate.old_rank:
+        text += ", others slowed more"
+    elif new < old and candidate.rank > candidate.old_rank:
+        text += ", others gained more"
+    return text
+
+
+def _against_most(candidate: Candidate) -> str:
+    """Return how its step time changed beside the median of all."""
     if candidate.slowdown is None:
         return "new"
     percent = (candidate.slowdown - 1) * 100

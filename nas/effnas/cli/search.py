@@ -53,10 +53,11 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
 
     def payload(self, result: Search) -> dict[str, Any]:
         baseline = _baseline(result)
+        noise = Noise.of(self._holdout_images, result.baselines)
         return {
             "run": str(self.settings.out),
             "random_search": asdict(baseline) if baseline else None,
-            "baselines": [b.to_row(result.reward, self._noise(result)) for b in result.baselines],
+            "baselines": [b.to_row(result.reward, noise.standard_error) for b in result.baselines],
             "trials": [trial.to_row() for trial in result.trials.ranked()],
             **(pareto_front_json(result.trials, result.objectives) if result.objectives else {}),
         }
@@ -93,9 +94,6 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
         code = super().report(result)
         return end_with_report(self, result, code) if self.writes_report else code
 
-    def _noise(self, search: Search) -> Noise:
-        return Noise.of(self._holdout_images, search.baselines)
-
     def succeeded(self, result: Search) -> bool:
         return result.best is not None
 
@@ -106,6 +104,8 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
         for warning in plan.warnings():
             self.note(warning)
         self._ended(plan.budget - plan.trials_left, plan.total_s)
+        if any(each.left for each in plan.baselines):
+            self.preparing("training the baselines")
 
     def finalist_timed(self, trial: Trial, search: Search) -> None:
         self.preparing("measuring the best")

@@ -7,9 +7,18 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 from effnas.config.codec import to_plain
-from effnas.report import figures
+from effnas.report import figures_search as figures
 from effnas.report.facts import Facts
-from effnas.report.parts import Cell, Column, Section, Table, counted, finite, seconds_text
+from effnas.report.parts import (
+    Cell,
+    Column,
+    Section,
+    Table,
+    chance_text,
+    counted,
+    finite,
+    seconds_text,
+)
 from effnas.report.statements import (
     MIN_PAIRS,
     costs,
@@ -17,14 +26,15 @@ from effnas.report.statements import (
     predicted_steps,
     reasons,
     rung_pairs,
+    wall_clock,
 )
+from effnas.trials.store import SAMPLES
 from effnas.trials.trial import TrialState
 
 #: Rank correlations below this one make a proxy doubtful, as Vertex AI's guide and `proxy` have it.
 _GOOD_TAU = 0.65
 #: Pictures above this size are not embedded.
 _MAX_PICTURE_BYTES = 600_000
-_SAMPLES = "samples.png"
 _COLUMNS = {
     "trial": ",d", "reward": ".4f", "accuracy": ".2%", "step_time": ".3f", "params_ratio": ".3f",
     "params": ",d", "macs": ",d", "step_time_s": ".4f", "train_time_s": ".1f",
@@ -145,7 +155,7 @@ def what_was_tried(facts: Facts) -> Section:
 def what_it_took(facts: Facts) -> Section:
     """Say where the time went."""
     question = "What did it cost?"
-    found = costs(facts.run)
+    found, clock = costs(facts.run), wall_clock(facts.run)
     if not found:
         return Section(name="cost", question=question,
                        answer="Not known: no trial says how long it took.")  # fmt: skip
@@ -156,8 +166,11 @@ def what_it_took(facts: Facts) -> Section:
         answer += f", {seconds_text(total / complete)} for each of {complete:,} complete trials"
     answer += ": " + ", ".join(f"{c.what} {c.seconds / total:.0%}" for c in found) + "."
     sure = (
-        "Seconds of workers, all together. When each trial ended is not stored, so it is not known "
-        "how long workers waited."
+        f"Seconds of workers, all together. The wall clock took {seconds_text(clock.whole_s)}, and "
+        f"in {seconds_text(clock.idle_s)} of that no trial was under way."
+        if clock
+        else "Seconds of workers, all together. How long they waited is not known: this run does "
+        "not tell when each trial began and ended."
     )
     columns = [Column("what"), Column("seconds", ",.1f"), Column("count", "d", "of them")]
     rows: list[list[Cell]] = [[c.what, c.seconds, c.count] for c in found]
@@ -182,17 +195,31 @@ def which_images(facts: Facts) -> Section:
         False: "Trainings do not mirror images.",
         None: "",
     }[data.mirrored]
-    if data.classes:
-        sure += f" Guessing gives {1 / data.classes:.1%} where classes are equally frequent."
+    if data.chance is not None:
+        share = data.majority_share
+        sure += f" Guessing gives {data.chance:.1%}" + (
+            f", always naming the most frequent class {share:.1%}."
+            if share is not None else " where classes are equally frequent."
+        )  # fmt: skip
+    if facts.ranked and data.chance is not None:
+        above = facts.ranked.above(facts.ranked[0].trial, data.majority_share or data.chance)
+        if above is not None:
+            sure += f" The winner is truly above that with {chance_text(above)}."
+    if data.image_sizes:
+        sizes = [f"{width}×{height}" for height, width in data.image_sizes]
+        sure += f" Images as stored: {' to '.join(dict.fromkeys((sizes[0], sizes[-1])))} px."
     if data.skipped_images:
         sure += f" {counted(len(data.skipped_images), 'image')} cannot be decoded and was skipped."
     tables = []
     if data.class_names:
-        rows: list[list[Cell]] = [[n, name] for n, name in enumerate(data.class_names)]
-        tables = [
-            Table(name="classes", columns=[Column("output", "d"), Column("class")], rows=rows)
+        counts = [dict(enumerate(each)) for each in (data.class_counts, data.holdout_class_counts)]
+        rows: list[list[Cell]] = [
+            [n, name, *(each.get(n) for each in counts)] for n, name in enumerate(data.class_names)
         ]
-    picture = _picture(facts.run.path / _SAMPLES)
+        columns = [Column("output", "d"), Column("class"), Column("train_images", ",d", "to train"),
+                   Column("holdout_images", ",d", "held out")]  # fmt: skip
+        tables = [Table(name="classes", columns=columns, rows=rows)]
+    picture = _picture(facts.run.path / SAMPLES)
     return Section(name="data", question=question, answer=answer, sure=sure, tables=tables,
                    extra="picture" if picture else "",
                    content=("Images of the training part", picture))  # fmt: skip

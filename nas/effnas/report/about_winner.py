@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
-from effnas.report import explanation, figures
+from effnas.report import explanation, figures, figures_search
 from effnas.report.diagram import draw
 from effnas.report.facts import Facts
 from effnas.report.parts import (
@@ -12,16 +13,15 @@ from effnas.report.parts import (
     Column,
     Section,
     Table,
+    chance_text,
     count_text,
     counted,
     listed,
-    seconds_text,
-    shortened,
 )
 from effnas.report.statements import best_so_far, sensitivity
 from effnas.trials.baselines import REFERENCE
 from effnas.trials.trial import Trial
-from effnas.trials.uncertainty import images_to_tell_apart
+from effnas.trials.uncertainty import Ranking
 
 #: Rows of the tables of the best trials.
 _TOP = 20
@@ -53,7 +53,7 @@ def what_won(facts: Facts) -> Section:
     changed = [name for name, option in found.items() if other.get(name) != option]
     m = winner.metrics
     figures_text = listed([
-        *([f"{m['accuracy']:.2%} accuracy{_error_text(facts, winner)}"] if "accuracy" in m else []),
+        *([f"{m['accuracy']:.2%} accuracy{_error_text(facts)}"] if "accuracy" in m else []),
         *([f"{m['step_time']:.2f} times the reference's step time"] if "step_time" in m else []),
         *([f"{m['params_ratio']:.2f} times its parameters ({count_text(m['params'])})"]
           if "params_ratio" in m and "params" in m else []),
@@ -79,15 +79,13 @@ def what_won(facts: Facts) -> Section:
     )
 
 
-def _error_text(facts: Facts, winner: Trial) -> str:
-    error = next((e.accuracy_error for e in facts.ranked if e.trial is winner), None)
+def _error_text(facts: Facts) -> str:
+    error = facts.accuracy_error
     return f" (± {100 * error:.1f} points standard error)" if error is not None else ""
 
 
 def _beside(facts: Facts, winner: Trial) -> Table:
-    errors = {each.trial.number: each.accuracy_error for each in facts.ranked}
-    rows = [_figures(f"trial {winner.number}", winner.reward, winner.metrics,
-                     errors.get(winner.number))]  # fmt: skip
+    rows = [_figures(f"trial {winner.number}", winner.reward, winner.metrics, facts.accuracy_error)]
     rows += [
         _figures(each.baseline.name, each.reward, each.baseline.metrics, each.accuracy_error)
         for each in facts.contenders
@@ -109,10 +107,10 @@ def _figures(
 def is_it_better(facts: Facts) -> Section:
     """Say how sure it is that the winner is the best."""
     question = "Is it really better?"
-    if not facts.ranked:
+    if facts.ranked is None:
         reason = "No trial is complete yet." if facts.reward else facts.lacking
         return Section(name="better", question=question, answer=reason)
-    first, equals = facts.ranked[0], facts.equals
+    first = facts.ranked[0]
     chance = first.best_probability
     noise = facts.run.noise
     if chance is None:
@@ -120,20 +118,23 @@ def is_it_better(facts: Facts) -> Section:
             name="better", question=question,
             answer="How sure the ranking is, is not known: the run does not say how many images "
                    "accuracies are from.",
-            tables=[_ranking(facts)],
+            tables=[_ranking(facts.ranked)],
         )  # fmt: skip
-    others = [f"trial {e.trial.number}" for e in equals if e is not first]
+    others = [f"trial {trial.number}" for trial in facts.rivals]
     answer = (
         f"Trial {first.trial.number} is the best of {counted(len(facts.ranked), 'complete trial')} "
-        f"with a probability of {chance:.0%}. "
+        f"with a probability of {chance_text(chance)}. "
     )
     answer += (
-        f"Nobody can tell it apart from {counted(len(others), 'other')}: {listed(others)}."
-        if others else "No other trial can be mistaken for it."
+        f"Nobody can tell it apart from {counted(len(others), 'other')}: {listed(others, 5)}."
+        if others else "Nine times in ten no other trial is."
     )  # fmt: skip
     for each in facts.contenders:
         if each.beaten_probability is not None:
-            answer += f" It is better than {each.baseline.name} with {each.beaten_probability:.0%}."
+            answer += (
+                f" It is better than {each.baseline.name} with "
+                f"{chance_text(each.beaten_probability)}."
+            )
         elif each.baseline.reason:
             answer += f" {each.baseline.name} has no accuracy: {each.baseline.reason}."
     if not facts.contenders:
@@ -145,32 +146,35 @@ def is_it_better(facts: Facts) -> Section:
     )
     sure = (
         f"Dots are expected true rewards with 90% intervals, the ticks what was measured; a lucky "
-        f"trial is not believed in full. The errors: {noise.holdout_images:,} held-out images, "
-        f"{spread}, and the intervals of step times."
+        f"trial is not believed in full. Blue ones belong to the fewest trials that hold the best "
+        f"with 90%; the percentages say how likely each is it. The errors: "
+        f"{noise.holdout_images:,} held-out images, {spread}, and the intervals of step times."
     )
-    if others and first.trial.metrics.get("accuracy"):
-        images = images_to_tell_apart(first.trial.metrics["accuracy"], 0.01)
-        sure += f" To see a difference of 1 point takes {images:,} held-out images."
-    assert facts.reward is not None
+    if others and len(facts.ranked) > 1 and (images := facts.ranked.images_to_tell(2)):
+        sure += (
+            f" To tell the first two apart by one training each takes about {images:,} held-out "
+            "images."
+        )
     return Section(
         name="better", question=question, answer=answer, sure=sure,
-        figures=[figures.ranking(facts.ranked, facts.contenders, facts.reward.text)],
-        tables=[_ranking(facts)],
+        figures=[figures.ranking(facts.ranked, facts.rivals, facts.contenders)],
+        tables=[_ranking(facts.ranked)],
     )  # fmt: skip
 
 
-def _ranking(facts: Facts) -> Table:
+def _ranking(ranked: Ranking) -> Table:
     columns = [
         Column("trial", "d"), Column("reward", ".4f", "measured reward"),
-        Column("reward_low", ".4f", "true one above"), Column("reward_high", ".4f", "below"),
+        Column("expected_reward", ".4f", "expected true reward"),
+        Column("reward_low", ".4f", "from"), Column("reward_high", ".4f", "to"),
         Column("accuracy", ".2%"), Column("accuracy_error", ".2%", "± standard error"),
         Column("best_probability", ".1%", "best with"), Column("rank", "d", "rank from"),
         Column("last_rank", "d", "to"),
     ]  # fmt: skip
     rows = [
-        [e.trial.number, e.trial.reward, e.low, e.high, e.trial.metrics.get("accuracy"),
+        [e.trial.number, e.trial.reward, e.reward, e.low, e.high, e.trial.metrics.get("accuracy"),
          e.accuracy_error, e.best_probability, e.rank, e.last_rank]
-        for e in facts.ranked[:_TOP]
+        for e in ranked[:_TOP]
     ]  # fmt: skip
     return Table(name="ranking", columns=columns, rows=rows)
 
@@ -335,7 +339,8 @@ def where_it_changes(facts: Facts) -> Section:
             else "Not shown: the reward is not a product of A and powers of S and P."
         )
         return Section(name="exponents", question=question, answer=reason)
-    numbers = sorted({trial for row in found.winners for trial in row})
+    wins = Counter(n for row in found.winners for n in row if n is not None)
+    numbers = list(wins)
     s, p = found.given
     answer = (
         f"With S^{s:g} and P^{p:g}, as in this run, the winner keeps {found.share:.0%} of the "
@@ -344,63 +349,8 @@ def where_it_changes(facts: Facts) -> Section:
         f"win{'s' * (len(numbers) == 1)} somewhere."
     )
     sure = "By measured metrics, without their errors: near the edge between two, both are as good."
-    wins = [trial for row in found.winners for trial in row]
     columns = [Column("trial", "d"), Column("share", ".1%", "share of the exponents")]
-    rows: list[list[Cell]] = [[n, wins.count(n) / len(wins)] for n in numbers]
-    rows.sort(key=lambda row: -float(row[1] or 0))
+    rows: list[list[Cell]] = [[n, count / wins.total()] for n, count in wins.most_common()]
     return Section(name="exponents", question=question, answer=answer, sure=sure,
-                   figures=[figures.exponents(found)] if len(numbers) > 1 else [],
+                   figures=[figures_search.exponents(found)] if len(numbers) > 1 else [],
                    tables=[Table(name="exponents", columns=columns, rows=rows)])  # fmt: skip
-
-
-def title(facts: Facts) -> str:
-    """Return the verdict as the title of the page."""
-    winner = facts.winner
-    if winner is None:
-        return "No trial is complete yet"
-    if facts.ahead:
-        best = facts.ahead[0]
-        return (
-            f"A baseline wins: {shortened(best.baseline.name, 40)} has a reward of "
-            f"{best.reward:.4f}, the best trial {winner.reward:.4f}"
-        )
-    random, reached = facts.random, facts.reached
-    is_random = facts.run.manifest.controller == "random"
-    if random and reached is not None and reached <= random.best and not is_random:
-        return f"Random search would have done as well: {random.best:.4f} against {reached:.4f}"
-    others = len(facts.equals) - 1
-    beats = [c.baseline.name for c in facts.contenders if c.beaten_probability is not None
-             and c.beaten_probability > 0.95]  # fmt: skip
-    text = f"Trial {winner.number} wins"
-    text += f" and beats {listed([shortened(name, 30) for name in beats], 3)}" if beats else ""
-    text += f"; {others} other{'s' * (others > 1)} may be as good" if others > 0 else ""
-    return text
-
-
-def tiles(facts: Facts) -> list[tuple[str, str, str]]:
-    """Return the key figures: what, value, and what it is compared with."""
-    winner = facts.winner
-    if winner is None:
-        return []
-    m = winner.metrics
-    reference = next((b for b in facts.run.baselines if b.name == REFERENCE), None)
-    found = []
-    if "accuracy" in m:
-        error = next((e.accuracy_error for e in facts.ranked if e.trial is winner), None)
-        than = reference.metrics.get("accuracy") if reference else None
-        more = (f"± {100 * error:.1f}; " if error else "") + (
-            f"reference {than:.1%}" if than is not None else "reference not trained"
-        )
-        found.append(("accuracy", f"{m['accuracy']:.1%}", more))
-    if "step_time" in m:
-        low, high = m.get("step_time_low"), m.get("step_time_high")
-        more = f"{low:.2f} to {high:.2f}; " if low and high else ""
-        found.append(("step time", f"{m['step_time']:.2f}×", f"{more}reference 1"))
-    if "params_ratio" in m:
-        found.append(("parameters", f"{m['params_ratio']:.2f}×",
-                      f"{count_text(m.get('params', 0))}; reference 1, exact"))  # fmt: skip
-    seconds = sum(t.duration_s for t in facts.run.trials if t.duration_s is not None)
-    found.append(("trials", f"{len(facts.run.trials):,}",
-                  f"of {facts.run.manifest.budget:,}"
-                  + (f"; {seconds_text(seconds)} of work" if seconds else "")))  # fmt: skip
-    return found

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, fitted, random_search
 from effnas.controllers.predictor import Predictor
-from effnas.report.statements import Contender, contenders, indistinguishable
+from effnas.errors import ConfigError
+from effnas.report.statements import Contender, contenders
 from effnas.trials.objectives import Objectives
 from effnas.trials.pareto_front import hypervolumes, pareto_front
 from effnas.trials.problem import Problem
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run
 from effnas.trials.trial import Trial, TrialState
-from effnas.trials.uncertainty import RankedTrial, rank_trials
+from effnas.trials.uncertainty import Ranking, rank_trials
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,24 @@ class Facts:
     run: Run
     reward: Reward | None
 
+    @classmethod
+    def of(cls, run: Run) -> Facts:
+        """Return the facts of a run with the reward that it stores."""
+        try:
+            return cls(run, run.load_reward())
+        except ConfigError:  # no code is run because a file says so
+            return cls(run, None)
+
     @cached_property
     def complete(self) -> list[Trial]:
         """The complete trials with a reward, the best first."""
         return self.run.trials.ranked()
 
     @cached_property
-    def ranked(self) -> Sequence[RankedTrial]:
-        """How sure the ranking of the complete trials is; empty without a reward to compute."""
-        if self.reward is None:
-            return []
+    def ranked(self) -> Ranking | None:
+        """How sure the ranking of the complete trials is; None if none has a known reward."""
+        if self.reward is None or not self.complete:
+            return None
         return rank_trials(self.run.trials, self.reward, self.run.noise)
 
     @property
@@ -52,13 +60,23 @@ class Facts:
         """The baselines, and how they stand against the winner."""
         if self.reward is None:
             return [Contender(baseline=each, reward=None) for each in self.run.baselines]
-        first = self.ranked[0] if self.ranked else None
-        return contenders(self.run.baselines, self.reward, self.run.noise, first)
+        if self.ranked is None:
+            return [
+                Contender(baseline=each, reward=each.reward(self.reward))
+                for each in self.run.baselines
+            ]
+        return contenders(self.run, self.reward, self.ranked)
+
+    @cached_property
+    def rivals(self) -> list[Trial]:
+        """The trials that may be the best in place of the winner, the likeliest first."""
+        found = self.ranked.best_set if self.ranked else []
+        return [each.trial for each in found if each.trial is not self.winner]
 
     @property
-    def equals(self) -> list[RankedTrial]:
-        """The trials that may be the best; the winner is among them."""
-        return indistinguishable(self.ranked)
+    def accuracy_error(self) -> float | None:
+        """Standard error of the winner's accuracy."""
+        return self.ranked[0].accuracy_error if self.ranked else None
 
     @property
     def ahead(self) -> list[Contender]:

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from effnas.report.explanation import Importance, Step
-from effnas.report.parts import Figure, counted, plain, seconds_text, shortened
+from effnas.report.parts import Figure, chance_text, plain, shortened
 from effnas.report.statements import (
     Contender,
-    Cost,
-    Coverage,
-    PredictedStep,
-    RungPair,
-    Sensitivity,
 )
 from effnas.trials.trial import Trial
 from effnas.trials.uncertainty import RankedTrial
@@ -28,7 +22,7 @@ METRIC_NAMES = {"accuracy": "accuracy (A)", "step_time": "step time (S)",
 ROWS = 15
 _ROW = 26
 #: An axis of names, the first at the top.
-_ROWS_AXIS: Mapping[str, Any] = {"categoryorder": "array", "showgrid": False, "type": "category"}
+ROWS_AXIS: Mapping[str, Any] = {"categoryorder": "array", "showgrid": False, "type": "category"}
 #: Where a logarithmic axis of ratios has its numbers.
 _TICKS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20)
 _LIMIT = re.compile(r"(S|step_time|A|accuracy) ?(<=|<|>=|>) ?([\d.]+)")
@@ -41,18 +35,20 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
     return {"title": {"text": title}, **more}
 
 
-def _rows_height(count: int, extra: int = 90) -> int:
+def rows_height(count: int, extra: int = 90) -> int:
+    """Return the pixels of a figure of N rows."""
     return extra + _ROW * count
 
 
-def _dots(x: Sequence[float], y: Sequence[object], colour: object, **more: Any) -> Trace:
+def dots(x: Sequence[float], y: Sequence[object], colour: object, **more: Any) -> Trace:
+    """Return a trace of markers; `more` are its attributes, and those of its markers."""
     usual = {"size": 8, "symbol": "circle", "line": {"width": 0}, "opacity": 1}
     marker = {"color": colour, **{name: more.pop(name, usual[name]) for name in usual}}
     return {"type": "scatter", "mode": "markers", "x": list(x), "y": list(y), "marker": marker,
             **more}  # fmt: skip
 
 
-def _spread(
+def spread(
     middle: Sequence[float], low: Sequence[float], high: Sequence[float], colour: str
 ) -> dict[str, Any]:
     """Return error bars from lows to highs."""
@@ -78,33 +74,35 @@ def trial_text(trial: Trial) -> str:
     return "<br>".join([*lines, *(plain(block) for block in trial.architecture.blocks)])
 
 
-def ranking(ranked: Sequence[RankedTrial], others: Sequence[Contender], reward: str) -> Figure:
+def ranking(
+    ranked: Sequence[RankedTrial],
+    rivals: Sequence[Trial],
+    others: Sequence[Contender],
+) -> Figure:
     """Draw the best trials and the baselines with the intervals of their true rewards."""
     data: list[Trace] = []
-    wanted = [*ranked[:ROWS], *(each for each in ranked[ROWS:] if each.rank <= ranked[0].rank)][
-        : ROWS + 5
-    ]
-    shown = [each for each in wanted if each.low is not None and each.high is not None]
+    equal = {trial.number for trial in rivals}
+    shown = [each for each in ranked[:ROWS] if each.low is not None and each.high is not None]
     names = [f"trial {each.trial.number}" for each in shown]
     low, high = [e.low or 0.0 for e in shown], [e.high or 0.0 for e in shown]
-    middle = [(a + b) / 2 for a, b in zip(low, high, strict=True)]
-    colours = ["@warm" if n == 0 else "@accent" if e.rank <= ranked[0].rank else "@muted"
+    middle = [e.reward or 0.0 for e in shown]
+    colours = ["@warm" if n == 0 else "@accent" if e.trial.number in equal else "@muted"
                for n, e in enumerate(shown)]  # fmt: skip
-    chance = [f"{e.best_probability:.0%}" if e.best_probability is not None else ""
+    chance = [f" {plain(chance_text(e.best_probability))}" if e.best_probability is not None else ""
               for e in shown]  # fmt: skip
-    for colour, label in (("@warm", "winner"), ("@accent", "may be as good"),
-                          ("@muted", "worse")):  # fmt: skip
+    for colour, label in (("@warm", "winner"), ("@accent", "may be the best, too"),
+                          ("@muted", "hardly the best")):  # fmt: skip
         at = [n for n, each in enumerate(colours) if each == colour]
         if at:
             part = [[values[n] for n in at] for values in (middle, low, high)]
             data.append(
-                _dots(part[0], [names[n] for n in at], colour, name=label, size=9,
-                      error_x=_spread(part[0], part[1], part[2], colour),
+                dots(part[0], [names[n] for n in at], colour, name=label, size=9,
+                      error_x=spread(part[0], part[1], part[2], colour),
                       text=[trial_text(shown[n].trial) for n in at],
                       hovertemplate="%{text}<extra></extra>")
             )  # fmt: skip
     data.append(
-        _dots([e.trial.reward or 0.0 for e in shown], names, "@ink", name="as measured",
+        dots([e.trial.reward or 0.0 for e in shown], names, "@ink", name="as measured",
               symbol="line-ns-open", size=10, line={"width": 1.5, "color": "@ink"},
               hovertemplate="measured %{x:.4f}<extra></extra>")
     )  # fmt: skip
@@ -119,8 +117,8 @@ def ranking(ranked: Sequence[RankedTrial], others: Sequence[Contender], reward: 
                                [e.reward_high for e in known])]  # fmt: skip
         labels = [plain(shortened(each.baseline.name, 22)) for each in known]
         data.append(
-            _dots(x, labels, "@green", name="baseline", symbol="diamond", size=10,
-                  error_x=_spread(x, ends[0], ends[1], "@green"),
+            dots(x, labels, "@green", name="baseline", symbol="diamond", size=10,
+                  error_x=spread(x, ends[0], ends[1], "@green"),
                   hovertemplate="%{y}: %{x:.4f}<extra></extra>")
         )  # fmt: skip
         names = [*names, *labels]
@@ -129,10 +127,10 @@ def ranking(ranked: Sequence[RankedTrial], others: Sequence[Contender], reward: 
         label="Rewards of the best trials and the baselines, with 90% intervals",
         data=data,
         layout={
-            "xaxis": axis(f"reward  {plain(shortened(reward, 40))}"),
-            "yaxis": {**_ROWS_AXIS, "categoryarray": names[::-1]},
+            "xaxis": axis("reward"),
+            "yaxis": {**ROWS_AXIS, "categoryarray": names[::-1]},
         },
-        height=_rows_height(len(names), 120),
+        height=rows_height(len(names), 120),
     )
 
 
@@ -147,7 +145,7 @@ def progress(
     x = [number for number, _ in best] + [last]
     y = [value for _, value in best] + [best[-1][1]] if best else []
     data: list[Trace] = [
-        _dots([t.number for t in scored], [t.reward or 0.0 for t in scored], "@muted", size=5,
+        dots([t.number for t in scored], [t.reward or 0.0 for t in scored], "@muted", size=5,
               opacity=0.55, name="a trial", text=[trial_text(t) for t in scored],
               hovertemplate="%{text}<extra></extra>"),
         {"type": "scatter", "mode": "lines", "x": x[: len(y)], "y": y, "name": "best so far",
@@ -174,7 +172,9 @@ def progress(
 def steps_of(path: Sequence[Step]) -> Figure:
     """Draw the gain of each decision on the way to the winner, split by metric."""
     shown, rest = list(path[:ROWS]), list(path[ROWS:])
-    names = [step_name(step) for step in shown] + ([f"{len(rest)} more"] if rest else [])
+    names = [_two_lines(step_name(step)) for step in shown] + (
+        [f"{len(rest)} more"] if rest else []
+    )
 
     def column(values: Sequence[float], more: Sequence[float]) -> list[float]:
         return [100 * v for v in values] + ([100 * sum(more)] if more else [])
@@ -191,8 +191,8 @@ def steps_of(path: Sequence[Step]) -> Figure:
     total = column([s.gain for s in shown], [s.gain for s in rest])
     low, high = (column([getattr(s, end) for s in shown], [getattr(s, end) for s in rest])
                  for end in ("low", "high"))  # fmt: skip
-    data.append(_dots(total, names, "@ink", name="in all, 90%", size=7,
-                      error_x=_spread(total, low, high, "@ink"),
+    data.append(dots(total, names, "@ink", name="in all, 90%", size=7,
+                      error_x=spread(total, low, high, "@ink"),
                       hovertemplate="in all %{x:+.2f}%<extra></extra>"))  # fmt: skip
     return Figure(
         name="path",
@@ -200,17 +200,23 @@ def steps_of(path: Sequence[Step]) -> Figure:
         data=data,
         layout={
             "barmode": "relative",
-            "xaxis": axis("change of the expected reward, %", zeroline=True),
-            "yaxis": {**_ROWS_AXIS, "categoryarray": names[::-1]},
+            "xaxis": axis("change of expected reward, %", zeroline=True),
+            "yaxis": {**ROWS_AXIS, "categoryarray": names[::-1]},
         },
-        height=_rows_height(len(names), 120),
+        height=rows_height(len(names), 120),
     )
 
 
 def step_name(step: Step) -> str:
     """Return what changes in a step."""
     ends = ["none" if each is None else str(each) for each in (step.before, step.after)]
-    return f"{step.decision}  {ends[0]} → {ends[1]}"
+    return f"{step.decision} {ends[0]} → {ends[1]}"
+
+
+def _two_lines(name: str) -> str:
+    """Return a long name on two lines, which leave phones room for the figure."""
+    first, _, rest = plain(name).partition(" ")
+    return f"{first}<br>{rest}" if len(name) > 22 else f"{first} {rest}"
 
 
 def importance(found: Sequence[Importance]) -> Figure:
@@ -223,7 +229,7 @@ def importance(found: Sequence[Importance]) -> Figure:
     data = [
         {"type": "bar", "orientation": "h", "x": x, "y": names, "showlegend": False,
          "marker": {"color": "@accent"}, "width": 0.5,
-         "error_x": _spread(x, ends[0], ends[1], "@ink"),
+         "error_x": spread(x, ends[0], ends[1], "@ink"),
          "hovertemplate": "%{y}: %{x:.1f}%<extra></extra>"},
     ]  # fmt: skip
     return Figure(
@@ -231,10 +237,10 @@ def importance(found: Sequence[Importance]) -> Figure:
         label="Share of the variance of rewards that follows from each decision alone",
         data=data,
         layout={
-            "xaxis": axis("share of the variance of rewards over the space, %", rangemode="tozero"),
-            "yaxis": {**_ROWS_AXIS, "categoryarray": names[::-1]},
+            "xaxis": axis("share of the variance, %", rangemode="tozero"),
+            "yaxis": {**ROWS_AXIS, "categoryarray": names[::-1]},
         },
-        height=_rows_height(len(names), 80),
+        height=rows_height(len(names), 80),
     )
 
 
@@ -248,7 +254,7 @@ def trade_off(
     """Draw accuracy against step time."""
 
     def points(trials: Sequence[Trial], colour: str, name: str, **more: Any) -> Trace:
-        return _dots([t.metrics["step_time"] for t in trials],
+        return dots([t.metrics["step_time"] for t in trials],
                      [100 * t.metrics["accuracy"] for t in trials], colour, name=name,
                      text=[trial_text(t) for t in trials], hovertemplate="%{text}<extra></extra>",
                      **more)  # fmt: skip
@@ -262,19 +268,23 @@ def trade_off(
         points([winner], "@warm", "winner", size=15, symbol="star"),
     ]  # fmt: skip
     data[1]["line"] = {"color": "@accent", "width": 1.5, "shape": "hv"}
+    middle = (min(t.metrics["step_time"] for t in complete)
+              * max(t.metrics["step_time"] for t in complete)) ** 0.5  # fmt: skip
     known = [(n, m) for n, m in baselines if "step_time" in m and "accuracy" in m]
     if known:
         data.append(
-            _dots([m["step_time"] for _, m in known], [100 * m["accuracy"] for _, m in known],
+            dots([m["step_time"] for _, m in known], [100 * m["accuracy"] for _, m in known],
                   "@green", name="baseline", symbol="diamond", size=11,
-                  mode="markers+text", textposition="bottom right",
+                  mode="markers+text",
+                  textposition=["bottom left" if m["step_time"] > middle else "bottom right"
+                                for _, m in known],
                   textfont={"size": 12, "color": "@green"},
                   text=[plain(shortened(n, 20)) for n, _ in known],
                   hovertemplate="%{text}<br>S %{x:.3f}, accuracy %{y:.2f}%<extra></extra>")
         )  # fmt: skip
     x = sorted(t.metrics["step_time"] for t in complete)
     layout: dict[str, Any] = {
-        "xaxis": axis("training step time over the reference's (S)"),
+        "xaxis": axis("step time over the reference's (S)"),
         "yaxis": axis("accuracy, %"),
         "hovermode": "closest",
     }
@@ -318,131 +328,3 @@ def _add_limit(layout: dict[str, Any], match: re.Match[str], *, is_log: bool) ->
         layout["annotations"].append({"yref": "paper", "x": at, "y": 1, "text": text,
                                       "showarrow": False, "xanchor": "left",
                                       "yanchor": "top"})  # fmt: skip
-
-
-def exponents(found: Sensitivity) -> Figure:
-    """Draw which trial wins for each pair of exponents."""
-    wins = Counter(trial for row in found.winners for trial in row)
-    index = {trial: n for n, (trial, _) in enumerate(wins.most_common(len(wins)))}
-    top = min(len(index), 8)
-    z = [[min(index[t], top - 1 if len(index) > 8 else top) for t in row] for row in found.winners]
-    scale: list[list[object]] = []
-    for n in range(top):
-        scale += [[n / top, f"@c{n}"], [(n + 1) / top, f"@c{n}"]]
-    annotations = []
-    cells = sum(wins.values())
-    for trial in [t for t, n in wins.most_common(8) if n > 0.012 * cells]:
-        at = [
-            (x, y)
-            for y, row in zip(found.size_exponents, found.winners, strict=True)
-            for x, winner in zip(found.step_time_exponents, row, strict=True)
-            if winner == trial
-        ]
-        x, y = (sum(values) / len(at) for values in zip(*at, strict=True))
-        x, y = min(at, key=lambda p: (p[0] - x) ** 2 + (p[1] - y) ** 2)
-        annotations.append({"x": x, "y": y, "text": f"<b>{trial}</b>", "showarrow": False,
-                            "font": {"color": "@ink", "size": 13}})  # fmt: skip
-    data: list[Trace] = [
-        {"type": "heatmap", "x": list(found.step_time_exponents), "y": list(found.size_exponents),
-         "z": z, "zmin": 0, "zmax": top, "colorscale": scale, "showscale": False,
-         "text": [[f"trial {t}" for t in row] for row in found.winners],
-         "hovertemplate": "S^%{x:.3f} P^%{y:.3f}: %{text}<extra></extra>"},
-        _dots([found.given[0]], [found.given[1]], "@ink", name="this run's reward", symbol="x",
-              size=11, hovertemplate="this run's reward<extra></extra>"),
-    ]  # fmt: skip
-    return Figure(
-        name="exponents",
-        label="Number of the trial that wins for each pair of exponents",
-        data=data,
-        layout={
-            "xaxis": axis("exponent of step time (S)", showgrid=False),
-            "yaxis": axis("exponent of size (P)", showgrid=False),
-            "annotations": annotations,
-        },
-        height=400,
-    )
-
-
-def rungs(pairs: Sequence[RungPair]) -> list[Figure]:
-    """Draw accuracies at two rungs, for the pairs that have a correlation."""
-    return [
-        Figure(
-            name=f"rungs-{each.low}-{each.high}",
-            label=f"Accuracy after {each.high} epochs against that after {each.low}",
-            data=[_dots([100 * low for low, _ in each.accuracies],
-                        [100 * high for _, high in each.accuracies], "@accent", showlegend=False,
-                        hovertemplate="%{x:.2f}% → %{y:.2f}%<extra></extra>")],
-            layout={"xaxis": axis(f"accuracy after {counted(each.low, 'epoch')}, %"),
-                    "yaxis": axis(f"after {counted(each.high, 'epoch')}, %")},
-            height=320,
-        )
-        for each in pairs
-        if each.tau is not None
-    ]  # fmt: skip
-
-
-def predictions(steps: Sequence[PredictedStep]) -> Figure:
-    """Draw predicted against measured step times."""
-    x, y = [s.measured for s in steps], [s.predicted for s in steps]
-    ends = [min(*x, *y) * 0.97, max(*x, *y) * 1.03]
-    data: list[Trace] = [
-        {"type": "scatter", "mode": "lines", "x": ends, "y": ends, "name": "equal",
-         "line": {"color": "@muted", "width": 1, "dash": "dot"}, "hoverinfo": "skip"},
-        _dots(x, y, "@accent", name="a trial", text=[f"trial {s.trial}" for s in steps],
-              hovertemplate="%{text}: measured %{x:.3f}, predicted %{y:.3f}<extra></extra>"),
-    ]  # fmt: skip
-    return Figure(name="predictions", label="Predicted against measured step time", data=data,
-                  layout={"xaxis": axis("measured S"), "yaxis": axis("predicted S")},
-                  height=340)  # fmt: skip
-
-
-def tried(found: Sequence[Coverage]) -> Figure:
-    """Draw how often each option was tried, as shares of the trials of its decision."""
-    decisions = list(dict.fromkeys(each.decision for each in found))
-    options = {name: [e for e in found if e.decision == name] for name in decisions}
-    totals = {name: max(sum(e.tried for e in options[name]), 1) for name in decisions}
-    data: list[Trace] = []
-    for n in range(max(len(each) for each in options.values())):
-        here = [(name, options[name][n]) for name in decisions if len(options[name]) > n]
-        texts = [f"{'★ ' if e.is_winners else ''}{plain(e.option)}" for _, e in here]
-        data.append(
-            {"type": "bar", "orientation": "h", "y": [name for name, _ in here],
-             "x": [100 * e.tried / totals[name] for name, e in here], "text": texts,
-             "textposition": "inside", "insidetextanchor": "middle", "textangle": 0,
-             "constraintext": "none", "showlegend": False,
-             "marker": {"color": f"@s{n % 6}", "line": {"color": "@paper", "width": 1.5}},
-             "insidetextfont": {"color": "@ink", "size": 11},
-             "customdata": [[e.tried, e.complete] for _, e in here],
-             "hovertemplate": "%{y} %{text}: tried %{customdata[0]} times, %{customdata[1]} "
-                              "complete<extra></extra>"}
-        )  # fmt: skip
-    return Figure(
-        name="coverage",
-        label="How often each option of each decision was tried",
-        data=data,
-        layout={"barmode": "stack", "xaxis": axis("share of trials, %", range=[0, 100]),
-                "yaxis": {**_ROWS_AXIS, "categoryarray": decisions[::-1]},
-                "uniformtext": {"mode": "hide", "minsize": 10}},
-        height=_rows_height(len(decisions), 80),
-    )  # fmt: skip
-
-
-def ledger(found: Sequence[Cost]) -> Figure:
-    """Draw where the time of the workers went."""
-    total = sum(cost.seconds for cost in found)
-    names = [cost.what for cost in found]
-    data: list[Trace] = [
-        {"type": "bar", "orientation": "h", "x": [c.seconds / 3600 for c in found], "y": names,
-         "width": 0.55, "marker": {"color": "@accent"}, "showlegend": False,
-         "text": [f"{seconds_text(c.seconds)}, {c.seconds / total:.0%}" for c in found],
-         "textposition": "auto", "textfont": {"size": 12},
-         "hovertemplate": "%{y}: %{text}<extra></extra>"}
-    ]  # fmt: skip
-    return Figure(
-        name="ledger",
-        label="Worker hours by what they went into",
-        data=data,
-        layout={"xaxis": axis("worker time, hours"),
-                "yaxis": {**_ROWS_AXIS, "categoryarray": names[::-1]}},
-        height=_rows_height(len(names), 90),
-    )  # fmt: skip

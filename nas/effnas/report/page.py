@@ -10,7 +10,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effnas.errors import ConfigError
 from effnas.report.about_search import (
     all_trials,
     are_predictions_good,
@@ -23,8 +22,6 @@ from effnas.report.about_search import (
 from effnas.report.about_winner import (
     beats_random,
     is_it_better,
-    tiles,
-    title,
     what_it_costs,
     what_won,
     where_it_changes,
@@ -33,6 +30,7 @@ from effnas.report.about_winner import (
 )
 from effnas.report.facts import Facts
 from effnas.report.parts import Page, Section
+from effnas.report.verdict import tiles, title
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run
 
@@ -53,12 +51,7 @@ def report_search(
         reward: Its reward, where that is a Python function; by default what the run stores.
         commands: What to do next: why, and the command.
     """
-    if reward is None:
-        try:
-            reward = run.load_reward()
-        except ConfigError:
-            reward = None
-    facts = Facts(run, reward)
+    facts = Facts(run, reward) if reward else Facts.of(run)
     parts = (
         what_won, is_it_better, beats_random, why_it_wins, which_matter, what_it_costs,
         where_it_changes, is_proxy_good, are_predictions_good, what_was_tried, what_it_took,

@@ -186,6 +186,13 @@ def plain(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+def chance_text(probability: float) -> str:
+    """Return `55%`; what is nearly sure is not said to be."""
+    if probability > 0.995:
+        return ">99%"
+    return "<1%" if probability < 0.005 else f"{probability:.0%}"
+
+
 def listed(names: Sequence[str], most: int = 6) -> str:
     """Return `a, b and c`; of many the first ones, and how many more there are."""
     if len(names) > most:

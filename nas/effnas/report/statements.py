@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import combinations
-from statistics import fmean, median
+from statistics import median
 
 import numpy as np
 
 from effnas.errors import RewardError
 from effnas.space.search_space import SearchSpace
 from effnas.trials.baselines import Baseline
+from effnas.trials.rescore import OPEN_REWARD, sweep
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run
 from effnas.trials.store import read_events
 from effnas.trials.trial import Trial, Trials, TrialState
-from effnas.trials.uncertainty import Noise, RankedTrial
+from effnas.trials.uncertainty import Noise, Ranking
 
 #: A 90 % interval of a normal distribution has this half-width in standard deviations.
 Z90 = 1.645
 #: Fewer pairs do not make a rank correlation.
 MIN_PAIRS = 8
-_DRAWS = 1_000
 _NUMBER = re.compile(r"\d[\d.,]*")
 
 
@@ -53,51 +54,30 @@ class Contender:
     beaten_probability: float | None = None
 
 
-def contenders(
-    baselines: Iterable[Baseline], reward: Reward, noise: Noise, winner: RankedTrial | None
-) -> list[Contender]:
-    """Return how the baselines stand against the winner."""
-    return [_contender(each, reward, noise, winner) for each in baselines]
+def contenders(run: Run, reward: Reward, ranking: Ranking) -> list[Contender]:
+    """Return how the baselines of a run stand against its winner."""
+    return [_contender(each, reward, run.noise, ranking) for each in run.baselines]
 
 
-def _contender(
-    baseline: Baseline, reward: Reward, noise: Noise, winner: RankedTrial | None
-) -> Contender:
-    from scipy.special import ndtr
-
-    metrics = baseline.metrics
-    try:
-        value = reward.score(metrics)
-    except RewardError:
-        return Contender(baseline=baseline, reward=None)
+def _contender(baseline: Baseline, reward: Reward, noise: Noise, ranking: Ranking) -> Contender:
+    metrics, value = baseline.metrics, baseline.reward(reward)
     accuracy = metrics.get("accuracy")
-    error = noise.standard_error(accuracy, len(baseline.accuracies)) if accuracy else None
-    if error is None or accuracy is None:
-        return Contender(baseline=baseline, reward=value)
+    error = None if accuracy is None else noise.standard_error(accuracy, len(baseline.accuracies))
+    found = Contender(baseline=baseline, reward=value, accuracy_error=error)
+    if value is None or accuracy is None or error is None:
+        return found
+    ends = [{**metrics, "accuracy": min(max(accuracy + z * error, 0.0), 1.0)} for z in (-Z90, Z90)]
     try:
-        ends = [reward.score({**metrics, "accuracy": max(accuracy + z * error, 1e-9)})
-                for z in (-Z90, Z90)]  # fmt: skip
+        low, high = sorted(reward.score(each) for each in ends)
     except RewardError:
-        return Contender(baseline=baseline, reward=value, accuracy_error=error)
-    low, high = sorted(ends)
-    beaten = None
-    if winner is not None and winner.low is not None and winner.high is not None:
-        middle, spread = (winner.low + winner.high) / 2, (winner.high - winner.low) / (2 * Z90)
-        both = max(float(np.hypot(spread, (high - low) / (2 * Z90))), 1e-12)
-        beaten = float(ndtr((middle - value) / both))
-    return Contender(
-        baseline=baseline,
-        reward=value,
+        return found
+    difference = ranking.compare(ranking[0].trial, baseline) if ranking else None
+    return replace(
+        found,
         reward_low=low,
         reward_high=high,
-        accuracy_error=error,
-        beaten_probability=beaten,
+        beaten_probability=difference.probability if difference else None,
     )
-
-
-def indistinguishable(ranked: Sequence[RankedTrial]) -> list[RankedTrial]:
-    """Return the trials that may rank as high as the winner may; the winner is the first."""
-    return [each for each in ranked if each.rank <= ranked[0].rank]
 
 
 def best_so_far(trials: Trials) -> list[tuple[int, float]]:
@@ -209,6 +189,45 @@ def costs(run: Run) -> list[Cost]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WallClock:
+    """Seconds from the start of the first trial or baseline to the end of the last one.
+
+    Attributes:
+        whole_s: All of them.
+        idle_s: Those in which none of them was under way.
+    """
+
+    whole_s: float
+    idle_s: float
+
+
+def wall_clock(run: Run) -> WallClock | None:
+    """Return how long the run took; None where it is not known when all trials ended.
+
+    With rungs it is not: a trial is under way several times.
+    """
+    ends = [(t.ended, t.duration_s) for t in run.trials if t.has_result]
+    ends += [(r.ended, r.duration_s) for each in run.baselines for r in each.results]
+    if not ends or run.manifest.rungs:
+        return None
+    spans = []
+    for ended, duration_s in ends:
+        if ended is None or duration_s is None:
+            return None
+        try:
+            end_s = datetime.fromisoformat(ended).timestamp()
+        except ValueError:
+            return None
+        spans.append((end_s - duration_s, end_s))
+    spans.sort()
+    busy_until_s, idle_s = spans[0][1], 0.0
+    for start_s, end_s in spans:
+        idle_s += max(start_s - busy_until_s, 0.0)
+        busy_until_s = max(busy_until_s, end_s)
+    return WallClock(whole_s=busy_until_s - spans[0][0], idle_s=idle_s)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RungPair:
     """How well accuracies at one rung rank those at a later one.
 
@@ -294,53 +313,40 @@ class Sensitivity:
     Attributes:
         step_time_exponents: [M], of S.
         size_exponents: [N], of P.
-        winners: Trial numbers, [N][M].
+        winners: Trial numbers, [N][M]; None where no trial has a reward.
         given: The exponents of the run's own reward: of S and of P.
+        share: Of the grid, that the winner at those exponents wins, 0 to 1.
     """
 
     step_time_exponents: tuple[float, ...]
     size_exponents: tuple[float, ...]
-    winners: tuple[tuple[int, ...], ...]
+    winners: tuple[tuple[int | None, ...], ...]
     given: tuple[float, float]
-
-    @property
-    def share(self) -> float:
-        """Share of the grid that the winner at the run's own exponents wins, 0 to 1."""
-        s, v = self.given
-        column = min(range(len(self.step_time_exponents)),
-                     key=lambda n: abs(self.step_time_exponents[n] - s))  # fmt: skip
-        row = min(range(len(self.size_exponents)), key=lambda n: abs(self.size_exponents[n] - v))
-        mine = self.winners[row][column]
-        return fmean(float(trial == mine) for line in self.winners for trial in line)
+    share: float
 
 
 _PRODUCT = re.compile(
-    r"(?:A|accuracy)(?: \* (?:S|step_time)\s?\^\s?(?P<s>-?[\d.]+))?"
-    r"(?: \* (?:P|params_ratio)\s?\^\s?(?P<p>-?[\d.]+))?"
+    r"(?:A|accuracy)(?: \* (?:S|step_time) ?\^ ?(?P<s>-?[\d.]+))?"
+    r"(?: \* (?:P|params_ratio) ?\^ ?(?P<p>-?[\d.]+))?"
 )
 
 
-def sensitivity(trials: Trials, reward: Reward, steps: int = 41) -> Sensitivity | None:
+def sensitivity(trials: Trials, reward: Reward, steps: int = 31) -> Sensitivity | None:
     """Return who wins for exponents from 0 to three times those of the reward.
 
     Returns:
-        None if the reward is no product of A and powers of S and P.
+        None if the reward is no product of A and powers of S and P, or no trial is complete.
     """
-    match = _PRODUCT.fullmatch(" ".join(reward.text.split()))
-    names = ("accuracy", "step_time", "params_ratio")
-    complete = [t for t in trials.ranked() if all(t.metrics.get(n, 0) > 0 for n in names)]
-    if match is None or not complete:
+    match, best = _PRODUCT.fullmatch(" ".join(reward.text.split())), trials.best
+    if match is None or best is None:
         return None
     given = float(match["s"] or 0), float(match["p"] or 0)
-    logs = np.log([[trial.metrics[name] for name in names] for trial in complete])
-    axes = [np.linspace(min(3 * value, -0.15), 0.0, steps) for value in given]
-    scores = logs[:, 0] + np.multiply.outer(axes[1][:, None] * np.ones(steps), logs[:, 2])
-    scores += np.multiply.outer(np.ones(steps)[:, None] * axes[0], logs[:, 1])
-    numbers = np.array([trial.number for trial in complete])
-    winners = numbers[scores.argmax(axis=-1)]
+    s, p = (tuple(np.linspace(min(3 * v, -0.15), 0.0, steps).tolist()) for v in given)
+    found = sweep(trials, OPEN_REWARD, {"v": p, "w": s})
     return Sensitivity(
-        step_time_exponents=tuple(axes[0].tolist()),
-        size_exponents=tuple(axes[1].tolist()),
-        winners=tuple(tuple(row) for row in winners.tolist()),
+        step_time_exponents=s,
+        size_exponents=p,
+        winners=tuple(found.winners[n : n + steps] for n in range(0, len(found.winners), steps)),
         given=given,
+        share=next((r.share for r in found.regions if r.trial == best.number), 0.0),
     )

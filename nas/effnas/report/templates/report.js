@@ -129,14 +129,30 @@
       const common = {
         font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: "@ink" },
         paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-        margin: { l: 8, r: narrow.matches ? 20 : 40, t: 8, b: 44 },
+        margin: { l: 8, r: narrow.matches ? 16 : 40, t: 8, b: 44 },
         xaxis: axis, yaxis: axis, hovermode: "closest", bargap: 0.35,
         hoverlabel: { bgcolor: "@paper", bordercolor: "@line", align: "left", font: { size: 12, color: "@ink" } },
-        legend: { orientation: "h", x: 0, y: 1, xanchor: "left", yanchor: "bottom", font: { size: 12, color: "@muted" }, traceorder: "normal", itemclick: false, itemdoubleclick: false },
+        showlegend: false,
       };
       const options = { displayModeBar: false, responsive: true };
       await Plotly.react(place, themed(data, colour), themed(merged(common, layout), colour), options);
       await new Promise((resolve) => setTimeout(resolve));
+    }
+  };
+  const glyphs = { diamond: "◆", star: "★", x: "✕", "line-ns-open": "|" };
+  const addLegends = () => {
+    for (const [name, { data }] of Object.entries(figures)) {
+      const named = data.filter((trace) => trace.name && trace.showlegend !== false);
+      if (named.length < 2) continue;
+      const legend = element("p", undefined, "key");
+      for (const { name: text, type, mode, marker, line } of named) {
+        const mark = element("i", type === "bar" ? "■" : mode === "lines" ? (line.dash ? "┄" : "━") : glyphs[marker.symbol] ?? "●");
+        mark.style.color = `var(--${(mode === "lines" ? line : marker).color.slice(1)})`;
+        const item = element("span", text, "entry");
+        item.prepend(mark);
+        legend.append(item);
+      }
+      document.getElementById(`figure-${name}`).before(legend);
     }
   };
   const unpacked = async () => {
@@ -148,6 +164,7 @@
   };
   const start = async () => {
     if (Object.keys(figures).length) {
+      addLegends();
       await unpacked();
       await draw();
       dark.addEventListener("change", draw);

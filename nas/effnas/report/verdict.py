@@ -1,0 +1,60 @@
+"""The top of a report: the verdict and the key figures."""
+
+from __future__ import annotations
+
+from effnas.report.facts import Facts
+from effnas.report.parts import count_text, listed, seconds_text, shortened
+from effnas.trials.baselines import REFERENCE
+
+
+def title(facts: Facts) -> str:
+    """Return the verdict as the title of the page."""
+    winner = facts.winner
+    if winner is None:
+        return "No trial is complete yet"
+    if facts.ahead:
+        best = facts.ahead[0]
+        return (
+            f"A baseline wins: {shortened(best.baseline.name, 40)} has a reward of "
+            f"{best.reward:.4f}, the best trial {winner.reward:.4f}"
+        )
+    random, reached = facts.random, facts.reached
+    is_random = facts.run.manifest.controller == "random"
+    if random and reached is not None and reached <= random.best and not is_random:
+        return f"Random search would have done as well: {random.best:.4f} against {reached:.4f}"
+    others = len(facts.rivals)
+    beats = [c.baseline.name for c in facts.contenders if c.beaten_probability is not None
+             and c.beaten_probability > 0.95]  # fmt: skip
+    text = f"Trial {winner.number} wins"
+    text += f" and beats {listed([shortened(name, 30) for name in beats], 3)}" if beats else ""
+    text += f"; {others} other{'s' * (others > 1)} may be the best, too" if others else ""
+    return text
+
+
+def tiles(facts: Facts) -> list[tuple[str, str, str]]:
+    """Return the key figures: what, value, and what it is compared with."""
+    winner = facts.winner
+    if winner is None:
+        return []
+    m = winner.metrics
+    reference = next((b for b in facts.run.baselines if b.name == REFERENCE), None)
+    found = []
+    if "accuracy" in m:
+        error = facts.accuracy_error
+        than = reference.metrics.get("accuracy") if reference else None
+        more = (f"± {100 * error:.1f}; " if error else "") + (
+            f"reference {than:.1%}" if than is not None else "reference not trained"
+        )
+        found.append(("accuracy", f"{m['accuracy']:.1%}", more))
+    if "step_time" in m:
+        low, high = m.get("step_time_low"), m.get("step_time_high")
+        more = f"{low:.2f} to {high:.2f}; " if low and high else ""
+        found.append(("step time", f"{m['step_time']:.2f}×", f"{more}reference 1"))
+    if "params_ratio" in m:
+        found.append(("parameters", f"{m['params_ratio']:.2f}×",
+                      f"{count_text(m.get('params', 0))}; reference 1, exact"))  # fmt: skip
+    seconds = sum(t.duration_s for t in facts.run.trials if t.duration_s is not None)
+    found.append(("trials", f"{len(facts.run.trials):,}",
+                  f"of {facts.run.manifest.budget:,}"
+                  + (f"; {seconds_text(seconds)} of work" if seconds else "")))  # fmt: skip
+    return found

@@ -1,0 +1,185 @@
+"""The page: offline, escaped, small, and honest in its title."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from made_runs import HOSTILE, made_run, metrics_of
+
+from effnas.arch.architecture import Architecture
+from effnas.cli.report import end_with_report, next_commands
+from effnas.errors import InfeasibleError
+from effnas.report.page import report_search, to_html, write_tables
+from effnas.trials.run import Run
+
+PROBE = """<iframe src="report.html" style="width:WIDTHpx;height:900px;border:0"></iframe>
+<pre id="said"></pre>
+<script>
+const frame = document.querySelector("iframe");
+const look = () => {
+  const page = frame.contentDocument;
+  if (page?.documentElement.dataset.ready !== "yes") return setTimeout(look, 100);
+  document.getElementById("said").textContent = JSON.stringify({
+    title: page.title,
+    drawn: page.querySelectorAll(".figure .main-svg").length > 0,
+    empty: page.querySelectorAll(".figure:empty").length,
+    wide: page.documentElement.scrollWidth,
+    inner: frame.contentWindow.innerWidth,
+  });
+};
+look();
+</script>"""
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def hostile(arch: Architecture) -> dict[str, float]:
+    if arch.stages[0].k == 5:
+        raise InfeasibleError(HOSTILE)
+    return metrics_of(0.5 + 0.03 * arch.layers, arch)
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    return made_run(hostile, trials=50, text=HOSTILE, baseline_accuracy=0.5)
+
+
+@pytest.fixture(scope="module")
+def html(run: Run) -> str:
+    return to_html(report_search(run, commands=next_commands(run)))
+
+
+class Page(HTMLParser):
+    """Collects elements, and the text of scripts by their id."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: dict[str | None, str] = {}
+        self.texts: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] == "script":
+            self.scripts[self.tags[-1][1].get("id")] = data
+            self.tags.append(("text", {}))
+        else:
+            self.texts.append(data)
+
+
+def test_hostile_texts_stay_texts(html: str) -> None:
+    page = Page(html)
+    assert page.scripts.keys() == {"figures", "tables", "plotly", None}
+    assert sum(tag == "script" for tag, _ in page.tags) == 4
+    assert not any("onx" in attributes for _, attributes in page.tags)
+    assert not any(tag == "b" for tag, _ in page.tags)
+    assert HOSTILE in "".join(page.texts)
+    tables = json.loads(page.scripts["tables"])
+    assert any(HOSTILE in str(cell) for row in tables["trials"]["rows"] for cell in row)
+    figures = page.scripts["figures"]
+    assert "<b>" not in figures  # and plotly's labels have only the tags that are ours
+    tags = {t.lower() for t in re.findall(r"</?(\w+)", json.dumps(json.loads(figures)))}
+    assert tags <= {"b", "br", "extra"}
+
+
+def test_nothing_is_loaded(html: str) -> None:
+    for tag, attributes in Page(html).tags:
+        for name in ("src", "href", "action", "data", "poster", "srcset"):
+            value = attributes.get(name) or "#"
+            assert value.startswith(("#", "data:")), (tag, value)
+    assert "default-src 'none'" in html
+    assert len(html) < 5e6
+
+
+def test_every_figure_has_its_place_and_every_table_its_files(run: Run, html: str,
+                                                              tmp_path: Path) -> None:  # fmt: skip
+    page = report_search(run)
+    ids = {attributes.get("id") for _, attributes in Page(html).tags}
+    assert {f"figure-{figure.name}" for figure in page.figures} <= ids
+    assert len({table.name for table in page.tables}) == len(page.tables)
+    write_tables(page, tmp_path)
+    for table in page.tables:
+        rows = list(csv.DictReader(io.StringIO((tmp_path / f"{table.name}.csv").read_text())))
+        assert len(rows) == len(json.loads((tmp_path / f"{table.name}.json").read_text()))
+    trials = json.loads((tmp_path / "trials.json").read_text())
+    assert [row["trial"] for row in trials] == [t.number for t in run.trials]
+
+
+def test_the_title_says_who_wins() -> None:
+    def worse(arch: Architecture) -> dict[str, float]:
+        return metrics_of(0.6, arch)
+
+    assert "A baseline wins" in report_search(made_run(worse, baseline_accuracy=0.99)).title
+    beaten = report_search(made_run(worse, baseline_accuracy=0.2)).title
+    assert re.match(r"Trial \d+ wins and beats net", beaten)
+
+    def fails(arch: Architecture) -> dict[str, float]:
+        raise InfeasibleError("no")
+
+    assert "No trial is complete" in report_search(made_run(fails, trials=3)).title
+
+
+def test_few_trials_are_said_to_be_few() -> None:
+    page = report_search(made_run(lambda arch: metrics_of(0.6, arch), trials=5))
+    answers = {section.name: section.answer for section in page.sections}
+    assert "needs 20 complete trials" in answers["random"]
+    assert "needs 20 complete trials" in answers["why"]
+
+
+def test_commands_can_be_pasted() -> None:
+    run = made_run(lambda arch: metrics_of(0.6, arch), trials=4, path=Path("-a b; rm 'x'"))
+    for _, command in next_commands(run):
+        words = subprocess.run(
+            ["bash", "-c", f'effnas() {{ printf "%s\\0" "$@"; }}; {command}'],
+            capture_output=True, text=True, check=True,
+        ).stdout.split("\0")  # fmt: skip
+        assert any(word.startswith("./-a b; rm 'x'") for word in words)
+
+
+def test_a_report_that_fails_does_not_fail_the_search(tmp_path: Path) -> None:
+    notes: list[str] = []
+
+    class Command:
+        class settings:  # noqa: N801
+            out = tmp_path / "no run is here"
+
+        note = staticmethod(notes.append)
+
+    assert end_with_report(Command, None, 0) == 0  # type: ignore[arg-type]
+    assert len(notes) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_draws_it_within_its_width(html: str, tmp_path: Path, width: int) -> None:
+    """A frame as wide as the screen: a headless window cannot be as narrow as a phone."""
+    (tmp_path / "report.html").write_text(html)
+    (tmp_path / "probe.html").write_text(PROBE.replace("WIDTH", str(width)))
+    assert CHROMIUM is not None
+    done = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+         "--no-first-run", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync", "--allow-file-access-from-files", f"--user-data-dir={tmp_path}/user",
+         "--enable-logging=stderr", "--virtual-time-budget=60000", "--window-size=1400,1000",
+         "--dump-dom", (tmp_path / "probe.html").as_uri()],
+        capture_output=True, text=True, timeout=300, check=True,
+    )  # fmt: skip
+    assert "CONSOLE" not in done.stderr, done.stderr
+    said = re.search(r'<pre id="said">(.*?)</pre>', done.stdout)
+    assert said, done.stdout[-2000:]
+    found = json.loads(said[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    assert found["drawn"]
+    assert found["empty"] == 0
+    assert found["wide"] <= found["inner"] == width
+    assert "taken" not in found["title"][:5]
