@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from effnas.cli.leaderboard import after_search
 from effnas.cli.tables import console
 from effnas.errors import StoreError
 from effnas.report.page import REPORT, report_search, to_html, write_tables
@@ -16,16 +17,12 @@ from effnas.report.parts import Page
 from effnas.report.side_by_side import report_runs
 from effnas.trials.run import Run, load_run
 from effnas.trials.store import write_whole
-from effnas.trials.uncertainty import rank_trials
 
 if TYPE_CHECKING:
     from effnas.cli.session import LongCommand
     from effnas.search.launch import Settings
     from effnas.search.search import Search
     from effnas.trials.reward import Reward
-
-#: Networks that finals train at least and at most.
-_FINALISTS = (3, 8)
 
 
 def show_report(
@@ -90,40 +87,4 @@ def _page(run: Run, reward: Reward | None = None) -> Page:
 
 def next_commands(run: Run, reward: Reward | None = None) -> list[tuple[str, str]]:
     """Return what to do after a search: why, and a command that can be pasted."""
-    folder = _argument(run.path)
-    if run.best is None:
-        return [("See how far it is, and what went wrong.", f"effnas status {folder}")]
-    equals = 1
-    if reward or run.manifest.reward.kind == "expression":
-        ranked = rank_trials(run.trials, reward or run.load_reward(), run.noise)
-        equals = len(ranked.best_set)
-    top = min(max(equals, _FINALISTS[0]), _FINALISTS[1], len(run.trials.ranked()))
-    data = run.manifest.data
-    images = _argument(data.path or data.name)
-    if data.root:
-        images += f" --data-root {_argument(data.root)}"
-    name = _argument(Path("families") / run.path.resolve().name)
-    found = [
-        (
-            "Find out which of the best is best: train them longer, with several seeds.",
-            f"effnas promote {folder} --top {top}",
-        ),
-        (
-            "Train the winner to the end.",
-            f"effnas train {_argument(f'{run.path}:best')} --data {images}",
-        ),
-        (
-            "Grow it to a family of sizes.",
-            f"effnas scale {_argument(f'{run.path}:best')} --family v2 --out {name}",
-        ),
-    ]
-    left = run.manifest.budget - sum(t.state.is_finished for t in run.trials)
-    if left > 0 and run.manifest.asked:
-        found.insert(0, ("Finish the search first.", f"effnas resume {folder}"))
-    return found[:3]
-
-
-def _argument(value: object) -> str:
-    """Return an argument of a command as a shell reads it, never taken for an option."""
-    text = str(value)
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+    return [(why, shlex.join(words)) for why, words in after_search(run, reward)]
