@@ -14,7 +14,14 @@ import pytest
 from image_trees import NOT_AN_IMAGE, load_all, write_archive, write_classes, write_image
 from PIL import Image
 
-from effnas.data.loading import load_search_images, load_test_part, native_image_size
+from effnas.data.loading import (
+    check_test_part,
+    find_source,
+    load_search_images,
+    load_test_part,
+    native_image_size,
+)
+from effnas.data.source import uneven_class
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
@@ -336,3 +343,37 @@ def test_the_digits_of_the_test_part_are_those_that_no_search_has() -> None:
         assert abs(len(part) - about) <= 5  # each of ten classes is rounded
         drawn = {image.tobytes() for image in part.images}
         assert not drawn & {image.tobytes() for image in test.images}
+
+
+def test_what_was_found_names_the_part_and_those_that_are_not_read(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        write_classes(tmp_path / "pets" / part)
+    found = find_source(str(tmp_path / "pets"), None).found
+    assert (found.name, found.part, found.untouched) == ("pets", "train/", ("val/",))
+    assert found.images == len(load_all(tmp_path / "pets" / "train"))
+    assert find_source(str(tmp_path / "pets" / "train"), None).found.part == ""
+
+
+def test_a_missing_test_part_is_found_out_before_images_are_opened(
+    tmp_path: Path, touched_files: TouchedFiles
+) -> None:
+    write_classes(tmp_path / "train")
+    with (
+        touched_files() as touched,
+        pytest.raises(DataError, match=r"add one, or leave out `test`"),
+    ):
+        check_test_part(str(tmp_path))
+    assert not [path for path in touched if path.endswith(".png")]
+    write_classes(tmp_path / "test")
+    check_test_part(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("counts", "uneven"),
+    [((50, 2), (0, 50 / 52)), ((10, 30, 3, 2), (1, 30 / 45)), ((9, 10), None), ((6, 4, 2), None),
+     ((), None)],
+)  # fmt: skip
+def test_classes_are_uneven_where_guessing_one_gives_much(
+    counts: tuple[int, ...], uneven: tuple[int, float] | None
+) -> None:
+    assert uneven_class(counts) == uneven

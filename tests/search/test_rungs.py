@@ -21,7 +21,7 @@ from effnas.errors import ConfigError, InfeasibleError, RewardError
 from effnas.evaluation.backend import InlineBackend
 from effnas.evaluation.evaluator import FunctionEvaluator, Job, Task
 from effnas.search.launch import Settings
-from effnas.search.rungs import trained_epochs
+from effnas.search.rungs import trained_epochs, with_early_warmup
 from effnas.trials.store import RunFolder
 
 RUNGS = Rungs((1, 2, 4))
@@ -355,3 +355,9 @@ def test_several_workers_climb_all_rungs_whatever_the_order_and_the_stops(tmp_pa
     assert {t.state for t in search.trials} == {COMPLETE, PRUNED}
     assert len(search.trials) == 30
     assert RUNGS.promoted(search.trials, search.reward_at) is None
+
+
+def test_a_warm_up_ends_before_networks_are_first_compared() -> None:
+    recipe = Recipe(epochs=8, warmup_share=0.25)
+    assert with_early_warmup(recipe, (4, 8)) is with_early_warmup(recipe, None) is recipe
+    assert with_early_warmup(recipe, (1, 8)).warmup_share * 8 == 0.5

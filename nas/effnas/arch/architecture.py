@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from effnas.arch.blocks import Stage
@@ -34,6 +34,10 @@ def parse_stage(text: str, locate: Callable[[int], Location] | None = None) -> S
     (alternative,) = syntax.alternatives
     fields = dict(alternative.fields) | {name: values[0] for name, values in syntax.fields}
     return Stage(alternative.op, **fields)  # type: ignore[arg-type]  # checked by read()
+
+
+#: Runs of thousands of trials have the same stages again and again.
+_known_stage = lru_cache(maxsize=10_000)(parse_stage)
 
 
 @dataclass(frozen=True)
@@ -86,10 +90,12 @@ class Architecture:
         texts = blocks.split() if isinstance(blocks, str) else list(blocks)
         stages = []
         for n, text in enumerate(texts, start=1):
-            source = f"stage {n}"
-            stages.append(
+            try:
+                stages.append(_known_stage(text))
+            except SpaceError:
+                source = f"stage {n}"
                 parse_stage(text, lambda at, s=source, t=text: Location(s, 1, at + 1, t))  # type: ignore[misc]
-            )
+                raise
         return cls(tuple(stages), stem, head)
 
     @cached_property

@@ -125,10 +125,11 @@ def command(
 
                 configure_process()
             options = kind(**values)
-            if kind.folder is not Options.folder:
-                from effnas.cli.resume import continue_folder
+            if folder := options.folder():
+                from effnas.cli.resume import continue_folder, given_options
 
-                continue_folder(options, called.removeprefix("effnas "), context)
+                options.given, of = given_options(context), called.removeprefix("effnas ")
+                options.asked = continue_folder(folder, of, vars(options), context)
             raise typer.Exit(run_until_stopped(options.run))
 
         parameters = _parameters(kind)

@@ -64,7 +64,7 @@ class ExportCommand(LongCommand[ExportSettings, Exported]):
             f"`python {exported.folder / 'model.py'}` runs it."
         )
         if exported.is_random:
-            self.screen.print(
-                "[yellow]The weights are random: the network is not trained.[/] --weights takes "
-                "those of `effnas train` and `effnas promote`."
-            )
+            self.note(
+                "the weights are random: the network is not trained. --weights takes those of "
+                "`effnas train` and `effnas promote`.", "Warning",
+            )  # fmt: skip

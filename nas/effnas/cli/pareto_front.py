@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from effnas.cli.tables import duration, number, table
+from rich.text import Text
+
+from effnas.cli.tables import duration, networks, number, params_text, step_text, table
 from effnas.search.cost_estimate import memory_text
 from effnas.trials.pareto_front import hypervolumes, pareto_front
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from effnas.cli.tables import Screen
+    from effnas.trials.baselines import Baseline
     from effnas.trials.objectives import Objectives
     from effnas.trials.trial import Trials
 
-#: Metrics that are shown in millions.
+#: Counts, which are shown in thousands or millions.
 _LARGE = frozenset({"params", "macs", "activations"})
+#: Networks that are shown in full.
+_SHOWN = 10
 
 
-def show_pareto_front(screen: Console, trials: Trials, objectives: Objectives) -> None:
+def show_pareto_front(
+    screen: Screen, trials: Trials, objectives: Objectives, baselines: Sequence[Baseline] = ()
+) -> None:
     """Print the trials that none dominates, all of them, and how their hypervolume has grown."""
-    found = table("trial", *map(str, objectives), "reward", "architecture")
-    best = trials.best
-    for trial in pareto_front(trials, objectives):
+    found = table("trial", *map(str, objectives), "reward", left=["trial"])
+    best, front = trials.best, pareto_front(trials, objectives)
+    for trial in front:
         reward = number(trial.reward, "{:.4f}")
         is_best = best is not None and best.number == trial.number
         found.add_row(
             str(trial.number),
             *(_value_text(each.metric, trial.metrics[each.metric]) for each in objectives),
-            f"[green]best[/] {reward}" if is_best else reward,
-            str(trial.architecture),
+            Text.assemble(("best ", "green"), reward) if is_best else reward,
         )
+    for each in baselines:
+        texts = (_value_text(o.metric, each.metrics.get(o.metric)) for o in objectives)
+        found.add_row(each.name, *texts, "-")
     screen.print(found)
+    screen.print()
+    screen.print(networks((f"trial {t.number}", t.architecture) for t in front[:_SHOWN]))
+    if len(front) > _SHOWN:
+        screen.print(f"{len(front) - _SHOWN} more: --json has all networks in full.")
     points = hypervolumes(trials, objectives)
     if points:
         curve = ", ".join(f"{value:.3f} ({count})" for count, value in points)
@@ -48,14 +61,16 @@ def pareto_front_json(trials: Trials, objectives: Objectives) -> dict[str, Any]:
     }
 
 
-def _value_text(metric: str, value: float) -> str:
+def _value_text(metric: str, value: float | None) -> str:
     """Return a value with its unit, if it has one."""
+    if value is None:
+        return "-"
     if metric in _LARGE:
-        return f"{value / 1e6:.3g} M"
+        return params_text(value)
     if metric.endswith("_bytes"):
         return memory_text(value)
     if metric == "train_time_s":
         return duration(value)
     if metric.endswith("_s"):
-        return f"{value * 1e3:.3g} ms"
+        return step_text(value)
     return f"{value:#.4g}"

@@ -9,12 +9,13 @@ from typing import Any
 
 from effnas.arch.models import build
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import duration
+from effnas.cli.tables import counted, duration, step_text
 from effnas.errors import ConfigError
 from effnas.space.search_space import SearchSpace
 from effnas.timing.device_settings import DeviceSettings
 from effnas.timing.profile import TRUSTED_ERROR, DeviceProfile, ModelError
 from effnas.timing.profiling import make_profile
+from effnas.workflows.proxy.statistics import MIN_RANKED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +77,13 @@ class ProfileCommand(LongCommand[ProfileSettings, DeviceProfile]):
         rows = [
             ("profile", str(path)),
             ("device", profile.hardware),
-            ("step", f"batch {model.batch_size} at {model.image_size} px, {model.num_classes} "
-                     f"classes, {profile.optimizer}, {way}; the reference takes "
-                     f"{profile.reference_step_time_s * 1e3:.1f} ms"),
+            ("step", f"batch {model.batch_size} at {model.image_size} px, "
+                     f"{counted(model.num_classes, 'class', 'classes')}, {profile.optimizer}, "
+                     f"{way}; the reference takes {step_text(profile.reference_step_time_s)}"),
             ("measured", f"all {len(model.layers)} layers of space {profile.space} in "
-                         f"{duration(cost_s['parts'])}; {len(profile.fitted_on)} networks to fit "
-                         f"in {duration(cost_s['fit'])}, {len(profile.checked_on)} others to check "
+                         f"{duration(cost_s['parts'])}; "
+                         f"{counted(len(profile.fitted_on), 'network')} to fit in "
+                         f"{duration(cost_s['fit'])}, {len(profile.checked_on)} others to check "
                          f"in {duration(cost_s['check'])}"),
             ("model", f"a network's step is {model.factor:.3f} times the sum of its parts"),
             ("step time", _error_text(profile.step_time_error)),
@@ -89,10 +91,8 @@ class ProfileCommand(LongCommand[ProfileSettings, DeviceProfile]):
         ]  # fmt: skip
         self.plan(*rows)
         if profile.is_trusted:
-            self.say(
-                f"`effnas search --space {profile.space} --profile {path}` predicts step times and "
-                "measures those of the best."
-            )
+            self.say("A search with it predicts step times, and measures those of the best.")
+            self.next(["effnas", "search", "--space", self.settings.space, "--profile", path])
         else:
             self.note(
                 f"the mean error is above {TRUSTED_ERROR:.0%}, so --step-time auto will measure. "
@@ -101,9 +101,12 @@ class ProfileCommand(LongCommand[ProfileSettings, DeviceProfile]):
 
 
 def _error_text(error: ModelError) -> str:
+    ranks = f"rank correlation {error.spearman:z.3f}, on {counted(error.networks, 'network')}"
+    if error.networks < MIN_RANKED:
+        ranks = f"rank correlation not known from {counted(error.networks, 'network')}"
     return (
         f"mean error {error.mean_absolute:.1%} (95 % interval {error.mean_absolute_low:.1%} to "
-        f"{error.mean_absolute_high:.1%}), rank correlation {error.spearman:.3f}, on "
-        f"{error.networks} networks that it had not seen; one prediction is within "
+        f"{error.mean_absolute_high:.1%}), {ranks} that it had not "
+        f"seen; one prediction is within "
         f"±{error.half_width:.1%} (95 %)"
     )

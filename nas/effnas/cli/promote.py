@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import (
+    SHOWN_NETWORKS,
     best_with,
     counted,
+    duration,
+    networks,
     number,
     reasons,
     standing_cells,
@@ -26,8 +29,6 @@ from effnas.workflows.finals.report import FinalistStanding, FinalsReport
 from effnas.workflows.trainings.folder import WEIGHTS, Result
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from effnas.config.settings import Recipe
     from effnas.trials.run import Run
     from effnas.workflows.trainings.standings import Schedule
@@ -48,8 +49,8 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
         by_front = sum(finalist.reason == "front" for finalist in finalists)
         levels = ", ".join(map(str, schedule.levels))
         self.plan(
-            ("search", f"{run.path}: {len(run.trials)} trials"),
-            ("finals", f"{self.settings.out}: {len(finalists)} networks, "
+            ("search", f"{run.path}: {counted(len(run.trials), 'trial')}"),
+            ("finals", f"{self.settings.out}: {counted(len(finalists), 'network')}, "
                        f"{len(finalists) - by_front} by reward and {by_front} more from the "
                        f"Pareto front; {counted(schedule.seeds, 'seed')} each"),
             ("training", f"{counted(recipe.epochs, 'epoch')} of {recipe.data_share:.0%} of the "
@@ -62,7 +63,7 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
         self.preparing("reading the test part")
 
     def trained(self, finalist: Finalist, result: Result, reward: float | None) -> None:
-        scores = "" if reward is None else f"  reward {reward:.4f}"
+        scores = "" if reward is None else f"  reward {reward:z.4f}"
         self.training_ended(f"trial {finalist.trial.number}", result, scores)
 
     def payload(self, report: FinalsReport) -> dict[str, Any]:
@@ -80,10 +81,10 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
 
     def show(self, report: FinalsReport) -> None:
         if report.whole:
-            self.screen.print(_standings(report.whole))
+            self._show_standings(report.whole)
         if report.stopped:
-            self.say("\nStopped early, so not to be compared with those trained to the end:")
-            self.screen.print(_standings(report.stopped, ranked=False))
+            self.say("Stopped early, so not to be compared with those trained to the end:")
+            self._show_standings(report.stopped, ranked=False)
         self.say(reasons((f"trial {s.finalist.trial.number}", s.reason) for s in report.standings))
         self.say(_correlation_text(report))
         base = report.base
@@ -98,28 +99,39 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
             f"{best_with(report.whole)}.\nIts weights (the seed of middle accuracy): {weights}\n"
             f"{_test_text(base, report.test)}"
         )
-        self.say_export(f"{self.settings.run}:{base.finalist.trial.number}", weights)
+        network = f"{self.settings.run}:{base.finalist.trial.number}"
+        self.next(
+            ["effnas", "export", network, "--weights", weights],
+            ["effnas", "scale", network, "--out", f"families/{self.settings.run.name}"],
+        )
+
+    def _show_standings(
+        self, standings: Sequence[FinalistStanding], *, ranked: bool = True
+    ) -> None:
+        found = table(
+            "rank", "trial", "by", "proxy", "accuracy", *standing_columns("reward"), key=2,
+            left=["by"], spare=["training"],
+        )  # fmt: skip
+        for rank, each in enumerate(standings, start=1):
+            trial = each.finalist.trial
+            found.add_row(
+                str(rank) if ranked else "-",
+                str(trial.number),
+                each.finalist.reason,
+                number(trial.reward, "{:z.4f}"),
+                number(each.accuracy, "{:.4f}"),
+                *standing_cells(each),
+            )
+        self.screen.print(found)
+        self.screen.print()
+        for each in standings[:SHOWN_NETWORKS]:
+            trial = each.finalist.trial
+            name = f"trial {trial.number} · {duration(each.train_time_s)} of training"
+            self.screen.print(networks([(name, trial.architecture)]))
+        self.screen.print()
 
     def succeeded(self, report: FinalsReport) -> bool:
         return report.base is not None
-
-
-def _standings(standings: Sequence[FinalistStanding], *, ranked: bool = True) -> Table:
-    found = table(
-        "rank", "trial", "by", "proxy", "accuracy", *standing_columns("reward"), "architecture"
-    )
-    for rank, each in enumerate(standings, start=1):
-        trial = each.finalist.trial
-        found.add_row(
-            str(rank) if ranked else "-",
-            str(trial.number),
-            each.finalist.reason,
-            number(trial.reward, "{:.4f}"),
-            number(each.accuracy, "{:.4f}"),
-            *standing_cells(each),
-            str(trial.architecture),
-        )
-    return found
 
 
 def _weights(base: FinalistStanding, settings: FinalsSettings) -> Path:
@@ -140,9 +152,9 @@ def _test_text(base: FinalistStanding, test: FinalTest | None) -> str:
     seeds = len(test.accuracies)
     skipped = f", {len(test.skipped)} more cannot be decoded" if test.skipped else ""
     return (
-        f"On the part {test.part!r} of {test.data} ({test.images:,} images{skipped}): accuracy "
-        f"{with_spread(test.mean, test.spread)} over {counted(seeds, 'seed')}. It was read "
-        f"once, on {test.date[:10]}."
+        f"On the part {test.part!r} of {test.data} ({counted(test.images, 'image')}{skipped}): "
+        f"accuracy {with_spread(test.mean, test.spread)} over {counted(seeds, 'seed')}. It was "
+        f"read once, on {test.date[:10]}."
     )
 
 
@@ -153,10 +165,10 @@ def _correlation_text(report: FinalsReport) -> str:
             "Whether the search's short trainings rank as these do is not known from "
             f"{counted(report.correlated, 'network')}."
         )
-    interval = f" (95 % interval {found.low:.2f} to {found.high:.2f})"
+    interval = f" (95 % interval {found.low:z.2f} to {found.high:z.2f})"
     return (
         f"The search's short trainings rank these networks as those of "
         f"{counted(report.correlation_epochs, 'epoch')} do with a rank correlation of "
-        f"{found.value:.2f}{interval}. They are the best of the search, which differ little: "
+        f"{found.value:z.2f}{interval}. They are the best of the search, which differ little: "
         "expect less than what `effnas proxy check` says of all."
     )

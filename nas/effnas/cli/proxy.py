@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from rich.table import Table
+from rich.text import Text
 
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import duration, facts, number, table
+from effnas.cli.tables import Table, counted, duration, facts, number, table
 from effnas.cli.wording import with_options
 from effnas.workflows.proxy.launch import (
     Grid,
@@ -20,7 +20,7 @@ from effnas.workflows.proxy.launch import (
 )
 from effnas.workflows.proxy.report import FidelityFigures, ProxyReport, SearchReport, Verdict
 from effnas.workflows.proxy.statistics import Estimate
-from effnas.workflows.proxy.trainings import Training
+from effnas.workflows.proxy.trainings import Fidelity, Training
 
 Report = TypeVar("Report", ProxyReport, SearchReport)
 
@@ -31,7 +31,7 @@ class ProxyCommand(LongCommand[ProxySettings, Report], ProxyObserver):
     stored = "What was trained"
 
     def planned(self, trainings: int, seconds: float) -> None:
-        self.say(f"{trainings} trainings to do, about {duration(seconds)}")
+        self.say(f"{counted(trainings, 'training')} to do, about {duration(seconds)}")
         self.progress("training", 0, trainings)
 
     def trained(self, training: Training) -> None:
@@ -45,6 +45,15 @@ class ProxyCommand(LongCommand[ProxySettings, Report], ProxyObserver):
 
     def payload(self, report: Report) -> dict[str, Any]:
         return {"folder": str(self.settings.out), **report.to_dict()}
+
+    def say_search(self, proxy: Fidelity) -> None:
+        """Print the command that searches with a proxy."""
+        asked = self.settings
+        self.next(
+            ["effnas", "search", "--space", asked.space, "--data", asked.data,
+             "--epochs", proxy.epochs, "--image-size", proxy.image_size,
+             "--data-share", f"{proxy.data_share:.6g}"]
+        )  # fmt: skip
 
     def advise(self, texts: Iterable[str]) -> None:
         """Print what the user may do about a proxy."""
@@ -75,13 +84,13 @@ class CheckCommand(ProxyCommand[ProxyReport]):
         tau, threshold = report.tau, report.threshold
         if report.verdict is Verdict.KEPT:
             self.screen.print(
-                f"[bold green]tau {tau.value:.2f} is at least {threshold:g}.[/] "
+                f"[bold green]tau {tau.value:z.2f} is at least {threshold:g}.[/] "
                 f"{_lower_end(report)}"
             )
         elif report.verdict is Verdict.LOW:
             nothing = " Its interval includes 0: its ranks tell nothing." * report.says_nothing
             self.note(
-                f"tau {tau.value:.2f} is below {threshold:g}: what this proxy ranks first need "
+                f"tau {tau.value:z.2f} is below {threshold:g}: what this proxy ranks first need "
                 f"not be best.{nothing}", "Warning",
             )  # fmt: skip
         elif report.verdict is Verdict.NOT_KNOWN:
@@ -89,6 +98,8 @@ class CheckCommand(ProxyCommand[ProxyReport]):
         else:
             self.note("nothing can be said of this proxy.", "Warning")
         self.advise(report.advice)
+        if report.verdict is Verdict.KEPT:
+            self.say_search(report.proxy)
 
     def succeeded(self, report: ProxyReport) -> bool:
         return report.verdict not in (Verdict.TOO_FEW, Verdict.UNDEFINED)
@@ -112,13 +123,12 @@ class ProxySearchCommand(ProxyCommand[SearchReport]):
         chosen, best = report.chosen, report.best
         if chosen is not None:
             self.screen.print(
-                f"[bold green]Cheapest that keeps tau >= {report.threshold:g}:[/] {chosen.proxy}: "
-                f"--epochs {chosen.proxy.epochs} --image-size {chosen.proxy.image_size} "
-                f"--data-share {chosen.proxy.data_share:.6g}"
+                f"[bold green]Cheapest that keeps tau >= {report.threshold:g}:[/] {chosen.proxy}"
             )
             self.say(f"tau {_interval(chosen.tau)}. {_lower_end(chosen)}")
             if untried := len(report.untried):
-                self.say(f"{untried} dearer settings were not tried; all cheaper ones were.")
+                self.say(f"{counted(untried, 'dearer setting')} not tried; all cheaper ones were.")
+            self.say_search(chosen.proxy)
             return
         self.note(f"no setting reaches tau {report.threshold:g}.", "Warning")
         if best is None:
@@ -197,7 +207,8 @@ def _lower_end(report: ProxyReport) -> str:
 
 
 def _tried(report: SearchReport) -> Table:
-    found = table("epochs", "image", "share", "time", "of the higher", "tau", "networks", "")
+    found = table("epochs", "image", "share", "time", "of the higher", "tau", "networks", "",
+                  key=3, spare=["of the higher"])  # fmt: skip
     for tried in report.tried:
         fidelity, figures = tried.proxy, tried.proxy_figures
         kept = tried.verdict is Verdict.KEPT
@@ -209,7 +220,7 @@ def _tried(report: SearchReport) -> Table:
             number(tried.cost_ratio, "{:.1%}"),
             _interval(tried.tau),
             str(tried.networks),
-            "[green]keeps tau[/]" if kept else tried.verdict.lower().replace("_", " "),
+            Text("keeps tau", style="green") if kept else tried.verdict.lower().replace("_", " "),
         )
     return found
 
@@ -218,5 +229,5 @@ def _interval(estimate: Estimate, unit: str = "") -> str:
     if estimate.value is None:
         return "undefined"
     if estimate.low is None:
-        return f"{estimate.value:.2f}{unit}"
-    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f}){unit}"
+        return f"{estimate.value:z.2f}{unit}"
+    return f"{estimate.value:z.2f} ({estimate.low:z.2f} to {estimate.high:z.2f}){unit}"

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.markup import escape
+from rich.text import Text
 
-from effnas.cli.tables import console, number, table
+from effnas.cli.tables import SHOWN_NETWORKS, console, counted, networks, number, table
 from effnas.errors import ConfigError
 from effnas.trials.rescore import OPEN_REWARD, parse_sweep, rescored, store_rescored, sweep
 from effnas.trials.reward import Reward
@@ -52,23 +52,27 @@ def show_rescored(
         f"{path}: {run.manifest.reward.name} becomes {found.name}"
         + (f" = {found.text}" if found.text != found.name else ""), markup=False,
     )  # fmt: skip
-    shown = table("rank", "was", "", "trial", "reward", "was", "accuracy", "S", "P", "architecture")
-    for rank, (n, trial) in list(enumerate(_ranked(again), start=1))[:top]:
+    shown = table("rank", "was", "", "trial", "reward", "was", "accuracy", "S", "P", key=4)
+    best = list(enumerate(_ranked(again), start=1))[:top]
+    for rank, (n, trial) in best:
         was = before.get(trial.number)
         moved = was - rank if was else 0
         shown.add_row(
             str(rank),
             str(was or "-"),
-            f"[green]up {moved}[/]" if moved > 0 else f"[red]down {-moved}[/]" if moved else "",
+            _moved_text(moved),
             str(trial.number),
             number(trial.reward, "{:.4f}"),
             number(run.trials[n].reward, "{:.4f}"),
             *_figures(trial),
         )
     screen.print(shown)
+    screen.print()
+    first = (trial for _, (_, trial) in best[:SHOWN_NETWORKS])
+    screen.print(networks((f"trial {t.number}", t.architecture) for t in first))
     unranked = len(before) - len(again.ranked())
     if unranked:
-        screen.print(f"The reward has no value for {unranked} complete trials.")
+        screen.print(f"The reward has no value for {counted(unranked, 'complete trial')}.")
     note = "Stored" if store else "Nothing is changed; --store keeps these rewards"
     screen.print(f"\n{note}.", markup=False)
 
@@ -95,17 +99,25 @@ def _show_sweep(run: Run, reward: str, ranges: Sequence[str], *, as_json: bool) 
     screen.print(
         f"{run.path}: who wins by {reward}, at {len(found.points)} combinations", markup=False
     )
-    shown = table("trial", "wins", *found.names, "accuracy", "S", "P", "architecture")
+    shown = table("trial", "wins", *found.names, "accuracy", "S", "P")
     for region in regions:
         trial = trials.get(region.trial) if region.trial is not None else None
         spans = (f"{low:g} to {high:g}" for low, high in region.ranges.values())
-        figures = _figures(trial) if trial else ("-",) * 4
+        figures = _figures(trial) if trial else ("-",) * 3
         name = "-" if region.trial is None else str(region.trial)
         shown.add_row(name, f"{region.share:.0%}", *spans, *figures)
     screen.print(shown)
+    screen.print()
+    winners = [trials[r.trial] for r in regions[:SHOWN_NETWORKS] if r.trial in trials]
+    screen.print(networks((f"trial {t.number}", t.architecture) for t in winners))
+
+
+def _moved_text(moved: int) -> Text:
+    if not moved:
+        return Text()
+    return Text(f"up {moved}", "green") if moved > 0 else Text(f"down {-moved}", "red")
 
 
 def _figures(trial: Trial) -> tuple[str, ...]:
     names = {"accuracy": "{:.4f}", "step_time": "{:.3f}", "params_ratio": "{:.3f}"}
-    figures = (number(trial.metrics.get(name), form) for name, form in names.items())
-    return *figures, escape(str(trial.architecture))
+    return tuple(number(trial.metrics.get(name), form) for name, form in names.items())

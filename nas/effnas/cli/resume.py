@@ -22,7 +22,6 @@ from effnas.trials.reward import Reward
 if TYPE_CHECKING:
     import typer
 
-    from effnas.cli.declare import Options
     from effnas.config.settings import Recipe
 
 #: Options that say how a command is called, and not what it does.
@@ -31,23 +30,35 @@ _NOT_STORED = ("out", "as_json")
 _STEP_TIMES = ("profile", "step_times", "step_time_command")
 
 
-def continue_folder(options: Options, name: str, context: typer.Context) -> None:
+def given_options(context: typer.Context) -> frozenset[str]:
+    """Return the names of the options and arguments that stand on the command line."""
+    sources = {
+        str(p.name): context.get_parameter_source(str(p.name)) for p in context.command.params
+    }
+    return frozenset(n for n, source in sources.items() if source and source.name == "COMMANDLINE")
+
+
+def continue_folder(
+    folder: Path, name: str, values: dict[str, Any], context: typer.Context
+) -> CommandPart:
     """Have a command continue what its folder holds: what was not given is as it was begun.
 
     It is said at once what continues, and what changes.
 
     Args:
-        options: Of the command; they are changed.
+        folder: The folder.
         name: Of the command, such as `proxy check`.
-        context: Tells which options were given.
+        values: Of its options, by name; they are changed.
+        context: Of its command line.
+
+    Returns:
+        The command line, to be stored in the folder.
 
     Raises:
         ConfigError: If the folder names code, which only runs if it is named again.
     """
     parameters = {str(each.name): each for each in context.command.params}
-    options.given = frozenset(n for n in parameters if _is_given(context, n))
-    folder = options.folder()
-    assert folder is not None
+    given = given_options(context)
     state, stored = None, None
     with suppress(StoreError):  # the command says so when it opens the folder
         state = read_folder(folder)
@@ -55,16 +66,16 @@ def continue_folder(options: Options, name: str, context: typer.Context) -> None
     kept: dict[str, Any] = {}
     if state and stored and stored.name == name:
         kept = {n: v for n, v in stored.options.items() if n in parameters and v is not None}
-        for option in _replaced(options.given):
+        for option in _replaced(given):
             kept.pop(option, None)
         _refuse_code(folder, kept)
         for option, value in kept.items():
             parameter = parameters[option]
-            setattr(options, option, parameter.process_value(context, value))
-        _announce(state, options)
-    for option in options.given.difference(_NOT_STORED):
-        kept[option] = _plain(getattr(options, option))
-    options.asked = CommandPart(name=name, options=kept)
+            values[option] = parameter.process_value(context, value)
+        _announce(state, values, given)
+    for option in given.difference(_NOT_STORED):
+        kept[option] = _plain(values[option])
+    return CommandPart(name=name, options=kept)
 
 
 def resume(program: Any, folder: Path, more: Sequence[str], *, as_json: bool) -> int:
@@ -157,11 +168,6 @@ def stored_search(
     return stored.recipe if "recipe" not in given else None, found
 
 
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
 def _replaced(given: Collection[str]) -> set[str]:
     """Return the options whose stored values those given take the place of."""
     of_steps = {"step_time", *_STEP_TIMES}
@@ -203,17 +209,17 @@ def _nothing_left(state: FolderState, stored: CommandPart, more: Sequence[str]) 
     )
 
 
-def _announce(state: FolderState, options: Options) -> None:
+def _announce(state: FolderState, values: Mapping[str, Any], given: Collection[str]) -> None:
     """Say what continues, and what is no longer as it was."""
-    screen = console(stderr=options.as_json)
+    screen = console(stderr=values["as_json"])
     screen.print(f"continues {state.path}: {state.what}, {state.count_text}", markup=False)
     if state.kind != "search":
         return
     stored = SearchManifest.read(state.path)
-    budget, reward = getattr(options, "budget", None), str(getattr(options, "reward", ""))
-    if "budget" in options.given and budget != stored.budget:
+    budget, reward = values["budget"], values["reward"]
+    if "budget" in given and budget != stored.budget:
         screen.print(f"budget changes from {stored.budget} to {budget}", markup=False)
-    if "reward" in options.given:
+    if "reward" in given:
         text = reward if _is_code(reward) else Reward.load(reward).text
         if text != stored.reward.text.partition(" (sha256 ")[0]:
             scored = f"all {state.done} trials are scored again"

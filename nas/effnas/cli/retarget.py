@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rich.text import Text
+
+from effnas.cli.leaderboard import after_search
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import counted, duration, scores_text, table, trial_line
+from effnas.cli.tables import (
+    SHOWN_NETWORKS,
+    counted,
+    duration,
+    networks,
+    number,
+    scores_text,
+    table,
+    trial_line,
+)
+from effnas.trials.run import load_run
 from effnas.trials.trial import TrialState
 from effnas.workflows.retarget import launch
 from effnas.workflows.retarget.launch import Retargeted, RetargetObserver, RetargetSettings
@@ -18,6 +31,10 @@ if TYPE_CHECKING:
 
 #: Rows of the table.
 _TOP = 10
+#: Trials without a row in a table that are named.
+_NAMED = 3
+#: Step times that differ by a smaller share are called the same.
+_SAME = 0.01
 #: Of a candidate, in JSON.
 _SHOWN = (
     "rank", "old_rank", "reward", "reward_deviation", "old_reward", "step_time",
@@ -38,12 +55,16 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
     def planned(self, parent: Run, hardware: str, step_times: str, timings: int) -> None:
         self._timings = timings
         self.plan(
-            ("finished run", f"{parent.path}: {len(parent.trials)} trials on "
+            ("finished run", f"{parent.path}: {counted(len(parent.trials), 'trial')} on "
                              f"{parent.manifest.hardware}"),
             ("new run", f"{self.settings.out}: {hardware}"),
             ("step times", f"{step_times}; of at most {counted(timings, 'trial')}"),
-            ("trainings", f"{self.settings.budget} new ones at most"),
+            ("trainings", f"{counted(self.settings.budget, 'new one')} at most"),
         )  # fmt: skip
+        if hardware == parent.manifest.hardware:
+            self.note(
+                "this is the device that the run was timed on: what moves is the noise of timing."
+            )
         self.preparing("timing")
 
     def timed(self, trial: Trial) -> None:
@@ -80,25 +101,43 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
     def show(self, found: Retargeted) -> None:
         numbers = _numbers(found)
         rows = table(
-            "rank", "was", "trial", "reward", "was", "S", "was", "accuracy", "P", "why it moved",
-            "architecture", left=["why it moved"],
+            "rank", "was", "trial", "reward", "was", "S", "was", "accuracy", "P", "against most",
+            left=["against most"], key=3, spare=["P", "accuracy"],
         )  # fmt: skip
         for c in found.ranking[:_TOP]:
             rows.add_row(
                 str(c.rank),
                 str(c.old_rank or "-"),
                 str(numbers[c.architecture.id]),
-                f"{c.reward:.4f}"
+                f"{c.reward:z.4f}"
                 + (f" ±{2 * c.reward_deviation:.4f}" if c.reward_deviation else ""),
-                f"{c.old_reward:.4f}" if c.old_reward is not None else "-",
+                number(c.old_reward, "{:z.4f}"),
                 f"{c.step_time:.3f}" + ("" if c.timed else f" ±{200 * c.step_time_deviation:.0f}%"),
                 f"{c.old_metrics['step_time']:.3f}" if c.old_metrics else "-",
                 f"{c.metrics['accuracy']:.4f}",
                 f"{c.metrics['params_ratio']:.3f}",
-                _why(c),
-                str(c.architecture),
+                _against_most(c),
             )
         self.screen.print(rows)
+        legend = (
+            "was: in the finished run; against most: S over what it was, beside the median of all"
+        )
+        self.screen.print(Text(legend, style="dim"))
+        self.screen.print()
+        self.screen.print(
+            networks(
+                (f"rank {c.rank} · trial {numbers[c.architecture.id]} · {_why(c)}", c.architecture)
+                for c in found.ranking[:SHOWN_NETWORKS]
+            )
+        )
+        self.say("A and P are as in the finished run: on another device, S alone differs.")
+        if lacking := found.not_in_table:
+            named = ", ".join(str(trial.number) for trial in lacking[:_NAMED])
+            more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+            self.note(
+                f"the table has no row for {counted(len(lacking), 'trial')} of the run, which is "
+                f"left out here: {named}{more}.", "Warning",
+            )  # fmt: skip
         if guessed := sum(not c.timed for c in found.ranking):
             more = " More --timings tell whether number 1 is one." * (not found.ranking[0].timed)
             self.say(
@@ -122,11 +161,10 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
             f"Cost: {counted(cost['timings'], 'step time')} in {duration(cost['timings_s'])}, "
             f"{counted(cost['trainings'], 'new training')} in {duration(cost['trainings_s'])}. "
             f"The finished run took {duration(cost['from_scratch_s'])} for its "
-            f"{cost['from_scratch_trials']} trials, as a search from scratch would."
+            f"{counted(cost['from_scratch_trials'], 'trial')}, as a search from scratch would."
         )
-        self.say(
-            f"Stored in {self.settings.out}; `effnas status {self.settings.out}` shows it again."
-        )
+        self.say(f"Stored in {self.settings.out}.")
+        self.next(*after_search(load_run(self.settings.out)))
 
     def succeeded(self, found: Retargeted) -> bool:
         return found.search.best is not None
@@ -155,9 +193,28 @@ def _cost(found: Retargeted) -> dict[str, Any]:
 
 
 def _why(candidate: Candidate) -> str:
+    """Return in words what its step time did to a candidate's rank."""
+    if candidate.slowdown is None or candidate.old_rank is None:
+        return "new"
+    if not candidate.timed:
+        return "S is a guess"
+    new, old = candidate.step_time, candidate.old_metrics["step_time"]
+    if abs(new / old - 1) < _SAME:
+        text = f"S {new:.2f} as before"
+    else:
+        text = f"{'slower' if new > old else 'faster'} here: S {new:.2f} instead of {old:.2f}"
+    if new > old and candidate.rank < candidate.old_rank:
+        text += ", others slowed more"
+    elif new < old and candidate.rank > candidate.old_rank:
+        text += ", others gained more"
+    return text
+
+
+def _against_most(candidate: Candidate) -> str:
+    """Return how its step time changed beside the median of all."""
     if candidate.slowdown is None:
         return "new"
     percent = (candidate.slowdown - 1) * 100
     if abs(percent) < 1:
-        return "as fast as before"
-    return f"{abs(percent):.0f}% {'slower' if percent > 0 else 'faster'} than most here"
+        return "as most"
+    return f"{abs(percent):.0f}% {'slower' if percent > 0 else 'faster'}"

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
+from rich.text import Text
 
 from effnas.cli.folder_state import FolderState
 from effnas.cli.folders import find_folders, read_folder
@@ -39,19 +39,19 @@ def show_runs(top: Path, *, as_json: bool) -> None:
     shown = table("folder", "kind", "state", "best", "", "done", "begun",
                  left=("folder", "kind", "state", ""))  # fmt: skip
     for path, state in found:
-        name = escape(str(path.relative_to(top)))
+        name = str(path.relative_to(top))
         if isinstance(state, FolderState):
             shown.add_row(
                 name,
                 state.kind,
                 state.state,
                 number(state.best, "{:.4f}"),
-                escape(state.best_is if state.best is not None else ""),
+                state.best_is if state.best is not None else "",
                 f"{state.done} of {'?' if state.total is None else state.total} {state.unit}",
                 _age(path, state.created),
             )
         else:
-            shown.add_row(name, "[red]unreadable[/]")
+            shown.add_row(name, Text("unreadable", style="red"))
     screen.print(shown)
     for path, state in found:
         if not isinstance(state, FolderState):

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import duration, macs_text, reasons, table
+from effnas.cli.tables import (
+    counted,
+    duration,
+    macs_text,
+    networks,
+    params_text,
+    reasons,
+    step_text,
+    table,
+)
 from effnas.config.regularization import Ramp
 from effnas.errors import ConfigError
 from effnas.scaling.budget import Limit
@@ -18,7 +28,7 @@ from effnas.scaling.sizing import ScaleSettings, SizedFamily, size_family
 from effnas.search.cost_estimate import memory_text
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from effnas.cli.tables import Table
 
 #: What options limit: a number, and one over the base's.
 _METRICS = {
@@ -137,27 +147,33 @@ class ScaleCommand(LongCommand[ScaleSettings, SizedFamily]):
         rows = [
             ("base", f"{family.base}, trained at {base.train_image_size} px"),
             ("family", family.rules.name),
-            ("step", f"batch {family.batch_size}, {family.num_classes} classes"),
-        ]
+            ("step", f"batch {family.batch_size}, "
+                     f"{counted(family.num_classes, 'class', 'classes')}"),
+        ]  # fmt: skip
         if timed:
             rows += [
                 ("device", f"{family.hardware}; step times are predicted from those of the layers"),
-                ("training", f"{family.epochs} epochs of {family.images:,} images, at the last "
-                             "size or with growing images"),
+                ("training", f"{counted(family.epochs, 'epoch')} of "
+                             f"{counted(family.images, 'image')}, at the last size or with growing "
+                             "images"),
             ]  # fmt: skip
         self.plan(*rows)
-        self.screen.print(_table(family, timed))
+        for part in (_costs(family), _trainings(family)):
+            self.screen.print(part)
+            self.screen.print()
         self.say(reasons((sized.member.name, sized.reason) for sized in family.members))
-        for sized in family.members:
-            self.screen.print(f"[bold]{sized.member.name}[/]  {sized.member.architecture}")
+        self.screen.print(
+            networks((each.member.name, each.member.architecture) for each in family.members)
+        )
         if text := _fit_text(family):
             self.say(text)
         if (out := self._folder) is not None:
             self.say(
                 f"\nWritten to {out}: family.json, and an architecture file for each member, such "
-                f"as {out / base.name}.json.\nTo train one:\n  effnas train "
-                f"{out / last.name}.json --data DATA --recipe family"
+                f"as {out / base.name}.json."
             )
+            file = f"{out / last.name}.json"
+            self.next(["effnas", "train", file, "--data", "DATA", "--recipe", "family"])
 
 
 def _fit_text(family: SizedFamily) -> str:
@@ -175,38 +191,53 @@ def _fit_text(family: SizedFamily) -> str:
     return f"\nThe largest network within the limits: {where}. What binds: {bound}."
 
 
-def _table(family: SizedFamily, timed: bool) -> Table:
-    times = ("S", "step", "training", "growing") if timed else ()
-    found = table(
-        "member", "params", "MACs", "activations", "layers", "train px", "infer px", "memory",
-        *times, "dropout", "RandAugment", "mixup",
-    )  # fmt: skip
+def _costs(family: SizedFamily) -> Table:
+    times = ("S", "step") if family.hardware is not None else ()
+    found = table("member", "params", "MACs", "activations", "layers", "memory", *times,
+                  left=["member"])  # fmt: skip
     for sized in family.members:
-        member, m = sized.member, sized.metrics
-        first, last = member.stage_image_sizes[0], member.train_image_size
-        cells = [
-            member.name,
-            f"{m['params'] / 1e6:,.2f} M",
+        m = sized.metrics
+        found.add_row(
+            sized.member.name,
+            params_text(m["params"]),
             macs_text(m["macs"]),
-            f"{m['activations'] / 1e6:,.2f} M",
-            str(member.architecture.layers),
+            params_text(m["activations"]),
+            str(sized.member.architecture.layers),
+            memory_text(m["peak_memory_bytes"]) if "peak_memory_bytes" in m else "-",
+            *_times(m, times),
+        )
+    return found
+
+
+def _trainings(family: SizedFamily) -> Table:
+    times = ("training", "growing") if family.hardware is not None else ()
+    found = table(
+        "member", "train px", "infer px", "dropout", "RandAugment", "mixup", *times, left=["member"]
+    )
+    for sized in family.members:
+        member, strengths = sized.member, sized.member.regularization
+        first, last = member.stage_image_sizes[0], member.train_image_size
+        found.add_row(
+            member.name,
             str(last) if first == last else f"{first}-{last}",
             str(member.image_size),
-            memory_text(m["peak_memory_bytes"]) if "peak_memory_bytes" in m else "-",
-        ]
-        if timed and "step_time" in m:
-            cells += [
-                f"{m['step_time']:.2f}",
-                f"{m['step_time_s'] * 1e3:,.0f} ms",
-                duration(m["train_time_s"]),
-                duration(m["progressive_train_time_s"]),
-            ]
-        elif timed:
-            cells += ["-"] * 4
-        strengths = member.regularization
-        ramps = (strengths.dropout, strengths.randaugment, strengths.mixup)
-        found.add_row(*cells, *map(_ramp_text, ramps))
+            *map(_ramp_text, (strengths.dropout, strengths.randaugment, strengths.mixup)),
+            *_times(sized.metrics, times),
+        )
     return found
+
+
+def _times(m: Mapping[str, float], columns: Iterable[str]) -> list[str]:
+    """Return cells of columns of times; a member that cannot be timed has none."""
+    if "step_time" not in m:
+        return ["-" for _ in columns]
+    texts = {
+        "S": f"{m['step_time']:.2f}",
+        "step": step_text(m["step_time_s"]),
+        "training": duration(m["train_time_s"]),
+        "growing": duration(m["progressive_train_time_s"]),
+    }
+    return [texts[column] for column in columns]
 
 
 def _ramp_text(ramp: Ramp) -> str:

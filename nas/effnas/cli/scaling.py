@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from effnas.cli import tables
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import counted, macs_text, reasons
+from effnas.cli.tables import counted, macs_text, networks, params_text, reasons
 from effnas.config.codec import to_plain
 from effnas.search.cost_estimate import memory_text
 from effnas.workflows.scaling.candidates import ScaledNetwork
@@ -53,7 +53,7 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
         self.plan(
             ("base", self.settings.base),
             ("networks", f"{len(networks)} {what}"),
-            ("trainings", f"{self.settings.out}: seeds: {schedule.seeds}, "
+            ("trainings", f"{self.settings.out}: {counted(schedule.seeds, 'seed')}, "
                           f"{counted(last, 'epoch')} each{stops}"),
         )  # fmt: skip
         self.progress("training", 0, len(networks) * schedule.steps)
@@ -66,7 +66,7 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
         return {
             "best": best.name if best else None,
             "how": dict(best.how) if best else None,
-            "command": self._command(report, best) if best else None,
+            "command": shlex.join(self._command(report, best)) if best else None,
             "epochs": report.schedule.levels[-1],
             "seeds": report.schedule.seeds,
             "standings": [
@@ -79,47 +79,52 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
             ],
         }
 
-    def _command(self, report: ScalingReport, best: ScaledNetwork) -> str:
-        """Return the command that scales the base as the best was scaled."""
+    def _command(self, report: ScalingReport, best: ScaledNetwork) -> list[str]:
+        """Return the command that scales the base as the best was scaled, as words."""
         tried = self.settings.tried
         if isinstance(tried, LayerGrowth):
             how = ["--family", str(report.rules)]
         else:
             how = [part for name, value in best.how.items() for part in (f"--{name}", f"{value:g}")]
             how += ["--phi", "1,2,3", "--round-limit", f"{tried.round_limit:g}"]
-        return shlex.join(["effnas", "scale", self.settings.base, *how])
+        return ["effnas", "scale", self.settings.base, *how]
 
     def show(self, report: ScalingReport) -> None:
         costs = report.networks[report.standings[0].name].costs
         more = ["memory"] * ("peak_memory_bytes" in costs) + ["S"] * ("step_time" in costs)
         standing = tables.standing_columns("accuracy")
-        found = tables.table("", "layers", "px", "params", "MACs", *more, *standing)
+        found = tables.table("network", "px", "params", "MACs", *more, *standing, "layers",
+                             left=["network", "layers"], spare=["training", "layers"])  # fmt: skip
         for each in report.standings:
             network = report.networks[each.name]
             cells = [
                 each.name,
-                " ".join(str(stage.r) for stage in network.architecture.stages),
                 str(network.image_size),
-                f"{network.costs['params'] / 1e6:,.2f} M",
+                params_text(network.costs["params"]),
                 macs_text(network.costs["macs"]),
             ]
             if "peak_memory_bytes" in costs:
                 cells.append(memory_text(network.costs["peak_memory_bytes"]))
             if "step_time" in costs:
                 cells.append(f"{network.costs['step_time']:.2f}")
-            found.add_row(*cells, *tables.standing_cells(each))
+            cells += tables.standing_cells(each)
+            layers = " ".join(str(stage.r) for stage in network.architecture.stages)
+            found.add_row(*cells, layers)
         self.screen.print(found)
+        self.screen.print()
+        shown = (report.networks[each.name] for each in report.standings[: tables.SHOWN_NETWORKS])
+        self.screen.print(networks((each.name, each.architecture) for each in shown))
         self.say(reasons((each.name, each.reason) for each in report.standings))
         best, first = report.best, report.standings[0]
         if best is None:
             self.say("None could be trained to the end, so none is picked.")
             return
         self.say(
-            f"Picked: {best.name}, accuracy {tables.with_spread(first.mean, first.spread)} over "
+            f"\nPicked: {best.name}, accuracy {tables.with_spread(first.mean, first.spread)} over "
             f"{counted(report.schedule.seeds, 'seed')}; probability that it is the best of those "
-            f"trained to the end: {tables.best_with(report.whole)}.\nTo scale the base so: "
-            f"{self._command(report, best)}"
+            f"trained to the end: {tables.best_with(report.whole)}."
         )
+        self.next(self._command(report, best))
 
     def succeeded(self, report: ScalingReport) -> bool:
         return report.best is not None

@@ -9,10 +9,18 @@ from typing import Any
 from rich.markup import escape
 
 from effnas.cli.data_facts import worker_data_rows
+from effnas.cli.leaderboard import Leaderboard, after_search
 from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
 from effnas.cli.report import end_with_report
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import counted, duration, leaderboard, scores_text, trial_line
+from effnas.cli.tables import (
+    counted,
+    duration,
+    macs_text,
+    params_text,
+    scores_text,
+    trial_line,
+)
 from effnas.config.settings import Recipe
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, random_search
 from effnas.search.cost_estimate import CostEstimate, memory_text
@@ -21,6 +29,7 @@ from effnas.search.rungs import trained_epochs
 from effnas.search.search import Search
 from effnas.trials.baselines import BaselineResult
 from effnas.trials.pareto_front import hypervolumes
+from effnas.trials.run import load_run
 from effnas.trials.trial import Trial, TrialState
 from effnas.trials.uncertainty import Noise
 
@@ -44,44 +53,46 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
 
     def payload(self, result: Search) -> dict[str, Any]:
         baseline = _baseline(result)
+        noise = Noise.of(self._holdout_images, result.baselines)
         return {
             "run": str(self.settings.out),
             "random_search": asdict(baseline) if baseline else None,
-            "baselines": [b.to_row(result.reward, self._noise(result)) for b in result.baselines],
+            "baselines": [b.to_row(result.reward, noise.standard_error) for b in result.baselines],
             "trials": [trial.to_row() for trial in result.trials.ranked()],
             **(pareto_front_json(result.trials, result.objectives) if result.objectives else {}),
         }
 
     def show(self, result: Search) -> None:
         search, settings = result, self.settings
+        run = load_run(settings.out)
         if search.objectives:
-            show_pareto_front(self.screen, search.trials, search.objectives)
-        else:
-            self.screen.print(leaderboard(search.trials, _TOP))
+            show_pareto_front(self.screen, search.trials, search.objectives, run.baselines)
+        elif search.best:
+            Leaderboard(run, search.reward, _TOP).show(self.screen)
         if search.exhausted:
             self.say(
                 f"\nThe space is exhausted: all of its architectures were tried with "
-                f"{len(search.trials)} of {settings.budget} trials."
+                f"{len(search.trials):,} of {counted(settings.budget, 'trial')}."
             )
         if search.rungs:
             full = settings.budget * search.rungs.epochs[-1]
             self.say(
-                f"\nTrained {trained_epochs(search.trials):,} epochs in all; {settings.budget:,} "
-                f"whole trainings have {full:,}."
+                f"\nTrained {counted(trained_epochs(search.trials), 'epoch')} in all; "
+                f"{counted(settings.budget, 'whole training')} "
+                f"{'has' if settings.budget == 1 else 'have'} {full:,}."
             )
         if search.best is None:
             reasons = {t.reason for t in search.trials if t.reason}
             self.say(f"\nNo trial is complete. Reasons: {'; '.join(sorted(reasons)[:3])}")
         else:
-            self.say(f"\n{_baseline_text(search, settings)}")
-        self.say(f"\nStored in {settings.out}; `effnas status {settings.out}` shows it again.")
+            self.say(_baseline_text(search, settings))
+        self.say(f"\nStored in {settings.out}.")
+        if search.best:
+            self.next(*after_search(run))
 
     def report(self, result: Search) -> int:
         code = super().report(result)
         return end_with_report(self, result, code) if self.writes_report else code
-
-    def _noise(self, search: Search) -> Noise:
-        return Noise.of(self._holdout_images, search.baselines)
 
     def succeeded(self, result: Search) -> bool:
         return result.best is not None
@@ -93,6 +104,8 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
         for warning in plan.warnings():
             self.note(warning)
         self._ended(plan.budget - plan.trials_left, plan.total_s)
+        if any(each.left for each in plan.baselines):
+            self.preparing("training the baselines")
 
     def finalist_timed(self, trial: Trial, search: Search) -> None:
         self.preparing("measuring the best")
@@ -105,7 +118,7 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
         scores = [f"{letter} {result.metrics[name]:.{digits}f}" for letter, name, digits in
                   (("accuracy", "accuracy", 4), ("S", "step_time", 3))
                   if name in result.metrics]  # fmt: skip
-        reason = f"[yellow]{escape(result.reason)}[/]" if result.reason else ""
+        reason = f"[red]{escape(result.reason)}[/]" if result.reason else ""
         self.screen.print(
             "  ".join(filter(None, (who, *scores, duration(result.duration_s), reason)))
         )
@@ -120,7 +133,7 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
 
     def _ended(self, ended: int, left_s: float) -> None:
         """Say how many trials have a result, and how long the others will take."""
-        self.stored = f"What {ended} trials found"
+        self.stored = f"What {counted(ended, 'trial')} found"
         self.progress("searching", ended, self.settings.budget, f"about {duration(left_s)} left")
 
 
@@ -139,9 +152,9 @@ def _plan_rows(plan: CostEstimate, settings: Settings) -> list[tuple[str, str]]:
         ("reward", reward.text if reward.name == reward.text else f"{reward.name}: {reward.text}"),
         ("objectives", f"{search.objectives or ''}"),
         ("constraints", _constraints_text(plan)),
-        ("reference", f"{reference.params / 1e6:.3g} M params, {reference.macs / 1e6:.4g} M MACs "
+        ("reference", f"{params_text(reference.params)} params, {macs_text(reference.macs)} MACs "
                       f"at {target.image_size} px; S and P are relative to it"),
-        ("device", f"{ready.hardware}; {plan.workers} worker{'s' * (plan.workers > 1)}; "
+        ("device", f"{ready.hardware}; {counted(plan.workers, 'worker')}; "
                    f"{ready.execution}"
                    + (f" (measured fastest; {ways} as long)" if ways else "")),
         *worker_data_rows(ready),
@@ -153,7 +166,7 @@ def _plan_rows(plan: CostEstimate, settings: Settings) -> list[tuple[str, str]]:
         ("warm-up", _warmup_text(recipe, settings.recipe)),
         ("step times", ready.step_times),
         ("baselines", _baselines_text(plan)),
-        ("budget", f"{plan.budget:,} trials{f', {done:,} done' if done else ''}: about "
+        ("budget", f"{counted(plan.budget, 'trial')}{f', {done:,} done' if done else ''}: about "
                    f"{duration(plan.total_s)} and "
                    f"{memory_text(ready.peak_memory_bytes * plan.workers)} of memory"),
     ]  # fmt: skip
@@ -201,7 +214,7 @@ def _outcome(trial: Trial, search: Search) -> str:
     if search.rungs and trial.state in (TrialState.WAITING, TrialState.PRUNED):
         reached = trial.measurement.rungs
         reward = search.reward_at(trial, max(reached))
-        value = "no value" if reward is None else f"{reward:.4f}"
+        value = "no value" if reward is None else f"{reward:z.4f}"
         what = f"paused  {took}" if trial.state is TrialState.WAITING else "pruned"
         return f"rung {len(reached)} of {len(search.rungs.epochs)}: reward {value}, {what}"
     text = trial_line(trial, search, f"{scores_text(trial)}  {took}")
@@ -226,7 +239,7 @@ def _baseline_text(search: Search, settings: Settings) -> str:
         assert search.best is not None
         what, reached = "", search.best.reward or 0.0
     return (
-        f"Random search would have reached {what}{found.best:.4f} with {found.trials} trials (nine "
-        f"times in ten {found.low:.4f} to {found.high:.4f}), by a model of these; "
-        f"{settings.controller} reached {reached:.4f}."
+        f"Random search would have reached {what}{found.best:z.4f} with "
+        f"{counted(found.trials, 'trial')} (nine times in ten {found.low:z.4f} to "
+        f"{found.high:z.4f}), by a model of these; {settings.controller} reached {reached:z.4f}."
     )

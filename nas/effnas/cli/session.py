@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import shlex
 from abc import ABC, abstractmethod
-from pathlib import Path
+from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -13,7 +12,7 @@ from rich.markup import escape
 
 from effnas.cli.data_facts import worker_data_rows
 from effnas.cli.signals import STOPPED, interrupt, on_signals
-from effnas.cli.tables import console, counted, facts, progress_on
+from effnas.cli.tables import console, counted, facts, next_commands, note, progress_on
 from effnas.cli.wording import with_options
 from effnas.evaluation.observer import Observer
 
@@ -96,12 +95,13 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
         return 0 if self.succeeded(result) else 1
 
     def say(self, text: str) -> None:
-        """Print a text as it is, without rich's markup."""
-        self.screen.print(text, markup=False)
+        """Print a text as it is, without rich's markup; nothing if it is empty."""
+        if text:
+            self.screen.print(text, markup=False)
 
     def note(self, text: str, word: str = "Note") -> None:
         """Print something that the user should know, with its settings as options."""
-        self.screen.print(f"[bold yellow]{word}:[/] {escape(with_options(text))}")
+        note(self.screen, with_options(text), word)
 
     def plan(self, *rows: tuple[str, str]) -> None:
         """Print what is about to be done, as names and values."""
@@ -129,14 +129,13 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
         self.advance()
         who = f"{name}  seed {result.repeat}  {counted(result.epochs, 'epoch')}"
         if result.accuracy is None:
-            self.screen.print(f"{who}  [yellow]infeasible[/]: {escape(result.reason or '')}")
+            self.screen.print(f"{who}  [red]infeasible[/]: {escape(result.reason or '')}")
         else:
             self.screen.print(f"{who}  accuracy {result.accuracy:.4f}{scores}")
 
-    def say_export(self, network: str, weights: Path) -> None:
-        """Print the command that exports a network that was trained."""
-        command = f"effnas export {shlex.quote(network)} --weights {shlex.quote(str(weights))}"
-        self.say(f"\nFor other programs:\n  {command}")
+    def next(self, *commands: Sequence[object]) -> None:
+        """Print commands that may come next, each as its words."""
+        next_commands(self.screen, *commands)
 
     def waiting(self) -> None:
         """Say that the device is in use."""

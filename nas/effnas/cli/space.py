@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from effnas.cli.tables import console, facts, table
+from effnas.cli.tables import console, counted, facts, networks, params_text, table
 from effnas.config.catalog import find
 from effnas.space.search_space import SearchSpace
 from effnas.space.summary import summarize
@@ -38,7 +38,7 @@ def show_space(name: str, *, samples: int, seed: int, as_json: bool) -> None:
         return
     screen = console()
     target = space.target
-    classes = f"{target.num_classes or 1000} classes"
+    classes = counted(target.num_classes or 1000, "class", "classes")
     classes += "" if target.num_classes else " (in a search, those of the data)"
     rows = [
         ("space", f"{space.name} ({source.origin}: {source.path}), id {space.id}"),
@@ -50,17 +50,18 @@ def show_space(name: str, *, samples: int, seed: int, as_json: bool) -> None:
     ]
     screen.print(facts(rows))
     screen.print()
-    stages = table("stage", "block", "options", "reference", left=["block", "reference"])
-    stages.add_row("", f"conv_k3_s2_c{space.stem} (stem)", "", "")
-    blocks = space.reference.blocks
-    for n, (stage, block) in enumerate(zip(space.stages, blocks, strict=True), start=1):
-        stages.add_row(str(n), str(stage), str(stage.size), block)
-    stages.add_row("", f"conv_k1_s1_c{space.head} (head)", "", "")
+    stages = table("stage", "options", "block", left=["block"], spare=["options"])
+    stages.add_row("", "", f"conv_k3_s2_c{space.stem} (stem)")
+    for n, stage in enumerate(space.stages, start=1):
+        stages.add_row(str(n), str(stage.size), str(stage))
+    stages.add_row("", "", f"conv_k1_s1_c{space.head} (head)")
     screen.print(stages)
+    screen.print()
+    screen.print(networks([("reference", space.reference)]))
     screen.print()
     first = "feasible networks"
     counts = table(first, "minimum", "median", "maximum", "reference", left=[first])
     for quantity, (low, median, high) in summary.quantiles.items():
         figures = (low, median, high, summary.reference[quantity])
-        counts.add_row(quantity, *(f"{figure / 1e6:,.2f} M" for figure in figures))
+        counts.add_row(quantity, *(params_text(figure) for figure in figures))
     screen.print(counts)

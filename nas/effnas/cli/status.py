@@ -6,13 +6,20 @@ import json
 from pathlib import Path
 from typing import cast
 
-from rich.markup import escape
-
 from effnas.cli.folder_state import FolderState, cost_of
 from effnas.cli.folders import read_folder
+from effnas.cli.leaderboard import Leaderboard, after_search
 from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
 from effnas.cli.runs import state_json
-from effnas.cli.tables import console, duration, facts, leaderboard, number, table
+from effnas.cli.tables import (
+    console,
+    counted,
+    duration,
+    facts,
+    next_commands,
+    number,
+    table,
+)
 from effnas.trials.run import Run, load_run
 from effnas.trials.trial import TrialState
 
@@ -49,12 +56,13 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
         ("data", f"{run.manifest.data.name or '?'} on {run.manifest.hardware}"),
         ("objectives", str(objectives or "")),
         # Of a run that `effnas retarget` made.
-        ("retargeted from", f"{parent.path}, {parent.trials} trials on {parent.hardware}"
+        ("retargeted from", f"{parent.path}, {counted(parent.trials, 'trial')} on "
+                            f"{parent.hardware}"
                             if parent else ""),
         ("step times", run.manifest.step_times if parent else ""),
-        ("trials", ", ".join(f"{count} {_STATES.get(state, state.lower())}"
+        ("trials", ", ".join(f"{count:,} {_STATES.get(state, state.lower())}"
                              for state, count in states.items())
-                   + f"; budget {summary['budget']}"),
+                   + f"; budget {summary['budget']:,}"),
     ]  # fmt: skip
     cost_s, left_s = (cast("float | None", summary[name]) for name in ("cost_s", "forecast_s"))
     rows += [
@@ -67,9 +75,12 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
     if run.best is None:
         screen.print("No trial is complete yet.")
     elif objectives:
-        show_pareto_front(screen, run.trials, objectives)
+        show_pareto_front(screen, run.trials, objectives, run.baselines)
     else:
-        screen.print(leaderboard(run.trials, top))
+        reward = run.load_reward() if run.manifest.reward.kind == "expression" else None
+        Leaderboard(run, reward, top).show(screen)
+    if run.best is not None:
+        next_commands(screen, *after_search(run))
 
 
 def summarize(run: Run) -> dict[str, object]:
@@ -108,9 +119,9 @@ def _show_other(found: FolderState, *, as_json: bool) -> None:
     ]))  # fmt: skip
     if found.table:
         names, *rows = found.table
-        shown = table(*names, left=("member",))
+        shown = table(*names, left=names[:1])
         for row in rows:
-            shown.add_row(*map(escape, row))
+            shown.add_row(*row)
         screen.print()
         screen.print(shown)
 

@@ -1,69 +1,217 @@
-"""Tables and figures as the terminal shows them."""
+"""Tables, texts and figures as the terminal shows them: within its width, and no word cut."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING
+import re
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich import progress
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
-from effnas.trials.trial import Trial, Trials, TrialState
+from effnas.trials.trial import Trial, TrialState
 
 if TYPE_CHECKING:
     from effnas.search.search import Search
     from effnas.workflows.trainings.standings import Standing
 
+#: Between two columns.
+_GAP = "  "
+#: Columns of a file or a pipe.
+_FILE_WIDTH = 160
+#: Networks that are shown in full below a table of the best.
+SHOWN_NETWORKS = 3
+_WORD = re.compile(r"\S+")
+_INDENT = re.compile(r"\s*(- )?")
 
-def table(*names: str, left: Collection[str] = ("",)) -> Table:
-    """Return a table with these columns.
 
-    Numbers stand on the right of their column and are never folded; architectures and networks
-    stand on the left and are; further columns of text stand on the `left`.
+class Screen(Console):
+    """A console that wraps between words only: a long path or block string stands whole.
+
+    Commands that are to be pasted are printed with `soft_wrap`, and so in one line.
     """
-    found = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        if name in ("architecture", "network"):
-            found.add_column(name, overflow="fold", min_width=24)
-        else:
-            found.add_column(name, justify="left" if name in left else "right", no_wrap=True)
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        is_markup = how.pop("markup", None)
+        texts = [
+            self.render_str(each, markup=is_markup) if isinstance(each, str) else each
+            for each in objects
+        ]
+        if not how.get("soft_wrap"):
+            texts = [_Words(each) if isinstance(each, Text) else each for each in texts]
+        super().print(*texts, **{"crop": False, **how})
+
+
+def console(*, stderr: bool = False) -> Screen:
+    """Return a screen that folds nothing away when its output goes to a file."""
+    found = Screen(stderr=stderr, highlight=False)
+    return found if found.is_terminal else Screen(stderr=stderr, highlight=False, width=_FILE_WIDTH)
+
+
+class Table:
+    """Rows of figures under the names of their columns, as wide as the terminal or less.
+
+    Numbers stand on the right of their column. A table that does not fit leaves out its spare
+    columns; if that is not enough, it is continued below, its key columns repeated. Cells are
+    plain text, or rich's.
+
+    Args:
+        names: Names of the columns.
+        left: Names of columns of text, which stands on the left.
+        key: How many columns, from the first, say what a row is about.
+        spare: Names of columns that a narrow terminal can do without, the first to go first.
+    """
+
+    def __init__(
+        self,
+        *names: str,
+        left: Collection[str] = (),
+        key: int = 1,
+        spare: Sequence[str] = (),
+    ) -> None:
+        self.names = names
+        self.rows: list[list[Text]] = []
+        self._left, self._key, self._spare = left, key, spare
+
+    def add_row(self, *cells: str | Text) -> None:
+        """Add a row; cells that it lacks at its end are empty.
+
+        Raises:
+            ValueError: It has more cells than there are columns.
+        """
+        if len(cells) > len(self.names):
+            raise ValueError(f"{len(cells)} cells for {len(self.names)} columns")
+        row = [cell if isinstance(cell, Text) else Text(cell) for cell in cells]
+        self.rows.append(row + [Text()] * (len(self.names) - len(row)))
+
+    def __rich_console__(self, screen: Console, options: ConsoleOptions) -> RenderResult:
+        header = [Text(name, style="bold") for name in self.names]
+        lines = [header, *self.rows]
+        widths = [max(line[n].cell_len for line in lines) for n in range(len(header))]
+        for part_number, part in enumerate(self._parts(widths, options.max_width)):
+            if part_number:
+                yield Text()
+            for line in lines:
+                yield self._line(line, part, widths)
+
+    def _line(self, cells: Sequence[Text], part: Iterable[int], widths: Sequence[int]) -> Text:
+        padded = []
+        for n in part:
+            space = " " * (widths[n] - cells[n].cell_len)
+            is_left = self.names[n] in self._left
+            padded.append(Text.assemble(*((cells[n], space) if is_left else (space, cells[n]))))
+        line = Text(_GAP).join(padded)
+        line.rstrip()
+        return _block([line])
+
+    def _parts(self, widths: Sequence[int], available: int) -> Iterator[list[int]]:
+        """Return the columns of each table below the other."""
+        columns = list(range(len(widths)))
+
+        def fits(chosen: Sequence[int]) -> bool:
+            return sum(widths[n] for n in chosen) + len(_GAP) * (len(chosen) - 1) <= available
+
+        for name in self._spare:
+            if not fits(columns):
+                columns.remove(self.names.index(name))
+        key, rest = columns[: self._key], columns[self._key :]
+        part = list(key)
+        for n in rest:
+            if len(part) > len(key) and not fits([*part, n]):
+                yield part
+                part = list(key)
+            part.append(n)
+        yield part
+
+
+def table(
+    *names: str, left: Collection[str] = ("",), key: int = 1, spare: Sequence[str] = ()
+) -> Table:
+    """Return a table with these columns; the arguments are those of `Table`."""
+    return Table(*names, left=left, key=key, spare=spare)
+
+
+def facts(rows: Iterable[tuple[str, str]]) -> RenderableType:
+    """Return names beside their values, wrapped; rows without a value are left out."""
+    return _Facts(rows)
+
+
+def networks(rows: Iterable[tuple[str, object]]) -> RenderableType:
+    """Return networks in full, each below its name, in lines that break between blocks."""
+    return _Networks(rows)
+
+
+class _Facts:
+    def __init__(self, rows: Iterable[tuple[str, str]]) -> None:
+        self._rows = [row for row in rows if row[1]]
+
+    def __rich_console__(self, screen: Console, options: ConsoleOptions) -> RenderResult:
+        short = options.max_width // 4
+        width = max((len(name) for name, _ in self._rows if len(name) <= short), default=0)
+        for name, value in self._rows:
+            if len(name) > short:
+                yield _block([Text(name, style="bold")])
+            head = Text((name if len(name) <= short else "").ljust(width) + _GAP, style="bold")
+            yield _hanging(head, Text(value), options.max_width)
+
+
+class _Networks:
+    def __init__(self, rows: Iterable[tuple[str, object]]) -> None:
+        self._rows = [(name, str(network)) for name, network in rows]
+
+    def __rich_console__(self, screen: Console, options: ConsoleOptions) -> RenderResult:
+        for name, network in self._rows:
+            yield _block([Text(name, style="bold")])
+            yield _hanging(Text(_GAP), Text(network), options.max_width)
+
+
+class _Words:
+    """A text that is wrapped between words."""
+
+    def __init__(self, text: Text) -> None:
+        self._text = text
+
+    def __rich_console__(self, screen: Console, options: ConsoleOptions) -> RenderResult:
+        yield _block(_wrapped(self._text, options.max_width))
+
+
+def _hanging(head: Text, body: Text, width: int) -> Text:
+    """Return a text wrapped between words, to stand on the right of its head."""
+    lines = _wrapped(body, max(width - head.cell_len, 1))
+    indent = Text(" " * head.cell_len)
+    return _block([Text.assemble(indent if n else head, line) for n, line in enumerate(lines)])
+
+
+def _block(lines: Iterable[Text]) -> Text:
+    """Return lines as they are as one text."""
+    found = Text("\n").join(lines)
+    found.no_wrap, found.overflow = True, "ignore"
     return found
 
 
-def leaderboard(trials: Trials, top: int) -> Table:
-    """Return the best trials as a table; the metrics are those that `--json` gives in full."""
-    found = table(
-        "rank", "trial", "reward", "accuracy", "S", "P", "params", "step", "training",
-        "architecture",
-    )  # fmt: skip
-    for rank, trial in enumerate(trials.ranked()[:top], start=1):
-        m = trial.metrics
-        found.add_row(
-            str(rank),
-            str(trial.number),
-            f"{trial.reward:.4f}",
-            number(m.get("accuracy"), "{:.4f}"),
-            number(m.get("step_time"), "{:.3f}") + _spread(trial) + source_text(trial),
-            number(m.get("params_ratio"), "{:.3f}"),
-            f"{m['params'] / 1e6:.2f} M" if "params" in m else "-",
-            f"{m['step_time_s'] * 1e3:.1f} ms" if "step_time_s" in m else "-",
-            duration(m["train_time_s"]) if "train_time_s" in m else "-",
-            str(trial.architecture),
-        )
-    return found
+def _wrapped(text: Text, width: int) -> list[Text]:
+    """Return a text in lines; only a word that is longer by itself exceeds the width.
 
-
-def facts(rows: Iterable[tuple[str, str]]) -> Table:
-    """Return names and values, as they are, as a table; rows without a value are left out."""
-    found = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    found.add_column(style="bold", no_wrap=True)
-    found.add_column(overflow="fold")
-    for name, value in rows:
-        if value:
-            found.add_row(name, escape(value))
+    Items of a list, and what is indented, stay so in all of their lines.
+    """
+    found: list[Text] = []
+    for paragraph in text.split("\n", allow_blank=True):
+        plain = paragraph.plain
+        breaks = [0]
+        indent = _INDENT.match(plain).end()  # type: ignore[union-attr]  # it matches anything
+        for word in _WORD.finditer(plain):
+            begins_line = not plain[breaks[-1] : word.start()].strip()
+            available = width - indent * (len(breaks) > 1)
+            if not begins_line and cell_len(plain[breaks[-1] : word.end()]) > available:
+                breaks += [word.start()]
+        first, *others = paragraph.divide(breaks[1:])
+        found += [first, *(Text.assemble(" " * indent, line) for line in others)]
+    for line in found:
+        line.rstrip()
     return found
 
 
@@ -83,8 +231,8 @@ def standing_cells(standing: Standing) -> list[str]:
 
 
 def with_spread(mean: float, spread: float | None) -> str:
-    """Return a mean and its standard deviation over seeds, `-` where one seed has none."""
-    return f"{mean:.4f} ±{number(spread, '{:.4f}')}"
+    """Return a mean and its standard deviation over seeds, where several tell that."""
+    return f"{mean:z.4f}" + ("" if spread is None else f" ±{spread:.4f}")
 
 
 def best_with(standings: Sequence[Standing]) -> str:
@@ -108,21 +256,37 @@ def trial_line(trial: Trial, search: Search | None, text: str, *, best: str = "b
     A complete one is shown as `text`, and `best` follows if it is the best of its search.
     """
     if trial.state is not TrialState.COMPLETE or trial.reward is None:
-        return f"[yellow]{trial.state.lower()}[/]: {escape(trial.reason or '')}"
+        return f"[red]{trial.state.lower()}[/]: {escape(trial.reason or '')}"
     is_best = search and search.best and search.best.number == trial.number
     return text + (f"  [green]{best}[/]" if is_best else "")
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as text such as `48 s`, `12 min`, `3 h 05 min` or `2.4 days`."""
+    """Return seconds as text such as `85 ms`, `48 s`, `12 min`, `3 h 05 min` or `2.4 days`."""
+    if seconds < 0.095:
+        return f"{seconds * 1e3:z.0f} ms" if seconds > 0 else "0 s"
     if seconds < 99.5:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    if minutes < 2 * 24 * 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes = seconds / 60
+    if minutes < 99.5:
+        return f"{minutes:.1f} min" if minutes < 9.95 else f"{minutes:.0f} min"
+    if minutes < 2 * 24 * 60 - 0.5:
+        return f"{round(minutes) // 60} h {round(minutes) % 60:02d} min"
     return f"{seconds / 86_400:,.1f} days"
+
+
+def step_text(seconds: float) -> str:
+    """Return the time of a training step as text such as `8.13 ms`, `124 ms` or `1.24 s`."""
+    value, unit = (seconds * 1e3, "ms") if seconds < 0.9995 else (seconds, "s")
+    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:,.{digits}f} {unit}"
+
+
+def params_text(params: float) -> str:
+    """Return a number of parameters: `2.8 k`, `5.29 M`, `118 M`."""
+    if params < 99_950:
+        return f"{params / 1e3:.1f} k"
+    return f"{params / 1e6:,.{2 if params < 99.995e6 else 0}f} M"
 
 
 def macs_text(macs: float) -> str:
@@ -130,15 +294,23 @@ def macs_text(macs: float) -> str:
     return f"{macs / 1e9:,.3f} G" if macs >= 1e9 else f"{macs / 1e6:,.1f} M"
 
 
-def counted(count: int, noun: str) -> str:
-    """Return `1 epoch`, `4 epochs`."""
-    return f"{count} {noun}{'s' * (count != 1)}"
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return `1 epoch`, `4,000 images`; plurals that take more than an s are given."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
-def console(*, stderr: bool = False) -> Console:
-    """Return a console that folds nothing away when its output goes to a file."""
-    found = Console(stderr=stderr, highlight=False)
-    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=160)
+def note(screen: Screen, text: str, word: str = "Note") -> None:
+    """Print something that the user should know, as it is."""
+    style = "bold red" if word == "Warning" else "bold"
+    screen.print(f"[{style}]{word}:[/] {escape(text)}")
+
+
+def next_commands(screen: Screen, *commands: Sequence[object]) -> None:
+    """Print commands that may come next, as words, each in one line that can be pasted."""
+    screen.print("\n[bold]Next[/]")
+    for words in commands:
+        line = shlex.join(map(str, words))
+        screen.print(f"  {line}", markup=False, soft_wrap=True)
 
 
 class _Count(progress.MofNCompleteColumn):
@@ -176,7 +348,7 @@ def scores_text(trial: Trial) -> str:
     if trial.state is not TrialState.COMPLETE or trial.reward is None:
         return ""
     return (
-        f"reward {trial.reward:.4f}  accuracy {m['accuracy']:.4f}  S {m['step_time']:.3f}"
+        f"reward {trial.reward:z.4f}  accuracy {m['accuracy']:.4f}  S {m['step_time']:.3f}"
         f"{source_text(trial)}  P {m['params_ratio']:.3f}"
     )
 
@@ -184,10 +356,3 @@ def scores_text(trial: Trial) -> str:
 def number(value: float | None, form: str) -> str:
     """Return a number in a form such as `{:.3f}`, and `-` for none."""
     return "-" if value is None else form.format(value)
-
-
-def _spread(trial: Trial) -> str:
-    m = trial.metrics
-    if "step_time_low" not in m:
-        return ""
-    return f" ±{(m['step_time_high'] - m['step_time_low']) / 2:.3f}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from effnas.cli.data_facts import data_rows
 from effnas.cli.export import default_folder as export_folder
 from effnas.cli.session import LongCommand
-from effnas.cli.tables import counted, duration, facts, table
+from effnas.cli.tables import counted, duration, facts, params_text, table
 from effnas.errors import InfeasibleError, SearchFailedError
 from effnas.train.progress import EpochRow
 from effnas.workflows.train.folder import BEST, LOG
@@ -18,7 +18,7 @@ from effnas.workflows.train.settings import TrainingPlan, TrainSettings
 from effnas.workflows.train.worker import TrainReport
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from effnas.cli.tables import Table
 
 #: Stages of a table that are shown one by one.
 _MAX_STAGES = 12
@@ -95,7 +95,7 @@ class TrainCommand(LongCommand[TrainSettings, TrainReport]):
         whole = progress.step == plan.steps
         forecast = (
             f"; the forecast was {duration(made.forecast.train_time_s)} "
-            f"({made.forecast.train_time_s / progress.train_time_s - 1:+.0%})"
+            f"({made.forecast.train_time_s / progress.train_time_s - 1:+z.0%})"
             if whole and progress.train_time_s
             else "; it ended early, as accuracy no longer rose"
         )
@@ -103,25 +103,27 @@ class TrainCommand(LongCommand[TrainSettings, TrainReport]):
         if progress.best_epoch:
             self.say(
                 f"Best: epoch {progress.best_epoch}, accuracy {progress.best_accuracy:.4f} on the "
-                f"{made.data.minival:,} images that were held out, and that it was chosen by."
+                f"{counted(made.data.minival, 'image')} held out, and that it was chosen by."
             )
         if report.test:
             test = report.test
             skipped = f", {test.skipped} more cannot be decoded" if test.skipped else ""
             self.say(
-                f"On the part {test.part!r} of {Path(self.settings.data).name} ({test.images:,} "
-                f"images{skipped}): accuracy {test.accuracy:.4f}. It was read once, for that."
+                f"On the part {test.part!r} of {Path(self.settings.data).name} ("
+                f"{counted(test.images, 'image')}{skipped}): accuracy {test.accuracy:.4f}. It was "
+                "read once, for that."
             )
         self.say(f"Weights: {self.settings.out / BEST}")
         if plan.arch:
-            self.say_export(self.settings.network, self.settings.out / BEST)
+            weights = self.settings.out / BEST
+            self.next(["effnas", "export", self.settings.network, "--weights", weights])
 
 
 def _plan_rows(plan: TrainingPlan, settings: TrainSettings) -> list[tuple[str, str]]:
     made, data, recipe = plan.manifest, plan.manifest.data, plan.manifest.recipe
     batch = f"batch {recipe.batch_size}"
     if made.workers > 1:
-        batch += f" over {made.workers} workers"
+        batch += f" over {counted(made.workers, 'worker')}"
     most = max(made.parts) // made.workers
     if most > 1:
         batch += f", in up to {most} parts one after the other"
@@ -133,7 +135,7 @@ def _plan_rows(plan: TrainingPlan, settings: TrainSettings) -> list[tuple[str, s
         warmup = (f"{recipe.warmup_epochs:g} epochs instead of {plan.asked_warmup_epochs:g}, which "
                   "the training does not outlast")  # fmt: skip
     rows = [
-        ("network", f"{plan.network}, {made.params / 1e6:.2f} M params"),
+        ("network", f"{plan.network}, {params_text(made.params)} params"),
         *data_rows(
             plan.found,
             train_images=data.images,
@@ -156,7 +158,9 @@ def _plan_rows(plan: TrainingPlan, settings: TrainSettings) -> list[tuple[str, s
     ]  # fmt: skip
     if plan.first_step:
         epoch = plan.first_step / plan.steps_per_epoch
-        rows.append(("continues", f"at step {plan.first_step} of {plan.steps}, epoch {epoch:.1f}"))
+        rows.append(
+            ("continues", f"at step {plan.first_step:,} of {plan.steps:,}, epoch {epoch:.1f}")
+        )
     return rows
 
 
@@ -165,12 +169,12 @@ def _stage_table(plan: TrainingPlan, measured_s: list[float] | None = None) -> T
     more = ("measured", "images/s") if measured_s else ()
     found = table("stage", "steps", "px", "strengths", "forecast", *more, left=["strengths"])
     for number, stage in enumerate(plan.manifest.stages[:_MAX_STAGES]):
-        cells = [str(number + 1), str(stage.steps), str(stage.image_size), str(stage.strengths)]
+        cells = [str(number + 1), f"{stage.steps:,}", str(stage.image_size), str(stage.strengths)]
         cells.append(duration(plan.manifest.forecast.stage_times_s[number]))
         if seconds := measured_s and measured_s[number]:
             per_s = stage.steps * plan.manifest.recipe.batch_size / seconds
             cells += [duration(seconds), f"{per_s:,.0f}"]
-        found.add_row(*cells, *["-"] * (len(found.columns) - len(cells)))
+        found.add_row(*cells, *["-"] * (len(found.names) - len(cells)))
     if len(plan.manifest.stages) > _MAX_STAGES:
         found.add_row("...", "", "", f"{len(plan.manifest.stages) - _MAX_STAGES} more")
     return found

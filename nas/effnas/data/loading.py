@@ -269,7 +269,7 @@ def check_test_part(name: str, *, classes: tuple[str, ...] = (), root: Path | No
     try:
         _test_source(name, classes, root)
     except DataError as error:
-        raise DataError(f"{error}; or leave out `test`") from None
+        raise DataError(f"{error}, or leave out `test`") from None
 
 
 def _test_source(name: str, classes: tuple[str, ...], root: Path | None) -> Source:

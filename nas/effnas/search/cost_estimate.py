@@ -119,5 +119,7 @@ class CostEstimate:
 
 
 def memory_text(count: float) -> str:
-    """Return a number of bytes as text such as `1.3 GB` or `82 MB`."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+    """Return a number of bytes as text such as `1.3 GB`, `82 MB` or `450 kB`."""
+    if count < 0.9995e6:
+        return f"{count / 1e3:.0f} kB"
+    return f"{count / 1e9:.1f} GB" if count >= 0.9995e9 else f"{count / 1e6:.0f} MB"

@@ -100,6 +100,10 @@ class StepTimeTable:
             raise InfeasibleError(f"not in the table {self.path}")
         return found
 
+    def __contains__(self, arch: Architecture) -> bool:
+        """Return whether a network is in the table."""
+        return arch.id in self._times
+
     @property
     def description(self) -> str:
         """The table in a few words, with the note on its S."""

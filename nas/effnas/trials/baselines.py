@@ -6,7 +6,7 @@ They do not count in the budget, and no controller hears of them. Each result is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -18,7 +18,6 @@ from effnas.trials.store import append_line, read_records
 
 if TYPE_CHECKING:
     from effnas.trials.reward import Reward
-    from effnas.trials.uncertainty import Noise
 
 BASELINES = "baselines.jsonl"
 #: Name of the space's reference network among the baselines.
@@ -110,8 +109,16 @@ class Baseline:
         except RewardError:
             return None
 
-    def to_row(self, reward: Reward, noise: Noise) -> dict[str, object]:
-        """Return the baseline as one row of a table."""
+    def to_row(
+        self, reward: Reward, standard_error: Callable[[float, int], float | None]
+    ) -> dict[str, object]:
+        """Return the baseline as one row of a table.
+
+        Args:
+            reward: Of the search.
+            standard_error: Gives that of a mean accuracy of several trainings, as
+                `effnas.trials.uncertainty.Noise.standard_error`.
+        """
         metrics, trainings = self.metrics, len(self.accuracies)
         accuracy = metrics.get("accuracy")
         return {
@@ -119,9 +126,7 @@ class Baseline:
             "network": self.network,
             "trainings": trainings,
             "reward": self.reward(reward),
-            "accuracy_error": (
-                None if accuracy is None else noise.standard_error(accuracy, trainings)
-            ),
+            "accuracy_error": (None if accuracy is None else standard_error(accuracy, trainings)),
             **metrics,
             "reason": self.reason,
             "duration_s": self.duration_s,

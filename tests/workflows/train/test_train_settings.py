@@ -16,7 +16,7 @@ from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import ConfigError
 from effnas.scaling.family_file import Member, find_member
 from effnas.workflows.train.folder import TrainingData
-from effnas.workflows.train.prepare import is_mirrored
+from effnas.workflows.train.prepare import is_mirrored, with_fitting_warmup
 from effnas.workflows.train.settings import TrainSettings, settle
 
 ARCH = Architecture.parse("fused_r1_k3_s2_e1_c8", stem=8, head=16)
@@ -154,3 +154,10 @@ def test_images_are_mirrored_as_the_recipe_says_as_before_or_as_suits_the_data(
         network="n", data="/my/mnist", recipe=TrainingRecipe(flip=flip), out=tmp_path
     )
     assert is_mirrored(settings, stored, suits_data=True) is mirrored
+
+
+def test_a_warm_up_that_the_training_does_not_outlast_takes_half_of_it() -> None:
+    recipe = TrainingRecipe(epochs=2, warmup_epochs=5)
+    assert with_fitting_warmup(recipe, 10).warmup_epochs == 1
+    for long in (replace(recipe, epochs=6), replace(recipe, least_steps=60)):
+        assert with_fitting_warmup(long, 10) is long

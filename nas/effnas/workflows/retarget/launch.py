@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -106,11 +106,14 @@ class Retargeted:
         parent: The finished run.
         search: The new run: trials of the finished one with new step times, and new ones.
         ranking: All candidates, the best first; step times that were not measured are predicted.
+        not_in_table: Trials of the finished run that the table of step times lacks, so that they
+            are left out; empty without a table.
     """
 
     parent: Run
     search: Search
     ranking: list[Candidate]
+    not_in_table: Sequence[Trial] = ()
 
 
 def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retargeted:
@@ -198,7 +201,10 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
             time_finalists(search, backend, on_trial=observer.timed)
             for trial in search.trials:
                 controller.learn(trial)
-    return Retargeted(parent=parent, search=search, ranking=engine.ranking())
+    left_out: Sequence[Trial] = ()
+    if isinstance(source, StepTimeTable):
+        left_out = [trial for trial in trained if trial.architecture not in source]
+    return Retargeted(parent=parent, search=search, ranking=engine.ranking(), not_in_table=left_out)
 
 
 class _Untrained(Controller):

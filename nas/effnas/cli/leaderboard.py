@@ -1,0 +1,323 @@
+"""The leaderboard of a run: its best trials beside its baselines, and how sure all that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import floor, log10
+from statistics import median
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from effnas.cli.tables import (
+    SHOWN_NETWORKS,
+    Table,
+    counted,
+    duration,
+    networks,
+    note,
+    number,
+    params_text,
+    source_text,
+    step_text,
+    table,
+)
+from effnas.trials.reward import Reward
+from effnas.trials.uncertainty import (
+    LEVEL,
+    Difference,
+    Noise,
+    RankedTrial,
+    Ranking,
+    rank_trials,
+)
+
+if TYPE_CHECKING:
+    from effnas.cli.tables import Screen
+    from effnas.trials.baselines import Baseline
+    from effnas.trials.run import Run
+
+_LEVEL = f"{LEVEL * 100:.0f} %"
+#: Trials that are listed by their numbers.
+_NAMED = 5
+#: With less than this probability, which is one standard error, nothing is said to be better.
+_CLEARLY = 0.84
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """What a run has found.
+
+    Attributes:
+        run: The run.
+        reward: What its trials are worth; None where that is a function, which is not known here.
+        top: Trials that are shown.
+    """
+
+    run: Run
+    reward: Reward | None
+    top: int
+
+    def show(self, screen: Screen) -> None:
+        """Print the table, the best networks in full, and what can be believed of it."""
+        screen.print(self._table())
+        for line in self._legend():
+            screen.print(Text(line, style="dim"))
+        screen.print()
+        screen.print(networks(map(_named, self._ranked[: min(self.top, SHOWN_NETWORKS)])))
+        self.show_verdict(screen)
+
+    def show_verdict(self, screen: Screen) -> None:
+        """Print how the best compares with guessing and baselines, and whether it is the best."""
+        screen.print()
+        for line in (self._guessing(), *self._unbuilt(), self._tied()):
+            if line:
+                screen.print(line, markup=False)
+        if self.comparisons:
+            screen.print()
+            screen.print(self._compared())
+            if self._ranked.is_known:
+                legend = f"±: half of the {_LEVEL} interval; the luck of being chosen is taken off"
+                screen.print(Text(legend, style="dim"))
+            self._judge(screen)
+
+    def _compared(self) -> Table:
+        first = f"trial {self.comparisons[0].number} against"
+        found = table(
+            first, "better with", "reward", "accuracy", "step time", "params", left=[first],
+            spare=["params", "step time"],
+        )  # fmt: skip
+        for each in self.comparisons:
+            found.add_row(
+                each.name,
+                "-" if each.reward is None else f"{each.reward.probability:.0%}",
+                f"{each.measured:+z.4f}" if each.reward is None else _difference(each.reward),
+                "-" if each.accuracy is None else _difference(each.accuracy),
+                number(each.step_time, "{:.3g}x"),
+                number(each.params, "{:.3g}x"),
+            )
+        return found
+
+    def _judge(self, screen: Screen) -> None:
+        """Print in words whether the best is better than the baselines."""
+        unbeaten = [each.name for each in self.comparisons if not each.is_better]
+        if unbeaten:
+            text = (
+                f"the best trial does not clearly beat {' and '.join(unbeaten)}; what helps: more "
+                "trials, more epochs, more images held out, or another space."
+            )
+            note(screen, text, "Warning")
+        else:
+            names = " and ".join(each.name for each in self.comparisons)
+            known = [each.reward.probability for each in self.comparisons if each.reward]
+            sure = f" with {min(known):.0%}" + " or more" * (len(known) > 1) if known else ""
+            text = f"Trial {self.comparisons[0].number} is better than {names}{sure}."
+            screen.print(text, markup=False)
+
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        """The best trial against each baseline that has a reward."""
+        best = self.run.best
+        if best is None or best.reward is None:
+            return []
+        worths = ((baseline, self._worth(baseline)) for baseline in self.run.baselines)
+        return [
+            Comparison(
+                number=best.number,
+                name=baseline.name,
+                measured=best.reward - worth,
+                reward=self._ranked.compare(best, baseline),
+                accuracy=self._ranked.compare(best, baseline, "accuracy"),
+                step_time=_ratio("step_time", best.metrics, baseline.metrics),
+                params=_ratio("params", best.metrics, baseline.metrics),
+            )
+            for baseline, worth in worths
+            if worth is not None
+        ]
+
+    @cached_property
+    def _noise(self) -> Noise:
+        return self.run.noise
+
+    @cached_property
+    def _ranked(self) -> Ranking:
+        # Without its reward, nothing is known of how accuracy's noise moves a trial.
+        noise = self._noise if self.reward else Noise(holdout_images=None)
+        return rank_trials(self.run.trials, self.reward or Reward.load("accuracy"), noise)
+
+    @cached_property
+    def _reference_step_s(self) -> float | None:
+        """Seconds of the reference's step: the median of those measured in the trials' moments."""
+        measured = [t.metrics for t in self.run.trials if "step_time" in t.metrics]
+        steps = [m["step_time_s"] / m["step_time"] for m in measured if "step_time_s" in m]
+        return median(steps) if steps else None
+
+    def _worth(self, baseline: Baseline) -> float | None:
+        return baseline.reward(self.reward) if self.reward else None
+
+    def _error(self, baseline: Baseline) -> float | None:
+        if not (trainings := len(baseline.accuracies)):
+            return None
+        return self._noise.standard_error(baseline.metrics["accuracy"], trainings)
+
+    def _table(self) -> Table:
+        found = table(
+            "rank", "trial", "reward", "accuracy", "S", "params", "step", "training", key=2,
+            left=["trial"], spare=["training", "params"],
+        )  # fmt: skip
+        for ranked in self._ranked[: self.top]:
+            trial = ranked.trial
+            head = _ranks(ranked), str(trial.number), number(trial.reward, "{:z.4f}")
+            mark = _mark(trial.metrics, source_text(trial))
+            found.add_row(*head, *self._cells(trial.metrics, ranked.accuracy_error, mark))
+        for each in self.run.baselines:
+            source = each.results[0].step_time_source
+            mark = _mark(each.metrics, "" if source == "measured" else source)
+            head = "-", each.name, number(self._worth(each), "{:z.4f}")
+            found.add_row(*head, *self._cells(each.metrics, self._error(each), mark))
+        return found
+
+    def _cells(self, m: Mapping[str, float], error: float | None, mark: str) -> Iterator[str]:
+        """Return accuracy, S, params, step and training."""
+        accuracy = number(m.get("accuracy"), "{:.4f}")
+        yield accuracy + (f" ±{error:.3f}" if error is not None and "accuracy" in m else "")
+        interval = ""
+        if "step_time_low" in m:
+            interval = f" ±{(m['step_time_high'] - m['step_time_low']) / 2:.3f}"
+        yield mark + number(m.get("step_time"), "{:.3f}") + interval
+        yield params_text(m["params"]) if "params" in m else "-"
+        reference_s = self._reference_step_s
+        yield step_text(m["step_time"] * reference_s) if reference_s and "step_time" in m else "-"
+        yield duration(m["train_time_s"]) if "train_time_s" in m else "-"
+
+    def _legend(self) -> Iterator[str]:
+        """Return what the marks of the table mean, of those that it has."""
+        shown = [each.trial for each in self._ranked[: self.top]]
+        if any(each.rank < each.last_rank for each in self._ranked[: self.top]):
+            yield f"rank: trials that cannot be told apart share their ranks ({_LEVEL})"
+        if (images := self._noise.holdout_images) and self.reward:
+            yield f"accuracy: ± its standard error on {counted(images, 'held-out image')}"
+        metrics = [t.metrics for t in shown] + [b.metrics for b in self.run.baselines]
+        has_interval = any("step_time_low" in m for m in metrics)
+        interval = ", ± half of its 95 % interval" if has_interval else ""
+        if reference_s := self._reference_step_s:
+            yield (
+                f"S: over the reference's step{interval}; step: S times the reference's "
+                f"{step_text(reference_s)}, the median of this run"
+            )
+        if any(m.get("step_time_settled", 1.0) < 1 for m in metrics):
+            yield "* the time limit ended the timing before S was known to 2 %"
+        if sources := sorted({source_text(t).strip() for t in shown} - {""}):
+            yield f"~ S is not measured: {' or '.join(sources)}"
+
+    def _guessing(self) -> str:
+        """Return the accuracies of networks that have learned nothing."""
+        data = self.run.manifest.data
+        if data.chance is None or data.classes is None:
+            return ""
+        text = f"Chance is {data.chance:.4f} ({counted(data.classes, 'class', 'classes')})"
+        if data.majority_share is not None:
+            text += f"; the largest class is {data.majority_share:.4f} of the held-out images"
+        return f"{text}."
+
+    def _unbuilt(self) -> Iterator[str]:
+        for each in self.run.baselines:
+            if each.reason:
+                yield f"Baseline {each.name}: {each.reason}"
+
+    def _tied(self) -> str:
+        """Return which trials may be the best, and what it would take to know."""
+        images, numbers = self._noise.holdout_images, self._ranked.best_set
+        if len(numbers) < 2 or not images:
+            return ""
+        which = ", ".join(str(each.trial.number) for each in numbers[:_NAMED])
+        if len(numbers) > _NAMED:
+            which += f" and {len(numbers) - _NAMED:,} more"
+        text = (
+            f"{len(numbers):,} trials may be the truly best one ({_LEVEL}): {which}; "
+            f"{counted(images, 'held-out image')} do not tell them apart"
+        )
+        needed = self._ranked.images_to_tell(2)
+        if needed is not None and needed > images:
+            text += f"; about {_rounded(needed):,} would tell the first two apart"
+        return f"{text}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The best trial beside a baseline; ratios are over the baseline's.
+
+    Attributes:
+        number: Of the trial.
+        name: Of the baseline.
+        measured: The measured reward, less the baseline's.
+        reward: What that difference truly is, the luck of being chosen taken off; None: not known.
+        accuracy: The same of accuracy.
+        step_time: Ratio of step times.
+        params: Ratio of parameters.
+    """
+
+    number: int
+    name: str
+    measured: float
+    reward: Difference | None
+    accuracy: Difference | None
+    step_time: float | None
+    params: float | None
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the trial has more reward, as far as can be told."""
+        return self.measured > 0 if self.reward is None else self.reward.probability >= _CLEARLY
+
+
+def _difference(difference: Difference) -> str:
+    half = (difference.high - difference.low) / 2
+    return f"{difference.expected:+z.4f} ±{half:.3f}"
+
+
+def _ratio(name: str, mine: Mapping[str, float], others: Mapping[str, float]) -> float | None:
+    return mine[name] / others[name] if name in mine and name in others else None
+
+
+def after_search(run: Run) -> list[list[str]]:
+    """Return the commands that may follow a search which has a best trial, as words."""
+    folder = str(run.path)
+    root = ["--data-root", run.manifest.data.root] if run.manifest.data.root else []
+    data = ["--data", run.manifest.data.name or "DATA", *root]
+    return [
+        ["effnas", "report", folder],
+        ["effnas", "promote", folder, "--top", "3"],
+        ["effnas", "train", f"{folder}:best", *data],
+        ["effnas", "scale", f"{folder}:best", "--out", f"families/{run.path.name}"],
+    ]
+
+
+def _named(ranked: RankedTrial) -> tuple[str, object]:
+    trial = ranked.trial
+    trained = trial.metrics.get("train_time_s")
+    name = f"rank {_ranks(ranked)} · trial {trial.number}"
+    if trained is not None:
+        name += f" · trained in {duration(trained)}"
+    if ranked.best_probability is not None:
+        share = ranked.best_probability
+        name += f" · the best with {f'{share:.0%}' if share >= 0.005 else 'under 1%'}"
+    return name, trial.architecture
+
+
+def _ranks(ranked: RankedTrial) -> str:
+    last = f"-{ranked.last_rank}" if ranked.last_rank > ranked.rank else ""
+    return f"{ranked.rank}{last}"
+
+
+def _mark(metrics: Mapping[str, float], source: str) -> str:
+    if source:
+        return "~"
+    return "*" if metrics.get("step_time_settled", 1.0) < 1 else ""
+
+
+def _rounded(count: int) -> int:
+    """Return a count with two digits that say something."""
+    return round(count, min(0, 1 - floor(log10(count))))
