@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from effnas.cli.tables import console
 from effnas.errors import StoreError
+from effnas.report.facts import Facts
 from effnas.report.page import REPORT, report_search, to_html, write_tables
 from effnas.report.parts import Page
 from effnas.report.side_by_side import report_runs
 from effnas.trials.run import Run, load_run
 from effnas.trials.store import write_whole
-from effnas.trials.uncertainty import rank_trials
 
 if TYPE_CHECKING:
     from effnas.cli.session import LongCommand
@@ -85,19 +85,16 @@ def end_with_report(command: LongCommand[Settings, Search], search: Search, code
 
 
 def _page(run: Run, reward: Reward | None = None) -> Page:
-    return report_search(run, reward, next_commands(run, reward))
+    return report_search(run, reward, next_commands)
 
 
-def next_commands(run: Run, reward: Reward | None = None) -> list[tuple[str, str]]:
+def next_commands(facts: Facts) -> list[tuple[str, str]]:
     """Return what to do after a search: why, and a command that can be pasted."""
+    run = facts.run
     folder = _argument(run.path)
     if run.best is None:
         return [("See how far it is, and what went wrong.", f"effnas status {folder}")]
-    equals = 1
-    if reward or run.manifest.reward.kind == "expression":
-        ranked = rank_trials(run.trials, reward or run.load_reward(), run.noise)
-        equals = len(ranked.best_set)
-    top = min(max(equals, _FINALISTS[0]), _FINALISTS[1], len(run.trials.ranked()))
+    top = min(max(1 + len(facts.rivals), _FINALISTS[0]), _FINALISTS[1], len(facts.complete))
     data = run.manifest.data
     images = _argument(data.path or data.name)
     if data.root:

@@ -18,6 +18,7 @@ from effnas.report.parts import (
     counted,
     finite,
     seconds_text,
+    size_text,
 )
 from effnas.report.statements import (
     MIN_PAIRS,
@@ -121,9 +122,11 @@ def what_was_tried(facts: Facts) -> Section:
     found, why = coverage(run.space, run.trials), reasons(run.trials)
     states = [(state.lower(), run.trials.count(state)) for state in TrialState]
     shown = ", ".join(f"{n:,} {state}" for state, n in states if n)
-    size = f"{run.space.size:,}" if run.space.size < 10**7 else f"{run.space.size:.3g}"
     never = [f"{c.decision} {c.option}" for c in found if not c.tried]
-    answer = f"{counted(len(run.trials), 'trial')} ({shown or 'none'}) of {size} architectures. "
+    answer = (
+        f"{counted(len(run.trials), 'trial')} ({shown or 'none'}) of "
+        f"{size_text(run.space.size)} architectures. "
+    )
     answer += (
         f"{counted(len(never), 'option')} of {len(found)} "
         f"{'was' if len(never) == 1 else 'were'} never tried: {', '.join(never[:6])}"
