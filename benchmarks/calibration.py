@@ -1,13 +1,16 @@
 """Do statistics of a search hold as often as they claim? Simulated searches on Accel-NASBench.
 
-    python benchmarks/calibration.py --data accel-nasbench.tar.gz --searches 200 --out calib.jsonl
-    python benchmarks/calibration.py --data accel-nasbench.tar.gz --outlooks 40 --out calib.jsonl
+    python benchmarks/calibration.py --data accel-nasbench.tar.gz --searches 200 --outlooks 40
 
 Every search has another size of hold-out (200 to 10,000 images), another spread over seeds (0 to
 0.5 points) and another number of trials (30 to 300). A measured accuracy is a binomial draw about
 the true one, which varies over seeds; a measured step time is off by 1 %. The truth is known: for
-random search the trained networks of the table, for controllers that learn a regression on the table (`accel_nasbench.Simulation`) plus a part of each network's own, as large as what the
+random search the trained networks of the table, for controllers that learn a regression on the
+table (`accel_nasbench.Simulation`) plus a part of each network's own, as large as what the
 regression leaves over. The reward is that of `controllers.py`.
+
+An outlook is asked of searches by evolution and by the surrogate after 25 to 100 trials; then the
+surrogate does 50 more, and what they gained is compared.
 
 A line per search is added to the file, so that it can be stopped and resumed; then the table is
 printed: what was claimed, how often it was so, and the standard error of that over searches.
@@ -17,9 +20,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +31,9 @@ from numpy.typing import NDArray
 
 from accel_nasbench import SPACE, TRAINING, AccelNasBench, Simulation
 from effnas import Architecture, Reward, Search, Trial
+from effnas.controllers.outlook import outlook
 from effnas.trials.baselines import Baseline, BaselineResult
+from effnas.trials.problem import Problem
 from effnas.trials.uncertainty import LEVEL, Difference, Noise, Ranking, rank_trials
 
 REWARD = Reward.load("accuracy * step_time^-0.07 * (params / 4e6)^-0.05")
@@ -42,6 +48,8 @@ MOST_TRIALS = {"surrogate": 60}
 #: Of ten searches.
 SHARES = {"random": 5, "evolution": 4, "surrogate": 1}
 BASELINE_SEEDS = 3
+#: Trials after which an outlook is asked, and how many more it is about.
+OUTLOOK_AFTER, MORE = (25, 40, 60, 100), 50
 #: Ends of the classes of probabilities that are printed apart.
 CLASSES = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0 + 1e-9)
 
@@ -99,6 +107,13 @@ class Setting:
             seed_spread=float(rng.choice(SEED_SPREADS)),
         )
 
+    @classmethod
+    def drawn_for_outlook(cls, seed: int) -> Setting:
+        """Draw the settings of a search of which an outlook is asked."""
+        controller = ("evolution", "surrogate")[seed % 2]
+        trials = OUTLOOK_AFTER[seed // 2 % len(OUTLOOK_AFTER)]
+        return replace(cls.drawn(1_000 + seed), controller=controller, trials=trials, seed=seed)
+
     @property
     def noise(self) -> Noise:
         """What the search is told of its noise: the truth."""
@@ -117,19 +132,22 @@ class SimulatedSearch:
     def tell(self, arch: Architecture, true: Mapping[str, float]) -> None:
         """Tell the search what is measured of a network."""
         self.truth[arch] = {**true, **SPACE.counted_metrics(arch)}
-        self.search.tell(arch, **self.measured(true))
+        self.search.tell(arch, **self.measured(true)[0])
 
-    def measured(self, true: Mapping[str, float]) -> dict[str, float]:
-        """Draw what is measured of a network."""
+    def measured(self, true: Mapping[str, float], trainings: int = 1) -> list[dict[str, float]]:
+        """Draw what is measured of a network in some trainings, on the same held-out images."""
         images, rng = self.setting.holdout_images, self.rng
-        trained = true["accuracy"] + self.setting.seed_spread * rng.normal()
+        found = rng.binomial(images, np.clip(true["accuracy"], 0, 1)) / images
         step_time = true["step_time"] * (1 + STEP_TIME_ERROR * rng.normal())
-        return {
-            "accuracy": rng.binomial(images, np.clip(trained, 0, 1)) / images,
-            "step_time": step_time,
-            "step_time_low": step_time * (1 - 1.96 * STEP_TIME_ERROR),
-            "step_time_high": step_time * (1 + 1.96 * STEP_TIME_ERROR),
-        }
+        return [
+            {
+                "accuracy": float(np.clip(found + self.setting.seed_spread * rng.normal(), 0, 1)),
+                "step_time": step_time,
+                "step_time_low": step_time * (1 - 1.96 * STEP_TIME_ERROR),
+                "step_time_high": step_time * (1 + 1.96 * STEP_TIME_ERROR),
+            }
+            for _ in range(trainings)
+        ]
 
     def true_reward(self, trial: Trial) -> float:
         """Return what a trial is truly worth."""
@@ -228,10 +246,8 @@ def _comparisons(
     baseline = Baseline(
         name="baseline",
         results=[
-            BaselineResult(
-                baseline="baseline", network="", repeat=n, metrics=truth | done.measured(truth)
-            )
-            for n in range(BASELINE_SEEDS)
+            BaselineResult(baseline="baseline", network="", repeat=n, metrics=truth | measured)
+            for n, measured in enumerate(done.measured(truth, BASELINE_SEEDS))
         ],
     )
     found = ranking.compare(best, baseline)
@@ -245,6 +261,51 @@ def _difference(name: str, found: Difference | None, true: float) -> Iterator[Cl
     assert found is not None
     yield Claim(f"{name}: difference inside", LEVEL, bool(found.low <= true <= found.high))
     yield Claim(f"{name}: P(better)", found.probability, bool(true > 0))
+
+
+# -- outlooks
+
+
+def outlooks(world: World, seeds: Sequence[int]) -> Iterator[dict]:
+    """Yield what was claimed of 50 more trials, and what they gained."""
+    searches = [SimulatedSearch(world, Setting.drawn_for_outlook(seed)) for seed in seeds]
+    extend(world, searches)
+    before = []
+    for each in searches:
+        trials, setting = each.search.trials, each.setting
+        started = time.perf_counter()
+        found = outlook(trials, SPACE, Problem(REWARD), setting.noise, more=MORE)
+        before.append((found, time.perf_counter() - started, max(map(each.true_reward, trials))))
+        each.search = Search(SPACE, REWARD, "surrogate", setting.seed)
+        each.search.resume(trials)
+    extend(world, searches, MORE)
+    for each, (found, seconds, best) in zip(searches, before, strict=True):
+        gained = max(map(each.true_reward, each.search.trials)) - best
+        yield vars(each.setting) | {"outlook": vars(found), "gained": gained, "seconds": seconds}
+
+
+def report_outlooks(rows: Sequence[dict]) -> str:
+    """Return the table of outlooks, by the probability that was claimed."""
+    lines = ["| P(gain worth mentioning) | claimed | so | gain claimed | gained | inside | n |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for low, high in ((0.0, 1.01), (0.0, 0.3), (0.3, 0.7), (0.7, 1.01)):
+        chosen = [r for r in rows if low <= r["outlook"]["probability"] < high]
+        if not chosen:
+            continue
+        found = [r["outlook"] for r in chosen]
+        gained = np.array([r["gained"] for r in chosen])
+        so = gained >= [f["worth"] for f in found]
+        inside = [_between(f["low"], g, f["high"]) for f, g in zip(found, gained, strict=True)]
+        claimed = np.mean([f["probability"] for f in found])
+        lines.append(
+            f"| {low:.1f}-{min(high, 1):.1f} | {100 * claimed:.0f} % "
+            f"| {100 * so.mean():.0f} ± {100 * so.std() / len(so) ** 0.5:.0f} % "
+            f"| {np.mean([f['gain'] for f in found]):.4f} "
+            f"| {gained.mean():.4f} ± {gained.std() / len(so) ** 0.5:.4f} "
+            f"| {100 * np.mean(inside):.0f} % | {len(so)} |"
+        )
+    longest = max(row["seconds"] for row in rows)
+    return "\n".join([*lines, f"\nAn outlook took {longest:.1f} s at most."])
 
 
 # -- results
@@ -297,19 +358,31 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="accel-nasbench.tar.gz")
     parser.add_argument("--searches", type=int, default=200)
+    parser.add_argument("--outlooks", type=int, default=0, help="how many to ask and to follow")
     parser.add_argument("--out", type=Path, default=Path("calibration.jsonl"))
     arguments = parser.parse_args()
-    done = {row["seed"] for row in read(arguments.out)}
-    settings = [Setting.drawn(n) for n in range(arguments.searches) if n not in done]
-    if settings:
+    rows = read(arguments.out)
+    done = {("outlook" in row, row["seed"]) for row in rows}
+    searches = [n for n in range(arguments.searches) if (False, n) not in done]
+    asked = [n for n in range(arguments.outlooks) if (True, n) not in done]
+    if searches or asked:
         world = World(AccelNasBench.load(arguments.data))
         with arguments.out.open("a") as file:
-            for start in range(0, len(settings), 50):
-                for each in searched(world, settings[start : start + 50]):
+            for start in range(0, len(searches), 50):
+                settings = [Setting.drawn(n) for n in searches[start : start + 50]]
+                for each in searched(world, settings):
                     row = vars(each.setting) | {"claims": summary([*claims(each)])}
                     file.write(json.dumps(row) + "\n")
                 file.flush()
-    print(report(read(arguments.out)))
+            for start in range(0, len(asked), 8):
+                for row in outlooks(world, asked[start : start + 8]):
+                    file.write(json.dumps(row) + "\n")
+                file.flush()
+    rows = read(arguments.out)
+    print(report([row for row in rows if "claims" in row]))
+    followed = [row for row in rows if "outlook" in row]
+    if followed:
+        print("\n" + report_outlooks(followed))
 
 
 if __name__ == "__main__":

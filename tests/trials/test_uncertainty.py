@@ -37,9 +37,10 @@ def ranked(
     return rank_trials(Trials(trials), reward, Noise(holdout_images=images))
 
 
+@pytest.mark.slow
 def test_it_is_calibrated_where_truth_is_normal() -> None:
     inside, best, claimed = [], [], []
-    for _ in range(60):
+    for _ in range(25):
         true = RNG.normal(0.7, 0.02, 30)
         rows = ranked([RNG.binomial(400, a) / 400 for a in true], 400, Reward.load("A"))
         truths = np.array([true[row.trial.number] for row in rows])
@@ -50,8 +51,8 @@ def test_it_is_calibrated_where_truth_is_normal() -> None:
             inside.append((row.low <= truth <= row.high, row.rank <= rank <= row.last_rank))
         best.append(any(row.trial.number == true.argmax() for row in rows.best_set))
         claimed.append(sum(row.best_probability or 0.0 for row in rows.best_set))
-    assert np.mean(inside, axis=0) == pytest.approx(LEVEL, abs=0.04)
-    assert np.mean(best) == pytest.approx(np.mean(claimed), abs=0.1)
+    assert np.mean(inside, axis=0) == pytest.approx(LEVEL, abs=0.07)
+    assert np.mean(best) == pytest.approx(np.mean(claimed), abs=0.15)
 
 
 @pytest.mark.parametrize(

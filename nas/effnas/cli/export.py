@@ -65,6 +65,6 @@ class ExportCommand(LongCommand[ExportSettings, Exported]):
         )
         if exported.is_random:
             self.note(
-                "the weights are random: the network is not trained. --weights takes those of "
+                "The weights are random: the network is not trained. --weights takes those of "
                 "`effnas train` and `effnas promote`.", "Warning",
             )  # fmt: skip

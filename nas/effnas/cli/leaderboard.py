@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import floor, log10
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from effnas.trials.run import Run
 
 _LEVEL = f"{LEVEL * 100:.0f} %"
+#: Networks that finals train at least and at most.
+_FINALISTS = (3, 8)
 #: Trials that are listed by their numbers.
 _NAMED = 5
 #: With less than this probability, which is one standard error, nothing is said to be better.
@@ -282,17 +285,48 @@ def _ratio(name: str, mine: Mapping[str, float], others: Mapping[str, float]) ->
     return mine[name] / others[name] if name in mine and name in others else None
 
 
-def after_search(run: Run) -> list[list[str]]:
-    """Return the commands that may follow a search which has a best trial, as words."""
-    folder = str(run.path)
-    root = ["--data-root", run.manifest.data.root] if run.manifest.data.root else []
-    data = ["--data", run.manifest.data.name or "DATA", *root]
-    return [
-        ["effnas", "report", folder],
-        ["effnas", "promote", folder, "--top", "3"],
-        ["effnas", "train", f"{folder}:best", *data],
-        ["effnas", "scale", f"{folder}:best", "--out", f"families/{run.path.name}"],
+def after_search(
+    run: Run, reward: Reward | None = None, *, equals: int | None = None
+) -> list[tuple[str, list[str]]]:
+    """Return what to do after a search: why, and the words of a command.
+
+    Args:
+        run: The search.
+        reward: Its reward, where that is a Python function.
+        equals: Trials that may be the best one, where that is known already.
+    """
+    folder = _argument(run.path)
+    if run.best is None:
+        return [("See how far it is, and what went wrong.", ["effnas", "status", folder])]
+    if equals is None and (reward or run.manifest.reward.kind == "expression"):
+        ranked = rank_trials(run.trials, reward or run.load_reward(), run.noise)
+        equals = len(ranked.best_set)
+    top = min(max(equals or 1, _FINALISTS[0]), _FINALISTS[1], len(run.trials.ranked()))
+    data, best = run.manifest.data, _argument(f"{run.path}:best")
+    root = ["--data-root", _argument(data.root)] if data.root else []
+    images = ["--data", _argument(data.path or data.name or "DATA"), *root]
+    family = _argument(Path("families") / run.path.resolve().name)
+    found = [
+        (
+            "Find out which of the best is best: train them longer, with several seeds.",
+            ["effnas", "promote", folder, "--top", str(top)],
+        ),
+        ("Train the winner to the end.", ["effnas", "train", best, *images]),
+        (
+            "Grow it to a family of sizes.",
+            ["effnas", "scale", best, "--family", "v2", "--out", family],
+        ),
     ]
+    left = run.manifest.budget - sum(t.state.is_finished for t in run.trials)
+    if left > 0 and run.manifest.asked:
+        found.insert(0, ("Finish the search first.", ["effnas", "resume", folder]))
+    return found[:3]
+
+
+def _argument(value: object) -> str:
+    """Return an argument of a command that is never taken for an option."""
+    text = str(value)
+    return f"./{text}" if text.startswith("-") else text
 
 
 def _named(ranked: RankedTrial) -> tuple[str, object]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from effnas.cli.leaderboard import after_search
 from effnas.cli.tables import console
 from effnas.errors import StoreError
 from effnas.report.facts import Facts
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from effnas.search.launch import Settings
     from effnas.search.search import Search
     from effnas.trials.reward import Reward
-
-#: Networks that finals train at least and at most.
-_FINALISTS = (3, 8)
 
 
 def show_report(
@@ -90,37 +88,5 @@ def _page(run: Run, reward: Reward | None = None) -> Page:
 
 def next_commands(facts: Facts) -> list[tuple[str, str]]:
     """Return what to do after a search: why, and a command that can be pasted."""
-    run = facts.run
-    folder = _argument(run.path)
-    if run.best is None:
-        return [("See how far it is, and what went wrong.", f"effnas status {folder}")]
-    top = min(max(1 + len(facts.rivals), _FINALISTS[0]), _FINALISTS[1], len(facts.complete))
-    data = run.manifest.data
-    images = _argument(data.path or data.name)
-    if data.root:
-        images += f" --data-root {_argument(data.root)}"
-    name = _argument(Path("families") / run.path.resolve().name)
-    found = [
-        (
-            "Find out which of the best is best: train them longer, with several seeds.",
-            f"effnas promote {folder} --top {top}",
-        ),
-        (
-            "Train the winner to the end.",
-            f"effnas train {_argument(f'{run.path}:best')} --data {images}",
-        ),
-        (
-            "Grow it to a family of sizes.",
-            f"effnas scale {_argument(f'{run.path}:best')} --family v2 --out {name}",
-        ),
-    ]
-    left = run.manifest.budget - sum(t.state.is_finished for t in run.trials)
-    if left > 0 and run.manifest.asked:
-        found.insert(0, ("Finish the search first.", f"effnas resume {folder}"))
-    return found[:3]
-
-
-def _argument(value: object) -> str:
-    """Return an argument of a command as a shell reads it, never taken for an option."""
-    text = str(value)
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+    found = after_search(facts.run, facts.reward, equals=1 + len(facts.rivals))
+    return [(why, shlex.join(words)) for why, words in found]

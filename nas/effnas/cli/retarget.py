@@ -164,7 +164,8 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
             f"{counted(cost['from_scratch_trials'], 'trial')}, as a search from scratch would."
         )
         self.say(f"Stored in {self.settings.out}.")
-        self.next(*after_search(load_run(self.settings.out)))
+        run = load_run(self.settings.out)
+        self.next(*(words for _, words in after_search(run, found.search.reward)))
 
     def succeeded(self, found: Retargeted) -> bool:
         return found.search.best is not None

@@ -88,7 +88,7 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
             self.say(_baseline_text(search, settings))
         self.say(f"\nStored in {settings.out}.")
         if search.best:
-            self.next(*after_search(run))
+            self.next(*(words for _, words in after_search(run, search.reward)))
 
     def report(self, result: Search) -> int:
         code = super().report(result)

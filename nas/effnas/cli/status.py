@@ -80,7 +80,8 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
         reward = run.load_reward() if run.manifest.reward.kind == "expression" else None
         Leaderboard(run, reward, top).show(screen)
     if run.best is not None:
-        next_commands(screen, *after_search(run))
+        following = (words for _, words in after_search(run))
+        next_commands(screen, *following, ["effnas", "report", path])
 
 
 def summarize(run: Run) -> dict[str, object]:

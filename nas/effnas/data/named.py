@@ -65,7 +65,7 @@ def digits_source(part: Layer = "training") -> Source:
         part=None if part == "training" else "test",
         mirrored=False,
         training_part="the first 80 %",
-        untouched=("the others",),
+        untouched=("the last 20 % (test)",),
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from effnas.report.about_search import (
     all_trials,
     are_predictions_good,
+    can_it_stop,
     is_proxy_good,
     what_it_took,
     what_was_tried,
@@ -55,7 +56,7 @@ def report_search(
     """
     facts = Facts(run, reward) if reward else Facts.of(run)
     parts = (
-        what_won, is_it_better, beats_random, why_it_wins, which_matter, what_it_costs,
+        what_won, is_it_better, beats_random, can_it_stop, why_it_wins, which_matter, what_it_costs,
         where_it_changes, is_proxy_good, are_predictions_good, what_was_tried, what_it_took,
         which_images, where_from,
     )  # fmt: skip

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SEEDS = 3
 #: What a baseline costs, in trials of the reference network, unless one training costs more.
 _MAX_TRIALS = 3.0
+#: Metrics of a step time over the reference's.
+_RATIO = {"step_time", "step_time_low", "step_time_high", "step_time_settled"}
 #: Name that stands for no baselines at all.
 _NONE = "none"
 
@@ -224,11 +226,14 @@ class _Half:
 
     def result(self, planned: PlannedBaseline, repeat: int, space: SearchSpace) -> BaselineResult:
         found, network = self.measurement, planned.network
+        metrics = {**counts(network, found.metrics, space), **found.metrics}
+        if network == space.reference:  # S is relative to it, so its own is no measurement
+            metrics |= dict.fromkeys(_RATIO & metrics.keys(), 1.0)
         return BaselineResult(
             baseline=planned.name,
             network=str(network),
             repeat=repeat,
-            metrics={**counts(network, found.metrics, space), **found.metrics},
+            metrics=metrics,
             reason=self.reason,
             failed=self.failed,
             fidelity=found.fidelity,

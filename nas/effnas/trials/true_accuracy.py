@@ -20,8 +20,11 @@ from effnas.trials.trial import Trial
 
 #: Standard deviations that networks' own parts, and the regression, may have on the arcsine scale;
 #: 0.01 is about one point at an accuracy of 50 %.
-_OWN = np.geomspace(0.001, 0.3, 12)
+_OWN = np.geomspace(0.001, 0.3, 8)
 _REGRESSION = np.geomspace(0.002, 0.6, 8)
+#: How much smaller the own parts of good networks are: the logarithm, for a network that is one
+#: standard deviation better. Accuracies have a ceiling, and bad networks are bad in many ways.
+_NARROWING = (0.0, 0.5)
 #: Metrics whose logarithms are regressed on, with squares and products.
 _METRICS = ("params", "macs", "activations", "step_time")
 
@@ -61,12 +64,24 @@ def drawn_accuracies(
         draws: Draws to make.
         rng: What they are drawn by.
     """
-    cells = [_Cell.of(measured, errors, features, own) for own in _OWN]
-    # Every share of the noise in the spread of one network is as likely before there are data
-    # (uniform shrinkage, Daniels 1999); flat in the logarithm, too many would be "all the same".
     noise = 1 / float(np.mean(errors**-2))
-    prior = np.log(_OWN**2 * noise / (_OWN**2 + noise) ** 2)
-    evidence = np.array([cell.log_evidence for cell in cells]) + prior[:, None]
+    same = [_Cell.of(measured, errors, features, np.full(len(measured), own)) for own in _OWN]
+    # Half-Cauchy at the noise (Gelman 2006); flat in the logarithm, "all are the same" would have
+    # too much of the probability.
+    prior = np.log(_OWN / (_OWN**2 + noise))[:, None]
+    likely = np.argmax([cell.log_evidence for cell in same] + prior)
+    level = same[likely // len(_REGRESSION)].expected(int(likely % len(_REGRESSION)))
+    better = np.clip((level - level.mean()) / (level.std() or 1.0), -2.0, 2.0)
+    cells = [
+        *same,
+        *(
+            _Cell.of(measured, errors, features, own * np.exp(-narrowing * better))
+            for narrowing in _NARROWING[1:]
+            for own in _OWN
+        ),
+    ]
+    evidence = np.array([cell.log_evidence for cell in cells])
+    evidence += np.tile(prior, (len(_NARROWING), 1))
     weights = np.exp(evidence - evidence.max())
     counts = rng.multinomial(draws, (weights / weights.sum()).ravel()).reshape(weights.shape)
     drawn = np.empty((draws, len(measured)))
@@ -86,14 +101,14 @@ def drawn_accuracies(
 
 @dataclass(frozen=True)
 class _Cell:
-    """The regression, where the networks' own parts have one standard deviation.
+    """The regression, where the standard deviations of the networks' own parts are given.
 
     Attributes:
-        own: That.
+        own: That, [N].
         log_evidence: Of each of `_REGRESSION`, up to a constant.
     """
 
-    own: float
+    own: NDArray[np.float64]
     log_evidence: NDArray[np.float64]
     _mean: float
     _mean_deviation: float
@@ -107,7 +122,7 @@ class _Cell:
         measured: NDArray[np.float64],
         errors: NDArray[np.float64],
         features: NDArray[np.float64],
-        own: float,
+        own: NDArray[np.float64],
     ) -> _Cell:
         weights = 1 / (errors**2 + own**2)
         total = float(weights.sum())
@@ -125,6 +140,11 @@ class _Cell:
         return cls(
             own, 0.5 * (fixed + fitted - volume), mean, total**-0.5, turned, strengths, projections
         )
+
+    def expected(self, regression: int) -> NDArray[np.float64]:
+        """Return what one of `_REGRESSION` expects of all networks, [N]."""
+        coefficients = self._projections / (self._strengths + _REGRESSION[regression] ** -2)
+        return np.asarray(self._mean + self._features @ coefficients)
 
     def fitted(
         self, regression: float, draws: int, rng: np.random.Generator

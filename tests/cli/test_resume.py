@@ -1,0 +1,173 @@
+"""Continuing, listing and rescoring what folders hold: never by code that they name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import QUICK, Run
+
+from effnas.cli.folders import read_folder
+from effnas.trials.run import load_run
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "folders"
+
+#: Kind, state, and how many are done of how many, of folders of every kind.
+KINDS = {
+    "run": ("search", "finished", 4, 4),
+    "rungs": ("search", "unfinished", 1, 6),
+    "run-board": ("retargeted", "finished", 4, 4),
+    "run-finals": ("finals", "finished", 8, 8),
+    "finals-stopped": ("finals", "unfinished", 2, 8),
+    "coefficients-stopped": ("coefficients", "unfinished", 2, 6),
+    "layers": ("layers", "finished", 3, 3),
+    "proxy-stopped": ("proxy", "unfinished", 5, None),
+    "training": ("training", "finished", 3, 3),
+    "training-stopped": ("training", "unfinished", 1, 3),
+    "family": ("family", "finished", 4, 4),
+    "profile.json": ("profile", "finished", 16, 16),
+}
+
+
+def copied(name: str, to: Path) -> dict[str, Any]:
+    """Copy a golden folder; return its manifest, to be changed."""
+    shutil.copytree(GOLDEN / name, to)
+    found: dict[str, Any] = json.loads((to / "manifest.json").read_text())
+    return found
+
+
+def test_folders_of_every_kind_tell_how_far_they_are() -> None:
+    states = {name: read_folder(GOLDEN / name) for name in KINDS}
+    assert {n: (s.kind, s.state, s.done, s.total) for n, s in states.items()} == KINDS
+
+
+def test_a_broken_folder_is_a_row_with_its_reason(effnas: Run) -> None:
+    copied("run", Path("runs/good"))
+    copied("run-finals", Path("runs/of-a-day/finals"))
+    copied("run", Path("runs/torn"))
+    Path("runs/torn/manifest.json").write_text("{")
+    rows = json.loads(effnas("runs", "--json").out)["runs"]
+    found = {Path(row["path"]).name: row["kind"] for row in rows}
+    assert found == {"good": "search", "finals": "finals", "torn": None}
+    [reason] = [row["reason"] for row in rows if row["kind"] is None]
+    assert "manifest.json" in reason
+
+
+def test_a_folder_that_is_written_is_running(finished_run: Path) -> None:
+    from effnas.trials.store import RunFolder
+
+    with RunFolder.open(finished_run):
+        assert read_folder(finished_run).state == "running"
+    assert read_folder(finished_run).state != "running"
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The settings of searches that would begin."""
+    from effnas.cli.search import SearchCommand
+
+    found: list[Any] = []
+
+    def run(self: SearchCommand) -> int:
+        found.append(self.settings)
+        return 0
+
+    monkeypatch.setattr(SearchCommand, "run", run)
+    return found
+
+
+def test_options_that_are_not_given_are_those_of_the_folder(
+    effnas: Run, settings: list[Any]
+) -> None:
+    stored = copied("expression", Path("run"))
+    stored["step_times"] = "measured"
+    Path("run/manifest.json").write_text(json.dumps(stored))
+    assert effnas("search", "--out", "run", "--budget", "9").code == 0
+    assert effnas("resume", "run", "--budget", "9").code == 0
+    for each in settings:
+        assert each.reward.text == stored["reward"]["text"]
+        assert (each.controller, each.budget, each.data) == ("evolution", 9, "digits")
+        assert each.space.text == stored["space"]["text"]
+        assert each.recipe.to_dict() == stored["recipe"]
+        assert each.workers.threads == 1
+
+
+def test_what_changes_is_named(effnas: Run, settings: list[Any]) -> None:
+    copied("run", Path("run"))
+    out = effnas("search", "--out", "run", "--reward", "A", "--budget", "2").out
+    assert "reward changes from v2 to A: all 4 trials are scored again" in out
+    assert "budget changes from 4 to 2" in out
+    assert settings[0].reward == "A"
+
+
+def test_nothing_left_to_do_is_said_at_once(effnas: Run, settings: list[Any]) -> None:
+    copied("run", Path("run"))
+    assert "all 4 trials of run are done; --budget" in effnas("resume", "run").out
+    assert "all 4 trials" in effnas("resume", "run", "--budget", "3").out
+    assert not settings
+
+
+@pytest.mark.parametrize("option", ["reward", "controller", "step-time-command"])
+def test_code_that_a_folder_names_is_not_run(effnas: Run, settings: list[Any], option: str) -> None:
+    stored = copied("run", Path("run"))
+    code = "touch ran" if option == "step-time-command" else "code.py:made (sha256 00)"
+    Path("code.py").write_text("open('ran', 'w')")
+    if option == "reward":
+        stored["reward"] = {"name": "made", "kind": "function", "text": code}
+    elif option == "controller":
+        stored["controller"] = code
+    options = {"step_time_command": code} if option == "step-time-command" else {}
+    stored |= {"budget": 9, "asked": {"name": "search", "options": options}}
+    Path("run/manifest.json").write_text(json.dumps(stored))
+    for command in (["resume", "run"], ["search", "--out", "run"]):
+        done = effnas(*command)
+        assert done.code == 2
+        assert f"--{option}" in done.err
+    assert not Path("ran").exists()
+    assert not settings
+
+
+def test_an_older_folder_of_trainings_says_which_command_to_give(effnas: Run) -> None:
+    copied("finals-stopped", Path("finals"))
+    done = effnas("resume", "finals")
+    assert done.code == 2
+    assert "effnas promote" in done.err
+
+
+@pytest.mark.parametrize("path", ["nowhere", ".", "odd"])
+def test_what_is_no_folder_of_effnas_is_refused_in_one_line(effnas: Run, path: str) -> None:
+    Path("odd").mkdir()
+    Path("odd/manifest.json").write_text('{"format": 1, "kind": "recipes of cakes"}')
+    for command in ("status", "resume"):
+        done = effnas(command, path)
+        assert done.code == 2
+        assert done.err.count("\n") == 1
+
+
+def test_rescoring_shows_and_stores(effnas: Run) -> None:
+    copied("run", Path("run"))
+    before = Path("run/trials.jsonl").read_bytes()
+    rows = json.loads(effnas("rescore", "run", "--reward", "-A", "--json").out)["trials"]
+    assert [row["rank_before"] for row in rows] == [4, 3, 2, 1]
+    assert Path("run/trials.jsonl").read_bytes() == before
+    assert effnas("rescore", "run", "--reward", "-A", "--store").code == 0
+    run = load_run("run")
+    assert [t.number for t in run.trials.ranked()] == [row["trial"] for row in rows]
+    assert run.load_reward().text == "-A"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("short_timings")
+def test_a_search_is_resumed_from_its_folder_alone(effnas: Run) -> None:
+    command = ["search", *QUICK, "--controller", "random", "--device", "cpu", "--baseline", "none"]
+    assert effnas(*command, "--budget", "1", "--out", "run").code == 0
+    before = load_run("run")
+    assert effnas("resume", "run", "--budget", "2").code == 0
+    after = load_run("run")
+    assert [trial.state for trial in after.trials] == ["COMPLETE", "COMPLETE"]
+    assert after.trials[0] == before.trials[0]
+    for part in ("recipe", "data", "reward", "controller", "hardware"):
+        assert getattr(after.manifest, part) == getattr(before.manifest, part)
