@@ -287,13 +287,13 @@ def trade_off(
                   text=[plain(shortened(n, 20)) for n, _ in known],
                   hovertemplate="%{text}<br>S %{x:.3f}, accuracy %{y:.2f}%<extra></extra>")
         )  # fmt: skip
-    x = sorted(t.metrics["step_time"] for t in complete)
+    x = sorted([*(t.metrics["step_time"] for t in complete), *(m["step_time"] for _, m in known)])
     layout: dict[str, Any] = {
         "xaxis": axis("step time over the reference's (S)"),
         "yaxis": axis("accuracy, %"),
         "hovermode": "closest",
     }
-    if x[0] > 0 and x[-1] / x[0] > 5:
+    if x[0] > 0 and x[-1] > 5 * x[0]:
         layout["xaxis"] |= {
             "type": "log",
             "tickvals": _TICKS,
