@@ -127,6 +127,7 @@ def ledger(found: Sequence[Cost]) -> Figure:
          "width": 0.55, "marker": {"color": "@accent"}, "showlegend": False,
          "text": [f"{seconds_text(c.seconds)}, {c.seconds / total:.0%}" for c in found],
          "textposition": "auto", "textfont": {"size": 12},
+         "insidetextfont": {"color": "@paper"},
          "hovertemplate": "%{y}: %{text}<extra></extra>"}
     ]  # fmt: skip
     return Figure(
