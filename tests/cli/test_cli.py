@@ -51,8 +51,10 @@ def test_space_shows_choices_size_counts_and_the_reference(effnas: Run) -> None:
 
 @pytest.mark.slow
 def test_a_search_stores_scores_extends_and_rescores(effnas: Run, tmp_path: Path) -> None:
-    begun = effnas(*SEARCH, "--budget", "2")
+    begun = effnas(*SEARCH, "--budget", "2", "--report")
     assert begun.code == 0, begun.err
+    assert "Report: run/report.html" in begun.out
+    assert (tmp_path / "run" / "report.html").exists()
     for word in ("reward", "device", "held out", "one trial", "budget", "best so far", "rank"):
         assert word in begun.out
     stored = (tmp_path / "run" / "trials.jsonl").read_bytes()
