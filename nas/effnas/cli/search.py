@@ -11,7 +11,7 @@ from rich.markup import escape
 from effnas.cli.data_facts import worker_data_rows
 from effnas.cli.leaderboard import Leaderboard, after_search
 from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
-from effnas.cli.report import end_with_report
+from effnas.cli.report import write_report
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import (
     counted,
@@ -23,6 +23,7 @@ from effnas.cli.tables import (
 )
 from effnas.config.settings import Recipe
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, random_search
+from effnas.report.page import REPORT
 from effnas.search.cost_estimate import CostEstimate, memory_text
 from effnas.search.launch import SearchObserver, Settings, launch
 from effnas.search.rungs import trained_epochs
@@ -66,8 +67,10 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
         search, settings = result, self.settings
         run = load_run(settings.out)
         if search.objectives:
+            self.screen.print()
             show_pareto_front(self.screen, search.trials, search.objectives, run.baselines)
         elif search.best:
+            self.screen.print()
             Leaderboard(run, search.reward, _TOP).show(self.screen)
         if search.exhausted:
             self.say(
@@ -77,22 +80,20 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
         if search.rungs:
             full = settings.budget * search.rungs.epochs[-1]
             self.say(
-                f"\nTrained {counted(trained_epochs(search.trials), 'epoch')} in all; "
-                f"{counted(settings.budget, 'whole training')} "
-                f"{'has' if settings.budget == 1 else 'have'} {full:,}."
+                f"\nTrained {counted(trained_epochs(search.trials), 'epoch')} in all; trained to "
+                f"the end, {counted(settings.budget, 'trial')} would take {full:,}."
             )
         if search.best is None:
-            reasons = {t.reason for t in search.trials if t.reason}
-            self.say(f"\nNo trial is complete. Reasons: {'; '.join(sorted(reasons)[:3])}")
+            self.say(f"\n{_nothing_text(search)}")
         else:
             self.say(_baseline_text(search, settings))
-        self.say(f"\nStored in {settings.out}.")
+        has_report = self.writes_report and write_report(self, result)
+        report = f"; {REPORT} there shows it" if has_report else ""
+        self.say(f"\nStored in {settings.out}{report}.")
         if search.best:
             self.next(*(words for _, words in after_search(run, search.reward)))
-
-    def report(self, result: Search) -> int:
-        code = super().report(result)
-        return end_with_report(self, result, code) if self.writes_report else code
+        elif search.rungs:
+            self.next(["effnas", "resume", settings.out, "--budget", 2 * settings.budget])
 
     def succeeded(self, result: Search) -> bool:
         return result.best is not None
@@ -219,6 +220,14 @@ def _outcome(trial: Trial, search: Search) -> str:
         return f"rung {len(reached)} of {len(search.rungs.epochs)}: reward {value}, {what}"
     text = trial_line(trial, search, f"{scores_text(trial)}  {took}")
     return text + ("  [green]on the Pareto front[/]" if trial in search.pareto_front else "")
+
+
+def _nothing_text(search: Search) -> str:
+    """Return why no trial is complete."""
+    reasons = sorted({t.reason for t in search.trials if t.reason})
+    if reasons:
+        return f"No trial is complete. Reasons: {'; '.join(reasons[:3])}"
+    return "No trial is complete: none was trained to the end. More trials help."
 
 
 def _baseline(search: Search) -> RandomSearch | None:
