@@ -43,14 +43,19 @@ _CHECKPOINT_BYTES = 12
 class SearchCommand(LongCommand[Settings, Search], SearchObserver):
     """Shows the cost estimate, a line per trial, a bar with the time left, and the best trials."""
 
-    stored = "What 0 trials found"
+    stored = "What its trials found"
     writes_report = True
+    _has_report = False
     _expected_trial_s = 0.0
     _workers = 1
     _holdout_images: int | None = None
 
     def work(self) -> Search:
-        return launch(self.settings, self)
+        search = launch(self.settings, self)
+        if self.writes_report:
+            self.preparing("writing the report")
+            self._has_report = write_report(self, search)
+        return search
 
     def payload(self, result: Search) -> dict[str, Any]:
         baseline = _baseline(result)
@@ -87,8 +92,7 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
             self.say(f"\n{_nothing_text(search)}")
         else:
             self.say(_baseline_text(search, settings))
-        has_report = self.writes_report and write_report(self, result)
-        report = f"; {REPORT} there shows it" if has_report else ""
+        report = f"; {REPORT} there shows it" if self._has_report else ""
         self.say(f"\nStored in {settings.out}{report}.")
         if search.best:
             self.next(*(words for _, words in after_search(run, search.reward)))
