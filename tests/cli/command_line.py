@@ -17,8 +17,8 @@ SMALL = str(Path(__file__).with_name("small.yaml"))
 QUICK = ["--space", SMALL, "--backend", "inline", "--epochs", "1", "--data-share", "0.3",
          "--threads", "1", "--batch-size", "32"]  # fmt: skip
 
-#: Searches whose baselines do not matter are quicker without.
-NO_BASELINES = ["--baseline", "none"]
+#: Searches whose baselines and report do not matter are quicker without.
+NO_BASELINES = ["--baseline", "none", "--no-report"]
 
 
 class Result(NamedTuple):

@@ -17,6 +17,7 @@ from made_runs import HOSTILE, made_run, metrics_of
 from effnas.arch.architecture import Architecture
 from effnas.cli.report import next_commands, write_report
 from effnas.errors import InfeasibleError
+from effnas.report.facts import Facts
 from effnas.report.page import report_search, to_html, write_tables
 from effnas.trials.run import Run
 
@@ -53,7 +54,7 @@ def run() -> Run:
 
 @pytest.fixture(scope="module")
 def html(run: Run) -> str:
-    return to_html(report_search(run, commands=next_commands(run)))
+    return to_html(report_search(run, commands=next_commands))
 
 
 class Page(HTMLParser):
@@ -138,7 +139,7 @@ def test_few_trials_are_said_to_be_few() -> None:
 
 def test_commands_can_be_pasted() -> None:
     run = made_run(lambda arch: metrics_of(0.6, arch), trials=4, path=Path("-a b; rm 'x'"))
-    for _, command in next_commands(run):
+    for _, command in next_commands(Facts.of(run)):
         words = subprocess.run(
             ["bash", "-c", f'effnas() {{ printf "%s\\0" "$@"; }}; {command}'],
             capture_output=True, text=True, check=True,

@@ -310,16 +310,23 @@ def _ratio(name: str, mine: Mapping[str, float], others: Mapping[str, float]) ->
     return mine[name] / others[name] if name in mine and name in others else None
 
 
-def after_search(run: Run, reward: Reward | None = None) -> list[tuple[str, list[str]]]:
-    """Return what to do after a search: why, and the words of a command."""
+def after_search(
+    run: Run, reward: Reward | None = None, *, equals: int | None = None
+) -> list[tuple[str, list[str]]]:
+    """Return what to do after a search: why, and the words of a command.
+
+    Args:
+        run: The search.
+        reward: Its reward, where that is a Python function.
+        equals: Trials that may be the best one, where that is known already.
+    """
     folder = _argument(run.path)
     if run.best is None:
         return [("See how far it is, and what went wrong.", ["effnas", "status", folder])]
-    equals = 1
-    if reward or run.manifest.reward.kind == "expression":
+    if equals is None and (reward or run.manifest.reward.kind == "expression"):
         ranked = rank_trials(run.trials, reward or run.load_reward(), run.noise)
         equals = len(ranked.best_set)
-    top = min(max(equals, _FINALISTS[0]), _FINALISTS[1], len(run.trials.ranked()))
+    top = min(max(equals or 1, _FINALISTS[0]), _FINALISTS[1], len(run.trials.ranked()))
     best = _argument(f"{run.path}:best")
     family = _argument(Path("families") / run.path.resolve().name)
     found = [

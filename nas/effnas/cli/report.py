@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from effnas.cli.leaderboard import after_search
 from effnas.cli.tables import console
 from effnas.errors import StoreError
+from effnas.report.facts import Facts
 from effnas.report.page import REPORT, report_search, to_html, write_tables
 from effnas.report.parts import Page
 from effnas.report.side_by_side import report_runs
@@ -81,9 +82,10 @@ def write_report(command: LongCommand[Settings, Search], search: Search) -> bool
 
 
 def _page(run: Run, reward: Reward | None = None) -> Page:
-    return report_search(run, reward, next_commands(run, reward))
+    return report_search(run, reward, next_commands)
 
 
-def next_commands(run: Run, reward: Reward | None = None) -> list[tuple[str, str]]:
+def next_commands(facts: Facts) -> list[tuple[str, str]]:
     """Return what to do after a search: why, and a command that can be pasted."""
-    return [(why, shlex.join(words)) for why, words in after_search(run, reward)]
+    found = after_search(facts.run, facts.reward, equals=1 + len(facts.rivals))
+    return [(why, shlex.join(words)) for why, words in found]

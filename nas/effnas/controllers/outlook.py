@@ -58,6 +58,7 @@ def outlook(
     more: int = 50,
     worth: float = 0.005,
     seed: int = 0,
+    predictor: Predictor | None = None,
 ) -> Outlook:
     """Estimate what more trials would gain.
 
@@ -76,6 +77,7 @@ def outlook(
         more: How many more trials, 1 or more.
         worth: The gain worth mentioning, as a share of the best expected reward.
         seed: Of the draws.
+        predictor: A model that has learned from these trials, if there is one already.
     """
     ended = [trial for trial in trials if trial.state.is_finished]
     complete = [
@@ -86,7 +88,7 @@ def outlook(
     if len(complete) < MIN_TRIALS:
         reason = f"{len(complete)} complete trials are too few; it takes {MIN_TRIALS}"
         return Outlook(trials=more, reason=reason)
-    predictor = fitted(ended, space, problem)
+    predictor = predictor or fitted(ended, space, problem)
     rng = np.random.default_rng(seed)
     tried = [trial.architecture for trial in complete]
     expected = predictor.posterior(tried, predictor.reward).mean

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from statistics import fmean
 
 from effnas.config.codec import to_plain
 from effnas.report import figures_search as figures
@@ -18,6 +19,7 @@ from effnas.report.parts import (
     counted,
     finite,
     seconds_text,
+    size_text,
 )
 from effnas.report.statements import (
     MIN_PAIRS,
@@ -33,6 +35,8 @@ from effnas.trials.trial import TrialState
 
 #: Rank correlations below this one make a proxy doubtful, as Vertex AI's guide and `proxy` have it.
 _GOOD_TAU = 0.65
+#: A chance that makes more trials hardly worth while; the gain that is worth mentioning.
+_HARDLY, _WORTH = 0.2, 0.005
 #: Pictures above this size are not embedded.
 _MAX_PICTURE_BYTES = 600_000
 _COLUMNS = {
@@ -40,6 +44,40 @@ _COLUMNS = {
     "params": ",d", "macs": ",d", "step_time_s": ".4f", "train_time_s": ".1f",
     "train_loss": ".3f", "duration_s": ".1f", "peak_memory_bytes": ",d",
 }  # fmt: skip
+
+
+def can_it_stop(facts: Facts) -> Section:
+    """Say what more trials are expected to gain, and what they cost."""
+    question = "Can I stop?"
+    found, best = facts.outlook, facts.winner
+    if found is None or best is None:
+        return Section(name="stop", question=question, answer=facts.lacking)
+    if found.gain is None or found.low is None or found.high is None:
+        return Section(name="stop", question=question, answer=f"Not known: {found.reason}.")
+    chance, worth = found.probability or 0.0, found.worth or 0.0
+    seconds = [t.duration_s for t in facts.run.trials if t.has_result and t.duration_s is not None]
+    cost = (
+        f" They take about {seconds_text(fmean(seconds) * found.trials)} of work."
+        if seconds
+        else " What they cost is not known."
+    )
+    verdict = (
+        "Yes, more trials hardly help"
+        if chance < _HARDLY
+        else "Not yet, more trials are likely to help"
+        if chance > 1 - _HARDLY
+        else "As you like, more trials may help"
+    )
+    answer = (
+        f"{verdict}: {found.trials} more are expected to raise the best true reward by "
+        f"{found.gain:.4f} ({found.low:.4f} to {found.high:.4f}), and with {chance_text(chance)} "
+        f"by {worth:.4f} or more, {_WORTH:.1%} of it.{cost}"
+    )
+    sure = (
+        "By a model of the trials, for a controller that learns as the surrogate does; intervals "
+        "hold with 90%. How often this holds has not been measured."
+    )
+    return Section(name="stop", question=question, answer=answer, sure=sure)
 
 
 def is_proxy_good(facts: Facts) -> Section:
@@ -121,9 +159,11 @@ def what_was_tried(facts: Facts) -> Section:
     found, why = coverage(run.space, run.trials), reasons(run.trials)
     states = [(state.lower(), run.trials.count(state)) for state in TrialState]
     shown = ", ".join(f"{n:,} {state}" for state, n in states if n)
-    size = f"{run.space.size:,}" if run.space.size < 10**7 else f"{run.space.size:.3g}"
     never = [f"{c.decision} {c.option}" for c in found if not c.tried]
-    answer = f"{counted(len(run.trials), 'trial')} ({shown or 'none'}) of {size} architectures. "
+    answer = (
+        f"{counted(len(run.trials), 'trial')} ({shown or 'none'}) of "
+        f"{size_text(run.space.size)} architectures. "
+    )
     answer += (
         f"{counted(len(never), 'option')} of {len(found)} "
         f"{'was' if len(never) == 1 else 'were'} never tried: {', '.join(never[:6])}"

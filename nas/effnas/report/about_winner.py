@@ -129,14 +129,17 @@ def is_it_better(facts: Facts) -> Section:
         f"Nobody can tell it apart from {counted(len(others), 'other')}: {listed(others, 5)}."
         if others else "Nine times in ten no other trial is."
     )  # fmt: skip
+    likeliest = max(facts.ranked, key=lambda each: each.best_probability or 0.0)
+    if likeliest is not first:
+        answer += (
+            f" Trial {likeliest.trial.number} is likelier to be it "
+            f"({chance_text(likeliest.best_probability or 0.0)}), though it was measured lower."
+        )
     for each in facts.contenders:
         if each.beaten_probability is not None:
-            answer += (
-                f" It is better than {each.baseline.name} with "
-                f"{chance_text(each.beaten_probability)}."
-            )
+            answer += f" It is better than {each.name} with {chance_text(each.beaten_probability)}."
         elif each.baseline.reason:
-            answer += f" {each.baseline.name} has no accuracy: {each.baseline.reason}."
+            answer += f" There is no accuracy of {each.name}: {each.baseline.reason}."
     if not facts.contenders:
         answer += " No baseline was trained beside it."
     spread = (

@@ -15,9 +15,9 @@ from effnas.space.search_space import SearchSpace
 from effnas.space.stage_space import Option
 
 #: Draws from what the model knows of all networks together.
-_DRAWS = 200
+_DRAWS = 100
 #: Random networks that shares of the variance are estimated from.
-_NETWORKS = 300
+_NETWORKS = 250
 #: More metrics than these make too many orders to split a step by.
 _MAX_METRICS = 4
 

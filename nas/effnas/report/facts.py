@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, fitted, random_search
+from effnas.controllers.outlook import Outlook, outlook
 from effnas.controllers.predictor import Predictor
 from effnas.errors import ConfigError
 from effnas.report.statements import Contender, contenders
@@ -107,6 +108,17 @@ class Facts:
             return None
         run = self.run
         return random_search(run.trials, run.space, self.problem, run.manifest.seed, self.predictor)
+
+    @cached_property
+    def outlook(self) -> Outlook | None:
+        """What more trials are expected to gain."""
+        if self.predictor is None or self.problem is None:
+            return None
+        run = self.run
+        return outlook(
+            run.trials, run.space, self.problem, run.noise, seed=run.manifest.seed,
+            predictor=self.predictor,
+        )  # fmt: skip
 
     @cached_property
     def reached(self) -> float | None:

@@ -21,6 +21,8 @@ METRIC_NAMES = {"accuracy": "accuracy (A)", "step_time": "step time (S)",
 #: Rows of a figure that stays readable.
 ROWS = 15
 _ROW = 26
+#: Of these, trials that may be the best one, though others were measured to be better.
+_RIVALS = 7
 #: An axis of names, the first at the top.
 ROWS_AXIS: Mapping[str, Any] = {"categoryorder": "array", "showgrid": False, "type": "category"}
 #: Where a logarithmic axis of ratios has its numbers.
@@ -82,12 +84,15 @@ def ranking(
     """Draw the best trials and the baselines with the intervals of their true rewards."""
     data: list[Trace] = []
     equal = {trial.number for trial in rivals}
-    shown = [each for each in ranked[:ROWS] if each.low is not None and each.high is not None]
+    top = {each.trial.number for each in ranked[: ROWS - _RIVALS]}
+    top |= {trial.number for trial in rivals[:_RIVALS]}
+    shown = [each for each in ranked if each.trial.number in top and each.low is not None]
+    shown.sort(key=lambda each: -(each.reward or 0.0))
     names = [f"trial {each.trial.number}" for each in shown]
     low, high = [e.low or 0.0 for e in shown], [e.high or 0.0 for e in shown]
     middle = [e.reward or 0.0 for e in shown]
-    colours = ["@warm" if n == 0 else "@accent" if e.trial.number in equal else "@muted"
-               for n, e in enumerate(shown)]  # fmt: skip
+    colours = ["@warm" if e is ranked[0] else "@accent" if e.trial.number in equal else "@muted"
+               for e in shown]  # fmt: skip
     chance = [f" {plain(chance_text(e.best_probability))}" if e.best_probability is not None else ""
               for e in shown]  # fmt: skip
     for colour, label in (("@warm", "winner"), ("@accent", "may be the best, too"),
@@ -282,13 +287,13 @@ def trade_off(
                   text=[plain(shortened(n, 20)) for n, _ in known],
                   hovertemplate="%{text}<br>S %{x:.3f}, accuracy %{y:.2f}%<extra></extra>")
         )  # fmt: skip
-    x = sorted(t.metrics["step_time"] for t in complete)
+    x = sorted([*(t.metrics["step_time"] for t in complete), *(m["step_time"] for _, m in known)])
     layout: dict[str, Any] = {
         "xaxis": axis("step time over the reference's (S)"),
         "yaxis": axis("accuracy, %"),
         "hovermode": "closest",
     }
-    if x[0] > 0 and x[-1] / x[0] > 5:
+    if x[0] > 0 and x[-1] > 5 * x[0]:
         layout["xaxis"] |= {
             "type": "log",
             "tickvals": _TICKS,

@@ -121,18 +121,20 @@ def ledger(found: Sequence[Cost]) -> Figure:
     """Draw where the time of the workers went."""
     total = sum(cost.seconds for cost in found)
     names = [cost.what for cost in found]
+    unit, unit_s = ("hours", 3600) if total >= 7200 else ("minutes", 60)
     data: list[Trace] = [
-        {"type": "bar", "orientation": "h", "x": [c.seconds / 3600 for c in found], "y": names,
+        {"type": "bar", "orientation": "h", "x": [c.seconds / unit_s for c in found], "y": names,
          "width": 0.55, "marker": {"color": "@accent"}, "showlegend": False,
          "text": [f"{seconds_text(c.seconds)}, {c.seconds / total:.0%}" for c in found],
          "textposition": "auto", "textfont": {"size": 12},
+         "insidetextfont": {"color": "@paper"},
          "hovertemplate": "%{y}: %{text}<extra></extra>"}
     ]  # fmt: skip
     return Figure(
         name="ledger",
-        label="Worker hours by what they went into",
+        label="Worker time by what they went into",
         data=data,
-        layout={"xaxis": axis("worker time, hours"),
+        layout={"xaxis": axis(f"worker time, {unit}"),
                 "yaxis": {**ROWS_AXIS, "categoryarray": names[::-1]}},
         height=rows_height(len(names), 90),
     )  # fmt: skip

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from effnas.report.about_search import (
     all_trials,
     are_predictions_good,
+    can_it_stop,
     is_proxy_good,
     what_it_took,
     what_was_tried,
@@ -35,25 +36,27 @@ from effnas.trials.reward import Reward
 from effnas.trials.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 #: What the file of a report is called in the folder that it is about.
 REPORT = "report.html"
 
 
 def report_search(
-    run: Run, reward: Reward | None = None, commands: Sequence[tuple[str, str]] = ()
+    run: Run,
+    reward: Reward | None = None,
+    commands: Callable[[Facts], Sequence[tuple[str, str]]] | None = None,
 ) -> Page:
     """Return the report of a search.
 
     Args:
         run: The run.
         reward: Its reward, where that is a Python function; by default what the run stores.
-        commands: What to do next: why, and the command.
+        commands: Returns what to do next: why, and the command.
     """
     facts = Facts(run, reward) if reward else Facts.of(run)
     parts = (
-        what_won, is_it_better, beats_random, why_it_wins, which_matter, what_it_costs,
+        what_won, is_it_better, beats_random, can_it_stop, why_it_wins, which_matter, what_it_costs,
         where_it_changes, is_proxy_good, are_predictions_good, what_was_tried, what_it_took,
         which_images, where_from,
     )  # fmt: skip
@@ -61,7 +64,7 @@ def report_search(
     if commands:
         sections.append(
             Section(name="next", question="What comes next?", answer="Ready to paste:",
-                    extra="commands", content=commands)
+                    extra="commands", content=commands(facts))
         )  # fmt: skip
     manifest = run.manifest
     return Page(

@@ -171,6 +171,14 @@ def count_text(number: float) -> str:
     return f"{number:.0f}"
 
 
+def size_text(number: float) -> str:
+    """Return `20,736`, `4.03 × 10⁷`."""
+    if number < 10**7:
+        return f"{number:,.0f}"
+    digits, _, power = f"{number:.2e}".partition("e+")
+    return f"{digits} × 10{str(int(power)).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
 def counted(number: int, noun: str) -> str:
     """Return `1 trial`, `1,000 trials`."""
     return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -18,7 +18,7 @@ import numpy as np
 
 from effnas.errors import RewardError
 from effnas.space.search_space import SearchSpace
-from effnas.trials.baselines import Baseline
+from effnas.trials.baselines import REFERENCE, Baseline
 from effnas.trials.rescore import OPEN_REWARD, sweep
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run
@@ -52,6 +52,12 @@ class Contender:
     reward_high: float | None = None
     accuracy_error: float | None = None
     beaten_probability: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What texts call it."""
+        is_reference = self.baseline.name == REFERENCE
+        return "the reference" if is_reference else self.baseline.name
 
 
 def contenders(run: Run, reward: Reward, ranking: Ranking) -> list[Contender]:

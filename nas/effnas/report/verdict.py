@@ -15,7 +15,7 @@ def title(facts: Facts) -> str:
     if facts.ahead:
         best = facts.ahead[0]
         return (
-            f"A baseline wins: {shortened(best.baseline.name, 40)} has a reward of "
+            f"A baseline wins: {shortened(best.name, 40)} has a reward of "
             f"{best.reward:.4f}, the best trial {winner.reward:.4f}"
         )
     random, reached = facts.random, facts.reached
@@ -23,7 +23,7 @@ def title(facts: Facts) -> str:
     if random and reached is not None and reached <= random.best and not is_random:
         return f"Random search would have done as well: {random.best:.4f} against {reached:.4f}"
     others = len(facts.rivals)
-    beats = [c.baseline.name for c in facts.contenders if c.beaten_probability is not None
+    beats = [c.name for c in facts.contenders if c.beaten_probability is not None
              and c.beaten_probability > 0.95]  # fmt: skip
     text = f"Trial {winner.number} wins"
     text += f" and beats {listed([shortened(name, 30) for name in beats], 3)}" if beats else ""
