@@ -156,8 +156,7 @@ def test_a_report_that_fails_does_not_fail_the_search(tmp_path: Path) -> None:
 
         note = staticmethod(notes.append)
 
-    failing = made_run(lambda arch: metrics_of(0.6, arch), trials=4)
-    assert not write_report(Command, failing)  # type: ignore[arg-type]
+    assert not write_report(Command, None)  # type: ignore[arg-type]
     assert len(notes) == 1
 
 

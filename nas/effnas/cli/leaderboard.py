@@ -71,7 +71,7 @@ class Leaderboard:
             screen.print(Text(line, style="dim"))
         screen.print()
         shown = self._ranked[: min(self.top, SHOWN_NETWORKS)]
-        screen.print(networks(map(_named, shown)))
+        screen.print(networks(_named(each, is_only=len(self._ranked) == 1) for each in shown))
         chances = [each.best_probability or 0.0 for each in shown]
         if chances != sorted(chances, reverse=True):
             legend = (
@@ -360,13 +360,13 @@ def _argument(value: object) -> str:
     return f"./{text}" if text.startswith("-") else text
 
 
-def _named(ranked: RankedTrial) -> tuple[str, object]:
+def _named(ranked: RankedTrial, *, is_only: bool) -> tuple[str, object]:
     trial = ranked.trial
     trained = trial.metrics.get("train_time_s")
     name = f"rank {_ranks(ranked)} · trial {trial.number}"
     if trained is not None:
         name += f" · trained in {duration(trained)}"
-    if ranked.best_probability is not None:
+    if ranked.best_probability is not None and not is_only:
         name += f" · the best with {chance_text(ranked.best_probability)}"
     return name, trial.architecture
 
