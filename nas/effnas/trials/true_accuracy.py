@@ -25,7 +25,7 @@ from effnas.trials.trial import Trial
 #: 0.01 is about one point at an accuracy of 50 %.
 _OWN = np.geomspace(0.001, 0.3, 8)
 _REGRESSION = np.geomspace(0.002, 0.6, 8)
-#: How close to a ceiling accuracies may be: their spread over the distance to it, from their middle.
+#: How close to a ceiling accuracies may be: their spread over the distance from their mean to it.
 #: The closer, the smaller are differences among good networks, and the longer the tail of bad ones.
 _CEILINGS = (0.2, 0.4, 0.6)
 #: Times that what the regression expects is looked for where it bends.
