@@ -67,8 +67,8 @@ def show_report(
         webbrowser.open(out.resolve().as_uri())
 
 
-def end_with_report(command: LongCommand[Settings, Search], search: Search, code: int) -> int:
-    """Write the report of a search that has just ended into its folder; return its exit code.
+def write_report(command: LongCommand[Settings, Search], search: Search) -> bool:
+    """Write the report of a search that has just ended into its folder; return whether it is there.
 
     A report that fails is no failure of the search.
     """
@@ -77,9 +77,8 @@ def end_with_report(command: LongCommand[Settings, Search], search: Search, code
         write_whole(out, to_html(_page(load_run(command.settings.out), search.reward)))
     except Exception as error:  # noqa: BLE001  # whatever it is, the search has its results
         command.note(f"the report was not written ({type(error).__name__}: {error})")
-    else:
-        command.say(f"Report: {out}")
-    return code
+        return False
+    return True
 
 
 def _page(run: Run, reward: Reward | None = None) -> Page:

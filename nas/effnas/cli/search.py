@@ -11,7 +11,7 @@ from rich.markup import escape
 from effnas.cli.data_facts import worker_data_rows
 from effnas.cli.leaderboard import Leaderboard, after_search
 from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
-from effnas.cli.report import end_with_report
+from effnas.cli.report import write_report
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import (
     counted,
@@ -23,6 +23,7 @@ from effnas.cli.tables import (
 )
 from effnas.config.settings import Recipe
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, random_search
+from effnas.report.page import REPORT
 from effnas.search.cost_estimate import CostEstimate, memory_text
 from effnas.search.launch import SearchObserver, Settings, launch
 from effnas.search.rungs import trained_epochs
@@ -42,14 +43,19 @@ _CHECKPOINT_BYTES = 12
 class SearchCommand(LongCommand[Settings, Search], SearchObserver):
     """Shows the cost estimate, a line per trial, a bar with the time left, and the best trials."""
 
-    stored = "What 0 trials found"
+    stored = "What its trials found"
     writes_report = True
+    _has_report = False
     _expected_trial_s = 0.0
     _workers = 1
     _holdout_images: int | None = None
 
     def work(self) -> Search:
-        return launch(self.settings, self)
+        search = launch(self.settings, self)
+        if self.writes_report:
+            self.preparing("writing the report")
+            self._has_report = write_report(self, search)
+        return search
 
     def payload(self, result: Search) -> dict[str, Any]:
         baseline = _baseline(result)
@@ -66,8 +72,10 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
         search, settings = result, self.settings
         run = load_run(settings.out)
         if search.objectives:
+            self.screen.print()
             show_pareto_front(self.screen, search.trials, search.objectives, run.baselines)
         elif search.best:
+            self.screen.print()
             Leaderboard(run, search.reward, _TOP).show(self.screen)
         if search.exhausted:
             self.say(
@@ -77,22 +85,19 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
         if search.rungs:
             full = settings.budget * search.rungs.epochs[-1]
             self.say(
-                f"\nTrained {counted(trained_epochs(search.trials), 'epoch')} in all; "
-                f"{counted(settings.budget, 'whole training')} "
-                f"{'has' if settings.budget == 1 else 'have'} {full:,}."
+                f"\nTrained {counted(trained_epochs(search.trials), 'epoch')} in all; trained to "
+                f"the end, {counted(settings.budget, 'trial')} would take {full:,}."
             )
         if search.best is None:
-            reasons = {t.reason for t in search.trials if t.reason}
-            self.say(f"\nNo trial is complete. Reasons: {'; '.join(sorted(reasons)[:3])}")
+            self.say(f"\n{_nothing_text(search)}")
         else:
             self.say(_baseline_text(search, settings))
-        self.say(f"\nStored in {settings.out}.")
+        report = f"; {REPORT} there shows it" if self._has_report else ""
+        self.say(f"\nStored in {settings.out}{report}.")
         if search.best:
             self.next(*(words for _, words in after_search(run, search.reward)))
-
-    def report(self, result: Search) -> int:
-        code = super().report(result)
-        return end_with_report(self, result, code) if self.writes_report else code
+        elif search.rungs:
+            self.next(["effnas", "resume", settings.out, "--budget", 2 * settings.budget])
 
     def succeeded(self, result: Search) -> bool:
         return result.best is not None
@@ -219,6 +224,14 @@ def _outcome(trial: Trial, search: Search) -> str:
         return f"rung {len(reached)} of {len(search.rungs.epochs)}: reward {value}, {what}"
     text = trial_line(trial, search, f"{scores_text(trial)}  {took}")
     return text + ("  [green]on the Pareto front[/]" if trial in search.pareto_front else "")
+
+
+def _nothing_text(search: Search) -> str:
+    """Return why no trial is complete."""
+    reasons = sorted({t.reason for t in search.trials if t.reason})
+    if reasons:
+        return f"No trial is complete. Reasons: {'; '.join(reasons[:3])}"
+    return "No trial is complete: none was trained to the end. More trials help."
 
 
 def _baseline(search: Search) -> RandomSearch | None:
