@@ -295,17 +295,17 @@ def after_search(
         reward: Its reward, where that is a Python function.
         equals: Trials that may be the best one, where that is known already.
     """
-    folder = _argument(run.path)
+    folder = argument(run.path)
     if run.best is None:
         return [("See how far it is, and what went wrong.", ["effnas", "status", folder])]
     if equals is None and (reward or run.manifest.reward.kind == "expression"):
         ranked = rank_trials(run.trials, reward or run.load_reward(), run.noise)
         equals = len(ranked.best_set)
     top = min(max(equals or 1, _FINALISTS[0]), _FINALISTS[1], len(run.trials.ranked()))
-    data, best = run.manifest.data, _argument(f"{run.path}:best")
-    root = ["--data-root", _argument(data.root)] if data.root else []
-    images = ["--data", _argument(data.path or data.name or "DATA"), *root]
-    family = _argument(Path("families") / run.path.resolve().name)
+    data, best = run.manifest.data, argument(f"{run.path}:best")
+    root = ["--data-root", argument(data.root)] if data.root else []
+    images = ["--data", argument(data.path or data.name or "DATA"), *root]
+    family = argument(Path("families") / run.path.resolve().name)
     found = [
         (
             "Find out which of the best is best: train them longer, with several seeds.",
@@ -323,7 +323,7 @@ def after_search(
     return found[:3]
 
 
-def _argument(value: object) -> str:
+def argument(value: object) -> str:
     """Return an argument of a command that is never taken for an option."""
     text = str(value)
     return f"./{text}" if text.startswith("-") else text

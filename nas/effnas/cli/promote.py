@@ -135,10 +135,8 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
 
 
 def _weights(base: FinalistStanding, settings: FinalsSettings) -> Path:
-    """Return the weights of the base's seed of middle accuracy: the best would owe it to luck."""
-    order = sorted(range(len(base.accuracies)), key=lambda n: base.accuracies[n])
-    middle = order[(len(order) - 1) // 2]
-    return weights_file(settings.out / WEIGHTS, base.finalist.trial.architecture, middle)
+    arch = base.finalist.trial.architecture
+    return weights_file(settings.out / WEIGHTS, arch, base.middle_seed)
 
 
 def _test_text(base: FinalistStanding, test: FinalTest | None) -> str:

@@ -1,42 +1,47 @@
-"""`effnas report`: a page about a run, written to a file."""
+"""`effnas report`: a page about a folder, written to a file, and commands that end with one."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import webbrowser
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from effnas.cli.leaderboard import after_search
+from effnas.cli.folders import read_folder
+from effnas.cli.leaderboard import after_search, argument
+from effnas.cli.session import LongCommand, Result, Settings
 from effnas.cli.tables import console
 from effnas.errors import StoreError
+from effnas.report.about_finals import report_finals
 from effnas.report.facts import Facts
 from effnas.report.page import REPORT, report_search, to_html, write_tables
 from effnas.report.parts import Page
 from effnas.report.side_by_side import report_runs
-from effnas.trials.run import Run, load_run
+from effnas.train.checkpoints import weights_file
+from effnas.trials.run import load_run
 from effnas.trials.store import write_whole
-
-if TYPE_CHECKING:
-    from effnas.cli.session import LongCommand
-    from effnas.search.launch import Settings
-    from effnas.search.search import Search
-    from effnas.trials.reward import Reward
+from effnas.workflows.finals.stored import StoredFinals, load_finals
+from effnas.workflows.trainings.folder import WEIGHTS
 
 
 def show_report(
     paths: Sequence[Path], *, out: Path | None, tables: Path | None, opens: bool, as_json: bool
 ) -> None:
-    """Write the report of one run, or of several side by side, and say where it is.
+    """Write the report of one folder, or of several searches side by side, and say where it is.
 
     Raises:
-        StoreError: If a run cannot be read, or the report cannot be written.
+        StoreError: If a folder cannot be read, or the report cannot be written.
     """
-    runs = [load_run(path) for path in dict.fromkeys(paths)]
-    page = _page(runs[0]) if len(runs) == 1 else report_runs(runs)
-    out = out or (paths[0] / REPORT if len(runs) == 1 else Path(REPORT))
+    paths = list(dict.fromkeys(paths))
+    if len(paths) == 1:
+        page = page_of(paths[0])
+        folder = paths[0] if paths[0].is_dir() else paths[0].parent
+        out = out or folder / REPORT
+    else:
+        page = report_runs([load_run(path) for path in paths])
+        out = out or Path(REPORT)
     write_whole(out, to_html(page))
     written = []
     if tables:
@@ -67,26 +72,75 @@ def show_report(
         webbrowser.open(out.resolve().as_uri())
 
 
-def end_with_report(command: LongCommand[Settings, Search], search: Search, code: int) -> int:
-    """Write the report of a search that has just ended into its folder; return its exit code.
+class ReportingCommand(LongCommand[Settings, Result]):
+    """A long command that writes a report into its folder at the end.
 
-    A report that fails is no failure of the search.
+    Attributes:
+        writes_report: Whether it does.
     """
-    out = command.settings.out / REPORT
-    try:
-        write_whole(out, to_html(_page(load_run(command.settings.out), search.reward)))
-    except Exception as error:  # noqa: BLE001  # whatever it is, the search has its results
-        command.note(f"the report was not written ({type(error).__name__}: {error})")
-    else:
-        command.say(f"Report: {out}")
-    return code
+
+    writes_report = True
+
+    @abstractmethod
+    def page(self, result: Result, /) -> Page:
+        """Return the report."""
+
+    def report(self, result: Result, /) -> int:
+        """Also write the report, and say where; one that fails is no failure of the command."""
+        code = super().report(result)
+        if self.writes_report:
+            out: Path = getattr(self.settings, "out")  # noqa: B009  # settings of any such command
+            try:
+                write_whole(out / REPORT, to_html(self.page(result)))
+            except Exception as error:  # noqa: BLE001  # whatever it is, the results are stored
+                self.note(f"the report was not written ({type(error).__name__}: {error})")
+            else:
+                self.say(f"Report: {out / REPORT}")
+        return code
 
 
-def _page(run: Run, reward: Reward | None = None) -> Page:
-    return report_search(run, reward, next_commands)
+def page_of(path: Path) -> Page:
+    """Return the report of what a folder holds.
+
+    Raises:
+        StoreError: If there is none of that kind, or it cannot be read.
+    """
+    state = read_folder(path)
+    if state.kind in ("search", "retargeted"):
+        return report_search(load_run(path), commands=next_commands)
+    if state.kind == "finals":
+        return report_finals(load_finals(path), lambda finals: _pasted(after_finals(finals)))
+    raise StoreError(
+        f"{path}: there is no report of a {state.kind}; `effnas status {path}` shows it"
+    )
 
 
 def next_commands(facts: Facts) -> list[tuple[str, str]]:
     """Return what to do after a search: why, and a command that can be pasted."""
-    found = after_search(facts.run, facts.reward, equals=1 + len(facts.rivals))
-    return [(why, shlex.join(words)) for why, words in found]
+    return _pasted(after_search(facts.run, facts.reward, equals=1 + len(facts.rivals)))
+
+
+def after_finals(finals: StoredFinals) -> list[tuple[str, list[str]]]:
+    """Return what to do after finals: why, and the words of a command."""
+    base, place = finals.report.base, argument(finals.path)
+    again = ["effnas", "resume", place]
+    if not finals.manifest.finished:
+        return [("Finish the finals first.", again)]
+    if base is None:
+        return [("See what went wrong.", ["effnas", "status", place])]
+    trial = base.finalist.trial
+    network = argument(f"{finals.run.path}:{trial.number}")
+    weights = weights_file(finals.path / WEIGHTS, trial.architecture, base.middle_seed)
+    family = argument(Path("families") / finals.run.path.resolve().name)
+    found = [
+        ("Export it, with the weights of the training of middle accuracy.",
+         ["effnas", "export", network, "--weights", str(weights)]),
+        ("Grow it to a family of sizes.", ["effnas", "scale", network, "--out", family]),
+    ]  # fmt: skip
+    if finals.report.test is None and finals.manifest.asked:
+        found.insert(0, ("Read the test part of the data, once.", [*again, "--test"]))
+    return found
+
+
+def _pasted(commands: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[str, str]]:
+    return [(why, shlex.join(words)) for why, words in commands]

@@ -11,8 +11,7 @@ from rich.markup import escape
 from effnas.cli.data_facts import worker_data_rows
 from effnas.cli.leaderboard import Leaderboard, after_search
 from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
-from effnas.cli.report import end_with_report
-from effnas.cli.session import LongCommand
+from effnas.cli.report import ReportingCommand, next_commands
 from effnas.cli.tables import (
     counted,
     duration,
@@ -23,6 +22,8 @@ from effnas.cli.tables import (
 )
 from effnas.config.settings import Recipe
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, random_search
+from effnas.report.page import report_search
+from effnas.report.parts import Page
 from effnas.search.cost_estimate import CostEstimate, memory_text
 from effnas.search.launch import SearchObserver, Settings, launch
 from effnas.search.rungs import trained_epochs
@@ -39,11 +40,10 @@ _TOP = 10
 _CHECKPOINT_BYTES = 12
 
 
-class SearchCommand(LongCommand[Settings, Search], SearchObserver):
+class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
     """Shows the cost estimate, a line per trial, a bar with the time left, and the best trials."""
 
     stored = "What 0 trials found"
-    writes_report = True
     _expected_trial_s = 0.0
     _workers = 1
     _holdout_images: int | None = None
@@ -90,9 +90,8 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
         if search.best:
             self.next(*(words for _, words in after_search(run, search.reward)))
 
-    def report(self, result: Search) -> int:
-        code = super().report(result)
-        return end_with_report(self, result, code) if self.writes_report else code
+    def page(self, result: Search) -> Page:
+        return report_search(load_run(self.settings.out), result.reward, next_commands)
 
     def succeeded(self, result: Search) -> bool:
         return result.best is not None
