@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from effnas.cli.session import LongCommand
+from effnas.cli.report import ReportingCommand, finals_page
 from effnas.cli.tables import (
     SHOWN_NETWORKS,
     best_with,
@@ -21,7 +21,9 @@ from effnas.cli.tables import (
     table,
     with_spread,
 )
+from effnas.report.parts import Page
 from effnas.train.checkpoints import weights_file
+from effnas.trials.reward import Reward
 from effnas.workflows.finals.evaluate_test import FinalTest
 from effnas.workflows.finals.finalists import Finalist
 from effnas.workflows.finals.launch import FinalsObserver, FinalsSettings, launch_finals
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from effnas.workflows.trainings.standings import Schedule
 
 
-class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
+class PromoteCommand(ReportingCommand[FinalsSettings, FinalsReport], FinalsObserver):
     """Shows the plan, a line per training, the finalists, and the one that is picked."""
 
     begins = "reading the run"
@@ -78,6 +80,11 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
             "test": report.test.to_dict() if report.test else None,
             "standings": [standing.to_row() for standing in report.standings],
         }
+
+    def page(self, report: FinalsReport) -> Page:
+        del report
+        given = self.settings.reward
+        return finals_page(self.settings.out, Reward.load(given) if given else None)
 
     def show(self, report: FinalsReport) -> None:
         if report.whole:

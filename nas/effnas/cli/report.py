@@ -14,15 +14,21 @@ from effnas.cli.leaderboard import after_search, argument
 from effnas.cli.session import LongCommand, Result, Settings
 from effnas.cli.tables import console
 from effnas.errors import StoreError
+from effnas.report.about_family import report_family
 from effnas.report.about_finals import report_finals
+from effnas.report.about_training import report_training
 from effnas.report.facts import Facts
 from effnas.report.page import REPORT, report_search, to_html, write_tables
 from effnas.report.parts import Page
 from effnas.report.side_by_side import report_runs
+from effnas.report.training_facts import TrainingFacts
+from effnas.scaling.family_file import StoredFamily, read_family
 from effnas.train.checkpoints import weights_file
+from effnas.trials.reward import Reward
 from effnas.trials.run import load_run
 from effnas.trials.store import write_whole
 from effnas.workflows.finals.stored import StoredFinals, load_finals
+from effnas.workflows.train.folder import BEST
 from effnas.workflows.trainings.folder import WEIGHTS
 
 
@@ -109,10 +115,24 @@ def page_of(path: Path) -> Page:
     if state.kind in ("search", "retargeted"):
         return report_search(load_run(path), commands=next_commands)
     if state.kind == "finals":
-        return report_finals(load_finals(path), lambda finals: _pasted(after_finals(finals)))
+        return finals_page(path)
+    if state.kind == "training":
+        return training_page(path)
+    if state.kind == "family":
+        return report_family(read_family(path), lambda family: _pasted(after_scaling(family)))
     raise StoreError(
         f"{path}: there is no report of a {state.kind}; `effnas status {path}` shows it"
     )
+
+
+def finals_page(path: Path, reward: Reward | None = None) -> Page:
+    """Return the report of finals; `reward` is theirs where that is a Python function."""
+    return report_finals(load_finals(path, reward), lambda finals: _pasted(after_finals(finals)))
+
+
+def training_page(path: Path) -> Page:
+    """Return the report of a training."""
+    return report_training(TrainingFacts.read(path), lambda facts: _pasted(after_training(facts)))
 
 
 def next_commands(facts: Facts) -> list[tuple[str, str]]:
@@ -140,6 +160,32 @@ def after_finals(finals: StoredFinals) -> list[tuple[str, list[str]]]:
     if finals.report.test is None and finals.manifest.asked:
         found.insert(0, ("Read the test part of the data, once.", [*again, "--test"]))
     return found
+
+
+def after_training(facts: TrainingFacts) -> list[tuple[str, list[str]]]:
+    """Return what to do after a training: why, and the words of a command."""
+    asked = facts.manifest.asked
+    again = ["effnas", "resume", argument(facts.path)]
+    if not facts.is_finished:
+        return [("Finish the training first.", again)] if asked else []
+    found = []
+    if facts.manifest.test is None and asked:
+        found.append(("Read the test part of the data, once.", [*again, "--test"]))
+    if blocks := facts.manifest.network.get("architecture"):
+        network = str((asked.options.get("network") if asked else None) or blocks)
+        weights = str(facts.path / BEST)
+        found.append(("Export it, with the weights of its best epoch.",
+                      ["effnas", "export", argument(network), "--weights", weights]))  # fmt: skip
+    return found
+
+
+def after_scaling(family: StoredFamily) -> list[tuple[str, list[str]]]:
+    """Return what to do with a family: why, and the words of a command."""
+    file = argument(family.file.with_name(f"{family.members[-1].name}.json"))
+    return [
+        ("Train the largest member; DATA stands for your images.",
+         ["effnas", "train", file, "--data", "DATA", "--recipe", "family"]),
+    ]  # fmt: skip
 
 
 def _pasted(commands: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[str, str]]:

@@ -150,8 +150,8 @@ class Page:
 
 
 def next_section(commands: Sequence[tuple[str, str]] | None) -> list[Section]:
-    """Return the section on what to do next, with why and the command; none if that is None."""
-    if commands is None:
+    """Return the section on what to do next, with why and the command, if there is anything."""
+    if not commands:
         return []
     return [Section(name="next", question="What comes next?", answer="Ready to paste:",
                     extra="commands", content=commands)]  # fmt: skip
