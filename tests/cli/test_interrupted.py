@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from effnas import Search, SearchSpace, load_run
 from effnas.cli.session import LongCommand
 from effnas.cli.signals import STOPPED, run_until_stopped
+from effnas.trials.store import MANIFEST
 
 # -- the frame
 
@@ -74,19 +75,25 @@ def test_json_on_stdout_is_nothing_but_json(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_the_work_and_says_what_is_stored(
-    capsys: pytest.CaptureFixture[str], number: signal.Signals
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, number: signal.Signals
 ) -> None:
     def work(command: Counting) -> int:
+        if command.settings.out == str(tmp_path):
+            (tmp_path / MANIFEST).touch()
         send(number)
         raise AssertionError("the signal was not heard")
 
     before = signal.getsignal(number)
-    assert Storing(Task(work), as_json=False).run() == STOPPED
-    assert Counting(Task(work), as_json=True).run() == STOPPED
+    assert Storing(Task(work, str(tmp_path)), as_json=False).run() == STOPPED
+    assert Storing(Task(work), as_json=True).run() == STOPPED  # before it begins its folder
+    assert Counting(Task(work, str(tmp_path)), as_json=True).run() == STOPPED
     assert signal.getsignal(number) is before
     out, err = capsys.readouterr()
-    assert out == "\nStopped. What was found is stored in runs/x; the same command continues.\n"
-    assert err == "\nStopped; nothing was stored.\n"
+    assert " ".join(out.split()) == (
+        f"Stopped. What was found is stored in {tmp_path}; `effnas resume {tmp_path}` or the same "
+        "command continues."
+    )
+    assert err == 2 * "\nStopped; nothing was stored.\n"
 
 
 def test_a_step_is_ended_after_the_first_signal_and_not_after_the_second() -> None:

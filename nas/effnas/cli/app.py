@@ -192,7 +192,9 @@ class Rescore(Options):
     run_folder: Path = arg("A run folder.", "run")
     reward: str | None = opt("Name, file, expression, or FILE.py:FUNCTION.", of="rewards")
     sweep: list[str] | None = opt("Constants that vary, such as w=-0.15..0.")
-    more: list[str] | None = arg("More of them.", "[NAME=LOW..HIGH]...", default=None)
+    more: list[str] | None = arg(
+        "Further constants of --sweep.", "[NAME=LOW..HIGH]...", default=None
+    )
     store: bool = opt("Keep the new rewards in the run.", False, "--store")
     top: int = opt("Rows of the table.", 10, min=1)
 

@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 from effnas.cli.folder_state import FolderState, cost_of, is_running
+from effnas.cli.tables import macs_text, params_text
 from effnas.config.codec import Amount, Count, Size, from_plain, read_text
 from effnas.timing.profile import KIND as PROFILE_KIND
 from effnas.timing.profile import DeviceProfile
@@ -317,9 +318,9 @@ def _family(path: Path, content: Mapping[str, Any]) -> FolderState:
     rows = [
         (
             one.name,
-            f"{one.params / 1e6:.2f} M" if one.params is not None else "-",
-            f"{one.macs / 1e6:,.1f} M" if one.macs is not None else "-",
-            f"{one.step_time:.3f}" if one.step_time is not None else "-",
+            params_text(one.params) if one.params is not None else "-",
+            macs_text(one.macs) if one.macs is not None else "-",
+            f"{one.step_time:.2f}" if one.step_time is not None else "-",
             f"{one.train_image_size} px" if one.train_image_size is not None else "-",
         )
         for one in family.members

@@ -25,6 +25,11 @@ def read_folder(path: Path) -> FolderState:
     """
     if path.is_dir():
         name = next((n for n in (MANIFEST, _FAMILY) if (path / n).is_file()), None)
+        if name is None and (inside := next(find_folders(path), None)):
+            raise StoreError(
+                f"{path}: it holds folders that effnas wrote, such as {inside}; "
+                f"`effnas runs {path}` lists them"
+            )
         if name is None:
             raise StoreError(
                 f"{path}: nothing that effnas wrote (no {MANIFEST}, no {_FAMILY}); "

@@ -25,6 +25,7 @@ from effnas.cli.tables import (
     step_text,
     table,
 )
+from effnas.report.parts import chance_text
 from effnas.trials.reward import Reward
 from effnas.trials.uncertainty import (
     LEVEL,
@@ -69,7 +70,15 @@ class Leaderboard:
         for line in self._legend():
             screen.print(Text(line, style="dim"))
         screen.print()
-        screen.print(networks(map(_named, self._ranked[: min(self.top, SHOWN_NETWORKS)])))
+        shown = self._ranked[: min(self.top, SHOWN_NETWORKS)]
+        screen.print(networks(map(_named, shown)))
+        chances = [each.best_probability or 0.0 for each in shown]
+        if chances != sorted(chances, reverse=True):
+            legend = (
+                "the best with: how likely a trial is the truly best; the luck in its accuracy is "
+                "taken off, so a trial with a lower reward may be likelier"
+            )
+            screen.print(Text(legend, style="dim"))
         self.show_verdict(screen)
 
     def show_verdict(self, screen: Screen) -> None:
@@ -78,6 +87,12 @@ class Leaderboard:
         for line in (self._guessing(), *self._unbuilt(), self._tied()):
             if line:
                 screen.print(line, markup=False)
+        if self.learned_nothing:
+            text = (
+                "no trial is clearly more accurate than guessing, so the accuracies rank nothing; "
+                "what helps: more epochs, more or larger images, a higher learning rate."
+            )
+            note(screen, text, "Warning")
         if self.comparisons:
             screen.print()
             screen.print(self._compared())
@@ -95,7 +110,7 @@ class Leaderboard:
         for each in self.comparisons:
             found.add_row(
                 each.name,
-                "-" if each.reward is None else f"{each.reward.probability:.0%}",
+                "-" if each.reward is None else chance_text(each.reward.probability),
                 f"{each.measured:+z.4f}" if each.reward is None else _difference(each.reward),
                 "-" if each.accuracy is None else _difference(each.accuracy),
                 number(each.step_time, "{:.3g}x"),
@@ -113,10 +128,11 @@ class Leaderboard:
             )
             note(screen, text, "Warning")
         else:
-            names = " and ".join(each.name for each in self.comparisons)
-            known = [each.reward.probability for each in self.comparisons if each.reward]
-            sure = f" with {min(known):.0%}" + " or more" * (len(known) > 1) if known else ""
-            text = f"Trial {self.comparisons[0].number} is better than {names}{sure}."
+            names = " and ".join(
+                each.name + (f" ({chance_text(each.reward.probability)})" if each.reward else "")
+                for each in self.comparisons
+            )
+            text = f"Trial {self.comparisons[0].number} is better than {names}."
             screen.print(text, markup=False)
 
     @cached_property
@@ -139,6 +155,15 @@ class Leaderboard:
             for baseline, worth in worths
             if worth is not None
         ]
+
+    @property
+    def learned_nothing(self) -> bool:
+        """Whether no trial is clearly more accurate than always guessing the largest class."""
+        data, ranked = self.run.manifest.data, self._ranked
+        guessing = data.majority_share or data.chance
+        if guessing is None or not ranked.is_known:
+            return False
+        return not any((ranked.above(each.trial, guessing) or 0.0) >= LEVEL for each in ranked)
 
     @cached_property
     def _noise(self) -> Noise:
@@ -302,16 +327,14 @@ def after_search(
         ranked = rank_trials(run.trials, reward or run.load_reward(), run.noise)
         equals = len(ranked.best_set)
     top = min(max(equals or 1, _FINALISTS[0]), _FINALISTS[1], len(run.trials.ranked()))
-    data, best = run.manifest.data, argument(f"{run.path}:best")
-    root = ["--data-root", argument(data.root)] if data.root else []
-    images = ["--data", argument(data.path or data.name or "DATA"), *root]
+    best = argument(f"{run.path}:best")
     family = argument(Path("families") / run.path.resolve().name)
     found = [
         (
             "Find out which of the best is best: train them longer, with several seeds.",
             ["effnas", "promote", folder, "--top", str(top)],
         ),
-        ("Train the winner to the end.", ["effnas", "train", best, *images]),
+        ("Train the winner to the end.", ["effnas", "train", best, *data_options(run)]),
         (
             "Grow it to a family of sizes.",
             ["effnas", "scale", best, "--family", "v2", "--out", family],
@@ -321,6 +344,14 @@ def after_search(
     if left > 0 and run.manifest.asked:
         found.insert(0, ("Finish the search first.", ["effnas", "resume", folder]))
     return found[:3]
+
+
+def data_options(run: Run | None) -> list[str]:
+    """Return the options that mean a run's images; where none are known, `DATA` stands for them."""
+    data = run.manifest.data if run else None
+    where = (data.path or data.name) if data else None
+    root = ["--data-root", argument(data.root)] if data and data.root else []
+    return ["--data", argument(where or "DATA"), *root]
 
 
 def argument(value: object) -> str:
@@ -336,8 +367,7 @@ def _named(ranked: RankedTrial) -> tuple[str, object]:
     if trained is not None:
         name += f" · trained in {duration(trained)}"
     if ranked.best_probability is not None:
-        share = ranked.best_probability
-        name += f" · the best with {f'{share:.0%}' if share >= 0.005 else 'under 1%'}"
+        name += f" · the best with {chance_text(ranked.best_probability)}"
     return name, trial.architecture
 
 

@@ -43,7 +43,9 @@ class PromoteCommand(ReportingCommand[FinalsSettings, FinalsReport], FinalsObser
     stored = "What was trained"
 
     def work(self) -> FinalsReport:
-        return launch_finals(self.settings, self)
+        report = launch_finals(self.settings, self)
+        self.write_report(report)
+        return report
 
     def planned(
         self, run: Run, finalists: Sequence[Finalist], recipe: Recipe, schedule: Schedule
@@ -97,6 +99,7 @@ class PromoteCommand(ReportingCommand[FinalsSettings, FinalsReport], FinalsObser
         base = report.base
         if base is None:
             self.say("None could be trained to the end, so no network is picked.")
+            self.say_report()
             return
         weights = _weights(base, self.settings)
         self.say(
@@ -106,6 +109,7 @@ class PromoteCommand(ReportingCommand[FinalsSettings, FinalsReport], FinalsObser
             f"{best_with(report.whole)}.\nIts weights (the seed of middle accuracy): {weights}\n"
             f"{_test_text(base, report.test)}"
         )
+        self.say_report()
         network = f"{self.settings.run}:{base.finalist.trial.number}"
         self.next(
             ["effnas", "export", network, "--weights", weights],

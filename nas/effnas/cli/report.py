@@ -79,30 +79,37 @@ def show_report(
 
 
 class ReportingCommand(LongCommand[Settings, Result]):
-    """A long command that writes a report into its folder at the end.
+    """A long command whose `work` ends with a report in its folder.
 
     Attributes:
         writes_report: Whether it does.
+        has_report: Whether it has been written.
     """
 
     writes_report = True
+    has_report = False
 
     @abstractmethod
     def page(self, result: Result, /) -> Page:
         """Return the report."""
 
-    def report(self, result: Result, /) -> int:
-        """Also write the report, and say where; one that fails is no failure of the command."""
-        code = super().report(result)
-        if self.writes_report:
-            out: Path = getattr(self.settings, "out")  # noqa: B009  # settings of any such command
-            try:
-                write_whole(out / REPORT, to_html(self.page(result)))
-            except Exception as error:  # noqa: BLE001  # whatever it is, the results are stored
-                self.note(f"the report was not written ({type(error).__name__}: {error})")
-            else:
-                self.say(f"Report: {out / REPORT}")
-        return code
+    def write_report(self, result: Result) -> None:
+        """Write the report if it is wanted; one that fails is no failure of the command."""
+        if not self.writes_report:
+            return
+        self.preparing("writing the report")
+        out: Path = getattr(self.settings, "out")  # noqa: B009  # settings of any such command
+        try:
+            write_whole(out / REPORT, to_html(self.page(result)))
+        except Exception as error:  # noqa: BLE001  # whatever it is, the results are stored
+            self.note(f"the report was not written ({type(error).__name__}: {error})")
+        else:
+            self.has_report = True
+
+    def say_report(self) -> None:
+        """Say where the report is, if it is."""
+        if self.has_report:
+            self.say(f"Report: {getattr(self.settings, 'out') / REPORT}")  # noqa: B009
 
 
 def page_of(path: Path) -> Page:

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.text import Text
 
 from effnas.cli.tables import SHOWN_NETWORKS, console, counted, networks, number, table
-from effnas.errors import ConfigError
+from effnas.errors import ConfigError, StoreError
 from effnas.trials.rescore import OPEN_REWARD, parse_sweep, rescored, store_rescored, sweep
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run, load_run
@@ -33,6 +33,8 @@ def show_rescored(
     if reward is None:
         raise ConfigError("give a `reward`, or a `sweep` of constants")
     found = Reward.load(reward)
+    if run.best is None:
+        raise StoreError(f"{path}: no trial is complete, so there is nothing to rank")
     again = rescored(run.trials, found)
     before = {trial.number: rank for rank, trial in enumerate(run.trials.ranked(), start=1)}
     if store:
@@ -102,7 +104,10 @@ def _show_sweep(run: Run, reward: str, ranges: Sequence[str], *, as_json: bool) 
     shown = table("trial", "wins", *found.names, "accuracy", "S", "P")
     for region in regions:
         trial = trials.get(region.trial) if region.trial is not None else None
-        spans = (f"{low:g} to {high:g}" for low, high in region.ranges.values())
+        spans = (
+            f"{low:g}" if low == high else f"{low:g} to {high:g}"
+            for low, high in region.ranges.values()
+        )
         figures = _figures(trial) if trial else ("-",) * 3
         name = "-" if region.trial is None else str(region.trial)
         shown.add_row(name, f"{region.share:.0%}", *spans, *figures)

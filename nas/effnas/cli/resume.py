@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Options that say how a command is called, and not what it does.
 _NOT_STORED = ("out", "as_json")
+#: Options of a command that hold for one time: the test part is read when that is said now.
+_FOR_ONCE = {"promote": ("test",)}
 #: Options of which one excludes the others.
 _STEP_TIMES = ("profile", "step_times", "step_time_command")
 
@@ -65,7 +67,9 @@ def continue_folder(
         stored = stored_command(state)
     kept: dict[str, Any] = {}
     if state and stored and stored.name == name:
-        kept = {n: v for n, v in stored.options.items() if n in parameters and v is not None}
+        once = _FOR_ONCE.get(name, ())
+        kept = {n: v for n, v in stored.options.items()
+                if n in parameters and n not in once and v is not None}  # fmt: skip
         for option in _replaced(given):
             kept.pop(option, None)
         _refuse_code(folder, kept)
@@ -73,9 +77,9 @@ def continue_folder(
             parameter = parameters[option]
             values[option] = parameter.process_value(context, value)
         _announce(state, values, given)
-    for option in given.difference(_NOT_STORED):
+    for option in given.difference(_NOT_STORED, _FOR_ONCE.get(name, ())):
         kept[option] = _plain(values[option])
-    return CommandPart(name=name, options=kept)
+    return CommandPart(name=name, options=dict(sorted(kept.items())))
 
 
 def resume(program: Any, folder: Path, more: Sequence[str], *, as_json: bool) -> int:

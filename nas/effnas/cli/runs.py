@@ -37,7 +37,7 @@ def show_runs(top: Path, *, as_json: bool) -> None:
         screen.print(f"{top} holds nothing that effnas wrote.", markup=False)
         return
     shown = table("folder", "kind", "state", "best", "", "done", "begun",
-                 left=("folder", "kind", "state", ""))  # fmt: skip
+                 left=("folder", "kind", "state", ""), spare=("begun", "kind", ""))  # fmt: skip
     for path, state in found:
         name = str(path.relative_to(top))
         if isinstance(state, FolderState):

@@ -8,6 +8,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from effnas.cli.leaderboard import data_options
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import (
     counted,
@@ -26,6 +27,7 @@ from effnas.scaling.compound import CompoundScaling
 from effnas.scaling.rules import ScalingRules
 from effnas.scaling.sizing import ScaleSettings, SizedFamily, size_family
 from effnas.search.cost_estimate import memory_text
+from effnas.trials.network_ref import find_network
 
 if TYPE_CHECKING:
     from effnas.cli.tables import Table
@@ -145,7 +147,7 @@ class ScaleCommand(LongCommand[ScaleSettings, SizedFamily]):
         base, last = family.members[0].member, family.members[-1].member
         timed = family.hardware is not None
         rows = [
-            ("base", f"{family.base}, trained at {base.train_image_size} px"),
+            ("base", f"{family.base}, at {base.train_image_size} px; S is relative to its step"),
             ("family", family.rules.name),
             ("step", f"batch {family.batch_size}, "
                      f"{counted(family.num_classes, 'class', 'classes')}"),
@@ -173,7 +175,8 @@ class ScaleCommand(LongCommand[ScaleSettings, SizedFamily]):
                 f"as {out / base.name}.json."
             )
             file = f"{out / last.name}.json"
-            self.next(["effnas", "train", file, "--data", "DATA", "--recipe", "family"])
+            images = data_options(find_network(self.settings.base, None).run)
+            self.next(["effnas", "train", file, *images, "--recipe", "family"])
 
 
 def _fit_text(family: SizedFamily) -> str:

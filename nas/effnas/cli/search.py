@@ -22,7 +22,7 @@ from effnas.cli.tables import (
 )
 from effnas.config.settings import Recipe
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, random_search
-from effnas.report.page import report_search
+from effnas.report.page import REPORT, report_search
 from effnas.report.parts import Page
 from effnas.search.cost_estimate import CostEstimate, memory_text
 from effnas.search.launch import SearchObserver, Settings, launch
@@ -43,13 +43,15 @@ _CHECKPOINT_BYTES = 12
 class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
     """Shows the cost estimate, a line per trial, a bar with the time left, and the best trials."""
 
-    stored = "What 0 trials found"
+    stored = "What its trials found"
     _expected_trial_s = 0.0
     _workers = 1
     _holdout_images: int | None = None
 
     def work(self) -> Search:
-        return launch(self.settings, self)
+        search = launch(self.settings, self)
+        self.write_report(search)
+        return search
 
     def payload(self, result: Search) -> dict[str, Any]:
         baseline = _baseline(result)
@@ -66,8 +68,10 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
         search, settings = result, self.settings
         run = load_run(settings.out)
         if search.objectives:
+            self.screen.print()
             show_pareto_front(self.screen, search.trials, search.objectives, run.baselines)
         elif search.best:
+            self.screen.print()
             Leaderboard(run, search.reward, _TOP).show(self.screen)
         if search.exhausted:
             self.say(
@@ -77,18 +81,19 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
         if search.rungs:
             full = settings.budget * search.rungs.epochs[-1]
             self.say(
-                f"\nTrained {counted(trained_epochs(search.trials), 'epoch')} in all; "
-                f"{counted(settings.budget, 'whole training')} "
-                f"{'has' if settings.budget == 1 else 'have'} {full:,}."
+                f"\nTrained {counted(trained_epochs(search.trials), 'epoch')} in all; trained to "
+                f"the end, {counted(settings.budget, 'trial')} would take {full:,}."
             )
         if search.best is None:
-            reasons = {t.reason for t in search.trials if t.reason}
-            self.say(f"\nNo trial is complete. Reasons: {'; '.join(sorted(reasons)[:3])}")
+            self.say(f"\n{_nothing_text(search)}")
         else:
             self.say(_baseline_text(search, settings))
-        self.say(f"\nStored in {settings.out}.")
+        report = f"; {REPORT} there shows it" if self.has_report else ""
+        self.say(f"\nStored in {settings.out}{report}.")
         if search.best:
             self.next(*(words for _, words in after_search(run, search.reward)))
+        elif search.rungs:
+            self.next(["effnas", "resume", settings.out, "--budget", 2 * settings.budget])
 
     def page(self, result: Search) -> Page:
         return report_search(load_run(self.settings.out), result.reward, next_commands)
@@ -218,6 +223,14 @@ def _outcome(trial: Trial, search: Search) -> str:
         return f"rung {len(reached)} of {len(search.rungs.epochs)}: reward {value}, {what}"
     text = trial_line(trial, search, f"{scores_text(trial)}  {took}")
     return text + ("  [green]on the Pareto front[/]" if trial in search.pareto_front else "")
+
+
+def _nothing_text(search: Search) -> str:
+    """Return why no trial is complete."""
+    reasons = sorted({t.reason for t in search.trials if t.reason})
+    if reasons:
+        return f"No trial is complete. Reasons: {'; '.join(reasons[:3])}"
+    return "No trial is complete: none was trained to the end. More trials help."
 
 
 def _baseline(search: Search) -> RandomSearch | None:

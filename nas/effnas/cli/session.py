@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
 from types import FrameType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -15,6 +17,7 @@ from effnas.cli.signals import STOPPED, interrupt, on_signals
 from effnas.cli.tables import console, counted, facts, next_commands, note, progress_on
 from effnas.cli.wording import with_options
 from effnas.evaluation.observer import Observer
+from effnas.trials.store import MANIFEST
 
 if TYPE_CHECKING:
     from effnas.trials.worker_info import WorkerInfo
@@ -80,9 +83,7 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
             with on_signals(self._stop), self._progress:
                 result = self.work()
         except KeyboardInterrupt:
-            out = getattr(self.settings, "out", None)
-            where = f". {self.stored} is stored in {out}; the same command continues"
-            self.say(f"\nStopped{where if self.stored else '; nothing was stored'}.")
+            self._say_stopped()
             return STOPPED
         return self.report(result)
 
@@ -140,6 +141,15 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
     def waiting(self) -> None:
         """Say that the device is in use."""
         self.preparing("waiting for the device, which others use")
+
+    def _say_stopped(self) -> None:
+        out = Path(getattr(self.settings, "out", ""))
+        # A command that is stopped while it prepares its work may not have begun its folder.
+        if self.stored and (out / MANIFEST).exists():
+            again = f"`effnas resume {quote(str(out))}` or the same command continues"
+            self.say(f"\nStopped. {self.stored} is stored in {out}; {again}.")
+        else:
+            self.say("\nStopped; nothing was stored.")
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self.is_stopping or not self.ends_step:

@@ -60,8 +60,8 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
                             f"{parent.hardware}"
                             if parent else ""),
         ("step times", run.manifest.step_times if parent else ""),
-        ("trials", ", ".join(f"{count:,} {_STATES.get(state, state.lower())}"
-                             for state, count in states.items())
+        ("trials", (", ".join(f"{count:,} {_STATES.get(state, state.lower())}"
+                              for state, count in states.items()) or "none yet")
                    + f"; budget {summary['budget']:,}"),
     ]  # fmt: skip
     cost_s, left_s = (cast("float | None", summary[name]) for name in ("cost_s", "forecast_s"))
@@ -112,7 +112,7 @@ def _show_other(found: FolderState, *, as_json: bool) -> None:
     best = number(found.best, "{:.4f}")
     screen.print(facts([
         (found.kind, f"{found.path}" + (f", begun {found.created}" if found.created else "")),
-        ("of", found.what),
+        ("what", found.what),
         ("state", f"{found.state}; {found.count_text}"),
         ("best", f"{found.best_is} {best}, {found.best_of}" if found.best is not None else ""),
         ("cost", _cost_text(found.cost_s, found.left_s)),

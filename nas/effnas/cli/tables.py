@@ -13,6 +13,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.markup import escape
 from rich.text import Text
 
+from effnas.report.parts import chance_text
 from effnas.trials.trial import Trial, TrialState
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def standing_cells(standing: Standing) -> list[str]:
     return [
         str(standing.epochs),
         with_spread(standing.mean, standing.spread) if standing.scores else "-",
-        number(standing.chance, "{:.0%}"),
+        "-" if standing.chance is None else chance_text(standing.chance),
         duration(standing.train_time_s),
     ]
 
@@ -239,7 +240,7 @@ def best_with(standings: Sequence[Standing]) -> str:
     """Return how likely the first of those trained to the end is the best of them, in words."""
     first = standings[0]
     if first.chance is not None:
-        return f"{first.chance:.0%}"
+        return chance_text(first.chance)
     if len(standings) == 1:
         return "unknown (one network was trained to the end)"
     return "unknown (one seed of each does not tell)"

@@ -49,6 +49,7 @@ class TrainCommand(ReportingCommand[TrainSettings, TrainReport]):
             ) from error
         if report is None:
             raise KeyboardInterrupt
+        self.write_report(report)
         return report
 
     def planned(self, plan: TrainingPlan) -> None:
@@ -119,6 +120,7 @@ class TrainCommand(ReportingCommand[TrainSettings, TrainReport]):
                 "read once, for that."
             )
         self.say(f"Weights: {self.settings.out / BEST}")
+        self.say_report()
         if plan.arch:
             weights = self.settings.out / BEST
             self.next(["effnas", "export", self.settings.network, "--weights", weights])

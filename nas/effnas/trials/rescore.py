@@ -18,6 +18,8 @@ from effnas.trials.trial import Trial, Trials, TrialState
 
 #: The reward of EfficientNetV2, with its exponents open.
 OPEN_REWARD = "A * S^w * P^v"
+#: What they are where they do not vary.
+_EXPONENTS = {"w": "-0.07", "v": "-0.05"}
 _MAX_POINTS = 100_000
 _STEPS = 10
 
@@ -87,6 +89,9 @@ def sweep(trials: Iterable[Trial], text: str, values: Mapping[str, Sequence[floa
     """
     if prod(map(len, values.values())) > _MAX_POINTS:
         raise ConfigError(f"`sweep` has over {_MAX_POINTS:,} combinations; take fewer steps")
+    if text == OPEN_REWARD:
+        for name, usual in _EXPONENTS.items():
+            text = text if name in values else text.replace(name, usual)
     reward = Reward.load(text, extra_metrics=values)
     if missing := [name for name in values if name not in reward.metrics]:
         raise RewardError(
