@@ -10,15 +10,18 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from made_runs import HOSTILE, made_run, metrics_of
 
 from effnas.arch.architecture import Architecture
-from effnas.cli.report import next_commands, write_report
+from effnas.cli.report import ReportingCommand, next_commands
 from effnas.errors import InfeasibleError
 from effnas.report.facts import Facts
 from effnas.report.page import report_search, to_html, write_tables
+from effnas.report.parts import Page
 from effnas.trials.run import Run
 
 PROBE = """<iframe src="report.html" style="width:WIDTHpx;height:900px;border:0"></iframe>
@@ -57,7 +60,7 @@ def html(run: Run) -> str:
     return to_html(report_search(run, commands=next_commands))
 
 
-class Page(HTMLParser):
+class Parsed(HTMLParser):
     """Collects elements, and the text of scripts by their id."""
 
     def __init__(self, html: str) -> None:
@@ -79,7 +82,7 @@ class Page(HTMLParser):
 
 
 def test_hostile_texts_stay_texts(html: str) -> None:
-    page = Page(html)
+    page = Parsed(html)
     assert page.scripts.keys() == {"figures", "tables", "plotly", None}
     assert sum(tag == "script" for tag, _ in page.tags) == 4
     assert not any("onx" in attributes for _, attributes in page.tags)
@@ -94,7 +97,7 @@ def test_hostile_texts_stay_texts(html: str) -> None:
 
 
 def test_nothing_is_loaded(html: str) -> None:
-    for tag, attributes in Page(html).tags:
+    for tag, attributes in Parsed(html).tags:
         for name in ("src", "href", "action", "data", "poster", "srcset"):
             value = attributes.get(name) or "#"
             assert value.startswith(("#", "data:")), (tag, value)
@@ -105,7 +108,7 @@ def test_nothing_is_loaded(html: str) -> None:
 def test_every_figure_has_its_place_and_every_table_its_files(run: Run, html: str,
                                                               tmp_path: Path) -> None:  # fmt: skip
     page = report_search(run)
-    ids = {attributes.get("id") for _, attributes in Page(html).tags}
+    ids = {attributes.get("id") for _, attributes in Parsed(html).tags}
     assert {f"figure-{figure.name}" for figure in page.figures} <= ids
     assert len({table.name for table in page.tables}) == len(page.tables)
     write_tables(page, tmp_path)
@@ -147,17 +150,32 @@ def test_commands_can_be_pasted() -> None:
         assert any(word.startswith("./-a b; rm 'x'") for word in words)
 
 
-def test_a_report_that_fails_does_not_fail_the_search(tmp_path: Path) -> None:
-    notes: list[str] = []
+class Fails(ReportingCommand[Any, int]):
+    """A command whose report cannot be made."""
 
-    class Command:
-        class settings:  # noqa: N801
-            out = tmp_path / "no run is here"
+    def work(self) -> int:
+        self.write_report(1)
+        return 1
 
-        note = staticmethod(notes.append)
+    def payload(self, result: int) -> int:
+        return result
 
-    assert not write_report(Command, None)  # type: ignore[arg-type]
-    assert len(notes) == 1
+    def show(self, result: int) -> None:
+        self.say(f"found {result}")
+
+    def page(self, result: int) -> Page:
+        raise ValueError(f"{result} is no run")
+
+
+def test_a_report_that_fails_does_not_fail_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = Fails(SimpleNamespace(out=tmp_path), as_json=False)
+    assert command.run() == 0
+    said = capsys.readouterr().out
+    assert "Note: the report was not written (ValueError: 1 is no run)" in said
+    assert "found 1" in said
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

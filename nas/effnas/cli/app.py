@@ -74,7 +74,7 @@ def _root(
 
 @command(app, "search", "--space v2-cifar --data cifar10.tar.gz --budget 24 --out runs/first")
 class Search(options.Images, options.ShortRecipe, options.Training, options.TargetStep,
-             options.StepTimes, options.Backend):  # fmt: skip
+             options.StepTimes, options.Backend, options.WithReport):  # fmt: skip
     """Search a space: time, train, score and store one architecture after another.
 
     Ctrl-C stops it; `effnas resume` continues, and a larger --budget extends it. In a folder that
@@ -91,9 +91,6 @@ class Search(options.Images, options.ShortRecipe, options.Training, options.Targ
     objectives: str | None = opt("Instead of the reward, such as accuracy:max,step_time:min.")
     seed: int = opt("Seed of proposals, hold-out and trainings.", 0)
     fidelity: str | None = opt("Such as 1,2,4: pause after 1 and 2 epochs; the best train all 4.")
-
-    report: bool = opt("Write report.html into the run folder at the end.", True,
-                       "--report/--no-report")  # fmt: skip
 
     def folder(self) -> Path:
         return self.out or Path("runs") / options.folder_name(self.space, self.data)

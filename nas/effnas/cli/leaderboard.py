@@ -324,15 +324,15 @@ def after_search(
         reward: Its reward, where that is a Python function.
         equals: Trials that may be the best one, where that is known already.
     """
-    folder = _argument(run.path)
+    folder = argument(run.path)
     if run.best is None:
         return [("See how far it is, and what went wrong.", ["effnas", "status", folder])]
     if equals is None and (reward or run.manifest.reward.kind == "expression"):
         ranked = rank_trials(run.trials, reward or run.load_reward(), run.noise)
         equals = len(ranked.best_set)
     top = min(max(equals or 1, _FINALISTS[0]), _FINALISTS[1], len(run.trials.ranked()))
-    best = _argument(f"{run.path}:best")
-    family = _argument(Path("families") / run.path.resolve().name)
+    best = argument(f"{run.path}:best")
+    family = argument(Path("families") / run.path.resolve().name)
     found = [
         (
             "Find out which of the best is best: train them longer, with several seeds.",
@@ -354,11 +354,11 @@ def data_options(run: Run | None) -> list[str]:
     """Return the options that mean a run's images; where none are known, `DATA` stands for them."""
     data = run.manifest.data if run else None
     where = (data.path or data.name) if data else None
-    root = ["--data-root", _argument(data.root)] if data and data.root else []
-    return ["--data", _argument(where or "DATA"), *root]
+    root = ["--data-root", argument(data.root)] if data and data.root else []
+    return ["--data", argument(where or "DATA"), *root]
 
 
-def _argument(value: object) -> str:
+def argument(value: object) -> str:
     """Return an argument of a command that is never taken for an option."""
     text = str(value)
     return f"./{text}" if text.startswith("-") else text

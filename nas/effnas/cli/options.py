@@ -101,6 +101,13 @@ class Backend(RayWorkers):
     backend: Literal["ray", "inline"] = opt("Ray workers, or this process (for debugging).", "ray")
 
 
+class WithReport(Options):
+    """A report at the end."""
+
+    report: bool = opt("Write report.html into the folder at the end.", True,
+                       "--report/--no-report")  # fmt: skip
+
+
 class Step(Device):
     """A training step on a device."""
 

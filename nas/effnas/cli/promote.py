@@ -8,7 +8,7 @@ from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from effnas.cli.session import LongCommand
+from effnas.cli.report import ReportingCommand, finals_page
 from effnas.cli.tables import (
     SHOWN_NETWORKS,
     best_with,
@@ -22,7 +22,9 @@ from effnas.cli.tables import (
     table,
     with_spread,
 )
+from effnas.report.parts import Page
 from effnas.train.checkpoints import weights_file
+from effnas.trials.reward import Reward
 from effnas.trials.run import load_run
 from effnas.workflows.finals.evaluate_test import FinalTest
 from effnas.workflows.finals.finalists import Finalist
@@ -36,14 +38,16 @@ if TYPE_CHECKING:
     from effnas.workflows.trainings.standings import Schedule
 
 
-class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
+class PromoteCommand(ReportingCommand[FinalsSettings, FinalsReport], FinalsObserver):
     """Shows the plan, a line per training, the finalists, and the one that is picked."""
 
     begins = "reading the run"
     stored = "What was trained"
 
     def work(self) -> FinalsReport:
-        return launch_finals(self.settings, self)
+        report = launch_finals(self.settings, self)
+        self.write_report(report)
+        return report
 
     def planned(
         self, run: Run, finalists: Sequence[Finalist], recipe: Recipe, schedule: Schedule
@@ -81,6 +85,11 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
             "standings": [standing.to_row() for standing in report.standings],
         }
 
+    def page(self, report: FinalsReport) -> Page:
+        del report
+        given = self.settings.reward
+        return finals_page(self.settings.out, Reward.load(given) if given else None)
+
     def show(self, report: FinalsReport) -> None:
         if report.whole:
             self._show_standings(report.whole)
@@ -92,6 +101,7 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
         base = report.base
         if base is None:
             self.say("None could be trained to the end, so no network is picked.")
+            self.say_report()
             return
         weights = _weights(base, self.settings)
         self.say(
@@ -104,6 +114,7 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
         self._show_guessing(base)
         picked = base.finalist.trial.number
         network = f"{self.settings.run}:{picked}"
+        self.say_report()
         self.next(
             ["effnas", "export", network, "--weights", weights],
             ["effnas", "scale", network, "--out", f"families/{self.settings.run.name}-{picked}"],
@@ -156,10 +167,8 @@ class PromoteCommand(LongCommand[FinalsSettings, FinalsReport], FinalsObserver):
 
 
 def _weights(base: FinalistStanding, settings: FinalsSettings) -> Path:
-    """Return the weights of the base's seed of middle accuracy: the best would owe it to luck."""
-    order = sorted(range(len(base.accuracies)), key=lambda n: base.accuracies[n])
-    middle = order[(len(order) - 1) // 2]
-    return weights_file(settings.out / WEIGHTS, base.finalist.trial.architecture, middle)
+    arch = base.finalist.trial.architecture
+    return weights_file(settings.out / WEIGHTS, arch, base.middle_seed)
 
 
 def _test_text(base: FinalistStanding, test: FinalTest | None) -> str:

@@ -48,13 +48,14 @@ class Retarget(options.StepTimes, options.MovedImages, options.Backend):
 
 @command(results, "report", "runs/first", "runs/first runs/second --out both.html --open")
 class Report(Options):
-    """Write one page about a search, or about several side by side: what won, and how sure it is.
+    """Write one page about what a folder holds: what was found, and how sure that is.
 
-    The file needs no network and no server.
+    The folder of a search, of finals, of a training or of a family; several searches are put side
+    by side. The file needs no network and no server.
     """
 
-    runs: list[Path] = arg("Run folders.", "RUN...")
-    out: Path | None = opt("The file. [default: RUN/report.html; of several, report.html]")
+    runs: list[Path] = arg("Folders.", "FOLDER...")
+    out: Path | None = opt("The file. [default: FOLDER/report.html; of several, report.html]")
     tables: Path | None = opt("Also write every table there, as CSV and JSON.")
     open: bool = opt("Show it in the browser.", False, "--open")
 
@@ -115,7 +116,7 @@ class Scale(options.Blocks, options.Device):
 
 
 @command(results, "promote", "runs/first --top 5", continues=True)
-class Promote(options.Training, options.MovedImages, options.RayWorkers):
+class Promote(options.Training, options.MovedImages, options.RayWorkers, options.WithReport):
     """Train the best of a search longer, with several seeds, and pick one."""
 
     search: Path = arg("Folder of a finished search.", "run")
@@ -136,7 +137,9 @@ class Promote(options.Training, options.MovedImages, options.RayWorkers):
         settings = self.fill(
             FinalsSettings, run=self.search, out=self.folder(), recipe=self.training()
         )
-        return PromoteCommand(settings, as_json=self.as_json).run()
+        command = PromoteCommand(settings, as_json=self.as_json)
+        command.writes_report = self.report
+        return command.run()
 
 
 @command(
@@ -148,7 +151,7 @@ class Promote(options.Training, options.MovedImages, options.RayWorkers):
     continues=True,
     runs_networks=True,
 )
-class Train(options.Images, options.Step):
+class Train(options.Images, options.Step, options.WithReport):
     """Train a network to the end, with images and regularization that grow."""
 
     network: str = arg("File, 'block strings', RUN:NUMBER, RUN:best, or a timm name.", "MODEL")
@@ -203,7 +206,9 @@ class Train(options.Images, options.Step):
             checkpoint_every_s=self.checkpoint_every,
             trackers=tuple(dict.fromkeys(one.value for one in self.log or ())),
         )
-        return TrainCommand(settings, as_json=self.as_json).run()
+        command = TrainCommand(settings, as_json=self.as_json)
+        command.writes_report = self.report
+        return command.run()
 
 
 @command(

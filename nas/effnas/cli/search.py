@@ -11,8 +11,7 @@ from rich.markup import escape
 from effnas.cli.data_facts import worker_data_rows
 from effnas.cli.leaderboard import Leaderboard, after_search
 from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
-from effnas.cli.report import write_report
-from effnas.cli.session import LongCommand
+from effnas.cli.report import ReportingCommand, next_commands
 from effnas.cli.tables import (
     counted,
     duration,
@@ -23,7 +22,8 @@ from effnas.cli.tables import (
 )
 from effnas.config.settings import Recipe
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, random_search
-from effnas.report.page import REPORT
+from effnas.report.page import REPORT, report_search
+from effnas.report.parts import Page
 from effnas.search.cost_estimate import CostEstimate, memory_text
 from effnas.search.launch import SearchObserver, Settings, launch
 from effnas.search.rungs import trained_epochs
@@ -40,21 +40,17 @@ _TOP = 10
 _CHECKPOINT_BYTES = 12
 
 
-class SearchCommand(LongCommand[Settings, Search], SearchObserver):
+class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
     """Shows the cost estimate, a line per trial, a bar with the time left, and the best trials."""
 
     stored = "What its trials found"
-    writes_report = True
-    _has_report = False
     _expected_trial_s = 0.0
     _workers = 1
     _holdout_images: int | None = None
 
     def work(self) -> Search:
         search = launch(self.settings, self)
-        if self.writes_report:
-            self.preparing("writing the report")
-            self._has_report = write_report(self, search)
+        self.write_report(search)
         return search
 
     def payload(self, result: Search) -> dict[str, Any]:
@@ -92,12 +88,15 @@ class SearchCommand(LongCommand[Settings, Search], SearchObserver):
             self.say(f"\n{_nothing_text(search)}")
         else:
             self.say(_baseline_text(search, settings))
-        report = f"; {REPORT} there shows it" if self._has_report else ""
+        report = f"; {REPORT} there shows it" if self.has_report else ""
         self.say(f"\nStored in {settings.out}{report}.")
         if search.best:
             self.next(*(words for _, words in after_search(run, search.reward)))
         elif search.rungs:
             self.next(["effnas", "resume", settings.out, "--budget", 2 * settings.budget])
+
+    def page(self, result: Search) -> Page:
+        return report_search(load_run(self.settings.out), result.reward, next_commands)
 
     def succeeded(self, result: Search) -> bool:
         return result.best is not None

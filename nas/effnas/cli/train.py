@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from effnas.cli.data_facts import data_rows
 from effnas.cli.export import default_folder as export_folder
-from effnas.cli.session import LongCommand
+from effnas.cli.report import ReportingCommand, training_page
 from effnas.cli.tables import counted, duration, facts, params_text, table
 from effnas.errors import InfeasibleError, SearchFailedError
+from effnas.report.parts import Page
 from effnas.train.progress import EpochRow
 from effnas.workflows.train.folder import BEST, LOG
 from effnas.workflows.train.launch import launch_training
@@ -33,7 +34,7 @@ def default_folder(network: str, data: str) -> Path:
     return Path("runs", f"train-{export_folder(network).name}-{Path(data).name.split('.')[0]}")
 
 
-class TrainCommand(LongCommand[TrainSettings, TrainReport]):
+class TrainCommand(ReportingCommand[TrainSettings, TrainReport]):
     """Shows the plan, a line per epoch, a bar with the time left, and the accuracy."""
 
     begins = "looking at the network"
@@ -48,6 +49,7 @@ class TrainCommand(LongCommand[TrainSettings, TrainReport]):
             ) from error
         if report is None:
             raise KeyboardInterrupt
+        self.write_report(report)
         return report
 
     def planned(self, plan: TrainingPlan) -> None:
@@ -89,6 +91,10 @@ class TrainCommand(LongCommand[TrainSettings, TrainReport]):
             "log": [asdict(row) for row in progress.rows],
         }
 
+    def page(self, report: TrainReport) -> Page:
+        del report
+        return training_page(self.settings.out)
+
     def show(self, report: TrainReport) -> None:
         plan, made, progress = report.plan, report.plan.manifest, report.progress
         self.screen.print(_stage_table(plan, progress.stage_times_s))
@@ -114,6 +120,7 @@ class TrainCommand(LongCommand[TrainSettings, TrainReport]):
                 "read once, for that."
             )
         self.say(f"Weights: {self.settings.out / BEST}")
+        self.say_report()
         if plan.arch:
             weights = self.settings.out / BEST
             self.next(["effnas", "export", self.settings.network, "--weights", weights])

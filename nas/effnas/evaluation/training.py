@@ -20,7 +20,7 @@ from effnas.evaluation.timing import step_bytes
 from effnas.timing import lock
 from effnas.timing.device import describe_device, hardware_id
 from effnas.train.checkpoints import Checkpoint, load_weights, save_weights
-from effnas.train.proxy import ProxyData, accuracy, train_proxy
+from effnas.train.proxy import ProxyData, classify, share_correct, train_proxy
 from effnas.train.step import TrainingStep
 from effnas.trials.trial import Measurement
 
@@ -158,8 +158,10 @@ class WorkerTraining:
                 checkpoint=checkpoint,
             )
         stops_early = epochs is not None and epochs < recipe.epochs
+        confusion: tuple[tuple[int, ...], ...] = ()
         if config.weights and not stops_early and not isinstance(arch, TimmModel):
             save_weights(Path(config.weights), arch, repeat, model)
+            confusion = result.confusion
         return Measurement(
             metrics={
                 "accuracy": result.accuracy,
@@ -169,6 +171,7 @@ class WorkerTraining:
             fidelity=f"{epochs} of {self.fidelity}" if stops_early else self.fidelity,
             seed=seed,
             hardware=hardware_id(describe_device(self.setup.device)),
+            confusion=confusion,
         )
 
     def test(self, arch: Architecture, seeds: int) -> tuple[ImageSet, list[float]]:
@@ -207,7 +210,9 @@ class WorkerTraining:
         recipe, execution = self.images.recipe, self.setup.execution
         with lock.training(device):
             steps = (TrainingStep(model, recipe, execution, device) for model in models)
-            return images, [accuracy(step, pixels, labels, batch_size) for step in steps]
+            return images, [
+                share_correct(classify(step, pixels, batch_size), labels) for step in steps
+            ]
 
     def _check_memory(self, arch: Network) -> None:
         """Refuse what the system would end this process for, instead of raising an error."""

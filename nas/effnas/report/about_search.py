@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from statistics import fmean
 
-from effnas.config.codec import to_plain
 from effnas.report import figures_search as figures
 from effnas.report.facts import Facts
 from effnas.report.parts import (
@@ -21,6 +19,7 @@ from effnas.report.parts import (
     seconds_text,
     size_text,
 )
+from effnas.report.settings import settings_table
 from effnas.report.statements import (
     MIN_PAIRS,
     costs,
@@ -279,25 +278,6 @@ def _picture(path: Path) -> str:
 def where_from(facts: Facts) -> Section:
     """Say what the run was made with."""
     manifest = facts.run.manifest
-    rows: list[list[Cell]] = []
-
-    def add(name: str, value: object) -> None:
-        if is_dataclass(value) and not isinstance(value, type):
-            for one in fields(value):
-                add(f"{name} {one.name.replace('_', ' ')}".strip(), getattr(value, one.name))
-        elif isinstance(value, dict) or hasattr(value, "items"):
-            for key, each in dict(value).items():  # type: ignore[call-overload]
-                add(f"{name} {key}", each)
-        elif value not in (None, "", (), []):
-            plain = to_plain(value)
-            text = ", ".join(map(str, plain)) if isinstance(plain, list) else plain
-            rows.append([name, finite(text) if isinstance(text, (str, int, float)) else str(text)])
-
-    for one in fields(manifest):
-        add(one.name.replace("_", " "), getattr(manifest, one.name))
-    long = {"space text", "data class names", "data skipped images", "reference architecture"}
-    shown = [[name, value if isinstance(value, str) else str(value)] for name, value in rows
-             if name not in long]  # fmt: skip
     return Section(
         name="provenance",
         question="What was it made with?",
@@ -305,7 +285,7 @@ def where_from(facts: Facts) -> Section:
                f"seed {manifest.seed}, begun {manifest.created or '?'}.",
         sure="Step times hold for this hardware and these versions; accuracies for these images "
              "and this recipe. Rewards follow from the stored metrics.",
-        tables=[Table(name="provenance", columns=[Column("setting"), Column("value")], rows=shown)],
+        tables=[settings_table(manifest)],
         extra="text",
         content=("The search space", manifest.space.text),
     )  # fmt: skip

@@ -54,6 +54,11 @@ class Drawing:
     height: int
     text: str
 
+    @property
+    def has_marks(self) -> bool:
+        """Whether anything is marked that another network has otherwise."""
+        return any(differs for row in self.rows for _, differs in row.words)
+
 
 def draw(
     name: str, arch: Architecture, image_size: int, other: Architecture | None = None

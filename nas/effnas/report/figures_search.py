@@ -121,7 +121,8 @@ def ledger(found: Sequence[Cost]) -> Figure:
     """Draw where the time of the workers went."""
     total = sum(cost.seconds for cost in found)
     names = [cost.what for cost in found]
-    unit, unit_s = ("hours", 3600) if total >= 7200 else ("minutes", 60)
+    units = (("hours", 3600, 7200), ("minutes", 60, 120), ("seconds", 1, 0))
+    unit, unit_s = next((name, size) for name, size, least in units if total >= least)
     data: list[Trace] = [
         {"type": "bar", "orientation": "h", "x": [c.seconds / unit_s for c in found], "y": names,
          "width": 0.55, "marker": {"color": "@accent"}, "showlegend": False,

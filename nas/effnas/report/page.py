@@ -30,7 +30,7 @@ from effnas.report.about_winner import (
     why_it_wins,
 )
 from effnas.report.facts import Facts
-from effnas.report.parts import Page, Section
+from effnas.report.parts import Page, next_section
 from effnas.report.verdict import tiles, title
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run
@@ -61,14 +61,10 @@ def report_search(
         which_images, where_from,
     )  # fmt: skip
     sections = [part(facts) for part in parts]
-    if commands:
-        sections.append(
-            Section(name="next", question="What comes next?", answer="Ready to paste:",
-                    extra="commands", content=commands(facts))
-        )  # fmt: skip
+    sections += next_section(commands and commands(facts))
     manifest = run.manifest
     return Page(
-        kind="search",
+        kind="a search",
         title=title(facts),
         facts=[
             ("run", str(run.path)),

@@ -149,6 +149,14 @@ class Page:
         return [figure for section in self.sections for figure in section.figures]
 
 
+def next_section(commands: Sequence[tuple[str, str]] | None) -> list[Section]:
+    """Return the section on what to do next, with why and the command, if there is anything."""
+    if not commands:
+        return []
+    return [Section(name="next", question="What comes next?", answer="Ready to paste:",
+                    extra="commands", content=commands)]  # fmt: skip
+
+
 def finite(value: object) -> Cell:
     """Return a cell of a table; None for a number that is not finite."""
     if isinstance(value, float) and not isfinite(value):

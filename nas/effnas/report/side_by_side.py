@@ -39,7 +39,7 @@ def report_runs(runs: Sequence[Run]) -> Page:
     all_facts = [Facts.of(run) for run in runs]
     names = _names(runs)
     return Page(
-        kind="comparison of searches",
+        kind="several searches",
         title=_title(names, all_facts),
         facts=[(f"run {n}", str(run.path)) for n, run in enumerate(runs, start=1)],
         tiles=[],

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from effnas.arch.architecture import Architecture
-from effnas.config.codec import Amount, Size, WrongKindError, from_plain, read_object
+from effnas.config.codec import Amount, Count, Size, WrongKindError, from_plain, read_object
 from effnas.config.regularization import STRENGTHS, Ramp
 from effnas.errors import ConfigError, UserError
 from effnas.scaling.sizing import KIND
 
+#: The file beside the members' own.
+FAMILY = "family.json"
 #: Figures that a family may lack.
 _COSTS = (
     "step_time",
@@ -42,6 +44,9 @@ class Member:
         hardware: What its layers were timed on; None if they were not.
         step_time: Predicted, as the costs below it; see `effnas.scaling.sizing.SizedMember`.
         dropout: Its strength at the start and at the end of a training, as those below it.
+        architecture: Block strings, with `stem` and `head`.
+        params: Its trainable parameters; `macs` and `activations` are those at inference.
+        reason: Why costs are missing, if they are.
     """
 
     name: str
@@ -65,6 +70,14 @@ class Member:
     randaugment: Ramp
     mixup: Ramp
     drop_path: Ramp
+    architecture: str = ""
+    stem: Size = 1
+    head: Size = 1
+    layers: Count = 0
+    params: Amount | None = None
+    macs: Amount | None = None
+    activations: Amount | None = None
+    reason: str | None = None
 
     def __post_init__(self) -> None:
         if self.first_image_size > self.train_image_size:
@@ -99,6 +112,43 @@ class Member:
 @dataclass(frozen=True)
 class _Rows:
     members: tuple[dict[str, Any], ...]
+    fit: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class StoredFamily:
+    """A family as its file tells it.
+
+    Attributes:
+        file: The file.
+        members: From the base upwards, at least one.
+        binding: Limits in words that kept the largest member from being larger; None without
+            limits.
+    """
+
+    file: Path
+    members: tuple[Member, ...]
+    binding: tuple[str, ...] | None = None
+
+
+def read_family(path: Path) -> StoredFamily:
+    """Read a family from its folder, or from its file.
+
+    Raises:
+        ConfigError: If there is none, or it cannot be read.
+    """
+    file = path / FAMILY if path.is_dir() else path
+    try:
+        content = read_object(file, KIND)
+        rows = from_plain(content, _Rows)
+        members = tuple(from_plain(content | row, Member) for row in rows.members)
+        if not members:
+            raise UserError("it has no members")
+        limits = (rows.fit and rows.fit.get("binding")) or ()
+        binding = tuple(str(dict(limit).get("text", "?")) for limit in limits)
+    except (UserError, TypeError, ValueError) as error:
+        raise ConfigError(f"{file}: {error}; run `effnas scale` again") from None
+    return StoredFamily(file, members, binding if rows.fit else None)
 
 
 def find_member(file: Path, arch: Architecture) -> Member | None:
@@ -110,7 +160,7 @@ def find_member(file: Path, arch: Architecture) -> Member | None:
     Raises:
         ConfigError: If it cannot be read, or describes another network.
     """
-    family, name = file.with_name("family.json"), file.stem
+    family, name = file.with_name(FAMILY), file.stem
     if not family.is_file():
         return None
     try:

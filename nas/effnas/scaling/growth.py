@@ -78,7 +78,7 @@ def grow(base: Architecture, growth: Growth, *, round_limit: float = 0.9) -> Arc
     def channels(count: int, factor: float) -> int:
         return count if factor == 1 else round_channels(count * factor, round_limit)
 
-    widths, depths = (_spread(f, len(base.stages)) for f in (growth.width, growth.depth))
+    widths, depths = (factors_for(f, len(base.stages)) for f in (growth.width, growth.depth))
     before, after = base.stem, channels(base.stem, growth.stem)
     stem = after
     stages: list[Stage] = []
@@ -108,7 +108,7 @@ def _layers(count: int, factor: float) -> int:
     return max(1, ceil(round(count * factor, _DIGITS)))
 
 
-def _spread(factors: tuple[float, ...], stages: int) -> tuple[float, ...]:
+def factors_for(factors: tuple[float, ...], stages: int) -> tuple[float, ...]:
     """Return a factor for each of `stages`."""
     if len(factors) == 1:
         return factors * stages

@@ -22,6 +22,8 @@ from effnas.train.step import TrainingStep, synchronize
 _DIVERGED = 10.0
 #: Steps between two checks of the loss, for which an accelerator has to wait.
 _LOOK_EVERY = 25
+#: Of more classes it is not counted which are taken for which.
+MOST_CONFUSED_CLASSES = 100
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,15 @@ class ProxyResult:
         accuracy: Share of the held-out images that were classified correctly, 0 to 1.
         train_loss: Mean loss of the last epoch.
         train_time_s: Seconds of training, without the evaluation.
+        confusion: Held-out images of each class, and which they are taken for, as
+            `effnas.trials.trial.Measurement.confusion`; empty with more classes than
+            `MOST_CONFUSED_CLASSES`.
     """
 
     accuracy: float
     train_loss: float
     train_time_s: float
+    confusion: tuple[tuple[int, ...], ...] = ()
 
 
 def train_proxy(
@@ -134,10 +140,12 @@ def train_proxy(
             )
             if checkpoint and last < recipe.epochs:
                 checkpoint.save(_state(done, step, generator))
+    predicted = classify(step, data.holdout_images, 2 * batch_size)
     return ProxyResult(
-        accuracy=accuracy(step, data.holdout_images, data.holdout_labels, 2 * batch_size),
+        accuracy=share_correct(predicted, data.holdout_labels),
         train_loss=done.train_loss,
         train_time_s=done.train_time_s,
+        confusion=_confusion(predicted, data.holdout_labels, data.num_classes),
     )
 
 
@@ -191,23 +199,32 @@ def _check_loss(losses: torch.Tensor, limit: float, step: int, steps: int) -> No
         )
 
 
-def accuracy(
-    step: TrainingStep, images: torch.Tensor, labels: torch.Tensor, batch_size: int
-) -> float:
-    """Return the share of images that a trained model classifies correctly, 0 to 1.
+def classify(step: TrainingStep, images: torch.Tensor, batch_size: int) -> torch.Tensor:
+    """Return the class numbers [N] that a trained model gives images.
 
     Args:
         step: Has the model, and runs it as in training but for dropout and batch statistics.
         images: uint8 [N, 3, S, S], on any device.
-        labels: Class numbers [N].
         batch_size: Images at a time.
 
     Raises:
         InfeasibleError: If an output is not finite.
     """
-    correct = torch.zeros((), dtype=torch.long, device=step.device)
-    for start in range(0, len(labels), batch_size):
-        part = slice(start, start + batch_size)
-        predicted = step.predictions(normalize(images[part].to(step.device)))
-        correct += (predicted == labels[part].to(step.device)).sum()
-    return float(correct) / len(labels)
+    parts = (images[n : n + batch_size] for n in range(0, len(images), batch_size))
+    return torch.cat([step.predictions(normalize(part.to(step.device))) for part in parts])
+
+
+def share_correct(predicted: torch.Tensor, labels: torch.Tensor) -> float:
+    """Return the share of class numbers [N] that are right, 0 to 1."""
+    return float((predicted == labels.to(predicted.device)).sum()) / len(labels)
+
+
+def _confusion(
+    predicted: torch.Tensor, labels: torch.Tensor, classes: int
+) -> tuple[tuple[int, ...], ...]:
+    """Count images of each class by what they are taken for."""
+    if classes > MOST_CONFUSED_CLASSES:
+        return ()
+    pairs = labels.cpu().long() * classes + predicted.cpu()
+    counts = torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    return tuple(map(tuple, counts.tolist()))

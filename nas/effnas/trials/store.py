@@ -258,8 +258,9 @@ _OF_TRIAL = ("state", "reward", "reason", "duration_s", "ended")
 
 def to_record(trial: Trial) -> dict[str, Any]:
     """Return a trial as plain JSON data, without what does not apply to it."""
+    measured = {n: value for n, value in vars(trial.measurement).items() if n != "confusion"}
     record = _TrialRecord(
-        **vars(trial.measurement),
+        **measured,
         **{name: getattr(trial, name) for name in _OF_TRIAL},
         trial=trial.number,
         architecture=str(trial.architecture),
@@ -275,7 +276,8 @@ def from_record(plain: object, *, stem: int, head: int) -> Trial:
         ValueError: If the record is not one that `to_record` writes.
     """
     record = from_plain(plain, _TrialRecord)
-    arch, measurement = record.parsed(stem, head), pick(Measurement, record)
+    arch = record.parsed(stem, head)
+    measurement = pick(Measurement, record, confusion=())
     return pick(Trial, record, number=record.trial, architecture=arch, measurement=measurement)
 
 

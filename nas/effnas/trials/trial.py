@@ -48,6 +48,8 @@ class Measurement:
             `command`.
         rungs: Accuracy at each rung that the training has reached, by epochs
             (`effnas.search.rungs`).
+        confusion: Held-out images of class i (row) that are taken for class j (column), where the
+            weights of the training are kept; else empty. A search does not store it.
     """
 
     metrics: Mapping[str, float]
@@ -56,6 +58,7 @@ class Measurement:
     hardware: str = ""
     step_time_source: str = ""
     rungs: Mapping[int, float] = field(default_factory=dict)
+    confusion: tuple[tuple[int, ...], ...] = ()
 
     def continued(self, later: Measurement) -> Measurement:
         """Return this measurement with what was measured later; the step time is kept."""
@@ -66,6 +69,7 @@ class Measurement:
             hardware=self.hardware or later.hardware,
             step_time_source=self.step_time_source or later.step_time_source,
             rungs=self.rungs,
+            confusion=later.confusion or self.confusion,
         )
 
 

@@ -25,6 +25,12 @@ class FinalistStanding(Standing):
 
     finalist: Finalist
 
+    @property
+    def middle_seed(self) -> int:
+        """The training of middle accuracy, by its `repeat`: the best would owe it to luck."""
+        order = sorted(range(len(self.accuracies)), key=lambda n: self.accuracies[n])
+        return order[(len(order) - 1) // 2]
+
     def to_row(self) -> dict[str, Any]:
         """Return all of it as plain data."""
         trial = self.finalist.trial

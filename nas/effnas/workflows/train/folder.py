@@ -9,9 +9,12 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import ClassVar, Self
 
-from effnas.config.codec import Count, Pixels, Share, Size
+from msgspec import ValidationError, convert
+
+from effnas.config.codec import Count, Pixels, Share, Size, read_text
 from effnas.config.settings import Execution
 from effnas.config.training_recipe import TrainingRecipe
+from effnas.errors import StoreError
 from effnas.train.progress import EpochRow, Progress
 from effnas.train.stages import Stage
 from effnas.trials.manifest import ALL_MUST_MATCH, Manifest, must_match
@@ -147,3 +150,21 @@ def write_log(folder: Path, rows: Sequence[EpochRow]) -> None:
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     write_whole(folder / LOG, text.getvalue().removesuffix("\n"))
+
+
+def read_log(folder: Path) -> list[EpochRow]:
+    """Return the epochs that `log.csv` has; none if there is no such file.
+
+    Raises:
+        StoreError: If it is not what was written.
+    """
+    file = folder / LOG
+    if not file.is_file() or not file.stat().st_size:
+        return []
+    try:
+        return [
+            convert({name: cell or None for name, cell in row.items()}, EpochRow, strict=False)
+            for row in csv.DictReader(io.StringIO(read_text(file)))
+        ]
+    except ValidationError as error:
+        raise StoreError(f"{file}: {error}; restore it from a copy") from None

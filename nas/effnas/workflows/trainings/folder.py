@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from effnas.config.codec import Amount, Count, Share, Size, from_plain
+from effnas.config.codec import Amount, Count, Share, Size, from_plain, to_plain
 from effnas.trials.manifest import Manifest
 from effnas.trials.store import CHECKPOINTS, RunFolder, read_records
 
@@ -26,6 +26,8 @@ class Result:
         accuracy: Share of the held-out images classified correctly, 0 to 1; None if it failed.
         train_time_s: Seconds of training in all.
         reason: Why it cannot be trained so, if it failed.
+        confusion: As `effnas.trials.trial.Measurement.confusion`; empty for many classes, for
+            trainings that are not whole, and in folders of earlier versions.
     """
 
     candidate: str
@@ -34,10 +36,13 @@ class Result:
     accuracy: Share | None = None
     train_time_s: Amount = 0.0
     reason: str | None = None
+    confusion: tuple[tuple[Count, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if (self.accuracy is None) == (self.reason is None):
             raise ValueError("a result has either an accuracy or a reason for having none")
+        if any(len(row) != len(self.confusion) for row in self.confusion):
+            raise ValueError("confusion has as many rows as columns")
 
 
 def parse_result(plain: object) -> Result:
@@ -100,4 +105,7 @@ class TrainingsFolder(RunFolder):
         Raises:
             StoreError: If it cannot be written; what is stored already stays.
         """
-        self.append_record(result, durable=True)
+        plain = to_plain(result)
+        if not result.confusion:
+            del plain["confusion"]
+        self.append_record(plain, durable=True)

@@ -108,6 +108,7 @@ class Trainings(Comparison):
                 accuracy=None if outcome.infeasible is not None else metrics["accuracy"],
                 train_time_s=metrics.get("train_time_s", 0.0),
                 reason=outcome.infeasible,
+                confusion=outcome.measurement.confusion if outcome.measurement else (),
             )
             self.folder.add(result)
             self.results.append(result)
