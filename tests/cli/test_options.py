@@ -48,13 +48,13 @@ OPTIONS = {
     "bench": STEP + "space image-size batch-size classes interval time-limit",
     "profile": STEP + "target-image-size target-batch-size space classes out seed",
     "retarget": WORKERS + STEP_TIMES + "backend out timings budget reward data data-root",
-    "promote": WORKERS + TRAINING + "top seeds out reward test data data-root",
+    "promote": WORKERS + TRAINING + "top seeds out reward test data data-root report",
     "report": "out tables open",
     "scale": "family alpha beta gamma phi round-limit last-stage step-time params memory space "
     "image-size max-image-size batch-size classes epochs images device threads out",
     "export": "weights out image-size classes formats",
     "train": DATA + STEP + "recipe out regime epochs image-size batch-size device-batch-size "
-    "weights new-head seed test workers checkpoint-every log",
+    "weights new-head seed test workers checkpoint-every log report",
     "scaling coefficients": SCALING + "grid-step macs memory round-limit",
     "scaling layers": SCALING + "family member slopes",
     "proxy check": DATA + WORKERS + RECIPE + STUDY + "backend",
