@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import floor, log10
@@ -356,6 +357,11 @@ def data_options(run: Run | None) -> list[str]:
     where = (data.path or data.name) if data else None
     root = ["--data-root", argument(data.root)] if data and data.root else []
     return ["--data", argument(where or "DATA"), *root]
+
+
+def pasted(commands: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[str, str]]:
+    """Return what to do, and commands as lines for a shell in place of their words."""
+    return [(why, shlex.join(words)) for why, words in commands]
 
 
 def argument(value: object) -> str:

@@ -8,7 +8,8 @@ from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from effnas.cli.report import ReportingCommand, finals_page
+from effnas.cli.pages import finals_page
+from effnas.cli.report import ReportingCommand
 from effnas.cli.tables import (
     SHOWN_NETWORKS,
     best_with,

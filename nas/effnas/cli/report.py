@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import json
-import shlex
 import webbrowser
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
 from effnas.cli.folders import read_folder
-from effnas.cli.leaderboard import after_search, argument
+from effnas.cli.leaderboard import after_search, pasted
 from effnas.cli.session import LongCommand, Result, Settings
 from effnas.cli.tables import console
 from effnas.errors import StoreError
-from effnas.report.about_family import report_family
-from effnas.report.about_finals import report_finals
-from effnas.report.about_training import report_training
 from effnas.report.facts import Facts
 from effnas.report.page import REPORT, report_search, to_html, write_tables
 from effnas.report.parts import Page
 from effnas.report.side_by_side import report_runs
-from effnas.report.training_facts import TrainingFacts
-from effnas.scaling.family_file import StoredFamily, read_family
-from effnas.train.checkpoints import weights_file
-from effnas.trials.reward import Reward
 from effnas.trials.run import load_run
 from effnas.trials.store import write_whole
-from effnas.workflows.finals.stored import StoredFinals, load_finals
-from effnas.workflows.train.folder import BEST
-from effnas.workflows.trainings.folder import WEIGHTS
 
 
 def show_report(
@@ -121,79 +110,20 @@ def page_of(path: Path) -> Page:
     state = read_folder(path)
     if state.kind in ("search", "retargeted"):
         return report_search(load_run(path), commands=next_commands)
-    if state.kind == "finals":
-        return finals_page(path)
-    if state.kind == "training":
-        return training_page(path)
-    if state.kind == "family":
-        return report_family(read_family(path), lambda family: _pasted(after_scaling(family)))
+    from effnas.cli import pages  # imports torch
+
+    makers = {
+        "finals": pages.finals_page,
+        "training": pages.training_page,
+        "family": pages.family_page,
+    }
+    if make := makers.get(state.kind):
+        return make(path)
     raise StoreError(
         f"{path}: there is no report of a {state.kind}; `effnas status {path}` shows it"
     )
 
 
-def finals_page(path: Path, reward: Reward | None = None) -> Page:
-    """Return the report of finals; `reward` is theirs where that is a Python function."""
-    return report_finals(load_finals(path, reward), lambda finals: _pasted(after_finals(finals)))
-
-
-def training_page(path: Path) -> Page:
-    """Return the report of a training."""
-    return report_training(TrainingFacts.read(path), lambda facts: _pasted(after_training(facts)))
-
-
 def next_commands(facts: Facts) -> list[tuple[str, str]]:
     """Return what to do after a search: why, and a command that can be pasted."""
-    return _pasted(after_search(facts.run, facts.reward, equals=1 + len(facts.rivals)))
-
-
-def after_finals(finals: StoredFinals) -> list[tuple[str, list[str]]]:
-    """Return what to do after finals: why, and the words of a command."""
-    base, place = finals.report.base, argument(finals.path)
-    again = ["effnas", "resume", place]
-    if not finals.manifest.finished:
-        return [("Finish the finals first.", again)]
-    if base is None:
-        return [("See what went wrong.", ["effnas", "status", place])]
-    trial = base.finalist.trial
-    network = argument(f"{finals.run.path}:{trial.number}")
-    weights = weights_file(finals.path / WEIGHTS, trial.architecture, base.middle_seed)
-    family = argument(Path("families") / finals.run.path.resolve().name)
-    found = [
-        ("Export it, with the weights of the training of middle accuracy.",
-         ["effnas", "export", network, "--weights", str(weights)]),
-        ("Grow it to a family of sizes.", ["effnas", "scale", network, "--out", family]),
-    ]  # fmt: skip
-    if finals.report.test is None and finals.manifest.asked:
-        found.insert(0, ("Read the test part of the data, once.", [*again, "--test"]))
-    return found
-
-
-def after_training(facts: TrainingFacts) -> list[tuple[str, list[str]]]:
-    """Return what to do after a training: why, and the words of a command."""
-    asked = facts.manifest.asked
-    again = ["effnas", "resume", argument(facts.path)]
-    if not facts.is_finished:
-        return [("Finish the training first.", again)] if asked else []
-    found = []
-    if facts.manifest.test is None and asked:
-        found.append(("Read the test part of the data, once.", [*again, "--test"]))
-    if blocks := facts.manifest.network.get("architecture"):
-        network = str((asked.options.get("network") if asked else None) or blocks)
-        weights = str(facts.path / BEST)
-        found.append(("Export it, with the weights of its best epoch.",
-                      ["effnas", "export", argument(network), "--weights", weights]))  # fmt: skip
-    return found
-
-
-def after_scaling(family: StoredFamily) -> list[tuple[str, list[str]]]:
-    """Return what to do with a family: why, and the words of a command."""
-    file = argument(family.file.with_name(f"{family.members[-1].name}.json"))
-    return [
-        ("Train the largest member; DATA stands for your images.",
-         ["effnas", "train", file, "--data", "DATA", "--recipe", "family"]),
-    ]  # fmt: skip
-
-
-def _pasted(commands: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[str, str]]:
-    return [(why, shlex.join(words)) for why, words in commands]
+    return pasted(after_search(facts.run, facts.reward, equals=1 + len(facts.rivals)))

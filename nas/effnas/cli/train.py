@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from effnas.cli.data_facts import data_rows
 from effnas.cli.export import default_folder as export_folder
-from effnas.cli.report import ReportingCommand, training_page
+from effnas.cli.pages import training_page
+from effnas.cli.report import ReportingCommand
 from effnas.cli.tables import counted, duration, facts, params_text, table
 from effnas.errors import InfeasibleError, SearchFailedError
 from effnas.report.parts import Page

@@ -22,6 +22,7 @@ from effnas.report.parts import (
 from effnas.report.settings import settings_table
 from effnas.report.statements import (
     MIN_PAIRS,
+    Cost,
     costs,
     coverage,
     predicted_steps,
@@ -206,13 +207,15 @@ def what_it_took(facts: Facts) -> Section:
         answer += f", {seconds_text(total / complete)} for each of {complete:,} complete trials"
     answer += ": " + ", ".join(f"{c.what} {c.seconds / total:.0%}" for c in found) + "."
     sure = (
-        f"Seconds of workers, all together. The wall clock took {seconds_text(clock.whole_s)}, and "
-        f"in {seconds_text(clock.idle_s)} of that no trial was under way."
+        f"Seconds of workers, all together. The wall clock took {seconds_text(clock.whole_s)}; "
+        f"idle are {seconds_text(clock.idle_s)} of that, in which no trial was under way."
         if clock
         else "Seconds of workers, all together. How long they waited is not known: this run does "
         "not tell when each trial began and ended."
     )
     columns = [Column("what"), Column("seconds", ",.1f"), Column("count", "d", "of them")]
+    if clock and clock.idle_s > 0:
+        found.append(Cost(what="idle", seconds=clock.idle_s, count=clock.gaps))
     rows: list[list[Cell]] = [[c.what, c.seconds, c.count] for c in found]
     return Section(name="cost", question=question, answer=answer, sure=sure,
                    figures=[figures.ledger(found)],

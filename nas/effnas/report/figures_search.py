@@ -125,7 +125,8 @@ def ledger(found: Sequence[Cost]) -> Figure:
     unit, unit_s = next((name, size) for name, size, least in units if total >= least)
     data: list[Trace] = [
         {"type": "bar", "orientation": "h", "x": [c.seconds / unit_s for c in found], "y": names,
-         "width": 0.55, "marker": {"color": "@accent"}, "showlegend": False,
+         "width": 0.55, "showlegend": False,
+         "marker": {"color": ["@muted" if c.what == "idle" else "@accent" for c in found]},
          "text": [f"{seconds_text(c.seconds)}, {c.seconds / total:.0%}" for c in found],
          "textposition": "auto", "textfont": {"size": 12},
          "insidetextfont": {"color": "@paper"},

@@ -201,10 +201,12 @@ class WallClock:
     Attributes:
         whole_s: All of them.
         idle_s: Those in which none of them was under way.
+        gaps: How often that was so.
     """
 
     whole_s: float
     idle_s: float
+    gaps: int
 
 
 def wall_clock(run: Run) -> WallClock | None:
@@ -226,11 +228,12 @@ def wall_clock(run: Run) -> WallClock | None:
             return None
         spans.append((end_s - duration_s, end_s))
     spans.sort()
-    busy_until_s, idle_s = spans[0][1], 0.0
+    busy_until_s, idle_s, gaps = spans[0][1], 0.0, 0
     for start_s, end_s in spans:
         idle_s += max(start_s - busy_until_s, 0.0)
+        gaps += start_s > busy_until_s
         busy_until_s = max(busy_until_s, end_s)
-    return WallClock(whole_s=busy_until_s - spans[0][0], idle_s=idle_s)
+    return WallClock(whole_s=busy_until_s - spans[0][0], idle_s=idle_s, gaps=gaps)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -139,6 +139,10 @@ class StageSpace:
         return self._neighbours[stage]
 
     @cached_property
+    def _texts(self) -> tuple[str, ...]:
+        return tuple(str(a) for a in self.alternatives)
+
+    @cached_property
     def _all_decisions(self) -> dict[Stage, dict[str, Option]]:
         return {stage: self.decisions(stage) or {} for stage in self.stages()}
 
@@ -184,7 +188,7 @@ class StageSpace:
                 )
             return given[name]
 
-        texts = tuple(str(a) for a in self.alternatives)
+        texts = self._texts
         alternative = self.alternatives[texts.index(str(pick("op", texts)))]
         values = dict(alternative.fields)
         # The expansion comes first: whether squeeze-and-excitation has a place depends on it.
