@@ -32,5 +32,5 @@ def test_what_is_no_run_is_one_line(effnas: Run) -> None:
     Path("empty").mkdir()
     done = effnas("report", "empty")
     assert done.code == 2
-    assert "no run there" in done.err
+    assert "nothing that effnas wrote" in done.err
     assert not Path("empty/report.html").exists()
