@@ -57,6 +57,8 @@ def test_a_family_is_shown_written_and_told(effnas: Run, small: str, tmp_path: P
         assert row["stage_image_sizes"][-1] == row["train_image_size"]
         assert "step_time" not in row
     assert told["members"][1]["stage_image_sizes"] == [128, 212, 296, 380]  # Table 6
+    other = effnas("scale", "family/m.json", *how, "--out", "family")
+    assert (other.code, json.loads((tmp_path / "family" / "family.json").read_text())) == (2, told)
     # A member is a base, too.
     again = json.loads(effnas("scale", "family/m.json", *how, "--params", "1.8e6", "--json").out)
     assert again["members"][0]["params"] == told["members"][1]["params"]

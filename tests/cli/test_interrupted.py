@@ -216,7 +216,7 @@ def test_trainings_of_several_networks_continue_and_none_is_repeated(
     found = json.loads(done.out)
     epochs = [row["epochs"] for row in found["standings"]]
     assert epochs == sorted(epochs, reverse=True)
-    assert sum(row["chance"] for row in found["standings"]) == pytest.approx(1)
+    assert {row["chance"] for row in found["standings"]} == {None}  # one seed does not tell
     model = load_run("run").trials[found["base"]].architecture.build(num_classes=10)
     model.load_state_dict(load_file(found["weights"]))
     other = effnas(*command, "--epochs", "3")

@@ -67,6 +67,21 @@ def run() -> Run:
     return replace(run, trials=Trials(trials), baselines=grouped([result]))
 
 
+@pytest.mark.parametrize(("accuracy", "says_so"), [(0.96, True), (0.999, False)])
+def test_a_search_that_learned_no_more_than_guessing_says_so(
+    run: Run, accuracy: float, says_so: bool
+) -> None:
+    data = replace(run.manifest.data, classes=2, holdout_images=1000,
+                   holdout_class_counts=(960, 40))  # fmt: skip
+    trials = Trials(
+        replace(t, measurement=replace(t.measurement, metrics={**t.metrics, "accuracy": accuracy}))
+        for t in run.trials
+    )
+    found = replace(run, trials=trials, manifest=replace(run.manifest, data=data), baselines=())
+    text = shown(200, Leaderboard(found, run.load_reward(), 10).show)
+    assert ("no trial is clearly more accurate than guessing" in text) == says_so
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_leaderboard_has_a_row_of_figures_for_each_trial(run: Run, width: int) -> None:
     text = shown(width, Leaderboard(run, run.load_reward(), 10).show)

@@ -33,20 +33,20 @@ def test_a_search_that_has_found_the_best_gains_nothing() -> None:
     assert ended.best is not None
     assert begun.best is not None
     gain = (ended.best.reward or 0.0) - (begun.best.reward or 0.0)
-    assert before.gain == pytest.approx(gain, rel=0.5)
+    assert before.high is not None
+    assert before.high >= 0.9 * gain
     assert before.probability is not None
     assert before.probability > 0.8
     assert after.probability is not None
     assert after.probability < 0.1
-    assert after.gain is not None
-    assert after.low is not None
-    assert 0 <= after.low <= after.gain
+    assert after.high is not None
+    assert 0 <= after.high < before.high / 2
 
 
 def test_where_nothing_can_be_said_there_is_a_reason() -> None:
     trials = searched("random", MIN_TRIALS - 1).trials
     few = outlook(trials, TINY, PROBLEM, NOISE)
-    assert few.gain is None
+    assert few.high is None
     assert few.reason == "19 complete trials are too few; it takes 20"
     several = Problem(PROBLEM.reward, objectives=Objectives.parse("A:max,P:min"))
     assert "objectives" in (outlook(trials, TINY, several, NOISE).reason or "")

@@ -235,7 +235,9 @@ def test_what_a_worker_prepares_is_plain_data_that_fixes_the_rest() -> None:
         timing_batch_size=None,
     )
     prepared = ImageEvaluator(free).prepare()
-    assert json.loads(json.dumps(asdict(prepared)))["num_classes"] == 10
+    assert prepared.samples_png.startswith(b"\x89PNG")
+    plain = asdict(replace(prepared, samples_png=b"")) | {"samples_png": None}
+    assert json.loads(json.dumps(plain))["num_classes"] == 10
     assert prepared.recipe.image_size == 16  # no larger than the target's
     assert prepared.recipe.data_share == 1.0
     assert prepared.recipe.flip is False  # a mirrored digit is another sign

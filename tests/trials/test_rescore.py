@@ -27,6 +27,12 @@ def test_a_sweep_finds_the_winners_that_scoring_finds() -> None:
     assert len(found.regions) > 1
 
 
+def test_an_exponent_that_does_not_vary_is_that_of_the_paper() -> None:
+    trials = load_run(RUN).trials
+    alone = sweep(trials, OPEN_REWARD, parse_sweep(["w=-0.1..0:3"]))
+    assert alone.rewards == sweep(trials, "A * S^w * P^-0.05", parse_sweep(["w=-0.1..0:3"])).rewards
+
+
 def test_constants_of_a_stored_reward_can_vary() -> None:
     found = sweep(load_run(RUN).trials, "mnasnet-soft", parse_sweep(["w=-0.1..0:2"]))
     assert found.rewards[1] == pytest.approx(0.3496503)  # the accuracy alone

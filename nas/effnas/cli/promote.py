@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from effnas.cli.tables import (
 from effnas.report.parts import Page
 from effnas.train.checkpoints import weights_file
 from effnas.trials.reward import Reward
+from effnas.trials.run import load_run
 from effnas.workflows.finals.evaluate_test import FinalTest
 from effnas.workflows.finals.finalists import Finalist
 from effnas.workflows.finals.launch import FinalsObserver, FinalsSettings, launch_finals
@@ -110,12 +112,29 @@ class PromoteCommand(ReportingCommand[FinalsSettings, FinalsReport], FinalsObser
             f"{best_with(report.whole)}.\nIts weights (the seed of middle accuracy): {weights}\n"
             f"{_test_text(base, report.test)}"
         )
+        self._show_guessing(base)
+        picked = base.finalist.trial.number
+        network = f"{self.settings.run}:{picked}"
         self.say_report()
-        network = f"{self.settings.run}:{base.finalist.trial.number}"
         self.next(
             ["effnas", "export", network, "--weights", weights],
-            ["effnas", "scale", network, "--out", f"families/{self.settings.run.name}"],
+            ["effnas", "scale", network, "--out", f"families/{self.settings.run.name}-{picked}"],
         )
+
+    def _show_guessing(self, base: FinalistStanding) -> None:
+        """Print what guessing gives, and warn if the network is hardly better."""
+        data = load_run(self.settings.run).manifest.data
+        guessing, images = data.majority_share or data.chance, data.holdout_images
+        if guessing is None or not images or base.accuracy is None:
+            return
+        self.say(f"Always guessing the largest class gives {guessing:.4f}.")
+        if base.accuracy <= guessing + 2 * sqrt(guessing * (1 - guessing) / images):
+            self.note(
+                f"{base.accuracy:.4f} on {counted(images, 'held-out image')} is not clearly more "
+                "than that: the pick says nothing. What helps: `epochs`, more images, or another "
+                "`learning_rate`.",
+                "Warning",
+            )
 
     def _show_standings(
         self, standings: Sequence[FinalistStanding], *, ranked: bool = True
@@ -135,6 +154,8 @@ class PromoteCommand(ReportingCommand[FinalsSettings, FinalsReport], FinalsObser
                 *standing_cells(each),
             )
         self.screen.print(found)
+        if any(each.spread is not None for each in standings):
+            self.screen.print("±: the standard deviation over seeds", style="dim")
         self.screen.print()
         for each in standings[:SHOWN_NETWORKS]:
             trial = each.finalist.trial

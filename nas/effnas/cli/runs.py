@@ -37,7 +37,7 @@ def show_runs(top: Path, *, as_json: bool) -> None:
         screen.print(f"{top} holds nothing that effnas wrote.", markup=False)
         return
     shown = table("folder", "kind", "state", "best", "", "done", "begun",
-                 left=("folder", "kind", "state", ""), spare=("begun", "kind", ""))  # fmt: skip
+                 left=("folder", "kind", "state", ""), spare=("begun", "", "kind"))  # fmt: skip
     for path, state in found:
         name = str(path.relative_to(top))
         if isinstance(state, FolderState):
@@ -51,7 +51,7 @@ def show_runs(top: Path, *, as_json: bool) -> None:
                 _age(path, state.created),
             )
         else:
-            shown.add_row(name, Text("unreadable", style="red"))
+            shown.add_row(name, "", Text("unreadable", style="red"))
     screen.print(shown)
     for path, state in found:
         if not isinstance(state, FolderState):

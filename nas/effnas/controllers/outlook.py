@@ -1,4 +1,4 @@
-"""Can I stop? What more trials are expected to gain."""
+"""Can I stop? What more trials may gain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from effnas.controllers.predictor import Predictor
 from effnas.space.search_space import SearchSpace
 from effnas.trials.problem import Problem
 from effnas.trials.trial import Trial, TrialState
-from effnas.trials.uncertainty import LEVEL, Noise
+from effnas.trials.uncertainty import Noise
 
 #: Architectures drawn at random; trials, and then untried architectures, whose neighbours are
 #: looked at; rounds of the latter.
@@ -27,23 +27,19 @@ _DRAWS = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Outlook:
-    """What more trials of a controller that learns are expected to gain.
+    """What more trials of a controller that learns may gain.
 
     Attributes:
         trials: How many more.
         reason: Why nothing can be said, if so; then what follows is None.
-        gain: How much better, in true reward, the best network is expected to be after them.
-        low: With `effnas.trials.uncertainty.LEVEL` the gain is between this and `high`, with as
-            much on either side; 0 or more.
-        high: See `low`.
+        high: With 95 % the best network's true reward rises by this at most; 0 or more. Gains were
+            far below it on average, since a model promises too much of what was never tried.
         worth: The gain that is worth mentioning.
         probability: That the gain is as large as that, 0 to 1.
     """
 
     trials: int
     reason: str | None = None
-    gain: float | None = None
-    low: float | None = None
     high: float | None = None
     worth: float | None = None
     probability: float | None = None
@@ -65,8 +61,8 @@ def outlook(
     A model of these trials (`effnas.controllers.predictor`) draws what the best trials and untried
     architectures are truly worth, together. The untried ones are those that promise most of random
     draws, of the neighbours of the best trials and of a few steps further; the next trials are
-    taken to be those. How often its claims hold has not been measured yet
-    (`benchmarks/calibration.py` can).
+    taken to be those. The mean of these gains is more than twice too high
+    (`benchmarks/README.md`), so that only their upper end and a probability are given.
 
     Args:
         trials: Trials that have ended, by any controller.
@@ -101,13 +97,10 @@ def outlook(
     drawn[:, len(leaders) :][rng.random((_DRAWS, len(new))) >= feasible] = -np.inf
     best = drawn[:, : len(leaders)].max(axis=1)
     gains = np.maximum(drawn[:, len(leaders) :].max(axis=1) - best, 0.0)
-    low, high = np.quantile(gains, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     least = worth * abs(float(best.mean()))
     return Outlook(
         trials=more,
-        gain=float(gains.mean()),
-        low=float(low),
-        high=float(high),
+        high=float(np.quantile(gains, 0.95)),
         worth=least,
         probability=float((gains >= least).mean()),
     )

@@ -47,12 +47,12 @@ _COLUMNS = {
 
 
 def can_it_stop(facts: Facts) -> Section:
-    """Say what more trials are expected to gain, and what they cost."""
+    """Say what more trials may gain, and what they cost."""
     question = "Can I stop?"
     found, best = facts.outlook, facts.winner
     if found is None or best is None:
         return Section(name="stop", question=question, answer=facts.lacking)
-    if found.gain is None or found.low is None or found.high is None:
+    if found.high is None:
         return Section(name="stop", question=question, answer=f"Not known: {found.reason}.")
     chance, worth = found.probability or 0.0, found.worth or 0.0
     seconds = [t.duration_s for t in facts.run.trials if t.has_result and t.duration_s is not None]
@@ -69,13 +69,14 @@ def can_it_stop(facts: Facts) -> Section:
         else "As you like, more trials may help"
     )
     answer = (
-        f"{verdict}: {found.trials} more are expected to raise the best true reward by "
-        f"{found.gain:.4f} ({found.low:.4f} to {found.high:.4f}), and with {chance_text(chance)} "
-        f"by {worth:.4f} or more, {_WORTH:.1%} of it.{cost}"
+        f"{verdict}: {found.trials} more raise the best true reward by {worth:.4f} or more, "
+        f"{_WORTH:.1%} of it, with {chance_text(chance)}, and with 95% by {found.high:.4f} at "
+        f"most.{cost}"
     )
     sure = (
-        "By a model of the trials, for a controller that learns as the surrogate does; intervals "
-        "hold with 90%. How often this holds has not been measured."
+        "By a model of the trials, for a controller that learns as the surrogate does. In 22 "
+        "simulated searches the chance was 82% on average, and 19 gained as much; the gains were a "
+        "fifth of the most on average."
     )
     return Section(name="stop", question=question, answer=answer, sure=sure)
 

@@ -111,7 +111,7 @@ class Facts:
 
     @cached_property
     def outlook(self) -> Outlook | None:
-        """What more trials are expected to gain."""
+        """What more trials may gain."""
         if self.predictor is None or self.problem is None:
             return None
         run = self.run

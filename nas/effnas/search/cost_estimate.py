@@ -88,6 +88,11 @@ class CostEstimate:
                 "helps: `target_image_size`, `target_batch_size`, a smaller space such as "
                 "`space` v2-cifar, or a device with more memory."
             )
+        if (ready.recipe.image_size or 0) > target.image_size:
+            found.append(
+                f"Networks train at {ready.recipe.image_size} px, but are meant for, and timed at, "
+                f"{target.image_size} px; `target_image_size` changes that."
+            )
         if ready.peak_memory_bytes > ready.available_memory_bytes:
             found.append(
                 f"The reference network needs about {memory_text(ready.peak_memory_bytes)}, "

@@ -2,19 +2,22 @@
 
 A trial that came out on top was good, and lucky. How lucky follows from the others: networks that
 are alike have accuracies that are alike. So true accuracies are modelled as a regression on what is
-known of every network, plus a part of each network's own. How much the regression tells, and how
-large the own parts are, is averaged over what the measured accuracies allow (empirical Bayes with
-a weak prior), on a scale on which binomial errors are the same at all accuracies (arcsine of the
-root; Anscombe 1948).
+known of every network, plus a part of each network's own, both bent under a ceiling: networks are
+bad in many ways and to any degree, and good ones are much the same. How much the regression tells,
+how large the own parts are and how near the ceiling is, is averaged over what the measured
+accuracies allow (empirical Bayes with a weak prior), on a scale on which binomial errors are the
+same at all accuracies (arcsine of the root; Anscombe 1948).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from effnas.trials.trial import Trial
 
@@ -22,9 +25,13 @@ from effnas.trials.trial import Trial
 #: 0.01 is about one point at an accuracy of 50 %.
 _OWN = np.geomspace(0.001, 0.3, 8)
 _REGRESSION = np.geomspace(0.002, 0.6, 8)
-#: How much smaller the own parts of good networks are: the logarithm, for a network that is one
-#: standard deviation better. Accuracies have a ceiling, and bad networks are bad in many ways.
-_NARROWING = (0.0, 0.5)
+#: How close to a ceiling accuracies may be: their spread over the distance from their mean to it.
+#: The closer, the smaller are differences among good networks, and the longer the tail of bad ones.
+_CEILINGS = (0.2, 0.4, 0.6)
+#: Times that what the regression expects is looked for where it bends.
+_ROUNDS = 2
+#: Sizes of own parts whose logarithm of the evidence is so far below the highest are left out.
+_UNLIKELY = 8.0
 #: Metrics whose logarithms are regressed on, with squares and products.
 _METRICS = ("params", "macs", "activations", "step_time")
 
@@ -35,7 +42,7 @@ def to_arcsine(accuracy: NDArray[np.float64], images: int) -> NDArray[np.float64
 
 
 def from_arcsine(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return accuracies, 0 to 1, [...]; values that are out of bounds are reflected there."""
+    """Return accuracies, 0 to 1, [...]; values are 0 to pi / 2."""
     return np.sin(values) ** 2
 
 
@@ -64,51 +71,88 @@ def drawn_accuracies(
         draws: Draws to make.
         rng: What they are drawn by.
     """
+    # Matrices are small, and waiting threads cost more.
+    with threadpool_limits(limits=1, user_api="blas"):
+        cells = _cells(measured, errors, features)
+        evidence = np.array([cell.log_evidence for cell in cells])
+        weights = np.exp(evidence - evidence.max())
+        counts = rng.multinomial(draws, (weights / weights.sum()).ravel()).reshape(weights.shape)
+        return from_arcsine(
+            np.vstack(
+                [
+                    cell.drawn(measured, errors, by_regression, rng)
+                    for cell, by_regression in zip(cells, counts, strict=True)
+                ]
+            )
+        )
+
+
+def _cells(
+    measured: NDArray[np.float64], errors: NDArray[np.float64], features: NDArray[np.float64]
+) -> list[_Cell]:
+    """Return the regression at every ceiling, and at all sizes of own parts that are likely."""
+
+    def cell(own: float, bend: _Bend) -> _Cell:
+        return _Cell.of(measured, errors, features, own, bend, noise)
+
     noise = 1 / float(np.mean(errors**-2))
-    same = [_Cell.of(measured, errors, features, np.full(len(measured), own)) for own in _OWN]
-    # Half-Cauchy at the noise (Gelman 2006); flat in the logarithm, "all are the same" would have
-    # too much of the probability.
-    prior = np.log(_OWN / (_OWN**2 + noise))[:, None]
-    likely = np.argmax([cell.log_evidence for cell in same] + prior)
-    level = same[likely // len(_REGRESSION)].expected(int(likely % len(_REGRESSION)))
-    better = np.clip((level - level.mean()) / (level.std() or 1.0), -2.0, 2.0)
-    cells = [
-        *same,
-        *(
-            _Cell.of(measured, errors, features, own * np.exp(-narrowing * better))
-            for narrowing in _NARROWING[1:]
-            for own in _OWN
-        ),
-    ]
-    evidence = np.array([cell.log_evidence for cell in cells])
-    evidence += np.tile(prior, (len(_NARROWING), 1))
-    weights = np.exp(evidence - evidence.max())
-    counts = rng.multinomial(draws, (weights / weights.sum()).ravel()).reshape(weights.shape)
-    drawn = np.empty((draws, len(measured)))
-    start = 0
-    for cell, by_regression in zip(cells, counts, strict=True):
-        for n in np.flatnonzero(by_regression):
-            end = start + by_regression[n]
-            drawn[start:end] = cell.fitted(float(_REGRESSION[n]), int(by_regression[n]), rng)
-            start = end
-        first = start - by_regression.sum()
-        part = drawn[first:start]
-        share = cell.own**2 / (cell.own**2 + errors**2)
-        part += share * (measured - part)
-        part += np.sqrt(share) * errors * rng.standard_normal(part.shape)
-    return from_arcsine(drawn)
+    straight = _Bend(float(np.mean(measured)), 0.0, np.zeros(len(measured)))
+    flat = [cell(own, straight) for own in _OWN]
+    peaks = np.array([each.log_evidence.max() for each in flat])
+    likely = flat[int(peaks.argmax())]
+    owns = _OWN[peaks > peaks.max() - _UNLIKELY]
+    level = likely.expected()
+    spread = np.sqrt(max(measured.var() - np.mean(errors**2), level.var(), 0.1 * noise))
+    cells = [each for each, peak in zip(flat, peaks, strict=True) if peak > peaks.max() - _UNLIKELY]
+    for closeness in _CEILINGS:
+        bend = _Bend(straight.middle, closeness / spread, np.clip(level, -3 * spread, 3 * spread))
+        for _ in range(_ROUNDS):
+            found = cell(likely.own, bend).expected()
+            bend = bend._replace(at=np.clip(found, -3 * spread, 3 * spread))
+        cells += [cell(own, bend) for own in owns]
+    return cells
+
+
+class _Bend(NamedTuple):
+    """How accuracies bend under a ceiling: `middle + (1 - exp(-rate * f)) / rate`.
+
+    Attributes:
+        middle: The accuracy at f = 0.
+        rate: 1 over how far above that the ceiling is; 0 where there is none.
+        at: Values of f that are about right, [N]; between them and measured accuracies the bend is
+            taken to be straight.
+    """
+
+    middle: float
+    rate: float
+    at: NDArray[np.float64]
+
+    @property
+    def slope(self) -> NDArray[np.float64]:
+        return np.exp(-self.rate * self.at)
+
+    def of(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        if not self.rate:
+            return self.middle + values
+        # far below, where nothing was measured, a draw may be anything
+        return self.middle - np.expm1(np.minimum(-self.rate * values, 3.0)) / self.rate
+
+    def straightened(self, measured: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self.at + (measured - self.of(self.at)) / self.slope
 
 
 @dataclass(frozen=True)
 class _Cell:
-    """The regression, where the standard deviations of the networks' own parts are given.
+    """The regression, where the ceiling and the size of the networks' own parts are given.
 
     Attributes:
-        own: That, [N].
-        log_evidence: Of each of `_REGRESSION`, up to a constant.
+        own: Standard deviation of the own parts where the bend has the slope 1.
+        bend: From the regression to accuracies.
+        log_evidence: Of each of `_REGRESSION`, prior included, up to a constant.
     """
 
-    own: NDArray[np.float64]
+    own: float
+    bend: _Bend
     log_evidence: NDArray[np.float64]
     _mean: float
     _mean_deviation: float
@@ -122,39 +166,54 @@ class _Cell:
         measured: NDArray[np.float64],
         errors: NDArray[np.float64],
         features: NDArray[np.float64],
-        own: NDArray[np.float64],
+        own: float,
+        bend: _Bend,
+        noise: float,
     ) -> _Cell:
-        weights = 1 / (errors**2 + own**2)
+        values, slope = bend.straightened(measured), bend.slope
+        weights = 1 / ((errors / slope) ** 2 + own**2)
         total = float(weights.sum())
-        mean = float(weights @ measured) / total
-        rest = measured - mean
+        mean = float(weights @ values) / total
+        rest = values - mean
         centred = features - weights @ features / total
         strengths, axes = np.linalg.eigh((centred * weights[:, None]).T @ centred)
         strengths = np.maximum(strengths, 0.0)
         turned = centred @ axes
         projections = turned.T @ (weights * rest)
-        fixed = np.log(weights).sum() - np.log(total) - (weights * rest) @ rest
+        fixed = np.log(weights / slope**2).sum() - np.log(total) - (weights * rest) @ rest
         prior = _REGRESSION[:, None] ** -2
         fitted = (projections**2 / (strengths + prior)).sum(axis=1)
         volume = np.log1p(strengths / prior).sum(axis=1)
-        return cls(
-            own, 0.5 * (fixed + fitted - volume), mean, total**-0.5, turned, strengths, projections
-        )
+        # Half-Cauchy at the noise (Gelman 2006); flat in the logarithm, "all are the same" would
+        # have too much of the probability.
+        log_prior = np.log(own / (own**2 + noise))
+        evidence = 0.5 * (fixed + fitted - volume) + log_prior
+        return cls(own, bend, evidence, mean, total**-0.5, turned, strengths, projections)
 
-    def expected(self, regression: int) -> NDArray[np.float64]:
-        """Return what one of `_REGRESSION` expects of all networks, [N]."""
-        coefficients = self._projections / (self._strengths + _REGRESSION[regression] ** -2)
-        return np.asarray(self._mean + self._features @ coefficients)
+    def expected(self) -> NDArray[np.float64]:
+        """Return what the likeliest of `_REGRESSION` expects of all networks, unbent, [N]."""
+        precision = self._strengths + _REGRESSION[int(self.log_evidence.argmax())] ** -2
+        return np.asarray(self._mean + self._features @ (self._projections / precision))
 
-    def fitted(
-        self, regression: float, draws: int, rng: np.random.Generator
+    def drawn(
+        self,
+        measured: NDArray[np.float64],
+        errors: NDArray[np.float64],
+        counts: NDArray[np.int64],
+        rng: np.random.Generator,
     ) -> NDArray[np.float64]:
-        """Draw what the regression says of all networks, [draws, N]."""
+        """Draw accuracies on the arcsine scale, as many by each of `_REGRESSION`, [draws, N]."""
+        regression = np.repeat(_REGRESSION, counts)[:, None]
         precision = self._strengths + regression**-2
-        noise = rng.standard_normal((draws, len(precision)))
-        coefficients = self._projections / precision + noise / np.sqrt(precision)
-        level = self._mean + self._mean_deviation * rng.standard_normal((draws, 1))
-        return np.asarray(level + coefficients @ self._features.T)
+        coefficients = rng.standard_normal(precision.shape) / np.sqrt(precision)
+        coefficients += self._projections / precision
+        level = self._mean + self._mean_deviation * rng.standard_normal((len(regression), 1))
+        drawn = self.bend.of(level + coefficients @ self._features.T)
+        own = self.own * self.bend.slope
+        share = own**2 / (own**2 + errors**2)
+        drawn += share * (measured - drawn)
+        drawn += np.sqrt(share) * errors * rng.standard_normal(drawn.shape)
+        return np.clip(drawn, 0.0, np.pi / 2)
 
 
 def network_features(trials: Sequence[Trial]) -> NDArray[np.float64]:
