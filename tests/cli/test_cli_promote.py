@@ -6,6 +6,7 @@ import json
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from command_line import Run
@@ -53,6 +54,11 @@ def test_the_test_part_is_read_once_and_only_if_asked_for(effnas: Run, tmp_path:
     results = (finals / "trainings.jsonl").read_bytes()
     whole = [json.loads(line) for line in results.splitlines()]
     accuracies = {one["accuracy"] for one in whole}
+    for one in whole:
+        counts = np.array(one["confusion"])
+        assert counts.trace() / counts.sum() == pytest.approx(one["accuracy"])
+    assert f"Report: {Path('run-finals/report.html')}" in quiet.out
+    assert "is recognized least" in (finals / "report.html").read_text()
     assert figures["accuracy of these weights"]["value"] in accuracies
     found = json.loads(effnas(*command, "--test", "--json").out)
     test = found["test"]

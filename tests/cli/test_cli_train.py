@@ -96,6 +96,7 @@ def test_a_finished_training_shows_its_result_again(effnas: Run) -> None:
     assert float(rows[1]["train_loss"]) == found["log"][1]["train_loss"]
     model = ARCH.build(num_classes=3)
     model.load_state_dict(load_file(Path(out, "best.safetensors")))
+    assert "Did it take as long as forecast?" in Path(out, "report.html").read_text()
 
     before = contents(out)
     again = effnas(*TRAIN, "--json")

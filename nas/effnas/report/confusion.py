@@ -228,7 +228,8 @@ def _matrix(counts: Counts, names: Sequence[str]) -> Figure:
             "type": "scatter", "mode": "text", "x": [m for m, _, _ in cells],
             "y": [n for _, n, _ in cells], "text": [f"{k}" for _, _, k in cells],
             "textfont": {"size": 11, "color": [
-                "@muted" if m == n else "@ink" for m, n, _ in cells]},
+                "@muted" if m == n else "@paper" if (shares[n][m] or 0) > 0.6 * highest else "@ink"
+                for m, n, _ in cells]},
             "hoverinfo": "skip", "showlegend": False,
         })  # fmt: skip
     side = {"tickvals": places, "ticktext": labels, "showgrid": False, "zeroline": False}
