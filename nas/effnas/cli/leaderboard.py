@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import floor, log10
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -182,10 +181,7 @@ class Leaderboard:
 
     @cached_property
     def _reference_step_s(self) -> float | None:
-        """Seconds of the reference's step: the median of those measured in the trials' moments."""
-        measured = [t.metrics for t in self.run.trials if "step_time" in t.metrics]
-        steps = [m["step_time_s"] / m["step_time"] for m in measured if "step_time_s" in m]
-        return median(steps) if steps else None
+        return self.run.reference_step_s
 
     def _worth(self, baseline: Baseline) -> float | None:
         return baseline.reward(self.reward) if self.reward else None

@@ -37,6 +37,8 @@ from effnas.trials.trial import TrialState
 _GOOD_TAU = 0.65
 #: A chance that makes more trials hardly worth while; the gain that is worth mentioning.
 _HARDLY, _WORTH = 0.2, 0.005
+#: The lowest chance of a gain that was compared with what searches gained, about.
+_TRIED = 0.5
 #: Pictures above this size are not embedded.
 _MAX_PICTURE_BYTES = 600_000
 _COLUMNS = {
@@ -62,7 +64,7 @@ def can_it_stop(facts: Facts) -> Section:
         else " What they cost is not known."
     )
     verdict = (
-        "Yes, more trials hardly help"
+        "Probably, more trials hardly help"
         if chance < _HARDLY
         else "Not yet, more trials are likely to help"
         if chance > 1 - _HARDLY
@@ -78,6 +80,8 @@ def can_it_stop(facts: Facts) -> Section:
         "simulated searches the chance was 82% on average, and 19 gained as much; the gains were a "
         "fifth of the most on average."
     )
+    if chance < _TRIED:
+        sure += " Chances as low as this one were not among them, so that it may be too low."
     return Section(name="stop", question=question, answer=answer, sure=sure)
 
 

@@ -35,7 +35,7 @@ _FIGURES = (
     Column("params_ratio", ".3f", "size P"),
     Column("params", ",d", "parameters"),
     Column("macs", ",d", "MACs"),
-    Column("step_time_s", ".4f", "step, s"),
+    Column("step_s", ".4f", "step, s"),
     Column("train_time_s", ".1f", "training, s"),
 )
 
@@ -85,22 +85,33 @@ def _error_text(facts: Facts) -> str:
 
 
 def _beside(facts: Facts, winner: Trial) -> Table:
-    rows = [_figures(f"trial {winner.number}", winner.reward, winner.metrics, facts.accuracy_error)]
+    step_s = facts.run.reference_step_s
+    name = f"trial {winner.number}"
+    rows = [_figures(name, winner.reward, winner.metrics, facts.accuracy_error, step_s)]
     rows += [
-        _figures(each.baseline.name, each.reward, each.baseline.metrics, each.accuracy_error)
+        _figures(
+            each.baseline.name, each.reward, each.baseline.metrics, each.accuracy_error, step_s
+        )
         for each in facts.contenders
     ]
     if not any(each.baseline.name == REFERENCE for each in facts.contenders):
         known = facts.run.space.counted_metrics(facts.run.space.reference)
-        rows.append(_figures("reference, not trained", None, {**known, "step_time": 1.0}, None))
+        known = {**known, "step_time": 1.0}
+        rows.append(_figures("reference, not trained", None, known, None, step_s))
     return Table(name="winner", columns=[Column("network"), *_FIGURES], rows=rows, is_open=True,
                  is_turned=True)  # fmt: skip
 
 
 def _figures(
-    name: str, reward: float | None, metrics: Mapping[str, float], error: float | None
+    name: str,
+    reward: float | None,
+    metrics: Mapping[str, float],
+    error: float | None,
+    reference_step_s: float | None,
 ) -> list[Cell]:
     more = {"reward": reward, "accuracy_error": error}
+    if reference_step_s and "step_time" in metrics:
+        more["step_s"] = metrics["step_time"] * reference_step_s
     return [name, *(more.get(c.name, metrics.get(c.name)) for c in _FIGURES)]
 
 

@@ -111,7 +111,8 @@ def ranking(
               symbol="line-ns-open", size=10, line={"width": 1.5, "color": "@ink"},
               hovertemplate="measured %{x:.4f}<extra></extra>")
     )  # fmt: skip
-    data.append({"type": "scatter", "mode": "text", "x": high, "y": names, "text": chance,
+    ends_at = [max(each.trial.reward or 0.0, high[n]) for n, each in enumerate(shown)]
+    data.append({"type": "scatter", "mode": "text", "x": ends_at, "y": names, "text": chance,
                  "textposition": "middle right", "textfont": {"size": 12, "color": "@ink"},
                  "hoverinfo": "skip", "showlegend": False, "cliponaxis": False})  # fmt: skip
     known = [each for each in others if each.reward is not None]

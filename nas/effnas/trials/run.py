@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import NoReturn
 
 from effnas.config.settings import Recipe
@@ -78,6 +79,16 @@ class Run:
     def noise(self) -> Noise:
         """What makes its accuracies unsure."""
         return Noise.of(self.manifest.data.holdout_images, self.baselines)
+
+    @property
+    def reference_step_s(self) -> float | None:
+        """Seconds of the reference's step: the median of those measured beside the trials.
+
+        Clocks drift, so the step of a trial is S times this, and not what it took at its moment.
+        """
+        metrics = [t.metrics for t in self.trials if "step_time" in t.metrics]
+        steps = [m["step_time_s"] / m["step_time"] for m in metrics if "step_time_s" in m]
+        return median(steps) if steps else None
 
     @property
     def holdout_fingerprint(self) -> str | None:
