@@ -53,7 +53,7 @@ def test_space_shows_choices_size_counts_and_the_reference(effnas: Run) -> None:
 def test_a_search_stores_scores_extends_and_rescores(effnas: Run, tmp_path: Path) -> None:
     begun = effnas(*SEARCH, "--budget", "2", "--report")
     assert begun.code == 0, begun.err
-    assert "Report: run/report.html" in begun.out
+    assert "report.html there shows it" in begun.out
     assert (tmp_path / "run" / "report.html").exists()
     for word in ("reward", "device", "held out", "one trial", "budget", "best so far", "rank"):
         assert word in begun.out
@@ -138,7 +138,7 @@ def test_a_search_by_rungs_says_what_it_costs_and_what_pauses(effnas: Run, tmp_p
     assert found.code == 0, found.err
     for words in (
         "pause after 1,2 epochs", "1.5 of 2 epochs a trial", "rung 1 of 2: reward", "paused",
-        "pruned", "Trained 3 epochs in all; 2 whole trainings have 4.",
+        "pruned", "Trained 3 epochs in all; trained to the end, 2 trials would take 4.",
     ):  # fmt: skip
         assert words in found.out
     status = json.loads(effnas("status", "run", "--json").out)
