@@ -163,11 +163,7 @@ class Leaderboard:
     @property
     def learned_nothing(self) -> bool:
         """Whether no trial is clearly more accurate than always guessing the largest class."""
-        data, ranked = self.run.manifest.data, self._ranked
-        guessing = data.majority_share or data.chance
-        if guessing is None or not ranked.is_known:
-            return False
-        return not any((ranked.above(each.trial, guessing) or 0.0) >= LEVEL for each in ranked)
+        return self.run.learned_nothing(self._ranked)
 
     @cached_property
     def _noise(self) -> Noise:

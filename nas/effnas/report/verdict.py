@@ -12,6 +12,8 @@ def title(facts: Facts) -> str:
     winner = facts.winner
     if winner is None:
         return "No trial is complete yet"
+    if facts.ranked and facts.run.learned_nothing(facts.ranked):
+        return "No trial is clearly better than guessing, so none wins"
     if facts.ahead:
         best = facts.ahead[0]
         return (

@@ -17,7 +17,7 @@ from effnas.trials.pareto_front import pareto_front
 from effnas.trials.reward import Reward
 from effnas.trials.store import MANIFEST, read_events
 from effnas.trials.trial import Trial, Trials
-from effnas.trials.uncertainty import Noise
+from effnas.trials.uncertainty import LEVEL, Noise, Ranking
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,17 @@ class Run:
     def noise(self) -> Noise:
         """What makes its accuracies unsure."""
         return Noise.of(self.manifest.data.holdout_images, self.baselines)
+
+    def learned_nothing(self, ranking: Ranking) -> bool:
+        """Return whether no trial is clearly more accurate than always naming the largest class.
+
+        Args:
+            ranking: Of its trials.
+        """
+        guessing = self.manifest.data.majority_share or self.manifest.data.chance
+        if guessing is None or not ranking.is_known:
+            return False
+        return not any((ranking.above(each.trial, guessing) or 0.0) >= LEVEL for each in ranking)
 
     @property
     def reference_step_s(self) -> float | None:
