@@ -125,7 +125,7 @@ def test_the_title_says_who_wins() -> None:
 
     assert "A baseline wins" in report_search(made_run(worse, baseline_accuracy=0.99)).title
     beaten = report_search(made_run(worse, baseline_accuracy=0.2)).title
-    assert re.match(r"Trial \d+ wins and beats net", beaten)
+    assert re.match(r"Trial \d+ (wins|is measured best) and beats net", beaten)
     guessing = report_search(made_run(lambda arch: metrics_of(0.1, arch))).title
     assert guessing == "No trial is clearly better than guessing, so none wins"
 

@@ -27,7 +27,7 @@ def title(facts: Facts) -> str:
     others = len(facts.rivals)
     beats = [c.name for c in facts.contenders if c.beaten_probability is not None
              and c.beaten_probability > 0.95]  # fmt: skip
-    text = f"Trial {winner.number} wins"
+    text = f"Trial {winner.number} {'is measured best' if others else 'wins'}"
     text += f" and beats {listed([shortened(name, 30) for name in beats], 3)}" if beats else ""
     text += f"; {others} other{'s' * (others > 1)} may be the best, too" if others else ""
     return text
