@@ -11,6 +11,7 @@ from effnas.cli.tables import table
 from effnas.errors import ConfigError
 from effnas.export.launch import Exported, export_network
 from effnas.export.network import ExportSettings
+from effnas.trials.store import FAMILY
 
 
 def default_folder(network: str) -> Path:
@@ -22,7 +23,7 @@ def default_folder(network: str) -> Path:
     path, colon, number = network.rpartition(":")
     if network.endswith(".json"):
         file = Path(network).absolute()
-        is_member = file.with_name("family.json").is_file()
+        is_member = file.with_name(FAMILY).is_file()
         return Path("exports", f"{file.parent.name}-{file.stem}" if is_member else file.stem)
     if colon:
         return Path("exports", f"{Path(path).resolve().name}-{number}")

@@ -20,12 +20,9 @@ from effnas.timing.profile import KIND as PROFILE_KIND
 from effnas.timing.profile import DeviceProfile
 from effnas.trials.baselines import read_baselines
 from effnas.trials.manifest import CommandPart
-from effnas.trials.store import TRIALS, read_records
+from effnas.trials.store import FAMILY_KIND, LOG, TRAININGS, TRIALS, read_records
 from effnas.trials.trial import TrialState
 
-#: What the JSON of a family has as `kind`.
-FAMILY_KIND = "effnas model family"
-_TRAININGS, _LOG = "trainings.jsonl", "log.csv"
 #: Seeds of a proxy check that were not given.
 _PROXY_SEEDS = {"seeds": 3, "high_seeds": 2}
 
@@ -146,7 +143,7 @@ def _trainings(
 ) -> Callable[[Path, Mapping[str, Any]], FolderState]:
     def read(path: Path, content: Mapping[str, Any]) -> FolderState:
         manifest = from_plain(content, _Trainings)
-        results = list(_records(path / _TRAININGS, _Result, "result"))
+        results = list(_records(path / TRAININGS, _Result, "result"))
         rows, accuracies = [], {}
         for name in manifest.names:
             mine = [each for each in results if each.candidate == name]
@@ -201,7 +198,7 @@ class _Proxy(_Manifest):
 
 def _proxy(path: Path, content: Mapping[str, Any]) -> FolderState:
     manifest = from_plain(content, _Proxy)
-    results = list(_records(path / _TRAININGS, _ProxyResult, "training"))
+    results = list(_records(path / TRAININGS, _ProxyResult, "training"))
     by_fidelity: dict[tuple[int, int, float], list[_ProxyResult]] = {}
     for each in results:
         key = each.epochs, each.image_size, each.data_share
@@ -265,7 +262,7 @@ class _Training(_Manifest):
 
 def _training(path: Path, content: Mapping[str, Any]) -> FolderState:
     manifest = from_plain(content, _Training)
-    log = path / _LOG
+    log = path / LOG
     has_rows = log.is_file() and log.stat().st_size > 0
     rows = list(csv.DictReader(io.StringIO(read_text(log)))) if has_rows else []
     accuracies = [float(row.get("accuracy") or -1.0) for row in rows]

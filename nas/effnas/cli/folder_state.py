@@ -1,4 +1,4 @@
-"""What is told of a folder that effnas wrote, whatever it holds."""
+"""The state of a folder that effnas wrote, whatever it holds."""
 
 from __future__ import annotations
 

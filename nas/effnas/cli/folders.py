@@ -6,14 +6,13 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from effnas.cli.folder_kinds import FAMILY_KIND, KINDS
+from effnas.cli.folder_kinds import KINDS
 from effnas.cli.folder_state import FolderState
 from effnas.config.codec import parse_json, read_object, read_text
 from effnas.errors import StoreError, UserError
 from effnas.timing.profile import KIND as PROFILE_KIND
-from effnas.trials.store import MANIFEST
+from effnas.trials.store import FAMILY, FAMILY_KIND, MANIFEST
 
-_FAMILY = "family.json"
 _LARGEST_OTHER_JSON = 10_000_000
 
 
@@ -24,7 +23,7 @@ def read_folder(path: Path) -> FolderState:
         StoreError: If it is nothing of effnas, of an unknown kind, or cannot be read.
     """
     if path.is_dir():
-        name = next((n for n in (MANIFEST, _FAMILY) if (path / n).is_file()), None)
+        name = next((n for n in (MANIFEST, FAMILY) if (path / n).is_file()), None)
         if name is None and (inside := next(find_folders(path), None)):
             raise StoreError(
                 f"{path}: it holds folders that effnas wrote, such as {inside}; "
@@ -32,7 +31,7 @@ def read_folder(path: Path) -> FolderState:
             )
         if name is None:
             raise StoreError(
-                f"{path}: nothing that effnas wrote (no {MANIFEST}, no {_FAMILY}); "
+                f"{path}: nothing that effnas wrote (no {MANIFEST}, no {FAMILY}); "
                 "`effnas runs` lists the folders that there are"
             )
         file, folder = path / name, path
@@ -74,7 +73,7 @@ def find_folders(top: Path) -> Iterator[Path]:
 
 def _is_ours(path: Path) -> bool:
     if path.is_dir():
-        return any((path / name).exists() for name in (MANIFEST, _FAMILY))
+        return any((path / name).exists() for name in (MANIFEST, FAMILY))
     if path.suffix != ".json" or path.stat().st_size > _LARGEST_OTHER_JSON:
         return False
     with contextlib.suppress(UserError):

@@ -26,14 +26,14 @@ from effnas.errors import ConfigError
 from effnas.scaling.budget import Limit
 from effnas.scaling.compound import CompoundScaling
 from effnas.scaling.rules import ScalingRules
-from effnas.scaling.sizing import KIND, ScaleSettings, SizedFamily, size_family
+from effnas.scaling.sizing import ScaleSettings, SizedFamily, size_family
 from effnas.search.cost_estimate import memory_text
 from effnas.trials.network_ref import find_network
+from effnas.trials.store import FAMILY, FAMILY_KIND
 
 if TYPE_CHECKING:
     from effnas.cli.tables import Table
 
-_FAMILY_FILE = "family.json"
 #: What options limit: a number, and one over the base's.
 _METRICS = {
     "step_time": ("step_time_s", "step_time"),
@@ -133,8 +133,8 @@ class ScaleCommand(LongCommand[ScaleSettings, SizedFamily]):
     def __init__(self, settings: ScaleSettings, *, folder: Path | None, as_json: bool) -> None:
         if folder is not None and folder.exists() and not folder.is_dir():
             raise ConfigError(f"{folder}: not a folder; choose another --out")
-        if folder is not None and (folder / _FAMILY_FILE).exists():
-            base = read_object(folder / _FAMILY_FILE, KIND).get("base")
+        if folder is not None and (folder / FAMILY).exists():
+            base = read_object(folder / FAMILY, FAMILY_KIND).get("base")
             if base != settings.base:
                 raise ConfigError(f"{folder}: it holds the family of {base}; choose another --out")
         super().__init__(settings, as_json=as_json)

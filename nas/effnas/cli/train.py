@@ -14,7 +14,8 @@ from effnas.cli.tables import counted, duration, facts, params_text, table
 from effnas.errors import InfeasibleError, SearchFailedError
 from effnas.report.parts import Page
 from effnas.train.progress import EpochRow
-from effnas.workflows.train.folder import BEST, LOG
+from effnas.trials.store import LOG
+from effnas.workflows.train.folder import BEST
 from effnas.workflows.train.launch import launch_training
 from effnas.workflows.train.settings import TrainingPlan, TrainSettings
 from effnas.workflows.train.worker import TrainReport

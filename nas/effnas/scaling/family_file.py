@@ -11,10 +11,9 @@ from effnas.arch.architecture import Architecture
 from effnas.config.codec import Amount, Count, Size, WrongKindError, from_plain, read_object
 from effnas.config.regularization import STRENGTHS, Ramp
 from effnas.errors import ConfigError, UserError
-from effnas.scaling.sizing import KIND
+from effnas.trials.store import FAMILY, FAMILY_KIND
 
 #: The file beside the members' own.
-FAMILY = "family.json"
 #: Figures that a family may lack.
 _COSTS = (
     "step_time",
@@ -139,7 +138,7 @@ def read_family(path: Path) -> StoredFamily:
     """
     file = path / FAMILY if path.is_dir() else path
     try:
-        content = read_object(file, KIND)
+        content = read_object(file, FAMILY_KIND)
         rows = from_plain(content, _Rows)
         members = tuple(from_plain(content | row, Member) for row in rows.members)
         if not members:
@@ -164,7 +163,7 @@ def find_member(file: Path, arch: Architecture) -> Member | None:
     if not family.is_file():
         return None
     try:
-        content = read_object(family, KIND)
+        content = read_object(family, FAMILY_KIND)
         rows = from_plain(content, _Rows).members
         row = next((row for row in rows if row.get("name") == name), None)
         member = from_plain(content | row, Member) if row else None

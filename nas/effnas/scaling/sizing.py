@@ -24,8 +24,8 @@ from effnas.timing.device_settings import DeviceSettings
 from effnas.timing.layer_times import LayerTimes, SizedNetwork
 from effnas.timing.memory import estimate_peak_memory
 from effnas.trials.network_ref import find_architecture
+from effnas.trials.store import FAMILY, FAMILY_KIND
 
-KIND = "effnas model family"
 #: Training images of ImageNet, and the epochs that the papers train for.
 IMAGENET_IMAGES, EPOCHS = 1_281_167, 350
 
@@ -222,7 +222,7 @@ class SizedFamily:
         """Return it as plain data."""
         fit = self.fit
         return {
-            "kind": KIND,
+            "kind": FAMILY_KIND,
             "format": FORMAT,
             "base": self.base,
             "family": self.rules.name,
@@ -251,7 +251,7 @@ class SizedFamily:
             )
             for sized in self.members
         }
-        texts["family.json"] = dump_json(self.to_dict()) + "\n"
+        texts[FAMILY] = dump_json(self.to_dict()) + "\n"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, text in texts.items():

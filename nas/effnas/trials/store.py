@@ -29,6 +29,10 @@ from effnas.trials.trial import Measurement, Trial, TrialState
 
 MANIFEST = "manifest.json"
 TRIALS = "trials.jsonl"
+#: Of finals and studies; of a training, a row for each epoch; of `effnas scale`.
+TRAININGS, LOG, FAMILY = "trainings.jsonl", "log.csv", "family.json"
+#: What the JSON of a family has as `kind`.
+FAMILY_KIND = "effnas model family"
 _NEW_MANIFEST = f"{MANIFEST}.tmp"
 #: Folder of the paused trainings (`effnas.train.checkpoints`).
 CHECKPOINTS = "checkpoints"

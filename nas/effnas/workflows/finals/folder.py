@@ -9,10 +9,9 @@ from typing import ClassVar
 from effnas.config.codec import Size
 from effnas.config.settings import Recipe
 from effnas.trials.manifest import ALL_MUST_MATCH, must_match
-from effnas.trials.store import read_records
+from effnas.trials.store import TRAININGS, read_records
 from effnas.workflows.finals.evaluate_test import FinalTest, stored_test
 from effnas.workflows.trainings.folder import (
-    TRAININGS,
     WEIGHTS,
     Result,
     TrainingsManifest,

@@ -10,12 +10,12 @@ from effnas.config.plugins import is_plugin
 from effnas.errors import ConfigError, StoreError
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run, load_run
-from effnas.trials.store import MANIFEST, read_records
+from effnas.trials.store import MANIFEST, TRAININGS, read_records
 from effnas.workflows.finals.evaluate_test import stored_test
 from effnas.workflows.finals.finalists import Finalist
 from effnas.workflows.finals.folder import FinalsManifest
 from effnas.workflows.finals.report import FinalsReport, make_report
-from effnas.workflows.trainings.folder import TRAININGS, Result, parse_result
+from effnas.workflows.trainings.folder import Result, parse_result
 from effnas.workflows.trainings.standings import Schedule
 
 

@@ -14,10 +14,9 @@ from effnas.config.settings import Recipe
 from effnas.errors import ConfigError
 from effnas.space.search_space import SearchSpace
 from effnas.trials.manifest import ALL_MUST_MATCH, CommandPart, Manifest, SpacePart, must_match
-from effnas.trials.store import ArchitectureRecord, RunFolder, read_records
+from effnas.trials.store import TRAININGS, ArchitectureRecord, RunFolder, read_records
 from effnas.trials.trial import Measurement
 
-TRAININGS = "trainings.jsonl"
 #: The settings that make a fidelity; all others are the same for all trainings of a folder.
 _VARIED = ("epochs", "image_size", "data_share")
 

@@ -18,10 +18,9 @@ from effnas.errors import StoreError
 from effnas.train.progress import EpochRow, Progress
 from effnas.train.stages import Stage
 from effnas.trials.manifest import ALL_MUST_MATCH, Manifest, must_match
-from effnas.trials.store import RunFolder, write_whole
+from effnas.trials.store import LOG, RunFolder, write_whole
 from effnas.workflows.train.forecast import Forecast
 
-LOG = "log.csv"
 #: The state of a training that has not come to its end.
 CHECKPOINT = "checkpoint.safetensors"
 #: Weights of the epoch of the highest accuracy, and of the last one.

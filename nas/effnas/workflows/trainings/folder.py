@@ -8,9 +8,8 @@ from typing import ClassVar
 
 from effnas.config.codec import Amount, Count, Share, Size, from_plain, to_plain
 from effnas.trials.manifest import Manifest
-from effnas.trials.store import CHECKPOINTS, RunFolder, read_records
+from effnas.trials.store import CHECKPOINTS, TRAININGS, RunFolder, read_records
 
-TRAININGS = "trainings.jsonl"
 #: Where the weights of whole trainings are, below the folder.
 WEIGHTS = "weights"
 
