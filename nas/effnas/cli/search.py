@@ -21,8 +21,9 @@ from effnas.cli.tables import (
     trial_line,
 )
 from effnas.config.settings import Recipe
-from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, random_search
-from effnas.report.page import REPORT, report_search
+from effnas.controllers.baseline import MIN_TRIALS, RandomSearch
+from effnas.report.facts import Facts
+from effnas.report.page import REPORT, report_facts
 from effnas.report.parts import Page
 from effnas.search.cost_estimate import CostEstimate, memory_text
 from effnas.search.launch import SearchObserver, Settings, launch
@@ -47,6 +48,7 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
     _expected_trial_s = 0.0
     _workers = 1
     _holdout_images: int | None = None
+    _known: Facts | None = None
 
     def work(self) -> Search:
         search = launch(self.settings, self)
@@ -54,7 +56,7 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
         return search
 
     def payload(self, result: Search) -> dict[str, Any]:
-        baseline = _baseline(result)
+        baseline = self._facts(result).random
         noise = Noise.of(self._holdout_images, result.baselines)
         return {
             "run": str(self.settings.out),
@@ -87,7 +89,7 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
         if search.best is None:
             self.say(f"\n{_nothing_text(search)}")
         else:
-            self.say(_baseline_text(search, settings))
+            self.say(_baseline_text(search, settings, self._facts(search).random))
         report = f"; {REPORT} there shows it" if self.has_report else ""
         self.say(f"\nStored in {settings.out}{report}.")
         if search.best:
@@ -96,7 +98,13 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
             self.next(["effnas", "resume", settings.out, "--budget", 2 * settings.budget])
 
     def page(self, result: Search) -> Page:
-        return report_search(load_run(self.settings.out), result.reward, next_commands)
+        return report_facts(self._facts(result), next_commands)
+
+    def _facts(self, search: Search) -> Facts:
+        """Return the facts of a search that has ended: the models behind them are fitted once."""
+        if self._known is None:
+            self._known = Facts(load_run(self.settings.out), search.reward)
+        return self._known
 
     def succeeded(self, result: Search) -> bool:
         return result.best is not None
@@ -233,13 +241,8 @@ def _nothing_text(search: Search) -> str:
     return "No trial is complete: none was trained to the end. More trials help."
 
 
-def _baseline(search: Search) -> RandomSearch | None:
-    return random_search(search.trials, search.space, search.problem, search.seed)
-
-
-def _baseline_text(search: Search, settings: Settings) -> str:
+def _baseline_text(search: Search, settings: Settings, found: RandomSearch | None) -> str:
     """Return what random search would have reached, so that the controller can be judged by it."""
-    found = _baseline(search)
     if found is None:
         return (
             f"What random search would have reached is not known: that takes {MIN_TRIALS} "

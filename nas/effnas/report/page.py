@@ -54,7 +54,14 @@ def report_search(
         reward: Its reward, where that is a Python function; by default what the run stores.
         commands: Returns what to do next: why, and the command.
     """
-    facts = Facts(run, reward) if reward else Facts.of(run)
+    return report_facts(Facts(run, reward) if reward else Facts.of(run), commands)
+
+
+def report_facts(
+    facts: Facts, commands: Callable[[Facts], Sequence[tuple[str, str]]] | None = None
+) -> Page:
+    """Return the report of a search whose facts may have been computed already."""
+    run = facts.run
     parts = (
         what_won, is_it_better, beats_random, can_it_stop, why_it_wins, which_matter, what_it_costs,
         where_it_changes, is_proxy_good, are_predictions_good, what_was_tried, what_it_took,
