@@ -1,6 +1,6 @@
 """Do statistics of a search hold as often as they claim? Simulated searches on Accel-NASBench.
 
-    python benchmarks/calibration.py --data accel-nasbench.tar.gz --searches 200 --outlooks 40
+    python benchmarks/calibration.py --data accel-nasbench.tar.gz --searches 200
 
 Every search has another size of hold-out (200 to 10,000 images), another spread over seeds (0 to
 0.5 points) and another number of trials (30 to 300). A measured accuracy is a binomial draw about
@@ -10,8 +10,8 @@ table (`accel_nasbench.Simulation`) plus a part of each network's own, as large 
 regression leaves over. The reward is that of `controllers.py`. A search knows the spread over seeds
 from two drawn baselines with three seeds each.
 
-An outlook is asked of searches by evolution and by the surrogate after 25 to 100 trials; then the
-surrogate does 50 more, and what they gained is compared.
+Then every search does 50 more trials with its own controller, and what they gained is compared with
+what was expected.
 
 A line per search is added to the file, so that it can be stopped and resumed; then the table is
 printed: what was claimed, how often it was so, and the standard error of that over searches.
@@ -21,10 +21,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +31,9 @@ from numpy.typing import NDArray
 
 from accel_nasbench import SPACE, TRAINING, AccelNasBench, Simulation
 from effnas import Architecture, Reward, Search, Trial
-from effnas.controllers.outlook import outlook
+from effnas.controllers.registry import NOT_LEARNING
 from effnas.trials.baselines import Baseline, BaselineResult
-from effnas.trials.problem import Problem
+from effnas.trials.outlook import outlook
 from effnas.trials.uncertainty import LEVEL, Difference, Noise, Ranking, rank_trials
 
 REWARD = Reward.load("accuracy * step_time^-0.07 * (params / 4e6)^-0.05")
@@ -49,8 +48,8 @@ MOST_TRIALS = {"surrogate": 60}
 #: Of ten searches.
 SHARES = {"random": 5, "evolution": 4, "surrogate": 1}
 BASELINE_SEEDS = 3
-#: Trials after which an outlook is asked, and how many more it is about.
-OUTLOOK_AFTER, MORE = (25, 40, 60, 100), 50
+#: Trials that an outlook is about.
+MORE = 50
 #: Ends of the classes of probabilities that are printed apart.
 CLASSES = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0 + 1e-9)
 
@@ -107,13 +106,6 @@ class Setting:
             holdout_images=int(rng.choice(HOLDOUTS)),
             seed_spread=float(rng.choice(SEED_SPREADS)),
         )
-
-    @classmethod
-    def drawn_for_outlook(cls, seed: int) -> Setting:
-        """Draw the settings of a search of which an outlook is asked."""
-        controller = ("evolution", "surrogate")[seed % 2]
-        trials = OUTLOOK_AFTER[seed // 2 % len(OUTLOOK_AFTER)]
-        return replace(cls.drawn(1_000 + seed), controller=controller, trials=trials, seed=seed)
 
 
 class SimulatedSearch:
@@ -175,22 +167,19 @@ class SimulatedSearch:
         return REWARD.score(self.truth[trial.architecture])
 
 
-def searched(world: World, settings: Sequence[Setting]) -> list[SimulatedSearch]:
-    """Run searches side by side: the regression takes as long for one network as for many."""
-    searches = [SimulatedSearch(world, setting) for setting in settings]
-    for each in searches:
-        if each.setting.controller == "random":
-            rng = np.random.default_rng((each.setting.seed, 2))
-            for row in rng.choice(world.rows, each.setting.trials, replace=False):
-                arch = world.table.architectures[row]
-                each.tell(arch, world.trained(arch))
-    extend(world, [s for s in searches if s.setting.controller != "random"])
-    return searches
-
-
 def extend(world: World, searches: Sequence[SimulatedSearch], more: int = 0) -> None:
-    """Run searches side by side to their number of trials and some more."""
-    while under_way := [s for s in searches if len(s.search.trials) < s.setting.trials + more]:
+    """Run searches side by side: the regression takes as long for one network as for many.
+
+    Each to its number of trials and some more.
+    """
+    for each in (s for s in searches if s.setting.controller == "random"):
+        rng = np.random.default_rng((each.setting.seed, 2))
+        rows = rng.choice(world.rows, each.setting.trials + MORE, replace=False)
+        for row in rows[len(each.search.trials) : each.setting.trials + more]:
+            arch = world.table.architectures[row]
+            each.tell(arch, world.trained(arch))
+    others = [s for s in searches if s.setting.controller != "random"]
+    while under_way := [s for s in others if len(s.search.trials) < s.setting.trials + more]:
         archs = [each.search.ask() for each in under_way]
         for each, arch, true in zip(under_way, archs, world.simulated(archs), strict=True):
             each.tell(arch, true)
@@ -257,12 +246,19 @@ def _comparisons(
         a, b = rng.choice(len(ranking), 2, replace=False)
         found = ranking.compare(ranking[a].trial, ranking[b].trial)
         yield from _difference("any two", found, true[a] - true[b])
-    # networks that have nothing to do with the search: the best of twenty drawn ones, and any
+    # Networks that have nothing to do with the search: any one, one that somebody chose well, and
+    # one that is the same in all searches.
     drawn = done.drawn(20, rng)
-    truths = {"good baseline": max(drawn, key=REWARD.score), "drawn baseline": drawn[0]}
+    reference = done.world.simulated([SPACE.reference])[0] | SPACE.counted_metrics(SPACE.reference)
+    truths = {
+        "drawn baseline": drawn[0],
+        "good baseline": max(drawn, key=REWARD.score),
+        "reference": reference,
+    }
     for name, truth in truths.items():
         found = ranking.compare(best, done.baseline(truth))
-        yield from _difference(f"highest - {name}", found, true[0] - REWARD.score(truth))
+        for kind in (name, "any of these"):
+            yield from _difference(f"highest - {kind}", found, true[0] - REWARD.score(truth))
     accuracy = done.truth[best.architecture]["accuracy"]
     share = accuracy + rng.normal(0, 0.02)
     yield Claim("above a share", ranking.above(best, share) or 0.0, accuracy > share)
@@ -277,46 +273,51 @@ def _difference(name: str, found: Difference | None, true: float) -> Iterator[Cl
 # -- outlooks
 
 
-def outlooks(world: World, seeds: Sequence[int]) -> Iterator[dict]:
-    """Yield what was claimed of 50 more trials, and what they gained."""
-    searches = [SimulatedSearch(world, Setting.drawn_for_outlook(seed)) for seed in seeds]
-    extend(world, searches)
-    before = []
+def outlooks(world: World, searches: Sequence[SimulatedSearch]) -> list[dict[str, float]]:
+    """Return what was expected of 50 more trials of each search, and what they gained."""
+    expected = []
     for each in searches:
-        trials, setting = each.search.trials, each.setting
-        started = time.perf_counter()
-        found = outlook(trials, SPACE, Problem(REWARD), each.told(), more=MORE)
-        before.append((found, time.perf_counter() - started, max(map(each.true_reward, trials))))
-        each.search = Search(SPACE, REWARD, "surrogate", setting.seed)
-        each.search.resume(trials)
+        ranking = rank_trials(each.search.trials, REWARD, each.told())
+        learns = each.setting.controller not in NOT_LEARNING
+        expected.append(vars(outlook(ranking, learns=learns, more=MORE)))
+    before = [max(map(each.true_reward, each.search.trials)) for each in searches]
     extend(world, searches, MORE)
-    for each, (found, seconds, best) in zip(searches, before, strict=True):
-        gained = max(map(each.true_reward, each.search.trials)) - best
-        yield vars(each.setting) | {"outlook": vars(found), "gained": gained, "seconds": seconds}
+    after = [max(map(each.true_reward, each.search.trials)) for each in searches]
+    return [
+        found | {"gained": new - old}
+        for found, new, old in zip(expected, after, before, strict=True)
+    ]
 
 
 def report_outlooks(rows: Sequence[dict]) -> str:
-    """Return the table of outlooks, by the probability that was claimed."""
-    lines = ["| P(gain worth mentioning) | claimed | so | gained | 95 % at most | within | n |"]
-    lines.append("|---|---|---|---|---|---|---|")
-    for low, high in ((0.0, 1.01), (0.0, 0.3), (0.3, 0.7), (0.7, 1.01)):
-        chosen = [r for r in rows if low <= r["outlook"]["probability"] < high]
-        if not chosen:
+    """Return the table of outlooks, by controller and by the chance that was claimed."""
+    chances = ((0.0, 0.1), (0.1, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 1.01))
+    chosen = {"all": rows} | {name: [r for r in rows if r["controller"] == name] for name in SHARES}
+    for low, high in chances:
+        chosen[f"chance {low:.1f} to {min(high, 1):.1f}"] = [
+            r for r in rows if low <= r["outlook"]["probability"] < high
+        ]
+    lines = [
+        "| searches | n | expected gain | gained | chance of 0.5 % | so | below `high` |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, of_kind in chosen.items():
+        found = [r["outlook"] for r in of_kind]
+        if not found:
             continue
-        found = [r["outlook"] for r in chosen]
-        gained = np.array([r["gained"] for r in chosen])
-        so = gained >= [f["worth"] for f in found]
-        inside = [g <= f["high"] for f, g in zip(found, gained, strict=True)]
-        claimed = np.mean([f["probability"] for f in found])
-        lines.append(
-            f"| {low:.1f}-{min(high, 1):.1f} | {100 * claimed:.0f} % "
-            f"| {100 * so.mean():.0f} ± {100 * so.std() / len(so) ** 0.5:.0f} % "
-            f"| {gained.mean():.4f} ± {gained.std() / len(so) ** 0.5:.4f} "
-            f"| {np.mean([f['high'] for f in found]):.4f} "
-            f"| {100 * np.mean(inside):.0f} % | {len(so)} |"
+        columns = np.array(
+            [[f[key] for f in found] for key in ("expected", "gained", "probability")]
         )
-    longest = max(row["seconds"] for row in rows)
-    return "\n".join([*lines, f"\nAn outlook took {longest:.1f} s at most."])
+        expected, gained, chance = columns
+        so = gained >= [f["worth"] for f in found]
+        error = 1 / len(found) ** 0.5
+        lines.append(
+            f"| {name} | {len(found)} | {expected.mean():.4f} "
+            f"| {gained.mean():.4f} ± {gained.std() * error:.4f} | {100 * chance.mean():.1f} % "
+            f"| {100 * so.mean():.1f} ± {100 * so.std() * error:.1f} % "
+            f"| {100 * np.mean(gained <= [f['high'] for f in found]):.1f} % |"
+        )
+    return "\n".join(lines)
 
 
 # -- results
@@ -369,31 +370,26 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="accel-nasbench.tar.gz")
     parser.add_argument("--searches", type=int, default=200)
-    parser.add_argument("--outlooks", type=int, default=0, help="how many to ask and to follow")
     parser.add_argument("--out", type=Path, default=Path("calibration.jsonl"))
     arguments = parser.parse_args()
     rows = read(arguments.out)
-    done = {("outlook" in row, row["seed"]) for row in rows}
-    searches = [n for n in range(arguments.searches) if (False, n) not in done]
-    asked = [n for n in range(arguments.outlooks) if (True, n) not in done]
-    if searches or asked:
+    done = {row["seed"] for row in rows}
+    settings = [Setting.drawn(n) for n in range(arguments.searches) if n not in done]
+    if settings:
         world = World(AccelNasBench.load(arguments.data))
         with arguments.out.open("a") as file:
-            for start in range(0, len(searches), 50):
-                settings = [Setting.drawn(n) for n in searches[start : start + 50]]
-                for each in searched(world, settings):
-                    row = vars(each.setting) | {"claims": summary([*claims(each)])}
-                    file.write(json.dumps(row) + "\n")
-                file.flush()
-            for start in range(0, len(asked), 8):
-                for row in outlooks(world, asked[start : start + 8]):
+            for start in range(0, len(settings), 50):
+                searches = [SimulatedSearch(world, s) for s in settings[start : start + 50]]
+                extend(world, searches)
+                claimed = [summary([*claims(each)]) for each in searches]
+                gains = outlooks(world, searches)
+                for each, found, gain in zip(searches, claimed, gains, strict=True):
+                    row = vars(each.setting) | {"claims": found, "outlook": gain}
                     file.write(json.dumps(row) + "\n")
                 file.flush()
     rows = read(arguments.out)
-    print(report([row for row in rows if "claims" in row]))
-    followed = [row for row in rows if "outlook" in row]
-    if followed:
-        print("\n" + report_outlooks(followed))
+    print(report(rows))
+    print("\n" + report_outlooks(rows))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ CONTROLLERS: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     "optuna:qmc": ("optuna", "OptunaController", {"sampler": "qmc"}),
 }
 
+#: Controllers whose proposals do not depend on trials.
+NOT_LEARNING = frozenset({"random", "optuna:qmc"})
+
 
 def make_controller(
     name: str, space: SearchSpace, seed: int = 0, *, problem: Problem | None = None

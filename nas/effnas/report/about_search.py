@@ -37,8 +37,6 @@ from effnas.trials.trial import TrialState
 _GOOD_TAU = 0.65
 #: A chance that makes more trials hardly worth while; the gain that is worth mentioning.
 _HARDLY, _WORTH = 0.2, 0.005
-#: The lowest chance of a gain that was compared with what searches gained, about.
-_TRIED = 0.5
 #: Pictures above this size are not embedded.
 _MAX_PICTURE_BYTES = 600_000
 _COLUMNS = {
@@ -51,10 +49,15 @@ _COLUMNS = {
 def can_it_stop(facts: Facts) -> Section:
     """Say what more trials may gain, and what they cost."""
     question = "Can I stop?"
-    found, best = facts.outlook, facts.winner
-    if found is None or best is None:
+    found = facts.outlook
+    if facts.run.objectives:
+        return Section(
+            name="stop", question=question,
+            answer="Not known: several objectives are pursued, not one reward.",
+        )  # fmt: skip
+    if found is None:
         return Section(name="stop", question=question, answer=facts.lacking)
-    if found.high is None:
+    if found.reason is not None:
         return Section(name="stop", question=question, answer=f"Not known: {found.reason}.")
     chance, worth = found.probability or 0.0, found.worth or 0.0
     seconds = [t.duration_s for t in facts.run.trials if t.has_result and t.duration_s is not None]
@@ -71,17 +74,14 @@ def can_it_stop(facts: Facts) -> Section:
         else "As you like, more trials may help"
     )
     answer = (
-        f"{verdict}: {found.trials} more raise the best true reward by {worth:.4f} or more, "
-        f"{_WORTH:.1%} of it, with {chance_text(chance)}, and with 95% by {found.high:.4f} at "
-        f"most.{cost}"
+        f"{verdict}: {found.trials} more are expected to raise the best true reward by "
+        f"{found.expected:.4f}. They raise it by {worth:.4f} or more, {_WORTH:.1%} of it, with "
+        f"{chance_text(chance)}, and with 95% by {found.high:.4f} at most.{cost}"
     )
     sure = (
-        "By a model of the trials, for a controller that learns as the surrogate does. In 22 "
-        "simulated searches the chance was 82% on average, and 19 gained as much; the gains were a "
-        "fifth of the most on average."
+        "It follows from how rewards end at the top; a trial of a controller that learns counts as "
+        "three random ones."
     )
-    if chance < _TRIED:
-        sure += " Chances as low as this one were not among them, so that it may be too low."
     return Section(name="stop", question=question, answer=answer, sure=sure)
 
 

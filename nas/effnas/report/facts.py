@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, fitted, random_search
-from effnas.controllers.outlook import Outlook, outlook
 from effnas.controllers.predictor import Predictor
+from effnas.controllers.registry import NOT_LEARNING
 from effnas.errors import ConfigError
 from effnas.report.statements import Contender, contenders
 from effnas.trials.objectives import Objectives
+from effnas.trials.outlook import Outlook, outlook
 from effnas.trials.pareto_front import hypervolumes, pareto_front
 from effnas.trials.problem import Problem
 from effnas.trials.reward import Reward
@@ -112,13 +113,16 @@ class Facts:
     @cached_property
     def outlook(self) -> Outlook | None:
         """What more trials may gain."""
-        if self.predictor is None or self.problem is None:
+        if self.ranked is None or not self.complete:
             return None
-        run = self.run
+        ended = sum(trial.state.is_finished for trial in self.run.trials)
         return outlook(
-            run.trials, run.space, self.problem, run.noise, seed=run.manifest.seed,
-            predictor=self.predictor,
-        )  # fmt: skip
+            self.ranked,
+            learns=self.run.manifest.controller not in NOT_LEARNING,
+            complete=len(self.complete) / ended,
+            untried=self.run.space.size - len({t.architecture for t in self.run.trials}),
+            seed=self.run.manifest.seed,
+        )
 
     @cached_property
     def reached(self) -> float | None:

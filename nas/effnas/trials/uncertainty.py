@@ -165,6 +165,11 @@ class Ranking(Sequence[RankedTrial]):
         return len(self._ranked)
 
     @property
+    def drawn_rewards(self) -> NDArray[np.float64] | None:
+        """Draws of the true rewards, all trials together, [draws, N]; None as for `is_known`."""
+        return self._draws.reward if self._draws is not None else None
+
+    @property
     def best_set(self) -> list[RankedTrial]:
         """The fewest trials that hold the truly best one with `LEVEL`, the likeliest first.
 
