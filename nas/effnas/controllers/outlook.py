@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from effnas.arch.architecture import Architecture
 from effnas.controllers.baseline import MIN_TRIALS, fitted
+from effnas.controllers.posterior import MetricPosterior
 from effnas.controllers.predictor import Predictor
 from effnas.space.search_space import SearchSpace
 from effnas.trials.problem import Problem
@@ -141,24 +142,22 @@ def _drawn_rewards(
     archs = [trial.architecture for trial in leaders] + new
     seen = slice(len(leaders))
     drawn = predictor.draw(archs, _DRAWS, rng)
-    expected, measured = (predictor.metrics(archs, measured=m)[1] for m in (False, True))
-    for name, each in expected.items():
+    for name, noises in predictor.noise(archs).items():
+        level, is_log = drawn[name], predictor.is_log[name]
         values = np.array([trial.metrics.get(name, np.nan) for trial in leaders])
         error = np.zeros(len(leaders))
         if name == "accuracy":
             error = np.array([noise.standard_error(float(a)) or 0.0 for a in np.nan_to_num(values)])
-        level = drawn[name]
-        if each.is_log:
+        if is_log:
             level, values, error = np.log(level), np.log(values), error / values
         # What the model cannot explain is noise, or the network's own. A trial's own part is known
         # from what was measured, as well as noise lets it.
-        variance = float(np.mean(measured[name].deviation ** 2 - each.deviation**2))
-        variance = max(variance - float(np.mean(error**2)), 1e-12)
+        variance = max(float(np.mean(noises**2)) - float(np.mean(error**2)), 1e-12)
         share = variance / (variance + error**2)
         own = np.sqrt(variance) * rng.standard_normal(level.shape)
         told = share * (values - level[:, seen])
         told += np.sqrt(share) * error * rng.standard_normal(told.shape)
         own[:, seen] = np.where(np.isfinite(told), told, own[:, seen])
-        drawn[name] = each._replace(mean=level + own, deviation=np.zeros(1)).values(name, 0.0)
+        drawn[name] = MetricPosterior(level + own, np.zeros(1), is_log).values(name, 0.0)
     flat = {name: values.ravel() for name, values in drawn.items()}
     return predictor.reward(flat).reshape(_DRAWS, len(archs))
