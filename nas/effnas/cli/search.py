@@ -68,7 +68,7 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
 
     def show(self, result: Search) -> None:
         search, settings = result, self.settings
-        run = load_run(settings.out)
+        run = self._facts(search).run
         if search.objectives:
             self.screen.print()
             show_pareto_front(self.screen, search.trials, search.objectives, run.baselines)
