@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +61,6 @@ class Predictor:
         self.measured: dict[Architecture, Trial] = {}
         #: Accuracies by the epochs that gave them; without rungs all of them at 0.
         self._accuracies: dict[int, dict[Architecture, float]] = {}
-        self._encoding = Encoding(space)
         self._is_feasible: dict[Architecture, bool] = {}
         self._running: dict[Architecture, None] = {}
         #: The architectures of the space that `tell` received, and the encoding of those for which
@@ -71,9 +71,16 @@ class Predictor:
         self._names = {} if problem else {_REWARD: None}
         self._models: dict[str, MultiFidelityGP] = {}
         self.is_log: dict[str, bool] = {}
-        self._feasible = OnlineGP(self._encoding.groups, 1.0)
         #: The lowest reward that was seen when models were brought up to date.
         self._worst = 0.0
+
+    @cached_property
+    def _encoding(self) -> Encoding:
+        return Encoding(self.space)
+
+    @cached_property
+    def _feasible(self) -> OnlineGP:
+        return OnlineGP(self._encoding.groups, 1.0)
 
     def tell(self, trial: Trial) -> None:
         """Learn that a trial has started or ended."""
