@@ -33,7 +33,6 @@ from effnas.trials.uncertainty import (
     Noise,
     RankedTrial,
     Ranking,
-    rank_trials,
 )
 
 if TYPE_CHECKING:
@@ -171,9 +170,7 @@ class Leaderboard:
 
     @cached_property
     def _ranked(self) -> Ranking:
-        # Without its reward, nothing is known of how accuracy's noise moves a trial.
-        noise = self._noise if self.reward else Noise(holdout_images=None)
-        return rank_trials(self.run.trials, self.reward or Reward.load("accuracy"), noise)
+        return self.run.ranking(self.reward)
 
     @cached_property
     def _reference_step_s(self) -> float | None:
@@ -321,8 +318,7 @@ def after_search(
     if run.best is None:
         return [("See how far it is, and what went wrong.", ["effnas", "status", folder])]
     if equals is None and (reward or run.manifest.reward.kind == "expression"):
-        ranked = rank_trials(run.trials, reward or run.load_reward(), run.noise)
-        equals = len(ranked.best_set)
+        equals = len(run.ranking(reward or run.load_reward()).best_set)
     top = min(max(equals or 1, _FINALISTS[0]), _FINALISTS[1], len(run.trials.ranked()))
     best = argument(f"{run.path}:best")
     family = argument(Path("families") / run.path.resolve().name)

@@ -61,9 +61,9 @@ def continue_folder(
     """
     parameters = {str(each.name): each for each in context.command.params}
     given = given_options(context)
-    state, stored = None, None
+    state, stored = context.find_object(FolderState), None  # `resume` has read it
     with suppress(StoreError):  # the command says so when it opens the folder
-        state = read_folder(folder)
+        state = state if state and state.path == folder else read_folder(folder)
         stored = stored_command(state)
     kept: dict[str, Any] = {}
     if state and stored and stored.name == name:
@@ -117,7 +117,7 @@ def resume(program: Any, folder: Path, more: Sequence[str], *, as_json: bool) ->
     places = [p.name for p in command.params if p.param_type_name == "argument"]
     words = [str(stored.options.get(place, "")) for place in places]
     given = ["--out", str(folder), *(["--json"] if as_json else []), *more]
-    command.main(args=[*given, "--", *words], prog_name=f"effnas {stored.name}")
+    command.main(args=[*given, "--", *words], prog_name=f"effnas {stored.name}", obj=state)
     return 0
 
 

@@ -68,7 +68,7 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
 
     def show(self, result: Search) -> None:
         search, settings = result, self.settings
-        run = load_run(settings.out)
+        run = self._facts(search).run
         if search.objectives:
             self.screen.print()
             show_pareto_front(self.screen, search.trials, search.objectives, run.baselines)
@@ -193,11 +193,13 @@ def _baselines_text(plan: CostEstimate) -> str:
 
 
 def _constraints_text(plan: CostEstimate) -> str:
-    texts, share = plan.search.constraints.texts, plan.feasible_share
+    texts = plan.search.constraints.texts
+    if not texts:
+        return ""
+    share = plan.feasible_share
     known = "as far as is known before a trial"
     shown = f"{share:.1%}" if share else "less than 0.1%"
-    met = f"; {known}, {shown} of random architectures meet them"
-    return "; ".join(texts) + met if texts else ""
+    return f"{'; '.join(texts)}; {known}, {shown} of random architectures meet them"
 
 
 def _warmup_text(recipe: Recipe, asked: Recipe) -> str:

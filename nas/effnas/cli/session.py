@@ -10,16 +10,19 @@ from shlex import quote
 from types import FrameType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from rich import progress
 from rich.markup import escape
+from rich.text import Text
 
 from effnas.cli.data_facts import worker_data_rows
 from effnas.cli.signals import STOPPED, interrupt, on_signals
-from effnas.cli.tables import console, counted, facts, next_commands, note, progress_on
+from effnas.cli.tables import console, counted, facts, next_commands, note
 from effnas.cli.wording import with_options
 from effnas.evaluation.observer import Observer
 from effnas.trials.store import MANIFEST
 
 if TYPE_CHECKING:
+    from effnas.cli.tables import Screen
     from effnas.trials.worker_info import WorkerInfo
     from effnas.workflows.trainings.folder import Result as TrainingResult
 
@@ -53,7 +56,7 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
         self.screen = console(stderr=as_json)
         self.ends_step = self.is_stopping = False
         self._as_json = as_json
-        self._progress = progress_on(self.screen)
+        self._progress = _progress_on(self.screen)
         self._task = self._progress.add_task(self.begins, total=None, left="")
 
     @abstractmethod
@@ -155,3 +158,26 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
         if self.is_stopping or not self.ends_step:
             interrupt(number, frame)
         self.is_stopping = True
+
+
+class _Count(progress.MofNCompleteColumn):
+    """How much is done, where it is known how much there is."""
+
+    def render(self, task: progress.Task) -> Text:
+        return Text() if task.total is None else super().render(task)
+
+
+def _progress_on(screen: Screen) -> progress.Progress:
+    """Return a line that says what is going on, and vanishes at the end."""
+    return progress.Progress(
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        _Count(),
+        progress.TextColumn("{task.fields[left]}"),
+        progress.TimeElapsedColumn(),
+        console=screen,
+        transient=True,
+        disable=not screen.is_terminal,
+        refresh_per_second=2,  # every redraw takes time from the CPU that is being timed
+    )

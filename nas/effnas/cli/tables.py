@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich import progress
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.markup import escape
@@ -312,29 +311,6 @@ def next_commands(screen: Screen, *commands: Sequence[object]) -> None:
     for words in commands:
         line = shlex.join(map(str, words))
         screen.print(f"  {line}", markup=False, soft_wrap=True)
-
-
-class _Count(progress.MofNCompleteColumn):
-    """How much is done, where it is known how much there is."""
-
-    def render(self, task: progress.Task) -> Text:
-        return Text() if task.total is None else super().render(task)
-
-
-def progress_on(screen: Console) -> progress.Progress:
-    """Return a line that says what is going on, and vanishes at the end."""
-    return progress.Progress(
-        progress.SpinnerColumn(),
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        _Count(),
-        progress.TextColumn("{task.fields[left]}"),
-        progress.TimeElapsedColumn(),
-        console=screen,
-        transient=True,
-        disable=not screen.is_terminal,
-        refresh_per_second=2,  # every redraw takes time from the CPU that is being timed
-    )
 
 
 def source_text(trial: Trial) -> str:

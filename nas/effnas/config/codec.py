@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from dataclasses import MISSING, fields, is_dataclass, replace
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar, cast
@@ -77,8 +79,13 @@ def from_plain(value: object, kind: type[T]) -> T:
 
 def pick(kind: type[T], whole: object, **others: object) -> T:
     """Return a dataclass of those fields of a larger one that it has, but for `others`."""
-    names = [one.name for one in fields(cast("Any", kind)) if one.name not in others]
+    names = (name for name in _names(cast("Any", kind)) if name not in others)
     return kind(**{name: getattr(whole, name) for name in names}, **others)
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(one.name for one in fields(cast("Any", kind)))
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -168,11 +175,10 @@ def _plain(value: Any) -> object:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in content:
-            raise UserError(f"the key {key[:_SHOWN]!r} is there twice")
-        content[key] = value
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        [(key, _), *_] = Counter(key for key, _ in pairs).most_common(1)
+        raise UserError(f"the key {key[:_SHOWN]!r} is there twice")
     return content
 
 

@@ -96,8 +96,6 @@ def random_search(
 def fitted(trials: Iterable[Trial], space: SearchSpace, problem: Problem) -> Predictor:
     """Return a model that has learned from trials."""
     predictor = Predictor(space, problem)
-    trials = list(trials)
-    predictor.encode([trial.architecture for trial in trials])
     for trial in trials:
         predictor.tell(trial)
     predictor.update()

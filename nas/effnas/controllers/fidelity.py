@@ -86,19 +86,19 @@ class MultiFidelityGP:
             deviation = np.hypot(deviation, ahead - mean)
         return mean, deviation
 
-    def covariance(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
-        """Return how the values at the highest fidelity of N points vary together, [N, N]."""
+    def joint(self, X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # noqa: N803
+        """Return means at the highest fidelity of N points, [N], and their covariance, [N, N]."""
         if not self._models:
-            return np.eye(len(X)) * self._prior_deviation**2
-        mean, covariance = self._models[0].predict(X)[0], self._models[0].covariance(X)
+            return np.zeros(len(X)), np.eye(len(X)) * self._prior_deviation**2
+        mean, covariance = self._models[0].joint(X)
         for n, model in list(enumerate(self._models))[1:]:
             step = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
             points = self._beside(n, X, mean)
             ahead, _ = model.predict(self._beside(n, X, mean + step))
-            mean = model.predict(points)[0]
+            mean, own = model.joint(points)
             slope = (ahead - mean) / step
-            covariance = model.covariance(points) + np.outer(slope, slope) * covariance
-        return covariance
+            covariance = own + np.outer(slope, slope) * covariance
+        return mean, covariance
 
     def _groups_of(self, level: int) -> tuple[slice, ...]:
         end = self._groups[-1].stop

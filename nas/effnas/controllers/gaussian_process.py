@@ -22,6 +22,8 @@ _MAX_LEARNED_FROM = 300
 _GROWTH = 1.2
 #: Points that are added at once to what is kept.
 _BLOCK = 32
+#: Rows of a kernel that are computed at once: so few stay in the cache of a processor.
+_ROWS = 64
 #: Fewer points do not make a regression.
 MIN_VALUES = 3
 #: Shares of the variance that are expected of each term of the kernel, and of noise, before there
@@ -72,7 +74,7 @@ class GaussianProcess:
             raise EffnasError(f"{len(y)} values do not make a regression; {MIN_VALUES} or more do")
         picked = np.linspace(0, len(y) - 1, min(len(y), _MAX_LEARNED_FROM)).round().astype(int)
         self._middle, self._spread = float(y.mean()), float(y.std()) or 1.0
-        with _one_thread():
+        with one_thread():
             self._learn(X[picked], self._inside(y[picked]))
         return self.condition(X, y)
 
@@ -87,7 +89,7 @@ class GaussianProcess:
         other = GaussianProcess(self._groups)
         other._middle, other._spread = self._middle, self._spread
         other._log_variances = self._log_variances
-        with _one_thread():
+        with one_thread():
             other._factor = self._factor_of(X, len(self) if self.begins(X) else 0)
             other._points, other._values = X, y
             other._weights = cho_solve((other._factor, True), self._inside(y), check_finite=False)
@@ -114,26 +116,31 @@ class GaussianProcess:
 
     def predict(self, X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # noqa: N803
         """Return mean and standard deviation of the value at N points, without noise, both [N]."""
-        from scipy.linalg import solve_triangular
-
         if not len(X):
             return np.zeros(0), np.zeros(0)
-        with _one_thread():
+        mean, reduced = self._regression(X)
+        variance = self._kernel_diagonal(X) - np.einsum("nm,nm->m", reduced, reduced)
+        return mean, np.sqrt(np.maximum(variance, 0.0)) * self._spread
+
+    def joint(self, X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # noqa: N803
+        """Return means of the values at N points, [N], and how they vary together, [N, N]."""
+        mean, reduced = self._regression(X)
+        with one_thread():
+            covariance = self._kernel(X, X) - reduced.T @ reduced
+        return mean, covariance * self._spread**2
+
+    def _regression(
+        self,
+        X: NDArray[np.float64],  # noqa: N803
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return means, [N], and a root [M, N] of what M known points take off the covariance."""
+        from scipy.linalg import solve_triangular
+
+        with one_thread():
             kernel = self._kernel(X, self._points)
             mean = kernel @ self._weights
             reduced = solve_triangular(self._factor, kernel.T, lower=True, check_finite=False)
-        variance = self._kernel_diagonal(X) - np.einsum("nm,nm->m", reduced, reduced)
-        deviation = np.sqrt(np.maximum(variance, 0.0))
-        return mean * self._spread + self._middle, deviation * self._spread
-
-    def covariance(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
-        """Return how the values at N points, [N, D], vary together, without noise, [N, N]."""
-        from scipy.linalg import solve_triangular
-
-        with _one_thread():
-            across = self._kernel(self._points, X)
-            reduced = solve_triangular(self._factor, across, lower=True, check_finite=False)
-            return np.asarray((self._kernel(X, X) - reduced.T @ reduced) * self._spread**2)
+        return mean * self._spread + self._middle, reduced
 
     @property
     def noise(self) -> float:
@@ -159,17 +166,23 @@ class GaussianProcess:
             squares = (mine**2).sum(axis=1)[:, None] + (theirs**2).sum(axis=1)
             # The length scales are 2 and the square root of 1/2: the latter is the former's 8th
             # power, and powers of two are far cheaper than another exponential.
-            wide = np.exp(np.minimum(2 * inner - squares, 0.0) / 8)
-            yield wide
+            wide = 2 * inner
+            wide -= squares
+            np.minimum(wide, 0.0, out=wide)
+            wide *= 1 / 8
+            yield np.exp(wide, out=wide)
             narrow = np.square(wide)
             np.square(narrow, out=narrow)
             yield np.square(narrow, out=narrow)
 
     def _kernel(self, X: NDArray[np.float64], Y: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
         assert self._log_variances is not None
+        variances = np.exp(self._log_variances)
         total = np.zeros((len(X), len(Y)))
-        for variance, part in zip(np.exp(self._log_variances), self._terms(X, Y), strict=False):
-            total += variance * part
+        for first in range(0, len(X), _ROWS):
+            rows = slice(first, first + _ROWS)
+            for variance, part in zip(variances, self._terms(X[rows], Y), strict=False):
+                total[rows] += variance * part
         return total
 
     def _kernel_diagonal(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
@@ -275,11 +288,11 @@ class OnlineGP:
             return np.full(len(X), self._prior_mean), np.full(len(X), self._prior_deviation)
         return self._current.predict(X)
 
-    def covariance(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
-        """Return how the values at N points vary together, [N, N]."""
+    def joint(self, X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # noqa: N803
+        """Return means at N points, [N], and how the values there vary together, [N, N]."""
         if self._current is None:
-            return np.eye(len(X)) * self._prior_deviation**2
-        return self._current.covariance(X)
+            return np.full(len(X), self._prior_mean), np.eye(len(X)) * self._prior_deviation**2
+        return self._current.joint(X)
 
 
 def learned_size(count: int) -> int:
@@ -290,8 +303,8 @@ def learned_size(count: int) -> int:
     return size
 
 
-def _one_thread() -> AbstractContextManager[object]:
-    # Matrices are small, and waiting threads cost more.
+def one_thread() -> AbstractContextManager[object]:
+    """Keep linear algebra to one thread: matrices are small, and waiting threads cost more."""
     limited: AbstractContextManager[object] = _thread_pools().limit(limits=1, user_api="blas")
     return limited
 

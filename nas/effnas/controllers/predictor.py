@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from effnas.arch.architecture import Architecture
 from effnas.config.expression_tree import Vectors
 from effnas.controllers.encoding import Encoding
 from effnas.controllers.fidelity import Level, MultiFidelityGP
-from effnas.controllers.gaussian_process import OnlineGP
+from effnas.controllers.gaussian_process import OnlineGP, one_thread
 from effnas.controllers.posterior import (
     MetricPosterior,
     Posterior,
@@ -51,6 +52,7 @@ class Predictor:
         measured: The trials of the space that have a reward, or that have paused at a rung, in the
             order in which `tell` first received them. Those without a metric that is pursued are
             left out.
+        is_log: By modelled metric, whether its logarithm is modelled.
     """
 
     def __init__(self, space: SearchSpace, problem: Problem | None = None) -> None:
@@ -59,29 +61,34 @@ class Predictor:
         self.measured: dict[Architecture, Trial] = {}
         #: Accuracies by the epochs that gave them; without rungs all of them at 0.
         self._accuracies: dict[int, dict[Architecture, float]] = {}
-        self._encoding = Encoding(space)
         self._is_feasible: dict[Architecture, bool] = {}
         self._running: dict[Architecture, None] = {}
-        #: The encoding of every architecture of the space that `tell` received.
+        #: The architectures of the space that `tell` received, and the encoding of those for which
+        #: it was needed: that of all at once is quicker than one by one.
+        self._told: set[Architecture] = set()
         self._rows: dict[Architecture, NDArray[np.float64]] = {}
         #: The metrics that rewards depend on and that are not free for every trial.
         self._names = {} if problem else {_REWARD: None}
         self._models: dict[str, MultiFidelityGP] = {}
-        self._is_log: dict[str, bool] = {}
-        self._feasible = OnlineGP(self._encoding.groups, 1.0)
+        self.is_log: dict[str, bool] = {}
+        #: The lowest reward that was seen when models were brought up to date.
+        self._worst = 0.0
 
-    def encode(self, archs: Sequence[Architecture]) -> None:
-        """Encode architectures all at once, before `tell` receives them: that is quicker."""
-        new = [arch for arch in archs if self.space.contains(arch)]
-        self._rows.update(zip(new, self._encoding.matrix(new), strict=True))
+    @cached_property
+    def _encoding(self) -> Encoding:
+        return Encoding(self.space)
+
+    @cached_property
+    def _feasible(self) -> OnlineGP:
+        return OnlineGP(self._encoding.groups, 1.0)
 
     def tell(self, trial: Trial) -> None:
         """Learn that a trial has started or ended."""
         arch = trial.architecture
-        if arch not in self._rows:
+        if arch not in self._told:
             if not self.space.contains(arch):
                 return
-            [self._rows[arch]] = self._encoding.matrix([arch])
+            self._told.add(arch)
         if trial.state is TrialState.RUNNING:
             self._running[arch] = None
             return
@@ -121,16 +128,18 @@ class Predictor:
         Trials under way count as if they had given what is expected of them (the kriging believer
         of Ginsbourger et al. 2010), so that parallel workers get different ones.
         """
+        rewards = (t.reward for t in self.measured.values() if t.reward is not None)
+        self._worst = min(rewards, default=0.0)
         running_rows = self._matrix([*self._running])
         for name in self._names:
             at = self._accuracies if name == "accuracy" else {0: self._values(name)}
-            self._is_log[name] = all(
+            self.is_log[name] = all(
                 value > 0 for values in at.values() for value in values.values()
             )
             model = self._models.setdefault(
                 name, MultiFidelityGP(self._encoding.groups, _PRIOR_DEVIATION)
             )
-            model.update(list(self._levels(at, is_log=self._is_log[name])))
+            model.update(list(self._levels(at, is_log=self.is_log[name])))
             if self._running:
                 model.condition_on_mean(running_rows)
         if not all(self._is_feasible.values()):
@@ -167,22 +176,16 @@ class Predictor:
             measured: Whether deviations are those of measured values, noise included, or of the
                 expected ones.
         """
-        sure = self._known(archs)
+        known, modelled = self._divided(archs)
         rows = self._matrix(archs)
         posteriors = {}
-        for name, is_log in self._is_log.items():
-            lacking = [n for n, metrics in enumerate(sure) if name not in metrics]
-            values = np.array([metrics.get(name, 1.0) for metrics in sure])
-            mean, deviation = np.log(values) if is_log else values, np.zeros(len(archs))
-            model = self._models[name]
+        for name, (mean, lacking) in modelled.items():
+            model, deviation = self._models[name], np.zeros(len(archs))
             mean[lacking], deviation[lacking] = model.predict(rows[lacking])
             if measured:
                 deviation[lacking] = np.hypot(deviation[lacking], model.noise)
-            posteriors[name] = MetricPosterior(mean, deviation, is_log)
-        known = set.intersection(*(set(metrics) for metrics in sure)) - posteriors.keys()
-        return {
-            name: np.array([metrics[name] for metrics in sure]) for name in sorted(known)
-        }, posteriors
+            posteriors[name] = MetricPosterior(mean, deviation, self.is_log[name])
+        return known, posteriors
 
     def draw(
         self, archs: Sequence[Architecture], count: int, rng: np.random.Generator
@@ -193,21 +196,52 @@ class Predictor:
             By metric `count` draws of the values that are expected of measurements, [count, N];
             metrics that are known are the same in all.
         """
-        known, posteriors = self.metrics(archs)
+        known, modelled = self._divided(archs)
         rows = self._matrix(archs)
         drawn = {name: np.tile(values, (count, 1)) for name, values in known.items()}
-        for name, each in posteriors.items():
-            unsure = each.deviation > 0
-            covariance = self._models[name].covariance(rows[unsure])
+        for name, (mean, lacking) in modelled.items():
+            mean[lacking], covariance = self._models[name].joint(rows[lacking])
             if len(covariance):
                 # Networks that are alike make it singular; rounding, a little less than that.
                 covariance[np.diag_indices(len(covariance))] += 1e-6 * np.diag(covariance).mean()
             moved = np.zeros((count, len(archs)))
             normal = rng.standard_normal((count, len(covariance)))
-            moved[:, unsure] = normal @ np.linalg.cholesky(covariance).T
-            whole = each._replace(mean=each.mean + moved, deviation=np.zeros(1))
+            with one_thread():
+                moved[:, lacking] = normal @ np.linalg.cholesky(covariance).T
+            whole = MetricPosterior(mean + moved, np.zeros(1), self.is_log[name])
             drawn[name] = whole.values(name, 0.0)
         return drawn
+
+    def noise(self, archs: Sequence[Architecture]) -> dict[str, NDArray[np.float64]]:
+        """Return how far measured values are from expected ones, by modelled metric, [N].
+
+        Standard deviations, of logarithms where `is_log`; 0 where the metric is known.
+        """
+        found = {}
+        for name, (_, lacking) in self._divided(archs)[1].items():
+            found[name] = np.zeros(len(archs))
+            found[name][lacking] = self._models[name].noise
+        return found
+
+    def _divided(
+        self, archs: Sequence[Architecture]
+    ) -> tuple[
+        dict[str, NDArray[np.float64]],
+        dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]],
+    ]:
+        """Return what is known of N architectures by metric, [N], and what is modelled.
+
+        Of a modelled metric the values, [N], logarithms where `is_log`, and at which places they
+        are not known.
+        """
+        sure = self._known(archs)
+        modelled = {}
+        for name, is_log in self.is_log.items():
+            values = np.array([metrics.get(name, 1.0) for metrics in sure])
+            lacking = [n for n, metrics in enumerate(sure) if name not in metrics]
+            modelled[name] = np.log(values) if is_log else values, np.array(lacking, dtype=np.int64)
+        names = set.intersection(*(set(metrics) for metrics in sure)) - modelled.keys()
+        return {n: np.array([metrics[n] for metrics in sure]) for n in sorted(names)}, modelled
 
     def posterior(self, archs: Sequence[Architecture], score: Score) -> Posterior:
         """Return the posterior of a figure of N architectures that follows from metrics."""
@@ -217,8 +251,7 @@ class Predictor:
         """Return the rewards that follow from metrics, [N]; where there is none, the worst seen."""
         if self.problem is None:
             return metrics[_REWARD]
-        worst = min((t.reward for t in self.measured.values() if t.reward is not None), default=0.0)
-        return np.nan_to_num(self.problem.reward.score_vectorized(metrics), nan=worst)
+        return np.nan_to_num(self.problem.reward.score_vectorized(metrics), nan=self._worst)
 
     def log_feasible(self, archs: Sequence[Architecture]) -> NDArray[np.float64]:
         """Return the logarithm of the probability that each of N is feasible, [N]."""
@@ -240,7 +273,8 @@ class Predictor:
 
     def _matrix(self, archs: Sequence[Architecture]) -> NDArray[np.float64]:
         """Return the encoding of N architectures, [N, D]; those of trials are at hand."""
-        new = [arch for arch in archs if arch not in self._rows]
+        new = [arch for arch in dict.fromkeys(archs) if arch not in self._rows]
         rows = dict(zip(new, self._encoding.matrix(new), strict=True))
+        self._rows.update((arch, row) for arch, row in rows.items() if arch in self._told)
         found = [rows[arch] if arch in rows else self._rows[arch] for arch in archs]
         return np.stack(found) if found else self._encoding.matrix([])

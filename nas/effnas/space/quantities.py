@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from effnas.arch.architecture import Architecture
-from effnas.arch.blocks import FIELDS
+from effnas.arch.blocks import FIELDS, Stage
 from effnas.errors import SpaceError
 
 #: Quantities that follow from counting a network, and so from the number of classes.
@@ -43,6 +44,10 @@ def stage_quantities(arch: Architecture) -> dict[str, float | str]:
     """Return the fields of every stage, such as `stage2.k`, and the number of layers."""
     quantities: dict[str, float | str] = {"layers": arch.layers}
     for n, stage in enumerate(arch.stages, start=1):
-        for name in ("op", *FIELDS):
-            quantities[f"stage{n}.{name}"] = getattr(stage, name)
+        quantities |= _fields(n, stage)
     return quantities
+
+
+@lru_cache(maxsize=1 << 16)
+def _fields(n: int, stage: Stage) -> dict[str, float | str]:
+    return {f"stage{n}.{name}": getattr(stage, name) for name in ("op", *FIELDS)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING
@@ -152,12 +152,19 @@ class StageSpace:
 
     def _active(self, alternative: Alternative, expansion: Number) -> dict[str, tuple[Number, ...]]:
         """The shared fields that the alternative has a place for, given its expansion."""
-        taken = set(OPERATORS[alternative.op].fields)
-        if alternative.op == "identity":
-            taken.discard("r")
-        if alternative.op == "fused" and expansion == 1:
-            taken.discard("se")
-        return {name: values for name, values in self.fields if name in taken}
+        key = alternative.op, expansion == 1
+        if key not in self._places:
+            taken = set(OPERATORS[alternative.op].fields)
+            if alternative.op == "identity":
+                taken.discard("r")
+            if alternative.op == "fused" and expansion == 1:
+                taken.discard("se")
+            self._places[key] = {name: values for name, values in self.fields if name in taken}
+        return self._places[key]
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, bool], dict[str, tuple[Number, ...]]]:
+        return {}
 
     def decide_by(
         self,
@@ -206,4 +213,9 @@ class StageSpace:
             fields.pop("r", None)
         if alternative.op == "fused" and fields.get("e") == 1:
             fields.pop("se", None)
-        return Stage(alternative.op, **fields)  # type: ignore[arg-type]
+        return _stage(alternative.op, *fields.items())
+
+
+@lru_cache(maxsize=1 << 16)  # drawing makes the same stages again and again
+def _stage(op: str, *fields: tuple[str, Number]) -> Stage:
+    return Stage(op, **dict(fields))  # type: ignore[arg-type]

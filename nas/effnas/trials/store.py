@@ -11,6 +11,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, ClassVar, Protocol, Self, TypeVar, cast
 
@@ -235,10 +236,15 @@ class ArchitectureRecord:
         Raises:
             ValueError: If it is none, or the id belongs to another one.
         """
-        arch = Architecture.parse(self.architecture, stem=stem, head=head)
+        arch = _architecture(self.architecture, stem, head)
         if arch.id != self.architecture_id:
             raise ValueError("architecture_id does not belong to the architecture")
         return arch
+
+
+@lru_cache(maxsize=1_000)  # a trial has a line for each of its states
+def _architecture(blocks: str, stem: int, head: int) -> Architecture:
+    return Architecture.parse(blocks, stem=stem, head=head)
 
 
 @dataclass(frozen=True, kw_only=True)
