@@ -15,6 +15,7 @@ from effnas.cli.tables import (
     best_with,
     counted,
     duration,
+    forecast_text,
     networks,
     number,
     reasons,
@@ -36,6 +37,7 @@ from effnas.workflows.trainings.folder import WEIGHTS, Result
 if TYPE_CHECKING:
     from effnas.config.settings import Recipe
     from effnas.trials.run import Run
+    from effnas.workflows.trainings.forecast import Forecast
     from effnas.workflows.trainings.standings import Schedule
 
 
@@ -51,7 +53,12 @@ class PromoteCommand(ReportingCommand[FinalsSettings, FinalsReport], FinalsObser
         return report
 
     def planned(
-        self, run: Run, finalists: Sequence[Finalist], recipe: Recipe, schedule: Schedule
+        self,
+        run: Run,
+        finalists: Sequence[Finalist],
+        recipe: Recipe,
+        schedule: Schedule,
+        forecast: Forecast | None,
     ) -> None:
         by_front = sum(finalist.reason == "front" for finalist in finalists)
         levels = ", ".join(map(str, schedule.levels))
@@ -63,6 +70,7 @@ class PromoteCommand(ReportingCommand[FinalsSettings, FinalsReport], FinalsObser
             ("training", f"{counted(recipe.epochs, 'epoch')} of {recipe.data_share:.0%} of the "
                          f"images at {recipe.image_size} px; compared after {levels}, where "
                          "the weaker half stops"),
+            ("forecast", forecast_text(forecast, "from the times of these trials")),
         )  # fmt: skip
         self.progress("training", 0, len(finalists) * schedule.steps)
 

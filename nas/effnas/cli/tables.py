@@ -18,6 +18,7 @@ from effnas.trials.trial import Trial, TrialState
 
 if TYPE_CHECKING:
     from effnas.search.search import Search
+    from effnas.workflows.trainings.forecast import Forecast
     from effnas.workflows.trainings.standings import Standing
 
 #: Between two columns.
@@ -229,6 +230,19 @@ def standing_cells(standing: Standing) -> list[str]:
         "-" if standing.chance is None else chance_text(standing.chance),
         duration(standing.train_time_s),
     ]
+
+
+def forecast_text(forecast: Forecast | None, source: str) -> str:
+    """Return about how long trainings will take, and what that is from; nothing if none are left.
+
+    Args:
+        forecast: Of what is left; None where that is not known.
+        source: In words.
+    """
+    if forecast is None or not forecast.epochs:
+        return ""
+    epoch = duration(forecast.seconds / forecast.epochs)
+    return f"about {duration(forecast.seconds)} of training ({epoch} an epoch, {source})"
 
 
 def with_spread(mean: float, spread: float | None) -> str:

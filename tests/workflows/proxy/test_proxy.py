@@ -89,6 +89,7 @@ def trained(
     """Train all that a study wants, one after the other."""
     ended = list(before)
     while wanted := study.wanted(ended):
+        assert {job.key for job in wanted} <= {job.key for job in study.possible(ended)}
         for job in wanted:
             ended.append(job.ended(train(job.recipe, job.architecture, job.repeat)))
             if folder:

@@ -20,6 +20,7 @@ from effnas.workflows.finals.finalists import Finalist, choose_finalists
 from effnas.workflows.finals.folder import FinalsManifest
 from effnas.workflows.finals.report import FinalsReport, make_report
 from effnas.workflows.trainings.folder import WEIGHTS, Result, TrainingsFolder
+from effnas.workflows.trainings.forecast import Forecast, epoch_time
 from effnas.workflows.trainings.standings import Schedule
 from effnas.workflows.trainings.train import Candidate, Trainings
 
@@ -66,9 +67,14 @@ class FinalsObserver(Observer):
     """Receives what finals do."""
 
     def planned(
-        self, run: Run, finalists: Sequence[Finalist], recipe: Recipe, schedule: Schedule
+        self,
+        run: Run,
+        finalists: Sequence[Finalist],
+        recipe: Recipe,
+        schedule: Schedule,
+        forecast: Forecast | None,
     ) -> None:
-        """The trainings are about to begin."""
+        """The trainings are about to begin; how long they take is not always known."""
 
     def trained(self, finalist: Finalist, result: Result, reward: float | None) -> None:
         """A training has reached a level."""
@@ -116,7 +122,6 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
             names, root = run.manifest.data.class_names, config.data_root
             check_test_part(config.data or "", classes=names, root=Path(root) if root else None)
         results = folder.begin(manifest)
-        observer.planned(run, finalists, recipe, schedule)
         by_name = {finalist.trial.architecture.id: finalist for finalist in finalists}
 
         def trained(result: Result) -> None:
@@ -136,6 +141,12 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
             score=lambda name, accuracy: score(by_name[name], accuracy),
             on_result=trained,
         )
+        device = settings.workers.device
+        epoch_s = {
+            name: epoch_time(run, finalist.trial, recipe, device)
+            for name, finalist in by_name.items()
+        }
+        observer.planned(run, finalists, recipe, schedule, trainings.forecast(epoch_s))
         trainings.finish(config, settings.workers, reward.text, observer)
         report = make_report(finalists, schedule, results, score, run.manifest.data.holdout_images)
         test = evaluate_test_once(

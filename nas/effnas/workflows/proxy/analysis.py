@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,7 @@ from effnas.workflows.proxy.statistics import (
     seed_deviation,
     spearman,
 )
-from effnas.workflows.proxy.trainings import Fidelity, TrainingJob
+from effnas.workflows.proxy.trainings import Fidelity, TrainingJob, jobs, missing
 
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
@@ -74,6 +75,12 @@ class Study(ABC):
     @abstractmethod
     def wanted(self, trainings: Sequence[Training]) -> list[TrainingJob]:
         """Return the trainings to do next, those of one recipe together; none at the end."""
+
+    def possible(self, trainings: Iterable[Training]) -> list[TrainingJob]:
+        """Return all trainings that have not ended and may still be wanted."""
+        at_proxies = (jobs(recipe, self.networks, self.seeds) for recipe in self.proxies)
+        at_high = jobs(self.high, self.networks, self.high_seeds)
+        return missing([*at_high, *chain.from_iterable(at_proxies)], trainings)
 
 
 def analyse(study: Study, proxy: Recipe, trainings: Iterable[Training]) -> ProxyReport:
