@@ -56,6 +56,25 @@ def test_a_broken_folder_is_a_row_with_its_reason(effnas: Run) -> None:
     assert "manifest.json" in reason
 
 
+def test_the_status_of_finals_names_trials_the_pick_and_what_comes_next(effnas: Run) -> None:
+    for name in ("run", "run-finals", "finals-stopped"):
+        copied(name, Path(name))
+    found = json.loads(effnas("status", "run-finals", "--json").out)
+    text = effnas("status", "run-finals").out
+    assert f"Picked: trial {found['base']}, " in text
+    assert f"effnas export run:{found['base']} --weights {found['weights']}\n" in text
+    assert {each["trial"] for each in found["standings"]} == set(range(4))
+    assert not any(each["architecture_id"] in text.partition("Picked")[0]
+                   for each in found["standings"])  # fmt: skip
+    assert "Picked" not in effnas("status", "finals-stopped").out
+    # Without their search, there are ids of networks still.
+    shutil.rmtree("run")
+    alone = effnas("status", "run-finals")
+    assert (alone.code, alone.err) == (0, "")
+    assert all(each["architecture_id"] in alone.out for each in found["standings"])
+    assert "their search 'run' is not beside them" in alone.out
+
+
 def test_a_folder_that_is_written_is_running(finished_run: Path) -> None:
     from effnas.trials.store import RunFolder
 

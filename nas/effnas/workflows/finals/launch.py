@@ -18,7 +18,8 @@ from effnas.trials.store import CHECKPOINTS
 from effnas.workflows.finals.evaluate_test import evaluate_test_once, stored_test
 from effnas.workflows.finals.finalists import Finalist, choose_finalists
 from effnas.workflows.finals.folder import FinalsManifest
-from effnas.workflows.finals.report import FinalsReport, make_report
+from effnas.workflows.finals.report import make_report
+from effnas.workflows.finals.stored import StoredFinals
 from effnas.workflows.trainings.folder import WEIGHTS, Result, TrainingsFolder
 from effnas.workflows.trainings.forecast import Forecast, epoch_time
 from effnas.workflows.trainings.standings import Schedule
@@ -83,7 +84,7 @@ class FinalsObserver(Observer):
         """The test part is about to be read."""
 
 
-def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsReport:
+def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> StoredFinals:
     """Train the best of a search longer; what the folder holds is not trained again.
 
     Raises:
@@ -158,4 +159,11 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
             read=settings.test,
             reading=observer.testing,
         )
-    return replace(report, test=test)
+    return StoredFinals(
+        path=settings.out,
+        manifest=FinalsManifest.read(settings.out),
+        run=run,
+        reward=reward,
+        results=results,
+        report=replace(report, test=test),
+    )
