@@ -170,12 +170,32 @@ def test_rescoring_shows_and_stores(effnas: Run) -> None:
     copied("run", Path("run"))
     before = Path("run/trials.jsonl").read_bytes()
     rows = json.loads(effnas("rescore", "run", "--reward", "-A", "--json").out)["trials"]
-    assert [row["rank_before"] for row in rows] == [4, 3, 2, 1]
+    places = [row["reward_before"] for row in rows]
+    assert places == sorted(places)
     assert Path("run/trials.jsonl").read_bytes() == before
     assert effnas("rescore", "run", "--reward", "-A", "--store").code == 0
     run = load_run("run")
     assert [t.number for t in run.trials.ranked()] == [row["trial"] for row in rows]
     assert run.load_reward().text == "-A"
+
+
+def test_rescoring_ranks_as_the_leaderboard_does(effnas: Run) -> None:
+    copied("run", Path("run"))
+    run = load_run("run")
+    shown = effnas("rescore", "run", "--reward", "A * S^-0.07 * P^-0.05", "--json").out
+    rows = json.loads(shown)["trials"]
+    for row, ranked in zip(rows, run.ranking(run.load_reward()), strict=True):
+        assert row["trial"] == ranked.trial.number
+        for which in ("", "_before"):
+            assert (row[f"rank{which}"], row[f"last_rank{which}"]) == (
+                ranked.rank,
+                ranked.last_rank,
+            )
+    assert any(row["rank"] < row["last_rank"] for row in rows)
+    # Equal rewards share their ranks, whatever the accuracies.
+    for reward in ("P^0", "params^0 * train_loss^0"):
+        rows = json.loads(effnas("rescore", "run", "--reward", reward, "--json").out)["trials"]
+        assert {(row["rank"], row["last_rank"]) for row in rows} == {(1, 4)}
 
 
 @pytest.mark.slow

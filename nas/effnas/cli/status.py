@@ -86,8 +86,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
     elif objectives:
         show_pareto_front(screen, run.trials, objectives, run.baselines)
     else:
-        reward = run.load_reward() if run.manifest.reward.kind == "expression" else None
-        Leaderboard(run, reward, top).show(screen)
+        Leaderboard(run, run.known_reward, top).show(screen)
     if run.best is not None:
         following = (words for _, words in after_search(run))
         next_commands(screen, *following, ["effnas", "report", path])

@@ -16,7 +16,7 @@ from effnas.trials.problem import Problem
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run
 from effnas.trials.trial import Trial, TrialState
-from effnas.trials.uncertainty import Ranking, rank_trials
+from effnas.trials.uncertainty import Ranking
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Facts:
         """How sure the ranking of the complete trials is; None if none has a known reward."""
         if self.reward is None or not self.complete:
             return None
-        return rank_trials(self.run.trials, self.reward, self.run.noise)
+        return self.run.ranking(self.reward)
 
     @property
     def winner(self) -> Trial | None:

@@ -17,7 +17,7 @@ from effnas.trials.pareto_front import pareto_front
 from effnas.trials.reward import Reward
 from effnas.trials.store import MANIFEST, read_events
 from effnas.trials.trial import Trial, Trials
-from effnas.trials.uncertainty import LEVEL, Noise, Ranking
+from effnas.trials.uncertainty import LEVEL, Noise, Ranking, rank_trials
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,21 @@ class Run:
     def noise(self) -> Noise:
         """What makes its accuracies unsure."""
         return Noise.of(self.manifest.data.holdout_images, self.baselines)
+
+    @property
+    def known_reward(self) -> Reward | None:
+        """Its reward; None where that is a Python function, which no file may have executed."""
+        return self.load_reward() if self.manifest.reward.kind == "expression" else None
+
+    def ranking(self, reward: Reward | None) -> Ranking:
+        """Return its complete trials, the best first, and how sure that order is.
+
+        Args:
+            reward: What gave them their rewards; None where that is not known, and so not how the
+                noise of accuracies moves them.
+        """
+        noise = self.noise if reward else Noise(holdout_images=None)
+        return rank_trials(self.trials, reward or Reward.load("accuracy"), noise)
 
     def learned_nothing(self, ranking: Ranking) -> bool:
         """Return whether no trial is clearly more accurate than always naming the largest class.
