@@ -72,6 +72,8 @@ CASES = {
     "status photos": ["photos"],
     # Timing
     "bench efficientnet_b00": ["did you mean 'efficientnet_b0'"],
+    "bench run": ["run: a folder", "run:best"],
+    "bench nowhere/net": ["nowhere/net: no network", "RUN:NUMBER"],
     f"bench {BLOCKS} --batch-size 0": ["--batch-size", "1 or more"],
     f"bench {BLOCKS} --interval 0": ["--interval", "above 0"],
     "profile --space tiny --out .": ["--out"],
