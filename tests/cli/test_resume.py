@@ -126,7 +126,25 @@ def test_nothing_left_to_do_is_said_at_once(effnas: Run, settings: list[Any]) ->
     copied("run", Path("run"))
     assert "all 4 trials of run are done; --budget" in effnas("resume", "run").out
     assert "all 4 trials" in effnas("resume", "run", "--budget", "3").out
+    # So it is where the stored budget is larger, but the given one is not.
+    stored = copied("run", Path("longer"))
+    Path("longer/manifest.json").write_text(json.dumps({**stored, "budget": 1000}))
+    for budget in "34":
+        said = effnas("resume", "longer", "--budget", budget).out
+        assert f"a budget of {budget} leaves nothing to do" in said
+        assert "without --budget, it goes on to 1,000" in said
     assert not settings
+
+
+@pytest.mark.parametrize(("folder", "budget"), [("rungs", "1"), ("longer", "5"), ("longer", "")])
+def test_what_is_paused_or_within_the_budget_is_left(
+    effnas: Run, settings: list[Any], folder: str, budget: str
+) -> None:
+    stored = copied("rungs" if folder == "rungs" else "run", Path(folder))
+    if folder == "longer":
+        Path("longer/manifest.json").write_text(json.dumps({**stored, "budget": 1000}))
+    assert effnas("resume", folder, *(["--budget", budget] if budget else [])).code == 0
+    assert len(settings) == 1
 
 
 @pytest.mark.parametrize("option", ["reward", "controller", "step-time-command"])

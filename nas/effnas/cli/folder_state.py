@@ -26,6 +26,8 @@ class FolderState:
         unit: What is counted, such as `trials`.
         done: How many have ended.
         total: How many there will be; None where that is not known.
+        is_settled: Of a search: whether nothing is under way, so that only more trials are more
+            to do.
         best: Its best reward, accuracy, or the like; None where there is none yet.
         best_is: What that is.
         best_of: Whose it is.
@@ -44,6 +46,7 @@ class FolderState:
     unit: str = ""
     done: int = 0
     total: int | None = None
+    is_settled: bool = True
     best: float | None = None
     best_is: str = ""
     best_of: str = ""

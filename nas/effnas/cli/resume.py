@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from effnas.cli.folder_state import FolderState
 from effnas.cli.folders import read_folder
-from effnas.cli.tables import console
+from effnas.cli.tables import console, counted
 from effnas.config.catalog import Source
 from effnas.config.plugins import is_plugin
 from effnas.errors import ConfigError, StoreError
@@ -198,15 +198,22 @@ def _is_code(text: str) -> bool:
 
 def _nothing_left(state: FolderState, stored: CommandPart, more: Sequence[str]) -> str:
     """Return why nothing is left to do; nothing if there is."""
-    budget = more[1] if len(more) == 2 and more[0] == "--budget" else None
-    if state.state != "finished" or (more and budget is None):
+    budget = int(more[1]) if len(more) == 2 and more[0] == "--budget" else None
+    if more and budget is None:
         return ""
     if state.kind != "search":
-        return f"all {state.done} {state.unit} of {state.path} are done"
+        is_done = state.state == "finished" and budget is None
+        return f"all {state.done} {state.unit} of {state.path} are done" if is_done else ""
     # The best of a search with predicted step times are measured at its end.
     is_predicted = stored.options.get("profile") and stored.options.get("step_time") != "predicted"
-    if is_predicted or (budget is not None and int(budget) > state.done):
+    total = state.total or 0
+    if is_predicted or not state.is_settled or state.done < (total if budget is None else budget):
         return ""
+    if state.done < total:
+        return (
+            f"{counted(state.done, 'trial')} of {state.path} are done already, so a budget of "
+            f"{budget:,} leaves nothing to do; without --budget, it goes on to {total:,}"
+        )
     return (
         f"all {state.done} trials of {state.path} are done; --budget {max(2 * state.done, 1)} "
         f"extends it, and `effnas status {state.path}` shows it"
