@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from command_line import QUICK, Run
 
+from effnas.cli.earlier import UNKNOWN
 from effnas.cli.folders import read_folder
 from effnas.trials.run import load_run
 
@@ -167,11 +169,46 @@ def test_code_that_a_folder_names_is_not_run(effnas: Run, settings: list[Any], o
     assert not settings
 
 
-def test_an_older_folder_of_trainings_says_which_command_to_give(effnas: Run) -> None:
-    copied("finals-stopped", Path("finals"))
-    done = effnas("resume", "finals")
-    assert done.code == 2
-    assert "effnas promote" in done.err
+class Begun(Exception):  # noqa: N818  # no error
+    """Trainings begin, since all that must be as it was is."""
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("finals-stopped", "elsewhere"), ("coefficients-stopped", "run-coefficients"),
+     ("layers-stopped", "run-layers")],
+)  # fmt: skip
+def test_the_command_that_an_older_folder_is_resumed_by_is_shown_and_does(
+    effnas: Run, monkeypatch: pytest.MonkeyPatch, name: str, folder: str
+) -> None:
+    from effnas.workflows.trainings.train import Trainings
+
+    def finish(self: Trainings, *_: object) -> None:
+        raise Begun(self.folder.path)
+
+    monkeypatch.setattr(Trainings, "finish", finish)
+    for each, to in (("run", "run"), (name, folder)):
+        copied(each, Path(to))
+    done = effnas("resume", folder)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    _, _, command = done.err.partition("what continues it is effnas ")
+    assert not set(command.split()) & UNKNOWN
+    assert f"Begun: {folder}" in effnas(*shlex.split(command)).err
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("proxy-stopped", ["proxy check", "--networks 4", "--epochs 1", "not stored: SPACE, DATA"]),
+     ("training-stopped", ["effnas train NETWORK --data digits", "not stored: NETWORK, RECIPE)"]),
+     ("coefficients-stopped", ["coefficients BASE --data digits --seed 1", "not stored: BASE"])],
+)  # fmt: skip
+def test_what_an_older_folder_does_not_tell_is_in_capitals(
+    effnas: Run, name: str, words: list[str]
+) -> None:
+    copied(name, Path(name))
+    done = effnas("resume", name)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert all(each in done.err for each in words), done.err
 
 
 @pytest.mark.parametrize("path", ["nowhere", ".", "odd"])

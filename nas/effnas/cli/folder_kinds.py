@@ -361,10 +361,11 @@ def _records(file: Path, kind: type[T], what: str) -> Iterator[T]:
 
 
 def _continued(path: Path, state: str, asked: CommandPart | None, command: str) -> str:
-    """Return the command that continues a folder; one of an earlier version names none."""
+    """Return the command that continues a folder, or in words where an earlier version began it."""
     if state == "finished":
         return ""
-    return f"effnas resume {path}" if asked else f"the same `{command}` as before"
+    again = f"effnas resume {path}"
+    return again if asked else f"the same `{command}` as before; `{again}` shows it"
 
 
 #: Readers by what a JSON file has as `kind`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -101,14 +102,18 @@ def resume(program: Any, folder: Path, more: Sequence[str], *, as_json: bool) ->
     if state.state == "running":
         raise StoreError(f"{folder}: another command is writing there; wait for it, or stop it")
     stored = stored_command(state)
-    if stored is None:
-        raise StoreError(
-            f"{folder}: it is of a version that did not store its command line; give the same "
-            f"`{state.continued_by or 'command'}` again, with `out` {folder}"
-        )
     if nothing := _nothing_left(state, stored, more):
         screen.print(nothing, markup=False)
         return 0
+    if stored is None:
+        from effnas.cli.earlier import UNKNOWN, earlier_command
+
+        words = [*earlier_command(state), *more]
+        unknown = ", ".join(word for word in words if word in UNKNOWN)
+        raise StoreError(
+            f"{folder}: an earlier version began it and did not store how; what continues it is "
+            f"{shlex.join(words)}" + (f" (not stored: {unknown})" if unknown else "")
+        )
     command = program
     for word in stored.name.split():
         command = getattr(command, "commands", {}).get(word)
@@ -196,7 +201,7 @@ def _is_code(text: str) -> bool:
     return is_plugin(text) and not text.startswith("optuna:")
 
 
-def _nothing_left(state: FolderState, stored: CommandPart, more: Sequence[str]) -> str:
+def _nothing_left(state: FolderState, stored: CommandPart | None, more: Sequence[str]) -> str:
     """Return why nothing is left to do; nothing if there is."""
     budget = int(more[1]) if len(more) == 2 and more[0] == "--budget" else None
     if more and budget is None:
@@ -205,7 +210,8 @@ def _nothing_left(state: FolderState, stored: CommandPart, more: Sequence[str]) 
         is_done = state.state == "finished" and budget is None
         return f"all {state.done} {state.unit} of {state.path} are done" if is_done else ""
     # The best of a search with predicted step times are measured at its end.
-    is_predicted = stored.options.get("profile") and stored.options.get("step_time") != "predicted"
+    options = stored.options if stored else {}
+    is_predicted = options.get("profile") and options.get("step_time") != "predicted"
     total = state.total or 0
     if is_predicted or not state.is_settled or state.done < (total if budget is None else budget):
         return ""

@@ -84,6 +84,11 @@ class FinalsObserver(Observer):
         """The test part is about to be read."""
 
 
+def usual_recipe(run: Run) -> Recipe:
+    """Return the recipe of the finals of a search, unless another is asked for."""
+    return replace(run.recipe, epochs=_LONGER * run.recipe.epochs, data_share=1.0)
+
+
 def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> StoredFinals:
     """Train the best of a search longer; what the folder holds is not trained again.
 
@@ -101,8 +106,7 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> StoredF
 
     for finalist in finalists:
         score(finalist, finalist.trial.metrics.get("accuracy", 0.5))  # it can be scored
-    recipe = replace(run.recipe, epochs=_LONGER * run.recipe.epochs, data_share=1.0)
-    recipe = recipe.overridden(**settings.recipe)
+    recipe = usual_recipe(run).overridden(**settings.recipe)
     config = replace(
         config_for_run(run, recipe, data=settings.data, data_root=settings.data_root),
         step_times=None,

@@ -62,7 +62,7 @@ def load_finals(path: Path, reward: Reward | None = None) -> StoredFinals:
         ConfigError: If their reward is a Python function, and none is given.
     """
     manifest = FinalsManifest.read(path)
-    run = _search_of(path, manifest)
+    run = search_of(path, manifest)
     reward = reward or _reward_of(run, manifest)
     results = list(read_records(path / TRAININGS, parse_result, "result"))
     by_id = {trial.architecture.id: trial for trial in run.trials.ranked()}
@@ -97,8 +97,12 @@ def load_finals(path: Path, reward: Reward | None = None) -> StoredFinals:
     )
 
 
-def _search_of(path: Path, manifest: FinalsManifest) -> Run:
-    """Return the search: where the command line had it, else beside the finals."""
+def search_of(path: Path, manifest: FinalsManifest) -> Run:
+    """Return the search of finals: where the command line had it, else beside them.
+
+    Raises:
+        StoreError: If it is at neither place, or cannot be read.
+    """
     asked = str(manifest.asked.options.get("search") or "") if manifest.asked else ""
     beside = path.resolve().parent / Path(manifest.run).name
     for place in (Path(asked), beside) if asked else (beside,):
