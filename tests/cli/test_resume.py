@@ -265,3 +265,40 @@ def test_a_search_is_resumed_from_its_folder_alone(effnas: Run) -> None:
     assert after.trials[0] == before.trials[0]
     for part in ("recipe", "data", "reward", "controller", "hardware"):
         assert getattr(after.manifest, part) == getattr(before.manifest, part)
+
+
+#: Commands and options behind golden folders of trainings of several networks.
+STUDIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "run-finals": ("promote", {"search": "run", "top": 2, "seeds": 2, "epochs": 2,
+                               "report": False}),
+    "layers": ("scaling layers", {"base": "run:best", "tolerance": 0.4, "slopes": "0.5,1",
+                                  "epochs": 1, "seeds": 1}),
+    "proxy": ("proxy check", {"space": "small.yaml", "recipe": "trial-recipe.yaml", "networks": 4,
+                              "seeds": 2, "high_seeds": 1, "high_epochs": 2, "backend": "inline"}),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("inline")
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_is_resumed_from_its_folder_alone(effnas: Run, name: str) -> None:
+    for each in {"run", name}:
+        copied(each, Path(each))
+    for file in ("small.yaml", "trial-recipe.yaml"):
+        shutil.copy(GOLDEN / file, file)
+    command, options = STUDIES[name]
+    asked = {"name": command, "options": {**options, "device": "cpu", "threads": 1}}
+    file, trainings = Path(name, "manifest.json"), Path(name, "trainings.jsonl")
+    stored = json.loads(file.read_text())
+    stored.pop("finished", None)
+    file.write_text(json.dumps({**stored, "asked": asked}))
+    *before, last = trainings.read_text().splitlines()
+    trainings.write_text("".join(f"{line}\n" for line in before))
+    assert read_folder(Path(name)).continued_by == f"effnas resume {name}"
+    done = effnas("resume", name)
+    assert done.code == 0, done.err
+    *kept, again = trainings.read_text().splitlines()
+    assert kept == before
+    for what in {"candidate", "architecture", "repeat", "epochs"} & json.loads(last).keys():
+        assert json.loads(again)[what] == json.loads(last)[what]
+    assert read_folder(Path(name)).state == "finished"
