@@ -85,7 +85,8 @@ CASES = {
     "promote none": ["none: none of its 2 trials is complete"],
     "promote run --top 0": ["--top is 0", "1 or more"],
     "promote run --seeds 0": ["--seeds is 0", "1 or more"],
-    "promote run --out run": ["run", "holds no finals"],
+    "promote run --out run": ["run: it holds no finals, but a search; choose another --out"],
+    "promote finals": ["finals: it holds no run, but finals; give a folder", "`effnas search`"],
     "promote function": ["the Python function", "--reward"],
     "promote bare": ["bare", "names no recipe"],
     # Scaling
@@ -165,8 +166,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_run(made / name)
         file = made / name / "manifest.json"
         file.write_text(file.read_text().replace(old, new))
-    (made / "torn").mkdir()
-    (made / "torn/manifest.json").write_text('{"forma')
+    for name, text in (("torn", '{"forma'), ("finals", '{"format": 1, "kind": "finals"}')):
+        (made / name).mkdir()
+        (made / name / "manifest.json").write_text(text)
     return made
 
 

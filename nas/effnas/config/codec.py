@@ -35,7 +35,15 @@ T = TypeVar("T")
 
 
 class WrongKindError(UserError):
-    """A file is JSON, but not of the kind that was asked for."""
+    """A file is JSON, but not of the kind that was asked for.
+
+    Attributes:
+        kind: What it is of; empty if it does not say.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__("it holds something else" + f" ({kind})" * bool(kind))
+        self.kind = kind
 
 
 def to_plain(value: object, *, sparse: bool = False) -> Any:
@@ -112,8 +120,7 @@ def read_object(
     content = parse_json(read_text(path, most_bytes=most_bytes))
     if not isinstance(content, dict) or content.get("kind") != kind:
         found = content.get("kind") if isinstance(content, dict) else None
-        shown = f" ({found[:_SHOWN]})" if isinstance(found, str) else ""
-        raise WrongKindError(f"it holds something else{shown}")
+        raise WrongKindError(found[:_SHOWN] if isinstance(found, str) else "")
     version = content.get("format")
     if type(version) is not int or version != FORMAT:
         shown = repr(version)[:_SHOWN]
