@@ -42,6 +42,8 @@ CASES = {
     # Searches
     "search --space v22": ["did you mean 'v2'"],
     "search --data nowhere": ["'nowhere'", "torch/cifar10"],
+    "search --data digit": ["no data set 'digit'", "did you mean 'digits'?"],
+    "search --data phots": ["did you mean 'photos'?"],
     "search --data one": ["one class", "'a'"],
     "search --out /proc/none": ["/proc/none", "--out"],
     "search --out photos": ["photos", "not empty", "--out"],

@@ -23,6 +23,11 @@ class Images(Options):
     data_root: Path | None = opt("Folder of a timm data set that goes by name.")
     on_bad_image: Literal["refuse", "skip"] = opt("How to treat undecodable images.", "refuse")
 
+    def check(self) -> None:
+        from effnas.data.loading import check_name
+
+        check_name(self.data)
+
 
 class MovedImages(Options):
     """The images of a run, where they are now."""

@@ -194,6 +194,7 @@ class Train(options.Images, options.Step, options.WithReport):
         return Path("runs", f"train-{options.network_name(self.network)}-{data}")
 
     def check(self) -> None:
+        super().check()
         from effnas.trials.network_ref import find_network
 
         find_network(self.network, None)
