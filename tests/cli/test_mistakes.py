@@ -84,7 +84,7 @@ CASES = {
     "retarget nowhere": ["nowhere", "no run there"],
     "retarget run --timings 0": ["--timings", "1 or more"],
     "retarget run --out run": ["--out"],
-    "promote none": ["none: none of its 2 trials is complete"],
+    "promote none": ["none: of 2 trials, none is complete"],
     "promote run --top 0": ["--top is 0", "1 or more"],
     "promote run --seeds 0": ["--seeds is 0", "1 or more"],
     "promote run --out run": ["run: it holds no finals, but a search; choose another --out"],

@@ -119,7 +119,7 @@ def test_options_that_are_not_given_are_those_of_the_folder(
 def test_what_changes_is_named(effnas: Run, settings: list[Any]) -> None:
     copied("run", Path("run"))
     out = effnas("search", "--out", "run", "--reward", "A", "--budget", "2").out
-    assert "reward changes from v2 to A: all 4 trials are scored again" in out
+    assert "reward changes from v2 to A, and scores 4 trials again" in out
     assert "budget changes from 4 to 2" in out
     assert settings[0].reward == "A"
 

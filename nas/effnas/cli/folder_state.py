@@ -60,7 +60,18 @@ class FolderState:
     @property
     def count_text(self) -> str:
         """Return `24 of 60 trials done`."""
-        return f"{self.done} of {'?' if self.total is None else self.total} {self.unit} done"
+        total = "?" if self.total is None else self.total
+        return f"{self.done} of {total} {self._unit(self.total)} done"
+
+    @property
+    def all_done_text(self) -> str:
+        """Return `all 60 trials of FOLDER are done`."""
+        if self.done == 1:
+            return f"the only {self._unit(1)} of {self.path} is done"
+        return f"all {self.done} {self.unit} of {self.path} are done"
+
+    def _unit(self, count: int | None) -> str:
+        return self.unit.removesuffix("s") if count == 1 else self.unit
 
 
 def is_running(folder: Path) -> bool:

@@ -208,7 +208,7 @@ def _nothing_left(state: FolderState, stored: CommandPart | None, more: Sequence
         return ""
     if state.kind != "search":
         is_done = state.state == "finished" and budget is None
-        return f"all {state.done} {state.unit} of {state.path} are done" if is_done else ""
+        return state.all_done_text if is_done else ""
     # The best of a search with predicted step times are measured at its end.
     options = stored.options if stored else {}
     is_predicted = options.get("profile") and options.get("step_time") != "predicted"
@@ -221,7 +221,7 @@ def _nothing_left(state: FolderState, stored: CommandPart | None, more: Sequence
             f"{budget:,} leaves nothing to do; without --budget, it goes on to {total:,}"
         )
     return (
-        f"all {state.done} trials of {state.path} are done; --budget {max(2 * state.done, 1)} "
+        f"{state.all_done_text}; --budget {max(2 * state.done, 1)} "
         f"extends it, and `effnas status {state.path}` shows it"
     )
 
@@ -239,9 +239,10 @@ def _announce(state: FolderState, values: Mapping[str, Any], given: Collection[s
     if "reward" in given:
         text = reward if _is_code(reward) else Reward.load(reward).text
         if text != stored.reward.text.partition(" (sha256 ")[0]:
-            scored = f"all {state.done} trials are scored again"
             screen.print(
-                f"reward changes from {stored.reward.name} to {reward}: {scored}", markup=False
+                f"reward changes from {stored.reward.name} to {reward}, and scores "
+                f"{counted(state.done, 'trial')} again",
+                markup=False,
             )
 
 

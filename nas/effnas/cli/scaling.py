@@ -50,7 +50,7 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
             )
         else:
             limits = " and ".join(limit.text for limit in tried.limits)
-            what = f"of {len(tried.grid)} points of the grid, within {limits}"
+            what = f"of {counted(len(tried.grid), 'point')} of the grid, within {limits}"
         *levels, last = schedule.levels
         stops = f"; after {' and '.join(map(str, levels))} the weaker half stops" if levels else ""
         self.plan(

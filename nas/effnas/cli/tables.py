@@ -13,6 +13,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.markup import escape
 from rich.text import Text
 
+from effnas.config.text import counted as counted
 from effnas.report.parts import chance_text
 from effnas.trials.trial import Trial, TrialState
 
@@ -307,11 +308,6 @@ def params_text(params: float) -> str:
 def macs_text(macs: float) -> str:
     """Return `385.8 M`, `8.366 G`."""
     return f"{macs / 1e9:,.3f} G" if macs >= 1e9 else f"{macs / 1e6:,.1f} M"
-
-
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """Return `1 epoch`, `4,000 images`; plurals that take more than an s are given."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def note(screen: Screen, text: str, word: str = "Note") -> None:

@@ -131,8 +131,8 @@ def _plan_rows(plan: TrainingPlan, settings: TrainSettings) -> list[tuple[str, s
     treated += f"; {len(data.skipped)} cannot be decoded" if data.skipped else ""
     warmup = ""
     if recipe.warmup_epochs < plan.asked_warmup_epochs:
-        warmup = (f"{recipe.warmup_epochs:g} epochs instead of {plan.asked_warmup_epochs:g}, which "
-                  "the training does not outlast")  # fmt: skip
+        warmup = (f"{recipe.warmup_epochs:g} instead of {plan.asked_warmup_epochs:g} of the "
+                  "epochs, which the training does not outlast")  # fmt: skip
     rows = [
         ("network", f"{plan.network}, {params_text(made.params)} params"),
         *data_rows(

@@ -17,12 +17,15 @@ from typing import Annotated, Any, NoReturn, TypeVar, cast
 
 from msgspec import Meta, ValidationError, convert, to_builtins
 
+from effnas.config.text import in_singular
 from effnas.errors import UserError
 
 FORMAT = 1
 _MAX_BYTES = 100_000_000
 _SHOWN = 40
 _MAX_INT = 2**63 - 1
+#: Keys of texts that earlier versions wrote in the plural.
+_TEXTS = frozenset({"hardware", "fidelity", "step_times"})
 
 #: Types of fields: whole numbers from 0 and from 1, numbers from 0, image sizes, and shares.
 Count = Annotated[int, Meta(ge=0, le=_MAX_INT)]
@@ -179,7 +182,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         if key in content:
             raise UserError(f"the key {key[:_SHOWN]!r} is there twice")
-        content[key] = value
+        is_text = key in _TEXTS and isinstance(value, str)
+        content[key] = in_singular(value) if is_text else value
     return content
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from effnas.config.text import counted
 from effnas.errors import ConfigError, check_at_least
 from effnas.workflows.proxy.networks import MIN_NETWORKS
 from effnas.workflows.proxy.report import MIN_TAU, Agreement, FidelityFigures, ProxyReport, Verdict
@@ -244,8 +245,8 @@ def _advise(report: ProxyReport) -> tuple[str, ...]:
 
 def _too_few(report: ProxyReport) -> str:
     text = (
-        f"{report.networks} networks have all of their trainings, and {MIN_NETWORKS} are needed "
-        "for a ranking."
+        f"All trainings have ended of {counted(report.networks, 'network')}, and {MIN_NETWORKS} "
+        "are needed for a ranking."
     )
     if report.unfinished and report.can_succeed:
         text += f" {report.unfinished} are not finished: the same command continues them."
