@@ -231,7 +231,8 @@ def test_the_test_part_is_read_in_one_place() -> None:
 def loaded_by(*arguments: str) -> set[str]:
     """The top-level modules that a new interpreter imports."""
     command = [sys.executable, "-X", "importtime", *arguments]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode in (0, 2), run.stderr
     lines = [line for line in run.stderr.splitlines() if line.startswith("import time:")]
     return {line.split("|")[-1].strip().split(".")[0] for line in lines}
 
@@ -254,8 +255,9 @@ for name in c.CONTROLLERS:
         (("-m", "effnas", "search", "--help"), HEAVY),
         (("-c", COUNTED), HEAVY),
         (("-c", CONTROLLERS), {"torch", "optuna"}),
+        (("-m", "effnas", "train", "nowhere:best"), {"torch", "timm", "ray"}),
     ],
-    ids=["package", "mailbox", "help", "help of search", "counts", "controllers"],
+    ids=["package", "mailbox", "help", "help of search", "counts", "controllers", "wrong network"],
 )
 def test_what_must_be_quick_loads_nothing_heavy(
     arguments: tuple[str, ...], absent: set[str]

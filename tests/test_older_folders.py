@@ -24,6 +24,7 @@ import pytest
 
 import effnas
 from effnas.cli.app import main
+from effnas.config.text import in_singular
 
 GOLDEN = Path(__file__).with_name("golden")
 #: The commands that made the folders.
@@ -67,7 +68,7 @@ def run_json(
 
 
 def expected(name: str) -> Any:
-    return json.loads((GOLDEN / "expected" / f"{name}.json").read_text())
+    return json.loads(in_singular((GOLDEN / "expected" / f"{name}.json").read_text()))
 
 
 def leaves(data: Any, place: str = "") -> dict[str, Any]:
@@ -98,7 +99,7 @@ def without(data: Any, names: frozenset[str]) -> Any:
 
 
 def lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    return [json.loads(in_singular(line)) for line in file.read_text().splitlines()]
 
 
 def manifest(folder: str) -> dict[str, Any]:

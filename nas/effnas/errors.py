@@ -91,14 +91,17 @@ class Location:
         return f"{self.source}:{self.line}:{self.column}: {message}\n  {self.excerpt}\n  {caret}"
 
 
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.5) -> str:
+    """Return `did you mean 'v2'?` for an unknown `name`; nothing if no known name is like it."""
+    near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=cutoff)
+    return f"did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """Return a hint such as `did you mean 'v2'? known: tiny, v2` for an unknown `name`."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     listing = f"known: {', '.join(names)}" if names else "none are known"
-    if not near:
-        return listing
-    return f"did you mean {' or '.join(repr(n) for n in near)}? {listing}"
+    return f"{nearest(name, names)} {listing}".lstrip()
 
 
 def check_at_least(least: float, **settings: float | None) -> None:

@@ -42,6 +42,8 @@ CASES = {
     # Searches
     "search --space v22": ["did you mean 'v2'"],
     "search --data nowhere": ["'nowhere'", "torch/cifar10"],
+    "search --data digit": ["no data set 'digit'", "did you mean 'digits'?"],
+    "search --data phots": ["did you mean 'photos'?"],
     "search --data one": ["one class", "'a'"],
     "search --out /proc/none": ["/proc/none", "--out"],
     "search --out photos": ["photos", "not empty", "--out"],
@@ -72,6 +74,8 @@ CASES = {
     "status photos": ["photos"],
     # Timing
     "bench efficientnet_b00": ["did you mean 'efficientnet_b0'"],
+    "bench run": ["run: a folder", "run:best"],
+    "bench nowhere/net": ["nowhere/net: no network", "RUN:NUMBER"],
     f"bench {BLOCKS} --batch-size 0": ["--batch-size", "1 or more"],
     f"bench {BLOCKS} --interval 0": ["--interval", "above 0"],
     "profile --space tiny --out .": ["--out"],
@@ -80,10 +84,11 @@ CASES = {
     "retarget nowhere": ["nowhere", "no run there"],
     "retarget run --timings 0": ["--timings", "1 or more"],
     "retarget run --out run": ["--out"],
-    "promote none": ["none: none of its 2 trials is complete"],
+    "promote none": ["none: of 2 trials, none is complete"],
     "promote run --top 0": ["--top is 0", "1 or more"],
     "promote run --seeds 0": ["--seeds is 0", "1 or more"],
-    "promote run --out run": ["run", "holds no finals"],
+    "promote run --out run": ["run: it holds no finals, but a search; choose another --out"],
+    "promote finals": ["finals: it holds no run, but finals; give a folder", "`effnas search`"],
     "promote function": ["the Python function", "--reward"],
     "promote bare": ["bare", "names no recipe"],
     # Scaling
@@ -163,8 +168,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_run(made / name)
         file = made / name / "manifest.json"
         file.write_text(file.read_text().replace(old, new))
-    (made / "torn").mkdir()
-    (made / "torn/manifest.json").write_text('{"forma')
+    for name, text in (("torn", '{"forma'), ("finals", '{"format": 1, "kind": "finals"}')):
+        (made / name).mkdir()
+        (made / name / "manifest.json").write_text(text)
     return made
 
 

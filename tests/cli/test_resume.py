@@ -56,6 +56,25 @@ def test_a_broken_folder_is_a_row_with_its_reason(effnas: Run) -> None:
     assert "manifest.json" in reason
 
 
+def test_the_status_of_finals_names_trials_the_pick_and_what_comes_next(effnas: Run) -> None:
+    for name in ("run", "run-finals", "finals-stopped"):
+        copied(name, Path(name))
+    found = json.loads(effnas("status", "run-finals", "--json").out)
+    text = effnas("status", "run-finals").out
+    assert f"Picked: trial {found['base']}, " in text
+    assert f"effnas export run:{found['base']} --weights {found['weights']}\n" in text
+    assert {each["trial"] for each in found["standings"]} == set(range(4))
+    assert not any(each["architecture_id"] in text.partition("Picked")[0]
+                   for each in found["standings"])  # fmt: skip
+    assert "Picked" not in effnas("status", "finals-stopped").out
+    # Without their search, there are ids of networks still.
+    shutil.rmtree("run")
+    alone = effnas("status", "run-finals")
+    assert (alone.code, alone.err) == (0, "")
+    assert all(each["architecture_id"] in alone.out for each in found["standings"])
+    assert "their search 'run' is not beside them" in alone.out
+
+
 def test_a_folder_that_is_written_is_running(finished_run: Path) -> None:
     from effnas.trials.store import RunFolder
 
@@ -98,7 +117,7 @@ def test_options_that_are_not_given_are_those_of_the_folder(
 def test_what_changes_is_named(effnas: Run, settings: list[Any]) -> None:
     copied("run", Path("run"))
     out = effnas("search", "--out", "run", "--reward", "A", "--budget", "2").out
-    assert "reward changes from v2 to A: all 4 trials are scored again" in out
+    assert "reward changes from v2 to A, and scores 4 trials again" in out
     assert "budget changes from 4 to 2" in out
     assert settings[0].reward == "A"
 
@@ -107,7 +126,25 @@ def test_nothing_left_to_do_is_said_at_once(effnas: Run, settings: list[Any]) ->
     copied("run", Path("run"))
     assert "all 4 trials of run are done; --budget" in effnas("resume", "run").out
     assert "all 4 trials" in effnas("resume", "run", "--budget", "3").out
+    # So it is where the stored budget is larger, but the given one is not.
+    stored = copied("run", Path("longer"))
+    Path("longer/manifest.json").write_text(json.dumps({**stored, "budget": 1000}))
+    for budget in "34":
+        said = effnas("resume", "longer", "--budget", budget).out
+        assert f"a budget of {budget} leaves nothing to do" in said
+        assert "without --budget, it goes on to 1,000" in said
     assert not settings
+
+
+@pytest.mark.parametrize(("folder", "budget"), [("rungs", "1"), ("longer", "5"), ("longer", "")])
+def test_what_is_paused_or_within_the_budget_is_left(
+    effnas: Run, settings: list[Any], folder: str, budget: str
+) -> None:
+    stored = copied("rungs" if folder == "rungs" else "run", Path(folder))
+    if folder == "longer":
+        Path("longer/manifest.json").write_text(json.dumps({**stored, "budget": 1000}))
+    assert effnas("resume", folder, *(["--budget", budget] if budget else [])).code == 0
+    assert len(settings) == 1
 
 
 @pytest.mark.parametrize("option", ["reward", "controller", "step-time-command"])
@@ -130,11 +167,16 @@ def test_code_that_a_folder_names_is_not_run(effnas: Run, settings: list[Any], o
     assert not settings
 
 
-def test_an_older_folder_of_trainings_says_which_command_to_give(effnas: Run) -> None:
-    copied("finals-stopped", Path("finals"))
-    done = effnas("resume", "finals")
-    assert done.code == 2
-    assert "effnas promote" in done.err
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("finals-stopped", "promote"), ("coefficients-stopped", "scaling"),
+     ("proxy-stopped", "proxy"), ("training-stopped", "train")],
+)  # fmt: skip
+def test_an_older_folder_says_what_continues_it(effnas: Run, name: str, command: str) -> None:
+    copied(name, Path(name))
+    done = effnas("resume", name)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert f"the same `effnas {command}" in done.err
 
 
 @pytest.mark.parametrize("path", ["nowhere", ".", "odd"])
@@ -151,12 +193,32 @@ def test_rescoring_shows_and_stores(effnas: Run) -> None:
     copied("run", Path("run"))
     before = Path("run/trials.jsonl").read_bytes()
     rows = json.loads(effnas("rescore", "run", "--reward", "-A", "--json").out)["trials"]
-    assert [row["rank_before"] for row in rows] == [4, 3, 2, 1]
+    places = [row["reward_before"] for row in rows]
+    assert places == sorted(places)
     assert Path("run/trials.jsonl").read_bytes() == before
     assert effnas("rescore", "run", "--reward", "-A", "--store").code == 0
     run = load_run("run")
     assert [t.number for t in run.trials.ranked()] == [row["trial"] for row in rows]
     assert run.load_reward().text == "-A"
+
+
+def test_rescoring_ranks_as_the_leaderboard_does(effnas: Run) -> None:
+    copied("run", Path("run"))
+    run = load_run("run")
+    shown = effnas("rescore", "run", "--reward", "A * S^-0.07 * P^-0.05", "--json").out
+    rows = json.loads(shown)["trials"]
+    for row, ranked in zip(rows, run.ranking(run.load_reward()), strict=True):
+        assert row["trial"] == ranked.trial.number
+        for which in ("", "_before"):
+            assert (row[f"rank{which}"], row[f"last_rank{which}"]) == (
+                ranked.rank,
+                ranked.last_rank,
+            )
+    assert any(row["rank"] < row["last_rank"] for row in rows)
+    # Equal rewards share their ranks, whatever the accuracies.
+    for reward in ("P^0", "params^0 * train_loss^0"):
+        rows = json.loads(effnas("rescore", "run", "--reward", reward, "--json").out)["trials"]
+        assert {(row["rank"], row["last_rank"]) for row in rows} == {(1, 4)}
 
 
 @pytest.mark.slow
@@ -171,3 +233,40 @@ def test_a_search_is_resumed_from_its_folder_alone(effnas: Run) -> None:
     assert after.trials[0] == before.trials[0]
     for part in ("recipe", "data", "reward", "controller", "hardware"):
         assert getattr(after.manifest, part) == getattr(before.manifest, part)
+
+
+#: Commands and options behind golden folders of trainings of several networks.
+STUDIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "run-finals": ("promote", {"search": "run", "top": 2, "seeds": 2, "epochs": 2,
+                               "report": False}),
+    "layers": ("scaling layers", {"base": "run:best", "tolerance": 0.4, "slopes": "0.5,1",
+                                  "epochs": 1, "seeds": 1}),
+    "proxy": ("proxy check", {"space": "small.yaml", "recipe": "trial-recipe.yaml", "networks": 4,
+                              "seeds": 2, "high_seeds": 1, "high_epochs": 2, "backend": "inline"}),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("inline")
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_is_resumed_from_its_folder_alone(effnas: Run, name: str) -> None:
+    for each in {"run", name}:
+        copied(each, Path(each))
+    for file in ("small.yaml", "trial-recipe.yaml"):
+        shutil.copy(GOLDEN / file, file)
+    command, options = STUDIES[name]
+    asked = {"name": command, "options": {**options, "device": "cpu", "threads": 1}}
+    file, trainings = Path(name, "manifest.json"), Path(name, "trainings.jsonl")
+    stored = json.loads(file.read_text())
+    stored.pop("finished", None)
+    file.write_text(json.dumps({**stored, "asked": asked}))
+    *before, last = trainings.read_text().splitlines()
+    trainings.write_text("".join(f"{line}\n" for line in before))
+    assert read_folder(Path(name)).continued_by == f"effnas resume {name}"
+    done = effnas("resume", name)
+    assert done.code == 0, done.err
+    *kept, again = trainings.read_text().splitlines()
+    assert kept == before
+    for what in {"candidate", "architecture", "repeat", "epochs"} & json.loads(last).keys():
+        assert json.loads(again)[what] == json.loads(last)[what]
+    assert read_folder(Path(name)).state == "finished"

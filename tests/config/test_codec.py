@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -72,3 +73,13 @@ def test_a_field_that_is_missing_or_wrong_is_named(plain: object, place: str) ->
     with pytest.raises(UserError) as raised:
         from_plain(plain, Whole)
     assert place in str(raised.value)
+
+
+def test_plurals_of_one_in_older_texts_are_read_in_the_singular() -> None:
+    def read(text: str) -> object:
+        return parse_json(json.dumps({"hardware": text, "reason": text}))
+
+    one = "a CPU, 1 threads, torch 2"
+    assert read(one) == {"hardware": "a CPU, 1 thread, torch 2", "reason": one}
+    for text in ("a CPU, 11 threads, torch 2", "1 thread", "1.1 epochs", "21 epochs of 1 image"):
+        assert read(text) == {"hardware": text, "reason": text}

@@ -167,7 +167,7 @@ def test_a_fingerprint_changes_with_the_data(many: Path) -> None:
 # -- names
 
 
-@pytest.mark.parametrize("name", ["", "digit", "gone.tar.gz", "wds/"])
+@pytest.mark.parametrize("name", ["", "mnist", "gone.tar.gz", "wds/"])
 def test_a_name_of_nothing_is_refused_with_what_names_look_like(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -195,7 +195,7 @@ def test_in_place_of_a_bad_image_stands_the_nearest_good_one_of_its_batch(
         for found, expected in zip(images.batches(chosen), stand_ins, strict=True):
             assert np.array_equal(found, pixels[list(expected)])
         assert images.skipped == tuple(f"ant/{n:02}.jpg" for n in (0, 1, 5, 6, 19))
-    with pytest.raises(DataError, match=r"none of the 2 images .*ant/00\.jpg"):
+    with pytest.raises(DataError, match=r"of 2 images of a batch, none .*ant/00\.jpg"):
         next(images.batches([np.arange(2)]))
     assert decoders() == []
 

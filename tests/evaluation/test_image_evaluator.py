@@ -182,7 +182,7 @@ def test_an_evaluation_repeats_itself_whatever_was_done_before(with_images: Imag
         assert (measured.seed, measured.fidelity) == (repeated.seed, repeated.fidelity)
     assert one.seed != two.seed
     prepared = again.prepare()
-    assert one.fidelity == f"1 epochs of {prepared.train_images} images at 8 px"
+    assert one.fidelity == f"1 epoch of {prepared.train_images} images at 8 px"
     seeds = {again(job(ARCHS[0], Task.TRAIN, repeat)).seed for repeat in range(3)}
     assert one.seed in seeds
     assert len(seeds) == 3

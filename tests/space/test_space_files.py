@@ -85,7 +85,7 @@ def test_a_file_says_everything_about_a_space() -> None:
         ("stages:\n  -@\n", "an operator is missing here, found the end"),
         # the reference
         (f"{STAGES}reference: [conv_r@<1|2>_k3_s1_c8]\n", "no choice sets here"),
-        (f"{TWO}reference:\n  @- conv_r1_k3_s1_c8\n", "reference has 1 stages, the space 2"),
+        (f"{TWO}reference:\n  @- conv_r1_k3_s1_c8\n", "reference has 1 stage, the space 2"),
         (f"{TWO}reference:\n  - conv_r1_k3_s1_c8\n  - conv_r1_k@2_s2_c8\n", "k2: kernels are"),
         # constraints
         (f"{STAGES}constraints: [@param <= 3]\n", "unknown name 'param'; did you mean 'params'"),

@@ -272,7 +272,7 @@ def test_a_crash_while_the_first_manifest_is_written_does_not_bar_the_folder(
     [
         ('{"format": 2}', "format 2 is not known"),
         ("[]", "holds no run"),
-        ('{"format": 1, "kind": "finals"}', r"holds no run .*finals"),
+        ('{"format": 1, "kind": "finals"}', "holds no run, but finals"),
         ('{"format": 1', r"manifest\.json: not valid JSON: .*line 1, column 13.*restore it"),
         ("", r"manifest\.json: the file is empty"),
         ('{"format": 1, "space": {"text": 3}}', r"space\.text: Expected `str`, got `int`"),

@@ -234,6 +234,12 @@ class Bench(options.Blocks, options.Step):
     interval: float = opt("Wanted half-width of the 95 % intervals, a share.", 0.02)
     time_limit: float = opt("Seconds at which timing ends.", 60.0)
 
+    def check(self) -> None:
+        from effnas.trials.network_ref import find_network
+
+        for network in self.networks:
+            find_network(network, None)
+
     def run(self) -> int:
         from effnas.cli.bench import BenchCommand, BenchSettings
         from effnas.timing.device_settings import DeviceSettings

@@ -78,6 +78,13 @@ class Options(ABC):
         """Return the folder that the command writes, or continues; None without one."""
         return None
 
+    def check(self) -> None:  # noqa: B027  # most have nothing to refuse
+        """Refuse what can be refused at once: `run` may import what takes seconds.
+
+        Raises:
+            UserError: If something given is wrong.
+        """
+
     @abstractmethod
     def run(self) -> int | None:
         """Do what the command does; return its exit code, None for 0."""
@@ -130,6 +137,7 @@ def command(
 
                 options.given, of = given_options(context), called.removeprefix("effnas ")
                 options.asked = continue_folder(folder, of, vars(options), context)
+            options.check()
             raise typer.Exit(run_until_stopped(options.run))
 
         parameters = _parameters(kind)

@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import table
-from effnas.errors import ConfigError
 from effnas.export.launch import Exported, export_network
 from effnas.export.network import ExportSettings
-from effnas.trials.store import FAMILY
-
-
-def default_folder(network: str) -> Path:
-    """Return where a network is exported to by default: exports/NAME.
-
-    Raises:
-        ConfigError: If it has no name.
-    """
-    path, colon, number = network.rpartition(":")
-    if network.endswith(".json"):
-        file = Path(network).absolute()
-        is_member = file.with_name(FAMILY).is_file()
-        return Path("exports", f"{file.parent.name}-{file.stem}" if is_member else file.stem)
-    if colon:
-        return Path("exports", f"{Path(path).resolve().name}-{number}")
-    if re.fullmatch(r"[\w.-]+", network):
-        return Path("exports", network)
-    raise ConfigError("block strings have no name to call a folder by; give an --out")
 
 
 class ExportCommand(LongCommand[ExportSettings, Exported]):

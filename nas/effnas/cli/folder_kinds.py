@@ -82,7 +82,8 @@ def _search(path: Path, content: Mapping[str, Any]) -> FolderState:
         name in compared and (compared[name].reason or len(compared[name].results) >= seeds)
         for name, seeds in (manifest.baselines or {}).items()
     )
-    is_whole = done >= total and done == len(trials) and is_compared
+    is_settled = done == len(trials) and is_compared
+    is_whole = is_settled and done >= total
     state = "running" if is_running(path) else "finished" if is_whole else "unfinished"
     goal = manifest.objectives or f"reward {manifest.reward.name}"
     return FolderState(
@@ -95,6 +96,7 @@ def _search(path: Path, content: Mapping[str, Any]) -> FolderState:
         unit="trials",
         done=done,
         total=total,
+        is_settled=is_settled,
         best=best.reward if best else None,
         best_is="reward",
         best_of=f"trial {best.trial}" if best else "",
@@ -359,7 +361,7 @@ def _records(file: Path, kind: type[T], what: str) -> Iterator[T]:
 
 
 def _continued(path: Path, state: str, asked: CommandPart | None, command: str) -> str:
-    """Return the command that continues a folder; one of an earlier version names none."""
+    """Return the command that continues a folder, or in words where an earlier version began it."""
     if state == "finished":
         return ""
     return f"effnas resume {path}" if asked else f"the same `{command}` as before"

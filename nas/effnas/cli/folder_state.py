@@ -26,6 +26,8 @@ class FolderState:
         unit: What is counted, such as `trials`.
         done: How many have ended.
         total: How many there will be; None where that is not known.
+        is_settled: Of a search: whether nothing is under way, so that only more trials are more
+            to do.
         best: Its best reward, accuracy, or the like; None where there is none yet.
         best_is: What that is.
         best_of: Whose it is.
@@ -44,6 +46,7 @@ class FolderState:
     unit: str = ""
     done: int = 0
     total: int | None = None
+    is_settled: bool = True
     best: float | None = None
     best_is: str = ""
     best_of: str = ""
@@ -57,7 +60,18 @@ class FolderState:
     @property
     def count_text(self) -> str:
         """Return `24 of 60 trials done`."""
-        return f"{self.done} of {'?' if self.total is None else self.total} {self.unit} done"
+        total = "?" if self.total is None else self.total
+        return f"{self.done} of {total} {self._unit(self.total)} done"
+
+    @property
+    def all_done_text(self) -> str:
+        """Return `all 60 trials of FOLDER are done`."""
+        if self.done == 1:
+            return f"the only {self._unit(1)} of {self.path} is done"
+        return f"all {self.done} {self.unit} of {self.path} are done"
+
+    def _unit(self, count: int | None) -> str:
+        return self.unit.removesuffix("s") if count == 1 else self.unit
 
 
 def is_running(folder: Path) -> bool:

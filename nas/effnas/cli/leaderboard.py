@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from effnas.trials.run import Run
 
 _LEVEL = f"{LEVEL * 100:.0f} %"
+#: What ranks such as `1-3` mean.
+SHARED_RANKS = f"rank: trials that cannot be told apart share their ranks ({_LEVEL})"
 #: Networks that finals train at least and at most.
 _FINALISTS = (3, 8)
 #: Trials that are listed by their numbers.
@@ -191,7 +193,7 @@ class Leaderboard:
         )  # fmt: skip
         for ranked in self._ranked[: self.top]:
             trial = ranked.trial
-            head = _ranks(ranked), str(trial.number), number(trial.reward, "{:z.4f}")
+            head = ranks_text(ranked), str(trial.number), number(trial.reward, "{:z.4f}")
             mark = _mark(trial.metrics, source_text(trial))
             found.add_row(*head, *self._cells(trial.metrics, ranked.accuracy_error, mark))
         for each in self.run.baselines:
@@ -218,7 +220,7 @@ class Leaderboard:
         """Return what the marks of the table mean, of those that it has."""
         shown = [each.trial for each in self._ranked[: self.top]]
         if any(each.rank < each.last_rank for each in self._ranked[: self.top]):
-            yield f"rank: trials that cannot be told apart share their ranks ({_LEVEL})"
+            yield SHARED_RANKS
         if (images := self._noise.holdout_images) and self.reward:
             yield f"accuracy: ± its standard error on {counted(images, 'held-out image')}"
         metrics = [t.metrics for t in shown] + [b.metrics for b in self.run.baselines]
@@ -361,7 +363,7 @@ def argument(value: object) -> str:
 def _named(ranked: RankedTrial, *, is_only: bool) -> tuple[str, object]:
     trial = ranked.trial
     trained = trial.metrics.get("train_time_s")
-    name = f"rank {_ranks(ranked)} · trial {trial.number}"
+    name = f"rank {ranks_text(ranked)} · trial {trial.number}"
     if trained is not None:
         name += f" · trained in {duration(trained)}"
     if ranked.best_probability is not None and not is_only:
@@ -369,7 +371,8 @@ def _named(ranked: RankedTrial, *, is_only: bool) -> tuple[str, object]:
     return name, trial.architecture
 
 
-def _ranks(ranked: RankedTrial) -> str:
+def ranks_text(ranked: RankedTrial) -> str:
+    """Return its rank, or the ranks that it shares with others."""
     last = f"-{ranked.last_rank}" if ranked.last_rank > ranked.rank else ""
     return f"{ranked.rank}{last}"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from effnas.cli.declare import Options, opt
 from effnas.config.settings import CompileMode, MemoryFormat, Precision
+from effnas.errors import ConfigError
 
 if TYPE_CHECKING:
     from effnas.config.settings import Recipe, StepTimeConfig
@@ -20,6 +22,11 @@ class Images(Options):
                     "digits")  # fmt: skip
     data_root: Path | None = opt("Folder of a timm data set that goes by name.")
     on_bad_image: Literal["refuse", "skip"] = opt("How to treat undecodable images.", "refuse")
+
+    def check(self) -> None:
+        from effnas.data.loading import check_name
+
+        check_name(self.data)
 
 
 class MovedImages(Options):
@@ -149,6 +156,26 @@ class StepTimes(Options):
 def folder_name(space: str, data: str) -> str:
     """Return what a folder is called by default: SPACE-DATA, without paths and endings."""
     return f"{Path(space).stem}-{Path(data).name.split('.')[0]}"
+
+
+def network_name(network: str) -> str:
+    """Return what a folder is called after a network: by its file, its trial, or timm's name.
+
+    Raises:
+        ConfigError: If it has no name.
+    """
+    from effnas.trials.store import FAMILY
+
+    path, colon, number = network.rpartition(":")
+    if network.endswith(".json"):
+        file = Path(network).absolute()
+        is_member = file.with_name(FAMILY).is_file()
+        return f"{file.parent.name}-{file.stem}" if is_member else file.stem
+    if colon:
+        return f"{Path(path).resolve().name}-{number}"
+    if re.fullmatch(r"[\w.-]+", network):
+        return network
+    raise ConfigError("block strings have no name to call a folder by; give an `out`")
 
 
 def beside(run: Path, name: str) -> Path:

@@ -22,6 +22,9 @@ from effnas.workflows.proxy.report import FidelityFigures, ProxyReport, SearchRe
 from effnas.workflows.proxy.statistics import Estimate
 from effnas.workflows.proxy.trainings import Fidelity, Training
 
+#: A time that is longer by a smaller factor is called the same.
+_SAME = 1.01
+
 Report = TypeVar("Report", ProxyReport, SearchReport)
 
 
@@ -30,8 +33,11 @@ class ProxyCommand(LongCommand[ProxySettings, Report], ProxyObserver):
 
     stored = "What was trained"
 
-    def planned(self, trainings: int, seconds: float) -> None:
-        self.say(f"{counted(trainings, 'training')} to do, about {duration(seconds)}")
+    def planned(self, trainings: int, seconds: float, most_s: float) -> None:
+        text = f"{counted(trainings, 'training')} to do, about {duration(seconds)}"
+        if most_s > seconds * _SAME:
+            text += f"; about {duration(most_s)} if all settings have to be tried"
+        self.say(text)
         self.progress("training", 0, trainings)
 
     def trained(self, training: Training) -> None:

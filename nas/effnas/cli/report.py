@@ -11,7 +11,7 @@ from pathlib import Path
 from effnas.cli.folders import read_folder
 from effnas.cli.leaderboard import after_search, pasted
 from effnas.cli.session import LongCommand, Result, Settings
-from effnas.cli.tables import console
+from effnas.cli.tables import console, counted
 from effnas.errors import StoreError
 from effnas.report.facts import Facts
 from effnas.report.page import REPORT, report_search, to_html, write_tables
@@ -62,7 +62,7 @@ def show_report(
         screen.print(page.title, markup=False)
         screen.print(f"\nWritten: {out}", markup=False)
         if written:
-            screen.print(f"Written: {len(written)} tables in {tables}", markup=False)
+            screen.print(f"Written: {counted(len(written), 'table')} in {tables}", markup=False)
     if opens:
         webbrowser.open(out.resolve().as_uri())
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from rich.text import Text
 
+from effnas.cli.leaderboard import SHARED_RANKS, ranks_text
 from effnas.cli.tables import SHOWN_NETWORKS, console, counted, networks, number, table
 from effnas.errors import ConfigError, StoreError
 from effnas.trials.rescore import OPEN_REWARD, parse_sweep, rescored, store_rescored, sweep
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run, load_run
 from effnas.trials.trial import Trial, Trials
+from effnas.trials.uncertainty import RankedTrial, rank_trials
 
 
 def show_rescored(
@@ -36,18 +38,16 @@ def show_rescored(
     if run.best is None:
         raise StoreError(f"{path}: no trial is complete, so there is nothing to rank")
     again = rescored(run.trials, found)
-    before = {trial.number: rank for rank, trial in enumerate(run.trials.ranked(), start=1)}
     if store:
         store_rescored(run, found)
+    before, were = run.ranking(run.known_reward), _places(run.trials)
+    ranking, measured = rank_trials(again, found, run.noise, before), _places(again)
+    known = {each.trial.number: each for each in before}
     if as_json:
-        rows = [
-            {"rank": rank, "rank_before": before.get(trial.number),
-             "reward_before": run.trials[n].reward, **trial.to_row()}
-            for rank, (n, trial) in enumerate(_ranked(again), start=1)
-        ]  # fmt: skip
         stored = {"name": run.manifest.reward.name, "text": run.manifest.reward.text}
         plain = {"run": str(path), "reward": found.text, "reward_before": stored, "stored": store}
-        print(json.dumps({**plain, "trials": rows[:top]}, indent=2))
+        rows = [_row(each, known.get(each.trial.number)) for each in ranking[:top]]
+        print(json.dumps({**plain, "trials": rows}, indent=2))
         return
     screen = console()
     screen.print(
@@ -55,34 +55,47 @@ def show_rescored(
         + (f" = {found.text}" if found.text != found.name else ""), markup=False,
     )  # fmt: skip
     shown = table("rank", "was", "", "trial", "reward", "was", "accuracy", "S", "P", key=4)
-    best = list(enumerate(_ranked(again), start=1))[:top]
-    for rank, (n, trial) in best:
-        was = before.get(trial.number)
-        moved = was - rank if was else 0
+    for each in ranking[:top]:
+        trial, was = each.trial, known.get(each.trial.number)
         shown.add_row(
-            str(rank),
-            str(was or "-"),
-            _moved_text(moved),
+            ranks_text(each),
+            ranks_text(was) if was else "-",
+            _moved_text(were[trial.number] - measured[trial.number] if was else 0),
             str(trial.number),
             number(trial.reward, "{:.4f}"),
-            number(run.trials[n].reward, "{:.4f}"),
+            number(was.trial.reward if was else None, "{:.4f}"),
             *_figures(trial),
         )
     screen.print(shown)
+    if any(each.rank < each.last_rank for each in ranking[:top]):
+        screen.print(f"{SHARED_RANKS}; up, down: by the reward alone", style="dim")
     screen.print()
-    first = (trial for _, (_, trial) in best[:SHOWN_NETWORKS])
+    first = (each.trial for each in ranking[: min(top, SHOWN_NETWORKS)])
     screen.print(networks((f"trial {t.number}", t.architecture) for t in first))
-    unranked = len(before) - len(again.ranked())
+    unranked = len(before) - len(ranking)
     if unranked:
         screen.print(f"The reward has no value for {counted(unranked, 'complete trial')}.")
     note = "Stored" if store else "Nothing is changed; --store keeps these rewards"
     screen.print(f"\n{note}.", markup=False)
 
 
-def _ranked(trials: Trials) -> list[tuple[int, Trial]]:
-    """Return the complete trials with their places among all, the best first."""
-    place = {trial.number: n for n, trial in enumerate(trials)}
-    return [(place[trial.number], trial) for trial in trials.ranked()]
+def _places(trials: Trials) -> dict[int, int]:
+    """Return the places of the complete trials by reward, from 1; equals share the first."""
+    ranked = trials.ranked()
+    rewards = [trial.reward for trial in ranked]
+    return {trial.number: 1 + rewards.index(trial.reward) for trial in ranked}
+
+
+def _row(now: RankedTrial, was: RankedTrial | None) -> dict[str, object]:
+    """Return a trial as plain data."""
+    return {
+        "rank": now.rank,
+        "last_rank": now.last_rank,
+        "rank_before": was.rank if was else None,
+        "last_rank_before": was.last_rank if was else None,
+        "reward_before": was.trial.reward if was else None,
+        **now.trial.to_row(),
+    }
 
 
 def _show_sweep(run: Run, reward: str, ranges: Sequence[str], *, as_json: bool) -> None:

@@ -97,6 +97,11 @@ class Scale(options.Blocks, options.Device):
     device: str = opt("Where layers are timed: auto, cpu, cuda, cuda:N, mps, or none.", "auto")
     out: Path | None = opt("Folder for the architecture files and family.json.")
 
+    def check(self) -> None:
+        from effnas.trials.network_ref import find_architecture
+
+        find_architecture(self.base, None)
+
     def run(self) -> int:
         from effnas.cli.scale import RulesAsked, ScaleCommand, limits_of
         from effnas.scaling.sizing import EPOCHS, ScaleSettings
@@ -185,9 +190,14 @@ class Train(options.Images, options.Step, options.WithReport):
     def folder(self) -> Path:
         if self.out:
             return self.out
-        from effnas.cli.train import default_folder
+        data = Path(self.data).name.split(".")[0]
+        return Path("runs", f"train-{options.network_name(self.network)}-{data}")
 
-        return default_folder(self.network, self.data)
+    def check(self) -> None:
+        super().check()
+        from effnas.trials.network_ref import find_network
+
+        find_network(self.network, None)
 
     def run(self) -> int:
         from effnas.cli.train import TrainCommand
@@ -228,13 +238,18 @@ class Export(Options):
     classes: int | None = opt("Outputs. [default: those of the weights, file or run, else 1000]")
     formats: str = opt("What is written; timm always is.", "timm,onnx,torch-export")
 
+    def check(self) -> None:
+        from effnas.trials.network_ref import find_architecture
+
+        find_architecture(self.network, None)
+
     def run(self) -> int:
-        from effnas.cli.export import ExportCommand, default_folder
+        from effnas.cli.export import ExportCommand
         from effnas.export.network import ExportSettings
 
         settings = self.fill(
             ExportSettings,
-            out=self.out or default_folder(self.network),
+            out=self.out or Path("exports", options.network_name(self.network)),
             num_classes=self.classes,
             formats=tuple(part.strip() for part in self.formats.split(",")),
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from effnas.cli.folder_state import FolderState
 from effnas.cli.folders import read_folder
-from effnas.cli.tables import console
+from effnas.cli.tables import console, counted
 from effnas.config.catalog import Source
 from effnas.config.plugins import is_plugin
 from effnas.errors import ConfigError, StoreError
@@ -101,14 +101,14 @@ def resume(program: Any, folder: Path, more: Sequence[str], *, as_json: bool) ->
     if state.state == "running":
         raise StoreError(f"{folder}: another command is writing there; wait for it, or stop it")
     stored = stored_command(state)
-    if stored is None:
-        raise StoreError(
-            f"{folder}: it is of a version that did not store its command line; give the same "
-            f"`{state.continued_by or 'command'}` again, with `out` {folder}"
-        )
     if nothing := _nothing_left(state, stored, more):
         screen.print(nothing, markup=False)
         return 0
+    if stored is None:
+        raise StoreError(
+            f"{folder}: an earlier version began it and did not store its options; give "
+            f"{state.continued_by or 'the same command as before'}, with `out` {folder}"
+        )
     command = program
     for word in stored.name.split():
         command = getattr(command, "commands", {}).get(word)
@@ -196,19 +196,27 @@ def _is_code(text: str) -> bool:
     return is_plugin(text) and not text.startswith("optuna:")
 
 
-def _nothing_left(state: FolderState, stored: CommandPart, more: Sequence[str]) -> str:
+def _nothing_left(state: FolderState, stored: CommandPart | None, more: Sequence[str]) -> str:
     """Return why nothing is left to do; nothing if there is."""
-    budget = more[1] if len(more) == 2 and more[0] == "--budget" else None
-    if state.state != "finished" or (more and budget is None):
+    budget = int(more[1]) if len(more) == 2 and more[0] == "--budget" else None
+    if more and budget is None:
         return ""
     if state.kind != "search":
-        return f"all {state.done} {state.unit} of {state.path} are done"
+        is_done = state.state == "finished" and budget is None
+        return state.all_done_text if is_done else ""
     # The best of a search with predicted step times are measured at its end.
-    is_predicted = stored.options.get("profile") and stored.options.get("step_time") != "predicted"
-    if is_predicted or (budget is not None and int(budget) > state.done):
+    options = stored.options if stored else {}
+    is_predicted = options.get("profile") and options.get("step_time") != "predicted"
+    total = state.total or 0
+    if is_predicted or not state.is_settled or state.done < (total if budget is None else budget):
         return ""
+    if state.done < total:
+        return (
+            f"{counted(state.done, 'trial')} of {state.path} are done already, so a budget of "
+            f"{budget:,} leaves nothing to do; without --budget, it goes on to {total:,}"
+        )
     return (
-        f"all {state.done} trials of {state.path} are done; --budget {max(2 * state.done, 1)} "
+        f"{state.all_done_text}; --budget {max(2 * state.done, 1)} "
         f"extends it, and `effnas status {state.path}` shows it"
     )
 
@@ -226,9 +234,10 @@ def _announce(state: FolderState, values: Mapping[str, Any], given: Collection[s
     if "reward" in given:
         text = reward if _is_code(reward) else Reward.load(reward).text
         if text != stored.reward.text.partition(" (sha256 ")[0]:
-            scored = f"all {state.done} trials are scored again"
             screen.print(
-                f"reward changes from {stored.reward.name} to {reward}: {scored}", markup=False
+                f"reward changes from {stored.reward.name} to {reward}, and scores "
+                f"{counted(state.done, 'trial')} again",
+                markup=False,
             )
 
 

@@ -141,8 +141,8 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
         if guessed := sum(not c.timed for c in found.ranking):
             more = " More --timings tell whether number 1 is one." * (not found.ranking[0].timed)
             self.say(
-                f"\n{guessed} of {len(found.ranking)} candidates were not timed: their S is a "
-                f"guess with the 95 % interval shown, from those that were.{more}"
+                f"\nNot timed: {guessed} of {counted(len(found.ranking), 'candidate')}; there, S "
+                f"is a guess with the 95 % interval shown, from those that were.{more}"
             )
         was_best = next((c for c in found.ranking if c.old_rank == 1), None)
         if was_best:

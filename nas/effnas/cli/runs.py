@@ -63,7 +63,7 @@ def state_json(path: Path, state: FolderState | str) -> dict[str, Any]:
     if isinstance(state, str):
         return {"path": str(path), "kind": None, "reason": state}
     plain = asdict(state)
-    del plain["command"], plain["table"]
+    del plain["command"], plain["table"], plain["is_settled"]
     return plain | {"path": str(path)}
 
 

@@ -22,6 +22,7 @@ from effnas.workflows.scaling.launch import (
 
 if TYPE_CHECKING:
     from effnas.workflows.trainings.folder import Result
+    from effnas.workflows.trainings.forecast import Forecast
     from effnas.workflows.trainings.standings import Schedule
 
 
@@ -38,7 +39,9 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
     def work(self) -> ScalingReport:
         return search_scaling(self.settings, self)
 
-    def planned(self, networks: Sequence[ScaledNetwork], schedule: Schedule) -> None:
+    def planned(
+        self, networks: Sequence[ScaledNetwork], schedule: Schedule, forecast: Forecast | None
+    ) -> None:
         tried = self.settings.tried
         if isinstance(tried, LayerGrowth):
             what = (
@@ -47,7 +50,7 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
             )
         else:
             limits = " and ".join(limit.text for limit in tried.limits)
-            what = f"of {len(tried.grid)} points of the grid, within {limits}"
+            what = f"of {counted(len(tried.grid), 'point')} of the grid, within {limits}"
         *levels, last = schedule.levels
         stops = f"; after {' and '.join(map(str, levels))} the weaker half stops" if levels else ""
         self.plan(
@@ -55,6 +58,7 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
             ("networks", f"{len(networks)} {what}"),
             ("trainings", f"{self.settings.out}: {counted(schedule.seeds, 'seed')}, "
                           f"{counted(last, 'epoch')} each{stops}"),
+            ("forecast", tables.forecast_text(forecast, "from the time of the base's trial")),
         )  # fmt: skip
         self.progress("training", 0, len(networks) * schedule.steps)
 

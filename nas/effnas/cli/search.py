@@ -206,7 +206,7 @@ def _warmup_text(recipe: Recipe, asked: Recipe) -> str:
     if recipe.warmup_share == asked.warmup_share:
         return ""
     done, wanted = (each.warmup_share * each.epochs for each in (recipe, asked))
-    return f"{done:.2g} epochs instead of {wanted:.2g}, to end before trainings first pause"
+    return f"{done:.2g} instead of {wanted:.2g} of the epochs, to end before trainings first pause"
 
 
 def _rungs_text(plan: CostEstimate, params: int) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+from effnas.cli.finals import after_finals, finals_json, say_finals
 from effnas.cli.folder_state import FolderState, cost_of
 from effnas.cli.folders import read_folder
 from effnas.cli.leaderboard import Leaderboard, after_search
@@ -17,11 +19,15 @@ from effnas.cli.tables import (
     duration,
     facts,
     next_commands,
+    note,
     number,
     table,
 )
+from effnas.cli.wording import with_options
+from effnas.errors import UserError
 from effnas.trials.run import Run, load_run
 from effnas.trials.trial import TrialState
+from effnas.workflows.finals.stored import load_finals
 
 #: States that go by another name here.
 _STATES = {str(TrialState.WAITING): "paused"}
@@ -34,6 +40,9 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
         StoreError: If it holds nothing that effnas wrote, or cannot be read.
     """
     state = read_folder(path)
+    if state.kind == "finals":
+        _show_finals(state, as_json=as_json)
+        return
     if state.kind not in ("search", "retargeted"):
         _show_other(state, as_json=as_json)
         return
@@ -100,23 +109,51 @@ def summarize(run: Run) -> dict[str, object]:
     }
 
 
-def _show_other(found: FolderState, *, as_json: bool) -> None:
-    """Print what is no search."""
+def _show_finals(state: FolderState, *, as_json: bool) -> None:
+    """Print finals with the trials of their search, if that can be read."""
+    try:
+        finals = load_finals(state.path)
+    except UserError as error:
+        _show_other(state, as_json=as_json)
+        if not as_json:
+            note(console(), f"the trials of its search are not shown ({with_options(str(error))}).")
+        return
     if as_json:
-        names, *rows = found.table or ((),)
-        listed = [dict(zip(names, row, strict=True)) for row in rows]
-        print(json.dumps({**state_json(found.path, found), "rows": listed}, indent=2))
+        print(json.dumps({**_other_json(state), **finals_json(finals)}, indent=2))
         return
     screen = console()
+    screen.print(facts(_other_facts(replace(state, best=None))))
+    screen.print()
+    say_finals(screen, finals)
+    following = [words for _, words in after_finals(finals)]
+    next_commands(screen, *following, ["effnas", "report", state.path])
+
+
+def _other_json(found: FolderState) -> dict[str, Any]:
+    names, *rows = found.table or ((),)
+    listed = [dict(zip(names, row, strict=True)) for row in rows]
+    return {**state_json(found.path, found), "rows": listed}
+
+
+def _other_facts(found: FolderState) -> list[tuple[str, str]]:
     best = number(found.best, "{:.4f}")
-    screen.print(facts([
+    return [
         (found.kind, f"{found.path}" + (f", begun {found.created}" if found.created else "")),
         ("what", found.what),
         ("state", f"{found.state}; {found.count_text}"),
         ("best", f"{found.best_is} {best}, {found.best_of}" if found.best is not None else ""),
         ("cost", _cost_text(found.cost_s, found.left_s)),
         ("continues by", found.continued_by),
-    ]))  # fmt: skip
+    ]
+
+
+def _show_other(found: FolderState, *, as_json: bool) -> None:
+    """Print what is no search."""
+    if as_json:
+        print(json.dumps(_other_json(found), indent=2))
+        return
+    screen = console()
+    screen.print(facts(_other_facts(found)))
     if found.table:
         names, *rows = found.table
         shown = table(*names, left=names[:1])

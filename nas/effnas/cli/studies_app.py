@@ -108,6 +108,11 @@ class ScalingOptions(options.Training, options.RayWorkers):
         is_of_run = colon and Path(run).is_dir()
         return self.out or (options.beside(Path(run), name) if is_of_run else Path("runs") / stem)
 
+    def check(self) -> None:
+        from effnas.trials.network_ref import find_architecture
+
+        find_architecture(self.base, None)
+
     def compare(self, tried: CompoundGrid | LayerGrowth) -> int:
         """Train what is tried; return the exit code."""
         from effnas.cli.scaling import ScalingCommand

@@ -12,11 +12,13 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.markup import escape
 from rich.text import Text
 
+from effnas.config.text import counted as counted
 from effnas.report.parts import chance_text
 from effnas.trials.trial import Trial, TrialState
 
 if TYPE_CHECKING:
     from effnas.search.search import Search
+    from effnas.workflows.trainings.forecast import Forecast
     from effnas.workflows.trainings.standings import Standing
 
 #: Between two columns.
@@ -230,6 +232,19 @@ def standing_cells(standing: Standing) -> list[str]:
     ]
 
 
+def forecast_text(forecast: Forecast | None, source: str) -> str:
+    """Return about how long trainings will take, and what that is from; nothing if none are left.
+
+    Args:
+        forecast: Of what is left; None where that is not known.
+        source: In words.
+    """
+    if forecast is None or not forecast.epochs:
+        return ""
+    epoch = duration(forecast.seconds / forecast.epochs)
+    return f"about {duration(forecast.seconds)} of training ({epoch} an epoch, {source})"
+
+
 def with_spread(mean: float, spread: float | None) -> str:
     """Return a mean and its standard deviation over seeds, where several tell that."""
     return f"{mean:z.4f}" + ("" if spread is None else f" ±{spread:.4f}")
@@ -292,11 +307,6 @@ def params_text(params: float) -> str:
 def macs_text(macs: float) -> str:
     """Return `385.8 M`, `8.366 G`."""
     return f"{macs / 1e9:,.3f} G" if macs >= 1e9 else f"{macs / 1e6:,.1f} M"
-
-
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """Return `1 epoch`, `4,000 images`; plurals that take more than an s are given."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def note(screen: Screen, text: str, word: str = "Note") -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effnas.cli.data_facts import data_rows
-from effnas.cli.export import default_folder as export_folder
 from effnas.cli.pages import training_page
 from effnas.cli.report import ReportingCommand
 from effnas.cli.tables import counted, duration, facts, params_text, table
@@ -25,15 +24,6 @@ if TYPE_CHECKING:
 
 #: Stages of a table that are shown one by one.
 _MAX_STAGES = 12
-
-
-def default_folder(network: str, data: str) -> Path:
-    """Return where a training is kept by default: runs/train-NETWORK-DATA.
-
-    Raises:
-        ConfigError: If the network has no name.
-    """
-    return Path("runs", f"train-{export_folder(network).name}-{Path(data).name.split('.')[0]}")
 
 
 class TrainCommand(ReportingCommand[TrainSettings, TrainReport]):
@@ -141,8 +131,8 @@ def _plan_rows(plan: TrainingPlan, settings: TrainSettings) -> list[tuple[str, s
     treated += f"; {len(data.skipped)} cannot be decoded" if data.skipped else ""
     warmup = ""
     if recipe.warmup_epochs < plan.asked_warmup_epochs:
-        warmup = (f"{recipe.warmup_epochs:g} epochs instead of {plan.asked_warmup_epochs:g}, which "
-                  "the training does not outlast")  # fmt: skip
+        warmup = (f"{recipe.warmup_epochs:g} instead of {plan.asked_warmup_epochs:g} of the "
+                  "epochs, which the training does not outlast")  # fmt: skip
     rows = [
         ("network", f"{plan.network}, {params_text(made.params)} params"),
         *data_rows(

@@ -19,12 +19,15 @@ from typing import Annotated, Any, NoReturn, TypeVar, cast
 
 from msgspec import Meta, ValidationError, convert, to_builtins
 
+from effnas.config.text import in_singular
 from effnas.errors import UserError
 
 FORMAT = 1
 _MAX_BYTES = 100_000_000
 _SHOWN = 40
 _MAX_INT = 2**63 - 1
+#: Keys of texts that earlier versions wrote in the plural.
+_TEXTS = frozenset({"hardware", "fidelity", "step_times"})
 
 #: Types of fields: whole numbers from 0 and from 1, numbers from 0, image sizes, and shares.
 Count = Annotated[int, Meta(ge=0, le=_MAX_INT)]
@@ -37,7 +40,15 @@ T = TypeVar("T")
 
 
 class WrongKindError(UserError):
-    """A file is JSON, but not of the kind that was asked for."""
+    """A file is JSON, but not of the kind that was asked for.
+
+    Attributes:
+        kind: What it is of; empty if it does not say.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__("it holds something else" + f" ({kind})" * bool(kind))
+        self.kind = kind
 
 
 def to_plain(value: object, *, sparse: bool = False) -> Any:
@@ -119,8 +130,7 @@ def read_object(
     content = parse_json(read_text(path, most_bytes=most_bytes))
     if not isinstance(content, dict) or content.get("kind") != kind:
         found = content.get("kind") if isinstance(content, dict) else None
-        shown = f" ({found[:_SHOWN]})" if isinstance(found, str) else ""
-        raise WrongKindError(f"it holds something else{shown}")
+        raise WrongKindError(found[:_SHOWN] if isinstance(found, str) else "")
     version = content.get("format")
     if type(version) is not int or version != FORMAT:
         shown = repr(version)[:_SHOWN]
@@ -179,6 +189,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) < len(pairs):
         [(key, _), *_] = Counter(key for key, _ in pairs).most_common(1)
         raise UserError(f"the key {key[:_SHOWN]!r} is there twice")
+    for key in _TEXTS & content.keys():
+        if isinstance(content[key], str):
+            content[key] = in_singular(content[key])
     return content
 
 

@@ -212,17 +212,6 @@ class Predictor:
             drawn[name] = whole.values(name, 0.0)
         return drawn
 
-    def noise(self, archs: Sequence[Architecture]) -> dict[str, NDArray[np.float64]]:
-        """Return how far measured values are from expected ones, by modelled metric, [N].
-
-        Standard deviations, of logarithms where `is_log`; 0 where the metric is known.
-        """
-        found = {}
-        for name, (_, lacking) in self._divided(archs)[1].items():
-            found[name] = np.zeros(len(archs))
-            found[name][lacking] = self._models[name].noise
-        return found
-
     def _divided(
         self, archs: Sequence[Architecture]
     ) -> tuple[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from effnas.data.images import bytes_in_memory, memory_limit_bytes
 from effnas.data.named import digits_source, is_timm_name, timm_source
 from effnas.data.streaming import StreamedSet
 from effnas.data.tables import is_table_name, table_source
-from effnas.errors import DataError
+from effnas.errors import DataError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -337,12 +338,34 @@ def find_source(
             return archive_source(path, first=first, part=part)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    if is_timm_name(name):
-        return timm_source(name, root, first=first, part=part)
+    check_name(name)
+    return timm_source(name, root, first=first, part=part)
+
+
+def check_name(name: str) -> None:
+    """Check that data of a name may be there: a file or folder is, what timm knows may be.
+
+    Raises:
+        DataError: If they are not.
+    """
+    path = Path(name).expanduser()
+    is_there = bool(name) and os.path.exists(path)  # noqa: PTH110 - false for what no path can be
+    if is_there or name == "digits" or is_timm_name(name):
+        return
+    if hint := nearest(name, ["digits", *_beside(path)], cutoff=0.7):
+        raise DataError(f"no data set {name!r}: there is no such file or folder; {hint}")
     raise DataError(
         f"no data set {name!r}: there is no such file or folder, and it is neither 'digits' nor a"
         " name that timm knows by its prefix, such as torch/cifar10, hfds/..., tfds/... or wds/..."
     )
+
+
+def _beside(path: Path) -> list[str]:
+    """Return what is in the folder of a path that is not there."""
+    try:
+        return [str(each) for each in path.parent.iterdir()]
+    except OSError:
+        return []
 
 
 def check_same_classes(source: Source, classes: tuple[str, ...]) -> None:

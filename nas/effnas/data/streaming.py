@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from effnas.config.text import counted
 from effnas.data.decoding import DECODERS, decode_into, silence_pillow
 from effnas.errors import DataError
 
@@ -155,8 +156,8 @@ class StreamedSet:
         good = np.setdiff1d(np.arange(len(piece.indices)), bad)
         if len(good) == 0:
             raise DataError(
-                f"{self.source.origin}: none of the {len(bad)} images of a batch can be decoded,"
-                f" {self.source.names[piece.indices[0]]} among them; repair or remove them"
+                f"{self.source.origin}: of {counted(len(bad), 'image')} of a batch, none can be"
+                f" decoded, {self.source.names[piece.indices[0]]} among them; repair or remove them"
             )
         before = np.searchsorted(good, bad) - 1
         piece.images[bad] = piece.images[good[np.maximum(before, 0)]]

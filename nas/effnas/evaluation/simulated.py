@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from effnas.config.text import counted
 from effnas.controllers.encoding import Encoding
 from effnas.controllers.gaussian_process import MIN_VALUES, GaussianProcess
 from effnas.errors import ConfigError, InfeasibleError, check_at_least
@@ -95,7 +96,8 @@ class TabularEvaluator:
         at = trial.measurement.rungs
         if job.epochs not in at:
             raise ConfigError(
-                f"trial {trial.number} of the table has no accuracy after {job.epochs} epochs; it "
+                f"trial {trial.number} of the table has no accuracy after "
+                f"{counted(job.epochs, 'epoch')}; it "
                 f"has those after {', '.join(map(str, at)) or 'the whole training alone'}"
             )
         metrics = {**trial.metrics, "accuracy": at[job.epochs]}

@@ -13,6 +13,7 @@ import torch
 
 from effnas.arch.models import TimmModel, build
 from effnas.config.settings import CPU_TRAINING_IMAGES
+from effnas.config.text import in_singular
 from effnas.data.loading import SearchImages, load_search_images, load_test_part
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.evaluation.config import default_image_size
@@ -122,6 +123,11 @@ class WorkerTraining:
     @property
     def fidelity(self) -> str:
         """How far whole trainings go, in words."""
+        return in_singular(self._key)
+
+    @property
+    def _key(self) -> str:
+        """The same as earlier versions have it: seeds are made of it."""
         recipe, train = self.images.recipe, self.images.loaded.train
         return f"{recipe.epochs} epochs of {len(train)} images at {recipe.image_size} px"
 
@@ -137,7 +143,7 @@ class WorkerTraining:
         if epochs is not None and config.checkpoints and not isinstance(arch, TimmModel):
             # A search trains a network once, by one seed.
             folder = Path(config.checkpoints, *([str(repeat)] if repeat else []))
-            checkpoint = Checkpoint.of(folder, arch, seed=seed, fidelity=self.fidelity)
+            checkpoint = Checkpoint.of(folder, arch, seed=seed, fidelity=self._key)
         with lock.training(self.setup.device):
             with torch.random.fork_rng([]):
                 torch.manual_seed(seed)
@@ -225,7 +231,7 @@ class WorkerTraining:
 
     def _seed(self, arch: Network, repeat: int) -> int:
         """Return a training's seed: the same for a network whenever and wherever it is trained."""
-        text = f"{self._config.seed}/{arch.id}/{self.fidelity}{f'/{repeat}' if repeat else ''}"
+        text = f"{self._config.seed}/{arch.id}/{self._key}{f'/{repeat}' if repeat else ''}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from effnas.config.settings import EvaluationConfig, Recipe
+from effnas.config.text import counted
 from effnas.errors import ConfigError, UserError, check_at_least
 from effnas.evaluation.backend import InlineBackend, Worker
 from effnas.evaluation.evaluator import Evaluator, Network
@@ -127,11 +128,11 @@ def divide_resources(workers: Workers) -> WorkerResources:
     # Ray hands out GPUs to workers that ask for any; one that is named is taken as it is.
     shared_out = device == "cuda"
     count = workers.count or (max(gpus, 1) if shared_out else 1)
-    slots, kind = (gpus, "GPUs") if shared_out else (all_cpus, "CPUs")
+    slots, kind = (gpus, "GPU") if shared_out else (all_cpus, "CPU")
     if count > slots:  # Ray would wait for more to come
         raise ConfigError(
-            f"{count} workers on device {device} need as many {kind}, Ray has {slots}; choose "
-            "fewer `workers` or another `device`"
+            f"{counted(count, 'worker')} on device {device}: Ray has {counted(slots, kind)}; "
+            "choose fewer `workers` or another `device`"
         )
     cpus = max(all_cpus // count, 1)
     return WorkerResources(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from string import Template
 
+from effnas.config.text import counted
 from effnas.export.figures import Figure, data_name
 from effnas.export.network import Network
 from effnas.export.programs import Check
@@ -98,7 +99,7 @@ def _trained_weights(trained: Trained) -> str:
     if outcome is None:
         epoch = "the best epoch so far of a training that had not ended"
     elif not trained.is_best:
-        epoch = f"the last of {outcome.epochs} epochs of a training"
+        epoch = f"the last of {counted(outcome.epochs, 'epoch')} of a training"
     else:
         which = "that of the highest accuracy" if trained.manifest.data.minival else "the last"
         epoch = f"epoch {outcome.epoch} of {outcome.epochs}, {which}, of a training"

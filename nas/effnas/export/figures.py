@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from effnas.arch.counts import count
+from effnas.config.text import counted
 from effnas.data.named import is_timm_name
 from effnas.export.network import Network
 from effnas.scaling.family_file import Member
@@ -85,16 +86,19 @@ def _of_training(trained: Trained, outcome: Outcome) -> Iterator[Figure]:
             "accuracy of these weights",
             outcome.accuracy,
             f"{manifest.data.minival:,} held-out images of {size}{chosen}, after {outcome.epoch} "
-            f"of {outcome.epochs} epochs",
+            f"of {counted(outcome.epochs, 'epoch')}",
         )
     if outcome.test:
         yield _accuracy(
             "accuracy of these weights on the test part",
             outcome.test.accuracy,
-            f"{outcome.test.images:,} images of {size}, part {outcome.test.part!r} of "
+            f"{counted(outcome.test.images, 'image')} of {size}, part {outcome.test.part!r} of "
             f"{data_name(manifest.data.name)}",
         )
-    steps = f"all steps of {outcome.epochs} epochs of {manifest.data.images:,} images"
+    steps = (
+        f"all steps of {counted(outcome.epochs, 'epoch')} of "
+        f"{counted(manifest.data.images, 'image')}"
+    )
     name, at = "time of the training of these weights", f"{steps}, {manifest.hardware}"
     yield Figure(name, outcome.train_time_s, _duration(outcome.train_time_s), "measured", at)
 
@@ -102,7 +106,7 @@ def _of_training(trained: Trained, outcome: Outcome) -> Iterator[Figure]:
 def _of_final(final: Final) -> Iterator[Figure]:
     recipe, result = final.recipe, final.result
     share = f"{recipe.data_share:.0%}" if recipe.data_share else "all"
-    after = f"after {result.epochs} epochs of {share} of the training images"
+    after = f"after {counted(result.epochs, 'epoch')} of {share} of the training images"
     yield _accuracy(
         "accuracy of these weights",
         cast("float", result.accuracy),
@@ -112,7 +116,7 @@ def _of_final(final: Final) -> Iterator[Figure]:
         yield _accuracy(
             "accuracy of these weights on the test part",
             final.test_accuracy,
-            f"{final.test.images:,} images of {recipe.image_size} px, part "
+            f"{counted(final.test.images, 'image')} of {recipe.image_size} px, part "
             f"{final.test.part!r} of {final.test.data}",
         )
 
@@ -129,7 +133,7 @@ def _of_trial(run: Run, trial: Trial) -> Iterator[Figure]:
         )
     target = run.space.target
     batch_size = run.manifest.timing_batch_size or target.batch_size
-    step = f"training step of {batch_size} images of {target.image_size} px"
+    step = f"training step of {counted(batch_size, 'image')} of {target.image_size} px"
     place = f"{step}, {measured.hardware or 'device not known'}"
     how = _SOURCES.get(measured.step_time_source, "told")
     if (ratio := metrics.get("step_time")) is not None:
@@ -146,14 +150,14 @@ def _of_trial(run: Run, trial: Trial) -> Iterator[Figure]:
 
 
 def _of_member(member: Member) -> Iterator[Figure]:
-    step = f"training step of {member.batch_size} images of {member.train_image_size} px"
+    step = f"training step of {counted(member.batch_size, 'image')} of {member.train_image_size} px"
     step += f", {member.num_classes} classes"
     costs, device = member.costs, member.hardware or "device not known"
     if "step_time_s" in costs:
         yield _step_time(costs["step_time_s"], "predicted", f"{step}, {device}")
     if "peak_memory_bytes" in costs:
         yield _memory(costs["peak_memory_bytes"], "predicted", f"{step}, float32, by a dry run")
-    training = f"{member.epochs} epochs of {member.images:,} images, {device}"
+    training = f"{counted(member.epochs, 'epoch')} of {counted(member.images, 'image')}, {device}"
     for name, key, how in (
         ("training", "train_time_s", f"images of {member.train_image_size} px"),
         ("training with growing images", "progressive_train_time_s", "images that grow"),

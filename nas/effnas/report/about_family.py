@@ -163,7 +163,9 @@ def _how_they_grew(family: StoredFamily) -> Section:
         found = _network(member)
         if found is None:
             continue
-        drawn.append(draw(f"{member.name}, {member.layers} layers", found, member.image_size))
+        drawn.append(
+            draw(f"{member.name}, {counted(member.layers, 'layer')}", found, member.image_size)
+        )
         rule = _rule(rules, member)
         wanted = rule and rules and grow(base, rule.growth, round_limit=rules.round_limit)
         if wanted and wanted != found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from effnas.config.text import counted
 from effnas.report.figures import ROWS_AXIS, Trace, axis, dots, rows_height, spread
 from effnas.report.parts import Figure
 from effnas.workflows.trainings.standings import Standing
@@ -66,7 +67,7 @@ def before_and_after(
         dots(before, names, "@muted", name="in the search", size=8,
              hovertemplate="in the search %{x:.2f}%<extra></extra>"),
         dots(after, names, "@accent", name="mean in the finals", symbol="diamond", size=10,
-             text=[f"{each[3]} epochs" for each in pairs],
+             text=[counted(each[3], "epoch") for each in pairs],
              hovertemplate="%{text}: %{x:.2f}%<extra></extra>"),
     ]  # fmt: skip
     return Figure(

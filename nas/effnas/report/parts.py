@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
+from effnas.config.text import counted as counted
+
 #: What is not known, in a table.
 UNKNOWN = "–"
 
@@ -185,11 +187,6 @@ def size_text(number: float) -> str:
         return f"{number:,.0f}"
     digits, _, power = f"{number:.2e}".partition("e+")
     return f"{digits} × 10{str(int(power)).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return `1 trial`, `1,000 trials`."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def shortened(text: str, length: int = 28) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING
 
+from effnas.config.text import counted
 from effnas.space.summary import feasible_share
 from effnas.trials.trial import TrialState
 from effnas.trials.worker_info import WorkerInfo
@@ -115,11 +116,10 @@ class CostEstimate:
                 "others wait, and each trains more slowly than one alone would."
             )
         if ready.skipped_images:
-            names = ", ".join(ready.skipped_images[:3])
-            found.append(
-                f"{len(ready.skipped_images)} images could not be decoded and are left out: {names}"
-                f"{', ...' if len(ready.skipped_images) > 3 else ''}."
-            )
+            skipped = ready.skipped_images
+            names = ", ".join(skipped[:3]) + ", ..." * (len(skipped) > 3)
+            count = counted(len(skipped), "image")
+            found.append(f"Left out, since it cannot be decoded: {count} ({names}).")
         return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from effnas.arch.architecture import DEFAULT_HEAD, DEFAULT_STEM, Architecture, parse_stage
 from effnas.config.catalog import Node, load_keys
 from effnas.config.expressions import MAX_LENGTH, Expression
+from effnas.config.text import counted
 from effnas.errors import ExpressionError, SpaceError
 from effnas.space.quantities import Target, quantity_names
 from effnas.space.stage_space import StageSpace
@@ -47,7 +48,7 @@ def _target(node: Node) -> Target:
 def _reference(node: Node, stem: int, head: int, stages: int) -> Architecture:
     items = _items(node, "reference")
     if len(items) != stages:
-        raise node.error(f"reference has {len(items)} stages, the space {stages}")
+        raise node.error(f"reference has {counted(len(items), 'stage')}, the space {stages}")
     return Architecture(
         tuple(parse_stage(item.text(), item.location) for item in items), stem, head
     )

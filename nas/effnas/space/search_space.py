@@ -14,6 +14,7 @@ from effnas.config.catalog import Source, find
 from effnas.config.codec import FORMAT
 from effnas.config.expression_tree import Quantities
 from effnas.config.expressions import Expression
+from effnas.config.text import counted
 from effnas.errors import ExpressionError, SpaceError
 from effnas.space.feasible import ConstrainedSpace
 from effnas.space.quantities import COUNTED, Target, quantity_names, stage_quantities
@@ -54,9 +55,9 @@ class SearchSpace(ConstrainedSpace):
             self.head,
         ):
             raise SpaceError(
-                f"{self.name}: the reference has {len(reference.stages)} stages, stem "
-                f"{reference.stem} and head {reference.head}; the space has {len(self.stages)}, "
-                f"{self.stem} and {self.head}"
+                f"{self.name}: the reference has {counted(len(reference.stages), 'stage')}, "
+                f"stem {reference.stem} and head {reference.head}; the space has "
+                f"{len(self.stages)}, {self.stem} and {self.head}"
             )
         for constraint in self.constraints:
             if not constraint.is_condition:

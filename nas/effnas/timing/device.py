@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from effnas.config.text import counted
 from effnas.errors import ConfigError
 from effnas.timing.runtime import keeps_freed_memory
 
@@ -62,7 +63,7 @@ def describe_device(device: torch.device) -> dict[str, str | int]:
 
 def hardware_id(facts: dict[str, str | int]) -> str:
     """Return one line that identifies a kind of hardware in the records."""
-    threads = f", {facts['threads']} threads" if "threads" in facts else ""
+    threads = f", {counted(int(facts['threads']), 'thread')}" if "threads" in facts else ""
     return f"{facts['name']}{threads}, torch {facts['torch']}"
 
 

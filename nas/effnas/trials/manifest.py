@@ -26,7 +26,7 @@ from effnas.config.settings import EvaluationConfig, Execution, Recipe
 from effnas.errors import StoreError, UserError, closest
 from effnas.space.search_space import SearchSpace
 from effnas.trials.reward import Reward
-from effnas.trials.store import MANIFEST, write_whole
+from effnas.trials.store import MANIFEST, TRIALS, write_whole
 from effnas.trials.worker_info import WorkerInfo
 
 #: Values up to this length are shown where they differ.
@@ -95,7 +95,7 @@ class Manifest:
         Raises:
             StoreError: If there is none, it cannot be read, or it is of something else.
         """
-        found = cls.stored(folder)
+        found = cls.stored(folder, f"give a folder that `{cls.command}` wrote")
         if found is None:
             raise StoreError(
                 f"{folder}: no {cls.what} there (it has no {MANIFEST}); give the folder that "
@@ -104,8 +104,13 @@ class Manifest:
         return found
 
     @classmethod
-    def stored(cls, folder: Path) -> Self | None:
-        """Return the manifest of a folder, or None if it has none; errors are those of `read`."""
+    def stored(cls, folder: Path, otherwise: str = "choose another `out`") -> Self | None:
+        """Return the manifest of a folder, or None if it has none; errors are those of `read`.
+
+        Args:
+            folder: The folder.
+            otherwise: What the user should do if it is of something else.
+        """
         file = folder / MANIFEST
         if not file.exists():
             return None
@@ -121,10 +126,10 @@ class Manifest:
                         raise UserError(f"{name}: unknown key {key[:40]!r}; {closest(key, known)}")
             return found
         except WrongKindError as error:
-            raise OtherFolderError(
-                f"{folder}: the folder holds no {cls.what} ({error}); give one that "
-                f"`{cls.command}` wrote, or another `out`"
-            ) from None
+            is_search = not error.kind and (folder / TRIALS).exists()
+            found_kind = "a search" if is_search else error.kind or "something else"
+            text = f"{folder}: it holds no {cls.what}, but {found_kind}; {otherwise}"
+            raise OtherFolderError(text) from None
         except UserError as error:
             raise StoreError(f"{file}: {error}; restore it from a copy") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from effnas.arch.models import build, build_timm
 from effnas.errors import ConfigError
 from effnas.space.search_space import SearchSpace
 from effnas.trials.run import Run, load_run
+from effnas.trials.store import MANIFEST
 from effnas.trials.trial import Trial
 
 if TYPE_CHECKING:
@@ -75,6 +77,13 @@ def find_network(text: str, home: SearchSpace | None) -> NetworkRef:
     if _BLOCK.match(text.strip()):
         around = home or SearchSpace.load("v2")
         return NetworkRef(text, Architecture.parse(text, stem=around.stem, head=around.head))
+    if (Path(text) / MANIFEST).is_file():
+        raise ConfigError(f"{text}: a folder; name a trial of a search, as in {text}:best")
+    if os.sep in text:
+        raise ConfigError(
+            f"{text}: no network; give an architecture file (.json), block strings, RUN:NUMBER, "
+            "RUN:best, or the name of a model of timm's"
+        )
     return NetworkRef(text)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import ceil, sqrt
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effnas.trials.baselines import Baseline
-from effnas.trials.reward import METRICS, Reward
+from effnas.trials.reward import Reward
 from effnas.trials.trial import Trial, Trials
 from effnas.trials.true_accuracy import (
     arcsine_error,
@@ -21,21 +21,12 @@ from effnas.trials.true_accuracy import (
     network_features,
     to_arcsine,
 )
+from effnas.trials.true_reward import Z95, Draws, drawn_rewards
 
 #: How sure intervals, shared ranks and the set that holds the best are, unless they say otherwise.
 LEVEL = 0.9
 #: Draws from what is known of the true rewards: fewer of many trials, so that a second is enough.
 _MIN_DRAWS, _MAX_DRAWS, _MAX_DRAWN = 500, 4_000, 600_000
-#: A 95 % interval of a normal distribution has this half-width in standard deviations.
-_Z = 1.96
-#: Metrics whose noise nobody knows; a reward that depends on one, or on a metric that is not
-#: effnas's own, is not sure in a known way.
-_NOISE_UNKNOWN = frozenset({"train_loss", "train_time_s"})
-#: Step times, and the ends of their 95 % intervals.
-_STEP_TIMES = (
-    ("step_time", "step_time_low", "step_time_high"),
-    ("step_time_s", "step_time_low_s", "step_time_high_s"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +68,7 @@ class Noise:
 
 def images_to_tell_apart(accuracy: float, difference: float) -> int:
     """Return how large a hold-out must be for a difference of accuracies to show (95 %)."""
-    return ceil(2 * accuracy * (1 - accuracy) * (_Z / difference) ** 2)
+    return ceil(2 * accuracy * (1 - accuracy) * (Z95 / difference) ** 2)
 
 
 class Difference(NamedTuple):
@@ -139,11 +130,10 @@ class Ranking(Sequence[RankedTrial]):
 
     Make it by `rank_trials`. What it says of two networks comes from draws of all true values
     together, so that the luck of the one that was chosen for its measured reward is taken off.
-
     """
 
     def __init__(
-        self, ranked: Sequence[RankedTrial], reward: Reward, noise: Noise, draws: _Draws | None
+        self, ranked: Sequence[RankedTrial], reward: Reward, noise: Noise, draws: Draws | None
     ) -> None:
         self._ranked = tuple(ranked)
         self._place = {each.trial.number: n for n, each in enumerate(ranked)}
@@ -212,6 +202,12 @@ class Ranking(Sequence[RankedTrial]):
             return None
         return float((self._draws.accuracy[:, self._place[trial.number]] > share).mean())
 
+    def drawn_accuracies(self, trials: Sequence[Trial]) -> NDArray[np.float64] | None:
+        """Return draws of the true accuracies of some of its trials, [draws, N]; None: not all."""
+        if self._draws is None or any(trial.number not in self._place for trial in trials):
+            return None
+        return self._draws.accuracy[:, [self._place[trial.number] for trial in trials]]
+
     def images_to_tell(self, place: int) -> int | None:
         """Return how many held-out images would tell the best trial from another one (95 %).
 
@@ -229,13 +225,15 @@ class Ranking(Sequence[RankedTrial]):
         if first.reward is None or other.reward is None or slope <= 0:
             return None
         difference = max(first.reward - other.reward, 0.0) / slope
-        visible = difference**2 - 2 * (_Z * (self._noise.seed_spread or 0.0)) ** 2
+        visible = difference**2 - 2 * (Z95 * (self._noise.seed_spread or 0.0)) ** 2
         if visible <= 0:
             return None
         return images_to_tell_apart(first.trial.metrics["accuracy"], sqrt(visible))
 
 
-def rank_trials(trials: Trials, reward: Reward, noise: Noise) -> Ranking:
+def rank_trials(
+    trials: Trials, reward: Reward, noise: Noise, before: Ranking | None = None
+) -> Ranking:
     """Return the complete trials, the highest measured reward first, and how sure that order is.
 
     What is measured of one trial is held against what networks like it have measured
@@ -243,9 +241,16 @@ def rank_trials(trials: Trials, reward: Reward, noise: Noise) -> Ranking:
     of different trials are taken to be independent; on one hold-out they rise and fall together
     in part, so that differences are rather surer than this says. Step times add their own
     intervals, where they are measured.
+
+    Args:
+        trials: Those of a run.
+        reward: What gave them their rewards.
+        noise: What makes their accuracies unsure.
+        before: A ranking of the same trials by another reward: it knows of their accuracies
+            already, and finding that out takes the most time.
     """
     ranked = trials.ranked()
-    draws = _trial_draws(ranked, reward, noise)
+    draws = _trial_draws(ranked, reward, noise, before)
     if draws is None:
         rewards = [t.reward for t in ranked]
         return Ranking(
@@ -297,45 +302,32 @@ def rank_trials(trials: Trials, reward: Reward, noise: Noise) -> Ranking:
     )
 
 
-class _Draws(NamedTuple):
-    """Draws of the true accuracies and rewards of N networks.
-
-    Attributes:
-        accuracy: [draws, N].
-        reward: [draws, N].
-        slope: How much the reward rises with accuracy, [N].
-    """
-
-    accuracy: NDArray[np.float64]
-    reward: NDArray[np.float64]
-    slope: NDArray[np.float64]
-
-    def of(self, what: Literal["reward", "accuracy"]) -> NDArray[np.float64]:
-        return self.reward if what == "reward" else self.accuracy
-
-
 def _accuracy_error(trial: Trial, noise: Noise) -> float | None:
     return noise.standard_error(trial.metrics["accuracy"]) if "accuracy" in trial.metrics else None
 
 
-def _trial_draws(ranked: Sequence[Trial], reward: Reward, noise: Noise) -> _Draws | None:
+def _trial_draws(
+    ranked: Sequence[Trial], reward: Reward, noise: Noise, before: Ranking | None
+) -> Draws | None:
     """Draw what N complete trials are truly worth; None where the noise is not known."""
     if not ranked or not noise.holdout_images or any("accuracy" not in t.metrics for t in ranked):
         return None
     metrics = [t.metrics for t in ranked]
     measured = np.array([m["accuracy"] for m in metrics])
     rng = np.random.default_rng(0)
-    accuracies = drawn_accuracies(
-        to_arcsine(measured, noise.holdout_images),
-        arcsine_error(measured, noise.holdout_images, noise.seed_spread or 0.0),
-        network_features(ranked),
-        min(max(_MAX_DRAWN // len(ranked), _MIN_DRAWS), _MAX_DRAWS),
-        rng,
-    )
-    return _worth(metrics, accuracies, reward, rng)
+    accuracies = before.drawn_accuracies(ranked) if before else None
+    if accuracies is None:
+        accuracies = drawn_accuracies(
+            to_arcsine(measured, noise.holdout_images),
+            arcsine_error(measured, noise.holdout_images, noise.seed_spread or 0.0),
+            network_features(ranked),
+            min(max(_MAX_DRAWN // len(ranked), _MIN_DRAWS), _MAX_DRAWS),
+            rng,
+        )
+    return drawn_rewards(metrics, accuracies, reward, rng)
 
 
-def _baseline_draws(baseline: Baseline, reward: Reward, noise: Noise, draws: int) -> _Draws | None:
+def _baseline_draws(baseline: Baseline, reward: Reward, noise: Noise, draws: int) -> Draws | None:
     """Draw what a baseline is truly worth, from its trainings alone: it was not chosen by them."""
     if not baseline.accuracies or not noise.holdout_images:
         return None
@@ -345,55 +337,4 @@ def _baseline_draws(baseline: Baseline, reward: Reward, noise: Noise, draws: int
     )
     rng = np.random.default_rng(1)
     drawn = to_arcsine(measured, noise.holdout_images) + error * rng.standard_normal((draws, 1))
-    return _worth([baseline.metrics], from_arcsine(drawn), reward, rng)
-
-
-def _worth(
-    metrics: Sequence[Mapping[str, float]],
-    accuracies: NDArray[np.float64],
-    reward: Reward,
-    rng: np.random.Generator,
-) -> _Draws | None:
-    """Return draws of accuracies, [draws, N], with the rewards that follow.
-
-    A reward may be any function and costly, so it is taken at three accuracies of each network,
-    and to be straight in between.
-    """
-    shared = set.intersection(*(set(m) for m in metrics))
-    columns = {name: np.array([m[name] for m in metrics]) for name in sorted(shared)}
-
-    def score(**other: NDArray[np.float64]) -> NDArray[np.float64]:
-        return reward.score_vectorized({**columns, **other})
-
-    middle = accuracies.mean(axis=0)
-    step = np.maximum(1.5 * accuracies.std(axis=0), 1e-9)
-    at = score(accuracy=middle)
-    if not np.isfinite(at).all() or _depends_on_unknown(
-        reward, {**columns, "accuracy": middle}, at
-    ):
-        return None
-    up = (score(accuracy=np.minimum(middle + step, 1.0)) - at) / step
-    down = (at - score(accuracy=np.maximum(middle - step, 0.0))) / step
-    up, down = np.where(np.isfinite(up), up, down), np.where(np.isfinite(down), down, up)
-    up, down = np.nan_to_num(up), np.nan_to_num(down)
-    ahead = accuracies - middle
-    rewards = at + np.where(ahead > 0, up, down) * ahead
-    for name, low, high in _STEP_TIMES:
-        if {name, low, high} <= columns.keys():
-            error = np.maximum(columns[high] - columns[low], 0.0) / (2 * _Z)
-            slower = score(**{"accuracy": middle, name: columns[name] + error})
-            change = np.nan_to_num(slower - at)
-            if change.any():
-                rewards += change * rng.standard_normal(rewards.shape)
-    return _Draws(accuracies, rewards, (up + down) / 2)
-
-
-def _depends_on_unknown(
-    reward: Reward, columns: Mapping[str, NDArray[np.float64]], at: NDArray[np.float64]
-) -> bool:
-    """Return whether rewards change with a metric whose noise is not known."""
-    for name in columns.keys() & _NOISE_UNKNOWN | columns.keys() - METRICS.keys():
-        changed = reward.score_vectorized({**columns, name: 1.01 * columns[name] + 1e-6})
-        if not np.array_equal(changed, at):
-            return True
-    return False
+    return drawn_rewards([baseline.metrics], from_arcsine(drawn), reward, rng)

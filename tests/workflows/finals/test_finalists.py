@@ -86,7 +86,7 @@ def test_small_runs_have_finals_and_equals_are_taken_once() -> None:
 
 
 def test_a_run_without_a_complete_trial_is_refused() -> None:
-    with pytest.raises(ConfigError, match="none of its 1 trials is complete"):
+    with pytest.raises(ConfigError, match="of 1 trial, none is complete"):
         choose_finalists(run_of([]), 5)
     with pytest.raises(ConfigError, match="`top` is 0"):
         choose_finalists(run_of(drawn(3)), 0)

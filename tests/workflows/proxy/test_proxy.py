@@ -89,6 +89,7 @@ def trained(
     """Train all that a study wants, one after the other."""
     ended = list(before)
     while wanted := study.wanted(ended):
+        assert {job.key for job in wanted} <= {job.key for job in study.possible(ended)}
         for job in wanted:
             ended.append(job.ended(train(job.recipe, job.architecture, job.repeat)))
             if folder:
@@ -251,7 +252,7 @@ def test_infeasible_networks_are_left_out_and_counted() -> None:
     few = checked(train, check_of(NETWORKS[:6]))
     assert few.verdict is Verdict.TOO_FEW
     assert few.tau.value is None
-    assert "3 networks have all" in few.advice[0]
+    assert "ended of 3 networks" in few.advice[0]
     assert "training diverged" in few.advice[0]
 
 

@@ -97,7 +97,7 @@ def test_all_micro_batches_fit_and_none_is_empty(
         else:
             assert batch_size // count >= min(MIN_IMAGES, batch_size)
         return
-    told = re.search(r"(\d+) images at 32 px", message)
+    told = re.search(r"(\d+) images? at 32 px", message)
     assert int(told[1]) > fitting if told else "cannot be split" in message
 
 

@@ -17,6 +17,7 @@ from effnas.evaluation.evaluator import Evaluator, Job, Task
 from effnas.evaluation.simulated import SimulatedBackend
 from effnas.trials.manifest import must_match
 from effnas.workflows.trainings.folder import Result, TrainingsFolder, TrainingsManifest
+from effnas.workflows.trainings.forecast import Forecast
 from effnas.workflows.trainings.standings import Comparison, Schedule
 from effnas.workflows.trainings.train import Candidate, Trainings
 
@@ -219,3 +220,32 @@ def test_an_infeasible_candidate_stops_and_image_sizes_are_those_of_candidates(
     assert {(number, size) for number, *_, size in trains.asked} == {
         (n, size) for n, size in enumerate((16, 16, 24, 24, 24, 32))
     }
+
+
+def test_the_epochs_that_are_expected_are_right_on_average_and_none_at_the_end() -> None:
+    rng, names = np.random.default_rng(0), [str(n) for n in range(5)]
+    surplus = []
+    for _ in range(200):
+        comparison = Comparison(schedule=SCHEDULE, results=[], score=lambda name, a: a)
+        expected, trained = [], []
+        for name in names:
+            while left := comparison.left(name):
+                epochs, repeat = left[0]
+                expected.append(sum(comparison.expected_epochs(names).values()))
+                before = max((level for level in SCHEDULE.levels if level < epochs), default=0)
+                trained.append(epochs - before)
+                comparison.results.append(
+                    Result(candidate=name, repeat=repeat, epochs=epochs, accuracy=rng.random())
+                )
+        assert comparison.forecast(dict.fromkeys(names, 1.0)) == Forecast(epochs=0.0, seconds=0.0)
+        to_come = np.cumsum(trained[::-1])[::-1]
+        surplus += [(expected[n] - to_come[n]) / to_come[n] for n in (0, len(trained) // 2)]
+    assert abs(np.mean(surplus)) < 0.1
+
+
+def test_a_forecast_takes_each_networks_own_time_and_is_none_without_one() -> None:
+    comparison = Comparison(schedule=Schedule.of(4, 2), results=[], score=lambda name, a: a)
+    found = comparison.forecast({"a": 1.0, "b": 10.0})
+    # The first trains all 4 epochs; the other 1, and with one half each 1 more, and then 2.
+    assert found == Forecast(epochs=8 + 4, seconds=8 + 2 * 10 * (1 + 1 / 2 + 2 / 4))
+    assert comparison.forecast({"a": 1.0, "b": None}) is None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from effnas.config.text import counted
 from effnas.errors import ConfigError, check_at_least
 from effnas.trials.objectives import Objectives, non_dominated
 
@@ -52,8 +53,8 @@ def choose_finalists(run: Run, top: int) -> list[Finalist]:
     ranked = run.trials.ranked()
     if not ranked:
         raise ConfigError(
-            f"{run.path}: none of its {len(run.trials)} trials is complete, so there is nothing to "
-            "promote; let the search continue first"
+            f"{run.path}: of {counted(len(run.trials), 'trial')}, none is complete, so there is "
+            "nothing to promote; let the search continue first"
         )
     chosen = [Finalist(trial, "reward") for trial in ranked[:top]]
     objectives = run.objectives or _objectives(ranked)

@@ -18,8 +18,10 @@ from effnas.trials.store import CHECKPOINTS
 from effnas.workflows.finals.evaluate_test import evaluate_test_once, stored_test
 from effnas.workflows.finals.finalists import Finalist, choose_finalists
 from effnas.workflows.finals.folder import FinalsManifest
-from effnas.workflows.finals.report import FinalsReport, make_report
+from effnas.workflows.finals.report import make_report
+from effnas.workflows.finals.stored import StoredFinals
 from effnas.workflows.trainings.folder import WEIGHTS, Result, TrainingsFolder
+from effnas.workflows.trainings.forecast import Forecast, epoch_time
 from effnas.workflows.trainings.standings import Schedule
 from effnas.workflows.trainings.train import Candidate, Trainings
 
@@ -66,9 +68,14 @@ class FinalsObserver(Observer):
     """Receives what finals do."""
 
     def planned(
-        self, run: Run, finalists: Sequence[Finalist], recipe: Recipe, schedule: Schedule
+        self,
+        run: Run,
+        finalists: Sequence[Finalist],
+        recipe: Recipe,
+        schedule: Schedule,
+        forecast: Forecast | None,
     ) -> None:
-        """The trainings are about to begin."""
+        """The trainings are about to begin; how long they take is not always known."""
 
     def trained(self, finalist: Finalist, result: Result, reward: float | None) -> None:
         """A training has reached a level."""
@@ -77,7 +84,7 @@ class FinalsObserver(Observer):
         """The test part is about to be read."""
 
 
-def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsReport:
+def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> StoredFinals:
     """Train the best of a search longer; what the folder holds is not trained again.
 
     Raises:
@@ -116,7 +123,6 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
             names, root = run.manifest.data.class_names, config.data_root
             check_test_part(config.data or "", classes=names, root=Path(root) if root else None)
         results = folder.begin(manifest)
-        observer.planned(run, finalists, recipe, schedule)
         by_name = {finalist.trial.architecture.id: finalist for finalist in finalists}
 
         def trained(result: Result) -> None:
@@ -136,6 +142,12 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
             score=lambda name, accuracy: score(by_name[name], accuracy),
             on_result=trained,
         )
+        device = settings.workers.device
+        epoch_s = {
+            name: epoch_time(run, finalist.trial, recipe, device)
+            for name, finalist in by_name.items()
+        }
+        observer.planned(run, finalists, recipe, schedule, trainings.forecast(epoch_s))
         trainings.finish(config, settings.workers, reward.text, observer)
         report = make_report(finalists, schedule, results, score, run.manifest.data.holdout_images)
         test = evaluate_test_once(
@@ -147,4 +159,11 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> FinalsR
             read=settings.test,
             reading=observer.testing,
         )
-    return replace(report, test=test)
+    return StoredFinals(
+        path=settings.out,
+        manifest=FinalsManifest.read(settings.out),
+        run=run,
+        reward=reward,
+        results=results,
+        report=replace(report, test=test),
+    )

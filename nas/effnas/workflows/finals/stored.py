@@ -98,17 +98,27 @@ def load_finals(path: Path, reward: Reward | None = None) -> StoredFinals:
 
 
 def _search_of(path: Path, manifest: FinalsManifest) -> Run:
-    """Return the search: where the command line had it, else beside the finals."""
+    """Return the search of finals: where the command line had it, else beside them.
+
+    Raises:
+        StoreError: If it is at neither place, or cannot be read.
+    """
     asked = str(manifest.asked.options.get("search") or "") if manifest.asked else ""
     beside = path.resolve().parent / Path(manifest.run).name
     for place in (Path(asked), beside) if asked else (beside,):
         if (place / MANIFEST).is_file():
-            run = load_run(place)
+            run = load_run(_as_typed(place))
             if run.manifest.created == manifest.run_created:
                 return run
     raise StoreError(
         f"{path}: their search {manifest.run!r} is not beside them; put its folder back there"
     )
+
+
+def _as_typed(path: Path) -> Path:
+    """Return a path from the current folder on, if it is below that."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _reward_of(run: Run, manifest: FinalsManifest) -> Reward:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from effnas.config.text import counted
 from effnas.errors import ConfigError, check_at_least
 from effnas.workflows.proxy.networks import MIN_NETWORKS
 from effnas.workflows.proxy.report import MIN_TAU, Agreement, FidelityFigures, ProxyReport, Verdict
@@ -21,7 +23,7 @@ from effnas.workflows.proxy.statistics import (
     seed_deviation,
     spearman,
 )
-from effnas.workflows.proxy.trainings import Fidelity, TrainingJob
+from effnas.workflows.proxy.trainings import Fidelity, TrainingJob, jobs, missing
 
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
@@ -74,6 +76,12 @@ class Study(ABC):
     @abstractmethod
     def wanted(self, trainings: Sequence[Training]) -> list[TrainingJob]:
         """Return the trainings to do next, those of one recipe together; none at the end."""
+
+    def possible(self, trainings: Iterable[Training]) -> list[TrainingJob]:
+        """Return all trainings that have not ended and may still be wanted."""
+        at_proxies = (jobs(recipe, self.networks, self.seeds) for recipe in self.proxies)
+        at_high = jobs(self.high, self.networks, self.high_seeds)
+        return missing([*at_high, *chain.from_iterable(at_proxies)], trainings)
 
 
 def analyse(study: Study, proxy: Recipe, trainings: Iterable[Training]) -> ProxyReport:
@@ -237,8 +245,8 @@ def _advise(report: ProxyReport) -> tuple[str, ...]:
 
 def _too_few(report: ProxyReport) -> str:
     text = (
-        f"{report.networks} networks have all of their trainings, and {MIN_NETWORKS} are needed "
-        "for a ranking."
+        f"All trainings have ended of {counted(report.networks, 'network')}, and {MIN_NETWORKS} "
+        "are needed for a ranking."
     )
     if report.unfinished and report.can_succeed:
         text += f" {report.unfinished} are not finished: the same command continues them."

@@ -67,8 +67,8 @@ class Grid:
 class ProxyObserver(Observer):
     """Receives what a proxy check or search does."""
 
-    def planned(self, trainings: int, seconds: float) -> None:
-        """The number of trainings that come next, and about how many seconds they will take."""
+    def planned(self, trainings: int, seconds: float, most_s: float) -> None:
+        """The trainings that come next, about how many seconds they take, and all that may come."""
 
     def trained(self, training: Training) -> None:
         """A training has ended."""
@@ -136,7 +136,11 @@ def _launch(
         )
         second_per_work = prepared.training_s / _work(base) / backend.capacity
         while wanted := study.wanted(trainings):
-            observer.planned(len(wanted), sum(_work(j.recipe) for j in wanted) * second_per_work)
+            seconds, most_s = (
+                second_per_work * sum(_work(job.recipe) for job in each)
+                for each in (wanted, study.possible(trainings))
+            )
+            observer.planned(len(wanted), seconds, most_s)
             _train(wanted, trainings, base, backend, folder, observer)
     return study, trainings
 

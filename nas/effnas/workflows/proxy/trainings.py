@@ -11,6 +11,7 @@ from typing import Any, ClassVar, cast
 from effnas.arch.architecture import Architecture
 from effnas.config.codec import Count, Share, Size, from_plain, pick, to_plain
 from effnas.config.settings import Recipe
+from effnas.config.text import counted
 from effnas.errors import ConfigError
 from effnas.space.search_space import SearchSpace
 from effnas.trials.manifest import ALL_MUST_MATCH, CommandPart, Manifest, SpacePart, must_match
@@ -50,7 +51,7 @@ class Fidelity:
         return cls(recipe.epochs, recipe.image_size, recipe.data_share)
 
     def __str__(self) -> str:
-        epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
+        epochs = counted(self.epochs, "epoch")
         images = "all images" if self.data_share == 1 else f"{self.data_share:.3g} of the images"
         return f"{epochs} of {images} at {self.image_size} px"
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from effnas.arch.architecture import Architecture
+from effnas.config.text import counted
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.trials.trial import Trials, TrialState
 from effnas.workflows.retarget.predictions import Predictions
@@ -119,8 +120,8 @@ class Retargeting:
         }
         if not within:
             raise ConfigError(
-                f"none of the {len(trained)} trials is COMPLETE with a step time above 0 "
-                f"and within the space {space.name}: there is nothing to retarget"
+                f"of {counted(len(trained), 'trial')}, none is COMPLETE with a step time "
+                f"above 0 and within the space {space.name}: there is nothing to retarget"
             )
         self._old = {key: trial.metrics for key, trial in within.items()}
         self._old_reward = {

@@ -10,6 +10,7 @@ from typing import Any
 from effnas.arch.architecture import Architecture
 from effnas.arch.counts import count
 from effnas.config.codec import Size
+from effnas.config.text import counted
 from effnas.errors import ConfigError
 from effnas.scaling.budget import Limit
 from effnas.scaling.compound import CompoundScaling
@@ -122,7 +123,7 @@ def compound_candidates(
     if len(found) < 2:
         what = " and ".join(f"{text} ({count} of them)" for text, count in beyond.items() if count)
         raise ConfigError(
-            f"{len(found)} of the {len(seen)} networks of the grid can be trained"
+            f"{len(found)} of the {counted(len(seen), 'network')} of the grid can be trained"
             + (f"; what binds: {what}. Raise it, or the `tolerance`" if what else
                ", so there is nothing to compare; take a larger `tolerance` or a finer `grid_step`")
         )  # fmt: skip

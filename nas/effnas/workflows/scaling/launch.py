@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from effnas.arch.architecture import Architecture
+from effnas.arch.counts import count
 from effnas.arch.models import build
 from effnas.config.settings import EvaluationConfig, Execution, Recipe
 from effnas.errors import ConfigError, InfeasibleError, check_at_least
@@ -28,6 +29,7 @@ from effnas.trials.store import CHECKPOINTS, write_whole
 from effnas.workflows.scaling.candidates import ScaledNetwork, compound_candidates, layer_candidates
 from effnas.workflows.scaling.manifest import CompoundManifest, LayersManifest, ScalingManifest
 from effnas.workflows.trainings.folder import Result, TrainingsFolder
+from effnas.workflows.trainings.forecast import Forecast, epoch_time
 from effnas.workflows.trainings.standings import Schedule, Standing
 from effnas.workflows.trainings.train import Candidate, Trainings
 
@@ -149,8 +151,10 @@ class ScalingSettings:
 class ScalingObserver(Observer):
     """Receives what a scaling search does."""
 
-    def planned(self, networks: Sequence[ScaledNetwork], schedule: Schedule) -> None:
-        """The trainings are about to begin."""
+    def planned(
+        self, networks: Sequence[ScaledNetwork], schedule: Schedule, forecast: Forecast | None
+    ) -> None:
+        """The trainings are about to begin; how long they take is not always known."""
 
     def trained(self, result: Result) -> None:
         """A training has reached a level."""
@@ -208,7 +212,6 @@ def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> Scal
             asked=settings.asked,
         )
         results = folder.begin(manifest)
-        observer.planned(networks, schedule)
         trainings = Trainings(
             folder=folder,
             candidates=[
@@ -224,6 +227,8 @@ def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> Scal
             score=lambda name, accuracy: accuracy,
             on_result=observer.trained,
         )
+        epoch_s = _epoch_times(networks, network, base, config, settings.workers)
+        observer.planned(networks, schedule, trainings.forecast(epoch_s))
         trainings.finish(config, settings.workers, _JUDGED_BY, observer)
     report = ScalingReport(
         networks={network.name: network for network in networks},
@@ -314,6 +319,27 @@ def _plan(
     except InfeasibleError as error:
         raise ConfigError(f"what the networks cost cannot be found: {error}") from error
     return tuple(found)
+
+
+def _epoch_times(
+    networks: Sequence[ScaledNetwork],
+    found: NetworkRef,
+    base: Architecture,
+    config: EvaluationConfig,
+    workers: Workers,
+) -> dict[str, float | None]:
+    """Return about how many seconds an epoch of each network takes, where the base was a trial.
+
+    In proportion to step time where that is known, else to MACs.
+    """
+    own_s = None
+    if found.run and found.trial:
+        own_s = epoch_time(found.run, found.trial, config.recipe, workers.device)
+    own_macs = count(base, cast("int", config.recipe.image_size)).macs
+    return {
+        each.name: own_s and own_s * each.costs.get("step_time", each.costs["macs"] / own_macs)
+        for each in networks
+    }
 
 
 def _with_rules(

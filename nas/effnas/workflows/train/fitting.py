@@ -8,6 +8,7 @@ from math import ceil
 
 from torch import nn
 
+from effnas.config.text import counted
 from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.search.cost_estimate import memory_text
@@ -51,8 +52,8 @@ def fit_micro_batches(
     most = batch_size // processes
     if most < min(MIN_IMAGES, batch_size):
         raise ConfigError(
-            f"a batch of {batch_size} gives each of {processes} workers fewer than {MIN_IMAGES} "
-            "images; raise `batch_size` or lower `workers`"
+            f"a batch of {batch_size} gives each of {counted(processes, 'worker')} fewer than "
+            f"{MIN_IMAGES} images; raise `batch_size` or lower `workers`"
         )
     limit = int(_SHARE * available_bytes)
     average = sum(t.nbytes for t in model.state_dict().values()) if recipe.ema_decay else 0
@@ -92,15 +93,16 @@ def _limited(
     if count > batch_size:
         raise ConfigError(
             f"`device_batch_size` {device_batch_size}: a batch of {batch_size} cannot be split "
-            f"among {processes} workers into micro-batches of so few images; raise it"
+            f"among {counted(processes, 'worker')} into micro-batches of so few images; raise it"
         )
     images = ceil(batch_size / count)
     if needed(size, images) > limit:
         most = largest_batch_size(lambda count: needed(size, count) <= limit, below=images)
         remedy = f"the most that fit are {most}" if most else "not even one fits"
         raise ConfigError(
-            f"`device_batch_size` {device_batch_size}: {images} images at {size} px take "
-            f"{memory_text(needed(size, images))}, and there are {memory_text(limit)}; {remedy}"
+            f"`device_batch_size` {device_batch_size}: {counted(images, 'image')} at {size} px "
+            f"take {memory_text(needed(size, images))}, and there are {memory_text(limit)}; "
+            f"{remedy}"
         )
     return count
 
@@ -113,8 +115,8 @@ def _fewest(
     while needed(size, images := ceil(batch_size / count)) > limit:
         if count == most:
             raise ConfigError(
-                f"the batch does not fit: even {images} images at {size} px take "
-                f"{memory_text(needed(size, images))}, and there are {memory_text(limit)}; "
+                f"the batch does not fit: even {counted(images, 'image')} at {size} px "
+                f"take {memory_text(needed(size, images))}, and there are {memory_text(limit)}; "
                 "lower `image_size`, take a smaller network, or free some memory"
             )
         count = min(2 * count, most)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from statistics import fmean
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from effnas.search.rungs import keeps_up
 from effnas.trials.uncertainty import Noise
 from effnas.workflows.trainings.folder import Result
+from effnas.workflows.trainings.forecast import Forecast
 
 #: Draws from what is known of the means.
 _DRAWS = 20_000
@@ -131,11 +133,47 @@ class Comparison:
             ended = {r.repeat for r in self.results if (r.candidate, r.epochs) == (name, level)}
             if left := [(level, n) for n in range(self.schedule.seeds) if n not in ended]:
                 return left
-            means = self._means_at(level)
-            before = [means[other] for other in takewhile(lambda other: other != name, means)]
-            if not keeps_up(means[name], before):
+            if not _continues(name, self._means_at(level)):
                 return []
         return []
+
+    def expected_epochs(self, names: Sequence[str]) -> dict[str, float]:
+        """Return how many epochs each candidate still has to train, in all of its seeds.
+
+        Of those that have not reached a level, half are expected to continue there, and the first.
+        """
+        failed = {result.candidate for result in self.results if result.reason is not None}
+        share = {name: 1.0 for name in names if name not in failed}
+        epochs = dict.fromkeys(names, 0.0)
+        for before, level in pairwise((0, *self.schedule.levels)):
+            ended = Counter(r.candidate for r in self.results if r.epochs == level)
+            means = self._means_at(level)
+            is_first = not means
+            for name in share:
+                epochs[name] += (
+                    share[name] * (level - before) * max(self.schedule.seeds - ended[name], 0)
+                )
+                if name in means:
+                    share[name] *= _continues(name, means)
+                elif not is_first:
+                    share[name] /= 2
+                is_first = False
+        return epochs
+
+    def forecast(self, epoch_s: Mapping[str, float | None]) -> Forecast | None:
+        """Return how long the trainings will take that are left; None where that is not known.
+
+        Args:
+            epoch_s: About how many seconds an epoch takes, by candidate; None: not known.
+        """
+        known = {name: seconds for name, seconds in epoch_s.items() if seconds is not None}
+        if len(known) < len(epoch_s):
+            return None
+        epochs = self.expected_epochs(list(known))
+        return Forecast(
+            epochs=sum(epochs.values()),
+            seconds=sum(epochs[name] * seconds for name, seconds in known.items()),
+        )
 
     def _holdout_error(self, standing: Standing) -> float:
         """Return the standard error of a mean score that is due to the choice of the hold-out."""
@@ -169,6 +207,12 @@ class Comparison:
             train_time_s=sum({r.repeat: r.train_time_s for r in mine}.values()),
             reason=next((r.reason for r in self.results if r.candidate == name and r.reason), None),
         )
+
+
+def _continues(name: str, means: Mapping[str, float]) -> bool:
+    """Return whether a candidate continues, given the means at a level in their order."""
+    before = [means[other] for other in takewhile(lambda other: other != name, means)]
+    return keeps_up(means[name], before)
 
 
 def _chances(

@@ -1,0 +1,17 @@
+"""Words of messages and records."""
+
+from __future__ import annotations
+
+import re
+
+_ONE_OF_SEVERAL = re.compile(r"(?<![\d.,])1 (thread|epoch)s\b")
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return `1 epoch`, `4,000 images`; plurals that take more than an s are given."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def in_singular(text: str) -> str:
+    """Return a text of an earlier version, which wrote `1 threads` and `1 epochs`, as it is now."""
+    return _ONE_OF_SEVERAL.sub(r"1 \1", text)
