@@ -108,7 +108,7 @@ def _weights(finals: StoredFinals, base: FinalistStanding) -> Path:
 def _say_guessing(screen: Screen, finals: StoredFinals, base: FinalistStanding) -> None:
     """Print what guessing gives, and warn if the network is hardly better."""
     data = finals.run.manifest.data
-    guessing, images = data.majority_share or data.chance, data.holdout_images
+    guessing, images = data.guessing.best, data.holdout_images
     if guessing is None or not images or base.accuracy is None:
         return
     screen.print(f"Always guessing the largest class gives {guessing:.4f}.")

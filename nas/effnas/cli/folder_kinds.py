@@ -15,13 +15,16 @@ from typing import Any, TypeVar
 
 from effnas.cli.folder_state import FolderState, cost_of, is_running
 from effnas.cli.tables import macs_text, params_text
+from effnas.cli.wording import guessing_text, hardly_beats_guessing
 from effnas.config.codec import Amount, Count, Size, from_plain, read_text
 from effnas.timing.profile import KIND as PROFILE_KIND
 from effnas.timing.profile import DeviceProfile
 from effnas.trials.baselines import read_baselines
+from effnas.trials.guessing import Guessing
 from effnas.trials.manifest import CommandPart
 from effnas.trials.store import FAMILY_KIND, LOG, TRAININGS, TRIALS, read_records
 from effnas.trials.trial import TrialState
+from effnas.trials.uncertainty import Noise
 
 #: Seeds of a proxy check that were not given.
 _PROXY_SEEDS = {"seeds": 3, "high_seeds": 2}
@@ -253,11 +256,18 @@ class _Forecast:
     epoch_evaluation_s: Amount = 0.0
 
 
+@dataclass(frozen=True)
+class _Images(_Named):
+    minival: Count = 0
+    minival_class_counts: tuple[Count, ...] = ()
+    class_names: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Training(_Manifest):
     network: Mapping[str, str | int]
     recipe: _Epochs
-    data: _Named
+    data: _Images
     forecast: _Forecast = field(default_factory=_Forecast)
     progress: _Progress | None = None
 
@@ -274,6 +284,9 @@ def _training(path: Path, content: Mapping[str, Any]) -> FolderState:
     state = "unfinished" if manifest.progress is None else "finished"
     epochs = manifest.recipe.epochs if manifest.progress is None else len(rows)
     network = manifest.network.get("name") or manifest.network.get("architecture")
+    data = manifest.data
+    guessing = Guessing(classes=len(data.class_names) or None, counts=data.minival_class_counts)
+    is_beaten = best < 0 or guessing.is_beaten(best, Noise(holdout_images=data.minival))
     return FolderState(
         path=path,
         kind="training",
@@ -290,6 +303,8 @@ def _training(path: Path, content: Mapping[str, Any]) -> FolderState:
         created=manifest.created or "",
         command=manifest.asked,
         continued_by=_continued(path, state, manifest.asked, "effnas train"),
+        guessing=guessing_text(guessing) if best >= 0 else "",
+        warning=hardly_beats_guessing("held-out") if is_beaten is False else "",
     )
 
 

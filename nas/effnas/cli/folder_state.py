@@ -37,6 +37,8 @@ class FolderState:
         command: The command line behind it.
         continued_by: The command that continues it; empty where nothing is left to do.
         table: Names of columns, then rows.
+        guessing: What guessing reaches on the images of `best`, as a sentence.
+        warning: Why `best` says nothing, if so.
     """
 
     path: Path
@@ -56,6 +58,8 @@ class FolderState:
     command: CommandPart | None = None
     continued_by: str = ""
     table: tuple[tuple[str, ...], ...] = ()
+    guessing: str = ""
+    warning: str = ""
 
     @property
     def count_text(self) -> str:

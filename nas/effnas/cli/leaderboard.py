@@ -25,7 +25,9 @@ from effnas.cli.tables import (
     step_text,
     table,
 )
+from effnas.cli.wording import guessing_text
 from effnas.report.parts import chance_text
+from effnas.trials.guessing import WHAT_HELPS
 from effnas.trials.reward import Reward
 from effnas.trials.uncertainty import (
     LEVEL,
@@ -92,7 +94,7 @@ class Leaderboard:
         if self.learned_nothing:
             text = (
                 "no trial is clearly more accurate than guessing, so the accuracies rank nothing; "
-                "what helps: more epochs, more or larger images, a higher learning rate."
+                f"what helps: {WHAT_HELPS}."
             )
             note(screen, text, "Warning")
         if self.comparisons:
@@ -238,13 +240,7 @@ class Leaderboard:
 
     def _guessing(self) -> str:
         """Return the accuracies of networks that have learned nothing."""
-        data = self.run.manifest.data
-        if data.chance is None or data.classes is None:
-            return ""
-        text = f"Chance is {data.chance:.4f} ({counted(data.classes, 'class', 'classes')})"
-        if data.majority_share is not None:
-            text += f"; the largest class is {data.majority_share:.4f} of the held-out images"
-        return f"{text}."
+        return guessing_text(self.run.manifest.data.guessing)
 
     def _unbuilt(self) -> Iterator[str]:
         for each in self.run.baselines:

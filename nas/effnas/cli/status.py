@@ -161,6 +161,10 @@ def _show_other(found: FolderState, *, as_json: bool) -> None:
             shown.add_row(*row)
         screen.print()
         screen.print(shown)
+    if found.guessing:
+        screen.print(f"\n{found.guessing}", markup=False)
+    if found.warning:
+        note(screen, found.warning, "Warning")
 
 
 def _cost_text(cost_s: float | None, left_s: float | None) -> str:

@@ -10,8 +10,10 @@ from effnas.cli.data_facts import data_rows
 from effnas.cli.pages import training_page
 from effnas.cli.report import ReportingCommand
 from effnas.cli.tables import counted, duration, facts, params_text, table
+from effnas.cli.wording import guessing_text, hardly_beats_guessing
 from effnas.errors import InfeasibleError, SearchFailedError
 from effnas.report.parts import Page
+from effnas.report.training_facts import TrainingFacts
 from effnas.train.progress import EpochRow
 from effnas.trials.store import LOG
 from effnas.workflows.train.folder import BEST
@@ -89,6 +91,7 @@ class TrainCommand(ReportingCommand[TrainSettings, TrainReport]):
 
     def show(self, report: TrainReport) -> None:
         plan, made, progress = report.plan, report.plan.manifest, report.progress
+        measured = TrainingFacts.read(self.settings.out)
         self.screen.print(_stage_table(plan, progress.stage_times_s))
         whole = progress.step == plan.steps
         forecast = (
@@ -111,6 +114,11 @@ class TrainCommand(ReportingCommand[TrainSettings, TrainReport]):
                 f"{counted(test.images, 'image')}{skipped}): accuracy {test.accuracy:.4f}. It was "
                 "read once, for that."
             )
+        for found in (measured.held_out, measured.test):
+            if found:
+                self.say(guessing_text(found.guessing, found.part))
+                if found.beats_guessing is False:
+                    self.note(hardly_beats_guessing(found.part), "Warning")
         self.say(f"Weights: {self.settings.out / BEST}")
         self.say_report()
         if plan.arch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,11 +20,13 @@ from effnas.report.parts import (
     chance_text,
     count_text,
     counted,
+    guessing_text,
     next_section,
     seconds_text,
 )
 from effnas.report.settings import settings_table
 from effnas.report.statements import Cost
+from effnas.trials.guessing import WHAT_HELPS
 from effnas.trials.uncertainty import Noise
 from effnas.workflows.finals.report import FinalistStanding
 from effnas.workflows.finals.stored import StoredFinals
@@ -92,13 +95,25 @@ def _title(finals: StoredFinals) -> str:
     so_far = "" if finals.manifest.finished else "So far, "
     if base is None:
         return f"{so_far}no network was trained to the end".capitalize()
-    chance = base.chance
-    sure = "whether it is the best is not known"
-    if chance is not None:
-        sure = f"it is the best of them with {chance_text(chance)}"
     text = f"{so_far}trial {base.finalist.trial.number} is picked of "
-    text += f"{counted(len(finals.report.standings), 'finalist')}; {sure}"
+    text += counted(len(finals.report.standings), "finalist")
+    if _beats_guessing(finals) is False:
+        text += ", and is not clearly better than guessing"
+    elif base.chance is None:
+        text += "; whether it is the best is not known"
+    else:
+        trained = f"{len(finals.report.whole)} trained to the end"
+        text += f"; it is the best of the {trained} with {chance_text(base.chance)}"
     return text[0].upper() + text[1:]
+
+
+def _beats_guessing(finals: StoredFinals) -> bool | None:
+    """Return whether the picked network is clearly more accurate than guessing, if known."""
+    base = finals.report.base
+    if base is None or base.accuracy is None:
+        return None
+    guessing = finals.run.manifest.data.guessing
+    return guessing.is_beaten(base.accuracy, noise_of(finals), len(base.accuracies))
 
 
 def _tiles(finals: StoredFinals) -> list[tuple[str, str, str]]:
@@ -210,12 +225,12 @@ def _is_it_better(finals: StoredFinals) -> Section:
             f" Its mean reward is {base.mean - second.mean:.4f} above that of {_name(second)}, the "
             "second."
         )
-    if report.stopped:
+    if _beats_guessing(finals) is False:
         answer += (
-            f" {counted(len(report.stopped), 'network')} stopped earlier: among the weaker half of "
-            "those before it, or not to be trained. Accuracies after fewer epochs do not "
-            "compare."
+            " But it is not clearly more accurate than guessing, so the pick says nothing; what "
+            f"helps: {WHAT_HELPS}."
         )
+    answer += _stopped_text(report.stopped)
     noise = noise_of(finals)
     spread = (
         f"a spread over seeds of {100 * noise.seed_spread:.2f} points, pooled over the networks"
@@ -227,7 +242,7 @@ def _is_it_better(finals: StoredFinals) -> Section:
     sure = (
         f"Dots are trainings, diamonds their means with one standard error on either side: from "
         f"{spread}, and {held_out}. All were chosen for good accuracies on these images, so that "
-        "they are rather too high."
+        f"they are rather too high. {guessing_text(finals.run.manifest.data.guessing)}"
     )
     tables = [_trainings(finals)]
     if report.stopped:
@@ -236,6 +251,17 @@ def _is_it_better(finals: StoredFinals) -> Section:
     stopped = [(_name(each), each, None) for each in report.stopped if each.accuracies]
     return Section(name="better", question=question, answer=answer, sure=sure,
                    figures=[figures.trainings(shown, stopped)], tables=tables)  # fmt: skip
+
+
+def _stopped_text(stopped: Sequence[FinalistStanding]) -> str:
+    """Return why some were not trained to the end; nothing if all were."""
+    failed = sum(each.reason is not None for each in stopped)
+    text = ""
+    if weaker := len(stopped) - failed:
+        text = f" {counted(weaker, 'network')} {'was' if weaker == 1 else 'were'} stopped early, "
+        text += f"as the weaker half is; {'its' if weaker == 1 else 'their'} accuracy after fewer "
+        text += "epochs does not compare with the others'."
+    return text + (f" {counted(failed, 'network')} could not be trained." if failed else "")
 
 
 def _trainings(finals: StoredFinals) -> Table:
@@ -275,6 +301,8 @@ def _is_it_good_on_test(finals: StoredFinals) -> Section:
     )
     if test.skipped:
         sure += f" {counted(len(test.skipped), 'more image')} cannot be decoded."
+    guessing = replace(finals.run.manifest.data.guessing, counts=test.class_counts)
+    sure += f" {guessing_text(guessing, 'test')}"
     rows: list[list[Cell]] = [list(each) for each in enumerate(test.accuracies)]
     columns = [Column("seed", "d"), Column("accuracy", ".2%")]
     return Section(name="test", question=question, answer=answer, sure=sure,

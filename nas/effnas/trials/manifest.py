@@ -25,6 +25,7 @@ from effnas.config.codec import (
 from effnas.config.settings import EvaluationConfig, Execution, Recipe
 from effnas.errors import StoreError, UserError, closest
 from effnas.space.search_space import SearchSpace
+from effnas.trials.guessing import Guessing
 from effnas.trials.reward import Reward
 from effnas.trials.store import MANIFEST, TRIALS, write_whole
 from effnas.trials.worker_info import WorkerInfo
@@ -256,6 +257,8 @@ class DataPart:
         holdout_class_counts: Images that give A, likewise.
         image_sizes: Height and width of the smallest, the median and the largest image as they are
             stored, in pixels, by area, of a sample of all; empty where that is not known.
+        test_part: What the data set calls the part that a test reads; empty without one, None where
+            that is not known.
     """
 
     name: str = ""
@@ -272,17 +275,12 @@ class DataPart:
     class_counts: tuple[Count, ...] = ()
     holdout_class_counts: tuple[Count, ...] = ()
     image_sizes: tuple[tuple[Size, Size], ...] = ()
+    test_part: str | None = None
 
     @property
-    def chance(self) -> float | None:
-        """Accuracy of guessing at random, 0 to 1; None where the classes are not known."""
-        return 1 / self.classes if self.classes else None
-
-    @property
-    def majority_share(self) -> float | None:
-        """Accuracy of always guessing the most frequent class of the held-out images, 0 to 1."""
-        counts = self.holdout_class_counts
-        return max(counts) / sum(counts) if any(counts) else None
+    def guessing(self) -> Guessing:
+        """What guessing reaches on the held-out images."""
+        return Guessing(classes=self.classes, counts=self.holdout_class_counts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -381,6 +379,7 @@ def describe(
             on_bad_image=config.on_bad_image,
             classes=prepared.num_classes,
             fingerprint=prepared.data_fingerprint,
+            test_part=prepared.found.test_part if prepared.found else None,
         ),
         versions=versions(),
         parent=None,

@@ -101,7 +101,7 @@ class Run:
         Args:
             ranking: Of its trials.
         """
-        guessing = self.manifest.data.majority_share or self.manifest.data.chance
+        guessing = self.manifest.data.guessing.best
         if guessing is None or not ranking.is_known:
             return False
         return not any((ranking.above(each.trial, guessing) or 0.0) >= LEVEL for each in ranking)

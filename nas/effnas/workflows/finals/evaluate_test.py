@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from effnas.config.codec import FORMAT, Count, Share, dump_json, from_plain, read_object, to_plain
 from effnas.config.settings import EvaluationConfig, Execution
+from effnas.data.images import single_class_counts
 from effnas.errors import StoreError, UserError
 from effnas.evaluation.evaluator import Evaluator
 from effnas.evaluation.workers import MakeImageEvaluator, Workers, divide_resources
@@ -43,6 +44,7 @@ class FinalTest:
         fingerprint: Differs when images, labels or classes do.
         accuracies: Share of the images that are classified correctly, 0 to 1, for each seed.
         date: When they were read, in UTC as in 2026-01-31T12:00:00Z.
+        class_counts: Images of each class; empty where that is not known, or images have several.
     """
 
     trial: Count
@@ -54,6 +56,7 @@ class FinalTest:
     fingerprint: str
     accuracies: Annotated[tuple[Share, ...], Meta(min_length=1)]
     date: str
+    class_counts: tuple[Count, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -152,6 +155,7 @@ def _look(evaluator: Evaluator, arch: Architecture, seeds: int) -> dict[str, Any
         "skipped": images.skipped,
         "fingerprint": images.fingerprint,
         "accuracies": tuple(accuracies),
+        "class_counts": single_class_counts(images),
     }
 
 
