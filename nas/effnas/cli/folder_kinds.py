@@ -47,14 +47,26 @@ class _Manifest:
 
 
 @dataclass(frozen=True)
+class _Parent:
+    path: str = "?"
+    trials: Count = 0
+
+
+@dataclass(frozen=True)
 class _Search(_Manifest):
     budget: Count = 0
     controller: str | None = None
     objectives: str | None = None
     space: _Named = field(default_factory=_Named)
     reward: _Named = field(default_factory=_Named)
-    parent: Mapping[str, Any] | None = None
+    parent: _Parent | None = None
     baselines: Mapping[str, Count] | None = None
+    finished: str | None = None
+
+    @property
+    def is_retargeted(self) -> bool:
+        # The command line is missing where an earlier version stored neither.
+        return self.finished is not None or self.asked is None
 
 
 @dataclass(frozen=True)
@@ -73,28 +85,30 @@ class _Trial:
 def _search(path: Path, content: Mapping[str, Any]) -> FolderState:
     manifest = from_plain(content, _Search)
     trials = {t.trial: t for t in _records(path / TRIALS, _Trial, "trial")}.values()
-    done = sum(trial.state.is_finished for trial in trials)
+    parent = manifest.parent
+    if parent:  # its trials that have a step time here, and new ones
+        done = sum(trial.state is TrialState.COMPLETE for trial in trials)
+        total = parent.trials + sum(trial.trial >= parent.trials for trial in trials)
+    else:
+        done, total = sum(trial.state.is_finished for trial in trials), manifest.budget
     cost_s, left_s = cost_of(trials, manifest.budget)
     scored = [t for t in trials if t.state is TrialState.COMPLETE and t.reward is not None]
     best = max(scored, key=lambda trial: trial.reward or 0.0, default=None)
-    moved = manifest.parent is not None
-    # Of a retargeted run, the budget is that of new trainings.
-    total = done if moved else manifest.budget
     compared = {each.name: each for each in read_baselines(path)}
     is_compared = all(
         name in compared and (compared[name].reason or len(compared[name].results) >= seeds)
         for name, seeds in (manifest.baselines or {}).items()
     )
-    is_settled = done == len(trials) and is_compared
-    is_whole = is_settled and done >= total
+    is_settled = all(trial.state.is_finished for trial in trials) and is_compared
+    is_whole = is_settled and (done >= total if not parent else manifest.is_retargeted)
     state = "running" if is_running(path) else "finished" if is_whole else "unfinished"
     goal = manifest.objectives or f"reward {manifest.reward.name}"
     return FolderState(
         path=path,
-        kind="retargeted" if moved else "search",
-        what=f"search of {manifest.space.name}" + (
-            f", retargeted from {manifest.parent.get('path')}" if manifest.parent else ""
-        ) + f", {goal}, {manifest.controller}",
+        kind="retargeted" if parent else "search",
+        what=f"search of {manifest.space.name}"
+             + (f", retargeted from {parent.path}" if parent else "") + f", {goal}"
+             + ("" if parent else f", {manifest.controller}"),
         state=state,
         unit="trials",
         done=done,
@@ -104,7 +118,7 @@ def _search(path: Path, content: Mapping[str, Any]) -> FolderState:
         best_is="reward",
         best_of=f"trial {best.trial}" if best else "",
         cost_s=cost_s,
-        left_s=None if moved else left_s,
+        left_s=None if parent else left_s,
         created=manifest.created or "",
         command=manifest.asked,
         continued_by="" if is_whole else f"effnas resume {path}",

@@ -29,6 +29,7 @@ from effnas.cli.wording import guessing_text
 from effnas.report.parts import chance_text
 from effnas.trials.guessing import WHAT_HELPS
 from effnas.trials.reward import Reward
+from effnas.trials.step_unit import StepUnit
 from effnas.trials.uncertainty import (
     LEVEL,
     Difference,
@@ -229,9 +230,11 @@ class Leaderboard:
         has_interval = any("step_time_low" in m for m in metrics)
         interval = ", ± half of its 95 % interval" if has_interval else ""
         if reference_s := self._reference_step_s:
+            unit = self.run.step_unit
+            median = ", the median of this run" if unit is StepUnit.REFERENCE else ""
             yield (
-                f"S: over the reference's step{interval}; step: S times the reference's "
-                f"{step_text(reference_s)}, the median of this run"
+                f"S: over {unit.value} step{interval}; step: S times {unit.value} "
+                f"{step_text(reference_s)}{median}"
             )
         if any(m.get("step_time_settled", 1.0) < 1 for m in metrics):
             yield "* the time limit ended the timing before S was known to 2 %"

@@ -133,9 +133,10 @@ def _of_trial(run: Run, trial: Trial) -> Iterator[Figure]:
     place = f"{step}, {measured.hardware or 'device not known'}"
     how = _SOURCES.get(measured.step_time_source, "told")
     if (ratio := metrics.get("step_time")) is not None:
-        yield Figure("S, step time over the reference network's", ratio, f"{ratio:.3f}", how, place)
-    if "step_time_s" in metrics:
-        yield _step_time(metrics["step_time_s"], how, place)
+        name = f"S, step time over {run.step_unit.value}"
+        yield Figure(name, ratio, f"{ratio:.3f}", how, place)
+        if (unit_s := run.reference_step_s) is not None:
+            yield _step_time(ratio * unit_s, how, place)
     if "peak_memory_bytes" in metrics:
         on_gpu = run.manifest.device.get("device") == "cuda"
         # Off CUDA it is the result of a dry run (`effnas.timing.memory`).

@@ -327,9 +327,10 @@ class SearchManifest(Choices):
         versions: Of Python and packages, by name.
         parent: The finished run, if it was retargeted from one.
         baselines: Trainings of each baseline, by name; None without baselines.
+        finished: When retargeting ended, UTC; None before, and in a search.
     """
 
-    later = ("parent", "baselines")
+    later = ("parent", "baselines", "finished")
 
     created: str | None = None
     budget: Count = 0
@@ -346,6 +347,7 @@ class SearchManifest(Choices):
     versions: Mapping[str, str] = field(default_factory=dict)
     parent: ParentPart | None = None
     baselines: Mapping[str, Count] | None = None
+    finished: str | None = None
 
 
 def describe(
@@ -384,6 +386,7 @@ def describe(
         versions=versions(),
         parent=None,
         baselines=None,
+        finished=None,
     )
 
 
