@@ -24,8 +24,9 @@ from effnas.cli.tables import (
     source_text,
     step_text,
     table,
+    with_error,
 )
-from effnas.cli.wording import guessing_text
+from effnas.cli.wording import error_text, guessing_text
 from effnas.report.parts import chance_text
 from effnas.trials.guessing import WHAT_HELPS
 from effnas.trials.reward import Reward
@@ -208,8 +209,7 @@ class Leaderboard:
 
     def _cells(self, m: Mapping[str, float], error: float | None, mark: str) -> Iterator[str]:
         """Return accuracy, S, params, step and training."""
-        accuracy = number(m.get("accuracy"), "{:.4f}")
-        yield accuracy + (f" ±{error:.3f}" if error is not None and "accuracy" in m else "")
+        yield with_error(m["accuracy"], error) if "accuracy" in m else "-"
         interval = ""
         if "step_time_low" in m:
             interval = f" ±{(m['step_time_high'] - m['step_time_low']) / 2:.3f}"
@@ -224,8 +224,8 @@ class Leaderboard:
         shown = [each.trial for each in self._ranked[: self.top]]
         if any(each.rank < each.last_rank for each in self._ranked[: self.top]):
             yield SHARED_RANKS
-        if (images := self._noise.holdout_images) and self.reward:
-            yield f"accuracy: ± its standard error on {counted(images, 'held-out image')}"
+        if self.reward and (text := error_text(self._noise, "the baselines'")):
+            yield text
         metrics = [t.metrics for t in shown] + [b.metrics for b in self.run.baselines]
         has_interval = any("step_time_low" in m for m in metrics)
         interval = ", ± half of its 95 % interval" if has_interval else ""

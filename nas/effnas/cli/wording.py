@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from effnas.trials.guessing import WHAT_HELPS, Guessing
+
+if TYPE_CHECKING:
+    from effnas.trials.uncertainty import Noise
 
 #: The option of every setting that a command has, by the setting's name, as commands are declared.
 OPTIONS: dict[str, str] = {}
 
 _SETTING = re.compile(r"`([a-z][a-z0-9_]*)`")
+
+
+def error_text(noise: Noise, whose: str) -> str:
+    """Return what the standard errors of accuracies mean; nothing where none are known.
+
+    Args:
+        noise: What they follow from.
+        whose: The networks that tell the spread over seeds, such as `the baselines'`.
+    """
+    if not noise.holdout_images:
+        return ""
+    text = f"accuracy: ± its standard error, from {noise.holdout_images:,} held-out images"
+    if noise.seed_spread is None:
+        return f"{text}; the spread over seeds is not known"
+    return f"{text} and {whose} spread over seeds, {noise.seed_spread:.3f}"
 
 
 def guessing_text(guessing: Guessing, part: str = "held-out") -> str:

@@ -13,6 +13,7 @@ from effnas.export.network import Network
 from effnas.scaling.family_file import Member
 from effnas.search.cost_estimate import memory_text
 from effnas.trials.run import Run
+from effnas.trials.step_unit import StepUnit
 from effnas.trials.trial import Trial
 from effnas.workflows.finals.folder import Final
 from effnas.workflows.train.provenance import Outcome, Trained
@@ -133,8 +134,9 @@ def _of_trial(run: Run, trial: Trial) -> Iterator[Figure]:
     place = f"{step}, {measured.hardware or 'device not known'}"
     how = _SOURCES.get(measured.step_time_source, "told")
     if (ratio := metrics.get("step_time")) is not None:
-        name = f"S, step time over {run.step_unit.value}"
-        yield Figure(name, ratio, f"{ratio:.3f}", how, place)
+        is_over_reference = run.step_unit is StepUnit.REFERENCE
+        whose = "the reference network's" if is_over_reference else run.step_unit.value
+        yield Figure(f"S, step time over {whose}", ratio, f"{ratio:.3f}", how, place)
         if (unit_s := run.reference_step_s) is not None:
             yield _step_time(ratio * unit_s, how, place)
     if "peak_memory_bytes" in metrics:

@@ -20,6 +20,7 @@ from effnas.evaluation.workers import MakeImageEvaluator, Workers, divide_resour
 from effnas.trials.manifest import utc_now
 from effnas.trials.store import write_whole
 from effnas.trials.trial import Trial
+from effnas.trials.uncertainty import Noise
 
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
@@ -68,9 +69,16 @@ class FinalTest:
         """Standard deviation of the accuracy over seeds; None for one seed, which has none."""
         return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
+    @property
+    def accuracy_error(self) -> float | None:
+        """Standard error of the mean accuracy, from the images and the spread over seeds."""
+        noise = Noise(holdout_images=self.images, seed_spread=self.spread)
+        return noise.standard_error(self.mean, len(self.accuracies))
+
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain data."""
-        return {**asdict(self), "mean_accuracy": self.mean, "spread": self.spread}
+        means = {"mean_accuracy": self.mean, "spread": self.spread}
+        return {**asdict(self), **means, "accuracy_error": self.accuracy_error}
 
 
 def evaluate_test_once(

@@ -17,8 +17,9 @@ from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import StoreError
 from effnas.train.progress import EpochRow, Progress
 from effnas.train.stages import Stage
+from effnas.trials.differences import ALL_MUST_MATCH, must_match
 from effnas.trials.guessing import Guessing
-from effnas.trials.manifest import ALL_MUST_MATCH, Manifest, must_match
+from effnas.trials.manifest import Manifest
 from effnas.trials.store import LOG, RunFolder, write_whole
 from effnas.workflows.train.forecast import Forecast
 
@@ -67,8 +68,8 @@ class TrainingData:
     """
 
     name: str
-    fingerprint: str = field(metadata=must_match("data"))
-    minival_fingerprint: str | None = field(metadata=must_match("minival"))
+    fingerprint: str = field(metadata=must_match("images", shown=False))
+    minival_fingerprint: str | None = field(metadata=must_match("images held out", shown=False))
     streamed: bool
     images: Size
     minival: Count
@@ -120,7 +121,7 @@ class TrainingManifest(Manifest):
     params: Count = 0
     recipe: TrainingRecipe = field(metadata=ALL_MUST_MATCH)
     seed: Count = field(metadata=must_match("seed"))
-    weights: str | None = field(default=None, metadata=must_match("weights"))
+    weights: str | None = field(default=None, metadata=must_match("weights", shown=False))
     new_head: bool = field(default=False, metadata=must_match("new-head"))
     data: TrainingData
     eval_image_size: Pixels
