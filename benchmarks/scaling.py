@@ -36,7 +36,7 @@ from effnas.scaling.sizing import MemberCosts  # noqa: E402
 from effnas.space.search_space import SearchSpace  # noqa: E402
 from effnas.timing.device_settings import DeviceSettings  # noqa: E402
 from effnas.timing.layer_times import LayerTimes  # noqa: E402
-from effnas.trials.manifest import ALL_MUST_MATCH, must_match  # noqa: E402
+from effnas.trials.differences import ALL_MUST_MATCH, must_match  # noqa: E402
 from effnas.trials.network_ref import find_network  # noqa: E402
 from effnas.workflows.trainings.folder import TrainingsFolder, TrainingsManifest  # noqa: E402
 from effnas.workflows.trainings.standings import Schedule  # noqa: E402

@@ -16,6 +16,7 @@ from effnas import Architecture, load_run
 from effnas.data.images import ImageSet
 from effnas.data.loading import load_test_part
 from effnas.train.augment import normalize
+from effnas.trials.uncertainty import Noise
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("inline")]
 
@@ -78,7 +79,14 @@ def test_the_test_part_is_read_once_and_only_if_asked_for(effnas: Run, tmp_path:
     before = file.read_bytes()
     again = effnas(*command, "--test")
     assert again.code == 0, again.err
-    assert f"accuracy {test['mean_accuracy']:.4f} ±{test['spread']:.4f}" in again.out
+    text, images = " ".join(again.out.split()), len(part)
+    noise = Noise(holdout_images=images, seed_spread=test["spread"])
+    error = noise.standard_error(test["mean_accuracy"], 2)
+    assert error is not None
+    assert error > test["spread"] / 2**0.5  # the choice of the images adds to it
+    assert f"accuracy {test['mean_accuracy']:.4f} ±{error:.3f} (± its standard error)" in text
+    assert tuple(test["class_counts"]) == part.class_counts
+    assert "(the seed of lower accuracy)" in text
 
     # Another reward picks the other network.
     other = effnas(*command, "--test", "--reward", "1 - A")

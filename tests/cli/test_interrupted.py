@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from command_line import NO_BASELINES, SMALL, Run, run_until
 from safetensors.torch import load_file
 
-from effnas import Search, SearchSpace, load_run
+from effnas import Search, SearchSpace, cli, load_run
 from effnas.cli.session import LongCommand
 from effnas.cli.signals import STOPPED, run_until_stopped
 from effnas.trials.store import MANIFEST
@@ -28,7 +32,7 @@ class Task:
     """What a test gives a command to do, and where that is stored."""
 
     do: Callable[[Counting], int]
-    out: str = "runs/x"
+    out: Path | None = Path("runs/x")
 
 
 class Counting(LongCommand[Task, int]):
@@ -78,15 +82,15 @@ def test_a_signal_stops_the_work_and_says_what_is_stored(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, number: signal.Signals
 ) -> None:
     def work(command: Counting) -> int:
-        if command.settings.out == str(tmp_path):
+        if command.settings.out == tmp_path:
             (tmp_path / MANIFEST).touch()
         send(number)
         raise AssertionError("the signal was not heard")
 
     before = signal.getsignal(number)
-    assert Storing(Task(work, str(tmp_path)), as_json=False).run() == STOPPED
+    assert Storing(Task(work, tmp_path), as_json=False).run() == STOPPED
     assert Storing(Task(work), as_json=True).run() == STOPPED  # before it begins its folder
-    assert Counting(Task(work, str(tmp_path)), as_json=True).run() == STOPPED
+    assert Counting(Task(work, tmp_path), as_json=True).run() == STOPPED
     assert signal.getsignal(number) is before
     out, err = capsys.readouterr()
     assert " ".join(out.split()) == (
@@ -94,6 +98,38 @@ def test_a_signal_stops_the_work_and_says_what_is_stored(
         "command continues."
     )
     assert err == 2 * "\nStopped; nothing was stored.\n"
+
+
+def concrete(kind: type[Any]) -> set[type[Any]]:
+    found = set().union(*(concrete(each) for each in kind.__subclasses__()))
+    return found if inspect.isabstract(kind) else {kind, *found}
+
+
+def test_every_command_stops_with_a_line_whatever_its_folder_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in iter_modules(cli.__path__):
+        import_module(f"effnas.cli.{module.name}")
+    kinds = [kind for kind in concrete(LongCommand) if kind.__module__.startswith("effnas.")]
+    assert len(kinds) == 11
+    for kind in kinds:
+        monkeypatch.setattr(kind, "work", lambda self: send(signal.SIGINT))
+        for settings in ({}, {"out": None}, {"out": Path("nowhere")}):
+            command = object.__new__(kind)
+            LongCommand.__init__(command, SimpleNamespace(**settings), as_json=False)
+            assert command.run() == STOPPED
+            assert capsys.readouterr() == ("\nStopped; nothing was stored.\n", "")
+
+
+def test_how_long_it_takes_is_forecast_from_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 0.0, 10.0, 12.0, 13.0])
+    monkeypatch.setattr("effnas.cli.session.monotonic", lambda: next(times))
+    command = Counting(Task(lambda _: 0), as_json=False)
+    found = []
+    for what, done in (("a", 0), ("a", 1), ("a", 2), ("b", 3), ("b", 4)):
+        command.progress(what, done, 5)
+        found.append(command.left_s)
+    assert found == [None, 0.0, 15.0, None, 1.0]
 
 
 def test_a_step_is_ended_after_the_first_signal_and_not_after_the_second() -> None:

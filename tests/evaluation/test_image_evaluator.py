@@ -521,7 +521,7 @@ def test_baselines_are_stored_first_and_leave_the_trials_as_they_are(tmp_path: P
     assert "cannot be run on images of 8 px" in (vit.reason or "")
     assert run.noise.seed_spread is not None
     data = run.manifest.data
-    assert data.chance == 0.1
+    assert data.guessing.chance == 0.1
     assert (data.train_images, data.holdout_images) == (
         sum(data.class_counts), sum(data.holdout_class_counts)
     )  # fmt: skip

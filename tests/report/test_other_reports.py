@@ -11,6 +11,7 @@ import pytest
 from made_runs import HOSTILE
 
 from effnas.cli.report import page_of
+from effnas.cli.status import show_status
 from effnas.errors import UserError
 from effnas.report.page import to_html
 from effnas.report.parts import Page
@@ -87,3 +88,46 @@ def test_hostile_texts_of_other_folders_stay_texts(tmp_path: Path, name: str) ->
 def test_other_folders_have_no_report() -> None:
     with pytest.raises(UserError, match="no report of a proxy"):
         page_of(GOLDEN / "proxy")
+
+
+def with_counts(tmp_path: Path, counts: list[int], part: str = "minival") -> Path:
+    """A copy of the training whose held-out or test images are of these classes."""
+    place = tmp_path / part
+    shutil.copytree(GOLDEN / "training", place)
+    stored = json.loads((place / "manifest.json").read_text())
+    if part == "minival":
+        stored["test"] = None
+        stored["data"] |= {"minival": sum(counts), "minival_class_counts": counts}
+    else:
+        stored["test"] |= {"images": sum(counts), "class_counts": counts}
+    (place / "manifest.json").write_text(json.dumps(stored))
+    return place
+
+
+@pytest.mark.parametrize("part", ["minival", "test"])
+def test_a_training_is_held_against_always_guessing_the_largest_class(
+    tmp_path: Path, part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = [280, *[8] * 9]
+    place = with_counts(tmp_path, counts, part)
+    page = page_of(place)
+    section = next(s for s in page.sections if s.name == "accuracy")
+    assert f"Always guessing the largest class gives {280 / sum(counts):.1%}" in section.sure
+    stored = json.loads((place / "manifest.json").read_text())
+    best = max(float(row["accuracy"]) for row in csv.DictReader((place / "log.csv").open()))
+    accuracy = best if part == "minival" else stored["test"]["accuracy"]
+    assert accuracy < 280 / sum(counts)
+    assert page.title.startswith("Not clearly better than guessing: ")
+    assert "not clearly more accurate than guessing" in section.answer
+    if part == "minival":
+        show_status(place, top=3, as_json=False)
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"the largest class is {280 / sum(counts):.4f} of the held-out images" in said
+        assert "Warning: on the held-out images the network is not clearly more" in said
+
+
+def test_the_largest_class_of_an_older_training_is_not_known() -> None:
+    page = page_of(GOLDEN / "training")
+    section = next(s for s in page.sections if s.name == "accuracy")
+    assert "of the largest one is not known" in section.sure
+    assert "guessing" not in page.title

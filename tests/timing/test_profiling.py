@@ -54,8 +54,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         "FITTED": 2,
         "CHECKED": 4,
         "MIN_CHECKED": 3,
-        "_PASSES": 2,
-        "_NETWORK_TIME_LIMIT_S": 0.0,
+        "PASSES": 2,
+        "NETWORK_TIME_LIMIT_S": 0.0,
     }.items():
         monkeypatch.setattr(profiling, name, value)
     for name in ("_ROUNDS", "_WARM_UPS"):

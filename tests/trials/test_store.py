@@ -225,10 +225,11 @@ def test_a_search_continues_with_another_budget_and_reward_but_nothing_else() ->
     before = manifest(seed=1, recipe=Recipe(), constraints=("S < 1", "A > 0"), parent=None)
     alike = replace(before, budget=9, reward=RewardPart(name="A"), constraints=("A > 0", "S < 1"))
     assert alike.differences(before) == []
+    before = replace(before, space=SourcedSpacePart.of(SPACE.with_target(num_classes=5)))
     other = replace(
         before,
         seed=2,
-        space=SourcedSpacePart(text="a", id="b"),
+        space=SourcedSpacePart.of(SPACE.with_target(num_classes=2, image_size=24)),
         recipe=Recipe(label_smoothing=0.2),
         data=DataPart(fingerprint="f"),
         step_times="a table",
@@ -236,12 +237,17 @@ def test_a_search_continues_with_another_budget_and_reward_but_nothing_else() ->
     )
     assert other.differences(before) == [
         "seed (was 1, is 2)",
-        "space (or its target) (was , is b)",
-        "data (was None, is f)",
+        "target image size (was 16, is 24)",
+        "classes (was 5, is 2)",
+        "images",
         "label-smoothing (was 0.1, is 0.2)",
         "step times (was measured, is a table)",
         "finished run (was None, is then)",
     ]
+    changed = SearchSpace.parse(SPACE.to_text().replace("_r<1|2>_", "_r<1|3>_"))
+    for name, words in (("tiny", "tiny has changed"), ("mine", "was tiny, is mine")):
+        part = replace(SourcedSpacePart.of(changed.with_target(num_classes=5)), name=name)
+        assert replace(before, space=part).differences(before) == [f"space ({words})"]
     assert Choices(seed=2).differences(before) == [
         "seed (was 1, is 2)",
         "constraints (was ['S < 1', 'A > 0'], is [])",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +20,10 @@ from effnas.cli.tables import (
     standing_cells,
     standing_columns,
     table,
+    with_error,
     with_spread,
 )
-from effnas.cli.wording import with_options
+from effnas.cli.wording import error_text, guessing_text, hardly_beats_guessing
 from effnas.train.checkpoints import weights_file
 from effnas.workflows.trainings.folder import WEIGHTS
 
@@ -38,13 +38,13 @@ def say_finals(screen: Screen, finals: StoredFinals) -> None:
     """Print how the finalists stand and, once all trainings have ended, which one is picked."""
     report, base = finals.report, finals.report.base
     if not finals.manifest.finished:
-        screen.print(_standings(report.standings, ranked=False))
+        screen.print(_standings(finals, report.standings, ranked=False))
         return
     if report.whole:
-        _say_standings(screen, report.whole)
+        _say_standings(screen, finals, report.whole)
     if report.stopped:
         screen.print("Stopped early, so not to be compared with those trained to the end:")
-        _say_standings(screen, report.stopped, ranked=False)
+        _say_standings(screen, finals, report.stopped, ranked=False)
     failed = reasons((f"trial {s.finalist.trial.number}", s.reason) for s in report.standings)
     if failed:
         screen.print(failed, markup=False)
@@ -57,11 +57,11 @@ def say_finals(screen: Screen, finals: StoredFinals) -> None:
         f"{with_spread(base.mean, base.spread)} over {counted(report.seeds, 'seed')}; "
         f"probability that it is the best of those trained to the end: "
         f"{best_with(report.whole)}.\n"
-        f"Its weights (the seed of middle accuracy): {_weights(finals, base)}\n"
+        f"Its weights{_which_seed(report.seeds)}: {_weights(finals, base)}\n"
         f"{_test_text(base, report.test)}",
         markup=False,
     )
-    _say_guessing(screen, finals, base)
+    _say_guessing(screen, finals)
 
 
 def after_finals(finals: StoredFinals) -> list[tuple[str, list[str]]]:
@@ -100,33 +100,41 @@ def finals_json(finals: StoredFinals) -> dict[str, Any]:
     }
 
 
+def _which_seed(seeds: int) -> str:
+    """Return which of its seeds `FinalistStanding.middle_seed` is."""
+    if seeds == 1:
+        return ""
+    return f" (the seed of {'lower' if seeds == 2 else 'middle'} accuracy)"
+
+
 def _weights(finals: StoredFinals, base: FinalistStanding) -> Path:
     arch = base.finalist.trial.architecture
     return weights_file(finals.path / WEIGHTS, arch, base.middle_seed)
 
 
-def _say_guessing(screen: Screen, finals: StoredFinals, base: FinalistStanding) -> None:
+def _say_guessing(screen: Screen, finals: StoredFinals) -> None:
     """Print what guessing gives, and warn if the network is hardly better."""
-    data = finals.run.manifest.data
-    guessing, images = data.majority_share or data.chance, data.holdout_images
-    if guessing is None or not images or base.accuracy is None:
-        return
-    screen.print(f"Always guessing the largest class gives {guessing:.4f}.")
-    if base.accuracy <= guessing + 2 * sqrt(guessing * (1 - guessing) / images):
-        text = (
-            f"{base.accuracy:.4f} on {counted(images, 'held-out image')} is not clearly more "
-            "than that: the pick says nothing. What helps: `epochs`, more images, or another "
-            "`learning_rate`."
-        )
-        note(screen, with_options(text), "Warning")
+    texts = [guessing_text(finals.run.manifest.data.guessing)]
+    if finals.report.test and finals.report.test.class_counts:
+        texts.append(guessing_text(finals.test_guessing, "test"))
+    for text in filter(None, texts):
+        screen.print(text)
+    if finals.beats_guessing is False:
+        note(screen, hardly_beats_guessing("held-out"), "Warning")
 
 
 def _say_standings(
-    screen: Screen, standings: Sequence[FinalistStanding], *, ranked: bool = True
+    screen: Screen,
+    finals: StoredFinals,
+    standings: Sequence[FinalistStanding],
+    *,
+    ranked: bool = True,
 ) -> None:
-    screen.print(_standings(standings, ranked=ranked))
+    screen.print(_standings(finals, standings, ranked=ranked))
+    if ranked and (text := error_text(finals.noise, "their")):
+        screen.print(text, style="dim")
     if any(each.spread is not None for each in standings):
-        screen.print("±: the standard deviation over seeds", style="dim")
+        screen.print("reward: ± the standard deviation over seeds", style="dim")
     screen.print()
     for each in standings[:SHOWN_NETWORKS]:
         trial = each.finalist.trial
@@ -135,7 +143,9 @@ def _say_standings(
     screen.print()
 
 
-def _standings(standings: Sequence[FinalistStanding], *, ranked: bool) -> Table:
+def _standings(
+    finals: StoredFinals, standings: Sequence[FinalistStanding], *, ranked: bool
+) -> Table:
     found = table(
         "rank", "trial", "by", "proxy", "accuracy", *standing_columns("reward"), key=2,
         left=["by"], spare=["training"],
@@ -147,10 +157,17 @@ def _standings(standings: Sequence[FinalistStanding], *, ranked: bool) -> Table:
             str(trial.number),
             each.finalist.reason,
             number(trial.reward, "{:z.4f}"),
-            number(each.accuracy, "{:.4f}"),
+            _accuracy(finals, each),
             *standing_cells(each),
         )
     return found
+
+
+def _accuracy(finals: StoredFinals, standing: FinalistStanding) -> str:
+    if standing.accuracy is None:
+        return "-"
+    is_whole = standing.epochs == finals.report.epochs  # which the spread over seeds is known of
+    return with_error(standing.accuracy, finals.accuracy_error(standing) if is_whole else None)
 
 
 def _test_text(base: FinalistStanding, test: FinalTest | None) -> str:
@@ -165,8 +182,8 @@ def _test_text(base: FinalistStanding, test: FinalTest | None) -> str:
     skipped = f", {len(test.skipped)} more cannot be decoded" if test.skipped else ""
     return (
         f"On the part {test.part!r} of {test.data} ({counted(test.images, 'image')}{skipped}): "
-        f"accuracy {with_spread(test.mean, test.spread)} over {counted(seeds, 'seed')}. It was "
-        f"read once, on {test.date[:10]}."
+        f"accuracy {with_error(test.mean, test.accuracy_error)} (± its standard error), the mean "
+        f"over {counted(seeds, 'seed')}. It was read once, on {test.date[:10]}."
     )
 
 

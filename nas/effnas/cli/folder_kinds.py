@@ -7,105 +7,28 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
 
-from effnas.cli.folder_state import FolderState, cost_of, is_running
+from effnas.cli.folder_search import read_search
+from effnas.cli.folder_state import FolderState, Named, StoredCommand, is_running, records
 from effnas.cli.tables import macs_text, params_text
+from effnas.cli.wording import guessing_text, hardly_beats_guessing
 from effnas.config.codec import Amount, Count, Size, from_plain, read_text
 from effnas.timing.profile import KIND as PROFILE_KIND
 from effnas.timing.profile import DeviceProfile
-from effnas.trials.baselines import read_baselines
+from effnas.trials.guessing import Guessing
 from effnas.trials.manifest import CommandPart
-from effnas.trials.store import FAMILY_KIND, LOG, TRAININGS, TRIALS, read_records
-from effnas.trials.trial import TrialState
+from effnas.trials.store import FAMILY_KIND, LOG, TRAININGS
+from effnas.trials.uncertainty import Noise
 
 #: Seeds of a proxy check that were not given.
 _PROXY_SEEDS = {"seeds": 3, "high_seeds": 2}
 
 T = TypeVar("T")
-
-
-# -- searches
-
-
-@dataclass(frozen=True)
-class _Named:
-    name: str = "?"
-
-
-@dataclass(frozen=True)
-class _Manifest:
-    created: str | None = None
-    asked: CommandPart | None = None
-
-
-@dataclass(frozen=True)
-class _Search(_Manifest):
-    budget: Count = 0
-    controller: str | None = None
-    objectives: str | None = None
-    space: _Named = field(default_factory=_Named)
-    reward: _Named = field(default_factory=_Named)
-    parent: Mapping[str, Any] | None = None
-    baselines: Mapping[str, Count] | None = None
-
-
-@dataclass(frozen=True)
-class _Trial:
-    trial: Count
-    state: TrialState
-    reward: float | None = None
-    duration_s: float | None = None
-    rungs: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def has_result(self) -> bool:
-        return self.state.is_finished or bool(self.rungs)
-
-
-def _search(path: Path, content: Mapping[str, Any]) -> FolderState:
-    manifest = from_plain(content, _Search)
-    trials = {t.trial: t for t in _records(path / TRIALS, _Trial, "trial")}.values()
-    done = sum(trial.state.is_finished for trial in trials)
-    cost_s, left_s = cost_of(trials, manifest.budget)
-    scored = [t for t in trials if t.state is TrialState.COMPLETE and t.reward is not None]
-    best = max(scored, key=lambda trial: trial.reward or 0.0, default=None)
-    moved = manifest.parent is not None
-    # Of a retargeted run, the budget is that of new trainings.
-    total = done if moved else manifest.budget
-    compared = {each.name: each for each in read_baselines(path)}
-    is_compared = all(
-        name in compared and (compared[name].reason or len(compared[name].results) >= seeds)
-        for name, seeds in (manifest.baselines or {}).items()
-    )
-    is_settled = done == len(trials) and is_compared
-    is_whole = is_settled and done >= total
-    state = "running" if is_running(path) else "finished" if is_whole else "unfinished"
-    goal = manifest.objectives or f"reward {manifest.reward.name}"
-    return FolderState(
-        path=path,
-        kind="retargeted" if moved else "search",
-        what=f"search of {manifest.space.name}" + (
-            f", retargeted from {manifest.parent.get('path')}" if manifest.parent else ""
-        ) + f", {goal}, {manifest.controller}",
-        state=state,
-        unit="trials",
-        done=done,
-        total=total,
-        is_settled=is_settled,
-        best=best.reward if best else None,
-        best_is="reward",
-        best_of=f"trial {best.trial}" if best else "",
-        cost_s=cost_s,
-        left_s=None if moved else left_s,
-        created=manifest.created or "",
-        command=manifest.asked,
-        continued_by="" if is_whole else f"effnas resume {path}",
-    )  # fmt: skip
 
 
 # -- trainings of several networks
@@ -126,14 +49,14 @@ class _Epochs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Trainings(_Manifest):
+class _Trainings(StoredCommand):
     recipe: _Epochs
     seeds: Size
     finished: str | None = None
     run: str = ""
     base: str = ""
     finalists: tuple[str, ...] = ()
-    networks: tuple[_Named, ...] = ()
+    networks: tuple[Named, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -145,7 +68,7 @@ def _trainings(
 ) -> Callable[[Path, Mapping[str, Any]], FolderState]:
     def read(path: Path, content: Mapping[str, Any]) -> FolderState:
         manifest = from_plain(content, _Trainings)
-        results = list(_records(path / TRAININGS, _Result, "result"))
+        results = list(records(path / TRAININGS, _Result, "result"))
         rows, accuracies = [], {}
         for name in manifest.names:
             mine = [each for each in results if each.candidate == name]
@@ -193,14 +116,14 @@ class _ProxyResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Proxy(_Manifest):
-    space: _Named
+class _Proxy(StoredCommand):
+    space: Named
     networks: tuple[str, ...]
 
 
 def _proxy(path: Path, content: Mapping[str, Any]) -> FolderState:
     manifest = from_plain(content, _Proxy)
-    results = list(_records(path / TRAININGS, _ProxyResult, "training"))
+    results = list(records(path / TRAININGS, _ProxyResult, "training"))
     by_fidelity: dict[tuple[int, int, float], list[_ProxyResult]] = {}
     for each in results:
         key = each.epochs, each.image_size, each.data_share
@@ -253,11 +176,18 @@ class _Forecast:
     epoch_evaluation_s: Amount = 0.0
 
 
+@dataclass(frozen=True)
+class _Images(Named):
+    minival: Count = 0
+    minival_class_counts: tuple[Count, ...] = ()
+    class_names: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
-class _Training(_Manifest):
+class _Training(StoredCommand):
     network: Mapping[str, str | int]
     recipe: _Epochs
-    data: _Named
+    data: _Images
     forecast: _Forecast = field(default_factory=_Forecast)
     progress: _Progress | None = None
 
@@ -274,6 +204,9 @@ def _training(path: Path, content: Mapping[str, Any]) -> FolderState:
     state = "unfinished" if manifest.progress is None else "finished"
     epochs = manifest.recipe.epochs if manifest.progress is None else len(rows)
     network = manifest.network.get("name") or manifest.network.get("architecture")
+    data = manifest.data
+    guessing = Guessing(classes=len(data.class_names) or None, counts=data.minival_class_counts)
+    is_beaten = best < 0 or guessing.is_beaten(best, Noise(holdout_images=data.minival))
     return FolderState(
         path=path,
         kind="training",
@@ -290,6 +223,8 @@ def _training(path: Path, content: Mapping[str, Any]) -> FolderState:
         created=manifest.created or "",
         command=manifest.asked,
         continued_by=_continued(path, state, manifest.asked, "effnas train"),
+        guessing=guessing_text(guessing) if best >= 0 else "",
+        warning=hardly_beats_guessing("held-out") if is_beaten is False else "",
     )
 
 
@@ -356,10 +291,6 @@ def _profile(path: Path, content: Mapping[str, Any]) -> FolderState:
 # -- what they share
 
 
-def _records(file: Path, kind: type[T], what: str) -> Iterator[T]:
-    return read_records(file, lambda plain: from_plain(plain, kind), what)
-
-
 def _continued(path: Path, state: str, asked: CommandPart | None, command: str) -> str:
     """Return the command that continues a folder, or in words where an earlier version began it."""
     if state == "finished":
@@ -369,7 +300,7 @@ def _continued(path: Path, state: str, asked: CommandPart | None, command: str) 
 
 #: Readers by what a JSON file has as `kind`.
 KINDS: Mapping[str | None, Callable[[Path, Mapping[str, Any]], FolderState]] = {
-    None: _search,
+    None: read_search,
     "finals": _trainings("finals", "finals of {}", "effnas promote"),
     "trainings of a grid of coefficients": _trainings(
         "coefficients", "search for coefficients to scale {}", "effnas scaling coefficients"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from effnas.config.codec import from_plain
 from effnas.trials.manifest import CommandPart
-from effnas.trials.store import LOCK
+from effnas.trials.store import LOCK, read_records
 from effnas.trials.trial import TrialState
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,8 @@ class FolderState:
         command: The command line behind it.
         continued_by: The command that continues it; empty where nothing is left to do.
         table: Names of columns, then rows.
+        guessing: What guessing reaches on the images of `best`, as a sentence.
+        warning: Why `best` says nothing, if so.
     """
 
     path: Path
@@ -56,6 +61,8 @@ class FolderState:
     command: CommandPart | None = None
     continued_by: str = ""
     table: tuple[tuple[str, ...], ...] = ()
+    guessing: str = ""
+    warning: str = ""
 
     @property
     def count_text(self) -> str:
@@ -106,3 +113,23 @@ def cost_of(trials: Iterable[Ended], budget: int) -> tuple[float, float | None]:
     seconds = [trial.duration_s for trial in ended if trial.duration_s is not None]
     left = max(budget - len(ended), 0)
     return float(sum(seconds)), sum(seconds) / len(seconds) * left if seconds else None
+
+
+@dataclass(frozen=True)
+class Named:
+    """What is known by its name."""
+
+    name: str = "?"
+
+
+@dataclass(frozen=True)
+class StoredCommand:
+    """When a folder was begun, and by which command."""
+
+    created: str | None = None
+    asked: CommandPart | None = None
+
+
+def records(file: Path, kind: type[T], what: str) -> Iterator[T]:
+    """Return the records of a file as views, each called `what` in errors."""
+    return read_records(file, lambda plain: from_plain(plain, kind), what)

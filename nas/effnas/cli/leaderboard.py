@@ -24,9 +24,13 @@ from effnas.cli.tables import (
     source_text,
     step_text,
     table,
+    with_error,
 )
+from effnas.cli.wording import error_text, guessing_text
 from effnas.report.parts import chance_text
+from effnas.trials.guessing import WHAT_HELPS
 from effnas.trials.reward import Reward
+from effnas.trials.step_unit import StepUnit
 from effnas.trials.uncertainty import (
     LEVEL,
     Difference,
@@ -92,7 +96,7 @@ class Leaderboard:
         if self.learned_nothing:
             text = (
                 "no trial is clearly more accurate than guessing, so the accuracies rank nothing; "
-                "what helps: more epochs, more or larger images, a higher learning rate."
+                f"what helps: {WHAT_HELPS}."
             )
             note(screen, text, "Warning")
         if self.comparisons:
@@ -205,8 +209,7 @@ class Leaderboard:
 
     def _cells(self, m: Mapping[str, float], error: float | None, mark: str) -> Iterator[str]:
         """Return accuracy, S, params, step and training."""
-        accuracy = number(m.get("accuracy"), "{:.4f}")
-        yield accuracy + (f" ±{error:.3f}" if error is not None and "accuracy" in m else "")
+        yield with_error(m["accuracy"], error) if "accuracy" in m else "-"
         interval = ""
         if "step_time_low" in m:
             interval = f" ±{(m['step_time_high'] - m['step_time_low']) / 2:.3f}"
@@ -221,15 +224,17 @@ class Leaderboard:
         shown = [each.trial for each in self._ranked[: self.top]]
         if any(each.rank < each.last_rank for each in self._ranked[: self.top]):
             yield SHARED_RANKS
-        if (images := self._noise.holdout_images) and self.reward:
-            yield f"accuracy: ± its standard error on {counted(images, 'held-out image')}"
+        if self.reward and (text := error_text(self._noise, "the baselines'")):
+            yield text
         metrics = [t.metrics for t in shown] + [b.metrics for b in self.run.baselines]
         has_interval = any("step_time_low" in m for m in metrics)
         interval = ", ± half of its 95 % interval" if has_interval else ""
         if reference_s := self._reference_step_s:
+            unit = self.run.step_unit
+            median = ", the median of this run" if unit is StepUnit.REFERENCE else ""
             yield (
-                f"S: over the reference's step{interval}; step: S times the reference's "
-                f"{step_text(reference_s)}, the median of this run"
+                f"S: over {unit.value} step{interval}; step: S times {unit.value} "
+                f"{step_text(reference_s)}{median}"
             )
         if any(m.get("step_time_settled", 1.0) < 1 for m in metrics):
             yield "* the time limit ended the timing before S was known to 2 %"
@@ -238,13 +243,7 @@ class Leaderboard:
 
     def _guessing(self) -> str:
         """Return the accuracies of networks that have learned nothing."""
-        data = self.run.manifest.data
-        if data.chance is None or data.classes is None:
-            return ""
-        text = f"Chance is {data.chance:.4f} ({counted(data.classes, 'class', 'classes')})"
-        if data.majority_share is not None:
-            text += f"; the largest class is {data.majority_share:.4f} of the held-out images"
-        return f"{text}."
+        return guessing_text(self.run.manifest.data.guessing)
 
     def _unbuilt(self) -> Iterator[str]:
         for each in self.run.baselines:

@@ -14,7 +14,14 @@ from effnas.errors import ConfigError
 from effnas.space.search_space import SearchSpace
 from effnas.timing.device_settings import DeviceSettings
 from effnas.timing.profile import TRUSTED_ERROR, DeviceProfile, ModelError
-from effnas.timing.profiling import make_profile
+from effnas.timing.profiling import (
+    CHECKED,
+    FITTED,
+    NETWORK_TIME_LIMIT_S,
+    PASSES,
+    layers_to_time,
+    make_profile,
+)
 from effnas.workflows.proxy.statistics import MIN_RANKED
 
 
@@ -36,6 +43,7 @@ class ProfileCommand(LongCommand[ProfileSettings, DeviceProfile]):
     """
 
     begins = "choosing precision and memory format"
+    _has_forecast = False
 
     def __init__(self, settings: ProfileSettings, *, as_json: bool) -> None:
         super().__init__(settings, as_json=as_json)
@@ -55,6 +63,12 @@ class ProfileCommand(LongCommand[ProfileSettings, DeviceProfile]):
 
     def work(self) -> DeviceProfile:
         space, classes = self._space, self._setup.num_classes
+        self.plan(
+            ("space", f"{space.name}: {counted(len(layers_to_time(space, classes)), 'layer')}, "
+                      f"each timed {PASSES} times beside the reference network"),
+            ("then", f"{FITTED + CHECKED} networks are timed, to fit a model and to check it: at "
+                     f"most {duration((FITTED + CHECKED) * NETWORK_TIME_LIMIT_S)}"),
+        )  # fmt: skip
         setup = self.settings.device.with_execution(
             self._setup, lambda: build(space.reference, num_classes=classes), self.waiting
         )
@@ -67,6 +81,13 @@ class ProfileCommand(LongCommand[ProfileSettings, DeviceProfile]):
         except OSError as error:
             raise ConfigError(f"{self._path}: cannot be written ({error.strerror})") from error
         return profile
+
+    def progress(self, what: str, done: int, total: int, left: str = "") -> None:
+        """Say what is being done, and once, how long the layers will take."""
+        super().progress(what, done, total, left)
+        if self.left_s is not None and not self._has_forecast:
+            self._has_forecast = True
+            self.say(f"{what}: about {duration(self.left_s)} left")
 
     def payload(self, profile: DeviceProfile) -> dict[str, Any]:
         return {"profile": str(self._path), **json.loads(profile.to_json())}

@@ -43,15 +43,14 @@ class PromoteCommand(ReportingCommand[FinalsSettings, StoredFinals], FinalsObser
         forecast: Forecast | None,
     ) -> None:
         by_front = sum(finalist.reason == "front" for finalist in finalists)
-        levels = ", ".join(map(str, schedule.levels))
+        stops = f"; {schedule.stops}" if schedule.stops else ""
         self.plan(
             ("search", f"{run.path}: {counted(len(run.trials), 'trial')}"),
             ("finals", f"{self.settings.out}: {counted(len(finalists), 'network')}, "
                        f"{len(finalists) - by_front} by reward and {by_front} more from the "
                        f"Pareto front; {counted(schedule.seeds, 'seed')} each"),
             ("training", f"{counted(recipe.epochs, 'epoch')} of {recipe.data_share:.0%} of the "
-                         f"images at {recipe.image_size} px; compared after {levels}, where "
-                         "the weaker half stops"),
+                         f"images at {recipe.image_size} px{stops}"),
             ("forecast", forecast_text(forecast, "from the times of these trials")),
         )  # fmt: skip
         self.progress("training", 0, len(finalists) * schedule.steps)

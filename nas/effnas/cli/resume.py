@@ -202,8 +202,14 @@ def _nothing_left(state: FolderState, stored: CommandPart | None, more: Sequence
     if more and budget is None:
         return ""
     if state.kind != "search":
-        is_done = state.state == "finished" and budget is None
-        return state.all_done_text if is_done else ""
+        if state.state != "finished" or budget is not None:
+            return ""
+        if state.kind == "retargeted":
+            return (
+                f"{state.path} is finished, with step times of {state.done} of {state.total} "
+                "trials; --timings, --budget or another --reward continue it"
+            )
+        return state.all_done_text
     # The best of a search with predicted step times are measured at its end.
     options = stored.options if stored else {}
     is_predicted = options.get("profile") and options.get("step_time") != "predicted"

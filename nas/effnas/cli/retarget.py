@@ -53,13 +53,13 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
         return launch.retarget(self.settings, self)
 
     def planned(self, parent: Run, hardware: str, step_times: str, timings: int) -> None:
-        self._timings = timings
+        self._timings, new = timings, self.settings.budget
         self.plan(
             ("finished run", f"{parent.path}: {counted(len(parent.trials), 'trial')} on "
                              f"{parent.manifest.hardware}"),
             ("new run", f"{self.settings.out}: {hardware}"),
             ("step times", f"{step_times}; of at most {counted(timings, 'trial')}"),
-            ("trainings", f"{counted(self.settings.budget, 'new one')} at most"),
+            ("trainings", f"{counted(new, 'new one')} at most" if new else "no new ones"),
         )  # fmt: skip
         if hardware == parent.manifest.hardware:
             self.note(
@@ -99,34 +99,46 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
         }
 
     def show(self, found: Retargeted) -> None:
-        numbers = _numbers(found)
+        numbers, run, comparable = _numbers(found), load_run(self.settings.out), found.same_unit
         rows = table(
-            "rank", "was", "trial", "reward", "was", "S", "was", "accuracy", "P", "against most",
+            "rank", "old rank", "trial", "reward", *["old reward"] * comparable, "S",
+            *["old S"] * comparable, "accuracy", "P", "against most",
             left=["against most"], key=3, spare=["P", "accuracy"],
         )  # fmt: skip
         for c in found.ranking[:_TOP]:
+            spread = f" ±{2 * c.reward_deviation:.4f}" if c.reward_deviation else ""
+            guess = "" if c.timed else f" ±{200 * c.step_time_deviation:.0f}%"
             rows.add_row(
                 str(c.rank),
                 str(c.old_rank or "-"),
                 str(numbers[c.architecture.id]),
-                f"{c.reward:z.4f}"
-                + (f" ±{2 * c.reward_deviation:.4f}" if c.reward_deviation else ""),
-                number(c.old_reward, "{:z.4f}"),
-                f"{c.step_time:.3f}" + ("" if c.timed else f" ±{200 * c.step_time_deviation:.0f}%"),
-                f"{c.old_metrics['step_time']:.3f}" if c.old_metrics else "-",
+                f"{c.reward:z.4f}{spread}",
+                *[number(c.old_reward, "{:z.4f}")] * comparable,
+                f"{c.step_time:.3f}{guess}",
+                *[number(c.old_metrics.get("step_time"), "{:.3f}")] * comparable,
                 f"{c.metrics['accuracy']:.4f}",
                 f"{c.metrics['params_ratio']:.3f}",
                 _against_most(c),
             )
         self.screen.print(rows)
         legend = (
-            "was: in the finished run; against most: S over what it was, beside the median of all"
+            "old: in the finished run; against most: S over what it was, beside the median of all"
         )
         self.screen.print(Text(legend, style="dim"))
+        if not comparable:
+            legend = (
+                f"S is over {run.step_unit.value} step here, and over "
+                f"{found.parent.step_unit.value} in the finished run: S and rewards do not compare "
+                "with those there; ranks do, under a reward such as v2"
+            )
+            self.screen.print(Text(legend, style="dim"))
         self.screen.print()
         self.screen.print(
             networks(
-                (f"rank {c.rank} · trial {numbers[c.architecture.id]} · {_why(c)}", c.architecture)
+                (
+                    f"rank {c.rank} · trial {numbers[c.architecture.id]} · {_why(c, comparable)}",
+                    c.architecture,
+                )
                 for c in found.ranking[:SHOWN_NETWORKS]
             )
         )
@@ -135,8 +147,8 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
             named = ", ".join(str(trial.number) for trial in lacking[:_NAMED])
             more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
             self.note(
-                f"the table has no row for {counted(len(lacking), 'trial')} of the run, which is "
-                f"left out here: {named}{more}.", "Warning",
+                f"the table has no row for {counted(len(lacking), 'trial')} of the run, left out "
+                f"here: {named}{more}.", "Warning",
             )  # fmt: skip
         if guessed := sum(not c.timed for c in found.ranking):
             more = " More --timings tell whether number 1 is one." * (not found.ranking[0].timed)
@@ -158,13 +170,12 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
             )
         cost = _cost(found)
         self.say(
-            f"Cost: {counted(cost['timings'], 'step time')} in {duration(cost['timings_s'])}, "
-            f"{counted(cost['trainings'], 'new training')} in {duration(cost['trainings_s'])}. "
+            f"Cost: {counted(cost['timings'], 'step time')}{_in(cost['timings_s'])}, "
+            f"{counted(cost['trainings'], 'new training')}{_in(cost['trainings_s'])}. "
             f"The finished run took {duration(cost['from_scratch_s'])} for its "
             f"{counted(cost['from_scratch_trials'], 'trial')}, as a search from scratch would."
         )
         self.say(f"Stored in {self.settings.out}.")
-        run = load_run(self.settings.out)
         self.next(*(words for _, words in after_search(run, found.search.reward)))
 
     def succeeded(self, found: Retargeted) -> bool:
@@ -180,7 +191,7 @@ def _numbers(found: Retargeted) -> dict[str, int]:
 def _cost(found: Retargeted) -> dict[str, Any]:
     """Return what was spent, and what a search from scratch would have spent."""
     old = {trial.number for trial in found.parent.trials}
-    timed = [t for t in found.search.trials if t.number in old]
+    timed = [t for t in found.search.trials if t.number in old and "step_time" in t.metrics]
     new = [t for t in found.search.trials if t.number not in old]
     before = [t.duration_s for t in found.parent.trials if t.duration_s is not None]
     return {
@@ -193,12 +204,24 @@ def _cost(found: Retargeted) -> dict[str, Any]:
     }
 
 
-def _why(candidate: Candidate) -> str:
-    """Return in words what its step time did to a candidate's rank."""
+def _in(seconds: float) -> str:
+    """Return ` in 12 s`; nothing for what took no time, such as looking into a table."""
+    return f" in {duration(seconds)}" if seconds else ""
+
+
+def _why(candidate: Candidate, comparable: bool) -> str:
+    """Return in words what its step time did to a candidate's rank.
+
+    Args:
+        candidate: The candidate.
+        comparable: Whether its S compares with the one that it had.
+    """
     if candidate.slowdown is None or candidate.old_rank is None:
         return "new"
     if not candidate.timed:
         return "S is a guess"
+    if not comparable:
+        return f"rank {candidate.old_rank} before; {_against_most(candidate)}"
     new, old = candidate.step_time, candidate.old_metrics["step_time"]
     if abs(new / old - 1) < _SAME:
         text = f"S {new:.2f} as before"

@@ -51,13 +51,12 @@ class ScalingCommand(LongCommand[ScalingSettings, ScalingReport], ScalingObserve
         else:
             limits = " and ".join(limit.text for limit in tried.limits)
             what = f"of {counted(len(tried.grid), 'point')} of the grid, within {limits}"
-        *levels, last = schedule.levels
-        stops = f"; after {' and '.join(map(str, levels))} the weaker half stops" if levels else ""
+        stops = f"; {schedule.stops}" if schedule.stops else ""
         self.plan(
             ("base", self.settings.base),
             ("networks", f"{len(networks)} {what}"),
             ("trainings", f"{self.settings.out}: {counted(schedule.seeds, 'seed')}, "
-                          f"{counted(last, 'epoch')} each{stops}"),
+                          f"{counted(schedule.levels[-1], 'epoch')} each{stops}"),
             ("forecast", tables.forecast_text(forecast, "from the time of the base's trial")),
         )  # fmt: skip
         self.progress("training", 0, len(networks) * schedule.steps)

@@ -32,6 +32,7 @@ from effnas.search.search import Search
 from effnas.trials.baselines import BaselineResult
 from effnas.trials.pareto_front import hypervolumes
 from effnas.trials.run import load_run
+from effnas.trials.step_unit import StepUnit
 from effnas.trials.trial import Trial, TrialState
 from effnas.trials.uncertainty import Noise
 
@@ -155,6 +156,7 @@ def _plan_rows(plan: CostEstimate, settings: Settings) -> list[tuple[str, str]]:
     reference, reward = space.count(space.reference), search.reward
     done = plan.budget - plan.trials_left
     begins = "continues" if len(search.trials) else "new run in"
+    unit = StepUnit.of(ready.step_times)
     slower = sorted(ready.execution_seconds.items(), key=lambda item: item[1])
     ways = ", ".join(f"{way} {seconds / slower[0][1]:.1f}x" for way, seconds in slower[1:])
     return [
@@ -165,7 +167,9 @@ def _plan_rows(plan: CostEstimate, settings: Settings) -> list[tuple[str, str]]:
         ("objectives", f"{search.objectives or ''}"),
         ("constraints", _constraints_text(plan)),
         ("reference", f"{params_text(reference.params)} params, {macs_text(reference.macs)} MACs "
-                      f"at {target.image_size} px; S and P are relative to it"),
+                      f"at {target.image_size} px; "
+                      + ("S and P are relative to it" if unit is StepUnit.REFERENCE
+                         else f"P is relative to it, and S to {unit.value} step")),
         ("device", f"{ready.hardware}; {counted(plan.workers, 'worker')}; "
                    f"{ready.execution}"
                    + (f" (measured fastest; {ways} as long)" if ways else "")),

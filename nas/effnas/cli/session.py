@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
+from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -16,7 +17,7 @@ from rich.text import Text
 
 from effnas.cli.data_facts import worker_data_rows
 from effnas.cli.signals import STOPPED, interrupt, on_signals
-from effnas.cli.tables import console, counted, facts, next_commands, note
+from effnas.cli.tables import console, counted, duration, facts, next_commands, note
 from effnas.cli.wording import with_options
 from effnas.evaluation.observer import Observer
 from effnas.trials.store import MANIFEST
@@ -42,6 +43,8 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
     Attributes:
         begins: First words of the progress line.
         stored: What the settings' `out` holds after a stop, to be continued; empty for nothing.
+        left_s: Seconds that are left of what is being done, as fast as it was so far; None where
+            that is not known.
         settings: What the user asked for.
         screen: Where people read: stdout, or stderr with `--json`.
         ends_step: Whether a first signal only sets `is_stopping`, so that a step can end.
@@ -50,12 +53,14 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
 
     begins = "starting"
     stored = ""
+    left_s: float | None = None
 
     def __init__(self, settings: Settings, *, as_json: bool) -> None:
         self.settings = settings
         self.screen = console(stderr=as_json)
         self.ends_step = self.is_stopping = False
         self._as_json = as_json
+        self._begun = ("", 0, 0.0)  # what, how much of it was done, and when
         self._progress = _progress_on(self.screen)
         self._task = self._progress.add_task(self.begins, total=None, left="")
 
@@ -121,7 +126,14 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
         self._progress.update(self._task, description=what, total=None)
 
     def progress(self, what: str, done: int, total: int, left: str = "") -> None:
-        """Say what is being done, how much of it is done, and what is left."""
+        """Say what is being done, how much of it is done, and what is left: else how long."""
+        now_s = monotonic()
+        if what != self._begun[0]:
+            self._begun = (what, done, now_s)
+        _, first, first_s = self._begun
+        self.left_s = (now_s - first_s) / (done - first) * (total - done) if done > first else None
+        if not left and self.left_s is not None:
+            left = f"about {duration(self.left_s)} left"
         self._progress.update(self._task, description=what, completed=done, total=total, left=left)
 
     def advance(self) -> None:
@@ -146,9 +158,9 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
         self.preparing("waiting for the device, which others use")
 
     def _say_stopped(self) -> None:
-        out = Path(getattr(self.settings, "out", ""))
+        out: Path | None = getattr(self.settings, "out", None)
         # A command that is stopped while it prepares its work may not have begun its folder.
-        if self.stored and (out / MANIFEST).exists():
+        if self.stored and out and (out / MANIFEST).exists():
             again = f"`effnas resume {quote(str(out))}` or the same command continues"
             self.say(f"\nStopped. {self.stored} is stored in {out}; {again}.")
         else:

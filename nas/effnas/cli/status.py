@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -31,6 +32,8 @@ from effnas.workflows.finals.stored import load_finals
 
 #: States that go by another name here.
 _STATES = {str(TrialState.WAITING): "paused"}
+#: Reasons of infeasible trials of a retargeted run that are shown.
+_REASONS = 2
 
 
 def show_status(path: Path, *, top: int, as_json: bool) -> None:
@@ -69,9 +72,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
                             f"{parent.hardware}"
                             if parent else ""),
         ("step times", run.manifest.step_times if parent else ""),
-        ("trials", (", ".join(f"{count:,} {_STATES.get(state, state.lower())}"
-                              for state, count in states.items()) or "none yet")
-                   + f"; budget {summary['budget']:,}"),
+        ("trials", _trials_text(run, states)),
     ]  # fmt: skip
     cost_s, left_s = (cast("float | None", summary[name]) for name in ("cost_s", "forecast_s"))
     rows += [
@@ -107,6 +108,18 @@ def summarize(run: Run) -> dict[str, object]:
         "cost_s": cost_s,
         "forecast_s": forecast_s,
     }
+
+
+def _trials_text(run: Run, states: Mapping[str, int]) -> str:
+    """Return how many trials are in which state, and how many there are to be."""
+    counts = ", ".join(f"{n:,} {_STATES.get(state, state.lower())}" for state, n in states.items())
+    budget = run.manifest.budget
+    if run.manifest.parent is None:
+        return f"{counts or 'none yet'}; budget {budget:,}"
+    reasons = {t.reason for t in run.trials if t.state is TrialState.INFEASIBLE and t.reason}
+    why = f" ({'; '.join(sorted(reasons))})" if 0 < len(reasons) <= _REASONS else ""
+    new = f"at most {counted(budget, 'new training')}" if budget else "no new trainings"
+    return f"{counts or 'none yet'}{why}; {new}"
 
 
 def _show_finals(state: FolderState, *, as_json: bool) -> None:
@@ -161,6 +174,10 @@ def _show_other(found: FolderState, *, as_json: bool) -> None:
             shown.add_row(*row)
         screen.print()
         screen.print(shown)
+    if found.guessing:
+        screen.print(f"\n{found.guessing}", markup=False)
+    if found.warning:
+        note(screen, found.warning, "Warning")
 
 
 def _cost_text(cost_s: float | None, left_s: float | None) -> str:

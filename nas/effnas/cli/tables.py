@@ -250,6 +250,11 @@ def with_spread(mean: float, spread: float | None) -> str:
     return f"{mean:z.4f}" + ("" if spread is None else f" ±{spread:.4f}")
 
 
+def with_error(accuracy: float, error: float | None) -> str:
+    """Return an accuracy and its standard error, where that is known."""
+    return f"{accuracy:.4f}" + ("" if error is None else f" ±{error:.3f}")
+
+
 def best_with(standings: Sequence[Standing]) -> str:
     """Return how likely the first of those trained to the end is the best of them, in words."""
     first = standings[0]

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from effnas.cli.data_facts import data_rows
 from effnas.cli.pages import training_page
 from effnas.cli.report import ReportingCommand
-from effnas.cli.tables import counted, duration, facts, params_text, table
+from effnas.cli.tables import counted, duration, facts, params_text, table, with_error
+from effnas.cli.wording import guessing_text, hardly_beats_guessing
 from effnas.errors import InfeasibleError, SearchFailedError
 from effnas.report.parts import Page
+from effnas.report.training_facts import TrainingFacts
 from effnas.train.progress import EpochRow
 from effnas.trials.store import LOG
 from effnas.workflows.train.folder import BEST
@@ -89,6 +91,8 @@ class TrainCommand(ReportingCommand[TrainSettings, TrainReport]):
 
     def show(self, report: TrainReport) -> None:
         plan, made, progress = report.plan, report.plan.manifest, report.progress
+        measured = TrainingFacts.read(self.settings.out)
+        held_out, tested = measured.held_out, measured.test
         self.screen.print(_stage_table(plan, progress.stage_times_s))
         whole = progress.step == plan.steps
         forecast = (
@@ -98,19 +102,24 @@ class TrainCommand(ReportingCommand[TrainSettings, TrainReport]):
             else "; it ended early, as accuracy no longer rose"
         )
         self.say(f"\nTrained in {duration(progress.train_time_s)}{forecast}.")
-        if progress.best_epoch:
+        if held_out:
             self.say(
-                f"Best: epoch {progress.best_epoch}, accuracy {progress.best_accuracy:.4f} on the "
-                f"{counted(made.data.minival, 'image')} held out, and that it was chosen by."
+                f"Best: epoch {progress.best_epoch}, accuracy "
+                f"{with_error(held_out.accuracy, held_out.error)} (± its standard error) on the "
+                f"{counted(held_out.images, 'image')} held out, which it was chosen by."
             )
-        if report.test:
-            test = report.test
+        if (test := report.test) and tested:
             skipped = f", {test.skipped} more cannot be decoded" if test.skipped else ""
             self.say(
                 f"On the part {test.part!r} of {Path(self.settings.data).name} ("
-                f"{counted(test.images, 'image')}{skipped}): accuracy {test.accuracy:.4f}. It was "
-                "read once, for that."
+                f"{counted(test.images, 'image')}{skipped}): accuracy "
+                f"{with_error(tested.accuracy, tested.error)}. It was read once, for that."
             )
+        for found in (held_out, tested):
+            if found:
+                self.say(guessing_text(found.guessing, found.part))
+                if found.beats_guessing is False:
+                    self.note(hardly_beats_guessing(found.part), "Warning")
         self.say(f"Weights: {self.settings.out / BEST}")
         self.say_report()
         if plan.arch:

@@ -22,6 +22,7 @@ from effnas.data.source import (
     Source,
     only_part,
     reader_of_files,
+    test_part_of,
 )
 from effnas.errors import DataError
 
@@ -133,6 +134,7 @@ def _find_images(
         way_out=way_out,
         training_part=folder if others else "",
         untouched=tuple(f"{other}/" for other in others),
+        test_part=test_part_of(others),
     )
 
 

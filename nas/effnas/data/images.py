@@ -127,6 +127,11 @@ def class_counts(images: TrainSet) -> tuple[int, ...]:
     return tuple(np.bincount(images.labels, minlength=images.num_classes).tolist())
 
 
+def single_class_counts(images: TrainSet | None) -> tuple[int, ...]:
+    """Return the number of images of each class; nothing without images, or if one has several."""
+    return () if images is None or images.label_lists is not None else class_counts(images)
+
+
 def memory_limit_bytes() -> int:
     """Return how many bytes images may take: half of the memory that is available now."""
     return _available_memory_bytes() // 2

@@ -66,6 +66,7 @@ def digits_source(part: Layer = "training") -> Source:
         mirrored=False,
         training_part="the first 80 %",
         untouched=("the last 20 % (test)",),
+        test_part="test",
     )
 
 

@@ -93,12 +93,15 @@ class FoundData:
         part: What it calls its training part; empty where it has no parts.
         images: Number of images of that part.
         untouched: Names of the parts that are not read.
+        test_part: The one of them that a test would read; empty without one, None where that is not
+            known.
     """
 
     name: str
     part: str = ""
     images: int = 0
     untouched: tuple[str, ...] = ()
+    test_part: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,6 +126,7 @@ class Source:
             digit is another sign.
         training_part: What the data set calls its training part; empty where it has no parts.
         untouched: Names of its other parts, as far as they are known.
+        test_part: As of `FoundData`.
     """
 
     origin: str
@@ -139,6 +143,7 @@ class Source:
     mirrored: bool = True
     training_part: str = ""
     untouched: tuple[str, ...] = ()
+    test_part: str | None = None
 
     @property
     def found(self) -> FoundData:
@@ -148,6 +153,7 @@ class Source:
             part=self.training_part,
             images=len(self.names),
             untouched=self.untouched,
+            test_part=self.test_part,
         )
 
     def check_classes(self) -> None:
@@ -199,6 +205,13 @@ def reader_of_files(file: Callable[[int], Path]) -> Read:
             yield position, file(index)
 
     return read
+
+
+def test_part_of(parts: Iterable[str]) -> str:
+    """Return the name of the part that a test would read, of all parts; empty without one."""
+    found = list(parts)
+    named = (name for names, _ in TEST_KINDS for name in found if name.lower() in names)
+    return next(named, "")
 
 
 def only_part(found: Iterable[str], names: frozenset[str], kind: str, where: object) -> str | None:

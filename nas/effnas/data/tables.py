@@ -17,6 +17,7 @@ from effnas.data.source import (
     Source,
     only_part,
     reader_of_files,
+    test_part_of,
 )
 from effnas.errors import DataError
 
@@ -77,6 +78,7 @@ def table_source(path: Path, *, part: Layer = "training") -> Source:
         file=file,
         training_part=f"part {training.name}" if len(parts) > 1 else "",
         untouched=tuple(sorted(f"part {each}" for each in parts if parts[each] is not training)),
+        test_part=test_part_of(sorted(parts)),
     )
 
 

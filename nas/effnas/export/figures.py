@@ -14,6 +14,7 @@ from effnas.export.network import Network
 from effnas.scaling.family_file import Member
 from effnas.search.cost_estimate import memory_text
 from effnas.trials.run import Run
+from effnas.trials.step_unit import StepUnit
 from effnas.trials.trial import Trial
 from effnas.workflows.finals.folder import Final
 from effnas.workflows.train.provenance import Outcome, Trained
@@ -137,9 +138,11 @@ def _of_trial(run: Run, trial: Trial) -> Iterator[Figure]:
     place = f"{step}, {measured.hardware or 'device not known'}"
     how = _SOURCES.get(measured.step_time_source, "told")
     if (ratio := metrics.get("step_time")) is not None:
-        yield Figure("S, step time over the reference network's", ratio, f"{ratio:.3f}", how, place)
-    if "step_time_s" in metrics:
-        yield _step_time(metrics["step_time_s"], how, place)
+        is_over_reference = run.step_unit is StepUnit.REFERENCE
+        whose = "the reference network's" if is_over_reference else run.step_unit.value
+        yield Figure(f"S, step time over {whose}", ratio, f"{ratio:.3f}", how, place)
+        if (unit_s := run.reference_step_s) is not None:
+            yield _step_time(ratio * unit_s, how, place)
     if "peak_memory_bytes" in metrics:
         on_gpu = run.manifest.device.get("device") == "cuda"
         # Off CUDA it is the result of a dry run (`effnas.timing.memory`).

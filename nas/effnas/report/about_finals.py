@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from effnas.report import figures_finals as figures
 from effnas.report.confusion import what_is_confused
 from effnas.report.diagram import draw
@@ -19,15 +17,16 @@ from effnas.report.parts import (
     chance_text,
     count_text,
     counted,
+    guessing_text,
     next_section,
     seconds_text,
 )
 from effnas.report.settings import settings_table
 from effnas.report.statements import Cost
-from effnas.trials.uncertainty import Noise
+from effnas.trials.guessing import WHAT_HELPS
 from effnas.workflows.finals.report import FinalistStanding
 from effnas.workflows.finals.stored import StoredFinals
-from effnas.workflows.proxy.statistics import MIN_RANKED, seed_deviation
+from effnas.workflows.proxy.statistics import MIN_RANKED
 
 #: Rank correlations below this one make a proxy doubtful.
 _GOOD_RHO = 0.65
@@ -69,20 +68,6 @@ def report_finals(
     )  # fmt: skip
 
 
-def noise_of(finals: StoredFinals) -> Noise:
-    """Return what makes accuracies of whole trainings unsure, the spread over seeds pooled."""
-    accuracies = [each.accuracies for each in finals.report.whole]
-    spread = seed_deviation(np.array(accuracies)).value if accuracies else None
-    return Noise(holdout_images=finals.run.manifest.data.holdout_images, seed_spread=spread)
-
-
-def _error(finals: StoredFinals, standing: FinalistStanding) -> float | None:
-    """Return the standard error of a mean accuracy; None where it is not known."""
-    if standing.accuracy is None:
-        return None
-    return noise_of(finals).standard_error(standing.accuracy, len(standing.accuracies))
-
-
 def _name(standing: FinalistStanding) -> str:
     return f"trial {standing.finalist.trial.number}"
 
@@ -92,12 +77,15 @@ def _title(finals: StoredFinals) -> str:
     so_far = "" if finals.manifest.finished else "So far, "
     if base is None:
         return f"{so_far}no network was trained to the end".capitalize()
-    chance = base.chance
-    sure = "whether it is the best is not known"
-    if chance is not None:
-        sure = f"it is the best of them with {chance_text(chance)}"
     text = f"{so_far}trial {base.finalist.trial.number} is picked of "
-    text += f"{counted(len(finals.report.standings), 'finalist')}; {sure}"
+    text += counted(len(finals.report.standings), "finalist")
+    if finals.beats_guessing is False:
+        text += ", and is not clearly better than guessing"
+    elif base.chance is None:
+        text += "; whether it is the best is not known"
+    else:
+        trained = f"{len(finals.report.whole)} trained to the end"
+        text += f"; it is the best of the {trained} with {chance_text(base.chance)}"
     return text[0].upper() + text[1:]
 
 
@@ -105,7 +93,7 @@ def _tiles(finals: StoredFinals) -> list[tuple[str, str, str]]:
     report, base = finals.report, finals.report.base
     if base is None:
         return []
-    error, m = _error(finals, base), base.finalist.trial.metrics
+    error, m = finals.accuracy_error(base), base.finalist.trial.metrics
     held_out = f"± {100 * error:.1f}; " if error is not None else ""
     before = m.get("accuracy")
     than = f"{before:.1%} in the search" if before is not None else ""
@@ -136,7 +124,7 @@ def _which_is_picked(finals: StoredFinals) -> Section:
             tables=[_standings("stopped", finals, report.stopped)],
         )  # fmt: skip
     trial, size = base.finalist.trial, run.space.target.image_size
-    error = _error(finals, base)
+    error = finals.accuracy_error(base)
     by = (
         "one of the best of the search by reward"
         if base.finalist.reason == "reward"
@@ -178,7 +166,7 @@ def _standings(name: str, finals: StoredFinals, standings: Sequence[FinalistStan
         trial, is_whole = each.finalist.trial, each.epochs == finals.report.epochs
         rows.append([
             _name(each), each.finalist.reason, each.epochs, each.mean if each.scores else None,
-            each.accuracy, _error(finals, each) if is_whole else None, len(each.accuracies),
+            each.accuracy, finals.accuracy_error(each) if is_whole else None, len(each.accuracies),
             each.chance, trial.reward, trial.metrics.get("accuracy"),
             *(trial.metrics.get(c.name) for c in _METRICS), each.train_time_s, each.reason,
             str(trial.architecture),
@@ -210,13 +198,13 @@ def _is_it_better(finals: StoredFinals) -> Section:
             f" Its mean reward is {base.mean - second.mean:.4f} above that of {_name(second)}, the "
             "second."
         )
-    if report.stopped:
+    if finals.beats_guessing is False:
         answer += (
-            f" {counted(len(report.stopped), 'network')} stopped earlier: among the weaker half of "
-            "those before it, or not to be trained. Accuracies after fewer epochs do not "
-            "compare."
+            " But it is not clearly more accurate than guessing, so the pick says nothing; what "
+            f"helps: {WHAT_HELPS}."
         )
-    noise = noise_of(finals)
+    answer += _stopped_text(report.stopped)
+    noise = finals.noise
     spread = (
         f"a spread over seeds of {100 * noise.seed_spread:.2f} points, pooled over the networks"
         if noise.seed_spread is not None
@@ -227,15 +215,26 @@ def _is_it_better(finals: StoredFinals) -> Section:
     sure = (
         f"Dots are trainings, diamonds their means with one standard error on either side: from "
         f"{spread}, and {held_out}. All were chosen for good accuracies on these images, so that "
-        "they are rather too high."
+        f"they are rather too high. {guessing_text(finals.run.manifest.data.guessing)}"
     )
     tables = [_trainings(finals)]
     if report.stopped:
         tables.insert(0, _standings("stopped", finals, report.stopped))
-    shown = [(_name(each), each, _error(finals, each)) for each in whole]
+    shown = [(_name(each), each, finals.accuracy_error(each)) for each in whole]
     stopped = [(_name(each), each, None) for each in report.stopped if each.accuracies]
     return Section(name="better", question=question, answer=answer, sure=sure,
                    figures=[figures.trainings(shown, stopped)], tables=tables)  # fmt: skip
+
+
+def _stopped_text(stopped: Sequence[FinalistStanding]) -> str:
+    """Return why some were not trained to the end; nothing if all were."""
+    failed = sum(each.reason is not None for each in stopped)
+    text = ""
+    if weaker := len(stopped) - failed:
+        text = f" {counted(weaker, 'network')} {'was' if weaker == 1 else 'were'} stopped early, "
+        text += f"as the weaker half is; {'its' if weaker == 1 else 'their'} accuracy after fewer "
+        text += "epochs does not compare with the others'."
+    return text + (f" {counted(failed, 'network')} could not be trained." if failed else "")
 
 
 def _trainings(finals: StoredFinals) -> Table:
@@ -260,8 +259,7 @@ def _is_it_good_on_test(finals: StoredFinals) -> Section:
                    "images that the network was picked by, so it is rather too high.",
         )  # fmt: skip
     is_of_base = base is not None and test.architecture_id == base.finalist.trial.architecture.id
-    noise = Noise(holdout_images=test.images, seed_spread=test.spread)
-    error = noise.standard_error(test.mean, len(test.accuracies)) or 0.0
+    error = test.accuracy_error or 0.0
     answer = (
         f"{'It' if is_of_base else f'Trial {test.trial}, picked before,'} classifies "
         f"{test.mean:.2%} (± {100 * error:.1f} points standard error) of the part {test.part!r} "
@@ -275,6 +273,7 @@ def _is_it_good_on_test(finals: StoredFinals) -> Section:
     )
     if test.skipped:
         sure += f" {counted(len(test.skipped), 'more image')} cannot be decoded."
+    sure += f" {guessing_text(finals.test_guessing, 'test')}"
     rows: list[list[Cell]] = [list(each) for each in enumerate(test.accuracies)]
     columns = [Column("seed", "d"), Column("accuracy", ".2%")]
     return Section(name="test", question=question, answer=answer, sure=sure,

@@ -16,6 +16,7 @@ from effnas.report.parts import (
     chance_text,
     counted,
     finite,
+    guessing_text,
     seconds_text,
     size_text,
 )
@@ -242,21 +243,18 @@ def which_images(facts: Facts) -> Section:
         False: "Trainings do not mirror images.",
         None: "",
     }[data.mirrored]
-    if data.chance is not None:
-        share = data.majority_share
-        sure += f" Guessing gives {data.chance:.1%}" + (
-            f", always naming the most frequent class {share:.1%}."
-            if share is not None else " where classes are equally frequent."
-        )  # fmt: skip
-    if facts.ranked and data.chance is not None:
-        above = facts.ranked.above(facts.ranked[0].trial, data.majority_share or data.chance)
+    guessing = data.guessing
+    sure += f" {guessing_text(guessing)}"
+    if facts.ranked and guessing.best is not None:
+        above = facts.ranked.above(facts.ranked[0].trial, guessing.best)
         if above is not None:
-            sure += f" The winner is truly above that with {chance_text(above)}."
+            best = f"Trial {facts.ranked[0].trial.number}, measured best,"
+            sure += f" {best} is truly above that with {chance_text(above)}."
     if data.image_sizes:
         sizes = [f"{width}×{height}" for height, width in data.image_sizes]
         sure += f" Images as stored: {' to '.join(dict.fromkeys((sizes[0], sizes[-1])))} px."
     if data.skipped_images:
-        sure += f" {counted(len(data.skipped_images), 'image')} cannot be decoded and was skipped."
+        sure += f" {counted(len(data.skipped_images), 'image')} cannot be decoded; left out."
     tables = []
     if data.class_names:
         counts = [dict(enumerate(each)) for each in (data.class_counts, data.holdout_class_counts)]

@@ -13,13 +13,14 @@ from effnas.report.parts import (
     Table,
     count_text,
     counted,
+    guessing_text,
     next_section,
     seconds_text,
     shortened,
 )
 from effnas.report.settings import settings_table
-from effnas.report.training_facts import TrainingFacts
-from effnas.trials.uncertainty import Noise
+from effnas.report.training_facts import Measured, TrainingFacts
+from effnas.trials.guessing import WHAT_HELPS
 
 _LOG = {
     "epoch": "d", "step": ",d", "stage": "d", "image_size": "d", "learning_rate": ".3g",
@@ -57,71 +58,79 @@ def report_training(
     )
 
 
-def _error(accuracy: float, images: int) -> str:
-    error = Noise(holdout_images=images).standard_error(accuracy)
-    return f"± {100 * error:.1f}" if error is not None else ""
+def _error(found: Measured) -> str:
+    return f"± {100 * found.error:.1f}" if found.error is not None else ""
 
 
 def _title(facts: TrainingFacts) -> str:
-    test, best = facts.manifest.test, facts.best
-    if test:
-        return f"{test.accuracy:.1%} of the test images are classified correctly"
-    if best is None or best.accuracy is None:
+    found = facts.test or facts.held_out
+    if found is None:
         return "No accuracy is known: no image was held out" if facts.rows else "No epoch has ended"
     so_far = "" if facts.is_finished else " so far"
-    return f"{best.accuracy:.1%} of the held-out images are classified correctly{so_far}"
+    text = f"{found.accuracy:.1%} of the {found.part} images are classified correctly{so_far}"
+    if found.beats_guessing is False:
+        text = f"Not clearly better than guessing: {text}"
+    return text
 
 
 def _tiles(facts: TrainingFacts) -> list[tuple[str, str, str]]:
-    manifest, best, test = facts.manifest, facts.best, facts.manifest.test
-    found = []
+    manifest, found, test = facts.manifest, facts.held_out, facts.test
+    shown = []
     if test:
-        than = f"{_error(test.accuracy, test.images)}; {counted(test.images, 'image')}"
-        found.append(("test accuracy", f"{test.accuracy:.1%}", than))
-    if best and best.accuracy is not None:
-        than = f"{_error(best.accuracy, manifest.data.minival)}; epoch {best.epoch}, held out"
-        found.append(("accuracy", f"{best.accuracy:.1%}", than))
-    found.append(("epochs", f"{len(facts.rows):,}", f"of {facts.epochs:,}"))
+        than = f"{_error(test)}; {counted(test.images, 'image')}{_guess(test)}"
+        shown.append(("test accuracy", f"{test.accuracy:.1%}", than))
+    if found and facts.best:
+        than = f"{_error(found)}; epoch {facts.best.epoch}, held out{_guess(found)}"
+        shown.append(("accuracy", f"{found.accuracy:.1%}", than))
+    shown.append(("epochs", f"{len(facts.rows):,}", f"of {facts.epochs:,}"))
     if facts.rows:
-        found.append(("training", seconds_text(facts.train_time_s),
+        shown.append(("training", seconds_text(facts.train_time_s),
                       f"forecast {seconds_text(facts.expected_s)}"))  # fmt: skip
-    found.append(("parameters", count_text(manifest.params), "trainable"))
-    return found
+    shown.append(("parameters", count_text(manifest.params), "trainable"))
+    return shown
+
+
+def _guess(found: Measured) -> str:
+    best = found.guessing.best
+    return f"; guessing {best:.1%}" if best is not None else ""
 
 
 def _how_good(facts: TrainingFacts) -> Section:
-    question, manifest, best = "How good is it?", facts.manifest, facts.best
-    test, data = manifest.test, manifest.data
-    guess = 1 / max(len(data.class_names), 1)
+    question, found, test = "How good is it?", facts.held_out, facts.test
     texts = []
-    if test:
+    if test and facts.manifest.test:
         texts.append(
-            f"It classifies {test.accuracy:.2%} ({_error(test.accuracy, test.images)} points "
-            f"standard error) of the part {test.part!r} correctly, {counted(test.images, 'image')} "
-            "that nothing was chosen by."
+            f"It classifies {test.accuracy:.2%} ({_error(test)} points standard error) of the part "
+            f"{facts.manifest.test.part!r} correctly, {counted(test.images, 'image')} that nothing "
+            "was chosen by."
         )
-    if best and best.accuracy is not None:
+    if found and facts.best:
         texts.append(
-            f"{'On' if test else 'It classifies'} "
-            + (f"the {data.minival:,} held-out images it is {best.accuracy:.2%}" if test else
-               f"{best.accuracy:.2%} of the {data.minival:,} held-out images correctly")
-            + f" ({_error(best.accuracy, data.minival)} points), after epoch {best.epoch}, the "
-            f"best of {len(facts.rows):,}."
+            (f"On the {found.images:,} held-out images it is {found.accuracy:.2%}" if test else
+             f"It classifies {found.accuracy:.2%} of the {found.images:,} held-out images "
+             "correctly")
+            + f" ({_error(found)} points), after epoch {facts.best.epoch}, the best of "
+            f"{len(facts.rows):,}."
         )  # fmt: skip
+    texts += [
+        f"On the {each.part} images it is not clearly more accurate than guessing; what helps: "
+        f"{WHAT_HELPS}."
+        for each in (test, found)
+        if each and each.beats_guessing is False
+    ]
     if not texts:
         texts.append("Not known: no accuracy was measured yet.")
-    sure = (
-        f"Compared with guessing, which gives {guess:.1%} where classes are equally frequent; "
-        "other networks were not trained here. One training by one seed: another seed gives "
-        "another "
-        "accuracy, by how much is not known."
+    sure = " ".join(guessing_text(each.guessing, each.part) for each in (test, found) if each)
+    sure += (
+        " Other networks were not trained here. One training by one seed: another seed gives "
+        "another accuracy, by how much is not known."
     )
-    if best and not test:
+    if found and not test:
         sure += (
             " The epoch was chosen by these images, so the accuracy is rather too high; the "
             "test part of the data was not read."
         )
-    return Section(name="accuracy", question=question, answer=" ".join(texts), sure=sure)
+    return Section(name="accuracy", question=question, answer=" ".join(texts), sure=sure.strip())
 
 
 def _how_it_went(facts: TrainingFacts) -> Section:
@@ -208,11 +217,12 @@ def _which_images(facts: TrainingFacts) -> Section:
     mirrored = {True: "Trainings mirror images at random.", False: "Images are not mirrored.",
                 None: ""}[data.mirrored]  # fmt: skip
     skipped = f" {counted(len(data.skipped), 'image')} cannot be decoded." if data.skipped else ""
-    rows: list[list[Cell]] = [list(each) for each in enumerate(data.class_names)]
+    counts = dict(enumerate(data.minival_class_counts))
+    rows: list[list[Cell]] = [[n, name, counts.get(n)] for n, name in enumerate(data.class_names)]
+    columns = [Column("output", "d"), Column("class"), Column("holdout_images", ",d", "held out")]
     return Section(
         name="data", question="Which images?", answer=answer, sure=f"{mirrored}{skipped}".strip(),
-        tables=[Table(name="classes", columns=[Column("output", "d"), Column("class")],
-                      rows=rows)],
+        tables=[Table(name="classes", columns=columns, rows=rows)],
     )  # fmt: skip
 
 

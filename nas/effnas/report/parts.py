@@ -10,6 +10,7 @@ from math import isfinite
 from typing import Any
 
 from effnas.config.text import counted as counted
+from effnas.trials.guessing import Guessing
 
 #: What is not known, in a table.
 UNKNOWN = "–"
@@ -173,6 +174,21 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
 
 
+def guessing_text(guessing: Guessing, part: str = "held-out") -> str:
+    """Return what guessing reaches on the images of a part, as a sentence."""
+    if guessing.chance is None:
+        return "What guessing would give is not known."
+    if guessing.largest is None:
+        return (
+            f"Guessing gives {guessing.chance:.1%} where classes are equally frequent; how many of "
+            f"the {part} images are of the largest one is not known."
+        )
+    return (
+        f"Always guessing the largest class gives {guessing.largest:.1%} of the {part} images, "
+        f"guessing at random {guessing.chance:.1%}."
+    )
+
+
 def count_text(number: float) -> str:
     """Return `512`, `79 k`, `4.1 M`, `1.3 G`."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -201,9 +217,9 @@ def plain(text: str) -> str:
 
 def chance_text(probability: float) -> str:
     """Return `55%`; what is nearly sure is not said to be."""
-    if probability > 0.995:
+    if probability >= 0.995:
         return ">99%"
-    return "<1%" if probability < 0.005 else f"{probability:.0%}"
+    return "<1%" if probability <= 0.005 else f"{probability:.0%}"
 
 
 def listed(names: Sequence[str], most: int = 6) -> str:

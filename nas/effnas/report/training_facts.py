@@ -9,7 +9,36 @@ from typing import Self
 
 from effnas.train.progress import EpochRow
 from effnas.train.stages import Stage
+from effnas.trials.guessing import Guessing
+from effnas.trials.uncertainty import Noise
 from effnas.workflows.train.folder import TrainingManifest, read_log
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An accuracy, and what it is from.
+
+    Attributes:
+        part: `test`, or `held-out`.
+        accuracy: Share of the images that is classified correctly, 0 to 1.
+        images: How many they are.
+        guessing: What guessing reaches on them.
+    """
+
+    part: str
+    accuracy: float
+    images: int
+    guessing: Guessing
+
+    @property
+    def error(self) -> float | None:
+        """Standard error of the accuracy; None without images."""
+        return Noise(holdout_images=self.images).standard_error(self.accuracy)
+
+    @property
+    def beats_guessing(self) -> bool | None:
+        """Whether it clearly does; None where that is not known."""
+        return self.guessing.is_beaten(self.accuracy, Noise(holdout_images=self.images))
 
 
 @dataclass(frozen=True)
@@ -58,6 +87,23 @@ class TrainingFacts:
         """The first epoch with the highest accuracy; None without one."""
         known = [row for row in self.rows if row.accuracy is not None]
         return max(known, key=lambda row: row.accuracy or 0.0, default=None)
+
+    @property
+    def test(self) -> Measured | None:
+        """On the test part; None if that was not read."""
+        found, data = self.manifest.test, self.manifest.data
+        if found is None:
+            return None
+        return Measured("test", found.accuracy, found.images, data.guessing(found.class_counts))
+
+    @property
+    def held_out(self) -> Measured | None:
+        """Of the best epoch, on the images that it was chosen by; None without one."""
+        data, best = self.manifest.data, self.best
+        if best is None or best.accuracy is None:
+            return None
+        guessing = data.guessing(data.minival_class_counts)
+        return Measured("held-out", best.accuracy, data.minival, guessing)
 
     @property
     def train_time_s(self) -> float:

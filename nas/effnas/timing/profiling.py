@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from effnas.arch.architecture import Architecture
+    from effnas.arch.layers import Layer
     from effnas.space.search_space import SearchSpace
 
 #: Networks that the model's factors are fitted on, and networks that it is checked on.
@@ -38,12 +39,32 @@ MIN_CHECKED = 4
 #: Networks that are timed in turn, beside the reference.
 _NETWORKS_TOGETHER = 8
 #: Half-width of the interval that the timing of a network must reach, and seconds for it.
-_NETWORK_PRECISION, _NETWORK_TIME_LIMIT_S = 0.02, 5.0
+NETWORK_PRECISION, NETWORK_TIME_LIMIT_S = 0.02, 5.0
 #: How often each layer is measured.
-_PASSES = 3
+PASSES = 3
 #: More layers would take a day on any device.
 _MAX_LAYERS = 20_000
 _RESAMPLES = 2_000
+
+
+def layers_to_time(space: SearchSpace, num_classes: int) -> list[Layer]:
+    """Return the layers that a profile of a space is made of.
+
+    Raises:
+        ConfigError: If they are too many, or the space has too few networks to fit and check on.
+    """
+    layers = layers_of_space(space, num_classes=num_classes)
+    if len(layers) > _MAX_LAYERS:
+        raise ConfigError(
+            f"space '{space.name}': its networks are made of {len(layers):,} different layers, too "
+            f"many to measure one by one (at most {_MAX_LAYERS:,}); give its stages fewer choices"
+        )
+    if space.size < FITTED + CHECKED:
+        raise ConfigError(
+            f"space '{space.name}' has {space.size} networks, and {FITTED + CHECKED} or more are "
+            "needed to fit and check a model; time them instead, with `effnas bench`"
+        )
+    return layers
 
 
 def make_profile(
@@ -66,17 +87,7 @@ def make_profile(
     Raises:
         ConfigError: If the space has too many layers, or too few networks fit the device.
     """
-    layers = layers_of_space(space, num_classes=setup.num_classes)
-    if len(layers) > _MAX_LAYERS:
-        raise ConfigError(
-            f"space '{space.name}': its networks are made of {len(layers):,} different layers, too "
-            f"many to measure one by one (at most {_MAX_LAYERS:,}); give its stages fewer choices"
-        )
-    if space.size < FITTED + CHECKED:
-        raise ConfigError(
-            f"space '{space.name}' has {space.size} networks, and {FITTED + CHECKED} or more are "
-            "needed to fit and check a model; time them instead, with `effnas bench`"
-        )
+    layers = layers_to_time(space, setup.num_classes)
     rng = np.random.default_rng(seed)
     # Before anything else is drawn, so that they depend on the seed alone.
     networks = _draw(space, rng, FITTED + CHECKED)
@@ -84,7 +95,7 @@ def make_profile(
     with timing(setup.device, waiting):
         try:
             figures, reference_s = measure_layers(
-                layers, space.reference, setup, rng, passes=_PASSES, progress=progress
+                layers, space.reference, setup, rng, passes=PASSES, progress=progress
             )
         except InfeasibleError as error:
             raise ConfigError(
@@ -223,8 +234,8 @@ def _measure_networks(
         _, *timed = time_networks(
             [maker(network, setup.num_classes) for network in (space.reference, *group)],
             setup,
-            precision=_NETWORK_PRECISION,
-            time_limit_s=_NETWORK_TIME_LIMIT_S * len(group),
+            precision=NETWORK_PRECISION,
+            time_limit_s=NETWORK_TIME_LIMIT_S * len(group),
             waiting=waiting,
         )
         for network, metrics in zip(group, timed, strict=True):

@@ -16,6 +16,7 @@ from effnas.arch.architecture import Architecture
 from effnas.config.codec import parse_json, read_text
 from effnas.errors import ConfigError, InfeasibleError, SpaceError, UserError
 from effnas.timing.step_time import StepTime, positive_number
+from effnas.trials.step_unit import OVER_MEDIAN
 
 if TYPE_CHECKING:
     from effnas.space.search_space import SearchSpace
@@ -261,6 +262,6 @@ def _divisor(
         return entries[reference.id].value, None
     middle = median(entry.value for entry in entries.values())
     return middle, (
-        f"the reference network is not in {path}: S is relative to the median of the table, "
+        f"the reference network is not in {path}: {OVER_MEDIAN}, "
         f"{middle:g} s, which changes no ranking under a reward such as v2"
     )

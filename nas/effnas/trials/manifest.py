@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from effnas.config.catalog import Source
 from effnas.config.codec import (
@@ -25,23 +25,20 @@ from effnas.config.codec import (
 from effnas.config.settings import EvaluationConfig, Execution, Recipe
 from effnas.errors import StoreError, UserError, closest
 from effnas.space.search_space import SearchSpace
+from effnas.trials.differences import ALL_MUST_MATCH, differences, must_match
+from effnas.trials.guessing import Guessing
 from effnas.trials.reward import Reward
 from effnas.trials.store import MANIFEST, TRIALS, write_whole
 from effnas.trials.worker_info import WorkerInfo
 
-#: Values up to this length are shown where they differ.
-_SHOWN = 200
+#: What a target has, in words.
+_OF_TARGET = {
+    "image_size": "target image size",
+    "batch_size": "target batch size",
+    "num_classes": "classes",
+}
 #: Parts that say how networks are trained: what a newer version added to them cannot be ignored.
 _STRICT = ("recipe", "execution")
-
-
-def must_match(name: str, key: Callable[[Any], object] = lambda value: value) -> dict[str, object]:
-    """Return metadata of a field called `name`: its `key` must stay for a folder to continue."""
-    return {"name": name, "key": key}
-
-
-#: Metadata of a field each of whose own fields, or keys, must be the same.
-ALL_MUST_MATCH: dict[str, object] = {"all": True}
 
 
 class OtherFolderError(StoreError):
@@ -149,7 +146,7 @@ class Manifest:
 
     def differences(self, before: Manifest) -> list[str]:
         """Return in words what differs from `before`, of all that must be the same."""
-        return list(_differences(self, before))
+        return list(differences(self, before))
 
     def check_continues(self, before: Manifest, folder: Path) -> None:
         """Refuse to mix what does not compare: see that all that must be the same is.
@@ -168,40 +165,32 @@ class Manifest:
             )
 
 
-def _differences(now: Any, before: Any) -> Iterator[str]:
-    for one in fields(before if now is None else now):
-        here, there = (getattr(side, one.name, None) for side in (now, before))
-        if "name" in one.metadata:
-            key = one.metadata["key"]
-            if key(here) != key(there):
-                yield _difference(one.metadata["name"], here, there)
-        elif "all" in one.metadata:
-            ours, theirs = (to_plain(side) or {} for side in (here, there))
-            for name in ours:
-                if ours[name] != theirs.get(name):
-                    yield _difference(name.replace("_", "-"), ours[name], theirs.get(name))
-        elif is_dataclass(here) or is_dataclass(there):
-            yield from _differences(here, there)
-
-
-def _difference(name: str, here: object, there: object) -> str:
-    was, now = (list(each) if isinstance(each, tuple) else each for each in (there, here))
-    shown = f"was {was}, is {now}"
-    return f"{name} ({shown})" if len(shown) <= _SHOWN else name
-
-
 @dataclass(frozen=True, kw_only=True)
 class SpacePart:
     """The space as YAML; its id differs when the space or its target does."""
 
     name: str = "?"
-    id: str = field(default="", metadata=must_match("space (or its target)"))
+    id: str = ""
     text: str
 
     @classmethod
     def of(cls, space: SearchSpace, **more: str) -> Self:
         """Return the part for a space, with what is `more` in a subclass."""
         return cls(name=space.name, id=space.id, text=space.to_text(), **more)
+
+    def differing(self, before: SpacePart) -> Iterator[str]:
+        """Return in words what differs from the space of a folder, or from its target."""
+        if self.id == before.id:
+            return
+        now, was = (SearchSpace.parse(each.text) for each in (self, before))
+        if replace(now, target=was.target) != was or now.target == was.target:
+            is_named = self.name != before.name
+            other = f"was {before.name}, is {self.name}" if is_named else f"{self.name} has changed"
+            yield f"space ({other})"
+        for name, words in _OF_TARGET.items():
+            here, there = (getattr(each.target, name) for each in (now, was))
+            if here != there:
+                yield f"{words} (was {there}, is {here})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,6 +245,8 @@ class DataPart:
         holdout_class_counts: Images that give A, likewise.
         image_sizes: Height and width of the smallest, the median and the largest image as they are
             stored, in pixels, by area, of a sample of all; empty where that is not known.
+        test_part: What the data set calls the part that a test reads; empty without one, None where
+            that is not known.
     """
 
     name: str = ""
@@ -266,23 +257,18 @@ class DataPart:
     class_names: tuple[str, ...] = ()
     train_images: Count | None = None
     holdout_images: Count | None = None
-    fingerprint: str | None = field(default=None, metadata=must_match("data"))
+    fingerprint: str | None = field(default=None, metadata=must_match("images", shown=False))
     skipped_images: tuple[str, ...] = ()
     mirrored: bool | None = None
     class_counts: tuple[Count, ...] = ()
     holdout_class_counts: tuple[Count, ...] = ()
     image_sizes: tuple[tuple[Size, Size], ...] = ()
+    test_part: str | None = None
 
     @property
-    def chance(self) -> float | None:
-        """Accuracy of guessing at random, 0 to 1; None where the classes are not known."""
-        return 1 / self.classes if self.classes else None
-
-    @property
-    def majority_share(self) -> float | None:
-        """Accuracy of always guessing the most frequent class of the held-out images, 0 to 1."""
-        counts = self.holdout_class_counts
-        return max(counts) / sum(counts) if any(counts) else None
+    def guessing(self) -> Guessing:
+        """What guessing reaches on the held-out images."""
+        return Guessing(classes=self.classes, counts=self.holdout_class_counts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,9 +315,10 @@ class SearchManifest(Choices):
         versions: Of Python and packages, by name.
         parent: The finished run, if it was retargeted from one.
         baselines: Trainings of each baseline, by name; None without baselines.
+        finished: When retargeting ended, UTC; None before, and in a search.
     """
 
-    later = ("parent", "baselines")
+    later = ("parent", "baselines", "finished")
 
     created: str | None = None
     budget: Count = 0
@@ -348,6 +335,7 @@ class SearchManifest(Choices):
     versions: Mapping[str, str] = field(default_factory=dict)
     parent: ParentPart | None = None
     baselines: Mapping[str, Count] | None = None
+    finished: str | None = None
 
 
 def describe(
@@ -381,10 +369,12 @@ def describe(
             on_bad_image=config.on_bad_image,
             classes=prepared.num_classes,
             fingerprint=prepared.data_fingerprint,
+            test_part=prepared.found.test_part if prepared.found else None,
         ),
         versions=versions(),
         parent=None,
         baselines=None,
+        finished=None,
     )
 
 

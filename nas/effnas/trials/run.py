@@ -16,6 +16,7 @@ from effnas.trials.manifest import SearchManifest
 from effnas.trials.objectives import Objectives
 from effnas.trials.pareto_front import pareto_front
 from effnas.trials.reward import Reward
+from effnas.trials.step_unit import StepUnit
 from effnas.trials.store import MANIFEST, read_events
 from effnas.trials.trial import Trial, Trials
 from effnas.trials.uncertainty import LEVEL, Noise, Ranking, rank_trials
@@ -110,14 +111,19 @@ class Run:
         Args:
             ranking: Of its trials.
         """
-        guessing = self.manifest.data.majority_share or self.manifest.data.chance
+        guessing = self.manifest.data.guessing.best
         if guessing is None or not ranking.is_known:
             return False
         return not any((ranking.above(each.trial, guessing) or 0.0) >= LEVEL for each in ranking)
 
     @property
+    def step_unit(self) -> StepUnit:
+        """What its step times S are over."""
+        return StepUnit.of(self.manifest.step_times)
+
+    @property
     def reference_step_s(self) -> float | None:
-        """Seconds of the reference's step: the median of those measured beside the trials.
+        """Seconds of the step that S is over: the median of those measured beside the trials.
 
         Clocks drift, so the step of a trial is S times this, and not what it took at its moment.
         """

@@ -402,4 +402,6 @@ def test_baselines_are_taken_over_with_step_times_of_the_new_device() -> None:
     assert looked_up["reference"].metrics["step_time"] == 9.0
     assert "step_time" not in looked_up["resnet18"].metrics
     assert looked_up["resnet18"].reward(REWARD) is None
-    assert looked_up["resnet18"].reason == "its step time is not known by a table"
+    assert (
+        looked_up["resnet18"].reason == "its step time is not known: it is no network of the space"
+    )

@@ -15,7 +15,7 @@ from effnas.errors import StoreError
 from effnas.evaluation.backend import Backend, InlineBackend, Worker
 from effnas.evaluation.evaluator import Evaluator, Job, Task
 from effnas.evaluation.simulated import SimulatedBackend
-from effnas.trials.manifest import must_match
+from effnas.trials.differences import must_match
 from effnas.workflows.trainings.folder import Result, TrainingsFolder, TrainingsManifest
 from effnas.workflows.trainings.forecast import Forecast
 from effnas.workflows.trainings.standings import Comparison, Schedule

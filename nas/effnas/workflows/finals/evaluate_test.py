@@ -13,12 +13,14 @@ from msgspec import Meta
 
 from effnas.config.codec import FORMAT, Count, Share, dump_json, from_plain, read_object, to_plain
 from effnas.config.settings import EvaluationConfig, Execution
+from effnas.data.images import single_class_counts
 from effnas.errors import StoreError, UserError
 from effnas.evaluation.evaluator import Evaluator
 from effnas.evaluation.workers import MakeImageEvaluator, Workers, divide_resources
 from effnas.trials.manifest import utc_now
 from effnas.trials.store import write_whole
 from effnas.trials.trial import Trial
+from effnas.trials.uncertainty import Noise
 
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
@@ -43,6 +45,7 @@ class FinalTest:
         fingerprint: Differs when images, labels or classes do.
         accuracies: Share of the images that are classified correctly, 0 to 1, for each seed.
         date: When they were read, in UTC as in 2026-01-31T12:00:00Z.
+        class_counts: Images of each class; empty where that is not known, or images have several.
     """
 
     trial: Count
@@ -54,6 +57,7 @@ class FinalTest:
     fingerprint: str
     accuracies: Annotated[tuple[Share, ...], Meta(min_length=1)]
     date: str
+    class_counts: tuple[Count, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -65,9 +69,16 @@ class FinalTest:
         """Standard deviation of the accuracy over seeds; None for one seed, which has none."""
         return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
+    @property
+    def accuracy_error(self) -> float | None:
+        """Standard error of the mean accuracy, from the images and the spread over seeds."""
+        noise = Noise(holdout_images=self.images, seed_spread=self.spread)
+        return noise.standard_error(self.mean, len(self.accuracies))
+
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain data."""
-        return {**asdict(self), "mean_accuracy": self.mean, "spread": self.spread}
+        means = {"mean_accuracy": self.mean, "spread": self.spread}
+        return {**asdict(self), **means, "accuracy_error": self.accuracy_error}
 
 
 def evaluate_test_once(
@@ -152,6 +163,7 @@ def _look(evaluator: Evaluator, arch: Architecture, seeds: int) -> dict[str, Any
         "skipped": images.skipped,
         "fingerprint": images.fingerprint,
         "accuracies": tuple(accuracies),
+        "class_counts": single_class_counts(images),
     }
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from effnas.config.codec import Size
 from effnas.config.settings import Recipe
-from effnas.trials.manifest import ALL_MUST_MATCH, must_match
+from effnas.trials.differences import ALL_MUST_MATCH, must_match
 from effnas.trials.store import TRAININGS, read_records
 from effnas.workflows.finals.evaluate_test import FinalTest, stored_test
 from effnas.workflows.trainings.folder import (
@@ -29,8 +29,8 @@ class FinalsManifest(TrainingsManifest):
     keys: ClassVar[dict[str, str]] = {"run_created": "run created"}
 
     run: str = field(metadata=must_match("run"))
-    run_created: str | None = field(metadata=must_match("run created"))
-    finalists: tuple[str, ...] = field(metadata=must_match("finalists"))
+    run_created: str | None = field(metadata=must_match("another search there", shown=False))
+    finalists: tuple[str, ...] = field(metadata=must_match("finalists", shown=False))
     recipe: Recipe = field(metadata=ALL_MUST_MATCH)
     seeds: Size = field(metadata=must_match("seeds"))
 

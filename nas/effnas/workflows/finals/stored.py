@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from effnas.config.plugins import is_plugin
 from effnas.errors import ConfigError, StoreError
+from effnas.trials.guessing import Guessing
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run, load_run
 from effnas.trials.store import MANIFEST, TRAININGS, read_records
+from effnas.trials.uncertainty import Noise
 from effnas.workflows.finals.evaluate_test import stored_test
 from effnas.workflows.finals.finalists import Finalist
 from effnas.workflows.finals.folder import FinalsManifest
-from effnas.workflows.finals.report import FinalsReport, make_report
+from effnas.workflows.finals.report import FinalistStanding, FinalsReport, make_report
+from effnas.workflows.proxy.statistics import seed_deviation
 from effnas.workflows.trainings.folder import Result, parse_result
 from effnas.workflows.trainings.standings import Schedule
 
@@ -38,6 +44,34 @@ class StoredFinals:
     reward: Reward
     results: Sequence[Result]
     report: FinalsReport
+
+    @cached_property
+    def noise(self) -> Noise:
+        """What makes accuracies of whole trainings unsure, the spread over seeds pooled."""
+        accuracies = [each.accuracies for each in self.report.whole]
+        spread = seed_deviation(np.array(accuracies)).value if accuracies else None
+        return Noise(holdout_images=self.run.manifest.data.holdout_images, seed_spread=spread)
+
+    def accuracy_error(self, standing: FinalistStanding) -> float | None:
+        """Return the standard error of a mean accuracy; None where it is not known."""
+        if standing.accuracy is None:
+            return None
+        return self.noise.standard_error(standing.accuracy, len(standing.accuracies))
+
+    @property
+    def beats_guessing(self) -> bool | None:
+        """Whether the picked network is clearly more accurate than guessing; None: not known."""
+        base = self.report.base
+        if base is None or base.accuracy is None:
+            return None
+        guessing = self.run.manifest.data.guessing
+        return guessing.is_beaten(base.accuracy, self.noise, len(base.accuracies))
+
+    @property
+    def test_guessing(self) -> Guessing:
+        """What guessing reaches on the test part, as far as it was read."""
+        counts = self.report.test.class_counts if self.report.test else ()
+        return replace(self.run.manifest.data.guessing, counts=counts)
 
     def confusions(self, name: str) -> dict[int, tuple[tuple[int, ...], ...]]:
         """Return what a network's whole trainings take images for, by `repeat`, where stored."""

@@ -14,7 +14,8 @@ from effnas.config.settings import Recipe
 from effnas.config.text import counted
 from effnas.errors import ConfigError
 from effnas.space.search_space import SearchSpace
-from effnas.trials.manifest import ALL_MUST_MATCH, CommandPart, Manifest, SpacePart, must_match
+from effnas.trials.differences import ALL_MUST_MATCH, must_match
+from effnas.trials.manifest import CommandPart, Manifest, SpacePart
 from effnas.trials.store import TRAININGS, ArchitectureRecord, RunFolder, read_records
 from effnas.trials.trial import Measurement
 
@@ -186,7 +187,7 @@ class ProxyManifest(Manifest):
     command: ClassVar[str] = "effnas proxy"
 
     space: SpacePart
-    data: str = field(metadata=must_match("data"))
+    data: str = field(metadata=must_match("images", shown=False))
     seed: int = field(metadata=must_match("seed"))
     recipe: Mapping[str, Any] = field(metadata=ALL_MUST_MATCH)
     networks: tuple[str, ...]

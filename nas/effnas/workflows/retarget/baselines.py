@@ -66,7 +66,7 @@ def looking_up(source: StepTimeSource) -> Backend:
 
     def look_up(job: Job) -> Measurement:
         if job.model:
-            raise InfeasibleError(f"its step time is not known by {source.description}")
+            raise InfeasibleError("its step time is not known: it is no network of the space")
         found = source(job.architecture)
         return Measurement(
             metrics=found.metrics, hardware=found.hardware, step_time_source=found.source

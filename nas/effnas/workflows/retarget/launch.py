@@ -38,6 +38,7 @@ from effnas.trials.manifest import (
 from effnas.trials.problem import no_free_metrics
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run, load_run
+from effnas.trials.step_unit import StepUnit
 from effnas.trials.store import RunFolder, read_events
 from effnas.trials.trial import Trial, Trials, TrialState
 from effnas.trials.worker_info import WorkerInfo
@@ -108,12 +109,15 @@ class Retargeted:
         ranking: All candidates, the best first; step times that were not measured are predicted.
         not_in_table: Trials of the finished run that the table of step times lacks, so that they
             are left out; empty without a table.
+        same_unit: Whether S, and with it rewards, are over the same step in both runs, so that they
+            compare; ranks always do.
     """
 
     parent: Run
     search: Search
     ranking: list[Candidate]
     not_in_table: Sequence[Trial] = ()
+    same_unit: bool = True
 
 
 def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retargeted:
@@ -167,8 +171,12 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
             read_events(settings.out, stem=space.stem, head=space.head),
             rescore=stored is not None and stored.reward.text != manifest.reward.text,
         )
-        manifest.write(settings.out)
-        limit = len(trained) if source else min(settings.timings, len(trained))
+        manifest.write(settings.out)  # which is not finished, or no longer
+        lacking: Sequence[Trial] = ()
+        if isinstance(source, StepTimeTable):
+            lacking = [trial for trial in trained if trial.architecture not in source]
+        known = len(trained) - len(lacking)
+        limit = known if source else min(settings.timings, known)
         observer.planned(parent, manifest.hardware, manifest.step_times, limit)
         if timer := backend or (looking_up(source) if source else None):
             retime_baselines(
@@ -201,10 +209,15 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
             time_finalists(search, backend, on_trial=observer.timed)
             for trial in search.trials:
                 controller.learn(trial)
-    left_out: Sequence[Trial] = ()
-    if isinstance(source, StepTimeTable):
-        left_out = [trial for trial in trained if trial.architecture not in source]
-    return Retargeted(parent=parent, search=search, ranking=engine.ranking(), not_in_table=left_out)
+        replace(manifest, finished=utc_now()).write(settings.out)
+    units = {parent.step_unit, StepUnit.of(manifest.step_times)}
+    return Retargeted(
+        parent=parent,
+        search=search,
+        ranking=engine.ranking(),
+        not_in_table=lacking,
+        same_unit=units == {StepUnit.REFERENCE},
+    )
 
 
 class _Untrained(Controller):
@@ -312,6 +325,7 @@ def _manifest(
         step_times=described,
         device=prepared.device if prepared else {},
         versions=versions(),
+        finished=None,
         parent=ParentPart(
             path=str(settings.run),
             created=parent.manifest.created,

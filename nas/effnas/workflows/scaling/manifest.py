@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from effnas.config.codec import Size
 from effnas.config.settings import Recipe
-from effnas.trials.manifest import ALL_MUST_MATCH, must_match
+from effnas.trials.differences import ALL_MUST_MATCH, must_match
 from effnas.workflows.scaling.candidates import ScaledNetwork
 from effnas.workflows.trainings.folder import TrainingsManifest
 
@@ -19,12 +19,12 @@ class ScalingManifest(TrainingsManifest):
     what: ClassVar[str] = "search for a way to scale"
     command: ClassVar[str] = "effnas scaling"
 
-    base: str = field(metadata=must_match("base"))
+    base: str = field(metadata=must_match("base", shown=False))
     data: str = field(metadata=must_match("data"))
     recipe: Recipe = field(metadata=ALL_MUST_MATCH)
     seeds: Size = field(metadata=must_match("seeds"))
     seed: int = field(metadata=must_match("seed"))
-    networks: tuple[ScaledNetwork, ...] = field(metadata=must_match("networks"))
+    networks: tuple[ScaledNetwork, ...] = field(metadata=must_match("networks", shown=False))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class LayersManifest(ScalingManifest):
 
     kind: ClassVar[str] = "trainings of growths of layers"
 
-    rules: str = field(metadata=must_match("rules"))
+    rules: str = field(metadata=must_match("rules", shown=False))
     member: str = field(metadata=must_match("member"))
     slopes: tuple[float, ...] = field(metadata=must_match("slopes"))
     tolerance: float = field(metadata=must_match("tolerance"))

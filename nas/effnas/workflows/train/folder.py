@@ -17,7 +17,9 @@ from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import StoreError
 from effnas.train.progress import EpochRow, Progress
 from effnas.train.stages import Stage
-from effnas.trials.manifest import ALL_MUST_MATCH, Manifest, must_match
+from effnas.trials.differences import ALL_MUST_MATCH, must_match
+from effnas.trials.guessing import Guessing
+from effnas.trials.manifest import Manifest
 from effnas.trials.store import LOG, RunFolder, write_whole
 from effnas.workflows.train.forecast import Forecast
 
@@ -36,12 +38,14 @@ class TestResult:
         images: How many they are.
         skipped: How many more cannot be decoded.
         accuracy: Share that is classified correctly, 0 to 1.
+        class_counts: Images of each class; empty where that is not known, or images have several.
     """
 
     part: str
     images: Count
     skipped: Count
     accuracy: Share
+    class_counts: tuple[Count, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +62,26 @@ class TrainingData:
         class_names: Names of the classes.
         skipped: Images that were left out because they cannot be decoded.
         mirrored: Whether images are mirrored at random; None: not known.
+        minival_class_counts: Of the minival, as of `TestResult`.
+        test_part: What the data set calls the part that a test reads; empty without one, None where
+            that is not known.
     """
 
     name: str
-    fingerprint: str = field(metadata=must_match("data"))
-    minival_fingerprint: str | None = field(metadata=must_match("minival"))
+    fingerprint: str = field(metadata=must_match("images", shown=False))
+    minival_fingerprint: str | None = field(metadata=must_match("images held out", shown=False))
     streamed: bool
     images: Size
     minival: Count
     class_names: tuple[str, ...]
     skipped: tuple[str, ...]
     mirrored: bool | None = None
+    minival_class_counts: tuple[Count, ...] = ()
+    test_part: str | None = None
+
+    def guessing(self, counts: tuple[int, ...]) -> Guessing:
+        """Return what guessing reaches on images of these classes."""
+        return Guessing(classes=len(self.class_names) or None, counts=counts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +121,7 @@ class TrainingManifest(Manifest):
     params: Count = 0
     recipe: TrainingRecipe = field(metadata=ALL_MUST_MATCH)
     seed: Count = field(metadata=must_match("seed"))
-    weights: str | None = field(default=None, metadata=must_match("weights"))
+    weights: str | None = field(default=None, metadata=must_match("weights", shown=False))
     new_head: bool = field(default=False, metadata=must_match("new-head"))
     data: TrainingData
     eval_image_size: Pixels

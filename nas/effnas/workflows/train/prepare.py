@@ -15,7 +15,7 @@ from torch import nn
 from effnas.arch.weights import ARCHITECTURE, read_weights
 from effnas.config.settings import Execution
 from effnas.config.training_recipe import TrainingRecipe
-from effnas.data.images import class_counts, memory_limit_bytes
+from effnas.data.images import class_counts, memory_limit_bytes, single_class_counts
 from effnas.data.loading import check_test_part, load_train_images, native_image_size
 from effnas.errors import ConfigError
 from effnas.scaling.family_file import find_member
@@ -231,6 +231,8 @@ class PreparedTraining:
                 class_names=images.train.classes,
                 skipped=images.skipped,
                 mirrored=self.mirrored,
+                minival_class_counts=single_class_counts(images.minival),
+                test_part=images.found.test_part if images.found else None,
             ),
             eval_image_size=self.recipe.eval_image_size,
             stages=self.stages,

@@ -10,6 +10,7 @@ from torch import nn
 
 from effnas.arch.weights import read_weights, write_weights
 from effnas.config.codec import dump_json
+from effnas.data.images import single_class_counts
 from effnas.data.loading import load_test_part
 from effnas.timing import lock
 from effnas.train.process_group import ProcessGroup
@@ -160,6 +161,7 @@ def _test(
         images=len(images),
         skipped=len(images.skipped),
         accuracy=training.measure(images),
+        class_counts=single_class_counts(images),
     )
     replace(manifest, test=found).write(settings.out)
     return found

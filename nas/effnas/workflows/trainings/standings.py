@@ -26,8 +26,8 @@ class Schedule:
     """Levels and seeds.
 
     Attributes:
-        levels: Epochs, growing; the last is the whole training. At each one before it, the weaker
-            half of the candidates stops.
+        levels: Epochs, growing; the last is the whole training. At each one before it, candidates
+            stop that are not in the better half of those that have come there so far.
         seeds: Trainings of a candidate.
     """
 
@@ -40,6 +40,12 @@ class Schedule:
         first = max(1, epochs // 4)
         levels = {level for n in range(3) if (level := first * _ETA**n) < epochs}
         return cls(levels=(*sorted(levels), epochs), seeds=seeds)
+
+    @property
+    def stops(self) -> str:
+        """Which candidates stop where, in words; nothing where all are trained to the end."""
+        after = " and ".join(map(str, self.levels[:-1]))
+        return f"after {after}, who is not in the better half so far stops" if after else ""
 
     @property
     def steps(self) -> int:
