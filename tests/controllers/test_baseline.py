@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from effnas import Architecture, Reward, Search, SearchSpace
-from effnas.controllers.baseline import MIN_TRIALS, random_search
+from effnas import Architecture, Reward, Search, SearchSpace, TrialState
+from effnas.controllers.baseline import MIN_TRIALS, random_searches
 from effnas.trials.problem import Problem
 
 MNASNET = SearchSpace.load("mnasnet")
@@ -36,16 +38,31 @@ def rewards() -> list[float]:
 
 @pytest.mark.parametrize("controller", ["random", "evolution", "surrogate"])
 @pytest.mark.slow
-def test_it_is_what_random_searches_really_reach(controller: str, rewards: list[float]) -> None:
+def test_they_are_what_random_searches_really_reach(controller: str, rewards: list[float]) -> None:
     rng = np.random.default_rng(2)
-    bests = [rng.choice(rewards, 30).max() for _ in range(300)]
-    found = random_search(searched(controller, 30).trials, MNASNET, GOAL)
-    assert found is not None
-    assert found.trials == 30
-    assert found.low < np.mean(bests) < found.high
-    assert abs(found.best - np.mean(bests)) < 0.5 * np.std(rewards)
+    found = random_searches(searched(controller, 30).trials, MNASNET, GOAL)
+    assert found[-1].trials == 30
+    for each in found:
+        bests = [rng.choice(rewards, each.trials).max() for _ in range(300)]
+        assert each.low < np.mean(bests) < each.high
+        assert abs(each.best - np.mean(bests)) < 0.5 * np.std(rewards)
+
+
+@pytest.mark.slow
+def test_more_trials_reach_more_and_infeasible_ones_nothing() -> None:
+    search = searched("random", 40)
+    trials = [
+        replace(t, state=TrialState.INFEASIBLE, reward=None) if t.number % 3 else t
+        for t in search.trials
+    ]
+    trials += [replace(t, number=t.number + 40) for t in searched("random", 60).trials[40:]]
+    fewer, all_of_them = (random_searches(t, MNASNET, GOAL) for t in (trials, search.trials))
+    assert fewer[0].trials > all_of_them[0].trials == 1
+    for found in (fewer, all_of_them):
+        for values in ([f.best for f in found], [f.low for f in found], [f.high for f in found]):
+            assert values == sorted(values)
 
 
 def test_nothing_is_told_from_a_few_trials() -> None:
     trials = searched("random", MIN_TRIALS - 1).trials
-    assert random_search(trials, MNASNET, GOAL) is None
+    assert random_searches(trials, MNASNET, GOAL) == []

@@ -142,6 +142,22 @@ def test_few_trials_are_said_to_be_few() -> None:
     assert "needs 20 complete trials" in answers["why"]
 
 
+@pytest.mark.slow
+def test_it_is_said_after_how_many_trials_random_search_was_passed() -> None:
+    run = made_run(
+        lambda arch: metrics_of(0.4 + 0.1 * (arch.layers / 9) ** 2, arch),
+        trials=100, controller="evolution",
+    )  # fmt: skip
+    [section] = [each for each in report_search(run).sections if each.name == "random"]
+    estimates = next(t.records() for t in section.tables if t.name == "random-search")
+    assert [estimates[0]["trials"], estimates[-1]["trials"]] == [1, 100]
+    assert all(e["reward_low"] <= e["reward"] <= e["reward_high"] for e in estimates)  # type: ignore[operator]
+    expected = estimates[-1]["reward"]
+    passed = next(n for n, t in enumerate(run.trials, 1) if (t.reward or 0) > expected)  # type: ignore[operator]
+    assert f"random search would have reached {expected:.4f}" in section.answer
+    assert f"which evolution passed after {passed} trials" in section.answer
+
+
 def test_commands_can_be_pasted() -> None:
     run = made_run(lambda arch: metrics_of(0.6, arch), trials=4, path=Path("-a b; rm 'x'"))
     for _, command in next_commands(Facts.of(run)):

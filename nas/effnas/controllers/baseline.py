@@ -15,8 +15,9 @@ from effnas.trials.trial import Trial, TrialState
 
 #: Fewer complete trials do not say enough about the rest of the space.
 MIN_TRIALS = 20
-#: Architectures drawn at random, and random searches among them.
-_POOL, _SEARCHES = 1_000, 200
+#: Architectures drawn at random, or as many as there are trials; random searches among them, and
+#: numbers of trials after which it is said what these have reached.
+_POOL, _SEARCHES, _STEPS = 1_000, 200, 60
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,14 @@ class RandomSearch:
     high: float
 
 
-def random_search(
+def random_searches(
     trials: Iterable[Trial],
     space: SearchSpace,
     problem: Problem,
     seed: int = 0,
     predictor: Predictor | None = None,
-) -> RandomSearch | None:
-    """Estimate what random search would have reached with as many trials as these.
+) -> list[RandomSearch]:
+    """Estimate what random search would have reached with fewer and with as many trials as these.
 
     A model of these trials (`effnas.controllers.predictor`) says what random architectures would
     measure, noise and its own uncertainty included, and which of them would be infeasible; random
@@ -59,38 +60,48 @@ def random_search(
         predictor: A model that has learned from these trials, if there is one already.
 
     Returns:
-        The estimate, or None if fewer than `MIN_TRIALS` are complete.
+        Estimates for rising numbers of trials, the last one for that of these; with several
+        objectives that one alone. Empty if fewer than `MIN_TRIALS` are complete.
     """
     ended = [trial for trial in trials if trial.state.is_finished]
     if sum(trial.state is TrialState.COMPLETE for trial in ended) < MIN_TRIALS:
-        return None
+        return []
     predictor = predictor or fitted(ended, space, problem)
     rng = np.random.default_rng(seed)
-    pool = list(dict.fromkeys(space.sample(rng) for _ in range(_POOL)))
+    pool = list(dict.fromkeys(space.sample(rng) for _ in range(max(_POOL, len(ended)))))
     known, posteriors = predictor.metrics(pool, measured=True)
     feasible = np.exp(predictor.log_feasible(pool))
     objectives = problem.objectives
     seen = [objectives.of(trial) for trial in ended] if objectives else []
     seen = [values for values in seen if values is not None]
-    best = []
+    counts = np.unique(np.geomspace(1, len(ended), _STEPS).round().astype(np.int64))
+    if objectives:
+        counts = counts[-1:]
+    reached = []
     for _ in range(_SEARCHES):
-        # All of the pool is measured; a search draws from it, and meets what is infeasible.
+        # All of the pool is measured; a search draws from it, nothing twice, and meets what is
+        # infeasible.
         metrics = known | {
             name: each.values(name, rng.normal(size=len(pool))) for name, each in posteriors.items()
         }
-        drawn = rng.integers(len(pool), size=len(ended))
-        drawn = drawn[rng.random(len(drawn)) < feasible[drawn]]
-        if not len(drawn):
+        drawn = rng.permutation(len(pool))[: len(ended)]
+        is_met = rng.random(len(drawn)) < feasible[drawn]
+        if not is_met.any():
             continue
         if objectives:
-            values = objectives.vectorized(metrics)[drawn]
-            best.append(relative_hypervolume(values, np.array(seen)))
+            values = objectives.vectorized(metrics)[drawn[is_met]]
+            reached.append(np.array([relative_hypervolume(values, np.array(seen))]))
         else:
-            best.append(predictor.reward(metrics)[drawn].max())
-    if not best:
-        return None
-    low, high = np.quantile(best, [0.05, 0.95])
-    return RandomSearch(len(ended), float(np.mean(best)), float(low), float(high))
+            rewards = np.where(is_met, predictor.reward(metrics)[drawn], -np.inf)
+            reached.append(np.maximum.accumulate(rewards)[np.minimum(counts, len(drawn)) - 1])
+    if not reached:
+        return []
+    found = []
+    for count, values in zip(counts.tolist(), np.stack(reached, axis=1), strict=True):
+        if np.isfinite(values).all():  # before that, some have met nothing but what is infeasible
+            low, high = np.quantile(values, [0.05, 0.95])
+            found.append(RandomSearch(count, float(values.mean()), float(low), float(high)))
+    return found
 
 
 def fitted(trials: Iterable[Trial], space: SearchSpace, problem: Problem) -> Predictor:

@@ -52,7 +52,6 @@ class Predictor:
         measured: The trials of the space that have a reward, or that have paused at a rung, in the
             order in which `tell` first received them. Those without a metric that is pursued are
             left out.
-        is_log: By modelled metric, whether its logarithm is modelled.
     """
 
     def __init__(self, space: SearchSpace, problem: Problem | None = None) -> None:
@@ -70,7 +69,8 @@ class Predictor:
         #: The metrics that rewards depend on and that are not free for every trial.
         self._names = {} if problem else {_REWARD: None}
         self._models: dict[str, MultiFidelityGP] = {}
-        self.is_log: dict[str, bool] = {}
+        #: By modelled metric, whether its logarithm is modelled.
+        self._is_log: dict[str, bool] = {}
         #: The lowest reward that was seen when models were brought up to date.
         self._worst = 0.0
 
@@ -133,13 +133,13 @@ class Predictor:
         running_rows = self._matrix([*self._running])
         for name in self._names:
             at = self._accuracies if name == "accuracy" else {0: self._values(name)}
-            self.is_log[name] = all(
+            self._is_log[name] = all(
                 value > 0 for values in at.values() for value in values.values()
             )
             model = self._models.setdefault(
                 name, MultiFidelityGP(self._encoding.groups, _PRIOR_DEVIATION)
             )
-            model.update(list(self._levels(at, is_log=self.is_log[name])))
+            model.update(list(self._levels(at, is_log=self._is_log[name])))
             if self._running:
                 model.condition_on_mean(running_rows)
         if not all(self._is_feasible.values()):
@@ -184,7 +184,7 @@ class Predictor:
             mean[lacking], deviation[lacking] = model.predict(rows[lacking])
             if measured:
                 deviation[lacking] = np.hypot(deviation[lacking], model.noise)
-            posteriors[name] = MetricPosterior(mean, deviation, self.is_log[name])
+            posteriors[name] = MetricPosterior(mean, deviation, self._is_log[name])
         return known, posteriors
 
     def draw(
@@ -208,7 +208,7 @@ class Predictor:
             normal = rng.standard_normal((count, len(covariance)))
             with one_thread():
                 moved[:, lacking] = normal @ np.linalg.cholesky(covariance).T
-            whole = MetricPosterior(mean + moved, np.zeros(1), self.is_log[name])
+            whole = MetricPosterior(mean + moved, np.zeros(1), self._is_log[name])
             drawn[name] = whole.values(name, 0.0)
         return drawn
 
@@ -220,12 +220,12 @@ class Predictor:
     ]:
         """Return what is known of N architectures by metric, [N], and what is modelled.
 
-        Of a modelled metric the values, [N], logarithms where `is_log`, and at which places they
+        Of a modelled metric the values, [N], logarithms where `_is_log`, and at which places they
         are not known.
         """
         sure = self._known(archs)
         modelled = {}
-        for name, is_log in self.is_log.items():
+        for name, is_log in self._is_log.items():
             values = np.array([metrics.get(name, 1.0) for metrics in sure])
             lacking = [n for n, metrics in enumerate(sure) if name not in metrics]
             modelled[name] = np.log(values) if is_log else values, np.array(lacking, dtype=np.int64)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from effnas.controllers.baseline import RandomSearch
 from effnas.report import explanation, figures, figures_search
 from effnas.report.diagram import draw
 from effnas.report.facts import Facts
@@ -198,8 +199,8 @@ def beats_random(facts: Facts) -> Section:
     question = "Is it better than random search?"
     run, random, reached = facts.run, facts.random, facts.reached
     bests = best_so_far(run.trials)
-    interval = (random.best, random.low, random.high) if random and not run.objectives else None
-    shown = [figures.progress(run.trials, bests, interval)] if bests else []
+    estimates = [] if run.objectives else facts.random_searches
+    shown = [figures.progress(run.trials, bests, estimates)] if bests else []
     if random is None or reached is None:
         return Section(name="random", question=question, answer=facts.lacking, figures=shown)
     what = "a hypervolume of " if run.objectives else ""
@@ -216,15 +217,33 @@ def beats_random(facts: Facts) -> Section:
     answer = (
         f"{verdict} {name} reached {what}{reached:.4f} with {counted(random.trials, 'trial')}; "
         f"random search would have reached {random.best:.4f} (nine times in ten "
-        f"{random.low:.4f} to {random.high:.4f})."
+        f"{random.low:.4f} to {random.high:.4f})"
     )
+    passed = next((number for number, value in bests if value > random.best), None)
+    if name != "random" and not run.objectives and passed is not None:
+        after = sum(t.state.is_finished and t.number <= passed for t in run.trials)
+        answer += f", which {name} passed after {counted(after, 'trial')}"
     sure = (
-        "Random search was not run: a model of these trials says what random networks would have "
-        "measured, its own error and the noise of measurements included."
+        "Random search was not run: a model of all these trials says what random networks would "
+        "have measured, its own error and the noise of measurements included. The dotted line is "
+        "what it expects of random search after as many trials as the search had, the band where "
+        "nine in ten random searches are."
     )
     columns = [Column("trial", "d"), Column("reward", ".4f", "best reward so far")]
-    return Section(name="random", question=question, answer=answer, sure=sure, figures=shown,
-                   tables=[Table(name="progress", columns=columns, rows=bests)])  # fmt: skip
+    tables = [Table(name="progress", columns=columns, rows=bests)]
+    if estimates:
+        tables.append(_random_searches(estimates))
+    return Section(name="random", question=question, answer=f"{answer}.", sure=sure,
+                   figures=shown, tables=tables)  # fmt: skip
+
+
+def _random_searches(estimates: Sequence[RandomSearch]) -> Table:
+    columns = [
+        Column("trials", "d"), Column("reward", ".4f", "random search, expected best"),
+        Column("reward_low", ".4f", "nine in ten from"), Column("reward_high", ".4f", "to"),
+    ]  # fmt: skip
+    rows: list[list[Cell]] = [[e.trials, e.best, e.low, e.high] for e in estimates]
+    return Table(name="random-search", columns=columns, rows=rows)
 
 
 def why_it_wins(facts: Facts) -> Section:

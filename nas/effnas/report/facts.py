@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, fitted, random_search
+from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, fitted, random_searches
 from effnas.controllers.predictor import Predictor
 from effnas.controllers.registry import NOT_LEARNING
 from effnas.errors import ConfigError
@@ -103,12 +103,19 @@ class Facts:
         return fitted(ended, self.run.space, self.problem)
 
     @cached_property
+    def random_searches(self) -> list[RandomSearch]:
+        """What random search would have reached with fewer trials, and with as many."""
+        if self.predictor is None or self.problem is None:
+            return []
+        run = self.run
+        return random_searches(
+            run.trials, run.space, self.problem, run.manifest.seed, self.predictor
+        )
+
+    @property
     def random(self) -> RandomSearch | None:
         """What random search would have reached with as many trials."""
-        if self.predictor is None or self.problem is None:
-            return None
-        run = self.run
-        return random_search(run.trials, run.space, self.problem, run.manifest.seed, self.predictor)
+        return self.random_searches[-1] if self.random_searches else None
 
     @cached_property
     def outlook(self) -> Outlook | None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from effnas.controllers.baseline import RandomSearch
 from effnas.report.explanation import Importance, Step
 from effnas.report.parts import Figure, chance_text, plain, shortened
 from effnas.report.statements import (
@@ -143,7 +144,7 @@ def ranking(
 def progress(
     trials: Sequence[Trial],
     best: Sequence[tuple[int, float]],
-    random: tuple[float, float, float] | None,
+    random: Sequence[RandomSearch],
 ) -> Figure:
     """Draw the rewards in the order of trials, the best so far, and random search's."""
     last = max((t.number for t in trials), default=0) + 0.5
@@ -160,16 +161,23 @@ def progress(
     layout: dict[str, Any] = {"xaxis": axis("trial"), "yaxis": axis("measured reward")}
     lowest = sorted(t.reward or 0.0 for t in scored)[len(scored) // 20 :]
     if random:
-        expected, low, high = random
-        data.append({"type": "scatter", "mode": "lines", "name": "random search, as many trials",
-                     "x": [0, last], "y": [expected] * 2,
+        ended = [t.number for t in trials if t.state.is_finished]
+        at = [ended[each.trials - 1] for each in random]
+        low, high = [each.low for each in random], [each.high for each in random]
+        data.append({"type": "scatter", "mode": "lines", "name": "nine in ten random searches",
+                     "x": [*at, *at[::-1]], "y": [*high, *low[::-1]], "fill": "toself",
+                     "fillcolor": "@accent", "opacity": 0.14, "hoverinfo": "skip",
+                     "line": {"width": 0, "color": "@accent"}})  # fmt: skip
+        data.append({"type": "scatter", "mode": "lines", "name": "random search, by a model",
+                     "x": at, "y": [each.best for each in random],
+                     "customdata": [[each.trials, each.low, each.high] for each in random],
+                     "hovertemplate": "random search, %{customdata[0]} trials: %{y:.4f} "
+                                      "(%{customdata[1]:.4f} to %{customdata[2]:.4f})"
+                                      "<extra></extra>",
                      "line": {"color": "@accent", "width": 2, "dash": "dot"}})  # fmt: skip
-        layout["shapes"] = [{"type": "rect", "xref": "x", "x0": 0, "x1": last, "y0": low,
-                             "y1": high, "fillcolor": "@accent", "opacity": 0.14,
-                             "line": {"width": 0}}]  # fmt: skip
-        lowest = [*lowest, low]
+        lowest = [*lowest, low[-1]]
     if y:
-        span = max(y[-1], random[2] if random else 0) - min(lowest)
+        span = max(y[-1], random[-1].high if random else 0) - min(lowest)
         layout["yaxis"]["range"] = [min(lowest) - 0.05 * span, min(lowest) + 1.08 * span]
     return Figure(name="progress", label="Best reward so far, against random search", data=data,
                   layout=layout)  # fmt: skip

@@ -130,7 +130,7 @@ def _embedded(value: object) -> str:
 def _plotly() -> str:
     """Return plotly's script, compressed, as base64."""
     script = (files("plotly") / "package_data" / "plotly.min.js").read_bytes()
-    return base64.b64encode(gzip.compress(script, 6, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(script, 4, mtime=0)).decode()
 
 
 def write_tables(page: Page, folder: Path) -> list[Path]:

@@ -19,6 +19,8 @@ import numpy as np
 from effnas.errors import RewardError
 from effnas.space.search_space import SearchSpace
 from effnas.trials.baselines import REFERENCE, Baseline
+from effnas.trials.objectives import Objectives
+from effnas.trials.pareto_front import pareto_front
 from effnas.trials.rescore import OPEN_REWARD, sweep
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run
@@ -351,7 +353,9 @@ def sensitivity(trials: Trials, reward: Reward, steps: int = 31) -> Sensitivity 
         return None
     given = float(match["s"] or 0), float(match["p"] or 0)
     s, p = (tuple(np.linspace(min(3 * v, -0.15), 0.0, steps).tolist()) for v in given)
-    found = sweep(trials, OPEN_REWARD, {"v": p, "w": s})
+    # Who wins is among those that no other trial beats in all three, which are few.
+    front = pareto_front(trials, Objectives.parse("accuracy:max,step_time:min,params_ratio:min"))
+    found = sweep(Trials(front), OPEN_REWARD, {"v": p, "w": s})
     return Sensitivity(
         step_time_exponents=s,
         size_exponents=p,

@@ -21,6 +21,8 @@ OPEN_REWARD = "A * S^w * P^v"
 #: What they are where they do not vary.
 _EXPONENTS = {"w": "-0.07", "v": "-0.05"}
 _MAX_POINTS = 100_000
+#: Rewards that are computed at once: so few stay in the cache of a processor.
+_VALUES_AT_ONCE = 100_000
 _STEPS = 10
 
 
@@ -104,17 +106,21 @@ def sweep(trials: Iterable[Trial], text: str, values: Mapping[str, Sequence[floa
         for name in sorted(reward.metrics - values.keys())
     }
     points = tuple(product(*values.values()))
+    if not complete:
+        nothing = (None,) * len(points)
+        return Sweep(names=tuple(values), points=points, winners=nothing, rewards=nothing)
     winners: list[int | None] = []
     best: list[float | None] = []
-    for point in points if complete else ():
-        constants = {name: np.array([x]) for name, x in zip(values, point, strict=True)}
-        rewards = np.nan_to_num(reward.score_vectorized(metrics | constants), nan=-inf)
-        first = int(rewards.argmax())
-        has_value = isfinite(rewards[first])
-        winners.append(complete[first].number if has_value else None)
-        best.append(float(rewards[first]) if has_value else None)
-    if not complete:
-        winners, best = [None] * len(points), [None] * len(points)
+    at_once = max(_VALUES_AT_ONCE // len(complete), 1)
+    for some in (points[n : n + at_once] for n in range(0, len(points), at_once)):
+        constants = np.repeat(some, len(complete), axis=0).T
+        vectors = {name: np.tile(column, len(some)) for name, column in metrics.items()}
+        vectors |= zip(values, constants, strict=True)
+        rewards = np.nan_to_num(reward.score_vectorized(vectors), nan=-inf)
+        rewards = rewards.reshape(len(some), len(complete))
+        for n, value in zip(rewards.argmax(axis=1), rewards.max(axis=1), strict=True):
+            winners.append(complete[n].number if isfinite(value) else None)
+            best.append(float(value) if isfinite(value) else None)
     return Sweep(names=tuple(values), points=points, winners=tuple(winners), rewards=tuple(best))
 
 

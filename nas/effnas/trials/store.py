@@ -214,13 +214,17 @@ def read_records(file: Path, parse: Callable[[Any], T], what: str) -> Iterator[T
         raise StoreError(f"{file}: cannot be read ({error.strerror})") from error
     for number, line in enumerate(lines[:-1], start=1):  # after the last newline: a torn line
         try:
-            found = parse(parse_json(line))
+            found = parse(_parsed(line))
         except ValueError as error:
             raise StoreError(
                 f"{file}:{number}: not a {what} ({error}); restore the file from a copy, or delete "
                 f"this line: that {what} is then run again"
             ) from error
         yield found
+
+
+#: A command reads the same lines twice: to say what a folder holds, and to do something with it.
+_parsed = lru_cache(maxsize=4_096)(parse_json)
 
 
 @dataclass(frozen=True, kw_only=True)

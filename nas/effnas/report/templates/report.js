@@ -145,8 +145,8 @@
       const named = data.filter((trace) => trace.name && trace.showlegend !== false);
       if (named.length < 2) continue;
       const legend = element("p", undefined, "key");
-      for (const { name: text, type, mode, marker, line } of named) {
-        const mark = element("i", type === "bar" ? "■" : mode === "lines" ? (line.dash ? "┄" : "━") : glyphs[marker.symbol] ?? "●");
+      for (const { name: text, type, mode, marker, line, fill } of named) {
+        const mark = element("i", type === "bar" ? "■" : mode === "lines" ? (fill ? "▒" : line.dash ? "┄" : "━") : glyphs[marker.symbol] ?? "●");
         mark.style.color = `var(--${(mode === "lines" ? line : marker).color.slice(1)})`;
         const item = element("span", text, "entry");
         item.prepend(mark);
