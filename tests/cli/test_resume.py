@@ -92,6 +92,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def run(self: SearchCommand) -> int:
         found.append(self.settings)
+        self.plan()
         return 0
 
     monkeypatch.setattr(SearchCommand, "run", run)
@@ -120,6 +121,15 @@ def test_what_changes_is_named(effnas: Run, settings: list[Any]) -> None:
     assert "reward changes from v2 to A, and scores 4 trials again" in out
     assert "budget changes from 4 to 2" in out
     assert settings[0].reward == "A"
+
+
+@pytest.mark.parametrize("reason", ["seed", "controller"])
+def test_what_is_refused_is_not_said_to_continue(effnas: Run, reason: str) -> None:
+    copied("run", Path("run"))
+    other = {"seed": "5", "controller": "random"}[reason]
+    done = effnas("search", "--out", "run", f"--{reason}", other, "--budget", "9")
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert f"{reason} (was " in done.err
 
 
 def test_nothing_left_to_do_is_said_at_once(effnas: Run, settings: list[Any]) -> None:

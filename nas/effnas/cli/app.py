@@ -118,7 +118,7 @@ class Search(options.Images, options.ShortRecipe, options.Training, options.Targ
         )
         command = SearchCommand(settings, as_json=self.as_json)
         command.writes_report = self.report
-        return command.run()
+        return self.start(command)
 
 
 @command(

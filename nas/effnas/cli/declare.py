@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
@@ -18,6 +18,7 @@ from effnas.cli.wording import OPTIONS
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from effnas.cli.session import LongCommand
     from effnas.config.catalog import Kind
     from effnas.trials.manifest import CommandPart
 
@@ -72,6 +73,8 @@ class Options(ABC):
         self.given: frozenset[str] = frozenset()
         #: The command line, to be stored in the folder.
         self.asked: CommandPart | None = None
+        #: What it continues, and what changes there.
+        self.changes: Sequence[str] = ()
         vars(self).update(values)
 
     def folder(self) -> Path | None:
@@ -88,6 +91,11 @@ class Options(ABC):
     @abstractmethod
     def run(self) -> int | None:
         """Do what the command does; return its exit code, None for 0."""
+
+    def start(self, command: LongCommand[Any, Any]) -> int:
+        """Run a command that says what it continues; return its exit code."""
+        command.changes = self.changes
+        return command.run()
 
     def fill(self, kind: type[Settings], **given: Any) -> Settings:
         """Return settings of the library: those given, and the options of the same names.
@@ -136,7 +144,8 @@ def command(
                 from effnas.cli.resume import continue_folder, given_options
 
                 options.given, of = given_options(context), called.removeprefix("effnas ")
-                options.asked = continue_folder(folder, of, vars(options), context)
+                found = continue_folder(folder, of, vars(options), context)
+                options.asked, options.changes = found
             options.check()
             raise typer.Exit(run_until_stopped(options.run))
 

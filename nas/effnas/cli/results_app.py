@@ -43,7 +43,7 @@ class Retarget(options.StepTimes, options.MovedImages, options.Backend):
         from effnas.workflows.retarget.launch import RetargetSettings
 
         settings = self.fill(RetargetSettings, run=self.search, out=self.folder())
-        return RetargetCommand(settings, as_json=self.as_json).run()
+        return self.start(RetargetCommand(settings, as_json=self.as_json))
 
 
 @command(results, "report", "runs/first", "runs/first runs/second --out both.html --open")
@@ -144,7 +144,7 @@ class Promote(options.Training, options.MovedImages, options.RayWorkers, options
         )
         command = PromoteCommand(settings, as_json=self.as_json)
         command.writes_report = self.report
-        return command.run()
+        return self.start(command)
 
 
 @command(
@@ -218,7 +218,7 @@ class Train(options.Images, options.Step, options.WithReport):
         )
         command = TrainCommand(settings, as_json=self.as_json)
         command.writes_report = self.report
-        return command.run()
+        return self.start(command)
 
 
 @command(

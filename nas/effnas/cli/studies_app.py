@@ -58,7 +58,7 @@ class Check(ProxyOptions, options.Training):
         from effnas.cli.proxy import CheckCommand
 
         settings = self.study(self.load_recipe(**self.training()))
-        return CheckCommand(settings, as_json=self.as_json).run()
+        return self.start(CheckCommand(settings, as_json=self.as_json))
 
 
 @command(
@@ -84,7 +84,7 @@ class ProxySearch(ProxyOptions, options.Optimizer):
             epochs=self.epochs or (), image_sizes=self.image_size or (),
             data_shares=self.data_share or (),
         )  # fmt: skip
-        return ProxySearchCommand(self.study(recipe), grid, as_json=self.as_json).run()
+        return self.start(ProxySearchCommand(self.study(recipe), grid, as_json=self.as_json))
 
 
 class ScalingOptions(options.Training, options.RayWorkers):
@@ -125,7 +125,7 @@ class ScalingOptions(options.Training, options.RayWorkers):
             recipe=self.training(),
             recipe_file=self.recipe,
         )
-        return ScalingCommand(settings, as_json=self.as_json).run()
+        return self.start(ScalingCommand(settings, as_json=self.as_json))
 
 
 @command(
