@@ -115,6 +115,18 @@ def test_options_that_are_not_given_are_those_of_the_folder(
         assert each.workers.threads == 1
 
 
+def test_a_list_in_several_options_is_stored_whole_and_kept(
+    effnas: Run, settings: list[Any]
+) -> None:
+    shutil.copytree(GOLDEN / "objectives", "run")
+    stored = json.loads(Path("run/manifest.json").read_text())["objectives"]
+    parts = [word for each in stored.split(",") for word in ("--objectives", each)]
+    assert effnas("resume", "run", "--budget", "99").code == 0
+    assert effnas("search", "--out", "new", *parts).code == 0
+    assert [each.objectives for each in settings] == [stored, stored]
+    assert settings[1].asked.options == {"objectives": stored}
+
+
 def test_what_changes_is_named(effnas: Run, settings: list[Any]) -> None:
     copied("run", Path("run"))
     out = effnas("search", "--out", "run", "--reward", "A", "--budget", "2").out

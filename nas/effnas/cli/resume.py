@@ -75,7 +75,8 @@ def continue_folder(
         _refuse_code(folder, kept)
         for option, value in kept.items():
             parameter = parameters[option]
-            values[option] = parameter.process_value(context, value)
+            is_joined = isinstance(value, str) and getattr(parameter, "multiple", False)
+            values[option] = value if is_joined else parameter.process_value(context, value)
         changes = list(_changes(state, values, given))
     for option in given.difference(_NOT_STORED, _FOR_ONCE.get(name, ())):
         kept[option] = _plain(values[option])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from effnas.cli import options
-from effnas.cli.declare import arg, command, opt
+from effnas.cli.declare import arg, command, opt, opt_list
 
 if TYPE_CHECKING:
     from effnas.config.settings import Recipe
@@ -169,7 +169,7 @@ class Layers(ScalingOptions):
 
     family: str = opt("Name or file of scaling rules.", "v2", of="scaling_rules")
     member: str = opt("Member whose growth of layers is searched for.", "m")
-    slopes: str = opt("How much more later stages grow; 0 lets all grow alike.", "0,0.5,1")
+    slopes: str = opt_list("How much more later stages grow; 0 lets all grow alike.", "0,0.5,1")
     tolerance: float = opt("Share by which step times may differ from the member's.", 0.05)
 
     def run(self) -> int:
