@@ -41,6 +41,7 @@ def effnas(
 ) -> Run:
     """Runs `effnas ARGUMENTS` in an empty folder."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
 
     def run(*arguments: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["effnas", *arguments])

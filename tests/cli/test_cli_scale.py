@@ -84,7 +84,7 @@ def test_the_largest_network_within_limits(effnas: Run, tiny: str) -> None:
     command = ["scale", tiny, *COUNTED, "--batch-size", "2"]
     found = effnas(*command, "--params", "3e4", "--memory", "16e9")
     assert found.code == 0, found.err
-    assert re.search(r"\d+% of the way from m to l. What binds: --params 30000", found.out)
+    assert re.search(r"\d+% of the way from m to l. What binds: --params 3e4", found.out)
     told = json.loads(effnas(*command, "--params", "3e4", "--json").out)
     base, fit = told["members"]
     assert (base["name"], fit["name"]) == ("s", "fit")

@@ -15,7 +15,7 @@ from command_line import Run
 from typer.main import get_command
 
 from effnas.cli.app import app
-from effnas.cli.declare import Options, _parameters
+from effnas.cli.declare import ListOption, Options, _parameters
 from effnas.cli.wording import with_options
 
 
@@ -86,6 +86,16 @@ def test_every_option_has_help_and_a_name_has_one_spelling() -> None:
 
 def classes_below(kind: type) -> set[type]:
     return {kind}.union(*(classes_below(each) for each in kind.__subclasses__()))
+
+
+def test_options_that_take_lists_are_of_the_kind_that_adds_up() -> None:
+    found = {
+        parameter.name
+        for kind in classes_below(Options)
+        for parameter in _parameters(kind)
+        if isinstance(parameter.default, ListOption)
+    }
+    assert found == {"objectives", "fidelity", "phi", "slopes", "formats"}
 
 
 @pytest.mark.slow  # imports torch

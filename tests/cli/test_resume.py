@@ -92,6 +92,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def run(self: SearchCommand) -> int:
         found.append(self.settings)
+        self.plan()
         return 0
 
     monkeypatch.setattr(SearchCommand, "run", run)
@@ -114,12 +115,33 @@ def test_options_that_are_not_given_are_those_of_the_folder(
         assert each.workers.threads == 1
 
 
+def test_a_list_in_several_options_is_stored_whole_and_kept(
+    effnas: Run, settings: list[Any]
+) -> None:
+    shutil.copytree(GOLDEN / "objectives", "run")
+    stored = json.loads(Path("run/manifest.json").read_text())["objectives"]
+    parts = [word for each in stored.split(",") for word in ("--objectives", each)]
+    assert effnas("resume", "run", "--budget", "99").code == 0
+    assert effnas("search", "--out", "new", *parts).code == 0
+    assert [each.objectives for each in settings] == [stored, stored]
+    assert settings[1].asked.options == {"objectives": stored}
+
+
 def test_what_changes_is_named(effnas: Run, settings: list[Any]) -> None:
     copied("run", Path("run"))
     out = effnas("search", "--out", "run", "--reward", "A", "--budget", "2").out
     assert "reward changes from v2 to A, and scores 4 trials again" in out
     assert "budget changes from 4 to 2" in out
     assert settings[0].reward == "A"
+
+
+@pytest.mark.parametrize("reason", ["seed", "controller"])
+def test_what_is_refused_is_not_said_to_continue(effnas: Run, reason: str) -> None:
+    copied("run", Path("run"))
+    other = {"seed": "5", "controller": "random"}[reason]
+    done = effnas("search", "--out", "run", f"--{reason}", other, "--budget", "9")
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert f"{reason} (was " in done.err
 
 
 def test_nothing_left_to_do_is_said_at_once(effnas: Run, settings: list[Any]) -> None:

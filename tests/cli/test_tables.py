@@ -118,6 +118,28 @@ def test_texts_wrap_between_words_and_a_longer_word_stands_whole() -> None:
         check(text.replace(path, ""), 40, BLOCKS)
 
 
+@pytest.mark.parametrize("columns", ["50", "200", None])
+def test_columns_say_how_wide_a_pipe_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str | None
+) -> None:
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    else:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    for stderr in (False, True):
+        tables.console(stderr=stderr).print("word " * 100)
+        out, err = capsys.readouterr()
+        width = max(map(len, (err if stderr else out).splitlines()))
+        assert int(columns or 160) - len("word ") < width <= int(columns or 160)
+
+
+def test_no_line_breaks_within_a_command() -> None:
+    command = "`effnas resume runs/first --budget 24`;"
+    for start in range(40):
+        text = shown(40, lambda screen, n=start: screen.print(f"{'x' * n} {command} it is"))  # type: ignore[misc]
+        assert command in text
+
+
 def test_commands_to_paste_are_quoted_and_stand_in_one_line() -> None:
     words = ["effnas", "train", "my [bold] runs/first:best", BLOCKS]
     text = shown(40, lambda screen: tables.next_commands(screen, words))

@@ -40,6 +40,13 @@ def test_a_member_fits_its_own_cost() -> None:
         assert one_less is None or one_less.position < position
 
 
+def test_a_limit_over_the_bases_is_that_many_times_its_cost() -> None:
+    over = Limit("params_ratio", 2.0, "--params 2x")
+    twice = params(2 * counted(FAMILY[0])["params"])
+    found, same = (largest_within(FAMILY, [limit], counted) for limit in (over, twice))
+    assert (found.position, found.costs, found.binding) == (same.position, same.costs, (over,))
+
+
 @pytest.mark.slow
 @settings(deadline=None, max_examples=8)
 @given(st.sampled_from([BASE, CIFAR]), st.floats(1, 12), st.floats(1, 12))

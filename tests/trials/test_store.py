@@ -239,7 +239,7 @@ def test_a_search_continues_with_another_budget_and_reward_but_nothing_else() ->
         "seed (was 1, is 2)",
         "target image size (was 16, is 24)",
         "classes (was 5, is 2)",
-        "images",
+        "data (other images or labels)",
         "label-smoothing (was 0.1, is 0.2)",
         "step times (was measured, is a table)",
         "finished run (was None, is then)",

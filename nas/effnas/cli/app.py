@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from effnas.cli import options
-from effnas.cli.declare import Options, arg, command, opt
+from effnas.cli.declare import Options, arg, command, opt, opt_list
 from effnas.cli.results_app import results
 from effnas.cli.studies_app import proxy, scaling
 from effnas.cli.wording import with_options
@@ -88,9 +88,11 @@ class Search(options.Images, options.ShortRecipe, options.Training, options.Targ
     constraint: list[str] | None = opt("'params <= 5e6': a condition to meet; may be repeated.")
     baseline: list[str] | None = opt("Compare with this network, such as resnet18; or none.")
     controller: str = opt("surrogate, random, evolution, optuna:tpe, FILE.py:CLASS.", "surrogate")
-    objectives: str | None = opt("Instead of the reward, such as accuracy:max,step_time:min.")
+    objectives: str | None = opt_list("Instead of the reward, such as accuracy:max,step_time:min.")
     seed: int = opt("Seed of proposals, hold-out and trainings.", 0)
-    fidelity: str | None = opt("Such as 1,2,4: pause after 1 and 2 epochs; the best train all 4.")
+    fidelity: str | None = opt_list(
+        "Such as 1,2,4: pause after 1 and 2 epochs; the best train all 4."
+    )
 
     def folder(self) -> Path:
         return self.out or Path("runs") / options.folder_name(self.space, self.data)
@@ -118,7 +120,7 @@ class Search(options.Images, options.ShortRecipe, options.Training, options.Targ
         )
         command = SearchCommand(settings, as_json=self.as_json)
         command.writes_report = self.report
-        return command.run()
+        return self.start(command)
 
 
 @command(

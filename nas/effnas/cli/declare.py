@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
@@ -18,6 +18,7 @@ from effnas.cli.wording import OPTIONS
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from effnas.cli.session import LongCommand
     from effnas.config.catalog import Kind
     from effnas.trials.manifest import CommandPart
 
@@ -53,6 +54,20 @@ def opt(
     return typer.Option(default, *names, help=text, autocompletion=of and _completion(of), **more)
 
 
+class ListOption(OptionInfo):
+    """An option of several values, with commas or each in an option of its own."""
+
+
+def opt_list(text: str, default: str | None = None) -> Any:
+    """Return an option whose value is a text with commas; given again, it adds to that.
+
+    Without this kind, the last of several would hold, and the others be lost in silence.
+    """
+    return ListOption(
+        default=None if default is None else [default], help=text, metavar="<str,...>"
+    )
+
+
 def _completion(kind: Kind) -> Callable[[str], list[str]]:
     def complete(incomplete: str) -> list[str]:
         from effnas.config.catalog import names
@@ -72,6 +87,8 @@ class Options(ABC):
         self.given: frozenset[str] = frozenset()
         #: The command line, to be stored in the folder.
         self.asked: CommandPart | None = None
+        #: What it continues, and what changes there.
+        self.changes: Sequence[str] = ()
         vars(self).update(values)
 
     def folder(self) -> Path | None:
@@ -88,6 +105,11 @@ class Options(ABC):
     @abstractmethod
     def run(self) -> int | None:
         """Do what the command does; return its exit code, None for 0."""
+
+    def start(self, command: LongCommand[Any, Any]) -> int:
+        """Run a command that says what it continues; return its exit code."""
+        command.changes = self.changes
+        return command.run()
 
     def fill(self, kind: type[Settings], **given: Any) -> Settings:
         """Return settings of the library: those given, and the options of the same names.
@@ -131,16 +153,19 @@ def command(
                 from effnas.timing.runtime import configure_process
 
                 configure_process()
-            options = kind(**values)
+            joined = {name: ",".join(values[name]) for name in lists if values[name]}
+            options = kind(**values | dict.fromkeys(lists) | joined)
             if folder := options.folder():
                 from effnas.cli.resume import continue_folder, given_options
 
                 options.given, of = given_options(context), called.removeprefix("effnas ")
-                options.asked = continue_folder(folder, of, vars(options), context)
+                found = continue_folder(folder, of, vars(options), context)
+                options.asked, options.changes = found
             options.check()
             raise typer.Exit(run_until_stopped(options.run))
 
         parameters = _parameters(kind)
+        lists = [each.name for each in parameters if isinstance(each.default, ListOption)]
         run.__doc__ = f"{inspect.getdoc(kind)}{more}"
         context = inspect.Parameter("context", _KEYWORD, annotation=typer.Context)
         run.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
@@ -151,14 +176,15 @@ def command(
     return register
 
 
-def _parameters(kind: type) -> list[inspect.Parameter]:
+def _parameters(command: type) -> list[inspect.Parameter]:
     """Return the options of a command as parameters: its own, then those of its groups."""
     found: dict[str, inspect.Parameter] = {}
-    types = get_type_hints(kind)
-    for name in (name for each in kind.__mro__ for name in vars(each)):
-        option = getattr(kind, name)
+    types = get_type_hints(command)
+    for name in (name for each in command.__mro__ for name in vars(each)):
+        option = getattr(command, name)
         if isinstance(option, ParameterInfo) and name not in found:
-            found[name] = inspect.Parameter(name, _KEYWORD, default=option, annotation=types[name])
+            kind = list[str] | None if isinstance(option, ListOption) else types[name]
+            found[name] = inspect.Parameter(name, _KEYWORD, default=option, annotation=kind)
             if isinstance(option, OptionInfo):
                 first = (*(option.param_decls or ()), f"--{name.replace('_', '-')}")[0]
                 OPTIONS[name] = first.partition("/")[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from effnas.cli import options
-from effnas.cli.declare import Options, arg, command, opt
+from effnas.cli.declare import Options, arg, command, opt, opt_list
 from effnas.config.training_recipe import Regime
 
 results = typer.Typer(rich_markup_mode=None)
@@ -43,7 +43,7 @@ class Retarget(options.StepTimes, options.MovedImages, options.Backend):
         from effnas.workflows.retarget.launch import RetargetSettings
 
         settings = self.fill(RetargetSettings, run=self.search, out=self.folder())
-        return RetargetCommand(settings, as_json=self.as_json).run()
+        return self.start(RetargetCommand(settings, as_json=self.as_json))
 
 
 @command(results, "report", "runs/first", "runs/first runs/second --out both.html --open")
@@ -84,12 +84,12 @@ class Scale(options.Blocks, options.Device):
     alpha: float | None = opt("Compound scaling: depth for each phi. [default: 1.2]")
     beta: float | None = opt("Width for each phi. [default: 1.1]")
     gamma: float | None = opt("Image size for each phi. [default: 1.15]")
-    phi: str | None = opt("Exponents, such as 0.5,1,2. [default: 1,2,3]")
+    phi: str | None = opt_list("Exponents, such as 0.5,1,2. [default: 1,2,3]")
     round_limit: float | None = opt("Share of its width that rounding leaves a layer: 0.9, or 0.")
     last_stage: bool = opt("Add the stage of the rules.", True, "--last-stage/--no-last-stage")
     step_time: str | None = opt("The largest up to this step time: 2x the base's, or seconds.")
-    params: float | None = opt("The largest up to this number of parameters.")
-    memory: float | None = opt("The largest up to this number of bytes in a training step.")
+    params: str | None = opt("The largest up to these parameters: 2x the base's, or a number.")
+    memory: str | None = opt("The largest up to this memory of a step: 2x the base's, or bytes.")
     image_size: int | None = opt("Pixels of the base's training. [default: the run's or family's]")
     max_image_size: int | None = opt("Pixels at inference at most. [default: the family's]")
     epochs: int | None = opt("Of the trainings whose time is estimated. [default: 350]")
@@ -144,7 +144,7 @@ class Promote(options.Training, options.MovedImages, options.RayWorkers, options
         )
         command = PromoteCommand(settings, as_json=self.as_json)
         command.writes_report = self.report
-        return command.run()
+        return self.start(command)
 
 
 @command(
@@ -218,7 +218,7 @@ class Train(options.Images, options.Step, options.WithReport):
         )
         command = TrainCommand(settings, as_json=self.as_json)
         command.writes_report = self.report
-        return command.run()
+        return self.start(command)
 
 
 @command(
@@ -236,7 +236,7 @@ class Export(Options):
     out: Path | None = opt("Folder that is made. [default: exports/NETWORK]")
     image_size: int | None = opt("Pixels at inference. [default: as trained, else 224]")
     classes: int | None = opt("Outputs. [default: those of the weights, file or run, else 1000]")
-    formats: str = opt("What is written; timm always is.", "timm,onnx,torch-export")
+    formats: str = opt_list("What is written; timm always is.", "timm,onnx,torch-export")
 
     def check(self) -> None:
         from effnas.trials.network_ref import find_architecture

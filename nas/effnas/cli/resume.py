@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
@@ -42,10 +42,8 @@ def given_options(context: typer.Context) -> frozenset[str]:
 
 def continue_folder(
     folder: Path, name: str, values: dict[str, Any], context: typer.Context
-) -> CommandPart:
+) -> tuple[CommandPart, list[str]]:
     """Have a command continue what its folder holds: what was not given is as it was begun.
-
-    It is said at once what continues, and what changes.
 
     Args:
         folder: The folder.
@@ -54,7 +52,8 @@ def continue_folder(
         context: Of its command line.
 
     Returns:
-        The command line, to be stored in the folder.
+        The command line, to be stored in the folder; and what continues and what changes, to be
+        said once that is not refused.
 
     Raises:
         ConfigError: If the folder names code, which only runs if it is named again.
@@ -66,6 +65,7 @@ def continue_folder(
         state = state if state and state.path == folder else read_folder(folder)
         stored = stored_command(state)
     kept: dict[str, Any] = {}
+    changes: list[str] = []
     if state and stored and stored.name == name:
         once = _FOR_ONCE.get(name, ())
         kept = {n: v for n, v in stored.options.items()
@@ -75,11 +75,12 @@ def continue_folder(
         _refuse_code(folder, kept)
         for option, value in kept.items():
             parameter = parameters[option]
-            values[option] = parameter.process_value(context, value)
-        _announce(state, values, given)
+            is_joined = isinstance(value, str) and getattr(parameter, "multiple", False)
+            values[option] = value if is_joined else parameter.process_value(context, value)
+        changes = list(_changes(state, values, given))
     for option in given.difference(_NOT_STORED, _FOR_ONCE.get(name, ())):
         kept[option] = _plain(values[option])
-    return CommandPart(name=name, options=dict(sorted(kept.items())))
+    return CommandPart(name=name, options=dict(sorted(kept.items()))), changes
 
 
 def resume(program: Any, folder: Path, more: Sequence[str], *, as_json: bool) -> int:
@@ -227,23 +228,23 @@ def _nothing_left(state: FolderState, stored: CommandPart | None, more: Sequence
     )
 
 
-def _announce(state: FolderState, values: Mapping[str, Any], given: Collection[str]) -> None:
-    """Say what continues, and what is no longer as it was."""
-    screen = console(stderr=values["as_json"])
-    screen.print(f"continues {state.path}: {state.what}, {state.count_text}", markup=False)
+def _changes(
+    state: FolderState, values: Mapping[str, Any], given: Collection[str]
+) -> Iterator[str]:
+    """Return what continues, and what is no longer as it was."""
+    yield f"continues {state.path}: {state.what}, {state.count_text}"
     if state.kind != "search":
         return
     stored = SearchManifest.read(state.path)
     budget, reward = values["budget"], values["reward"]
     if "budget" in given and budget != stored.budget:
-        screen.print(f"budget changes from {stored.budget} to {budget}", markup=False)
+        yield f"budget changes from {stored.budget} to {budget}"
     if "reward" in given:
         text = reward if _is_code(reward) else Reward.load(reward).text
         if text != stored.reward.text.partition(" (sha256 ")[0]:
-            screen.print(
+            yield (
                 f"reward changes from {stored.reward.name} to {reward}, and scores "
-                f"{counted(state.done, 'trial')} again",
-                markup=False,
+                f"{counted(state.done, 'trial')} again"
             )
 
 

@@ -34,12 +34,12 @@ from effnas.trials.store import FAMILY, FAMILY_KIND
 if TYPE_CHECKING:
     from effnas.cli.tables import Table
 
-#: What options limit: a number, and one over the base's.
+#: What options limit: a number, and one over the base's; and an example of the first.
 _METRICS = {
-    "step_time": ("step_time_s", "step_time"),
-    "params": ("params", "params_ratio"),
-    "memory": ("peak_memory_bytes", "peak_memory_bytes_ratio"),
-    "macs": ("macs", "macs_ratio"),
+    "step_time": ("step_time_s", "step_time", "0.1 (seconds)"),
+    "params": ("params", "params_ratio", "2e6"),
+    "memory": ("peak_memory_bytes", "peak_memory_bytes_ratio", "8e9 (bytes)"),
+    "macs": ("macs", "macs_ratio", "1e9"),
 }
 
 
@@ -86,7 +86,7 @@ class RulesAsked:
         return replace(rules, members=tuple(members))
 
 
-def limits_of(**given: str | float | None) -> tuple[Limit, ...]:
+def limits_of(**given: str | None) -> tuple[Limit, ...]:
     """Return the limits that options mean, by the names of `_METRICS`; 2x is twice the base's.
 
     Raises:
@@ -97,15 +97,18 @@ def limits_of(**given: str | float | None) -> tuple[Limit, ...]:
         if value is None:
             continue
         option = f"--{name.replace('_', '-')}"
-        text = value if isinstance(value, str) else f"{value:g}"
+        number, ratio, example = _METRICS[name]
         try:
-            most = float(text.removesuffix("x"))
+            most = float(value.removesuffix("x"))
         except ValueError:
             most = -1.0
         if not 0 < most < inf:
-            hint = " (2x for twice the base's, 0.1 for seconds)" if name == "step_time" else ""
-            raise ConfigError(f"{option} {text}: a number above 0 is needed{hint}")
-        found.append(Limit(_METRICS[name][text.endswith("x")], most, f"{option} {text}"))
+            raise ConfigError(
+                f"{option} {value}: a number above 0 is needed, such as {example}, or 2x for twice "
+                "the base's"
+            )
+        metric = ratio if value.endswith("x") else number
+        found.append(Limit(metric, most, f"{option} {value}"))
     return tuple(found)
 
 

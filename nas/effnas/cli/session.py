@@ -43,6 +43,7 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
     Attributes:
         begins: First words of the progress line.
         stored: What the settings' `out` holds after a stop, to be continued; empty for nothing.
+        changes: What it continues and what changes there, said once that is not refused.
         left_s: Seconds that are left of what is being done, as fast as it was so far; None where
             that is not known.
         settings: What the user asked for.
@@ -53,6 +54,7 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
 
     begins = "starting"
     stored = ""
+    changes: Sequence[str] = ()
     left_s: float | None = None
 
     def __init__(self, settings: Settings, *, as_json: bool) -> None:
@@ -97,6 +99,7 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
 
     def report(self, result: Result, /) -> int:
         """Print the result, as JSON if that was asked for; return the exit code."""
+        self._say_changes()
         if self._as_json:
             print(json.dumps(self.payload(result), indent=2))
         else:
@@ -113,7 +116,8 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
         note(self.screen, with_options(text), word)
 
     def plan(self, *rows: tuple[str, str]) -> None:
-        """Print what is about to be done, as names and values."""
+        """Print what is about to be done, as names and values; what continues, first."""
+        self._say_changes()
         self.screen.print(facts(rows))
         self.screen.print()
 
@@ -156,6 +160,11 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
     def waiting(self) -> None:
         """Say that the device is in use."""
         self.preparing("waiting for the device, which others use")
+
+    def _say_changes(self) -> None:
+        for text in self.changes:
+            self.say(text)
+        self.changes = ()
 
     def _say_stopped(self) -> None:
         out: Path | None = getattr(self.settings, "out", None)

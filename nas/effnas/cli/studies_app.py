@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from effnas.cli import options
-from effnas.cli.declare import arg, command, opt
+from effnas.cli.declare import arg, command, opt, opt_list
 
 if TYPE_CHECKING:
     from effnas.config.settings import Recipe
@@ -58,7 +58,7 @@ class Check(ProxyOptions, options.Training):
         from effnas.cli.proxy import CheckCommand
 
         settings = self.study(self.load_recipe(**self.training()))
-        return CheckCommand(settings, as_json=self.as_json).run()
+        return self.start(CheckCommand(settings, as_json=self.as_json))
 
 
 @command(
@@ -84,7 +84,7 @@ class ProxySearch(ProxyOptions, options.Optimizer):
             epochs=self.epochs or (), image_sizes=self.image_size or (),
             data_shares=self.data_share or (),
         )  # fmt: skip
-        return ProxySearchCommand(self.study(recipe), grid, as_json=self.as_json).run()
+        return self.start(ProxySearchCommand(self.study(recipe), grid, as_json=self.as_json))
 
 
 class ScalingOptions(options.Training, options.RayWorkers):
@@ -125,7 +125,7 @@ class ScalingOptions(options.Training, options.RayWorkers):
             recipe=self.training(),
             recipe_file=self.recipe,
         )
-        return ScalingCommand(settings, as_json=self.as_json).run()
+        return self.start(ScalingCommand(settings, as_json=self.as_json))
 
 
 @command(
@@ -169,7 +169,7 @@ class Layers(ScalingOptions):
 
     family: str = opt("Name or file of scaling rules.", "v2", of="scaling_rules")
     member: str = opt("Member whose growth of layers is searched for.", "m")
-    slopes: str = opt("How much more later stages grow; 0 lets all grow alike.", "0,0.5,1")
+    slopes: str = opt_list("How much more later stages grow; 0 lets all grow alike.", "0,0.5,1")
     tolerance: float = opt("Share by which step times may differ from the member's.", 0.05)
 
     def run(self) -> int:

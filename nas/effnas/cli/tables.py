@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
 
 #: Between two columns.
 _GAP = "  "
-#: Columns of a file or a pipe.
+#: Columns of a file or a pipe, where COLUMNS does not say how many.
 _FILE_WIDTH = 160
 #: Networks that are shown in full below a table of the best.
 SHOWN_NETWORKS = 3
-_WORD = re.compile(r"\S+")
+#: What lines do not break in: a word, or a command in backticks.
+_WORD = re.compile(r"(?<!\S)`[^`\n]+`\S*|\S+")
 _INDENT = re.compile(r"\s*(- )?")
 
 
@@ -49,9 +51,11 @@ class Screen(Console):
 
 
 def console(*, stderr: bool = False) -> Screen:
-    """Return a screen that folds nothing away when its output goes to a file."""
+    """Return a screen: as wide as the terminal, as COLUMNS says, or wide for a file or a pipe."""
     found = Screen(stderr=stderr, highlight=False)
-    return found if found.is_terminal else Screen(stderr=stderr, highlight=False, width=_FILE_WIDTH)
+    if found.is_terminal or os.environ.get("COLUMNS", "").isdigit():
+        return found
+    return Screen(stderr=stderr, highlight=False, width=_FILE_WIDTH)
 
 
 class Table:

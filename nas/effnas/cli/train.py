@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from effnas.cli.data_facts import data_rows
 from effnas.cli.pages import training_page
 from effnas.cli.report import ReportingCommand
-from effnas.cli.tables import counted, duration, facts, params_text, table, with_error
+from effnas.cli.tables import counted, duration, params_text, table, with_error
 from effnas.cli.wording import guessing_text, hardly_beats_guessing
 from effnas.errors import InfeasibleError, SearchFailedError
 from effnas.report.parts import Page
@@ -49,7 +49,7 @@ class TrainCommand(ReportingCommand[TrainSettings, TrainReport]):
     def planned(self, plan: TrainingPlan) -> None:
         self.ends_step = True
         self._steps = plan.steps
-        self.screen.print(facts(_plan_rows(plan, self.settings)))
+        self.plan(*_plan_rows(plan, self.settings))
         self.screen.print(_stage_table(plan))
         self.screen.print()
         self.progress("training", plan.first_step, plan.steps)

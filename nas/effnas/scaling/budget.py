@@ -18,7 +18,7 @@ class Limit:
     """The most that a network may cost.
 
     Attributes:
-        metric: Name of the cost.
+        metric: Name of the cost; ending in `_ratio`, that over the base's.
         most: Its largest value.
         text: As the user gave it, for messages.
     """
@@ -26,6 +26,22 @@ class Limit:
     metric: str
     most: float
     text: str
+
+    @property
+    def cost(self) -> str:
+        """Name of the cost."""
+        return self.metric.removesuffix("_ratio")
+
+    def of(self, costs: Mapping[str, float], base: Mapping[str, float]) -> float | None:
+        """Return what is limited, given costs of a network and of the base; None: not known."""
+        if self.cost not in costs:
+            return None
+        return costs[self.cost] / (base[self.cost] if self.cost != self.metric else 1.0)
+
+    def is_exceeded(self, costs: Mapping[str, float], base: Mapping[str, float]) -> bool:
+        """Return whether a network is known to cost more."""
+        value = self.of(costs, base)
+        return value is not None and value > self.most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +97,12 @@ def largest_within(
     def broken(n: int) -> list[Limit]:
         if n not in known:
             known[n] = costs_of(path[n][1])
-        return [limit for limit in limits if known[n][limit.metric] > limit.most]
+        return [limit for limit in limits if limit.is_exceeded(known[n], known[0])]
 
     if beyond := broken(0):
         what = " and ".join(
-            f"{limit.metric} of {_number(known[0][limit.metric])}, more than {limit.text}"
+            f"{limit.metric} of {_number(limit.of(known[0], known[0]) or 0.0)}, more than "
+            f"{limit.text}"
             for limit in beyond
         )
         raise ConfigError(

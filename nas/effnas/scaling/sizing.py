@@ -309,7 +309,7 @@ def size_family(
     )
     fit = None
     if settings.limits:
-        names = [limit.metric for limit in settings.limits]
+        names = [limit.cost for limit in settings.limits]
         try:
             fit = largest_within(members, settings.limits, lambda one: costs.limited(one, names))
         except InfeasibleError as error:

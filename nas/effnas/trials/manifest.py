@@ -257,7 +257,9 @@ class DataPart:
     class_names: tuple[str, ...] = ()
     train_images: Count | None = None
     holdout_images: Count | None = None
-    fingerprint: str | None = field(default=None, metadata=must_match("images", shown=False))
+    fingerprint: str | None = field(
+        default=None, metadata=must_match("data (other images or labels)", shown=False)
+    )
     skipped_images: tuple[str, ...] = ()
     mirrored: bool | None = None
     class_counts: tuple[Count, ...] = ()

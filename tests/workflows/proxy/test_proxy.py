@@ -336,7 +336,7 @@ def test_a_folder_of_something_else_is_refused_and_what_differs_is_named(tmp_pat
         before = (tmp_path / "manifest.json").read_bytes()
         changes: dict[str, Any]
         for changes, named in (
-            ({"data_fingerprint": "others"}, "images"),
+            ({"data_fingerprint": "others"}, "data"),
             ({"space": SPACE.with_target(image_size=48)}, "target image size"),
             ({"networks": NETWORKS[::-1]}, "networks"),
             ({"recipe": replace(PROXY, learning_rate=1.0)}, r"learning-rate \(was 0.006, is 1.0\)"),

@@ -109,7 +109,6 @@ def _launch(
         networks = spread_networks(space, settings.networks, settings.seed)
         backend, prepared = start_workers(config, settings.workers, observer.preparing)
         stack.callback(backend.close)
-        observer.prepared(prepared)
         # Batch size and mirroring stay as they were given: recipes may differ in fidelity alone.
         base = settings.recipe.overridden(
             image_size=prepared.recipe.image_size, data_share=prepared.recipe.data_share
@@ -134,6 +133,7 @@ def _launch(
             seed=settings.seed,
             asked=settings.asked,
         )
+        observer.prepared(prepared)
         second_per_work = prepared.training_s / _work(base) / backend.capacity
         while wanted := study.wanted(trainings):
             seconds, most_s = (

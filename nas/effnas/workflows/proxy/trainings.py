@@ -187,7 +187,7 @@ class ProxyManifest(Manifest):
     command: ClassVar[str] = "effnas proxy"
 
     space: SpacePart
-    data: str = field(metadata=must_match("images", shown=False))
+    data: str = field(metadata=must_match("data (other images or labels)", shown=False))
     seed: int = field(metadata=must_match("seed"))
     recipe: Mapping[str, Any] = field(metadata=ALL_MUST_MATCH)
     networks: tuple[str, ...]

@@ -89,7 +89,7 @@ def compound_candidates(
         InfeasibleError: If one cannot be trained at all.
     """
     # What is counted comes before memory, whose dry runs take a while.
-    order = sorted({limit.metric.removesuffix("_ratio") for limit in limits} - {"macs", "params"})
+    order = sorted({limit.cost for limit in limits} - {"macs", "params"})
     unscaled = scale(base, CompoundScaling().rules([], image_size=image_size))[0]
     own = costs.limited(unscaled, order)
     found: dict[tuple[Architecture, int], ScaledNetwork] = {}
@@ -106,8 +106,7 @@ def compound_candidates(
         broken: list[Limit] = []
         for names in ([], order) if order else ([],):
             its = costs.limited(grown, names)
-            ratios = {f"{name}_ratio": value / own[name] for name, value in its.items()}
-            broken = [one for one in limits if {**its, **ratios}.get(one.metric, 0.0) > one.most]
+            broken = [limit for limit in limits if limit.is_exceeded(its, own)]
             if broken:
                 break
         for limit in broken:

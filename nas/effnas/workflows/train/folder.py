@@ -68,8 +68,10 @@ class TrainingData:
     """
 
     name: str
-    fingerprint: str = field(metadata=must_match("images", shown=False))
-    minival_fingerprint: str | None = field(metadata=must_match("images held out", shown=False))
+    fingerprint: str = field(metadata=must_match("data (other images or labels)", shown=False))
+    minival_fingerprint: str | None = field(
+        metadata=must_match("data (other images are held out)", shown=False)
+    )
     streamed: bool
     images: Size
     minival: Count
@@ -121,7 +123,9 @@ class TrainingManifest(Manifest):
     params: Count = 0
     recipe: TrainingRecipe = field(metadata=ALL_MUST_MATCH)
     seed: Count = field(metadata=must_match("seed"))
-    weights: str | None = field(default=None, metadata=must_match("weights", shown=False))
+    weights: str | None = field(
+        default=None, metadata=must_match("weights (another file)", shown=False)
+    )
     new_head: bool = field(default=False, metadata=must_match("new-head"))
     data: TrainingData
     eval_image_size: Pixels
