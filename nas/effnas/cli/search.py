@@ -116,9 +116,14 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
         self.plan(*_plan_rows(plan, self.settings))
         for warning in plan.warnings():
             self.note(warning)
-        self._ended(plan.budget - plan.trials_left, plan.total_s)
-        if any(each.left for each in plan.baselines):
-            self.preparing("training the baselines")
+        self._done, self._trials_s = plan.budget - plan.trials_left, plan.total_s - plan.baselines_s
+        self._baselines_s = {
+            (each.name, repeat): each.training_s + (repeat == 0) * each.timing_s
+            for each in plan.baselines
+            for repeat in each.left
+        }
+        self._baselines = len(self._baselines_s)
+        self._show_baselines()
 
     def finalist_timed(self, trial: Trial, search: Search) -> None:
         self.preparing("measuring the best")
@@ -127,6 +132,11 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
 
     def baseline_ended(self, result: BaselineResult, seeds: int, search: Search) -> None:
         del search
+        is_last = result.repeat == 0 and "accuracy" not in result.metrics
+        for name, repeat in list(self._baselines_s):
+            if name == result.baseline and (is_last or repeat == result.repeat):
+                del self._baselines_s[name, repeat]
+        self._show_baselines()
         who = f"baseline {escape(result.baseline)}  seed {result.repeat + 1} of {seeds}"
         scores = [f"{letter} {result.metrics[name]:.{digits}f}" for letter, name, digits in
                   (("accuracy", "accuracy", 4), ("S", "step_time", 3))
@@ -143,6 +153,16 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
         seconds = [t.duration_s for t in search.trials if t.has_result and t.duration_s is not None]
         each_s = fmean(seconds) if seconds else self._expected_trial_s
         self._ended(ended, each_s * max(self.settings.budget - ended, 0) / self._workers)
+
+    def _show_baselines(self) -> None:
+        """Say how many trainings of baselines have ended, and how long all the rest will take."""
+        if not self._baselines_s:
+            self._ended(self._done, self._trials_s)
+            return
+        left_s = self._trials_s + sum(self._baselines_s.values()) / self._workers
+        done = self._baselines - len(self._baselines_s)
+        left = f"about {duration(left_s)} left in all"
+        self.progress("training the baselines", done, self._baselines, left)
 
     def _ended(self, ended: int, left_s: float) -> None:
         """Say how many trials have a result, and how long the others will take."""
