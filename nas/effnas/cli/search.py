@@ -11,7 +11,7 @@ from rich.markup import escape
 from effnas.cli.data_facts import worker_data_rows
 from effnas.cli.leaderboard import Leaderboard, after_search
 from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
-from effnas.cli.report import ReportingCommand, next_commands
+from effnas.cli.report import SearchReportingCommand
 from effnas.cli.tables import (
     counted,
     duration,
@@ -22,16 +22,13 @@ from effnas.cli.tables import (
 )
 from effnas.config.settings import Recipe
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch
-from effnas.report.facts import Facts
-from effnas.report.page import REPORT, report_facts
-from effnas.report.parts import Page
+from effnas.report.page import REPORT
 from effnas.search.cost_estimate import CostEstimate, memory_text
 from effnas.search.launch import SearchObserver, Settings, launch
 from effnas.search.rungs import trained_epochs
 from effnas.search.search import Search
 from effnas.trials.baselines import BaselineResult
 from effnas.trials.pareto_front import hypervolumes
-from effnas.trials.run import load_run
 from effnas.trials.step_unit import StepUnit
 from effnas.trials.trial import Trial, TrialState
 from effnas.trials.uncertainty import Noise
@@ -42,14 +39,13 @@ _TOP = 10
 _CHECKPOINT_BYTES = 12
 
 
-class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
+class SearchCommand(SearchReportingCommand[Settings, Search], SearchObserver):
     """Shows the cost estimate, a line per trial, a bar with the time left, and the best trials."""
 
     stored = "What its trials found"
     _expected_trial_s = 0.0
     _workers = 1
     _holdout_images: int | None = None
-    _known: Facts | None = None
 
     def work(self) -> Search:
         search = launch(self.settings, self)
@@ -57,7 +53,7 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
         return search
 
     def payload(self, result: Search) -> dict[str, Any]:
-        baseline = self._facts(result).random
+        baseline = self.facts(result).random
         noise = Noise.of(self._holdout_images, result.baselines)
         return {
             "run": str(self.settings.out),
@@ -69,7 +65,7 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
 
     def show(self, result: Search) -> None:
         search, settings = result, self.settings
-        run = self._facts(search).run
+        run = self.facts(search).run
         if search.objectives:
             self.screen.print()
             show_pareto_front(self.screen, search.trials, search.objectives, run.baselines)
@@ -90,7 +86,7 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
         if search.best is None:
             self.say(f"\n{_nothing_text(search)}")
         else:
-            self.say(_baseline_text(search, settings, self._facts(search).random))
+            self.say(_baseline_text(search, settings, self.facts(search).random))
         report = f"; {REPORT} there shows it" if self.has_report else ""
         self.say(f"\nStored in {settings.out}{report}.")
         if search.best:
@@ -98,14 +94,8 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
         elif search.rungs:
             self.next(["effnas", "resume", settings.out, "--budget", 2 * settings.budget])
 
-    def page(self, result: Search) -> Page:
-        return report_facts(self._facts(result), next_commands)
-
-    def _facts(self, search: Search) -> Facts:
-        """Return the facts of a search that has ended: the models behind them are fitted once."""
-        if self._known is None:
-            self._known = Facts(load_run(self.settings.out), search.reward)
-        return self._known
+    def search(self, result: Search) -> Search:
+        return result
 
     def succeeded(self, result: Search) -> bool:
         return result.best is not None
