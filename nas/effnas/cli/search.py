@@ -54,13 +54,13 @@ class SearchCommand(SearchReportingCommand[Settings, Search], SearchObserver):
 
     def payload(self, result: Search) -> dict[str, Any]:
         baseline = self.facts(result).random
-        noise = Noise.of(self._holdout_images, result.baselines)
+        noise, run = Noise.of(self._holdout_images, result.baselines), self.facts(result).run
         return {
             "run": str(self.settings.out),
             "random_search": asdict(baseline) if baseline else None,
             "baselines": [b.to_row(result.reward, noise.standard_error) for b in result.baselines],
             "trials": [trial.to_row() for trial in result.trials.ranked()],
-            **(pareto_front_json(result.trials, result.objectives) if result.objectives else {}),
+            **(pareto_front_json(run, result.objectives) if result.objectives else {}),
         }
 
     def show(self, result: Search) -> None:
@@ -68,7 +68,7 @@ class SearchCommand(SearchReportingCommand[Settings, Search], SearchObserver):
         run = self.facts(search).run
         if search.objectives:
             self.screen.print()
-            show_pareto_front(self.screen, search.trials, search.objectives, run.baselines)
+            show_pareto_front(self.screen, run, search.objectives)
         elif search.best:
             self.screen.print()
             Leaderboard(run, search.reward, _TOP).show(self.screen)

@@ -25,6 +25,9 @@ from effnas.trials.true_reward import Z95, Draws, drawn_rewards
 
 #: How sure intervals, shared ranks and the set that holds the best are, unless they say otherwise.
 LEVEL = 0.9
+#: With less than this probability nothing is said to be better: between 80 and 95 %, good baselines
+#: were beaten less often than claimed (benchmarks/README.md).
+CLEARLY = 0.95
 #: Draws from what is known of the true rewards: fewer of many trials, so that a second is enough.
 _MIN_DRAWS, _MAX_DRAWS, _MAX_DRAWN = 500, 4_000, 600_000
 
