@@ -51,7 +51,9 @@ def run_json(
     on_sigterm = signal.getsignal(signal.SIGTERM)
 
     def run(command: str, *, code: int = 0) -> Any:
-        quick = ["--baseline", "none"] if command.startswith("search") else []
+        quick = {"search": ["--baseline", "none"], "retarget": ["--no-report"]}.get(
+            command.split()[0], []
+        )
         monkeypatch.setattr(sys, "argv", ["effnas", *shlex.split(command), *quick, "--json"])
         found = 0
         try:

@@ -126,6 +126,10 @@ def test_a_table_retargets_a_run_at_once(effnas: Run, tmp_path: Path) -> None:
     assert result.code == 0, result.err
     assert "run-board" in result.out
     assert "Cost: 4 step times" in result.out
+    assert "Report: run-board/report.html" in result.out
+    report = tmp_path / "run-board" / "report.html"
+    assert "<title>" in report.read_text()
+    report.unlink()
     moved = load_run(tmp_path / "run-board")
     assert moved.manifest.parent is not None
     assert moved.manifest.parent.path == "run"
@@ -143,7 +147,10 @@ def test_a_table_retargets_a_run_at_once(effnas: Run, tmp_path: Path) -> None:
         assert trial.reward == pytest.approx(
             m["accuracy"] * m["step_time"] ** -0.07 * m["params_ratio"] ** -0.05
         )
-    again = json.loads(effnas("retarget", "run", "--step-times", table, "--json").out)
+    again = json.loads(
+        effnas("retarget", "run", "--step-times", table, "--json", "--no-report").out
+    )
+    assert not report.exists()
     assert [row["rank"] for row in again["candidates"]] == [1, 2, 3, 4]
     assert len(load_run(tmp_path / "run-board").trials) == 4
     other = write(tmp_path / "board.csv", f"architecture,step_time_s\n{rows}{BLOCKS},1\n")

@@ -47,7 +47,7 @@ OPTIONS = {
     "space": "samples seed",
     "bench": STEP + "space image-size batch-size classes interval time-limit",
     "profile": STEP + "target-image-size target-batch-size space classes out seed",
-    "retarget": WORKERS + STEP_TIMES + "backend out timings budget reward data data-root",
+    "retarget": WORKERS + STEP_TIMES + "backend out timings budget reward data data-root report",
     "promote": WORKERS + TRAINING + "top seeds out reward test data data-root report",
     "report": "out tables open",
     "scale": "family alpha beta gamma phi round-limit last-stage step-time params memory space "

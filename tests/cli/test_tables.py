@@ -106,7 +106,7 @@ def test_a_table_that_is_too_wide_continues_below_with_its_key(width: int) -> No
 
 def test_a_front_shows_its_networks_in_full(run: Run) -> None:
     objectives = Objectives.parse("accuracy:max,step_time:min,peak_memory_bytes:min,params:min")
-    text = shown(80, lambda on: show_pareto_front(on, run.trials, objectives, run.baselines))
+    text = shown(80, lambda on: show_pareto_front(on, run, objectives))
     check(text, 80, BLOCKS)
 
 

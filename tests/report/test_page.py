@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -220,3 +221,20 @@ def test_a_browser_draws_it_within_its_width(html: str, tmp_path: Path, width: i
     assert found["empty"] == 0
     assert found["wide"] <= found["inner"] == width
     assert "taken" not in found["title"][:5]
+
+
+def test_with_several_objectives_the_front_comes_first_and_hostile_names_stay_texts(
+    run: Run,
+) -> None:
+    manifest = replace(run.manifest, objectives="accuracy:max,step_time:min,params_ratio:min")
+    found = replace(run, manifest=manifest)
+    page = report_search(found)
+    front, winner = page.sections[:2]
+    assert (front.name, winner.question) == ("front", "Which has the highest reward?")
+    [table] = front.tables
+    trials = [row for row in table.records() if str(row["network"]).startswith("trial ")]
+    assert len(trials) == len(found.pareto_front)
+    assert front.answer.startswith(f"{len(trials)} trials are on the Pareto front")
+    assert page.title.startswith(f"{len(trials)} networks are on the Pareto front")
+    assert HOSTILE in front.answer
+    assert HOSTILE not in to_html(page)

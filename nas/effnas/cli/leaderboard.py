@@ -32,6 +32,7 @@ from effnas.trials.guessing import WHAT_HELPS
 from effnas.trials.reward import Reward
 from effnas.trials.step_unit import StepUnit
 from effnas.trials.uncertainty import (
+    CLEARLY,
     LEVEL,
     Difference,
     Noise,
@@ -45,15 +46,17 @@ if TYPE_CHECKING:
     from effnas.trials.run import Run
 
 _LEVEL = f"{LEVEL * 100:.0f} %"
+#: What a warning says where accuracies tell nothing.
+LEARNED_NOTHING = (
+    "no trial is clearly more accurate than guessing, so the accuracies rank nothing; what helps: "
+    f"{WHAT_HELPS}."
+)
 #: What ranks such as `1-3` mean.
 SHARED_RANKS = f"rank: trials that cannot be told apart share their ranks ({_LEVEL})"
 #: Networks that finals train at least and at most.
 _FINALISTS = (3, 8)
 #: Trials that are listed by their numbers.
 _NAMED = 5
-#: With less than this probability nothing is said to be better: between 80 and 95 %, good baselines
-#: were beaten less often than claimed (benchmarks/README.md).
-_CLEARLY = 0.95
 
 
 @dataclass(frozen=True)
@@ -94,11 +97,7 @@ class Leaderboard:
             if line:
                 screen.print(line, markup=False)
         if self.learned_nothing:
-            text = (
-                "no trial is clearly more accurate than guessing, so the accuracies rank nothing; "
-                f"what helps: {WHAT_HELPS}."
-            )
-            note(screen, text, "Warning")
+            note(screen, LEARNED_NOTHING, "Warning")
         if self.comparisons:
             screen.print()
             screen.print(self._compared())
@@ -293,7 +292,7 @@ class Comparison:
     @property
     def is_better(self) -> bool:
         """Whether the trial has more reward, as far as can be told."""
-        return self.measured > 0 if self.reward is None else self.reward.probability >= _CLEARLY
+        return self.measured > 0 if self.reward is None else self.reward.probability >= CLEARLY
 
 
 def _difference(difference: Difference) -> str:

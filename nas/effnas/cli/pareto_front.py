@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from effnas.cli.tables import duration, networks, number, params_text, step_text, table
+from effnas.cli.leaderboard import LEARNED_NOTHING
+from effnas.cli.tables import duration, networks, note, number, params_text, step_text, table
+from effnas.cli.wording import guessing_text
+from effnas.report.about_front import above_guessing_text, against_text
 from effnas.search.cost_estimate import memory_text
+from effnas.trials.front_standing import FrontStanding
 from effnas.trials.pareto_front import hypervolumes, pareto_front
 
 if TYPE_CHECKING:
     from effnas.cli.tables import Screen
-    from effnas.trials.baselines import Baseline
     from effnas.trials.objectives import Objectives
-    from effnas.trials.trial import Trials
+    from effnas.trials.run import Run
 
 #: Counts, which are shown in thousands or millions.
 _LARGE = frozenset({"params", "macs", "activations"})
@@ -23,10 +26,9 @@ _LARGE = frozenset({"params", "macs", "activations"})
 _SHOWN = 10
 
 
-def show_pareto_front(
-    screen: Screen, trials: Trials, objectives: Objectives, baselines: Sequence[Baseline] = ()
-) -> None:
-    """Print the trials that none dominates, all of them, and how their hypervolume has grown."""
+def show_pareto_front(screen: Screen, run: Run, objectives: Objectives) -> None:
+    """Print the trials that none dominates, all of them, and what is to be believed of them."""
+    trials = run.trials
     found = table("trial", *map(str, objectives), "reward", left=["trial"])
     best, front = trials.best, pareto_front(trials, objectives)
     for trial in front:
@@ -37,7 +39,7 @@ def show_pareto_front(
             *(_value_text(each.metric, trial.metrics[each.metric]) for each in objectives),
             Text.assemble(("best ", "green"), reward) if is_best else reward,
         )
-    for each in baselines:
+    for each in run.baselines:
         texts = (_value_text(o.metric, each.metrics.get(o.metric)) for o in objectives)
         found.add_row(each.name, *texts, "-")
     screen.print(found)
@@ -45,16 +47,39 @@ def show_pareto_front(
     screen.print(networks((f"trial {t.number}", t.architecture) for t in front[:_SHOWN]))
     if len(front) > _SHOWN:
         screen.print(f"{len(front) - _SHOWN} more: --json has all networks in full.")
+    _show_standing(screen, FrontStanding(run, objectives))
     points = hypervolumes(trials, objectives)
     if points:
         curve = ", ".join(f"{value:.3f} ({count})" for count, value in points)
         screen.print(f"\nHypervolume, 0 to 1, after N complete trials (N): {curve}")
 
 
-def pareto_front_json(trials: Trials, objectives: Objectives) -> dict[str, Any]:
-    """Return the numbers of the trials on the front, and how its hypervolume has grown."""
+def _show_standing(screen: Screen, standing: FrontStanding) -> None:
+    """Print how the front stands against guessing and the baselines."""
+    screen.print()
+    if text := guessing_text(standing.run.manifest.data.guessing):
+        screen.print(text, markup=False)
+    if standing.above_guessing == ():
+        note(screen, LEARNED_NOTHING, "Warning")
+    elif text := above_guessing_text(standing):
+        screen.print(f"{text}.", markup=False)
+    for each in standing.run.baselines:
+        if each.reason:
+            screen.print(f"Baseline {each.name}: {each.reason}", markup=False)
+    for against in standing.against:
+        screen.print(f"{against_text(against)}.", markup=False)
+    if standing.against:
+        legend = "dominated: another one is as good in all objectives, and better in one"
+        screen.print(Text(legend, style="dim"))
+
+
+def pareto_front_json(run: Run, objectives: Objectives) -> dict[str, Any]:
+    """Return the numbers of the trials on the front, how it stands, and how it has grown."""
+    standing, trials = FrontStanding(run, objectives), run.trials
     return {
-        "front": [trial.number for trial in pareto_front(trials, objectives)],
+        "front": [trial.number for trial in standing.front],
+        "front_above_guessing": standing.above_guessing,
+        "front_against": [asdict(each) for each in standing.against],
         "hypervolume": [
             {"trials": count, "value": value} for count, value in hypervolumes(trials, objectives)
         ],

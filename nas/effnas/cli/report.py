@@ -7,6 +7,7 @@ import webbrowser
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from effnas.cli.folders import read_folder
 from effnas.cli.leaderboard import after_search, pasted
@@ -14,11 +15,14 @@ from effnas.cli.session import LongCommand, Result, Settings
 from effnas.cli.tables import console, counted
 from effnas.errors import StoreError
 from effnas.report.facts import Facts
-from effnas.report.page import REPORT, report_search, to_html, write_tables
+from effnas.report.page import REPORT, report_facts, report_search, to_html, write_tables
 from effnas.report.parts import Page
 from effnas.report.side_by_side import report_runs
 from effnas.trials.run import load_run
 from effnas.trials.store import write_whole
+
+if TYPE_CHECKING:
+    from effnas.search.search import Search
 
 
 def show_report(
@@ -99,6 +103,26 @@ class ReportingCommand(LongCommand[Settings, Result]):
         """Say where the report is, if it is."""
         if self.has_report:
             self.say(f"Report: {getattr(self.settings, 'out') / REPORT}")  # noqa: B009
+
+
+class SearchReportingCommand(ReportingCommand[Settings, Result]):
+    """A reporting command that leaves a search in its folder."""
+
+    _facts: Facts | None = None
+
+    @abstractmethod
+    def search(self, result: Result, /) -> Search:
+        """Return the search."""
+
+    def facts(self, result: Result) -> Facts:
+        """Return the facts of the search: the models behind them are fitted once."""
+        if self._facts is None:
+            out: Path = getattr(self.settings, "out")  # noqa: B009  # as in `write_report`
+            self._facts = Facts(load_run(out), self.search(result).reward)
+        return self._facts
+
+    def page(self, result: Result) -> Page:
+        return report_facts(self.facts(result), next_commands)
 
 
 def page_of(path: Path) -> Page:

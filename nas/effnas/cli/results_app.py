@@ -23,7 +23,7 @@ Tracker = StrEnum("Tracker", ["tensorboard", "mlflow", "wandb"])
     "runs/first --step-times board.csv --out runs/first-board",
     continues=True,
 )
-class Retarget(options.StepTimes, options.MovedImages, options.Backend):
+class Retarget(options.StepTimes, options.MovedImages, options.Backend, options.WithReport):
     """Find what is best on another device, with the accuracies of a finished search."""
 
     search: Path = arg("Folder of a finished search.", "run")
@@ -43,7 +43,9 @@ class Retarget(options.StepTimes, options.MovedImages, options.Backend):
         from effnas.workflows.retarget.launch import RetargetSettings
 
         settings = self.fill(RetargetSettings, run=self.search, out=self.folder())
-        return self.start(RetargetCommand(settings, as_json=self.as_json))
+        command = RetargetCommand(settings, as_json=self.as_json)
+        command.writes_report = self.report
+        return self.start(command)
 
 
 @command(results, "report", "runs/first", "runs/first runs/second --out both.html --open")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from effnas.cli.leaderboard import after_search
-from effnas.cli.session import LongCommand
+from effnas.cli.report import SearchReportingCommand
 from effnas.cli.tables import (
     SHOWN_NETWORKS,
     counted,
@@ -18,7 +18,6 @@ from effnas.cli.tables import (
     table,
     trial_line,
 )
-from effnas.trials.run import load_run
 from effnas.trials.trial import TrialState
 from effnas.workflows.retarget import launch
 from effnas.workflows.retarget.launch import Retargeted, RetargetObserver, RetargetSettings
@@ -42,7 +41,7 @@ _SHOWN = (
 )  # fmt: skip
 
 
-class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserver):
+class RetargetCommand(SearchReportingCommand[RetargetSettings, Retargeted], RetargetObserver):
     """Shows the plan, a line per new training, the new ranking, and what it cost."""
 
     begins = "reading the run"
@@ -50,7 +49,12 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
     _timed = 0
 
     def work(self) -> Retargeted:
-        return launch.retarget(self.settings, self)
+        found = launch.retarget(self.settings, self)
+        self.write_report(found)
+        return found
+
+    def search(self, found: Retargeted) -> Search:
+        return found.search
 
     def planned(self, parent: Run, hardware: str, step_times: str, timings: int) -> None:
         self._timings, new = timings, self.settings.budget
@@ -99,7 +103,7 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
         }
 
     def show(self, found: Retargeted) -> None:
-        numbers, run, comparable = _numbers(found), load_run(self.settings.out), found.same_unit
+        numbers, run, comparable = _numbers(found), self.facts(found).run, found.same_unit
         rows = table(
             "rank", "old rank", "trial", "reward", *["old reward"] * comparable, "S",
             *["old S"] * comparable, "accuracy", "P", "against most",
@@ -176,6 +180,7 @@ class RetargetCommand(LongCommand[RetargetSettings, Retargeted], RetargetObserve
             f"{counted(cost['from_scratch_trials'], 'trial')}, as a search from scratch would."
         )
         self.say(f"Stored in {self.settings.out}.")
+        self.say_report()
         self.next(*(words for _, words in after_search(run, found.search.reward)))
 
     def succeeded(self, found: Retargeted) -> bool:

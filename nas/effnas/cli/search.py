@@ -11,7 +11,7 @@ from rich.markup import escape
 from effnas.cli.data_facts import worker_data_rows
 from effnas.cli.leaderboard import Leaderboard, after_search
 from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
-from effnas.cli.report import ReportingCommand, next_commands
+from effnas.cli.report import SearchReportingCommand
 from effnas.cli.tables import (
     counted,
     duration,
@@ -22,16 +22,13 @@ from effnas.cli.tables import (
 )
 from effnas.config.settings import Recipe
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch
-from effnas.report.facts import Facts
-from effnas.report.page import REPORT, report_facts
-from effnas.report.parts import Page
+from effnas.report.page import REPORT
 from effnas.search.cost_estimate import CostEstimate, memory_text
 from effnas.search.launch import SearchObserver, Settings, launch
 from effnas.search.rungs import trained_epochs
 from effnas.search.search import Search
 from effnas.trials.baselines import BaselineResult
 from effnas.trials.pareto_front import hypervolumes
-from effnas.trials.run import load_run
 from effnas.trials.step_unit import StepUnit
 from effnas.trials.trial import Trial, TrialState
 from effnas.trials.uncertainty import Noise
@@ -42,14 +39,13 @@ _TOP = 10
 _CHECKPOINT_BYTES = 12
 
 
-class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
+class SearchCommand(SearchReportingCommand[Settings, Search], SearchObserver):
     """Shows the cost estimate, a line per trial, a bar with the time left, and the best trials."""
 
     stored = "What its trials found"
     _expected_trial_s = 0.0
     _workers = 1
     _holdout_images: int | None = None
-    _known: Facts | None = None
 
     def work(self) -> Search:
         search = launch(self.settings, self)
@@ -57,22 +53,22 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
         return search
 
     def payload(self, result: Search) -> dict[str, Any]:
-        baseline = self._facts(result).random
-        noise = Noise.of(self._holdout_images, result.baselines)
+        baseline = self.facts(result).random
+        noise, run = Noise.of(self._holdout_images, result.baselines), self.facts(result).run
         return {
             "run": str(self.settings.out),
             "random_search": asdict(baseline) if baseline else None,
             "baselines": [b.to_row(result.reward, noise.standard_error) for b in result.baselines],
             "trials": [trial.to_row() for trial in result.trials.ranked()],
-            **(pareto_front_json(result.trials, result.objectives) if result.objectives else {}),
+            **(pareto_front_json(run, result.objectives) if result.objectives else {}),
         }
 
     def show(self, result: Search) -> None:
         search, settings = result, self.settings
-        run = self._facts(search).run
+        run = self.facts(search).run
         if search.objectives:
             self.screen.print()
-            show_pareto_front(self.screen, search.trials, search.objectives, run.baselines)
+            show_pareto_front(self.screen, run, search.objectives)
         elif search.best:
             self.screen.print()
             Leaderboard(run, search.reward, _TOP).show(self.screen)
@@ -90,7 +86,7 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
         if search.best is None:
             self.say(f"\n{_nothing_text(search)}")
         else:
-            self.say(_baseline_text(search, settings, self._facts(search).random))
+            self.say(_baseline_text(search, settings, self.facts(search).random))
         report = f"; {REPORT} there shows it" if self.has_report else ""
         self.say(f"\nStored in {settings.out}{report}.")
         if search.best:
@@ -98,14 +94,8 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
         elif search.rungs:
             self.next(["effnas", "resume", settings.out, "--budget", 2 * settings.budget])
 
-    def page(self, result: Search) -> Page:
-        return report_facts(self._facts(result), next_commands)
-
-    def _facts(self, search: Search) -> Facts:
-        """Return the facts of a search that has ended: the models behind them are fitted once."""
-        if self._known is None:
-            self._known = Facts(load_run(self.settings.out), search.reward)
-        return self._known
+    def search(self, result: Search) -> Search:
+        return result
 
     def succeeded(self, result: Search) -> bool:
         return result.best is not None
@@ -116,9 +106,14 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
         self.plan(*_plan_rows(plan, self.settings))
         for warning in plan.warnings():
             self.note(warning)
-        self._ended(plan.budget - plan.trials_left, plan.total_s)
-        if any(each.left for each in plan.baselines):
-            self.preparing("training the baselines")
+        self._done, self._trials_s = plan.budget - plan.trials_left, plan.total_s - plan.baselines_s
+        self._baselines_s = {
+            (each.name, repeat): each.training_s + (repeat == 0) * each.timing_s
+            for each in plan.baselines
+            for repeat in each.left
+        }
+        self._baselines = len(self._baselines_s)
+        self._show_baselines()
 
     def finalist_timed(self, trial: Trial, search: Search) -> None:
         self.preparing("measuring the best")
@@ -127,6 +122,11 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
 
     def baseline_ended(self, result: BaselineResult, seeds: int, search: Search) -> None:
         del search
+        is_last = result.repeat == 0 and "accuracy" not in result.metrics
+        for name, repeat in list(self._baselines_s):
+            if name == result.baseline and (is_last or repeat == result.repeat):
+                del self._baselines_s[name, repeat]
+        self._show_baselines()
         who = f"baseline {escape(result.baseline)}  seed {result.repeat + 1} of {seeds}"
         scores = [f"{letter} {result.metrics[name]:.{digits}f}" for letter, name, digits in
                   (("accuracy", "accuracy", 4), ("S", "step_time", 3))
@@ -143,6 +143,16 @@ class SearchCommand(ReportingCommand[Settings, Search], SearchObserver):
         seconds = [t.duration_s for t in search.trials if t.has_result and t.duration_s is not None]
         each_s = fmean(seconds) if seconds else self._expected_trial_s
         self._ended(ended, each_s * max(self.settings.budget - ended, 0) / self._workers)
+
+    def _show_baselines(self) -> None:
+        """Say how many trainings of baselines have ended, and how long all the rest will take."""
+        if not self._baselines_s:
+            self._ended(self._done, self._trials_s)
+            return
+        left_s = self._trials_s + sum(self._baselines_s.values()) / self._workers
+        done = self._baselines - len(self._baselines_s)
+        left = f"about {duration(left_s)} left in all"
+        self.progress("training the baselines", done, self._baselines, left)
 
     def _ended(self, ended: int, left_s: float) -> None:
         """Say how many trials have a result, and how long the others will take."""

@@ -127,7 +127,7 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
 
     def preparing(self, what: str) -> None:
         """Say what is being done, of which the end is not known."""
-        self._progress.update(self._task, description=what, total=None)
+        self._progress.update(self._task, description=what, total=None, left="")
 
     def progress(self, what: str, done: int, total: int, left: str = "") -> None:
         """Say what is being done, how much of it is done, and what is left: else how long."""

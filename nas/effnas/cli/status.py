@@ -54,7 +54,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
     if as_json:
         best = [trial.to_row() for trial in run.trials.ranked()[:top]]
         found = {"run": str(path), "constraints": list(run.manifest.constraints), **summary}
-        more = pareto_front_json(run.trials, objectives) if objectives else {}
+        more = pareto_front_json(run, objectives) if objectives else {}
         print(json.dumps({**found, "trials": best, **more}, indent=2))
         return
     screen = console()
@@ -85,7 +85,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
     if run.best is None:
         screen.print("No trial is complete yet.")
     elif objectives:
-        show_pareto_front(screen, run.trials, objectives, run.baselines)
+        show_pareto_front(screen, run, objectives)
     else:
         Leaderboard(run, run.known_reward, top).show(screen)
     if run.best is not None:

@@ -44,7 +44,7 @@ _FIGURES = (
 def what_won(facts: Facts) -> Section:
     """Show the winner as a drawing, beside the reference and the baselines' figures."""
     winner, run = facts.winner, facts.run
-    question = "Which network won?"
+    question = "Which network won?" if not run.objectives else "Which has the highest reward?"
     if winner is None:
         return Section(name="winner", question=question, answer="No trial is complete yet.")
     size = run.space.target.image_size

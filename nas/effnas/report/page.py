@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from effnas.report.about_front import which_are_best
 from effnas.report.about_search import (
     all_trials,
     are_predictions_good,
@@ -67,7 +68,8 @@ def report_facts(
         where_it_changes, is_proxy_good, are_predictions_good, what_was_tried, what_it_took,
         which_images, where_from,
     )  # fmt: skip
-    sections = [part(facts) for part in parts]
+    front = which_are_best(facts)
+    sections = [*([front] if front else []), *(part(facts) for part in parts)]
     sections += next_section(commands and commands(facts))
     manifest = run.manifest
     return Page(

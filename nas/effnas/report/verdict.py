@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from effnas.report.about_front import front_title
 from effnas.report.facts import Facts
 from effnas.report.parts import count_text, listed, seconds_text, shortened
 from effnas.trials.baselines import REFERENCE
+from effnas.trials.front_standing import FrontStanding
+from effnas.trials.uncertainty import CLEARLY
 
 
 def title(facts: Facts) -> str:
@@ -12,6 +15,8 @@ def title(facts: Facts) -> str:
     winner = facts.winner
     if winner is None:
         return "No trial is complete yet"
+    if objectives := facts.run.objectives:
+        return front_title(FrontStanding(facts.run, objectives))
     if facts.ranked and facts.run.learned_nothing(facts.ranked):
         return "No trial is clearly better than guessing, so none wins"
     if facts.ahead:
@@ -26,7 +31,7 @@ def title(facts: Facts) -> str:
         return f"Random search would have done as well: {random.best:.4f} against {reached:.4f}"
     others = len(facts.rivals)
     beats = [c.name for c in facts.contenders if c.beaten_probability is not None
-             and c.beaten_probability > 0.95]  # fmt: skip
+             and c.beaten_probability >= CLEARLY]  # fmt: skip
     text = f"Trial {winner.number} {'is measured best' if others else 'wins'}"
     text += f" and beats {listed([shortened(name, 30) for name in beats], 3)}" if beats else ""
     text += f"; {others} other{'s' * (others > 1)} may be the best, too" if others else ""

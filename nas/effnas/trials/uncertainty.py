@@ -28,6 +28,9 @@ LEVEL = 0.9
 #: Where it is not clear which trial is the best, so often it is one that the draws have lost sight
 #: of, and may be any (`benchmarks/README.md`).
 _SURPRISE = 0.07
+#: With less than this probability nothing is said to be better: between 80 and 95 %, good baselines
+#: were beaten less often than claimed (benchmarks/README.md).
+CLEARLY = 0.95
 #: Draws from what is known of the true rewards: fewer of many trials, so that a second is enough.
 _MIN_DRAWS, _MAX_DRAWS, _MAX_DRAWN = 500, 4_000, 600_000
 
