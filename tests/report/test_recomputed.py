@@ -120,7 +120,10 @@ def test_probabilities_and_shared_ranks_are_possible(found: Any) -> None:
     rows = [row for row in tables.get("ranking", []) if row["best_probability"]]
     if not rows:
         pytest.skip("it is not known how sure the ranking is")
-    assert sum(float(row["best_probability"]) for row in rows) == pytest.approx(1, abs=0.02)
+    total = sum(float(row["best_probability"]) for row in rows)
+    assert total <= 1.001
+    if len(rows) == len(lines.complete):  # else the table has the highest ones
+        assert total == pytest.approx(1, abs=0.001)
     for row in rows:
         assert 1 <= int(row["rank"]) <= int(row["last_rank"]) <= len(lines.complete)
         assert float(row["reward_low"]) <= float(row["reward_high"])

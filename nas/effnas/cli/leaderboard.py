@@ -258,7 +258,7 @@ class Leaderboard:
         if len(numbers) > _NAMED:
             which += f" and {len(numbers) - _NAMED:,} more"
         text = (
-            f"{len(numbers):,} trials may be the truly best one (with about 85 %): {which}; "
+            f"{len(numbers):,} trials may be the truly best one (with {_LEVEL}): {which}; "
             f"{counted(images, 'held-out image')} do not tell them apart"
         )
         needed = self._ranked.images_to_tell(2)
