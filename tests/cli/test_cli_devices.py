@@ -156,7 +156,7 @@ def test_a_table_retargets_a_run_at_once(effnas: Run, tmp_path: Path) -> None:
     other = write(tmp_path / "board.csv", f"architecture,step_time_s\n{rows}{BLOCKS},1\n")
     refused = effnas("retarget", "run", "--step-times", other)
     assert refused.code == 2
-    assert "hardware (was table: board.csv" in refused.err
+    assert "hardware (table: board.csv, whose content is another one)" in refused.err
 
 
 @pytest.mark.slow
@@ -183,11 +183,11 @@ def test_a_profile_is_made_used_and_checked_by_measurement(
     from effnas.timing import layer_timer as part_timer
     from effnas.timing import profile, profiling
 
-    monkeypatch.setattr(profiling, "_PASSES", 1)
+    monkeypatch.setattr(profiling, "PASSES", 1)
     monkeypatch.setattr(part_timer, "_ROUNDS", 2)
     monkeypatch.setattr(profiling, "FITTED", 2)
     monkeypatch.setattr(profiling, "CHECKED", 4)
-    monkeypatch.setattr(profiling, "_NETWORK_TIME_LIMIT_S", 0.01)
+    monkeypatch.setattr(profiling, "NETWORK_TIME_LIMIT_S", 0.01)
     monkeypatch.setattr(profile, "TRUSTED_ERROR", 1e9)  # on a busy machine too
     way = ["--threads", "1", "--precision", "float32", "--memory-format", "contiguous"]
     made = effnas("profile", "--space", SMALL, "--classes", "10", *way)
