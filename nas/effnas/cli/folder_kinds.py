@@ -18,11 +18,9 @@ from effnas.cli.folder_state import FolderState, Named, StoredCommand, is_runnin
 from effnas.cli.tables import macs_text, params_text
 from effnas.cli.wording import guessing_text, hardly_beats_guessing
 from effnas.config.codec import Amount, Count, Size, from_plain, read_text
-from effnas.timing.profile import KIND as PROFILE_KIND
-from effnas.timing.profile import DeviceProfile
 from effnas.trials.guessing import Guessing
 from effnas.trials.manifest import CommandPart
-from effnas.trials.store import FAMILY_KIND, LOG, TRAININGS
+from effnas.trials.store import FAMILY_KIND, LOG, PROFILE_KIND, TRAININGS
 from effnas.trials.uncertainty import Noise
 
 #: Seeds of a proxy check that were not given.
@@ -271,6 +269,8 @@ def _family(path: Path, content: Mapping[str, Any]) -> FolderState:
 
 
 def _profile(path: Path, content: Mapping[str, Any]) -> FolderState:
+    from effnas.timing.profile import DeviceProfile
+
     profile = from_plain(content, DeviceProfile)
     checked = len(profile.checked_on)
     return FolderState(

@@ -10,8 +10,7 @@ from effnas.cli.folder_kinds import KINDS
 from effnas.cli.folder_state import FolderState
 from effnas.config.codec import parse_json, read_object, read_text
 from effnas.errors import StoreError, UserError
-from effnas.timing.profile import KIND as PROFILE_KIND
-from effnas.trials.store import FAMILY, FAMILY_KIND, MANIFEST
+from effnas.trials.store import FAMILY, FAMILY_KIND, MANIFEST, PROFILE_KIND
 
 _LARGEST_OTHER_JSON = 10_000_000
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from effnas.cli.finals import after_finals, finals_json, say_finals
 from effnas.cli.folder_state import FolderState, cost_of
 from effnas.cli.folders import read_folder
 from effnas.cli.leaderboard import Leaderboard, after_search
@@ -28,7 +27,6 @@ from effnas.cli.wording import with_options
 from effnas.errors import UserError
 from effnas.trials.run import Run, load_run
 from effnas.trials.trial import TrialState
-from effnas.workflows.finals.stored import load_finals
 
 #: States that go by another name here.
 _STATES = {str(TrialState.WAITING): "paused"}
@@ -124,6 +122,9 @@ def _trials_text(run: Run, states: Mapping[str, int]) -> str:
 
 def _show_finals(state: FolderState, *, as_json: bool) -> None:
     """Print finals with the trials of their search, if that can be read."""
+    from effnas.cli.finals import after_finals, finals_json, say_finals
+    from effnas.workflows.finals.stored import load_finals
+
     try:
         finals = load_finals(state.path)
     except UserError as error:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from effnas.report.facts import Facts
+from typing import TYPE_CHECKING
+
 from effnas.report.parts import Cell, Column, Section, Table, counted, listed
 from effnas.trials.front_standing import Against, FrontStanding
 from effnas.trials.uncertainty import CLEARLY, LEVEL
+
+if TYPE_CHECKING:  # facts import models, and the terminal takes texts from here
+    from effnas.report.facts import Facts
 
 #: Metrics that are whole numbers.
 _COUNTS = frozenset({"params", "macs", "activations"})

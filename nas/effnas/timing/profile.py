@@ -29,12 +29,12 @@ from effnas.config.codec import (
 )
 from effnas.errors import ConfigError, InfeasibleError, UserError
 from effnas.timing.step_time import StepTime, StepTimeSource
+from effnas.trials.store import PROFILE_KIND
 
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
     from effnas.space.search_space import SearchSpace
 
-KIND = "effnas device profile"
 #: Mean absolute error up to which `step_time` auto relies on predictions.
 TRUSTED_ERROR = 0.05
 
@@ -207,7 +207,7 @@ class DeviceProfile:
             ConfigError: With the path, if it cannot be read or is not a profile of this version.
         """
         try:
-            return from_plain(read_object(path, KIND), cls)
+            return from_plain(read_object(path, PROFILE_KIND), cls)
         except UserError as error:
             raise ConfigError(
                 f"{path}: not a device profile ({error}); `effnas profile` makes one"
@@ -215,7 +215,8 @@ class DeviceProfile:
 
     def to_json(self) -> str:
         """Return the profile as JSON text that `load` reads back."""
-        return dump_json({"kind": KIND, "format": FORMAT, **to_plain(self)}, indent=1) + "\n"
+        plain = {"kind": PROFILE_KIND, "format": FORMAT, **to_plain(self)}
+        return dump_json(plain, indent=1) + "\n"
 
     @property
     def description(self) -> str:

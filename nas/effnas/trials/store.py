@@ -32,8 +32,8 @@ MANIFEST = "manifest.json"
 TRIALS = "trials.jsonl"
 #: Of finals and studies; of a training, a row for each epoch; of `effnas scale`.
 TRAININGS, LOG, FAMILY = "trainings.jsonl", "log.csv", "family.json"
-#: What the JSON of a family has as `kind`.
-FAMILY_KIND = "effnas model family"
+#: What the JSON of a family, and of a device profile, has as `kind`.
+FAMILY_KIND, PROFILE_KIND = "effnas model family", "effnas device profile"
 _NEW_MANIFEST = f"{MANIFEST}.tmp"
 #: Folder of the paused trainings (`effnas.train.checkpoints`).
 CHECKPOINTS = "checkpoints"
