@@ -91,16 +91,30 @@ class Location:
         return f"{self.source}:{self.line}:{self.column}: {message}\n  {self.excerpt}\n  {caret}"
 
 
+#: More known names than these are not all listed in one line.
+_MOST_LISTED = 12
+
+
 def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.5) -> str:
     """Return `did you mean 'v2'?` for an unknown `name`; nothing if no known name is like it."""
     near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=cutoff)
     return f"did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
 
 
-def closest(name: str, known: Iterable[str]) -> str:
-    """Return a hint such as `did you mean 'v2'? known: tiny, v2` for an unknown `name`."""
+def closest(name: str, known: Iterable[str], lister: str = "") -> str:
+    """Return a hint such as `did you mean 'v2'? known: tiny, v2` for an unknown `name`.
+
+    Args:
+        name: What is unknown.
+        known: What is known; of many, those most like the name are listed.
+        lister: A command that lists all of these, in backticks.
+    """
     names = sorted(known)
     listing = f"known: {', '.join(names)}" if names else "none are known"
+    if len(names) > _MOST_LISTED:
+        shown = sorted(difflib.get_close_matches(name, names, n=_MOST_LISTED // 2, cutoff=0.0))
+        listing = f"known: {', '.join(shown)} and {len(names) - len(shown)} more"
+        listing += f"; {lister} lists them" if lister else ""
     return f"{nearest(name, names)} {listing}".lstrip()
 
 

@@ -54,7 +54,13 @@ CASES = {
     "search --constraint 'stage1.r > 2'": ["no architecture meets 'stage1.r > 2'", "= 1;"],
     "search --constraint 'largest_batch_size > 8'": ["needs largest_batch_size", "nothing gives"],
     "search --budget 0": ["--budget", "1 or more"],
-    "search --budget many": ["--budget"],
+    "search --budget many": ["--budget: a whole number", "`effnas search --help`"],
+    "search --spce tiny": ["--spce", "--space", "`effnas search --help`"],
+    "search tiny": ["tiny", "`effnas search --help`"],
+    "serch": ["did you mean 'search'"],
+    "resume": ["'FOLDER'", "`effnas resume --help`"],
+    "resume run --budget 0": ["--budget", "1 or more"],
+    "resume run --seed many": ["--seed: a whole number", "`effnas search --help`"],
     "search --controller evolutoin": ["did you mean 'evolution'"],
     "search --objectives accuracy:up": ["accuracy:max or accuracy:min"],
     "search --objectives A:max --objectives A:min": ["accuracy", "twice"],
@@ -190,11 +196,9 @@ def test_a_mistake_is_one_line_with_place_and_remedy(
     assert result.code == 2, result.err
     error = result.err.splitlines()
     assert all(word in result.err for word in words), result.err
-    if error[0].startswith("effnas: error: "):
-        is_placed = re.search(r":\d+:\d+: ", error[0])
-        assert len(error) == (3 if is_placed else 1)  # a place is shown with its line
-    else:
-        assert error[0].startswith("Usage: ")
+    assert error[0].startswith("effnas: error: ")
+    is_placed = re.search(r":\d+:\d+: ", error[0])
+    assert len(error) == (3 if is_placed else 1)  # a place is shown with its line
     assert {path.name for path in set(folder.iterdir()) - before} <= {"runs", "exports"}
 
 

@@ -129,6 +129,10 @@ def test_the_help_of_a_command_shows_its_example_on_a_line_of_its_own(
 ) -> None:
     shown = effnas(*command.split(), "--help").out
     assert f"\n    effnas {command} " in shown
+    argument = r"[A-Z=.]+|\[[A-Z=.]+\](\.\.\.)?"
+    usage = rf"Usage: effnas {command} \[OPTIONS\]( ({argument}))*"
+    assert re.fullmatch(usage, shown.splitlines()[0])
+    assert not re.search(r"\n  --\S+ <list\[", shown)
     assert "\\b" not in shown
 
 

@@ -30,6 +30,7 @@ def test_a_sweep_finds_the_winners_that_scoring_finds() -> None:
 def test_an_exponent_that_does_not_vary_is_that_of_the_paper() -> None:
     trials = load_run(RUN).trials
     alone = sweep(trials, OPEN_REWARD, parse_sweep(["w=-0.1..0:3"]))
+    assert alone.reward == f"{OPEN_REWARD} with v = -0.05"
     assert alone.rewards == sweep(trials, "A * S^w * P^-0.05", parse_sweep(["w=-0.1..0:3"])).rewards
 
 

@@ -115,7 +115,7 @@ def test_a_reward_is_a_name_a_path_or_an_expression(
         ("A > 0.5", "a reward is a number"),
         ("rewards/memory_aware.py", "give rewards/memory_aware.py:FUNCTION"),
         ("no_such_module_at_all:f", "ModuleNotFoundError.*FILE.py:FUNCTION"),
-        ("math:pi", "it has no function 'pi'.*cos"),
+        ("math:pi", "it has no function 'pi'.*known: .*sin.* more"),
     ],
 )
 def test_what_is_no_reward_is_told_with_what_would_be(spec: str, message: str) -> None:

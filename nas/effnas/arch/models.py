@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from effnas.errors import ConfigError, InfeasibleError, closest
+from effnas.errors import ConfigError, InfeasibleError, nearest
 
 if TYPE_CHECKING:
     import torch
@@ -45,8 +45,7 @@ def check_timm_name(name: str) -> None:
     import timm
 
     if not timm.is_model(name):
-        near, _, _ = closest(name, timm.list_models()).partition("? known")
-        hint = f"{near}?" if near.startswith("did") else "timm.list_models() lists them"
+        hint = nearest(name, timm.list_models()) or "timm.list_models() lists them"
         raise ConfigError(f"timm has no model {name!r}; {hint}")
 
 

@@ -16,6 +16,7 @@ from effnas.cli import options
 from effnas.cli.declare import Options, arg, command, opt, opt_list
 from effnas.cli.results_app import results
 from effnas.cli.studies_app import proxy, scaling
+from effnas.cli.usage import usage_text
 from effnas.cli.wording import with_options
 from effnas.errors import EffnasError, UserError
 
@@ -34,10 +35,13 @@ def main() -> None:
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:
-        app(args=arguments, prog_name="effnas")
+        sys.exit(app(args=arguments, prog_name="effnas", standalone_mode=False))
     except BrokenPipeError:
         sys.exit(1)
     except Exception as error:  # noqa: BLE001  # the last resort: one line, no traceback
+        if usage := usage_text(error):
+            print(usage, file=sys.stderr)
+            sys.exit(2)
         if debug:
             traceback.print_exc()
         else:
@@ -134,9 +138,9 @@ class Resume(Options):
     folder. A step-time command and Python of your own are only run if they are.
     """
 
-    run_folder: Path = arg("A folder that a command was stopped in.", "folder")
+    run_folder: Path = arg("A folder that a command was stopped in.", "FOLDER")
     budget: int | None = opt("Trials in all, to extend a search.", min=1)
-    more: list[str] | None = arg("Further options of that command.", "[OPTION]...", default=None)
+    more: list[str] | None = arg("Further options of that command.", "OPTION", default=None)
 
     def run(self) -> int:
         from typer.main import get_command
@@ -152,7 +156,7 @@ class Resume(Options):
 class Runs(Options):
     """List what effnas wrote below a folder: kind, state, best, and how far it is."""
 
-    folder_of_runs: Path = arg("The folder.", "[FOLDER]", default=Path("runs"))
+    folder_of_runs: Path = arg("The folder.", "FOLDER", default=Path("runs"))
 
     def run(self) -> None:
         from effnas.cli.runs import show_runs
@@ -167,7 +171,7 @@ class Status(Options):
     Takes searches, finals, proxy and scaling studies, trainings, families and device profiles.
     """
 
-    run_folder: Path = arg("The folder; of a device profile, the file.", "folder")
+    run_folder: Path = arg("The folder; of a device profile, the file.", "FOLDER")
     top: int = opt("Rows of the leaderboard.", 10, min=1)
 
     def run(self) -> None:
@@ -191,12 +195,10 @@ class Rescore(Options):
     by default), and tells which trial wins where; without --reward, of 'A * S^w * P^v'.
     """
 
-    run_folder: Path = arg("A run folder.", "run")
+    run_folder: Path = arg("A run folder.", "RUN")
     reward: str | None = opt("Name, file, expression, or FILE.py:FUNCTION.", of="rewards")
     sweep: list[str] | None = opt("Constants that vary, such as w=-0.15..0.")
-    more: list[str] | None = arg(
-        "Further constants of --sweep.", "[NAME=LOW..HIGH]...", default=None
-    )
+    more: list[str] | None = arg("Further constants of --sweep.", "NAME=LOW..HIGH", default=None)
     store: bool = opt("Keep the new rewards in the run.", False, "--store")
     top: int = opt("Rows of the table.", 10, min=1)
 
@@ -212,7 +214,7 @@ class Rescore(Options):
 class Space(Options):
     """Describe a search space: its choices, its size, and what its networks cost."""
 
-    name: str = arg("Name or path of a search space.", of="search_spaces")
+    name: str = arg("Name or path of a search space.", "SPACE", of="search_spaces")
     samples: int = opt("Architectures drawn for the statistics.", 1000, min=1)
     seed: int = opt("Seed of the drawing.", 0, min=0)
 
@@ -231,7 +233,7 @@ class Space(Options):
 class Bench(options.Blocks, options.Step):
     """Time training steps of any networks in turn; ratios are to the first."""
 
-    networks: list[str] = arg("Files, 'blocks', RUN:NUMBER, RUN:best, or timm names.", "ARCH...")
+    networks: list[str] = arg("Files, 'blocks', RUN:NUMBER, RUN:best, or timm names.", "NETWORK")
     image_size: int | None = opt("Pixels. [default: the space's or run's, else 224]")
     interval: float = opt("Wanted half-width of the 95 % intervals, a share.", 0.02)
     time_limit: float = opt("Seconds at which timing ends.", 60.0)

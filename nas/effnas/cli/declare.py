@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -13,6 +14,7 @@ import typer
 from typer.models import OptionInfo, ParameterInfo
 
 from effnas.cli.signals import run_until_stopped
+from effnas.cli.usage import UsageCommand
 from effnas.cli.wording import OPTIONS
 
 if TYPE_CHECKING:
@@ -170,7 +172,8 @@ def command(
         context = inspect.Parameter("context", _KEYWORD, annotation=typer.Context)
         run.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in (context, *parameters)}
-        app.command(name, context_settings={"ignore_unknown_options": passes_on})(run)
+        settings = {"ignore_unknown_options": passes_on}
+        app.command(name, cls=UsageCommand, context_settings=settings)(run)
         return kind
 
     return register
@@ -184,6 +187,8 @@ def _parameters(command: type) -> list[inspect.Parameter]:
         option = getattr(command, name)
         if isinstance(option, ParameterInfo) and name not in found:
             kind = list[str] | None if isinstance(option, ListOption) else types[name]
+            if one := re.fullmatch(r"list\[(\w+)\]( \| None)?", str(kind)):
+                option.metavar = option.metavar or f"<{one[1]}>"
             found[name] = inspect.Parameter(name, _KEYWORD, default=option, annotation=kind)
             if isinstance(option, OptionInfo):
                 first = (*(option.param_decls or ()), f"--{name.replace('_', '-')}")[0]

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from effnas.cli.folder_search import read_search
 from effnas.cli.folder_state import FolderState, Named, StoredCommand, is_running, records
-from effnas.cli.tables import macs_text, params_text
+from effnas.cli.tables import macs_text, number, params_text
 from effnas.cli.wording import guessing_text, hardly_beats_guessing
 from effnas.config.codec import Amount, Count, Size, from_plain, read_text
 from effnas.trials.guessing import Guessing
@@ -235,6 +235,7 @@ class _Member:
     params: float | None = None
     macs: float | None = None
     step_time: float | None = None
+    image_size: int | None = None
     train_image_size: int | None = None
 
 
@@ -251,9 +252,10 @@ def _family(path: Path, content: Mapping[str, Any]) -> FolderState:
         (
             one.name,
             params_text(one.params) if one.params is not None else "-",
+            number(one.image_size, "{}"),
             macs_text(one.macs) if one.macs is not None else "-",
-            f"{one.step_time:.2f}" if one.step_time is not None else "-",
-            f"{one.train_image_size} px" if one.train_image_size is not None else "-",
+            number(one.train_image_size, "{}"),
+            number(one.step_time, "{:.2f}"),
         )
         for one in family.members
     ]
@@ -264,7 +266,8 @@ def _family(path: Path, content: Mapping[str, Any]) -> FolderState:
         unit="members",
         done=len(rows),
         total=len(rows),
-        table=(("member", "params", "MACs", "S", "image size"), *rows),
+        # MACs are those of inference, S is that of the last stage of a training.
+        table=(("member", "params", "infer px", "MACs", "train px", "S"), *rows),
     )
 
 

@@ -54,7 +54,9 @@ def show_rescored(
         f"{path}: {run.manifest.reward.name} becomes {found.name}"
         + (f" = {found.text}" if found.text != found.name else ""), markup=False,
     )  # fmt: skip
-    shown = table("rank", "was", "", "trial", "reward", "was", "accuracy", "S", "P", key=4)
+    shown = table(
+        "rank", "old rank", "", "trial", "reward", "old reward", "accuracy", "S", "P", key=4
+    )
     for each in ranking[:top]:
         trial, was = each.trial, known.get(each.trial.number)
         shown.add_row(
@@ -112,7 +114,8 @@ def _show_sweep(run: Run, reward: str, ranges: Sequence[str], *, as_json: bool) 
     trials = {trial.number: trial for trial in run.trials}
     screen = console()
     screen.print(
-        f"{run.path}: who wins by {reward}, at {len(found.points)} combinations", markup=False
+        f"{run.path}: who wins by {found.reward}, at {len(found.points)} combinations",
+        markup=False,
     )
     shown = table("trial", "wins", *found.names, "accuracy", "S", "P")
     for region in regions:

@@ -26,7 +26,7 @@ Tracker = StrEnum("Tracker", ["tensorboard", "mlflow", "wandb"])
 class Retarget(options.StepTimes, options.MovedImages, options.Backend, options.WithReport):
     """Find what is best on another device, with the accuracies of a finished search."""
 
-    search: Path = arg("Folder of a finished search.", "run")
+    search: Path = arg("Folder of a finished search.", "RUN")
     out: Path | None = opt("Folder of the new run. [default: RUN-DEVICE]")
     timings: int = opt("Trials of the run that are timed at most, where that takes time.", 50)
     budget: int = opt("New trainings at most, spent only where one may win.", 0)
@@ -56,7 +56,7 @@ class Report(Options):
     by side. The file needs no network and no server.
     """
 
-    runs: list[Path] = arg("Folders.", "FOLDER...")
+    runs: list[Path] = arg("Folders.", "FOLDER")
     out: Path | None = opt("The file. [default: FOLDER/report.html; of several, report.html]")
     tables: Path | None = opt("Also write every table there, as CSV and JSON.")
     open: bool = opt("Show it in the browser.", False, "--open")
@@ -126,7 +126,7 @@ class Scale(options.Blocks, options.Device):
 class Promote(options.Training, options.MovedImages, options.RayWorkers, options.WithReport):
     """Train the best of a search longer, with several seeds, and pick one."""
 
-    search: Path = arg("Folder of a finished search.", "run")
+    search: Path = arg("Folder of a finished search.", "RUN")
     top: int = opt("Best trials by reward; up to as many more from the front.", 5)
     seeds: int = opt("Trainings of each, with other seeds.", 3)
     out: Path | None = opt("Folder of the finals. [default: RUN-finals]")
@@ -187,7 +187,8 @@ class Train(options.Images, options.Step, options.WithReport):
     workers: int | None = opt("Processes that share each batch. [default: one per GPU, or 1]")
     threads: int | None = opt("CPU threads of a process. [default: its share of all]")
     checkpoint_every: float = opt("Seconds between two checkpoints at least.", 60.0)
-    log: list[Tracker] | None = opt("Where figures go besides log.csv; may be repeated.")
+    log: list[Tracker] | None = opt("Where figures go besides log.csv; may be repeated.",
+                                    metavar=f"<{'|'.join(Tracker)}>")  # fmt: skip
 
     def folder(self) -> Path:
         if self.out:

@@ -118,8 +118,9 @@ def resume(program: Any, folder: Path, more: Sequence[str], *, as_json: bool) ->
     places = [p.name for p in command.params if p.param_type_name == "argument"]
     words = [str(stored.options.get(place, "")) for place in places]
     given = ["--out", str(folder), *(["--json"] if as_json else []), *more]
-    command.main(args=[*given, "--", *words], prog_name=f"effnas {stored.name}", obj=state)
-    return 0
+    args, called = [*given, "--", *words], f"effnas {stored.name}"
+    code = command.main(args=args, prog_name=called, standalone_mode=False, obj=state)
+    return int(code or 0)
 
 
 def stored_command(state: FolderState) -> CommandPart | None:

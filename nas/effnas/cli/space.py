@@ -9,6 +9,7 @@ from effnas.cli.tables import console, counted, facts, networks, params_text, ta
 from effnas.config.catalog import find
 from effnas.space.search_space import SearchSpace
 from effnas.space.summary import summarize
+from effnas.trials.reward import METRICS, SYMBOLS
 
 
 def show_space(name: str, *, samples: int, seed: int, as_json: bool) -> None:
@@ -40,14 +41,21 @@ def show_space(name: str, *, samples: int, seed: int, as_json: bool) -> None:
     target = space.target
     classes = counted(target.num_classes or 1000, "class", "classes")
     classes += "" if target.num_classes else " (in a search, those of the data)"
+    symbols = {name: f"{name} ({symbol})" for symbol, name in SYMBOLS.items()}
+    own = sorted(space.quantity_names - METRICS.keys() - SYMBOLS.keys())
+    of_first = [name for name in own if "." not in name or name.startswith("stage1.")]
     rows = [
         ("space", f"{space.name} ({source.origin}: {source.path}), id {space.id}"),
         ("size", f"{space.size:,} architectures ({space.size:.2e})"),
         ("target", f"{target.image_size} px, batch {target.batch_size}, {classes}"),
         ("constraints", "; ".join(c.text for c in space.constraints) or "none"),
         ("feasible", f"{summary.feasible_share:.1%} of {samples:,} drawn at random"),
+        ("metrics", "of rewards, constraints and objectives: "
+                    + ", ".join(symbols.get(name, name) for name in METRICS)),
+        ("more", f"of constraints alone: {', '.join(of_first)}, and so on to "
+                 f"stage{len(space.stages)}"),
         ("reference", f"{'' if summary.reference_inside else 'not '}inside the space"),
-    ]
+    ]  # fmt: skip
     screen.print(facts(rows))
     screen.print()
     stages = table("stage", "options", "block", left=["block"], spare=["options"])

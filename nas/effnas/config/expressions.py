@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+#: The command that lists what expressions of rewards and constraints may name.
+LISTER = "`effnas space v2`"
 MAX_LENGTH = 2000
 MAX_DEPTH = 100  # evaluation nests two Python calls a level, so this stays far from its limit
 
@@ -286,7 +288,7 @@ class _Reader:
         if name in FUNCTIONS:
             raise self._error(node, f"'{name}' is a function: write {name}(...)")
         if self.known is not None and name not in self.known:
-            raise self._error(node, f"unknown name '{name}'; {closest(name, self.known)}")
+            raise self._error(node, f"unknown name '{name}'; {closest(name, self.known, LISTER)}")
         return Node("name", name)
 
     def _call(self, node: ast.Call) -> Node:

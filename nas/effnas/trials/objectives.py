@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from effnas.config.expressions import LISTER
 from effnas.errors import ConfigError, closest
 from effnas.trials.reward import METRICS, SYMBOLS
 from effnas.trials.trial import Trial, TrialState
@@ -183,9 +184,12 @@ def _volume(sides: NDArray[np.float64]) -> float:
 def _objective(text: str) -> Objective:
     name, _, direction = (part.strip() for part in text.partition(":"))
     metric = SYMBOLS.get(name, name)
+    if not name:
+        raise ConfigError(f"`objectives`: {text!r} names no metric; give such as accuracy:max")
     if metric not in METRICS:
         raise ConfigError(
-            f"`objectives`: no metric is called {name!r}; {closest(name, {*METRICS, *SYMBOLS})}"
+            f"`objectives`: no metric is called {name!r}; "
+            f"{closest(name, {*METRICS, *SYMBOLS}, LISTER)}"
         )
     if direction not in ("max", "min"):
         raise ConfigError(

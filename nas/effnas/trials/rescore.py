@@ -46,12 +46,14 @@ class Sweep:
     """The best trial at each point of a grid of constants.
 
     Attributes:
-        names: Of the constants.
+        reward: The reward in words, with the values of constants that do not vary.
+        names: Of the constants that do.
         points: Their values, in this order.
         winners: Number of the best trial at each point; None where no trial has a reward.
         rewards: Its reward at each point; None likewise.
     """
 
+    reward: str
     names: tuple[str, ...]
     points: tuple[tuple[float, ...], ...]
     winners: tuple[int | None, ...]
@@ -91,10 +93,14 @@ def sweep(trials: Iterable[Trial], text: str, values: Mapping[str, Sequence[floa
     """
     if prod(map(len, values.values())) > _MAX_POINTS:
         raise ConfigError(f"`sweep` has over {_MAX_POINTS:,} combinations; take fewer steps")
-    if text == OPEN_REWARD:
-        for name, usual in _EXPONENTS.items():
-            text = text if name in values else text.replace(name, usual)
+    kept = {n: usual for n, usual in _EXPONENTS.items() if text == OPEN_REWARD and n not in values}
+    given = text
+    for name, usual in kept.items():
+        text = text.replace(name, usual)
     reward = Reward.load(text, extra_metrics=values)
+    words = f"{given} with {' and '.join(f'{n} = {usual}' for n, usual in kept.items())}"
+    if not kept:
+        words = given if reward.text == given else f"{given} = {reward.text}"
     if missing := [name for name in values if name not in reward.metrics]:
         raise RewardError(
             f"the reward '{reward.text}' has no constant {missing[0]}; write it where it varies, "
@@ -108,7 +114,9 @@ def sweep(trials: Iterable[Trial], text: str, values: Mapping[str, Sequence[floa
     points = tuple(product(*values.values()))
     if not complete:
         nothing = (None,) * len(points)
-        return Sweep(names=tuple(values), points=points, winners=nothing, rewards=nothing)
+        return Sweep(
+            reward=words, names=tuple(values), points=points, winners=nothing, rewards=nothing
+        )
     winners: list[int | None] = []
     best: list[float | None] = []
     at_once = max(_VALUES_AT_ONCE // len(complete), 1)
@@ -121,7 +129,13 @@ def sweep(trials: Iterable[Trial], text: str, values: Mapping[str, Sequence[floa
         for n, value in zip(rewards.argmax(axis=1), rewards.max(axis=1), strict=True):
             winners.append(complete[n].number if isfinite(value) else None)
             best.append(float(value) if isfinite(value) else None)
-    return Sweep(names=tuple(values), points=points, winners=tuple(winners), rewards=tuple(best))
+    return Sweep(
+        reward=words,
+        names=tuple(values),
+        points=points,
+        winners=tuple(winners),
+        rewards=tuple(best),
+    )
 
 
 def parse_sweep(texts: Iterable[str]) -> dict[str, tuple[float, ...]]:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effnas.config.catalog import Source, find, load_keys, names
-from effnas.config.expressions import FUNCTIONS, Expression
+from effnas.config.expressions import FUNCTIONS, LISTER, Expression
 from effnas.config.plugins import describe, is_plugin, load_plugin, place_of
 from effnas.errors import ExpressionError, Location, RewardError, closest
 
@@ -96,7 +96,7 @@ class Reward:
             return _from_file(find("rewards", spec), known, extra_metrics)
         is_name = _NAME_SPEC.fullmatch(spec) and known.isdisjoint(spec.split("-"))
         if is_name and spec not in FUNCTIONS:
-            hint = closest(spec, {*names("rewards"), *known})
+            hint = closest(spec, {*names("rewards"), *known}, LISTER)
             raise RewardError(f"no reward, and no metric, is called '{spec}'; {hint}")
         return _from_expression(" ".join(spec.split()), spec, known)
 
