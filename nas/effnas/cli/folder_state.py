@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -130,6 +130,6 @@ class StoredCommand:
     asked: CommandPart | None = None
 
 
-def records(file: Path, kind: type[T], what: str) -> Iterator[T]:
+def records(file: Path, kind: type[T], what: str) -> list[T]:
     """Return the records of a file as views, each called `what` in errors."""
     return read_records(file, lambda plain: from_plain(plain, kind), what)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -191,7 +192,7 @@ def append_line(file: Path, record: object) -> None:
         ) from error
 
 
-def read_events(path: Path, *, stem: int, head: int) -> Iterator[Trial]:
+def read_events(path: Path, *, stem: int, head: int) -> list[Trial]:
     """Return every stored change of a trial in order; stem and head are those of the run's space.
 
     Raises:
@@ -202,7 +203,7 @@ def read_events(path: Path, *, stem: int, head: int) -> Iterator[Trial]:
     )
 
 
-def read_records(file: Path, parse: Callable[[Any], T], what: str) -> Iterator[T]:
+def read_records(file: Path, parse: Callable[[Any], T], what: str) -> list[T]:
     """Return what `parse` makes of the plain data of each line; a torn last one is passed over.
 
     Raises:
@@ -212,15 +213,29 @@ def read_records(file: Path, parse: Callable[[Any], T], what: str) -> Iterator[T
         lines = file.read_bytes().split(b"\n") if file.exists() else []
     except OSError as error:
         raise StoreError(f"{file}: cannot be read ({error.strerror})") from error
-    for number, line in enumerate(lines[:-1], start=1):  # after the last newline: a torn line
-        try:
-            found = parse(_parsed(line))
-        except ValueError as error:
-            raise StoreError(
-                f"{file}:{number}: not a {what} ({error}); restore the file from a copy, or delete "
-                f"this line: that {what} is then run again"
-            ) from error
-        yield found
+    found = []
+    with _no_collection():
+        for number, line in enumerate(lines[:-1], start=1):  # after the last newline: a torn line
+            try:
+                found.append(parse(_parsed(line)))
+            except ValueError as error:
+                raise StoreError(
+                    f"{file}:{number}: not a {what} ({error}); restore the file from a copy, or "
+                    f"delete this line: that {what} is then run again"
+                ) from error
+    return found
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Look for no garbage while thousands of objects are made that stay."""
+    is_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_on:
+            gc.enable()
 
 
 #: A command reads the same lines twice: to say what a folder holds, and to do something with it.
