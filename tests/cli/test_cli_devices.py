@@ -228,10 +228,12 @@ def test_a_proxy_is_checked_and_trains_only_what_is_missing(effnas: Run, tmp_pat
     assert first.code == 0, first.err
     report = json.loads(first.out)
     assert report["networks"] == 4
+    assert "4 networks do not tell how well a proxy ranks" in first.err
     stored = (tmp_path / "proxy" / "trainings.jsonl").read_text().splitlines()
     assert len(stored) == 8
     again = effnas(*command, "--networks", "5")
     assert json.loads(again.out)["networks"] == 5
+    assert "do not tell" not in again.err
     more = (tmp_path / "proxy" / "trainings.jsonl").read_text().splitlines()
     assert more[:8] == stored
     assert len(more) == 10

@@ -221,6 +221,9 @@ class Leaderboard:
     def _legend(self) -> Iterator[str]:
         """Return what the marks of the table mean, of those that it has."""
         shown = [each.trial for each in self._ranked[: self.top]]
+        if len(shown) < (count := len(self._ranked)):
+            command = f"effnas status {shlex.quote(str(self.run.path))} --top {count}"
+            yield f"the best {len(shown)} of {count:,} complete trials; `{command}` shows all"
         if any(each.rank < each.last_rank for each in self._ranked[: self.top]):
             yield SHARED_RANKS
         if self.reward and (text := error_text(self._noise, "the baselines'")):
@@ -254,7 +257,10 @@ class Leaderboard:
         images, numbers = self._noise.holdout_images, self._ranked.best_set
         if len(numbers) < 2 or not images:
             return ""
-        which = ", ".join(str(each.trial.number) for each in numbers[:_NAMED])
+        which = ", ".join(
+            f"{each.trial.number} ({chance_text(each.best_probability or 0.0)})"
+            for each in numbers[:_NAMED]
+        )
         if len(numbers) > _NAMED:
             which += f" and {len(numbers) - _NAMED:,} more"
         text = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.text import Text
 
@@ -19,11 +19,14 @@ from effnas.workflows.proxy.launch import (
     launch_search,
 )
 from effnas.workflows.proxy.report import FidelityFigures, ProxyReport, SearchReport, Verdict
-from effnas.workflows.proxy.statistics import Estimate
+from effnas.workflows.proxy.statistics import MIN_RANKED, Estimate
 from effnas.workflows.proxy.trainings import Fidelity, Training
 
 #: A time that is longer by a smaller factor is called the same.
 _SAME = 1.01
+
+if TYPE_CHECKING:
+    from effnas.trials.worker_info import WorkerInfo
 
 Report = TypeVar("Report", ProxyReport, SearchReport)
 
@@ -32,6 +35,15 @@ class ProxyCommand(LongCommand[ProxySettings, Report], ProxyObserver):
     """Shows a line per training, and then a report."""
 
     stored = "What was trained"
+
+    def prepared(self, ready: WorkerInfo) -> None:
+        super().prepared(ready)
+        if (count := self.settings.networks) < MIN_RANKED:
+            self.note(
+                f"{count} networks do not tell how well a proxy ranks, which takes {MIN_RANKED} or "
+                "more, such as `networks` 8; this shows its accuracies, noise and cost alone.",
+                "Warning",
+            )
 
     def planned(self, trainings: int, seconds: float, most_s: float) -> None:
         text = f"{counted(trainings, 'training')} to do, about {duration(seconds)}"
