@@ -11,7 +11,6 @@ from effnas.cli.folder_state import (
     FolderState,
     Named,
     StoredCommand,
-    cost_of,
     is_running,
     records,
 )
@@ -19,6 +18,7 @@ from effnas.config.codec import Count, from_plain
 from effnas.trials.baselines import read_baselines
 from effnas.trials.store import TRIALS
 from effnas.trials.trial import TrialState
+from effnas.trials.work_time import WorkTime
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,11 @@ def read_search(path: Path, content: Mapping[str, Any]) -> FolderState:
         total = parent.trials + sum(trial.trial >= parent.trials for trial in trials)
     else:
         done, total = sum(trial.state.is_finished for trial in trials), manifest.budget
-    cost_s, left_s = cost_of(trials, manifest.budget)
+    baselines = read_baselines(path)
+    work = WorkTime.of(trials, baselines, manifest.budget)
     scored = [t for t in trials if t.state is TrialState.COMPLETE and t.reward is not None]
     best = max(scored, key=lambda trial: trial.reward or 0.0, default=None)
-    compared = {each.name: each for each in read_baselines(path)}
+    compared = {each.name: each for each in baselines}
     is_compared = all(
         name in compared and (compared[name].reason or len(compared[name].results) >= seeds)
         for name, seeds in (manifest.baselines or {}).items()
@@ -93,8 +94,8 @@ def read_search(path: Path, content: Mapping[str, Any]) -> FolderState:
         best=best.reward if best else None,
         best_is="reward",
         best_of=f"trial {best.trial}" if best else "",
-        cost_s=cost_s,
-        left_s=None if parent else left_s,
+        cost_s=work.total_s,
+        left_s=None if parent else work.left_s,
         created=manifest.created or "",
         command=manifest.asked,
         continued_by="" if is_whole else f"effnas resume {path}",

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from effnas.config.codec import from_plain
 from effnas.trials.manifest import CommandPart
 from effnas.trials.store import LOCK, read_records
-from effnas.trials.trial import TrialState
 
 T = TypeVar("T")
 
@@ -91,28 +89,6 @@ def is_running(folder: Path) -> bool:
     except OSError:
         return False
     return False
-
-
-class Ended(Protocol):
-    """What counts of a trial."""
-
-    @property
-    def state(self) -> TrialState: ...
-    @property
-    def has_result(self) -> bool: ...
-    @property
-    def duration_s(self) -> float | None: ...
-
-
-def cost_of(trials: Iterable[Ended], budget: int) -> tuple[float, float | None]:
-    """Return the worker time of trials that have ended or paused, and that of those left.
-
-    Seconds; what is left is taken to have the same mean, and is None before the first trial.
-    """
-    ended = [trial for trial in trials if trial.has_result]
-    seconds = [trial.duration_s for trial in ended if trial.duration_s is not None]
-    left = max(budget - len(ended), 0)
-    return float(sum(seconds)), sum(seconds) / len(seconds) * left if seconds else None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from effnas.cli.folder_state import FolderState, cost_of
+from effnas.cli.folder_state import FolderState
 from effnas.cli.folders import read_folder
 from effnas.cli.leaderboard import Leaderboard, after_search
 from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
@@ -27,6 +27,7 @@ from effnas.cli.wording import with_options
 from effnas.errors import UserError
 from effnas.trials.run import Run, load_run
 from effnas.trials.trial import TrialState
+from effnas.trials.work_time import WorkTime
 
 #: States that go by another name here.
 _STATES = {str(TrialState.WAITING): "paused"}
@@ -72,9 +73,8 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
         ("step times", run.manifest.step_times if parent else ""),
         ("trials", _trials_text(run, states)),
     ]  # fmt: skip
-    cost_s, left_s = (cast("float | None", summary[name]) for name in ("cost_s", "forecast_s"))
     rows += [
-        ("cost", _cost_text(cost_s, left_s)),
+        ("cost", _cost_text(run.work)),
         ("state", state.state),
         ("continues by", state.continued_by),
     ]
@@ -94,17 +94,17 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
 def summarize(run: Run) -> dict[str, object]:
     """Return counts by state, cost and forecast.
 
-    `cost_s` is the worker time of all trials that have ended or paused, in seconds; `forecast_s`
-    the worker time that the rest of the budget will take at the same mean, or None before the first
-    trial.
+    `cost_s` is the worker time of trials and baselines, in seconds; `forecast_s` that of the trials
+    which the budget leaves, or None before the first one.
     """
-    budget = run.manifest.budget
-    cost_s, forecast_s = cost_of(run.trials, budget)
+    work = run.work
     return {
         "states": {str(s): run.trials.count(s) for s in TrialState if run.trials.count(s)},
-        "budget": budget,
-        "cost_s": cost_s,
-        "forecast_s": forecast_s,
+        "budget": run.manifest.budget,
+        "cost_s": work.total_s,
+        "trials_s": work.trials_s,
+        "baselines_s": work.baselines_s,
+        "forecast_s": work.left_s,
     }
 
 
@@ -156,7 +156,7 @@ def _other_facts(found: FolderState) -> list[tuple[str, str]]:
         ("what", found.what),
         ("state", f"{found.state}; {found.count_text}"),
         ("best", f"{found.best_is} {best}, {found.best_of}" if found.best is not None else ""),
-        ("cost", _cost_text(found.cost_s, found.left_s)),
+        ("cost", _spent(f"{duration(found.cost_s)} of work" if found.cost_s else "", found.left_s)),
         ("continues by", found.continued_by),
     ]
 
@@ -181,8 +181,13 @@ def _show_other(found: FolderState, *, as_json: bool) -> None:
         note(screen, found.warning, "Warning")
 
 
-def _cost_text(cost_s: float | None, left_s: float | None) -> str:
-    if not cost_s:
-        return ""
-    left = f"; about {duration(left_s)} of work left" if left_s else ""
-    return f"{duration(cost_s)} of work{left}"
+def _cost_text(work: WorkTime) -> str:
+    """Return what a search has cost; nothing if that is nothing."""
+    trials = duration(work.trials_s)
+    if not work.baselines_s:
+        return _spent(f"{trials} of work" if work.trials_s else "", work.left_s)
+    return _spent(f"trials {trials}, baselines {duration(work.baselines_s)}", work.left_s)
+
+
+def _spent(text: str, left_s: float | None) -> str:
+    return text + (f"; about {duration(left_s)} of work left" if text and left_s else "")

@@ -42,7 +42,7 @@ from effnas.trials.baselines import (
     read_baselines,
     with_result,
 )
-from effnas.trials.manifest import Choices, SearchManifest, describe
+from effnas.trials.manifest import Choices, SearchManifest, describe, utc_now
 from effnas.trials.reward import Reward
 from effnas.trials.store import (
     CHECKPOINTS,
@@ -123,6 +123,7 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
         UserError: If something given is wrong; what is stored already stays.
         SearchFailedError: If the search cannot continue.
     """
+    began = utc_now()
     setup = _Setup.of(settings)
     chosen = setup.check()
     config = setup.config
@@ -149,6 +150,7 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
                 data=settings.data,
                 config=config,
                 prepared=prepared,
+                created=began,
             )
             if stored:
                 manifest.check_continues(stored, out)

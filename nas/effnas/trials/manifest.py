@@ -350,6 +350,7 @@ def describe(
     data: str,
     config: EvaluationConfig,
     prepared: WorkerInfo,
+    created: str,
 ) -> SearchManifest:
     """Return the manifest of a search that is about to start."""
     counts = space.count(space.reference)
@@ -357,7 +358,7 @@ def describe(
         SearchManifest,
         prepared,
         **vars(chosen),
-        created=utc_now(),
+        created=created,
         budget=budget,
         space=SourcedSpacePart.of(space, path=str(source.path), file_sha256=source.digest),
         reward=RewardPart.of(reward),

@@ -20,6 +20,7 @@ from effnas.trials.step_unit import StepUnit
 from effnas.trials.store import MANIFEST, read_events
 from effnas.trials.trial import Trial, Trials
 from effnas.trials.uncertainty import LEVEL, Noise, Ranking, rank_trials
+from effnas.trials.work_time import WorkTime
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,13 @@ class Run:
         if data.train_images is None or data.holdout_images is None:
             self._lacks("images")
         return int(data.train_images / (self.recipe.data_share or 1.0) + data.holdout_images)
+
+    @property
+    def work(self) -> WorkTime:
+        """What it has cost so far, and what is left."""
+        # Of a retargeted run, the budget is that of new trainings, which it need not use.
+        budget = 0 if self.manifest.parent else self.manifest.budget
+        return WorkTime.of(self.trials, self.baselines, budget)
 
     @property
     def noise(self) -> Noise:

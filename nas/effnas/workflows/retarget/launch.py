@@ -127,6 +127,7 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
         UserError: If something given is wrong; what is stored already stays.
         SearchFailedError: If it cannot continue.
     """
+    began = utc_now()
     parent = load_run(settings.run)
     trained = _trained(parent)
     reward = parent.load_reward(settings.reward)
@@ -166,7 +167,8 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
         manifest = _manifest(settings, parent, reward, prepared, source)
         if stored:
             manifest.check_continues(stored, settings.out)
-            manifest = replace(manifest, created=stored.created)
+            began = stored.created or began
+        manifest = replace(manifest, created=began)
         search.resume(
             read_events(settings.out, stem=space.stem, head=space.head),
             rescore=stored is not None and stored.reward.text != manifest.reward.text,
@@ -313,7 +315,6 @@ def _manifest(
     described = source.description if source else prepared.step_times if prepared else ""
     return replace(
         parent.manifest,
-        created=utc_now(),
         asked=settings.asked,
         controller="retarget",
         rungs=None,

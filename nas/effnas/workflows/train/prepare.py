@@ -66,7 +66,7 @@ class PreparedTraining:
     ) -> None:
         from effnas.train.network import make_network
 
-        self.settings, self.group = settings, group
+        self.settings, self.group, self._began = settings, group, utc_now()
         self.stored, memory_bytes = group.broadcast_object(self._look_up)
         self.network = found = find_network(settings.network, None)
         member = find_member(found.file, found.arch) if found.file and found.arch else None
@@ -212,7 +212,7 @@ class PreparedTraining:
         assert self.recipe.eval_image_size is not None
         made = TrainingManifest(
             effnas=version("effnas"),
-            created=utc_now(),
+            created=self._began,
             network=network,
             params=sum(p.numel() for p in model.parameters() if p.requires_grad),
             recipe=self.recipe,
