@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from effnas.cli.leaderboard import argument
+from effnas.cli.following import Command, argument
 from effnas.cli.tables import (
     SHOWN_NETWORKS,
     best_with,
@@ -64,8 +64,8 @@ def say_finals(screen: Screen, finals: StoredFinals) -> None:
     _say_guessing(screen, finals)
 
 
-def after_finals(finals: StoredFinals) -> list[tuple[str, list[str]]]:
-    """Return what to do after finals: why, and the words of a command."""
+def after_finals(finals: StoredFinals) -> list[Command]:
+    """Return what to do after finals."""
     base, place = finals.report.base, argument(finals.path)
     again = ["effnas", "resume", place]
     if not finals.manifest.finished:
@@ -80,8 +80,9 @@ def after_finals(finals: StoredFinals) -> list[tuple[str, list[str]]]:
          ["effnas", "export", network, "--weights", str(_weights(finals, base))]),
         ("Grow it to a family of sizes.", ["effnas", "scale", network, "--out", family]),
     ]  # fmt: skip
-    if finals.report.test is None and finals.manifest.asked:
-        found.insert(0, ("Read the test part of the data, once.", [*again, "--test"]))
+    part = finals.run.manifest.data.test_part
+    if finals.report.test is None and finals.manifest.asked and part:
+        found.insert(0, (f"Read the test part of the data, {part!r}, once.", [*again, "--test"]))
     return found
 
 

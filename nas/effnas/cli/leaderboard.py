@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import floor, log10
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -53,8 +51,6 @@ LEARNED_NOTHING = (
 )
 #: What ranks such as `1-3` mean.
 SHARED_RANKS = f"rank: trials that cannot be told apart share their ranks ({_LEVEL})"
-#: Networks that finals train at least and at most.
-_FINALISTS = (3, 8)
 #: Trials that are listed by their numbers.
 _NAMED = 5
 
@@ -302,60 +298,6 @@ def _difference(difference: Difference) -> str:
 
 def _ratio(name: str, mine: Mapping[str, float], others: Mapping[str, float]) -> float | None:
     return mine[name] / others[name] if name in mine and name in others else None
-
-
-def after_search(
-    run: Run, reward: Reward | None = None, *, equals: int | None = None
-) -> list[tuple[str, list[str]]]:
-    """Return what to do after a search: why, and the words of a command.
-
-    Args:
-        run: The search.
-        reward: Its reward, where that is a Python function.
-        equals: Trials that may be the best one, where that is known already.
-    """
-    folder = argument(run.path)
-    if run.best is None:
-        return [("See how far it is, and what went wrong.", ["effnas", "status", folder])]
-    if equals is None and (reward or run.manifest.reward.kind == "expression"):
-        equals = len(run.ranking(reward or run.load_reward()).best_set)
-    top = min(max(equals or 1, _FINALISTS[0]), _FINALISTS[1], len(run.trials.ranked()))
-    best = argument(f"{run.path}:best")
-    family = argument(Path("families") / run.path.resolve().name)
-    found = [
-        (
-            "Find out which of the best is best: train them longer, with several seeds.",
-            ["effnas", "promote", folder, "--top", str(top)],
-        ),
-        ("Train the winner to the end.", ["effnas", "train", best, *data_options(run)]),
-        (
-            "Grow it to a family of sizes.",
-            ["effnas", "scale", best, "--family", "v2", "--out", family],
-        ),
-    ]
-    left = run.manifest.budget - sum(t.state.is_finished for t in run.trials)
-    if left > 0 and run.manifest.asked:
-        found.insert(0, ("Finish the search first.", ["effnas", "resume", folder]))
-    return found[:3]
-
-
-def data_options(run: Run | None) -> list[str]:
-    """Return the options that mean a run's images; where none are known, `DATA` stands for them."""
-    data = run.manifest.data if run else None
-    where = (data.path or data.name) if data else None
-    root = ["--data-root", argument(data.root)] if data and data.root else []
-    return ["--data", argument(where or "DATA"), *root]
-
-
-def pasted(commands: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[str, str]]:
-    """Return what to do, and commands as lines for a shell in place of their words."""
-    return [(why, shlex.join(words)) for why, words in commands]
-
-
-def argument(value: object) -> str:
-    """Return an argument of a command that is never taken for an option."""
-    text = str(value)
-    return f"./{text}" if text.startswith("-") else text
 
 
 def _named(ranked: RankedTrial, *, is_only: bool) -> tuple[str, object]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effnas.cli.data_facts import data_rows
-from effnas.cli.pages import training_page
+from effnas.cli.pages import after_training, training_page
 from effnas.cli.report import ReportingCommand
 from effnas.cli.tables import counted, duration, params_text, table, with_error
 from effnas.cli.wording import guessing_text, hardly_beats_guessing
@@ -122,9 +122,8 @@ class TrainCommand(ReportingCommand[TrainSettings, TrainReport]):
                     self.note(hardly_beats_guessing(found.part), "Warning")
         self.say(f"Weights: {self.settings.out / BEST}")
         self.say_report()
-        if plan.arch:
-            weights = self.settings.out / BEST
-            self.next(["effnas", "export", self.settings.network, "--weights", weights])
+        if following := after_training(measured):
+            self.next(*(words for _, words in following))
 
 
 def _plan_rows(plan: TrainingPlan, settings: TrainSettings) -> list[tuple[str, str]]:

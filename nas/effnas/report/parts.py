@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
@@ -12,6 +13,8 @@ from typing import Any
 from effnas.config.text import counted as counted
 from effnas.trials.guessing import Guessing
 
+#: What stands for images in a command, where it is not known which they are.
+UNKNOWN_DATA = "DATA"
 #: What is not known, in a table.
 UNKNOWN = "–"
 
@@ -156,8 +159,10 @@ def next_section(commands: Sequence[tuple[str, str]] | None) -> list[Section]:
     """Return the section on what to do next, with why and the command, if there is anything."""
     if not commands:
         return []
-    return [Section(name="next", question="What comes next?", answer="Ready to paste:",
-                    extra="commands", content=commands)]  # fmt: skip
+    is_ready = not any(UNKNOWN_DATA in shlex.split(command) for _, command in commands)
+    answer = "Ready to paste:" if is_ready else f"Put your images for {UNKNOWN_DATA}, and paste:"
+    return [Section(name="next", question="What comes next?", answer=answer, extra="commands",
+                    content=commands)]  # fmt: skip
 
 
 def finite(value: object) -> Cell:
