@@ -96,8 +96,13 @@ def test_a_baseline_is_surely_beaten_only_from_far() -> None:
     run = made_run(lambda arch: metrics_of(0.8, arch), baseline_accuracy=0.5)
     near = made_run(lambda arch: metrics_of(0.8, arch), baseline_accuracy=0.95)
     far, close = (Facts(each, Reward.load("v2")).contenders[0] for each in (run, near))
-    assert far.beaten_probability > 0.99
-    assert close.beaten_probability < far.beaten_probability
+    assert far.reward_gap.probability > 0.99
+    assert far.is_beaten
+    assert close.reward_gap.probability < far.reward_gap.probability
+    assert close.is_beaten is False
+    # Rewards and accuracies that were measured stand beside those with the luck taken off.
+    assert far.measured_accuracy_gap == pytest.approx(0.8 - 0.5)
+    assert close.measured_gap == pytest.approx(close.best.reward - close.reward)
 
 
 def kernels_alone(arch: Architecture) -> dict[str, float]:

@@ -177,16 +177,16 @@ def what_was_tried(facts: Facts) -> Section:
         + ("…" if len(never) > 6 else ".")
         if never else f"Every one of the {len(found)} options was tried."
     )  # fmt: skip
-    sure = "★ is the winner's option. " + (
+    sure = "★ is the option of the trial that is measured best. " + (
         f"{counted(sum(n for _, _, n in why), 'trial')} without a reward: see the table."
         if why else "Nothing failed, and nothing was infeasible."
     )  # fmt: skip
     columns = [Column("decision"), Column("option"), Column("tried", "d"), Column("complete", "d"),
                Column("median_reward", ".4f", "median reward"),
                Column("best_reward", ".4f", "best reward"),
-               Column("is_winners", "", "winner's")]  # fmt: skip
+               Column("is_best", "", "of the best trial")]  # fmt: skip
     rows: list[list[Cell]] = [
-        [c.decision, c.option, c.tried, c.complete, c.median_reward, c.best_reward, c.is_winners]
+        [c.decision, c.option, c.tried, c.complete, c.median_reward, c.best_reward, c.is_best]
         for c in found
     ]  # fmt: skip
     tables = [Table(name="coverage", columns=columns, rows=rows)]

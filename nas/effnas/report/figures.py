@@ -96,7 +96,7 @@ def ranking(
                for e in shown]  # fmt: skip
     chance = [f" {plain(chance_text(e.best_probability))}" if e.best_probability is not None else ""
               for e in shown]  # fmt: skip
-    for colour, label in (("@warm", "winner"), ("@accent", "may be the best, too"),
+    for colour, label in (("@warm", "measured best"), ("@accent", "may be the best, too"),
                           ("@muted", "hardly the best")):  # fmt: skip
         at = [n for n, each in enumerate(colours) if each == colour]
         if at:
@@ -184,7 +184,7 @@ def progress(
 
 
 def steps_of(path: Sequence[Step]) -> Figure:
-    """Draw the gain of each decision on the way to the winner, split by metric."""
+    """Draw the gain of each decision on the way to the best trial, split by metric."""
     shown, rest = list(path[:ROWS]), list(path[ROWS:])
     names = [_two_lines(step_name(step)) for step in shown] + (
         [f"{len(rest)} more"] if rest else []
@@ -210,7 +210,7 @@ def steps_of(path: Sequence[Step]) -> Figure:
                       hovertemplate="in all %{x:+.2f}%<extra></extra>"))  # fmt: skip
     return Figure(
         name="path",
-        label="Change of the expected reward with each decision, from the reference to the winner",
+        label="Change of the expected reward with each decision, from the reference on",
         data=data,
         layout={
             "barmode": "relative",
@@ -279,7 +279,7 @@ def trade_off(
                opacity=0.6),
         points(sorted(front, key=lambda t: t.metrics["step_time"]), "@accent", "Pareto front",
                size=8, mode="lines+markers"),
-        points([winner], "@warm", "winner", size=15, symbol="star"),
+        points([winner], "@warm", "best by reward", size=15, symbol="star"),
     ]  # fmt: skip
     data[1]["line"] = {"color": "@accent", "width": 1.5, "shape": "hv"}
     middle = (min(t.metrics["step_time"] for t in complete)

@@ -11,7 +11,7 @@ from effnas.report.statements import Cost, Coverage, PredictedStep, RungPair, Se
 
 
 def exponents(found: Sensitivity) -> Figure:
-    """Draw which trial wins for each pair of exponents."""
+    """Draw which trial is the best for each pair of exponents."""
     wins = Counter(trial for row in found.winners for trial in row)
     index = {trial: n for n, (trial, _) in enumerate(wins.most_common(len(wins)))}
     top = min(len(index), 8)
@@ -42,7 +42,7 @@ def exponents(found: Sensitivity) -> Figure:
     ]  # fmt: skip
     return Figure(
         name="exponents",
-        label="Number of the trial that wins for each pair of exponents",
+        label="Number of the trial that is best for each pair of exponents",
         data=data,
         layout={
             "xaxis": axis("exponent of step time (S)", showgrid=False),
@@ -94,7 +94,7 @@ def tried(found: Sequence[Coverage]) -> Figure:
     data: list[Trace] = []
     for n in range(max(len(each) for each in options.values())):
         here = [(name, options[name][n]) for name in decisions if len(options[name]) > n]
-        texts = [f"{'★ ' if e.is_winners else ''}{plain(e.option)}" for _, e in here]
+        texts = [f"{'★ ' if e.is_best else ''}{plain(e.option)}" for _, e in here]
         data.append(
             {"type": "bar", "orientation": "h", "y": [name for name, _ in here],
              "x": [100 * e.tried / totals[name] for name, e in here], "text": texts,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effnas.report.about_front import which_are_best
+from effnas.report.about_ranking import is_it_better
 from effnas.report.about_search import (
     all_trials,
     are_predictions_good,
@@ -23,7 +24,6 @@ from effnas.report.about_search import (
 )
 from effnas.report.about_winner import (
     beats_random,
-    is_it_better,
     what_it_costs,
     what_won,
     where_it_changes,

@@ -227,6 +227,11 @@ def chance_text(probability: float) -> str:
     return "<1%" if probability <= 0.005 else f"{probability:.0%}"
 
 
+def share_text(share: float) -> str:
+    """Return `55%`; what is nearly all, or nearly nothing, is not said to be."""
+    return f"{share:.0%}" if share in (0, 1) else chance_text(share)
+
+
 def listed(names: Sequence[str], most: int = 6) -> str:
     """Return `a, b and c`; of many the first ones, and how many more there are."""
     if len(names) > most:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from effnas.report.about_front import front_title
 from effnas.report.facts import Facts
-from effnas.report.parts import count_text, listed, seconds_text, shortened
+from effnas.report.parts import chance_text, count_text, listed, seconds_text, shortened
+from effnas.report.statements import Contender
 from effnas.trials.baselines import REFERENCE
 from effnas.trials.front_standing import FrontStanding
-from effnas.trials.uncertainty import CLEARLY
 
 
 def title(facts: Facts) -> str:
@@ -17,7 +17,7 @@ def title(facts: Facts) -> str:
         return "No trial is complete yet"
     if objectives := facts.run.objectives:
         return front_title(FrontStanding(facts.run, objectives))
-    if facts.ranked and facts.run.learned_nothing(facts.ranked):
+    if facts.learned_nothing:
         return "No trial is clearly better than guessing, so none wins"
     if facts.ahead:
         best = facts.ahead[0]
@@ -29,13 +29,23 @@ def title(facts: Facts) -> str:
     is_random = facts.run.manifest.controller == "random"
     if random and reached is not None and reached <= random.best and not is_random:
         return f"Random search would have done as well: {random.best:.4f} against {reached:.4f}"
-    others = len(facts.rivals)
-    beats = [c.name for c in facts.contenders if c.beaten_probability is not None
-             and c.beaten_probability >= CLEARLY]  # fmt: skip
-    text = f"Trial {winner.number} {'is measured best' if others else 'wins'}"
-    text += f" and beats {listed([shortened(name, 30) for name in beats], 3)}" if beats else ""
-    text += f"; {others} other{'s' * (others > 1)} may be the best, too" if others else ""
+    others = [f"trial {trial.number}" for trial in facts.rivals]
+    beaten = [_named(each) for each in facts.contenders if each.is_beaten]
+    unbeaten = [_named(each, chance=True) for each in facts.contenders if each.is_beaten is False]
+    is_sure = not others and not unbeaten
+    text = f"Trial {winner.number} {'wins' if is_sure else 'is measured best'}"
+    text += f" and beats {listed(beaten, 3)}" if beaten else ""
+    if unbeaten:
+        text += f", but does not clearly beat {listed(unbeaten, 3)}"
+    if others:
+        text += f"; {listed(others, 2)} may be the best, too"
     return text
+
+
+def _named(contender: Contender, *, chance: bool = False) -> str:
+    gap = contender.reward_gap
+    more = f" ({chance_text(gap.probability)})" if chance and gap else ""
+    return f"{shortened(contender.name, 30)}{more}"
 
 
 def tiles(facts: Facts) -> list[tuple[str, str, str]]:
