@@ -11,6 +11,7 @@ from effnas.controllers.predictor import Predictor
 from effnas.controllers.registry import NOT_LEARNING
 from effnas.errors import ConfigError
 from effnas.report.statements import Contender, best_so_far, contenders
+from effnas.trials.front_standing import FrontStanding
 from effnas.trials.objectives import Objectives
 from effnas.trials.outlook import Outlook, outlook
 from effnas.trials.pareto_front import hypervolumes, pareto_front
@@ -70,6 +71,11 @@ class Facts:
     def winner(self) -> Trial | None:
         """The trial with the highest measured reward."""
         return self.complete[0] if self.complete else None
+
+    @cached_property
+    def front_standing(self) -> FrontStanding | None:
+        """The Pareto front of several objectives; None for a search by its reward alone."""
+        return FrontStanding(self.run, self.run.objectives) if self.run.objectives else None
 
     @cached_property
     def learned_nothing(self) -> bool:

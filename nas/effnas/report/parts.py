@@ -202,6 +202,17 @@ def count_text(number: float) -> str:
     return f"{number:.0f}"
 
 
+def value_text(metric: str, value: float) -> str:
+    """Return a value of a metric of trials: `62.5%`, `0.54×`, `29.7 k`, `1.2 s`."""
+    if metric == "accuracy":
+        return f"{value:.1%}"
+    if metric in ("step_time", "params_ratio"):
+        return f"{value:.2f}×"
+    if metric in ("params", "macs", "activations"):
+        return count_text(value)
+    return seconds_text(value) if metric.endswith("_s") else f"{value:.4g}"
+
+
 def size_text(number: float) -> str:
     """Return `20,736`, `4.03 × 10⁷`."""
     if number < 10**7:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from effnas.report.about_front import front_title
+from effnas.report.about_front import front_tiles
 from effnas.report.facts import Facts
+from effnas.report.front_texts import front_title
 from effnas.report.parts import chance_text, count_text, listed, seconds_text, shortened
 from effnas.report.statements import Contender
 from effnas.trials.baselines import REFERENCE
-from effnas.trials.front_standing import FrontStanding
 
 
 def title(facts: Facts) -> str:
     """Return the verdict as the title of the page."""
+    if facts.front_standing:
+        return front_title(facts.front_standing)
     winner = facts.winner
     if winner is None:
         return "No trial is complete yet"
-    if objectives := facts.run.objectives:
-        return front_title(FrontStanding(facts.run, objectives))
     if facts.learned_nothing:
         return "No trial is clearly better than guessing, so none wins"
     if facts.ahead:
@@ -50,6 +50,8 @@ def _named(contender: Contender, *, chance: bool = False) -> str:
 
 def tiles(facts: Facts) -> list[tuple[str, str, str]]:
     """Return the key figures: what, value, and what it is compared with."""
+    if facts.front_standing:
+        return [*front_tiles(facts, facts.front_standing), *_trials(facts)]
     winner = facts.winner
     if winner is None:
         return []
@@ -70,8 +72,11 @@ def tiles(facts: Facts) -> list[tuple[str, str, str]]:
     if "params_ratio" in m:
         found.append(("parameters", f"{m['params_ratio']:.2f}×",
                       f"{count_text(m.get('params', 0))}; reference 1, exact"))  # fmt: skip
+    return [*found, *_trials(facts)]
+
+
+def _trials(facts: Facts) -> list[tuple[str, str, str]]:
     seconds = sum(t.duration_s for t in facts.run.trials if t.duration_s is not None)
-    found.append(("trials", f"{len(facts.run.trials):,}",
-                  f"of {facts.run.manifest.budget:,}"
-                  + (f"; {seconds_text(seconds)} of work" if seconds else "")))  # fmt: skip
-    return found
+    than = f"of {facts.run.manifest.budget:,}"
+    than += f"; {seconds_text(seconds)} of work" if seconds else ""
+    return [("trials", f"{len(facts.run.trials):,}", than)]
