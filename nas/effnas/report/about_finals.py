@@ -17,9 +17,9 @@ from effnas.report.parts import (
     chance_text,
     count_text,
     counted,
+    duration,
     guessing_text,
     next_section,
-    seconds_text,
 )
 from effnas.report.settings import settings_table
 from effnas.report.statements import Cost
@@ -108,7 +108,7 @@ def _tiles(finals: StoredFinals) -> list[tuple[str, str, str]]:
         found.append(("parameters", f"{m['params_ratio']:.2f}×", more))
     seconds = sum(each.train_time_s for each in report.standings)
     trained = f"{counted(len(report.whole), 'network')} to the end"
-    found.append(("training", seconds_text(seconds), trained))
+    found.append(("training", duration(seconds), trained))
     return found
 
 
@@ -329,8 +329,8 @@ def _what_it_took(finals: StoredFinals) -> Section:
     if not found:
         return Section(name="cost", question=question, answer="Nothing was trained yet.")
     total = sum(cost.seconds for cost in found)
-    answer = f"{seconds_text(total)} of training: " + ", ".join(
-        f"{seconds_text(c.seconds)} in {c.count} {c.what}" for c in found
+    answer = f"{duration(total)} of training: " + ", ".join(
+        f"{duration(c.seconds)} in {c.count} {c.what}" for c in found
     )
     columns = [Column("what"), Column("seconds", ",.1f"), Column("count", "d", "trainings")]
     rows: list[list[Cell]] = [[c.what, c.seconds, c.count] for c in found]

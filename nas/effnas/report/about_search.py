@@ -15,9 +15,9 @@ from effnas.report.parts import (
     Table,
     chance_text,
     counted,
+    duration,
     finite,
     guessing_text,
-    seconds_text,
     size_text,
 )
 from effnas.report.settings import settings_table
@@ -38,6 +38,8 @@ from effnas.trials.trial import TrialState
 _GOOD_TAU = 0.65
 #: A chance that makes more trials hardly worth while; the gain that is worth mentioning.
 _HARDLY, _WORTH = 0.2, 0.005
+#: Less work than this is none, in seconds.
+_NO_WORK_S = 0.1
 #: Pictures above this size are not embedded.
 _MAX_PICTURE_BYTES = 600_000
 _COLUMNS = {
@@ -63,7 +65,7 @@ def can_it_stop(facts: Facts) -> Section:
     chance, worth = found.probability or 0.0, found.worth or 0.0
     seconds = [t.duration_s for t in facts.run.trials if t.has_result and t.duration_s is not None]
     cost = (
-        f" They take about {seconds_text(fmean(seconds) * found.trials)} of work."
+        f" They take about {duration(fmean(seconds) * found.trials)} of work."
         if seconds
         else " What they cost is not known."
     )
@@ -208,23 +210,27 @@ def what_it_took(facts: Facts) -> Section:
                        answer="Not known: no trial says how long it took.")  # fmt: skip
     total = sum(cost.seconds for cost in found)
     complete = len(facts.complete)
-    answer = f"{seconds_text(total)} of work"
+    if total < _NO_WORK_S:
+        return Section(name="cost", question=question,
+                       answer="Next to nothing: no network was trained or timed here.")  # fmt: skip
+    answer = f"{duration(total)} of work"
     if complete:
-        answer += f", {seconds_text(total / complete)} for each of {complete:,} complete trials"
+        answer += f", {duration(total / complete)} for each of {complete:,} complete trials"
     answer += ": " + ", ".join(f"{c.what} {c.seconds / total:.0%}" for c in found) + "."
     sure = (
-        f"Seconds of workers, all together. The wall clock took {seconds_text(clock.whole_s)}; "
-        f"idle are {seconds_text(clock.idle_s)} of that, in which no trial was under way."
+        f"Seconds of workers, all together. The wall clock took {duration(clock.whole_s)}; "
+        f"idle are {duration(clock.idle_s)} of that, in which no trial was under way."
         if clock
         else "Seconds of workers, all together. How long they waited is not known: this run does "
         "not tell when each trial began and ended."
     )
     columns = [Column("what"), Column("seconds", ",.1f"), Column("count", "d", "of them")]
+    idle = None
     if clock and clock.idle_s > 0:
-        found.append(Cost(what="idle", seconds=clock.idle_s, count=clock.gaps))
-    rows: list[list[Cell]] = [[c.what, c.seconds, c.count] for c in found]
+        idle = Cost(what="idle", seconds=clock.idle_s, count=clock.gaps)
+    rows: list[list[Cell]] = [[c.what, c.seconds, c.count] for c in (*found, idle) if c is not None]
     return Section(name="cost", question=question, answer=answer, sure=sure,
-                   figures=[figures.ledger(found)],
+                   figures=[figures.ledger(found, idle)],
                    tables=[Table(name="cost", columns=columns, rows=rows)])  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from effnas.report.figures import ROWS_AXIS, Trace, axis, dots, rows_height
-from effnas.report.parts import Figure, counted, plain, seconds_text
+from effnas.report.parts import Figure, counted, duration, plain
 from effnas.report.statements import Cost, Coverage, PredictedStep, RungPair, Sensitivity
 
 
@@ -117,17 +117,20 @@ def tried(found: Sequence[Coverage]) -> Figure:
     )  # fmt: skip
 
 
-def ledger(found: Sequence[Cost]) -> Figure:
-    """Draw where the time of the workers went."""
-    total = sum(cost.seconds for cost in found)
+def ledger(work: Sequence[Cost], idle: Cost | None = None) -> Figure:
+    """Draw where the time of the workers went, with their shares, and how long they were idle."""
+    total = sum(cost.seconds for cost in work)
+    texts = [f"{duration(c.seconds)}, {c.seconds / total:.0%}" for c in work]
+    found = [*work, idle] if idle else list(work)
+    if idle:
+        texts.append(duration(idle.seconds))
     names = [cost.what for cost in found]
     units = (("hours", 3600, 7200), ("minutes", 60, 120), ("seconds", 1, 0))
     unit, unit_s = next((name, size) for name, size, least in units if total >= least)
     data: list[Trace] = [
         {"type": "bar", "orientation": "h", "x": [c.seconds / unit_s for c in found], "y": names,
          "width": 0.55, "showlegend": False,
-         "marker": {"color": ["@muted" if c.what == "idle" else "@accent" for c in found]},
-         "text": [f"{seconds_text(c.seconds)}, {c.seconds / total:.0%}" for c in found],
+         "marker": {"color": ["@muted" if c is idle else "@accent" for c in found]}, "text": texts,
          "textposition": "auto", "textfont": {"size": 12},
          "insidetextfont": {"color": "@paper"},
          "hovertemplate": "%{y}: %{text}<extra></extra>"}

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any, Literal
 
 from effnas.report.figures import ROWS_AXIS, Trace, axis, dots, rows_height
-from effnas.report.parts import Figure, seconds_text
+from effnas.report.parts import Figure, duration
 from effnas.report.training_facts import TrainingFacts
 
 #: Stages of a figure of times.
@@ -30,7 +30,7 @@ def curve(
     y = [scale * getattr(row, what) for row in rows]
     colour = "@accent" if what == "accuracy" else "@green"
     name = "accuracy, %" if what == "accuracy" else "training loss"
-    texts = [f"epoch {row.epoch}, {row.image_size} px, after {seconds_text(row.train_time_s)}"
+    texts = [f"epoch {row.epoch}, {row.image_size} px, after {duration(row.train_time_s)}"
              for row in rows]  # fmt: skip
     data: list[Trace] = [
         dots(x, y, colour, size=6 if len(rows) <= 40 else 3, mode="lines+markers", text=texts,
@@ -90,7 +90,7 @@ def stage_times(facts: TrainingFacts) -> Figure:
     data: list[Trace] = [
         {"type": "bar", "orientation": "h", "name": name, "x": list(x), "y": names,
          "marker": {"color": colour},
-         "text": [seconds_text(each) for each in x], "textposition": "none",
+         "text": [duration(each) for each in x], "textposition": "none",
          "hovertemplate": f"{name} %{{text}}<extra></extra>"}
         for name, x, colour in (("measured", measured, "@accent"), ("forecast", forecast, "@muted"))
     ]  # fmt: skip

@@ -172,11 +172,33 @@ def finite(value: object) -> Cell:
     return value if isinstance(value, (str, int, float)) or value is None else str(value)
 
 
-def seconds_text(seconds: float) -> str:
-    """Return `48 s`, `35 min`, `6.4 h`."""
-    if seconds < 120:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+def duration(seconds: float) -> str:
+    """Return seconds as text such as `85 ms`, `48 s`, `12 min`, `3 h 05 min` or `2.4 days`."""
+    if seconds < 0.095:
+        return f"{seconds * 1e3:z.0f} ms" if seconds > 0 else "0 s"
+    if seconds < 99.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes = seconds / 60
+    if minutes < 99.5:
+        return f"{minutes:.1f} min" if minutes < 9.95 else f"{minutes:.0f} min"
+    if minutes < 2 * 24 * 60 - 0.5:
+        return f"{round(minutes) // 60} h {round(minutes) % 60:02d} min"
+    return f"{seconds / 86_400:,.1f} days"
+
+
+def against_forecast(measured_s: float, forecast_s: float) -> str:
+    """Return how what was measured stands against its forecast: `36% less than the forecast 14 s`.
+
+    Args:
+        measured_s: Seconds.
+        forecast_s: Seconds, above 0.
+    """
+    off = measured_s / forecast_s - 1
+    if abs(off) < 0.005:
+        return f"as the forecast {duration(forecast_s)}"
+    return (
+        f"{abs(off):.0%} {'more' if off > 0 else 'less'} than the forecast {duration(forecast_s)}"
+    )
 
 
 def guessing_text(guessing: Guessing, part: str = "held-out") -> str:
@@ -210,7 +232,7 @@ def value_text(metric: str, value: float) -> str:
         return f"{value:.2f}×"
     if metric in ("params", "macs", "activations"):
         return count_text(value)
-    return seconds_text(value) if metric.endswith("_s") else f"{value:.4g}"
+    return duration(value) if metric.endswith("_s") else f"{value:.4g}"
 
 
 def size_text(number: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from effnas.report.about_front import front_tiles
 from effnas.report.facts import Facts
 from effnas.report.front_texts import front_title
-from effnas.report.parts import chance_text, count_text, listed, seconds_text, shortened
+from effnas.report.parts import chance_text, count_text, duration, listed, shortened
 from effnas.report.statements import Contender
 from effnas.trials.baselines import REFERENCE
 
@@ -78,5 +78,5 @@ def tiles(facts: Facts) -> list[tuple[str, str, str]]:
 def _trials(facts: Facts) -> list[tuple[str, str, str]]:
     seconds = sum(t.duration_s for t in facts.run.trials if t.duration_s is not None)
     than = f"of {facts.run.manifest.budget:,}"
-    than += f"; {seconds_text(seconds)} of work" if seconds else ""
+    than += f"; {duration(seconds)} of work" if seconds else ""
     return [("trials", f"{len(facts.run.trials):,}", than)]
