@@ -17,6 +17,7 @@ from effnas.report.parts import (
     chance_text,
     count_text,
     counted,
+    date_text,
     duration,
     guessing_text,
     next_section,
@@ -345,7 +346,7 @@ def _where_from(finals: StoredFinals) -> Section:
     return Section(
         name="provenance",
         question="What was it made with?",
-        answer=f"The search {finals.manifest.run}, begun {finals.manifest.run_created or '?'}; "
+        answer=f"The search {finals.manifest.run}, begun {date_text(finals.manifest.run_created)}; "
                f"{recipe.data_share:.0%} of its training images at {recipe.image_size} px.",
         sure=f"Step times are those of the search, on {run.manifest.hardware or '?'}.",
         tables=[settings_table(finals.manifest)],

@@ -8,7 +8,7 @@ from dataclasses import replace
 from effnas.report.about_winner import beats_random
 from effnas.report.diagram import draw
 from effnas.report.facts import Facts
-from effnas.report.figures import Trace, axis, dots, trial_text
+from effnas.report.figures import Trace, axis, count_axis, dots, trial_text
 from effnas.report.front_texts import (
     above_guessing_text,
     against_text,
@@ -191,7 +191,7 @@ def beats_random_search(facts: Facts, standing: FrontStanding) -> Section:
          "hovertemplate": "%{x} trials: %{y:.3f}<extra></extra>"}
     ]  # fmt: skip
     figure = Figure(name="progress", label="Hypervolume by complete trials", data=data,
-                    layout={"xaxis": axis("complete trials"),
+                    layout={"xaxis": count_axis("complete trials", standing.complete),
                             "yaxis": axis(growth.what, range=[-0.03, 1.05])},
                     height=300)  # fmt: skip
     return replace(

@@ -15,6 +15,7 @@ from effnas.report.parts import (
     Table,
     chance_text,
     counted,
+    date_text,
     duration,
     finite,
     guessing_text,
@@ -294,7 +295,7 @@ def where_from(facts: Facts) -> Section:
         name="provenance",
         question="What was it made with?",
         answer=f"effnas {manifest.versions.get('effnas', '?')} on {manifest.hardware or '?'}, "
-               f"seed {manifest.seed}, begun {manifest.created or '?'}.",
+               f"seed {manifest.seed}, begun {date_text(manifest.created)}.",
         sure="Step times hold for this hardware and these versions; accuracies for these images "
              "and this recipe. Rewards follow from the stored metrics.",
         tables=[settings_table(manifest)],

@@ -14,6 +14,7 @@ from effnas.report.parts import (
     against_forecast,
     count_text,
     counted,
+    date_text,
     duration,
     guessing_text,
     next_section,
@@ -49,7 +50,7 @@ def report_training(
             ("network", facts.network),
             ("data", manifest.data.name),
             ("device", manifest.hardware),
-            ("begun", manifest.created),
+            ("begun", date_text(manifest.created)),
         ],
         tiles=_tiles(facts),
         sections=[

@@ -28,6 +28,8 @@ _RIVALS = 7
 ROWS_AXIS: Mapping[str, Any] = {"categoryorder": "array", "showgrid": False, "type": "category"}
 #: Where a logarithmic axis of ratios has its numbers.
 _TICKS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20)
+#: Whole numbers of which each has its tick.
+_FEW = 12
 _LIMIT = re.compile(r"(S|step_time|A|accuracy) ?(<=|<|>=|>) ?([\d.]+)")
 
 Trace = dict[str, Any]
@@ -36,6 +38,11 @@ Trace = dict[str, Any]
 def axis(title: str, **more: Any) -> dict[str, Any]:
     """Return an axis with a title."""
     return {"title": {"text": title}, **more}
+
+
+def count_axis(title: str, last: float) -> dict[str, Any]:
+    """Return an axis of whole numbers up to the last one: few of them have a tick each."""
+    return axis(title, **({"dtick": 1} if last <= _FEW else {}))
 
 
 def rows_height(count: int, extra: int = 90) -> int:
@@ -158,7 +165,7 @@ def progress(
         {"type": "scatter", "mode": "lines", "x": x[: len(y)], "y": y, "name": "best so far",
          "line": {"shape": "hv", "color": "@warm", "width": 2.5}},
     ]  # fmt: skip
-    layout: dict[str, Any] = {"xaxis": axis("trial"), "yaxis": axis("measured reward")}
+    layout: dict[str, Any] = {"xaxis": count_axis("trial", last), "yaxis": axis("measured reward")}
     lowest = sorted(t.reward or 0.0 for t in scored)[len(scored) // 20 :]
     if random:
         ended = [t.number for t in trials if t.state.is_finished]

@@ -5,14 +5,12 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any, Literal
 
-from effnas.report.figures import ROWS_AXIS, Trace, axis, dots, rows_height
+from effnas.report.figures import ROWS_AXIS, Trace, axis, count_axis, dots, rows_height
 from effnas.report.parts import Figure, duration
 from effnas.report.training_facts import TrainingFacts
 
 #: Stages of a figure of times.
 _MOST_STAGES = 12
-#: Epochs of which each has its number on the axis.
-_FEW_EPOCHS = 12
 #: Stages narrower than this share of a figure have no label.
 _NARROW = 0.06
 
@@ -44,13 +42,12 @@ def curve(
                          text=[texts[at]],
                          hovertemplate="best: %{text}<br>%{y:.2f}%<extra></extra>"))  # fmt: skip
     layout: dict[str, Any] = {
-        "xaxis": axis(f"training time, {unit}" if by_time else "epoch", rangemode="tozero"),
+        "xaxis": axis(f"training time, {unit}") if by_time else count_axis("epoch", len(rows)),
         "yaxis": axis(name),
     }
     if not by_time:
         _shade(layout, facts)
-        if len(rows) <= _FEW_EPOCHS:
-            layout["xaxis"]["dtick"] = 1
+    layout["xaxis"]["rangemode"] = "tozero"
     return Figure(
         name=f"{what.replace('_', '-')}{'-by-time' if by_time else ''}",
         label=f"{name} by {'training time' if by_time else 'epoch'}",

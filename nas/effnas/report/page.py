@@ -31,7 +31,7 @@ from effnas.report.about_winner import (
     why_it_wins,
 )
 from effnas.report.facts import Facts
-from effnas.report.parts import Page, Section, next_section
+from effnas.report.parts import Page, Section, date_text, next_section
 from effnas.report.verdict import tiles, title
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run
@@ -82,7 +82,7 @@ def report_facts(
             ),
             ("controller", manifest.controller or "?"),
             ("device", manifest.hardware or "?"),
-            ("begun", manifest.created or "?"),
+            ("begun", date_text(manifest.created)),
         ],
         tiles=tiles(facts),
         sections=[*sections, all_trials(facts)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from effnas.trials.guessing import Guessing
 
 #: What stands for images in a command, where it is not known which they are.
 UNKNOWN_DATA = "DATA"
+_DATE = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d)?Z")
 #: What is not known, in a table.
 UNKNOWN = "–"
 
@@ -184,6 +186,12 @@ def duration(seconds: float) -> str:
     if minutes < 2 * 24 * 60 - 0.5:
         return f"{round(minutes) // 60} h {round(minutes) % 60:02d} min"
     return f"{seconds / 86_400:,.1f} days"
+
+
+def date_text(date: str | None) -> str:
+    """Return `2026-01-31 12:00 UTC` of `2026-01-31T12:00:00Z`; what is no such date stays."""
+    match = _DATE.fullmatch(date or "?")
+    return f"{match[1]} {match[2]} UTC" if match else date or "?"
 
 
 def against_forecast(measured_s: float, forecast_s: float) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from effnas.report.about_ranking import MAY_EXCEED_1
 from effnas.report.facts import Facts
-from effnas.report.figures import Trace, axis, dots, trial_text
+from effnas.report.figures import Trace, axis, count_axis, dots, trial_text
 from effnas.report.parts import (
     Cell,
     Column,
@@ -136,8 +137,19 @@ def _key_facts(names: Sequence[str], all_facts: Sequence[Facts]) -> Section:
         if differing
         else "Reward, objectives, reference, held-out images, recipe and device are the same, so "
         f"that rewards compare. Intervals hold with 90%. {MAY_EXCEED_1}",
-        tables=[Table(name="runs", columns=columns, rows=rows, is_open=True, is_turned=True)],
+        tables=[
+            _without_empty(
+                Table(name="runs", columns=columns, rows=rows, is_open=True, is_turned=True)
+            )
+        ],
     )
+
+
+def _without_empty(table: Table) -> Table:
+    """Return a table without the columns that no row has."""
+    kept = [n for n in range(len(table.columns)) if any(row[n] is not None for row in table.rows)]
+    return replace(table, columns=[table.columns[n] for n in kept],
+                   rows=[[row[n] for n in kept] for row in table.rows])  # fmt: skip
 
 
 def _progress(names: Sequence[str], all_facts: Sequence[Facts]) -> Section:
@@ -155,7 +167,8 @@ def _progress(names: Sequence[str], all_facts: Sequence[Facts]) -> Section:
         }))  # fmt: skip
     rows: list[list[Cell]] = [[name, *step] for name, growth, _ in found for step in growth.steps]
     columns = [Column("run"), Column("trial", "d"), Column("value", ".4f", "so far")]
-    one_axis = not _differing(all_facts)
+    # Hypervolumes of two runs have two scales.
+    one_axis = not _differing(all_facts) and not any(f.run.objectives for f in all_facts)
     return Section(
         name="progress",
         question="How did the best of each grow?",
@@ -176,19 +189,20 @@ def _figures(
     if not lines:
         return []
     label = f"{lines[0][1].capitalize()} of each run, by {x}"
-    layout = {"xaxis": axis(x)}
+
+    def figure(name: str, label: str, y: str, data: Sequence[Trace]) -> Figure:
+        ends = [value for trace in data for value in trace["x"]]
+        is_count = all(isinstance(value, int) for value in ends)
+        layout = {"xaxis": count_axis(x, max(ends)) if is_count else axis(x), "yaxis": axis(y)}
+        return Figure(name=name, label=label, data=data, layout=layout, height=height)
+
     if one_axis:
-        data = [trace for *_, trace in lines]
-        layout["yaxis"] = axis(lines[0][1])
-        return [Figure(name=name, label=label, data=data, layout=layout, height=height)]
+        return [figure(name, label, lines[0][1], [trace for *_, trace in lines])]
     found = []
     for n, run in enumerate(dict.fromkeys(run for run, *_ in lines), start=1):
-        mine = [(what, trace | {"showlegend": False}) for of, what, trace in lines if of == run]
+        mine = [(what, trace) for of, what, trace in lines if of == run]
         title = f"{mine[0][0]}<br>of {plain(shortened(run, 24))}"
-        found.append(
-            Figure(name=f"{name}-{n}", label=f"{label}: {run}", data=[t for _, t in mine],
-                   layout={**layout, "yaxis": axis(title)}, height=height)
-        )  # fmt: skip
+        found.append(figure(f"{name}-{n}", f"{label}: {run}", title, [t for _, t in mine]))
     return found
 
 

@@ -64,6 +64,8 @@ def tiles(facts: Facts) -> list[tuple[str, str, str]]:
         more = (f"± {100 * error:.1f}; " if error else "") + (
             f"reference {than:.1%}" if than is not None else "reference not trained"
         )
+        guessing = facts.run.manifest.data.guessing.best
+        more += f"; guessing {guessing:.1%}" if facts.learned_nothing and guessing else ""
         found.append(("accuracy", f"{m['accuracy']:.1%}", more))
     if "step_time" in m:
         low, high = m.get("step_time_low"), m.get("step_time_high")
