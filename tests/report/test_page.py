@@ -22,7 +22,7 @@ from effnas.cli.report import ReportingCommand, next_commands
 from effnas.errors import InfeasibleError
 from effnas.report.facts import Facts
 from effnas.report.page import report_search, to_html, write_tables
-from effnas.report.parts import Page
+from effnas.report.parts import Page, date_text
 from effnas.trials.run import Run
 from effnas.trials.trial import TrialState
 
@@ -241,3 +241,9 @@ def test_with_several_objectives_the_front_comes_first_and_hostile_names_stay_te
     assert page.title.startswith(said)
     assert HOSTILE in baselines.answer
     assert HOSTILE not in to_html(page)
+
+
+def test_dates_are_readable_and_other_texts_stay() -> None:
+    assert date_text("2026-11-08T20:15:11Z") == "8 Nov 2026, 20:15 UTC"
+    assert [date_text(text) for text in ("2026-13-08T20:15:11Z", HOSTILE, "", None)] == [
+        "2026-13-08T20:15:11Z", HOSTILE, "?", "?"]  # fmt: skip

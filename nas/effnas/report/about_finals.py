@@ -269,8 +269,8 @@ def _is_it_good_on_test(finals: StoredFinals) -> Section:
     if is_of_base and base and base.accuracy is not None:
         answer += f" On the held-out images that it was picked by, it is {base.accuracy:.2%}."
     sure = (
-        f"{counted(test.images, 'image')} of {test.data}, read once, on {test.date[:10]}: nothing "
-        "was chosen by them."
+        f"{counted(test.images, 'image')} of {test.data}, read once, on {date_text(test.date)}: "
+        "nothing was chosen by them."
     )
     if test.skipped:
         sure += f" {counted(len(test.skipped), 'more image')} cannot be decoded."

@@ -16,7 +16,8 @@ from effnas.trials.guessing import Guessing
 
 #: What stands for images in a command, where it is not known which they are.
 UNKNOWN_DATA = "DATA"
-_DATE = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d)?Z")
+_DATE = re.compile(r"(\d{4})-(0[1-9]|1[0-2])-(\d\d)T(\d\d:\d\d)(?::\d\d)?Z")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 #: What is not known, in a table.
 UNKNOWN = "–"
 
@@ -189,9 +190,11 @@ def duration(seconds: float) -> str:
 
 
 def date_text(date: str | None) -> str:
-    """Return `2026-01-31 12:00 UTC` of `2026-01-31T12:00:00Z`; what is no such date stays."""
+    """Return `31 Jan 2026, 12:00 UTC` of `2026-01-31T12:00:00Z`; what is no such date stays."""
     match = _DATE.fullmatch(date or "?")
-    return f"{match[1]} {match[2]} UTC" if match else date or "?"
+    if match is None:
+        return date or "?"
+    return f"{int(match[3])} {_MONTHS[int(match[2]) - 1]} {match[1]}, {match[4]} UTC"
 
 
 def against_forecast(measured_s: float, forecast_s: float) -> str:
