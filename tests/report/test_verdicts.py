@@ -18,8 +18,10 @@ from effnas.report.facts import Facts
 from effnas.report.page import report_search
 from effnas.report.parts import Page, chance_text, share_text
 from effnas.report.side_by_side import report_runs
+from effnas.trials.manifest import ParentPart
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run
+from effnas.trials.step_unit import OVER_MEDIAN
 
 
 def terminal(run: Run) -> str:
@@ -115,3 +117,21 @@ def test_nearly_all_is_not_all() -> None:
     assert [share_text(share) for share in (0, 0.001, 0.5, 0.9958, 1)] == [
         "0%", "<1%", "50%", ">99%", "100%"]  # fmt: skip
     assert [chance_text(chance) for chance in (0.005, 0.995, 1.0)] == ["<1%", ">99%", ">99%"]
+
+
+def test_what_s_is_over_is_said_as_it_is() -> None:
+    run = made_run(rising)
+    source = f"table: board.csv; {OVER_MEDIAN}, 0.07 s"
+    parent = ParentPart(path="runs/first", trials=30)
+    manifest = replace(run.manifest, step_times=source, budget=0, parent=parent)
+    moved = report_search(replace(run, manifest=manifest))
+    tiles = {what: than for what, _, than in moved.tiles}
+    assert tiles["step time"].endswith("the table's median 1")
+    assert tiles["trials"].startswith("30 complete, from runs/first")
+    assert "times the table's median step time" in moved.sections[0].answer
+    assert not re.search(r"reference's step|reference's \(S\)", words(moved))
+    assert moved.tables[0].records()[-1]["step_time"] is None  # the reference's is not known
+    assert "times the reference's step time" in report_search(run).sections[0].answer
+    both = report_runs([replace(run, path=Path("one")),
+                        replace(run, path=Path("two"), manifest=manifest)])  # fmt: skip
+    assert "unit of S" in both.title

@@ -103,7 +103,13 @@ def _tiles(finals: StoredFinals) -> list[tuple[str, str, str]]:
         found.append(("test accuracy", f"{report.test.mean:.1%}",
                       f"{counted(report.test.images, 'image')}, read once"))  # fmt: skip
     if "step_time" in m:
-        found.append(("step time", f"{m['step_time']:.2f}×", "reference 1; of the search"))
+        found.append(
+            (
+                "step time",
+                f"{m['step_time']:.2f}×",
+                f"{finals.run.step_unit.value} 1; of the search",
+            )
+        )
     if "params_ratio" in m:
         more = f"{count_text(m.get('params', 0))}; reference 1, exact"
         found.append(("parameters", f"{m['params_ratio']:.2f}×", more))

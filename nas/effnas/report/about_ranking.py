@@ -48,7 +48,7 @@ def is_it_better(facts: Facts) -> Section:
             chances = chance_text(each.reward_gap.probability)
             answer += f" It {_beats(each)} {each.name}: it is better with {chances}."
         elif each.baseline.reason:
-            answer += f" It cannot be compared with {each.name}: {each.baseline.reason}."
+            answer += f" There is no reward of {each.name}: {each.baseline.reason}."
     if not facts.contenders:
         answer += " No baseline was trained beside it."
     spread = (

@@ -140,9 +140,7 @@ def are_predictions_good(facts: Facts) -> Section:
         answer = (
             "Not known: none of the predicted ones was measured."
             if predicted
-            else "None was predicted: step times are "
-            + (facts.run.manifest.step_times or "?")
-            + "."
+            else f"None was predicted. Where they are from: {facts.run.manifest.step_times or '?'}."
         )
         return Section(name="predictions", question=question, answer=answer)
     errors = sorted(abs(each.error) for each in found)

@@ -21,6 +21,7 @@ from effnas.report.parts import (
 )
 from effnas.report.statements import best_so_far, sensitivity
 from effnas.trials.baselines import REFERENCE
+from effnas.trials.step_unit import StepUnit
 from effnas.trials.trial import Trial
 
 _FIGURES = (
@@ -52,8 +53,9 @@ def what_won(facts: Facts) -> Section:
     m = winner.metrics
     figures_text = listed([
         *([f"{m['accuracy']:.2%} accuracy{_error_text(facts)}"] if "accuracy" in m else []),
-        *([f"{m['step_time']:.2f} times the reference's step time"] if "step_time" in m else []),
-        *([f"{m['params_ratio']:.2f} times its parameters ({count_text(m['params'])})"]
+        *([f"{m['step_time']:.2f} times {run.step_unit.value} step time"]
+          if "step_time" in m else []),
+        *([f"{m['params_ratio']:.2f} times the reference's parameters ({count_text(m['params'])})"]
           if "params_ratio" in m and "params" in m else []),
     ])  # fmt: skip
     sure = (
@@ -63,6 +65,8 @@ def what_won(facts: Facts) -> Section:
     )
     if not any(each.baseline.name == REFERENCE for each in facts.contenders):
         sure += " The reference was not trained beside the trials, so its accuracy is not known."
+    if run.step_unit is not StepUnit.REFERENCE:
+        sure += f" S is over {run.step_unit.value}: the table of step times lacks the reference."
     answer = f"Trial {winner.number}: {figures_text}."
     if facts.learned_nothing:
         answer += " It does not win: no trial is clearly more accurate than guessing."
@@ -97,7 +101,8 @@ def _beside(facts: Facts, winner: Trial) -> Table:
     ]
     if not any(each.baseline.name == REFERENCE for each in facts.contenders):
         known = facts.run.space.counted_metrics(facts.run.space.reference)
-        known = {**known, "step_time": 1.0}
+        if facts.run.step_unit is StepUnit.REFERENCE:
+            known = {**known, "step_time": 1.0}
         rows.append(_figures("reference, not trained", None, known, None, step_s))
     return Table(name="best", columns=[Column("network"), *_FIGURES], rows=rows, is_open=True,
                  is_turned=True)  # fmt: skip
@@ -282,7 +287,8 @@ def what_it_costs(facts: Facts) -> Section:
     ]  # fmt: skip
     return Section(
         name="trade-off", question=question, answer=answer, sure=sure,
-        figures=[figures.trade_off(complete, front, winner, baselines, limits)],
+        figures=[figures.trade_off(complete, front, winner, baselines, limits,
+                                   facts.run.step_unit.value)],
         tables=[Table(name="pareto-front", columns=columns, rows=rows)],
     )  # fmt: skip
 

@@ -271,8 +271,9 @@ def trade_off(
     winner: Trial,
     baselines: Sequence[tuple[str, Mapping[str, float]]],
     constraints: Sequence[str],
+    unit: str,
 ) -> Figure:
-    """Draw accuracy against step time."""
+    """Draw accuracy against step time; `unit` says whose step S is a multiple of."""
 
     def points(trials: Sequence[Trial], colour: str, name: str, **more: Any) -> Trace:
         return dots([t.metrics["step_time"] for t in trials],
@@ -305,7 +306,7 @@ def trade_off(
         )  # fmt: skip
     x = sorted([*(t.metrics["step_time"] for t in complete), *(m["step_time"] for _, m in known)])
     layout: dict[str, Any] = {
-        "xaxis": axis("step time over the reference's (S)"),
+        "xaxis": axis(f"step time over {unit} (S)"),
         "yaxis": axis("accuracy, %"),
         "hovermode": "closest",
     }

@@ -82,6 +82,7 @@ def report_facts(
             ),
             ("controller", manifest.controller or "?"),
             ("device", manifest.hardware or "?"),
+            *([("retargeted from", manifest.parent.path)] if manifest.parent else []),
             ("begun", date_text(manifest.created)),
         ],
         tiles=tiles(facts),

@@ -34,6 +34,7 @@ _MUST_MATCH: Sequence[tuple[str, Callable[[Run], object]]] = (
     ("held-out images", lambda run: run.holdout_fingerprint),
     ("recipe", lambda run: run.manifest.recipe),
     ("device", lambda run: run.manifest.hardware),
+    ("unit of S", lambda run: run.step_unit),
 )
 
 
@@ -237,7 +238,7 @@ def _trade_offs(names: Sequence[str], all_facts: Sequence[Facts]) -> Section:
         answer="Lines are the Pareto fronts: no trial of the run is both more accurate and faster.",
         sure=f"Each run on axes of its own: they differ in their {listed(differing)}."
         if differing else "Measured once each, without intervals.",
-        figures=_figures("trade-offs", "step time over the reference's (S)", lines if rows else [],
+        figures=_figures("trade-offs", "step time (S)", lines if rows else [],
                          one_axis=not differing, height=380),
         tables=[Table(name="pareto-fronts", columns=columns, rows=rows)],
     )  # fmt: skip

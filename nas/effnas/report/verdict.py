@@ -8,6 +8,8 @@ from effnas.report.front_texts import front_title
 from effnas.report.parts import chance_text, count_text, duration, listed, shortened
 from effnas.report.statements import Contender
 from effnas.trials.baselines import REFERENCE
+from effnas.trials.step_unit import StepUnit
+from effnas.trials.trial import TrialState
 
 
 def title(facts: Facts) -> str:
@@ -69,8 +71,10 @@ def tiles(facts: Facts) -> list[tuple[str, str, str]]:
         found.append(("accuracy", f"{m['accuracy']:.1%}", more))
     if "step_time" in m:
         low, high = m.get("step_time_low"), m.get("step_time_high")
+        is_over_reference = facts.run.step_unit is StepUnit.REFERENCE
+        whose = "reference" if is_over_reference else facts.run.step_unit.value
         more = f"{low:.2f} to {high:.2f}; " if low and high else ""
-        found.append(("step time", f"{m['step_time']:.2f}×", f"{more}reference 1"))
+        found.append(("step time", f"{m['step_time']:.2f}×", f"{more}{whose} 1"))
     if "params_ratio" in m:
         found.append(("parameters", f"{m['params_ratio']:.2f}×",
                       f"{count_text(m.get('params', 0))}; reference 1, exact"))  # fmt: skip
@@ -79,6 +83,9 @@ def tiles(facts: Facts) -> list[tuple[str, str, str]]:
 
 def _trials(facts: Facts) -> list[tuple[str, str, str]]:
     seconds = sum(t.duration_s for t in facts.run.trials if t.duration_s is not None)
+    parent = facts.run.manifest.parent
     than = f"of {facts.run.manifest.budget:,}"
+    if parent:  # whose budget is that of new trainings
+        than = f"{facts.run.trials.count(TrialState.COMPLETE):,} complete, from {parent.path}"
     than += f"; {duration(seconds)} of work" if seconds else ""
     return [("trials", f"{len(facts.run.trials):,}", than)]
