@@ -132,3 +132,18 @@ def test_a_command_line_is_written_again_with_what_changes() -> None:
     words = again(asked, {"epochs": 3})
     assert words == ["effnas", "train", "./-a b", "--epochs", "3", "--no-report",
                      "--compile", "none"]  # fmt: skip
+
+
+def test_finals_that_do_not_beat_guessing_are_to_be_longer() -> None:
+    run = Path("run/manifest.json")
+    stored = json.loads(run.read_text())
+    stored["data"] |= {"classes": 2, "holdout_class_counts": [280, 8], "holdout_images": 288}
+    run.write_text(json.dumps(stored))
+    file = Path("run-finals/manifest.json")
+    stored = json.loads(file.read_text())
+    stored["asked"] = {"name": "promote", "options": {"search": "run", "top": 2}}
+    file.write_text(json.dumps(stored))
+    [line] = offered("run-finals")
+    found = parsed(line)
+    assert (found["command"], found["search"], found["top"]) == ("promote", Path("run"), 2)
+    assert found["epochs"] == 4 * stored["recipe"]["epochs"]

@@ -11,6 +11,7 @@ from effnas.config.plugins import is_plugin
 from effnas.report.parts import UNKNOWN_DATA
 from effnas.trials.manifest import CommandPart, Plain
 from effnas.trials.run import Run
+from effnas.trials.store import as_typed
 from effnas.trials.uncertainty import Ranking
 
 #: Why, and the words of a command.
@@ -123,7 +124,8 @@ def again(asked: CommandPart, changed: Mapping[str, Plain]) -> list[str]:
     """Return the words of a command line, with other values of some of its options."""
     options = {**asked.options, **changed}
     words = ["effnas", *asked.name.split()]
-    words += [argument(options[name]) for name in _ARGUMENTS if options.get(name)]
+    words += [argument(as_typed(Path(str(options[name])))) for name in _ARGUMENTS
+              if options.get(name)]  # fmt: skip
     for name, value in options.items():
         if name in _ARGUMENTS or value is None:
             continue

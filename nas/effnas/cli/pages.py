@@ -16,6 +16,7 @@ from effnas.report.training_facts import TrainingFacts
 from effnas.scaling.family_file import StoredFamily, read_family
 from effnas.trials.manifest import Plain
 from effnas.trials.network_ref import NetworkRef, find_network
+from effnas.trials.store import as_typed
 from effnas.workflows.finals.stored import load_finals
 from effnas.workflows.train.folder import BEST
 
@@ -64,8 +65,9 @@ def _trained_network(facts: TrainingFacts) -> str:
     for text in (named, stored.get("architecture")):
         found = _find(str(text or ""), stored.get("architecture_id"))
         if found:
-            is_trial = found.run and found.trial
-            return f"{found.run.path}:{found.trial.number}" if is_trial else found.name  # type: ignore[union-attr]
+            if found.run and found.trial:
+                return f"{as_typed(found.run.path)}:{found.trial.number}"
+            return str(as_typed(Path(found.name)))
     return ""
 
 
