@@ -91,7 +91,7 @@ def test_rewards_and_the_order_of_trials(found: Any) -> None:
             assert float(row["reward"]) == pytest.approx(lines.reward(trial["metrics"]))
             assert float(row["accuracy"]) == trial["metrics"]["accuracy"]
     best = max(lines.complete.values(), key=lambda trial: trial["reward"])
-    first = tables["winner"][0]
+    first = tables["best"][0]
     assert first["network"] == f"trial {best['trial']}"
     assert float(first["reward"]) == pytest.approx(lines.reward(best["metrics"]))
     named = re.search(r"[Tt]rial (\d+)", title)
@@ -105,7 +105,7 @@ def test_standard_errors_and_baselines(found: Any) -> None:
     for row in tables.get("ranking", []):
         expected = lines.standard_error(float(row["accuracy"]))
         assert float(row["accuracy_error"]) == pytest.approx(expected)
-    for row in tables["winner"][1:]:
+    for row in tables["best"][1:]:
         measured = lines.baselines.get(row["network"])
         if not measured:
             continue

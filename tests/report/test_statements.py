@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from effnas.arch.architecture import Architecture
 from effnas.report.explanation import importances, path
 from effnas.report.facts import Facts
 from effnas.report.page import report_search
+from effnas.report.parts import against_forecast
 from effnas.report.statements import (
     best_so_far,
     costs,
@@ -25,7 +27,7 @@ from effnas.report.statements import (
 )
 from effnas.trials.reward import Reward
 from effnas.trials.run import load_run
-from effnas.trials.trial import Measurement, Trial
+from effnas.trials.trial import Measurement, Trial, Trials
 
 GOLDEN = Path(__file__).parents[1] / "golden/folders"
 
@@ -96,8 +98,13 @@ def test_a_baseline_is_surely_beaten_only_from_far() -> None:
     run = made_run(lambda arch: metrics_of(0.8, arch), baseline_accuracy=0.5)
     near = made_run(lambda arch: metrics_of(0.8, arch), baseline_accuracy=0.95)
     far, close = (Facts(each, Reward.load("v2")).contenders[0] for each in (run, near))
-    assert far.beaten_probability > 0.99
-    assert close.beaten_probability < far.beaten_probability
+    assert far.reward_gap.probability > 0.99
+    assert far.is_beaten
+    assert close.reward_gap.probability < far.reward_gap.probability
+    assert close.is_beaten is False
+    # Rewards and accuracies that were measured stand beside those with the luck taken off.
+    assert far.measured_accuracy_gap == pytest.approx(0.8 - 0.5)
+    assert close.measured_gap == pytest.approx(close.best.reward - close.reward)
 
 
 def kernels_alone(arch: Architecture) -> dict[str, float]:
@@ -123,3 +130,24 @@ def test_the_decision_that_makes_the_difference_is_found() -> None:
     assert steps[0].gain == pytest.approx(math.log(0.7 / 0.5), abs=0.1)
     assert steps[0].low < steps[0].gain < steps[0].high
     assert all(sum(s.parts.values()) == pytest.approx(s.gain, abs=1e-9) for s in steps)
+
+
+def test_text_and_figure_give_the_same_shares_of_the_work() -> None:
+    run = load_run(GOLDEN / "run")
+    timed = [replace(trial, duration_s=3.0, ended=f"2026-01-01T00:00:{10 * n:02}Z")
+             for n, trial in enumerate(run.trials)]  # fmt: skip
+    page = report_search(replace(run, trials=Trials(timed)))
+    section = next(section for section in page.sections if section.name == "cost")
+    [bars] = section.figures[0].data
+    shares = {
+        what: text.rpartition(", ")[2] for what, text in zip(bars["y"], bars["text"], strict=True)
+    }
+    assert "idle" in shares
+    for what, share in shares.items():
+        assert (f"{what} {share}" in section.answer) == (what != "idle")
+
+
+def test_a_forecast_is_held_against_what_was_measured_in_one_way() -> None:
+    assert against_forecast(8.74, 13.8) == "37% less than the forecast 14 s"
+    assert against_forecast(1.5, 1.0) == "50% more than the forecast 1.0 s"
+    assert against_forecast(1.0, 1.001) == "as the forecast 1.0 s"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from effnas.report.about_front import above_guessing_text, against_text, front_title
+from effnas.report.front_texts import above_guessing_text, against_text, front_title
 from effnas.trials.baselines import BaselineResult, grouped
 from effnas.trials.front_standing import FrontStanding
 from effnas.trials.objectives import Objectives
@@ -66,7 +66,10 @@ def test_a_baseline_may_be_on_the_front_itself_or_not_compare() -> None:
     assert against_text(found.against[0]) == (
         "net is dominated by none: it would be on the front, without trial 1"
     )
-    assert front_title(found) == "2 networks are on the Pareto front; net would be on it"
+    assert front_title(found) == (
+        "2 trials of 2 are on the Pareto front of accuracy, step time and params; net would be on "
+        "it"
+    )
     [lacking] = standing(*trials, accuracy=0.6, params=4.0).against
     assert against_text(lacking) == "net is not compared: it has no step_time"
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from effnas.cli.leaderboard import argument
+from effnas.cli.following import LONGER, Command, again, argument
 from effnas.cli.tables import (
     SHOWN_NETWORKS,
     best_with,
@@ -25,6 +25,7 @@ from effnas.cli.tables import (
 )
 from effnas.cli.wording import error_text, guessing_text, hardly_beats_guessing
 from effnas.train.checkpoints import weights_file
+from effnas.trials.manifest import Plain
 from effnas.workflows.trainings.folder import WEIGHTS
 
 if TYPE_CHECKING:
@@ -64,14 +65,18 @@ def say_finals(screen: Screen, finals: StoredFinals) -> None:
     _say_guessing(screen, finals)
 
 
-def after_finals(finals: StoredFinals) -> list[tuple[str, list[str]]]:
-    """Return what to do after finals: why, and the words of a command."""
+def after_finals(finals: StoredFinals) -> list[Command]:
+    """Return what to do after finals."""
     base, place = finals.report.base, argument(finals.path)
-    again = ["effnas", "resume", place]
+    asked, resumed = finals.manifest.asked, ["effnas", "resume", place]
     if not finals.manifest.finished:
-        return [("Finish the finals first.", again)] if finals.manifest.asked else []
+        return [("Finish the finals first.", resumed)] if asked else []
     if base is None:
         return [("See what went wrong.", ["effnas", "status", place])]
+    if asked and finals.beats_guessing is False:
+        epochs = LONGER * finals.report.epochs
+        changed: dict[str, Plain] = {"epochs": epochs, "out": f"{finals.path}-{epochs}-epochs"}
+        return [("The pick does not beat guessing: train them longer.", again(asked, changed))]
     picked = base.finalist.trial.number
     network = argument(f"{finals.run.path}:{picked}")
     family = argument(Path("families") / f"{finals.run.path.resolve().name}-{picked}")
@@ -80,8 +85,9 @@ def after_finals(finals: StoredFinals) -> list[tuple[str, list[str]]]:
          ["effnas", "export", network, "--weights", str(_weights(finals, base))]),
         ("Grow it to a family of sizes.", ["effnas", "scale", network, "--out", family]),
     ]  # fmt: skip
-    if finals.report.test is None and finals.manifest.asked:
-        found.insert(0, ("Read the test part of the data, once.", [*again, "--test"]))
+    part = finals.run.manifest.data.test_part
+    if finals.report.test is None and asked and part:
+        found.insert(0, (f"Read the test part of the data, {part!r}, once.", [*resumed, "--test"]))
     return found
 
 

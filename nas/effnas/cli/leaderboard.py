@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import floor, log10
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -28,11 +27,11 @@ from effnas.cli.tables import (
 )
 from effnas.cli.wording import error_text, guessing_text
 from effnas.report.parts import chance_text
+from effnas.report.statements import Contender, contenders
 from effnas.trials.guessing import WHAT_HELPS
 from effnas.trials.reward import Reward
 from effnas.trials.step_unit import StepUnit
 from effnas.trials.uncertainty import (
-    CLEARLY,
     LEVEL,
     Difference,
     Noise,
@@ -53,8 +52,6 @@ LEARNED_NOTHING = (
 )
 #: What ranks such as `1-3` mean.
 SHARED_RANKS = f"rank: trials that cannot be told apart share their ranks ({_LEVEL})"
-#: Networks that finals train at least and at most.
-_FINALISTS = (3, 8)
 #: Trials that are listed by their numbers.
 _NAMED = 5
 
@@ -102,33 +99,43 @@ class Leaderboard:
             screen.print()
             screen.print(self._compared())
             if self._ranked.is_known:
-                legend = f"±: half of the {_LEVEL} interval; the luck of being chosen is taken off"
-                legend += (
-                    "; a baseline known to be good is beaten less often than 'better with' says"
+                legend = (
+                    f"±: half of the {_LEVEL} interval; the luck of being chosen is taken off, so "
+                    "that less is left than was measured; a baseline known to be good is beaten "
+                    "less often than 'better with' says"
                 )
                 screen.print(Text(legend, style="dim"))
             self._judge(screen)
 
     def _compared(self) -> Table:
-        first = f"trial {self.comparisons[0].number} against"
+        first = f"{self._best} against"
         found = table(
             first, "better with", "reward", "accuracy", "step time", "params", left=[first],
             spare=["params", "step time"],
         )  # fmt: skip
         for each in self.comparisons:
+            gap = each.reward_gap
             found.add_row(
-                each.name,
-                "-" if each.reward is None else chance_text(each.reward.probability),
-                f"{each.measured:+z.4f}" if each.reward is None else _difference(each.reward),
-                "-" if each.accuracy is None else _difference(each.accuracy),
-                number(each.step_time, "{:.3g}x"),
-                number(each.params, "{:.3g}x"),
+                each.baseline.name,
+                "-" if gap is None else chance_text(gap.probability),
+                number(each.measured_gap, "{:+z.4f}") if gap is None else _gap_text(gap),
+                "-" if each.accuracy_gap is None else _gap_text(each.accuracy_gap),
+                number(each.ratio("step_time"), "{:.3g}x"),
+                number(each.ratio("params"), "{:.3g}x"),
             )
+            if gap is not None:  # luck is taken off these, so that they may have another sign
+                measured = (each.measured_gap, each.measured_accuracy_gap)
+                cells = (number(value, "{:+z.4f}") for value in measured)
+                found.add_row("  as measured", "", *cells, "", "")
         return found
+
+    @property
+    def _best(self) -> str:
+        return f"trial {self._ranked[0].trial.number}"
 
     def _judge(self, screen: Screen) -> None:
         """Print in words whether the best is better than the baselines."""
-        unbeaten = [each.name for each in self.comparisons if not each.is_better]
+        unbeaten = [each.baseline.name for each in self.comparisons if not each.is_beaten]
         if unbeaten:
             text = (
                 f"the best trial does not clearly beat {' and '.join(unbeaten)}; what helps: more "
@@ -137,32 +144,17 @@ class Leaderboard:
             note(screen, text, "Warning")
         else:
             names = " and ".join(
-                each.name + (f" ({chance_text(each.reward.probability)})" if each.reward else "")
+                each.baseline.name
+                + (f" ({chance_text(each.reward_gap.probability)})" if each.reward_gap else "")
                 for each in self.comparisons
             )
-            text = f"Trial {self.comparisons[0].number} is better than {names}."
-            screen.print(text, markup=False)
+            screen.print(f"{self._best.capitalize()} is better than {names}.", markup=False)
 
     @cached_property
-    def comparisons(self) -> list[Comparison]:
+    def comparisons(self) -> list[Contender]:
         """The best trial against each baseline that has a reward."""
-        best = self.run.best
-        if best is None or best.reward is None:
-            return []
-        worths = ((baseline, self._worth(baseline)) for baseline in self.run.baselines)
-        return [
-            Comparison(
-                number=best.number,
-                name=baseline.name,
-                measured=best.reward - worth,
-                reward=self._ranked.compare(best, baseline),
-                accuracy=self._ranked.compare(best, baseline, "accuracy"),
-                step_time=_ratio("step_time", best.metrics, baseline.metrics),
-                params=_ratio("params", best.metrics, baseline.metrics),
-            )
-            for baseline, worth in worths
-            if worth is not None
-        ]
+        found = contenders(self.run, self.reward, self._ranked) if self.reward else []
+        return [each for each in found if each.measured_gap is not None]
 
     @property
     def learned_nothing(self) -> bool:
@@ -273,95 +265,8 @@ class Leaderboard:
         return f"{text}."
 
 
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """The best trial beside a baseline; ratios are over the baseline's.
-
-    Attributes:
-        number: Of the trial.
-        name: Of the baseline.
-        measured: The measured reward, less the baseline's.
-        reward: What that difference truly is, the luck of being chosen taken off; None: not known.
-        accuracy: The same of accuracy.
-        step_time: Ratio of step times.
-        params: Ratio of parameters.
-    """
-
-    number: int
-    name: str
-    measured: float
-    reward: Difference | None
-    accuracy: Difference | None
-    step_time: float | None
-    params: float | None
-
-    @property
-    def is_better(self) -> bool:
-        """Whether the trial has more reward, as far as can be told."""
-        return self.measured > 0 if self.reward is None else self.reward.probability >= CLEARLY
-
-
-def _difference(difference: Difference) -> str:
-    half = (difference.high - difference.low) / 2
-    return f"{difference.expected:+z.4f} ±{half:.3f}"
-
-
-def _ratio(name: str, mine: Mapping[str, float], others: Mapping[str, float]) -> float | None:
-    return mine[name] / others[name] if name in mine and name in others else None
-
-
-def after_search(
-    run: Run, reward: Reward | None = None, *, equals: int | None = None
-) -> list[tuple[str, list[str]]]:
-    """Return what to do after a search: why, and the words of a command.
-
-    Args:
-        run: The search.
-        reward: Its reward, where that is a Python function.
-        equals: Trials that may be the best one, where that is known already.
-    """
-    folder = argument(run.path)
-    if run.best is None:
-        return [("See how far it is, and what went wrong.", ["effnas", "status", folder])]
-    if equals is None and (reward or run.manifest.reward.kind == "expression"):
-        equals = len(run.ranking(reward or run.load_reward()).best_set)
-    top = min(max(equals or 1, _FINALISTS[0]), _FINALISTS[1], len(run.trials.ranked()))
-    best = argument(f"{run.path}:best")
-    family = argument(Path("families") / run.path.resolve().name)
-    found = [
-        (
-            "Find out which of the best is best: train them longer, with several seeds.",
-            ["effnas", "promote", folder, "--top", str(top)],
-        ),
-        ("Train the winner to the end.", ["effnas", "train", best, *data_options(run)]),
-        (
-            "Grow it to a family of sizes.",
-            ["effnas", "scale", best, "--family", "v2", "--out", family],
-        ),
-    ]
-    left = run.manifest.budget - sum(t.state.is_finished for t in run.trials)
-    if left > 0 and run.manifest.asked:
-        found.insert(0, ("Finish the search first.", ["effnas", "resume", folder]))
-    return found[:3]
-
-
-def data_options(run: Run | None) -> list[str]:
-    """Return the options that mean a run's images; where none are known, `DATA` stands for them."""
-    data = run.manifest.data if run else None
-    where = (data.path or data.name) if data else None
-    root = ["--data-root", argument(data.root)] if data and data.root else []
-    return ["--data", argument(where or "DATA"), *root]
-
-
-def pasted(commands: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[str, str]]:
-    """Return what to do, and commands as lines for a shell in place of their words."""
-    return [(why, shlex.join(words)) for why, words in commands]
-
-
-def argument(value: object) -> str:
-    """Return an argument of a command that is never taken for an option."""
-    text = str(value)
-    return f"./{text}" if text.startswith("-") else text
+def _gap_text(gap: Difference) -> str:
+    return f"{gap.expected:+z.4f} ±{(gap.high - gap.low) / 2:.3f}"
 
 
 def _named(ranked: RankedTrial, *, is_only: bool) -> tuple[str, object]:

@@ -10,7 +10,7 @@ from rich.text import Text
 from effnas.cli.leaderboard import LEARNED_NOTHING
 from effnas.cli.tables import duration, networks, note, number, params_text, step_text, table
 from effnas.cli.wording import guessing_text
-from effnas.report.about_front import above_guessing_text, against_text
+from effnas.report.front_texts import above_guessing_text, against_text
 from effnas.search.cost_estimate import memory_text
 from effnas.trials.front_standing import FrontStanding
 from effnas.trials.pareto_front import hypervolumes, pareto_front

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from effnas.cli.finals import after_finals, finals_json, say_finals
-from effnas.cli.leaderboard import pasted
+from effnas.cli.following import pasted
 from effnas.cli.report import ReportingCommand
 from effnas.cli.tables import counted, forecast_text
 from effnas.report.about_finals import report_finals

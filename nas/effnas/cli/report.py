@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effnas.cli.folders import read_folder
-from effnas.cli.leaderboard import after_search, pasted
+from effnas.cli.following import after_search, pasted
 from effnas.cli.session import LongCommand, Result, Settings
 from effnas.cli.tables import console, counted
 from effnas.errors import StoreError
@@ -150,4 +150,4 @@ def page_of(path: Path) -> Page:
 
 def next_commands(facts: Facts) -> list[tuple[str, str]]:
     """Return what to do after a search: why, and a command that can be pasted."""
-    return pasted(after_search(facts.run, facts.reward, equals=1 + len(facts.rivals)))
+    return pasted(after_search(facts.run, facts.ranked))

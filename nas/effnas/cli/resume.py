@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from effnas.cli.folder_state import FolderState
 from effnas.cli.folders import read_folder
+from effnas.cli.following import is_code
 from effnas.cli.tables import console, counted
 from effnas.config.catalog import Source
-from effnas.config.plugins import is_plugin
 from effnas.errors import ConfigError, StoreError
 from effnas.trials.manifest import CommandPart, Plain, SearchManifest
 from effnas.trials.reward import Reward
@@ -187,15 +187,11 @@ def _refuse_code(folder: Path, options: Mapping[str, Any]) -> None:
         ("controller", "controller"),
     ):
         text = str(options.get(name) or "")
-        if text and (name == "step_time_command" or _is_code(text)):
+        if text and (name == "step_time_command" or is_code(text)):
             raise ConfigError(
                 f"{folder}: its {what} is code, {text!r}; name it again as `{name}`, since no code "
                 "is run because a file says so"
             )
-
-
-def _is_code(text: str) -> bool:
-    return is_plugin(text) and not text.startswith("optuna:")
 
 
 def _nothing_left(state: FolderState, stored: CommandPart | None, more: Sequence[str]) -> str:
@@ -241,7 +237,7 @@ def _changes(
     if "budget" in given and budget != stored.budget:
         yield f"budget changes from {stored.budget} to {budget}"
     if "reward" in given:
-        text = reward if _is_code(reward) else Reward.load(reward).text
+        text = reward if is_code(reward) else Reward.load(reward).text
         if text != stored.reward.text.partition(" (sha256 ")[0]:
             yield (
                 f"reward changes from {stored.reward.name} to {reward}, and scores "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from effnas.cli.leaderboard import after_search
+from effnas.cli.following import after_search
 from effnas.cli.report import SearchReportingCommand
 from effnas.cli.tables import (
     SHOWN_NETWORKS,
@@ -181,7 +181,7 @@ class RetargetCommand(SearchReportingCommand[RetargetSettings, Retargeted], Reta
         )
         self.say(f"Stored in {self.settings.out}.")
         self.say_report()
-        self.next(*(words for _, words in after_search(run, found.search.reward)))
+        self.next(*(words for _, words in after_search(run, self.facts(found).ranked)))
 
     def succeeded(self, found: Retargeted) -> bool:
         return found.search.best is not None

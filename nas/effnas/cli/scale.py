@@ -8,7 +8,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from effnas.cli.leaderboard import data_options
+from effnas.cli.pages import after_scaling
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import (
     counted,
@@ -25,10 +25,10 @@ from effnas.config.regularization import Ramp
 from effnas.errors import ConfigError
 from effnas.scaling.budget import Limit
 from effnas.scaling.compound import CompoundScaling
+from effnas.scaling.family_file import read_family
 from effnas.scaling.rules import ScalingRules
 from effnas.scaling.sizing import ScaleSettings, SizedFamily, size_family
 from effnas.search.cost_estimate import memory_text
-from effnas.trials.network_ref import find_network
 from effnas.trials.store import FAMILY, FAMILY_KIND
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class ScaleCommand(LongCommand[ScaleSettings, SizedFamily]):
         return family.to_dict()
 
     def show(self, family: SizedFamily) -> None:
-        base, last = family.members[0].member, family.members[-1].member
+        base = family.members[0].member
         timed = family.hardware is not None
         rows = [
             ("base", f"{family.base}, at {base.train_image_size} px; S is relative to its step"),
@@ -183,9 +183,7 @@ class ScaleCommand(LongCommand[ScaleSettings, SizedFamily]):
                 f"\nWritten to {out}: family.json, and an architecture file for each member, such "
                 f"as {out / base.name}.json."
             )
-            file = f"{out / last.name}.json"
-            images = data_options(find_network(self.settings.base, None).run)
-            self.next(["effnas", "train", file, *images, "--recipe", "family"])
+            self.next(*(words for _, words in after_scaling(read_family(out))))
 
 
 def _fit_text(family: SizedFamily) -> str:

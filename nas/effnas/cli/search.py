@@ -9,7 +9,8 @@ from typing import Any
 from rich.markup import escape
 
 from effnas.cli.data_facts import worker_data_rows
-from effnas.cli.leaderboard import Leaderboard, after_search
+from effnas.cli.following import after_search
+from effnas.cli.leaderboard import Leaderboard
 from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
 from effnas.cli.report import SearchReportingCommand
 from effnas.cli.tables import (
@@ -90,7 +91,7 @@ class SearchCommand(SearchReportingCommand[Settings, Search], SearchObserver):
         report = f"; {REPORT} there shows it" if self.has_report else ""
         self.say(f"\nStored in {settings.out}{report}.")
         if search.best:
-            self.next(*(words for _, words in after_search(run, search.reward)))
+            self.next(*(words for _, words in after_search(run, self.facts(search).ranked)))
         elif search.rungs:
             self.next(["effnas", "resume", settings.out, "--budget", 2 * settings.budget])
 

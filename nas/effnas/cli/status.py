@@ -10,7 +10,8 @@ from typing import Any, cast
 
 from effnas.cli.folder_state import FolderState
 from effnas.cli.folders import read_folder
-from effnas.cli.leaderboard import Leaderboard, after_search
+from effnas.cli.following import after_search
+from effnas.cli.leaderboard import Leaderboard
 from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
 from effnas.cli.runs import state_json
 from effnas.cli.tables import (

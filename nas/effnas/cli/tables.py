@@ -15,6 +15,7 @@ from rich.text import Text
 
 from effnas.config.text import counted as counted
 from effnas.report.parts import chance_text
+from effnas.report.parts import duration as duration  # what times look like everywhere
 from effnas.trials.trial import Trial, TrialState
 
 if TYPE_CHECKING:
@@ -283,20 +284,6 @@ def trial_line(trial: Trial, search: Search | None, text: str, *, best: str = "b
         return f"[red]{trial.state.lower()}[/]: {escape(trial.reason or '')}"
     is_best = search and search.best and search.best.number == trial.number
     return text + (f"  [green]{best}[/]" if is_best else "")
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as text such as `85 ms`, `48 s`, `12 min`, `3 h 05 min` or `2.4 days`."""
-    if seconds < 0.095:
-        return f"{seconds * 1e3:z.0f} ms" if seconds > 0 else "0 s"
-    if seconds < 99.5:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-    minutes = seconds / 60
-    if minutes < 99.5:
-        return f"{minutes:.1f} min" if minutes < 9.95 else f"{minutes:.0f} min"
-    if minutes < 2 * 24 * 60 - 0.5:
-        return f"{round(minutes) // 60} h {round(minutes) % 60:02d} min"
-    return f"{seconds / 86_400:,.1f} days"
 
 
 def step_text(seconds: float) -> str:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effnas.cli.data_facts import data_rows
-from effnas.cli.pages import training_page
+from effnas.cli.pages import after_training, training_page
 from effnas.cli.report import ReportingCommand
 from effnas.cli.tables import counted, duration, params_text, table, with_error
 from effnas.cli.wording import guessing_text, hardly_beats_guessing
 from effnas.errors import InfeasibleError, SearchFailedError
-from effnas.report.parts import Page
+from effnas.report.parts import Page, against_forecast
 from effnas.report.training_facts import TrainingFacts
 from effnas.train.progress import EpochRow
 from effnas.trials.store import LOG
@@ -95,13 +95,11 @@ class TrainCommand(ReportingCommand[TrainSettings, TrainReport]):
         held_out, tested = measured.held_out, measured.test
         self.screen.print(_stage_table(plan, progress.stage_times_s))
         whole = progress.step == plan.steps
-        forecast = (
-            f"; the forecast was {duration(made.forecast.train_time_s)} "
-            f"({made.forecast.train_time_s / progress.train_time_s - 1:+z.0%})"
-            if whole and progress.train_time_s
-            else "; it ended early, as accuracy no longer rose"
-        )
-        self.say(f"\nTrained in {duration(progress.train_time_s)}{forecast}.")
+        forecast_s = made.forecast.train_time_s
+        how = "; it ended early, as accuracy no longer rose"
+        if whole:
+            how = f", {against_forecast(progress.train_time_s, forecast_s)}" if forecast_s else ""
+        self.say(f"\nTrained in {duration(progress.train_time_s)}{how}.")
         if held_out:
             self.say(
                 f"Best: epoch {progress.best_epoch}, accuracy "
@@ -122,9 +120,8 @@ class TrainCommand(ReportingCommand[TrainSettings, TrainReport]):
                     self.note(hardly_beats_guessing(found.part), "Warning")
         self.say(f"Weights: {self.settings.out / BEST}")
         self.say_report()
-        if plan.arch:
-            weights = self.settings.out / BEST
-            self.next(["effnas", "export", self.settings.network, "--weights", weights])
+        if following := after_training(measured):
+            self.next(*(words for _, words in following))
 
 
 def _plan_rows(plan: TrainingPlan, settings: TrainSettings) -> list[tuple[str, str]]:

@@ -17,9 +17,9 @@ from effnas.report.parts import (
     Table,
     count_text,
     counted,
+    duration,
     listed,
     next_section,
-    seconds_text,
 )
 from effnas.report.settings import settings_table
 from effnas.scaling.family_file import Member, StoredFamily
@@ -246,10 +246,10 @@ def _what_training_takes(family: StoredFamily) -> Section:
         last = known[-1]
         growing = last.progressive_train_time_s
         answer = (
-            f"{last.name} takes about {seconds_text(last.train_time_s or 0)} for "
+            f"{last.name} takes about {duration(last.train_time_s or 0)} for "
             f"{counted(last.epochs, 'epoch')} of {counted(last.images, 'image')}"
-            + (f", {seconds_text(growing)} with growing images" if growing else "")
-            + f"; {known[0].name} takes {seconds_text(known[0].train_time_s or 0)}."
+            + (f", {duration(growing)} with growing images" if growing else "")
+            + f"; {known[0].name} takes {duration(known[0].train_time_s or 0)}."
         )
         sure = (
             f"Steps of {counted(last.batch_size, 'image')} on one {last.hardware}, by predicted "

@@ -17,9 +17,10 @@ from effnas.report.parts import (
     chance_text,
     count_text,
     counted,
+    date_text,
+    duration,
     guessing_text,
     next_section,
-    seconds_text,
 )
 from effnas.report.settings import settings_table
 from effnas.report.statements import Cost
@@ -102,13 +103,19 @@ def _tiles(finals: StoredFinals) -> list[tuple[str, str, str]]:
         found.append(("test accuracy", f"{report.test.mean:.1%}",
                       f"{counted(report.test.images, 'image')}, read once"))  # fmt: skip
     if "step_time" in m:
-        found.append(("step time", f"{m['step_time']:.2f}×", "reference 1; of the search"))
+        found.append(
+            (
+                "step time",
+                f"{m['step_time']:.2f}×",
+                f"{finals.run.step_unit.value} 1; of the search",
+            )
+        )
     if "params_ratio" in m:
         more = f"{count_text(m.get('params', 0))}; reference 1, exact"
         found.append(("parameters", f"{m['params_ratio']:.2f}×", more))
     seconds = sum(each.train_time_s for each in report.standings)
     trained = f"{counted(len(report.whole), 'network')} to the end"
-    found.append(("training", seconds_text(seconds), trained))
+    found.append(("training", duration(seconds), trained))
     return found
 
 
@@ -268,8 +275,8 @@ def _is_it_good_on_test(finals: StoredFinals) -> Section:
     if is_of_base and base and base.accuracy is not None:
         answer += f" On the held-out images that it was picked by, it is {base.accuracy:.2%}."
     sure = (
-        f"{counted(test.images, 'image')} of {test.data}, read once, on {test.date[:10]}: nothing "
-        "was chosen by them."
+        f"{counted(test.images, 'image')} of {test.data}, read once, on {date_text(test.date)}: "
+        "nothing was chosen by them."
     )
     if test.skipped:
         sure += f" {counted(len(test.skipped), 'more image')} cannot be decoded."
@@ -329,8 +336,8 @@ def _what_it_took(finals: StoredFinals) -> Section:
     if not found:
         return Section(name="cost", question=question, answer="Nothing was trained yet.")
     total = sum(cost.seconds for cost in found)
-    answer = f"{seconds_text(total)} of training: " + ", ".join(
-        f"{seconds_text(c.seconds)} in {c.count} {c.what}" for c in found
+    answer = f"{duration(total)} of training: " + ", ".join(
+        f"{duration(c.seconds)} in {c.count} {c.what}" for c in found
     )
     columns = [Column("what"), Column("seconds", ",.1f"), Column("count", "d", "trainings")]
     rows: list[list[Cell]] = [[c.what, c.seconds, c.count] for c in found]
@@ -345,7 +352,7 @@ def _where_from(finals: StoredFinals) -> Section:
     return Section(
         name="provenance",
         question="What was it made with?",
-        answer=f"The search {finals.manifest.run}, begun {finals.manifest.run_created or '?'}; "
+        answer=f"The search {finals.manifest.run}, begun {date_text(finals.manifest.run_created)}; "
                f"{recipe.data_share:.0%} of its training images at {recipe.image_size} px.",
         sure=f"Step times are those of the search, on {run.manifest.hardware or '?'}.",
         tables=[settings_table(finals.manifest)],

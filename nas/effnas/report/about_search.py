@@ -15,9 +15,10 @@ from effnas.report.parts import (
     Table,
     chance_text,
     counted,
+    date_text,
+    duration,
     finite,
     guessing_text,
-    seconds_text,
     size_text,
 )
 from effnas.report.settings import settings_table
@@ -38,6 +39,8 @@ from effnas.trials.trial import TrialState
 _GOOD_TAU = 0.65
 #: A chance that makes more trials hardly worth while; the gain that is worth mentioning.
 _HARDLY, _WORTH = 0.2, 0.005
+#: Less work than this is none, in seconds.
+_NO_WORK_S = 0.1
 #: Pictures above this size are not embedded.
 _MAX_PICTURE_BYTES = 600_000
 _COLUMNS = {
@@ -63,7 +66,7 @@ def can_it_stop(facts: Facts) -> Section:
     chance, worth = found.probability or 0.0, found.worth or 0.0
     seconds = [t.duration_s for t in facts.run.trials if t.has_result and t.duration_s is not None]
     cost = (
-        f" They take about {seconds_text(fmean(seconds) * found.trials)} of work."
+        f" They take about {duration(fmean(seconds) * found.trials)} of work."
         if seconds
         else " What they cost is not known."
     )
@@ -137,9 +140,7 @@ def are_predictions_good(facts: Facts) -> Section:
         answer = (
             "Not known: none of the predicted ones was measured."
             if predicted
-            else "None was predicted: step times are "
-            + (facts.run.manifest.step_times or "?")
-            + "."
+            else f"None was predicted. Where they are from: {facts.run.manifest.step_times or '?'}."
         )
         return Section(name="predictions", question=question, answer=answer)
     errors = sorted(abs(each.error) for each in found)
@@ -177,16 +178,16 @@ def what_was_tried(facts: Facts) -> Section:
         + ("…" if len(never) > 6 else ".")
         if never else f"Every one of the {len(found)} options was tried."
     )  # fmt: skip
-    sure = "★ is the winner's option. " + (
+    sure = "★ is the option of the trial that is measured best. " + (
         f"{counted(sum(n for _, _, n in why), 'trial')} without a reward: see the table."
         if why else "Nothing failed, and nothing was infeasible."
     )  # fmt: skip
     columns = [Column("decision"), Column("option"), Column("tried", "d"), Column("complete", "d"),
                Column("median_reward", ".4f", "median reward"),
                Column("best_reward", ".4f", "best reward"),
-               Column("is_winners", "", "winner's")]  # fmt: skip
+               Column("is_best", "", "of the best trial")]  # fmt: skip
     rows: list[list[Cell]] = [
-        [c.decision, c.option, c.tried, c.complete, c.median_reward, c.best_reward, c.is_winners]
+        [c.decision, c.option, c.tried, c.complete, c.median_reward, c.best_reward, c.is_best]
         for c in found
     ]  # fmt: skip
     tables = [Table(name="coverage", columns=columns, rows=rows)]
@@ -208,23 +209,27 @@ def what_it_took(facts: Facts) -> Section:
                        answer="Not known: no trial says how long it took.")  # fmt: skip
     total = sum(cost.seconds for cost in found)
     complete = len(facts.complete)
-    answer = f"{seconds_text(total)} of work"
+    if total < _NO_WORK_S:
+        return Section(name="cost", question=question,
+                       answer="Next to nothing: no network was trained or timed here.")  # fmt: skip
+    answer = f"{duration(total)} of work"
     if complete:
-        answer += f", {seconds_text(total / complete)} for each of {complete:,} complete trials"
+        answer += f", {duration(total / complete)} for each of {complete:,} complete trials"
     answer += ": " + ", ".join(f"{c.what} {c.seconds / total:.0%}" for c in found) + "."
     sure = (
-        f"Seconds of workers, all together. The wall clock took {seconds_text(clock.whole_s)}; "
-        f"idle are {seconds_text(clock.idle_s)} of that, in which no trial was under way."
+        f"Seconds of workers, all together. The wall clock took {duration(clock.whole_s)}; "
+        f"idle are {duration(clock.idle_s)} of that, in which no trial was under way."
         if clock
         else "Seconds of workers, all together. How long they waited is not known: this run does "
         "not tell when each trial began and ended."
     )
     columns = [Column("what"), Column("seconds", ",.1f"), Column("count", "d", "of them")]
+    idle = None
     if clock and clock.idle_s > 0:
-        found.append(Cost(what="idle", seconds=clock.idle_s, count=clock.gaps))
-    rows: list[list[Cell]] = [[c.what, c.seconds, c.count] for c in found]
+        idle = Cost(what="idle", seconds=clock.idle_s, count=clock.gaps)
+    rows: list[list[Cell]] = [[c.what, c.seconds, c.count] for c in (*found, idle) if c is not None]
     return Section(name="cost", question=question, answer=answer, sure=sure,
-                   figures=[figures.ledger(found)],
+                   figures=[figures.ledger(found, idle)],
                    tables=[Table(name="cost", columns=columns, rows=rows)])  # fmt: skip
 
 
@@ -288,7 +293,7 @@ def where_from(facts: Facts) -> Section:
         name="provenance",
         question="What was it made with?",
         answer=f"effnas {manifest.versions.get('effnas', '?')} on {manifest.hardware or '?'}, "
-               f"seed {manifest.seed}, begun {manifest.created or '?'}.",
+               f"seed {manifest.seed}, begun {date_text(manifest.created)}.",
         sure="Step times hold for this hardware and these versions; accuracies for these images "
              "and this recipe. Rewards follow from the stored metrics.",
         tables=[settings_table(manifest)],

@@ -11,11 +11,13 @@ from effnas.report.parts import (
     Page,
     Section,
     Table,
+    against_forecast,
     count_text,
     counted,
+    date_text,
+    duration,
     guessing_text,
     next_section,
-    seconds_text,
     shortened,
 )
 from effnas.report.settings import settings_table
@@ -48,7 +50,7 @@ def report_training(
             ("network", facts.network),
             ("data", manifest.data.name),
             ("device", manifest.hardware),
-            ("begun", manifest.created),
+            ("begun", date_text(manifest.created)),
         ],
         tiles=_tiles(facts),
         sections=[
@@ -84,8 +86,8 @@ def _tiles(facts: TrainingFacts) -> list[tuple[str, str, str]]:
         shown.append(("accuracy", f"{found.accuracy:.1%}", than))
     shown.append(("epochs", f"{len(facts.rows):,}", f"of {facts.epochs:,}"))
     if facts.rows:
-        shown.append(("training", seconds_text(facts.train_time_s),
-                      f"forecast {seconds_text(facts.expected_s)}"))  # fmt: skip
+        shown.append(("training", duration(facts.train_time_s),
+                      f"forecast {duration(facts.expected_s)}"))  # fmt: skip
     shown.append(("parameters", count_text(manifest.params), "trainable"))
     return shown
 
@@ -179,15 +181,14 @@ def _as_forecast(facts: TrainingFacts) -> Section:
     off = measured / expected - 1
     verdict = "Yes" if abs(off) <= 0.1 else f"No, it was {'faster' if off < 0 else 'slower'}"
     answer = (
-        f"{verdict}: {counted(facts.rows[-1].step, 'step')} took "
-        f"{seconds_text(measured)}, {off:+.0%} against the {seconds_text(expected)} of the "
-        "forecast."
+        f"{verdict}: {counted(facts.rows[-1].step, 'step')} took {duration(measured)}, "
+        f"{against_forecast(measured, expected)}."
     )
     if not facts.is_finished:
-        answer += f" The whole training was to take {seconds_text(whole.train_time_s)}."
+        answer += f" The whole training was to take {duration(whole.train_time_s)}."
     sure = (
         "The forecast is from a few steps at the image sizes of the stages, before the first "
-        f"epoch. Measuring accuracy comes on top, about {seconds_text(whole.epoch_evaluation_s)} "
+        f"epoch. Measuring accuracy comes on top, about {duration(whole.epoch_evaluation_s)} "
         "after each epoch by the forecast."
     )
     columns = [Column("stage", "d"), Column("image_size", "d", "px"), Column("steps", ",d"),

@@ -1,4 +1,4 @@
-"""Sections on the winner: what it is, whether it is better, and why."""
+"""Sections on the trial that is measured best: what it is, what sets it apart, what it costs."""
 
 from __future__ import annotations
 
@@ -14,18 +14,16 @@ from effnas.report.parts import (
     Column,
     Section,
     Table,
-    chance_text,
     count_text,
     counted,
     listed,
+    share_text,
 )
 from effnas.report.statements import best_so_far, sensitivity
 from effnas.trials.baselines import REFERENCE
+from effnas.trials.step_unit import StepUnit
 from effnas.trials.trial import Trial
-from effnas.trials.uncertainty import Ranking
 
-#: Rows of the tables of the best trials.
-_TOP = 20
 _FIGURES = (
     Column("reward", ".4f"),
     Column("accuracy", ".2%"),
@@ -42,11 +40,11 @@ _FIGURES = (
 
 
 def what_won(facts: Facts) -> Section:
-    """Show the winner as a drawing, beside the reference and the baselines' figures."""
+    """Draw the trial that is measured best, beside the reference and the baselines' figures."""
     winner, run = facts.winner, facts.run
-    question = "Which network won?" if not run.objectives else "Which has the highest reward?"
+    question = "Which network is measured best?"
     if winner is None:
-        return Section(name="winner", question=question, answer="No trial is complete yet.")
+        return Section(name="best", question=question, answer="No trial is complete yet.")
     size = run.space.target.image_size
     reference = run.space.reference
     found = run.space.decisions(winner.architecture) or {}
@@ -55,8 +53,9 @@ def what_won(facts: Facts) -> Section:
     m = winner.metrics
     figures_text = listed([
         *([f"{m['accuracy']:.2%} accuracy{_error_text(facts)}"] if "accuracy" in m else []),
-        *([f"{m['step_time']:.2f} times the reference's step time"] if "step_time" in m else []),
-        *([f"{m['params_ratio']:.2f} times its parameters ({count_text(m['params'])})"]
+        *([f"{m['step_time']:.2f} times {run.step_unit.value} step time"]
+          if "step_time" in m else []),
+        *([f"{m['params_ratio']:.2f} times the reference's parameters ({count_text(m['params'])})"]
           if "params_ratio" in m and "params" in m else []),
     ])  # fmt: skip
     sure = (
@@ -66,14 +65,19 @@ def what_won(facts: Facts) -> Section:
     )
     if not any(each.baseline.name == REFERENCE for each in facts.contenders):
         sure += " The reference was not trained beside the trials, so its accuracy is not known."
+    if run.step_unit is not StepUnit.REFERENCE:
+        sure += f" S is over {run.step_unit.value}: the table of step times lacks the reference."
+    answer = f"Trial {winner.number}: {figures_text}."
+    if facts.learned_nothing:
+        answer += " It does not win: no trial is clearly more accurate than guessing."
     return Section(
-        name="winner",
+        name="best",
         question=question,
-        answer=f"Trial {winner.number}: {figures_text}.",
+        answer=answer,
         sure=sure,
         extra="networks",
         content=[
-            draw(f"trial {winner.number}, the winner", winner.architecture, size, reference),
+            draw(f"trial {winner.number}, measured best", winner.architecture, size, reference),
             draw("the reference", reference, size),
         ],
         tables=[_beside(facts, winner)],
@@ -97,9 +101,10 @@ def _beside(facts: Facts, winner: Trial) -> Table:
     ]
     if not any(each.baseline.name == REFERENCE for each in facts.contenders):
         known = facts.run.space.counted_metrics(facts.run.space.reference)
-        known = {**known, "step_time": 1.0}
+        if facts.run.step_unit is StepUnit.REFERENCE:
+            known = {**known, "step_time": 1.0}
         rows.append(_figures("reference, not trained", None, known, None, step_s))
-    return Table(name="winner", columns=[Column("network"), *_FIGURES], rows=rows, is_open=True,
+    return Table(name="best", columns=[Column("network"), *_FIGURES], rows=rows, is_open=True,
                  is_turned=True)  # fmt: skip
 
 
@@ -114,84 +119,6 @@ def _figures(
     if reference_step_s and "step_time" in metrics:
         more["step_s"] = metrics["step_time"] * reference_step_s
     return [name, *(more.get(c.name, metrics.get(c.name)) for c in _FIGURES)]
-
-
-def is_it_better(facts: Facts) -> Section:
-    """Say how sure it is that the winner is the best."""
-    question = "Is it really better?"
-    if facts.ranked is None:
-        reason = "No trial is complete yet." if facts.reward else facts.lacking
-        return Section(name="better", question=question, answer=reason)
-    first = facts.ranked[0]
-    chance = first.best_probability
-    noise = facts.run.noise
-    if chance is None:
-        return Section(
-            name="better", question=question,
-            answer="How sure the ranking is, is not known: the run does not say how many images "
-                   "accuracies are from.",
-            tables=[_ranking(facts.ranked)],
-        )  # fmt: skip
-    others = [f"trial {trial.number}" for trial in facts.rivals]
-    answer = (
-        f"Trial {first.trial.number} is the best of {counted(len(facts.ranked), 'complete trial')} "
-        f"with a probability of {chance_text(chance)}. "
-    )
-    answer += (
-        f"Nobody can tell it apart from {counted(len(others), 'other')}: {listed(others, 5)}."
-        if others else "Nine times in ten no other trial is."
-    )  # fmt: skip
-    likeliest = max(facts.ranked, key=lambda each: each.best_probability or 0.0)
-    if likeliest is not first:
-        answer += (
-            f" Trial {likeliest.trial.number} is likelier to be it "
-            f"({chance_text(likeliest.best_probability or 0.0)}), though it was measured lower."
-        )
-    for each in facts.contenders:
-        if each.beaten_probability is not None:
-            answer += f" It is better than {each.name} with {chance_text(each.beaten_probability)}."
-        elif each.baseline.reason:
-            answer += f" There is no accuracy of {each.name}: {each.baseline.reason}."
-    if not facts.contenders:
-        answer += " No baseline was trained beside it."
-    spread = (
-        f"a spread over seeds of {100 * noise.seed_spread:.2f} points"
-        if noise.seed_spread is not None
-        else "no spread over seeds, which is not known (no network was trained with several)"
-    )
-    sure = (
-        f"Dots are expected true rewards with 90% intervals, the ticks what was measured; a lucky "
-        f"trial is not believed in full. Blue ones belong to the fewest trials that hold the best "
-        f"with 90%; the percentages say how likely each is it. The errors: "
-        f"{noise.holdout_images:,} held-out images, {spread}, and the intervals of step times."
-    )
-    if others and len(facts.ranked) > 1 and (images := facts.ranked.images_to_tell(2)):
-        sure += (
-            f" To tell the first two apart by one training each takes about {images:,} held-out "
-            "images."
-        )
-    return Section(
-        name="better", question=question, answer=answer, sure=sure,
-        figures=[figures.ranking(facts.ranked, facts.rivals, facts.contenders)],
-        tables=[_ranking(facts.ranked)],
-    )  # fmt: skip
-
-
-def _ranking(ranked: Ranking) -> Table:
-    columns = [
-        Column("trial", "d"), Column("reward", ".4f", "measured reward"),
-        Column("expected_reward", ".4f", "expected true reward"),
-        Column("reward_low", ".4f", "from"), Column("reward_high", ".4f", "to"),
-        Column("accuracy", ".2%"), Column("accuracy_error", ".2%", "± standard error"),
-        Column("best_probability", ".1%", "best with"), Column("rank", "d", "rank from"),
-        Column("last_rank", "d", "to"),
-    ]  # fmt: skip
-    rows = [
-        [e.trial.number, e.trial.reward, e.reward, e.low, e.high, e.trial.metrics.get("accuracy"),
-         e.accuracy_error, e.best_probability, e.rank, e.last_rank]
-        for e in ranked[:_TOP]
-    ]  # fmt: skip
-    return Table(name="ranking", columns=columns, rows=rows)
 
 
 def beats_random(facts: Facts) -> Section:
@@ -248,7 +175,7 @@ def _random_searches(estimates: Sequence[RandomSearch]) -> Table:
 
 def why_it_wins(facts: Facts) -> Section:
     """Split the gain over the reference into decisions and metrics."""
-    question = "Why does it win?"
+    question = "What sets it apart from the reference?"
     predictor, winner = facts.predictor, facts.winner
     if predictor is None or winner is None:
         return Section(name="why", question=question, answer=facts.lacking)
@@ -256,18 +183,18 @@ def why_it_wins(facts: Facts) -> Section:
     if path is None:
         return Section(
             name="why", question=question,
-            answer="Not known: the reference or the winner lies outside the space, or expected "
+            answer="Not known: the reference or the best trial lies outside the space, or expected "
                    "rewards are not above 0, so there is no path between them.",
         )  # fmt: skip
     if not path:
-        return Section(name="why", question=question, answer="The winner is the reference.")
+        return Section(name="why", question=question, answer="It is the reference.")
     first, total = path[0], sum(step.gain for step in path)
     names = sorted({name for step in path for name in step.parts},
                    key=lambda name: -sum(step.parts[name] for step in path))  # fmt: skip
     parts = [f"{figures.METRIC_NAMES.get(name, name)} {100 * sum(s.parts[name] for s in path):+.1f}"
              for name in names]  # fmt: skip
     answer = (
-        f"From the reference to the winner are {counted(len(path), 'decision')}. "
+        f"From the reference to trial {winner.number} are {counted(len(path), 'decision')}. "
         f"{figures.step_name(first)} gains most, {100 * first.gain:+.1f}%; all together change "
         f"the expected reward by {100 * total:+.1f}%"
         + (f" ({', '.join(parts)})." if parts else ".")
@@ -275,7 +202,7 @@ def why_it_wins(facts: Facts) -> Section:
     sure = (
         "Expected by a model of the trials, not measured one by one; the decision that gains most "
         "at its place comes first. Percents are differences of the reward's logarithm, which add "
-        f"up. The model expects a reward of {path[-1].reward:.4f} of the winner, whose measured "
+        f"up. The model expects a reward of {path[-1].reward:.4f} of that trial, whose measured "
         f"one is {winner.reward or 0:.4f}. Intervals hold with 90%."
     )
     metrics = [Column(f"gain_by_{name}", "+.2%", figures.METRIC_NAMES.get(name, name))
@@ -335,14 +262,18 @@ def what_it_costs(facts: Facts) -> Section:
     fastest = min(front, key=lambda t: t.metrics["step_time"])
     best = max(front, key=lambda t: t.metrics["accuracy"])
     baselines = [(b.name, b.metrics) for b in facts.run.baselines]
+    is_on_it = f"{'is' if winner in front else 'is not'} on it"
     answer = (
-        f"{counted(len(front), 'trial')} of {len(complete)} lie on the Pareto front: none is both "
-        f"more accurate and faster. It runs from {fastest.metrics['accuracy']:.1%} at S "
-        f"{fastest.metrics['step_time']:.2f} (trial {fastest.number}) to "
-        f"{best.metrics['accuracy']:.1%} at S {best.metrics['step_time']:.2f} "
-        f"(trial {best.number})"
-        + (", and the winner is on it." if winner in front else ", and the winner is not on it.")
+        f"{counted(len(front), 'trial')} of {len(complete)} {'lies' if len(front) == 1 else 'lie'} "
+        f"on the Pareto front: none is both more accurate and faster. "
     )
+    if len(front) == 1:
+        answer += f"It is trial {best.number}, with {_at(best)}."
+    else:
+        answer += (
+            f"It runs from {_at(fastest)} (trial {fastest.number}) to {_at(best)} (trial "
+            f"{best.number}); trial {winner.number}, the best by reward, {is_on_it}."
+        )
     limits = [*facts.run.manifest.constraints, *(c.text for c in facts.run.space.constraints)]
     sure = "Measured once each, without intervals here; a dot shows its blocks when pointed at."
     sure += f" Constraints: {'; '.join(limits)}." if limits else " There are no constraints."
@@ -356,16 +287,23 @@ def what_it_costs(facts: Facts) -> Section:
     ]  # fmt: skip
     return Section(
         name="trade-off", question=question, answer=answer, sure=sure,
-        figures=[figures.trade_off(complete, front, winner, baselines, limits)],
+        figures=[figures.trade_off(complete, front, winner, baselines, limits,
+                                   facts.run.step_unit.value)],
         tables=[Table(name="pareto-front", columns=columns, rows=rows)],
     )  # fmt: skip
+
+
+def _at(trial: Trial) -> str:
+    return f"{trial.metrics['accuracy']:.1%} at S {trial.metrics['step_time']:.2f}"
 
 
 def where_it_changes(facts: Facts) -> Section:
     """Show which trials win with other exponents."""
     question = "Would another reward choose another network?"
-    found = sensitivity(facts.run.trials, facts.reward) if facts.reward else None
-    if found is None:
+    found, best = None, facts.winner
+    if facts.reward:
+        found = sensitivity(facts.run.trials, facts.reward)
+    if found is None or best is None:
         reason = (
             "No complete trial has A, S and P."
             if facts.reward is not None and not facts.complete
@@ -376,10 +314,10 @@ def where_it_changes(facts: Facts) -> Section:
     numbers = list(wins)
     s, p = found.given
     answer = (
-        f"With S^{s:g} and P^{p:g}, as in this run, the winner keeps {found.share:.0%} of the "
-        f"exponents from {found.step_time_exponents[0]:g} to 0 and "
-        f"{found.size_exponents[0]:g} to 0; {counted(len(numbers), 'trial')} "
-        f"win{'s' * (len(numbers) == 1)} somewhere."
+        f"Trial {best.number}, the best with S^{s:g} and P^{p:g} as in this run, is so for "
+        f"{share_text(found.share)} of the exponents from {found.step_time_exponents[0]:g} to 0 "
+        f"and {found.size_exponents[0]:g} to 0; {counted(len(numbers), 'trial')} "
+        f"{'is' if len(numbers) == 1 else 'are'} the best somewhere."
     )
     sure = "By measured metrics, without their errors: near the edge between two, both are as good."
     columns = [Column("trial", "d"), Column("share", ".1%", "share of the exponents")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +10,8 @@ from effnas.controllers.baseline import MIN_TRIALS, RandomSearch, fitted, random
 from effnas.controllers.predictor import Predictor
 from effnas.controllers.registry import NOT_LEARNING
 from effnas.errors import ConfigError
-from effnas.report.statements import Contender, contenders
+from effnas.report.statements import Contender, best_so_far, contenders
+from effnas.trials.front_standing import FrontStanding
 from effnas.trials.objectives import Objectives
 from effnas.trials.outlook import Outlook, outlook
 from effnas.trials.pareto_front import hypervolumes, pareto_front
@@ -18,6 +20,19 @@ from effnas.trials.reward import Reward
 from effnas.trials.run import Run
 from effnas.trials.trial import Trial, TrialState
 from effnas.trials.uncertainty import Ranking
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How what a search pursues has grown.
+
+    Attributes:
+        what: In words.
+        steps: Numbers of trials, and what was reached by then.
+    """
+
+    what: str
+    steps: Sequence[tuple[int, float]]
 
 
 @dataclass(frozen=True)
@@ -58,8 +73,18 @@ class Facts:
         return self.complete[0] if self.complete else None
 
     @cached_property
+    def front_standing(self) -> FrontStanding | None:
+        """The Pareto front of several objectives; None for a search by its reward alone."""
+        return FrontStanding(self.run, self.run.objectives) if self.run.objectives else None
+
+    @cached_property
+    def learned_nothing(self) -> bool:
+        """Whether no trial is clearly more accurate than guessing, so that none wins."""
+        return self.ranked is not None and self.run.learned_nothing(self.ranked)
+
+    @cached_property
     def contenders(self) -> list[Contender]:
-        """The baselines, and how they stand against the winner."""
+        """The baselines, and how they stand against the trial that is measured best."""
         if self.reward is None:
             return [Contender(baseline=each, reward=None) for each in self.run.baselines]
         if self.ranked is None:
@@ -71,18 +96,18 @@ class Facts:
 
     @cached_property
     def rivals(self) -> list[Trial]:
-        """The trials that may be the best in place of the winner, the likeliest first."""
+        """The trials that may be the best in place of that one, the likeliest first."""
         found = self.ranked.best_set if self.ranked else []
         return [each.trial for each in found if each.trial is not self.winner]
 
     @property
     def accuracy_error(self) -> float | None:
-        """Standard error of the winner's accuracy."""
+        """Standard error of its accuracy."""
         return self.ranked[0].accuracy_error if self.ranked else None
 
     @property
     def ahead(self) -> list[Contender]:
-        """Baselines with a higher reward than the winner, the highest first."""
+        """Baselines with a higher reward, the highest first."""
         if self.winner is None or self.winner.reward is None:
             return []
         reached = self.winner.reward
@@ -139,6 +164,14 @@ class Facts:
             volumes = hypervolumes(self.run.trials, objectives)
             return volumes[-1][1] if volumes else None
         return self.winner.reward if self.winner else None
+
+    @cached_property
+    def growth(self) -> Growth:
+        """How the best measured reward has grown, or the hypervolume of several objectives."""
+        run = self.run
+        if run.objectives:
+            return Growth("hypervolume, 0 to 1", hypervolumes(run.trials, run.objectives))
+        return Growth("best measured reward", best_so_far(run.trials))
 
     @cached_property
     def front(self) -> list[Trial]:

@@ -28,6 +28,8 @@ _RIVALS = 7
 ROWS_AXIS: Mapping[str, Any] = {"categoryorder": "array", "showgrid": False, "type": "category"}
 #: Where a logarithmic axis of ratios has its numbers.
 _TICKS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20)
+#: Whole numbers of which each has its tick.
+_FEW = 12
 _LIMIT = re.compile(r"(S|step_time|A|accuracy) ?(<=|<|>=|>) ?([\d.]+)")
 
 Trace = dict[str, Any]
@@ -36,6 +38,11 @@ Trace = dict[str, Any]
 def axis(title: str, **more: Any) -> dict[str, Any]:
     """Return an axis with a title."""
     return {"title": {"text": title}, **more}
+
+
+def count_axis(title: str, last: float) -> dict[str, Any]:
+    """Return an axis of whole numbers up to the last one: few of them have a tick each."""
+    return axis(title, **({"dtick": 1} if last <= _FEW else {}))
 
 
 def rows_height(count: int, extra: int = 90) -> int:
@@ -96,7 +103,7 @@ def ranking(
                for e in shown]  # fmt: skip
     chance = [f" {plain(chance_text(e.best_probability))}" if e.best_probability is not None else ""
               for e in shown]  # fmt: skip
-    for colour, label in (("@warm", "winner"), ("@accent", "may be the best, too"),
+    for colour, label in (("@warm", "measured best"), ("@accent", "may be the best, too"),
                           ("@muted", "hardly the best")):  # fmt: skip
         at = [n for n, each in enumerate(colours) if each == colour]
         if at:
@@ -158,7 +165,7 @@ def progress(
         {"type": "scatter", "mode": "lines", "x": x[: len(y)], "y": y, "name": "best so far",
          "line": {"shape": "hv", "color": "@warm", "width": 2.5}},
     ]  # fmt: skip
-    layout: dict[str, Any] = {"xaxis": axis("trial"), "yaxis": axis("measured reward")}
+    layout: dict[str, Any] = {"xaxis": count_axis("trial", last), "yaxis": axis("measured reward")}
     lowest = sorted(t.reward or 0.0 for t in scored)[len(scored) // 20 :]
     if random:
         ended = [t.number for t in trials if t.state.is_finished]
@@ -184,7 +191,7 @@ def progress(
 
 
 def steps_of(path: Sequence[Step]) -> Figure:
-    """Draw the gain of each decision on the way to the winner, split by metric."""
+    """Draw the gain of each decision on the way to the best trial, split by metric."""
     shown, rest = list(path[:ROWS]), list(path[ROWS:])
     names = [_two_lines(step_name(step)) for step in shown] + (
         [f"{len(rest)} more"] if rest else []
@@ -210,7 +217,7 @@ def steps_of(path: Sequence[Step]) -> Figure:
                       hovertemplate="in all %{x:+.2f}%<extra></extra>"))  # fmt: skip
     return Figure(
         name="path",
-        label="Change of the expected reward with each decision, from the reference to the winner",
+        label="Change of the expected reward with each decision, from the reference on",
         data=data,
         layout={
             "barmode": "relative",
@@ -264,8 +271,9 @@ def trade_off(
     winner: Trial,
     baselines: Sequence[tuple[str, Mapping[str, float]]],
     constraints: Sequence[str],
+    unit: str,
 ) -> Figure:
-    """Draw accuracy against step time."""
+    """Draw accuracy against step time; `unit` says whose step S is a multiple of."""
 
     def points(trials: Sequence[Trial], colour: str, name: str, **more: Any) -> Trace:
         return dots([t.metrics["step_time"] for t in trials],
@@ -279,7 +287,7 @@ def trade_off(
                opacity=0.6),
         points(sorted(front, key=lambda t: t.metrics["step_time"]), "@accent", "Pareto front",
                size=8, mode="lines+markers"),
-        points([winner], "@warm", "winner", size=15, symbol="star"),
+        points([winner], "@warm", "best by reward", size=15, symbol="star"),
     ]  # fmt: skip
     data[1]["line"] = {"color": "@accent", "width": 1.5, "shape": "hv"}
     middle = (min(t.metrics["step_time"] for t in complete)
@@ -298,7 +306,7 @@ def trade_off(
         )  # fmt: skip
     x = sorted([*(t.metrics["step_time"] for t in complete), *(m["step_time"] for _, m in known)])
     layout: dict[str, Any] = {
-        "xaxis": axis("step time over the reference's (S)"),
+        "xaxis": axis(f"step time over {unit} (S)"),
         "yaxis": axis("accuracy, %"),
         "hovermode": "closest",
     }

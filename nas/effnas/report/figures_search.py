@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from effnas.report.figures import ROWS_AXIS, Trace, axis, dots, rows_height
-from effnas.report.parts import Figure, counted, plain, seconds_text
+from effnas.report.parts import Figure, counted, duration, plain
 from effnas.report.statements import Cost, Coverage, PredictedStep, RungPair, Sensitivity
 
 
 def exponents(found: Sensitivity) -> Figure:
-    """Draw which trial wins for each pair of exponents."""
+    """Draw which trial is the best for each pair of exponents."""
     wins = Counter(trial for row in found.winners for trial in row)
     index = {trial: n for n, (trial, _) in enumerate(wins.most_common(len(wins)))}
     top = min(len(index), 8)
@@ -42,7 +42,7 @@ def exponents(found: Sensitivity) -> Figure:
     ]  # fmt: skip
     return Figure(
         name="exponents",
-        label="Number of the trial that wins for each pair of exponents",
+        label="Number of the trial that is best for each pair of exponents",
         data=data,
         layout={
             "xaxis": axis("exponent of step time (S)", showgrid=False),
@@ -94,7 +94,7 @@ def tried(found: Sequence[Coverage]) -> Figure:
     data: list[Trace] = []
     for n in range(max(len(each) for each in options.values())):
         here = [(name, options[name][n]) for name in decisions if len(options[name]) > n]
-        texts = [f"{'★ ' if e.is_winners else ''}{plain(e.option)}" for _, e in here]
+        texts = [f"{'★ ' if e.is_best else ''}{plain(e.option)}" for _, e in here]
         data.append(
             {"type": "bar", "orientation": "h", "y": [name for name, _ in here],
              "x": [100 * e.tried / totals[name] for name, e in here], "text": texts,
@@ -117,17 +117,20 @@ def tried(found: Sequence[Coverage]) -> Figure:
     )  # fmt: skip
 
 
-def ledger(found: Sequence[Cost]) -> Figure:
-    """Draw where the time of the workers went."""
-    total = sum(cost.seconds for cost in found)
+def ledger(work: Sequence[Cost], idle: Cost | None = None) -> Figure:
+    """Draw where the time of the workers went, with their shares, and how long they were idle."""
+    total = sum(cost.seconds for cost in work)
+    texts = [f"{duration(c.seconds)}, {c.seconds / total:.0%}" for c in work]
+    found = [*work, idle] if idle else list(work)
+    if idle:
+        texts.append(duration(idle.seconds))
     names = [cost.what for cost in found]
     units = (("hours", 3600, 7200), ("minutes", 60, 120), ("seconds", 1, 0))
     unit, unit_s = next((name, size) for name, size, least in units if total >= least)
     data: list[Trace] = [
         {"type": "bar", "orientation": "h", "x": [c.seconds / unit_s for c in found], "y": names,
          "width": 0.55, "showlegend": False,
-         "marker": {"color": ["@muted" if c.what == "idle" else "@accent" for c in found]},
-         "text": [f"{seconds_text(c.seconds)}, {c.seconds / total:.0%}" for c in found],
+         "marker": {"color": ["@muted" if c is idle else "@accent" for c in found]}, "text": texts,
          "textposition": "auto", "textfont": {"size": 12},
          "insidetextfont": {"color": "@paper"},
          "hovertemplate": "%{y}: %{text}<extra></extra>"}

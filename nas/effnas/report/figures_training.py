@@ -5,14 +5,12 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any, Literal
 
-from effnas.report.figures import ROWS_AXIS, Trace, axis, dots, rows_height
-from effnas.report.parts import Figure, seconds_text
+from effnas.report.figures import ROWS_AXIS, Trace, axis, count_axis, dots, rows_height
+from effnas.report.parts import Figure, duration
 from effnas.report.training_facts import TrainingFacts
 
 #: Stages of a figure of times.
 _MOST_STAGES = 12
-#: Epochs of which each has its number on the axis.
-_FEW_EPOCHS = 12
 #: Stages narrower than this share of a figure have no label.
 _NARROW = 0.06
 
@@ -30,7 +28,7 @@ def curve(
     y = [scale * getattr(row, what) for row in rows]
     colour = "@accent" if what == "accuracy" else "@green"
     name = "accuracy, %" if what == "accuracy" else "training loss"
-    texts = [f"epoch {row.epoch}, {row.image_size} px, after {seconds_text(row.train_time_s)}"
+    texts = [f"epoch {row.epoch}, {row.image_size} px, after {duration(row.train_time_s)}"
              for row in rows]  # fmt: skip
     data: list[Trace] = [
         dots(x, y, colour, size=6 if len(rows) <= 40 else 3, mode="lines+markers", text=texts,
@@ -44,13 +42,12 @@ def curve(
                          text=[texts[at]],
                          hovertemplate="best: %{text}<br>%{y:.2f}%<extra></extra>"))  # fmt: skip
     layout: dict[str, Any] = {
-        "xaxis": axis(f"training time, {unit}" if by_time else "epoch", rangemode="tozero"),
+        "xaxis": axis(f"training time, {unit}") if by_time else count_axis("epoch", len(rows)),
         "yaxis": axis(name),
     }
     if not by_time:
         _shade(layout, facts)
-        if len(rows) <= _FEW_EPOCHS:
-            layout["xaxis"]["dtick"] = 1
+    layout["xaxis"]["rangemode"] = "tozero"
     return Figure(
         name=f"{what.replace('_', '-')}{'-by-time' if by_time else ''}",
         label=f"{name} by {'training time' if by_time else 'epoch'}",
@@ -90,7 +87,7 @@ def stage_times(facts: TrainingFacts) -> Figure:
     data: list[Trace] = [
         {"type": "bar", "orientation": "h", "name": name, "x": list(x), "y": names,
          "marker": {"color": colour},
-         "text": [seconds_text(each) for each in x], "textposition": "none",
+         "text": [duration(each) for each in x], "textposition": "none",
          "hovertemplate": f"{name} %{{text}}<extra></extra>"}
         for name, x, colour in (("measured", measured, "@accent"), ("forecast", forecast, "@muted"))
     ]  # fmt: skip

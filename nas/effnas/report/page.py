@@ -10,7 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effnas.report.about_front import which_are_best
+from effnas.report.about_front import beats_random_search, what_it_dominates, which_are_on_it
+from effnas.report.about_ranking import is_it_better
 from effnas.report.about_search import (
     all_trials,
     are_predictions_good,
@@ -23,7 +24,6 @@ from effnas.report.about_search import (
 )
 from effnas.report.about_winner import (
     beats_random,
-    is_it_better,
     what_it_costs,
     what_won,
     where_it_changes,
@@ -31,7 +31,7 @@ from effnas.report.about_winner import (
     why_it_wins,
 )
 from effnas.report.facts import Facts
-from effnas.report.parts import Page, next_section
+from effnas.report.parts import Page, Section, date_text, next_section
 from effnas.report.verdict import tiles, title
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run
@@ -64,12 +64,9 @@ def report_facts(
     """Return the report of a search whose facts may have been computed already."""
     run = facts.run
     parts = (
-        what_won, is_it_better, beats_random, can_it_stop, why_it_wins, which_matter, what_it_costs,
-        where_it_changes, is_proxy_good, are_predictions_good, what_was_tried, what_it_took,
-        which_images, where_from,
+        is_proxy_good, are_predictions_good, what_was_tried, what_it_took, which_images, where_from,
     )  # fmt: skip
-    front = which_are_best(facts)
-    sections = [*([front] if front else []), *(part(facts) for part in parts)]
+    sections = [*_results(facts), *(part(facts) for part in parts)]
     sections += next_section(commands and commands(facts))
     manifest = run.manifest
     return Page(
@@ -79,14 +76,32 @@ def report_facts(
             ("run", str(run.path)),
             ("space", manifest.space.name),
             ("data", manifest.data.name or "?"),
-            ("reward", manifest.reward.text),
+            (
+                "objectives" if run.objectives else "reward",
+                manifest.objectives or manifest.reward.text,
+            ),
             ("controller", manifest.controller or "?"),
             ("device", manifest.hardware or "?"),
-            ("begun", manifest.created or "?"),
+            *([("retargeted from", manifest.parent.path)] if manifest.parent else []),
+            ("begun", date_text(manifest.created)),
         ],
         tiles=tiles(facts),
         sections=[*sections, all_trials(facts)],
     )
+
+
+def _results(facts: Facts) -> list[Section]:
+    """Return the sections on what was found: the best trial, or the front of several objectives."""
+    if facts.front_standing is None:
+        parts = (
+            what_won, is_it_better, beats_random, can_it_stop, why_it_wins, which_matter,
+            what_it_costs, where_it_changes,
+        )  # fmt: skip
+        return [part(facts) for part in parts]
+    fronts = (which_are_on_it, what_it_dominates, beats_random_search)
+    found = [part(facts, facts.front_standing) for part in fronts]
+    drawn = {each.metric for each in facts.front_standing.objectives[:2]}
+    return found if drawn == {"accuracy", "step_time"} else [*found, what_it_costs(facts)]
 
 
 def to_html(page: Page) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
@@ -12,6 +14,10 @@ from typing import Any
 from effnas.config.text import counted as counted
 from effnas.trials.guessing import Guessing
 
+#: What stands for images in a command, where it is not known which they are.
+UNKNOWN_DATA = "DATA"
+_DATE = re.compile(r"(\d{4})-(0[1-9]|1[0-2])-(\d\d)T(\d\d:\d\d)(?::\d\d)?Z")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 #: What is not known, in a table.
 UNKNOWN = "–"
 
@@ -156,8 +162,10 @@ def next_section(commands: Sequence[tuple[str, str]] | None) -> list[Section]:
     """Return the section on what to do next, with why and the command, if there is anything."""
     if not commands:
         return []
-    return [Section(name="next", question="What comes next?", answer="Ready to paste:",
-                    extra="commands", content=commands)]  # fmt: skip
+    is_ready = not any(UNKNOWN_DATA in shlex.split(command) for _, command in commands)
+    answer = "Ready to paste:" if is_ready else f"Put your images for {UNKNOWN_DATA}, and paste:"
+    return [Section(name="next", question="What comes next?", answer=answer, extra="commands",
+                    content=commands)]  # fmt: skip
 
 
 def finite(value: object) -> Cell:
@@ -167,11 +175,41 @@ def finite(value: object) -> Cell:
     return value if isinstance(value, (str, int, float)) or value is None else str(value)
 
 
-def seconds_text(seconds: float) -> str:
-    """Return `48 s`, `35 min`, `6.4 h`."""
-    if seconds < 120:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+def duration(seconds: float) -> str:
+    """Return seconds as text such as `85 ms`, `48 s`, `12 min`, `3 h 05 min` or `2.4 days`."""
+    if seconds < 0.095:
+        return f"{seconds * 1e3:z.0f} ms" if seconds > 0 else "0 s"
+    if seconds < 99.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes = seconds / 60
+    if minutes < 99.5:
+        return f"{minutes:.1f} min" if minutes < 9.95 else f"{minutes:.0f} min"
+    if minutes < 2 * 24 * 60 - 0.5:
+        return f"{round(minutes) // 60} h {round(minutes) % 60:02d} min"
+    return f"{seconds / 86_400:,.1f} days"
+
+
+def date_text(date: str | None) -> str:
+    """Return `31 Jan 2026, 12:00 UTC` of `2026-01-31T12:00:00Z`; what is no such date stays."""
+    match = _DATE.fullmatch(date or "?")
+    if match is None:
+        return date or "?"
+    return f"{int(match[3])} {_MONTHS[int(match[2]) - 1]} {match[1]}, {match[4]} UTC"
+
+
+def against_forecast(measured_s: float, forecast_s: float) -> str:
+    """Return how what was measured stands against its forecast: `36% less than the forecast 14 s`.
+
+    Args:
+        measured_s: Seconds.
+        forecast_s: Seconds, above 0.
+    """
+    off = measured_s / forecast_s - 1
+    if abs(off) < 0.005:
+        return f"as the forecast {duration(forecast_s)}"
+    return (
+        f"{abs(off):.0%} {'more' if off > 0 else 'less'} than the forecast {duration(forecast_s)}"
+    )
 
 
 def guessing_text(guessing: Guessing, part: str = "held-out") -> str:
@@ -197,6 +235,17 @@ def count_text(number: float) -> str:
     return f"{number:.0f}"
 
 
+def value_text(metric: str, value: float) -> str:
+    """Return a value of a metric of trials: `62.5%`, `0.54×`, `29.7 k`, `1.2 s`."""
+    if metric == "accuracy":
+        return f"{value:.1%}"
+    if metric in ("step_time", "params_ratio"):
+        return f"{value:.2f}×"
+    if metric in ("params", "macs", "activations"):
+        return count_text(value)
+    return duration(value) if metric.endswith("_s") else f"{value:.4g}"
+
+
 def size_text(number: float) -> str:
     """Return `20,736`, `4.03 × 10⁷`."""
     if number < 10**7:
@@ -220,6 +269,11 @@ def chance_text(probability: float) -> str:
     if probability >= 0.995:
         return ">99%"
     return "<1%" if probability <= 0.005 else f"{probability:.0%}"
+
+
+def share_text(share: float) -> str:
+    """Return `55%`; what is nearly all, or nearly nothing, is not said to be."""
+    return f"{share:.0%}" if share in (0, 1) else chance_text(share)
 
 
 def listed(names: Sequence[str], most: int = 6) -> str:

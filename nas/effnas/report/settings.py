@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 
 from effnas.config.codec import to_plain
-from effnas.report.parts import Cell, Column, Table, finite
+from effnas.report.parts import Cell, Column, Table, date_text, finite
 
 #: What is too long for a table, or stands elsewhere on the page.
 _LEFT_OUT = frozenset({
@@ -35,7 +35,7 @@ def settings_table(value: object) -> Table:
                     add(f"{name} {n}", each)
                 return
             plain = ", ".join(map(str, plain))
-        rows.append([name, str(finite(plain))])
+        rows.append([name, date_text(str(finite(plain)))])
 
     add("", value)
     return Table(name="provenance", columns=[Column("setting"), Column("value")], rows=rows)

@@ -26,7 +26,7 @@ from effnas.trials.reward import Reward
 from effnas.trials.run import Run
 from effnas.trials.store import read_events
 from effnas.trials.trial import Trial, Trials, TrialState
-from effnas.trials.uncertainty import Noise, Ranking
+from effnas.trials.uncertainty import CLEARLY, Difference, Noise, Ranking
 
 #: A 90 % interval of a normal distribution has this half-width in standard deviations.
 Z90 = 1.645
@@ -37,23 +37,28 @@ _NUMBER = re.compile(r"\d[\d.,]*")
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """A baseline beside the trials.
+    """A baseline beside the trial that is measured best.
 
     Attributes:
         baseline: The baseline.
+        best: The trial; None while none is complete.
         reward: As a trial with its metrics has; None if it lacks one that the reward needs.
         reward_low: The true reward is above this with 95 %; None: not known.
         reward_high: The true reward is below this with 95 %; None: not known.
         accuracy_error: Standard error of its accuracy; None: not known.
-        beaten_probability: That the winner's true reward is higher, 0 to 1; None: not known.
+        reward_gap: How much more reward the trial truly has, the luck of being chosen taken off;
+            None: not known.
+        accuracy_gap: The same of accuracy.
     """
 
     baseline: Baseline
+    best: Trial | None = None
     reward: float | None
     reward_low: float | None = None
     reward_high: float | None = None
     accuracy_error: float | None = None
-    beaten_probability: float | None = None
+    reward_gap: Difference | None = None
+    accuracy_gap: Difference | None = None
 
     @property
     def name(self) -> str:
@@ -61,17 +66,42 @@ class Contender:
         is_reference = self.baseline.name == REFERENCE
         return "the reference" if is_reference else self.baseline.name
 
+    @property
+    def measured_gap(self) -> float | None:
+        """The trial's measured reward less its own; None where one of them is not known."""
+        mine = self.best.reward if self.best else None
+        return None if mine is None or self.reward is None else mine - self.reward
+
+    @property
+    def measured_accuracy_gap(self) -> float | None:
+        """The same of accuracy."""
+        mine = self.best.metrics.get("accuracy") if self.best else None
+        its = self.baseline.metrics.get("accuracy")
+        return None if mine is None or its is None else mine - its
+
+    @property
+    def is_beaten(self) -> bool | None:
+        """Whether the trial has more reward, as far as can be told; None without rewards."""
+        if self.reward_gap is not None:
+            return self.reward_gap.probability >= CLEARLY
+        return None if self.measured_gap is None else self.measured_gap > 0
+
+    def ratio(self, metric: str) -> float | None:
+        """Return the trial's value of a metric over its own; None where one is not known."""
+        mine, its = (self.best.metrics if self.best else {}), self.baseline.metrics
+        return mine[metric] / its[metric] if metric in mine and metric in its else None
+
 
 def contenders(run: Run, reward: Reward, ranking: Ranking) -> list[Contender]:
-    """Return how the baselines of a run stand against its winner."""
+    """Return how the baselines of a run stand against its best trial."""
     return [_contender(each, reward, run.noise, ranking) for each in run.baselines]
 
 
 def _contender(baseline: Baseline, reward: Reward, noise: Noise, ranking: Ranking) -> Contender:
     metrics, value = baseline.metrics, baseline.reward(reward)
-    accuracy = metrics.get("accuracy")
+    accuracy, best = metrics.get("accuracy"), ranking[0].trial if ranking else None
     error = None if accuracy is None else noise.standard_error(accuracy, len(baseline.accuracies))
-    found = Contender(baseline=baseline, reward=value, accuracy_error=error)
+    found = Contender(baseline=baseline, best=best, reward=value, accuracy_error=error)
     if value is None or accuracy is None or error is None:
         return found
     ends = [{**metrics, "accuracy": min(max(accuracy + z * error, 0.0), 1.0)} for z in (-Z90, Z90)]
@@ -79,12 +109,12 @@ def _contender(baseline: Baseline, reward: Reward, noise: Noise, ranking: Rankin
         low, high = sorted(reward.score(each) for each in ends)
     except RewardError:
         return found
-    difference = ranking.compare(ranking[0].trial, baseline) if ranking else None
     return replace(
         found,
         reward_low=low,
         reward_high=high,
-        beaten_probability=difference.probability if difference else None,
+        reward_gap=ranking.compare(best, baseline) if best else None,
+        accuracy_gap=ranking.compare(best, baseline, "accuracy") if best else None,
     )
 
 
@@ -110,7 +140,7 @@ class Coverage:
         complete: Complete ones of these.
         best_reward: The highest among them.
         median_reward: Their median.
-        is_winners: Whether the winner took it.
+        is_best: Whether the trial that is measured best took it.
     """
 
     decision: str
@@ -119,14 +149,14 @@ class Coverage:
     complete: int
     best_reward: float | None
     median_reward: float | None
-    is_winners: bool
+    is_best: bool
 
 
 def coverage(space: SearchSpace, trials: Trials) -> list[Coverage]:
     """Return how often each option of each open decision was tried, in the order of the space."""
     taken = [(trial, space.decisions(trial.architecture) or {}) for trial in trials]
     best = trials.best
-    winners = space.decisions(best.architecture) or {} if best else {}
+    taken_by_best = space.decisions(best.architecture) or {} if best else {}
     found = []
     for choice in space.choices:
         for option in choice.options:
@@ -141,7 +171,7 @@ def coverage(space: SearchSpace, trials: Trials) -> list[Coverage]:
                     complete=len(complete),
                     best_reward=max(rewards, default=None),
                     median_reward=median(rewards) if rewards else None,
-                    is_winners=winners.get(choice.name) == option,
+                    is_best=taken_by_best.get(choice.name) == option,
                 )
             )
     return found

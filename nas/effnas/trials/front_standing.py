@@ -52,6 +52,11 @@ class FrontStanding:
         """The trials that none dominates, the best of the first objective first."""
         return self.run.pareto_front
 
+    @property
+    def complete(self) -> int:
+        """Trials that have all objectives."""
+        return sum(self.objectives.of(trial) is not None for trial in self.run.trials)
+
     @cached_property
     def above_guessing(self) -> tuple[int, ...] | None:
         """Numbers of the trials of the front that guess no longer, with `LEVEL`; None: not known.

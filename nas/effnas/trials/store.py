@@ -319,3 +319,9 @@ def _cut_torn_line(file: Path) -> None:
         end = content.rfind(b"\n") + 1
         if end < len(content):
             handle.truncate(end)
+
+
+def as_typed(path: Path) -> Path:
+    """Return a path from the current folder on, if it is below that."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

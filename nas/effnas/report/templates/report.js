@@ -72,7 +72,7 @@
         row.append(...texts[n].map((t, c) => element("td", t, columns[c][1] && "n")));
         return row;
       }));
-      count.textContent = some.length === rows.length ? `${rows.length} rows` : `${some.length} of ${rows.length} rows`;
+      count.textContent = some.length === rows.length ? `${rows.length} row${rows.length === 1 ? "" : "s"}` : `${some.length} of ${rows.length} rows`;
     };
     columns.forEach(([, form, title], c) => {
       const cell = element("th", undefined, form && "n");

@@ -14,7 +14,7 @@ from effnas.errors import ConfigError, StoreError
 from effnas.trials.guessing import Guessing
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run, load_run
-from effnas.trials.store import MANIFEST, TRAININGS, read_records
+from effnas.trials.store import MANIFEST, TRAININGS, as_typed, read_records
 from effnas.trials.uncertainty import Noise
 from effnas.workflows.finals.evaluate_test import stored_test
 from effnas.workflows.finals.finalists import Finalist
@@ -141,18 +141,12 @@ def _search_of(path: Path, manifest: FinalsManifest) -> Run:
     beside = path.resolve().parent / Path(manifest.run).name
     for place in (Path(asked), beside) if asked else (beside,):
         if (place / MANIFEST).is_file():
-            run = load_run(_as_typed(place))
+            run = load_run(as_typed(place))
             if run.manifest.created == manifest.run_created:
                 return run
     raise StoreError(
         f"{path}: their search {manifest.run!r} is not beside them; put its folder back there"
     )
-
-
-def _as_typed(path: Path) -> Path:
-    """Return a path from the current folder on, if it is below that."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _reward_of(run: Run, manifest: FinalsManifest) -> Reward:

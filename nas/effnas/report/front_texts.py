@@ -1,0 +1,66 @@
+"""What the terminal and the report say of a Pareto front: how it stands against others."""
+
+from __future__ import annotations
+
+from effnas.report.parts import counted, listed
+from effnas.trials.front_standing import Against, FrontStanding
+from effnas.trials.objectives import Objective
+from effnas.trials.uncertainty import CLEARLY, LEVEL
+
+_LEVEL, _CLEARLY = f"{LEVEL:.0%}", f"{CLEARLY:.0%}"
+
+
+def objective_name(objective: Objective) -> str:
+    """Return its metric in words."""
+    return objective.metric.replace("_", " ")
+
+
+def front_text(standing: FrontStanding) -> str:
+    """Return how many trials are on the front, without a full stop."""
+    size, names = len(standing.front), listed([objective_name(o) for o in standing.objectives])
+    of = f"{counted(size, 'trial')} of {standing.complete:,} {'is' if size == 1 else 'are'}"
+    return f"{of} on the Pareto front of {names}"
+
+
+def above_guessing_text(standing: FrontStanding) -> str:
+    """Return which trials of the front have learned something; nothing where that is not known."""
+    above = standing.above_guessing
+    if above is None:
+        return ""
+    if not above:
+        return "No trial of the front is clearly more accurate than guessing"
+    if len(above) == len(standing.front):
+        return f"All trials of the front are clearly more accurate than guessing ({_LEVEL})"
+    return f"Clearly more accurate than guessing ({_LEVEL}): {_trials(above)}"
+
+
+def against_text(against: Against) -> str:
+    """Return how the front stands against a baseline, as a sentence without its full stop."""
+    if against.lacks:
+        return f"{against.name} is not compared: it has no {listed(against.lacks)}"
+    others = tuple(n for n in against.dominated_by if n not in against.clearly_by)
+    if against.clearly_by:
+        text = f"{against.name} is clearly dominated by {_trials(against.clearly_by)} ({_CLEARLY})"
+        return text + (f", as measured also by {_trials(others)}" if others else "")
+    if others:
+        return f"{against.name} is dominated by {_trials(others)} as measured, by none clearly"
+    text = f"{against.name} is dominated by none: it would be on the front"
+    return text + (f", without {_trials(against.dominates)}" if against.dominates else "")
+
+
+def front_title(standing: FrontStanding) -> str:
+    """Return the verdict on a search that pursued several objectives."""
+    if not standing.front:
+        return "No trial is complete yet"
+    if standing.above_guessing == ():
+        return "No trial of the Pareto front is clearly better than guessing"
+    text = front_text(standing)
+    beaten = [each.name for each in standing.against if each.clearly_by]
+    unbeaten = [each.name for each in standing.against if not each.dominated_by and not each.lacks]
+    text += f", which clearly dominates {listed(beaten, 3)}" if beaten else ""
+    return text + (f"; {listed(unbeaten, 3)} would be on it" if unbeaten else "")
+
+
+def _trials(numbers: tuple[int, ...]) -> str:
+    names = listed([str(number) for number in numbers])
+    return f"{'trial' if len(numbers) == 1 else 'trials'} {names}"
