@@ -9,6 +9,7 @@ from pathlib import Path
 from effnas.cli.wording import OPTIONS
 from effnas.config.plugins import is_plugin
 from effnas.report.parts import UNKNOWN_DATA
+from effnas.trials.front_standing import FrontStanding
 from effnas.trials.manifest import CommandPart, Plain
 from effnas.trials.run import Run
 from effnas.trials.store import as_typed
@@ -44,14 +45,15 @@ def after_search(run: Run, ranking: Ranking | None = None) -> list[Command]:
     found: list[Command] = []
     if left > 0 and (asked := run.manifest.asked):
         found = [("Finish the search first.", ["effnas", "resume", folder, *code_options(asked)])]
-    if run.learned_nothing(ranking):
+    front = FrontStanding(run, run.objectives) if run.objectives else None
+    if front.learned_nothing if front else run.learned_nothing(ranking):
         return [*found, *_after_guessing(run)][:3]
     equals = len(ranking.best_set)
     top = min(max(equals, _FINALISTS[0]), _FINALISTS[1], len(run.trials.ranked()))
     best, which = "best", "the best trial"
-    if run.objectives and (front := run.pareto_front):
-        first = run.objectives[0].metric.replace("_", " ")
-        best = str(front[0].number)
+    if front and front.front:
+        first = front.objectives[0].metric.replace("_", " ")
+        best = str(front.front[0].number)
         which = f"trial {best}, the best of the Pareto front in {first},"
     network = argument(f"{run.path}:{best}")
     family = argument(Path("families") / run.path.resolve().name)

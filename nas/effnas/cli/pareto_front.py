@@ -59,7 +59,7 @@ def _show_standing(screen: Screen, standing: FrontStanding) -> None:
     screen.print()
     if text := guessing_text(standing.run.manifest.data.guessing):
         screen.print(text, markup=False)
-    if standing.above_guessing == ():
+    if standing.learned_nothing:
         note(screen, LEARNED_NOTHING, "Warning")
     elif text := above_guessing_text(standing):
         screen.print(f"{text}.", markup=False)

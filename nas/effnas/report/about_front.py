@@ -83,7 +83,7 @@ def which_are_on_it(facts: Facts, standing: FrontStanding) -> Section:
         answer += f" Trial {number} is the best in {listed(where)}: {', '.join(values)}."
     if text := above_guessing_text(standing):
         answer += f" {text}."
-    if standing.above_guessing == ():
+    if standing.learned_nothing:
         answer += f" So the accuracies rank nothing; what helps: {WHAT_HELPS}."
     size, reference = run.space.target.image_size, run.space.reference
     sure = (

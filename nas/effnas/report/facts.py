@@ -80,6 +80,8 @@ class Facts:
     @cached_property
     def learned_nothing(self) -> bool:
         """Whether no trial is clearly more accurate than guessing, so that none wins."""
+        if self.front_standing:
+            return self.front_standing.learned_nothing
         return self.ranked is not None and self.run.learned_nothing(self.ranked)
 
     @cached_property

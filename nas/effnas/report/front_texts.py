@@ -52,7 +52,7 @@ def front_title(standing: FrontStanding) -> str:
     """Return the verdict on a search that pursued several objectives."""
     if not standing.front:
         return "No trial is complete yet"
-    if standing.above_guessing == ():
+    if standing.learned_nothing:
         return "No trial of the Pareto front is clearly better than guessing"
     text = front_text(standing)
     beaten = [each.name for each in standing.against if each.clearly_by]

@@ -74,6 +74,11 @@ class FrontStanding:
         # Above chance may still be the largest class.
         return found if guessing.largest is not None or not found else None
 
+    @property
+    def learned_nothing(self) -> bool:
+        """Whether no trial of the front is clearly more accurate than guessing."""
+        return bool(self.front) and self.above_guessing == ()
+
     @cached_property
     def against(self) -> tuple[Against, ...]:
         """How it stands against each baseline that could be measured."""
