@@ -83,6 +83,27 @@ def test_a_folder_that_is_written_is_running(finished_run: Path) -> None:
     assert read_folder(finished_run).state != "running"
 
 
+@pytest.mark.parametrize("name", ["search-stopped", "rungs", "finals-stopped", "training-stopped"])
+def test_what_runs_is_not_offered_to_be_resumed_and_what_was_stopped_does_not_run(
+    effnas: Run, name: str
+) -> None:
+    from effnas.trials.store import RunFolder
+
+    for each in ("run", name):
+        stored = copied(each, Path(each))
+        stored["asked"] = {"name": "search", "options": {}}
+        Path(each, "manifest.json").write_text(json.dumps(stored))
+    text = effnas("status", name).out
+    assert f"\nNext\n  effnas resume {name}\n" in text
+    has_trials = (Path(name) / "trials.jsonl").exists()
+    assert ("1 interrupted (to be run again)" in text) == has_trials
+    with RunFolder.open(Path(name)):
+        text = effnas("status", name).out
+        assert "effnas resume" not in text
+        assert ("1 running" in text) == has_trials
+        assert read_folder(Path(name)).state == "running"
+
+
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The settings of searches that would begin."""

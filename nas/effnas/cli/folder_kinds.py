@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -298,7 +299,8 @@ def _continued(path: Path, state: str, asked: CommandPart | None, command: str) 
     """Return the command that continues a folder, or in words where an earlier version began it."""
     if state == "finished":
         return ""
-    return f"effnas resume {path}" if asked else f"the same `{command}` as before"
+    resume = shlex.join(["effnas", "resume", str(path)])
+    return resume if asked else f"the same `{command}` as before"
 
 
 #: Readers by what a JSON file has as `kind`.

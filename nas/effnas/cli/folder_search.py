@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,5 +99,5 @@ def read_search(path: Path, content: Mapping[str, Any]) -> FolderState:
         left_s=None if parent else work.left_s,
         created=manifest.created or "",
         command=manifest.asked,
-        continued_by="" if is_whole else f"effnas resume {path}",
+        continued_by="" if is_whole else shlex.join(["effnas", "resume", str(path)]),
     )  # fmt: skip

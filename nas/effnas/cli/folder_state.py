@@ -36,7 +36,8 @@ class FolderState:
         left_s: Seconds of work that are left, at the same mean; None where that is not known.
         created: When it began, UTC; empty where that is not stored.
         command: The command line behind it.
-        continued_by: The command that continues it; empty where nothing is left to do.
+        continued_by: The command that continues it, or in words what does; empty where nothing is
+            left to do, or another command is writing there.
         table: Names of columns, then rows.
         guessing: What guessing reaches on the images of `best`, as a sentence.
         warning: Why `best` says nothing, if so.

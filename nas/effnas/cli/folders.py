@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from effnas.cli.folder_kinds import KINDS
@@ -47,7 +48,8 @@ def read_folder(path: Path) -> FolderState:
         if read is None:
             raise UserError(f"its kind is not known to this version ({str(kind)[:40]})")
         read_object(file, kind)  # checks the format, too
-        return read(folder if kind not in (PROFILE_KIND, FAMILY_KIND) else path, content)
+        found = read(folder if kind not in (PROFILE_KIND, FAMILY_KIND) else path, content)
+        return replace(found, continued_by="") if found.state == "running" else found
     except StoreError:
         raise
     except (UserError, ValueError) as error:

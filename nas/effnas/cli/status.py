@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from effnas.cli.folder_state import FolderState
 from effnas.cli.folders import read_folder
@@ -30,8 +31,13 @@ from effnas.trials.run import Run, load_run
 from effnas.trials.trial import TrialState
 from effnas.trials.work_time import WorkTime
 
+if TYPE_CHECKING:
+    from effnas.cli.tables import Screen
+
 #: States that go by another name here.
 _STATES = {str(TrialState.WAITING): "paused"}
+#: What a trial is that was running when its search was stopped.
+_INTERRUPTED = "interrupted (to be run again)"
 #: Reasons of infeasible trials of a retargeted run that are shown.
 _REASONS = 2
 
@@ -72,12 +78,11 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
                             f"{parent.hardware}"
                             if parent else ""),
         ("step times", run.manifest.step_times if parent else ""),
-        ("trials", _trials_text(run, states)),
+        ("trials", _trials_text(run, states, is_running=state.state == "running")),
     ]  # fmt: skip
     rows += [
         ("cost", _cost_text(run.work)),
         ("state", state.state),
-        ("continues by", state.continued_by),
     ]
     screen.print(facts(rows))
     screen.print()
@@ -87,9 +92,8 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
         show_pareto_front(screen, run, objectives)
     else:
         Leaderboard(run, run.known_reward, top).show(screen)
-    if run.best is not None:
-        following = (words for _, words in after_search(run))
-        next_commands(screen, *following, ["effnas", "report", path])
+    following = after_search(run) if run.best else []
+    _say_next(screen, state, following, has_report=run.best is not None)
 
 
 def summarize(run: Run) -> dict[str, object]:
@@ -109,9 +113,10 @@ def summarize(run: Run) -> dict[str, object]:
     }
 
 
-def _trials_text(run: Run, states: Mapping[str, int]) -> str:
+def _trials_text(run: Run, states: Mapping[str, int], *, is_running: bool) -> str:
     """Return how many trials are in which state, and how many there are to be."""
-    counts = ", ".join(f"{n:,} {_STATES.get(state, state.lower())}" for state, n in states.items())
+    words = _STATES if is_running else {**_STATES, str(TrialState.RUNNING): _INTERRUPTED}
+    counts = ", ".join(f"{n:,} {words.get(state, state.lower())}" for state, n in states.items())
     budget = run.manifest.budget
     if run.manifest.parent is None:
         return f"{counts or 'none yet'}; budget {budget:,}"
@@ -140,8 +145,7 @@ def _show_finals(state: FolderState, *, as_json: bool) -> None:
     screen.print(facts(_other_facts(replace(state, best=None))))
     screen.print()
     say_finals(screen, finals)
-    following = [words for _, words in after_finals(finals)]
-    next_commands(screen, *following, ["effnas", "report", state.path])
+    _say_next(screen, state, after_finals(finals), has_report=True)
 
 
 def _other_json(found: FolderState) -> dict[str, Any]:
@@ -158,7 +162,7 @@ def _other_facts(found: FolderState) -> list[tuple[str, str]]:
         ("state", f"{found.state}; {found.count_text}"),
         ("best", f"{found.best_is} {best}, {found.best_of}" if found.best is not None else ""),
         ("cost", _spent(f"{duration(found.cost_s)} of work" if found.cost_s else "", found.left_s)),
-        ("continues by", found.continued_by),
+        ("continues by", "" if _continuing(found) else found.continued_by),
     ]
 
 
@@ -180,6 +184,31 @@ def _show_other(found: FolderState, *, as_json: bool) -> None:
         screen.print(f"\n{found.guessing}", markup=False)
     if found.warning:
         note(screen, found.warning, "Warning")
+    _say_next(screen, found, [], has_report=False)
+
+
+def _say_next(
+    screen: Screen,
+    state: FolderState,
+    following: Sequence[tuple[str, Sequence[str]]],
+    *,
+    has_report: bool,
+) -> None:
+    """Print commands that may come next, and can: none continues where another one writes."""
+    commands = [words for _, words in following if state.state != "running" or words[1] != "resume"]
+    continuing = _continuing(state)
+    if continuing and not any(words[1] == "resume" for words in commands):
+        commands.insert(0, continuing)
+    if has_report:
+        commands.append(["effnas", "report", str(state.path)])
+    if commands:
+        next_commands(screen, *commands)
+
+
+def _continuing(state: FolderState) -> list[str]:
+    """Return the words of the command that continues a folder; none where it is said in words."""
+    is_command = state.continued_by.startswith("effnas ")
+    return shlex.split(state.continued_by) if is_command else []
 
 
 def _cost_text(work: WorkTime) -> str:
