@@ -87,5 +87,5 @@ def _trials(facts: Facts) -> list[tuple[str, str, str]]:
     than = f"of {facts.run.manifest.budget:,}"
     if parent:  # whose budget is that of new trainings
         than = f"{facts.run.trials.count(TrialState.COMPLETE):,} complete, from {parent.path}"
-    than += f"; {duration(seconds)} of work" if seconds else ""
+    than += f"; these took {duration(seconds)}" if seconds else ""
     return [("trials", f"{len(facts.run.trials):,}", than)]
