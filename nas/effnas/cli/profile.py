@@ -10,6 +10,7 @@ from typing import Any
 from effnas.arch.models import build
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import counted, duration, step_text
+from effnas.config.text import share_text
 from effnas.errors import ConfigError
 from effnas.space.search_space import SearchSpace
 from effnas.timing.device_settings import DeviceSettings
@@ -126,8 +127,9 @@ def _error_text(error: ModelError) -> str:
     if error.networks < MIN_RANKED:
         ranks = f"rank correlation not known from {counted(error.networks, 'network')}"
     return (
-        f"mean error {error.mean_absolute:.1%} (95 % interval {error.mean_absolute_low:.1%} to "
-        f"{error.mean_absolute_high:.1%}), {ranks} that it had not "
+        f"mean error {share_text(error.mean_absolute, 1)} (95 % interval "
+        f"{share_text(error.mean_absolute_low, 1)} to {share_text(error.mean_absolute_high, 1)}), "
+        f"{ranks} that it had not "
         f"seen; one prediction is within "
         f"±{error.half_width:.1%} (95 %)"
     )

@@ -9,6 +9,7 @@ from effnas.cli.finals import after_finals, finals_json, say_finals
 from effnas.cli.following import pasted
 from effnas.cli.report import ReportingCommand
 from effnas.cli.tables import counted, forecast_text
+from effnas.config.text import share_text
 from effnas.report.about_finals import report_finals
 from effnas.report.parts import Page
 from effnas.workflows.finals.finalists import Finalist
@@ -42,6 +43,7 @@ class PromoteCommand(ReportingCommand[FinalsSettings, StoredFinals], FinalsObser
         schedule: Schedule,
         forecast: Forecast | None,
     ) -> None:
+        share = share_text(recipe.data_share or 1.0)
         by_front = sum(finalist.reason == "front" for finalist in finalists)
         stops = f"; {schedule.stops}" if schedule.stops else ""
         self.plan(
@@ -49,7 +51,7 @@ class PromoteCommand(ReportingCommand[FinalsSettings, StoredFinals], FinalsObser
             ("finals", f"{self.settings.out}: {counted(len(finalists), 'network')}, "
                        f"{len(finalists) - by_front} by reward and {by_front} more from the "
                        f"Pareto front; {counted(schedule.seeds, 'seed')} each"),
-            ("training", f"{counted(recipe.epochs, 'epoch')} of {recipe.data_share:.0%} of the "
+            ("training", f"{counted(recipe.epochs, 'epoch')} of {share} of the "
                          f"images at {recipe.image_size} px{stops}"),
             ("forecast", forecast_text(forecast, "from the times of these trials")),
         )  # fmt: skip

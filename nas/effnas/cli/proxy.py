@@ -11,6 +11,7 @@ from rich.text import Text
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import Table, counted, duration, facts, number, table
 from effnas.cli.wording import with_options
+from effnas.config.text import share_text
 from effnas.workflows.proxy.launch import (
     Grid,
     ProxyObserver,
@@ -177,7 +178,8 @@ def _report_rows(report: ProxyReport, asked_networks: int) -> list[tuple[str, st
         rows.append(("left out", f"{len(report.infeasible)} infeasible: {'; '.join(reasons[:3])}"))
     cost = f"{duration(report.total_time_s)} of training in all"
     if report.cost_ratio is not None:
-        cost += f"; one at the proxy takes {report.cost_ratio:.1%} of one at the higher fidelity"
+        share = share_text(report.cost_ratio, 1)
+        cost += f"; one at the proxy takes {share} of one at the higher fidelity"
     if len(report.hardware) > 1:
         cost += f"; on different devices, so times do not compare: {', '.join(report.hardware)}"
     return [*rows, ("cost", cost)]
@@ -191,7 +193,9 @@ def _fidelities(proxy: FidelityFigures, high: FidelityFigures) -> Table:
         "networks' means": lambda f: f"{f.accuracy_low:.4f} to {f.accuracy_high:.4f}",
         "deviation over seeds": lambda f: _interval(f.seed_deviation_points, " points"),
         "deviation between networks": lambda f: number(f.network_deviation_points, "{:.2f} points"),
-        "variance between networks": lambda f: number(f.reliability, "{:.0%}"),
+        "variance between networks": lambda f: (
+            "-" if f.reliability is None else share_text(f.reliability)
+        ),
         "standard error of the hold-out": lambda f: f"{f.holdout_error_points:.2f} points",
         "time of a training": lambda f: duration(f.train_time_s) if f.train_time_s else "-",
     }
@@ -235,7 +239,7 @@ def _tried(report: SearchReport) -> Table:
             f"{fidelity.image_size} px",
             f"{fidelity.data_share:.3g}",
             duration(figures.train_time_s) if figures and figures.train_time_s else "-",
-            number(tried.cost_ratio, "{:.1%}"),
+            "-" if tried.cost_ratio is None else share_text(tried.cost_ratio, 1),
             _interval(tried.tau),
             str(tried.networks),
             Text("keeps tau", style="green") if kept else tried.verdict.lower().replace("_", " "),

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from effnas.cli.leaderboard import SHARED_RANKS, ranks_text
 from effnas.cli.tables import SHOWN_NETWORKS, console, counted, networks, number, table
+from effnas.config.text import share_text
 from effnas.errors import ConfigError, StoreError
 from effnas.trials.rescore import OPEN_REWARD, parse_sweep, rescored, store_rescored, sweep
 from effnas.trials.reward import Reward
@@ -126,7 +127,7 @@ def _show_sweep(run: Run, reward: str, ranges: Sequence[str], *, as_json: bool) 
         )
         figures = _figures(trial) if trial else ("-",) * 3
         name = "-" if region.trial is None else str(region.trial)
-        shown.add_row(name, f"{region.share:.0%}", *spans, *figures)
+        shown.add_row(name, share_text(region.share), *spans, *figures)
     screen.print(shown)
     screen.print()
     winners = [trials[r.trial] for r in regions[:SHOWN_NETWORKS] if r.trial in trials]

@@ -22,6 +22,7 @@ from effnas.cli.tables import (
 )
 from effnas.config.codec import read_object
 from effnas.config.regularization import Ramp
+from effnas.config.text import share_text
 from effnas.errors import ConfigError
 from effnas.scaling.budget import Limit
 from effnas.scaling.compound import CompoundScaling
@@ -194,7 +195,8 @@ def _fit_text(family: SizedFamily) -> str:
     below = int(fit.position)
     where = f"it is {names[below]}"
     if fit.position != below:
-        where = f"{fit.position - below:.0%} of the way from {names[below]} to {names[below + 1]}"
+        share = share_text(fit.position - below)
+        where = f"{share} of the way from {names[below]} to {names[below + 1]}"
     if not fit.binding:
         return f"\nThe largest of the family is within all limits ({where})."
     bound = " and ".join(limit.text for limit in fit.binding)

@@ -22,6 +22,7 @@ from effnas.cli.tables import (
     trial_line,
 )
 from effnas.config.settings import Recipe
+from effnas.config.text import share_text
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch
 from effnas.report.page import REPORT
 from effnas.search.cost_estimate import CostEstimate, memory_text
@@ -213,7 +214,7 @@ def _constraints_text(plan: CostEstimate) -> str:
         return ""
     share = plan.feasible_share
     known = "as far as is known before a trial"
-    shown = f"{share:.1%}" if share else "less than 0.1%"
+    shown = share_text(share or 1e-9, 1)  # none of those drawn, but some do
     return f"{'; '.join(texts)}; {known}, {shown} of random architectures meet them"
 
 

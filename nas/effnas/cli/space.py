@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from effnas.cli.tables import console, counted, facts, networks, params_text, table
 from effnas.config.catalog import find
+from effnas.config.text import share_text
 from effnas.space.search_space import SearchSpace
 from effnas.space.summary import summarize
 from effnas.trials.reward import METRICS, SYMBOLS
@@ -49,7 +50,7 @@ def show_space(name: str, *, samples: int, seed: int, as_json: bool) -> None:
         ("size", f"{space.size:,} architectures ({space.size:.2e})"),
         ("target", f"{target.image_size} px, batch {target.batch_size}, {classes}"),
         ("constraints", "; ".join(c.text for c in space.constraints) or "none"),
-        ("feasible", f"{summary.feasible_share:.1%} of {samples:,} drawn at random"),
+        ("feasible", f"{share_text(summary.feasible_share, 1)} of {samples:,} drawn at random"),
         ("metrics", "of rewards, constraints and objectives: "
                     + ", ".join(symbols.get(name, name) for name in METRICS)),
         ("more", f"of constraints alone: {', '.join(of_first)}, and so on to "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from effnas.arch.counts import count
-from effnas.config.text import counted
+from effnas.config.text import counted, share_text
 from effnas.data.named import is_timm_name
 from effnas.export.network import Network
 from effnas.scaling.family_file import Member
@@ -106,7 +106,7 @@ def _of_training(trained: Trained, outcome: Outcome) -> Iterator[Figure]:
 
 def _of_final(final: Final) -> Iterator[Figure]:
     recipe, result = final.recipe, final.result
-    share = f"{recipe.data_share:.0%}" if recipe.data_share else "all"
+    share = share_text(recipe.data_share) if recipe.data_share else "all"
     after = f"after {counted(result.epochs, 'epoch')} of {share} of the training images"
     yield _accuracy(
         "accuracy of these weights",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from effnas.config.text import counted
+from effnas.config.text import counted, share_text
 from effnas.space.summary import feasible_share
 from effnas.trials.trial import TrialState
 from effnas.trials.worker_info import WorkerInfo
@@ -104,8 +104,9 @@ class CostEstimate:
         if self.total_s > _DAY_S:
             timing = ready.timing_s / (ready.timing_s + ready.training_s)
             found.append(
-                f"The whole budget takes about {self.total_s / _DAY_S:,.0f} days: {timing:.0%} of "
-                f"it for timing, {1 - timing:.0%} for training. What helps: a smaller `budget`; "
+                f"The whole budget takes about {self.total_s / _DAY_S:,.0f} days: "
+                f"{share_text(timing)} of it for timing, {share_text(1 - timing)} for training. "
+                "What helps: a smaller `budget`; "
                 "for timing `target_image_size` and `target_batch_size`; for training `epochs`, "
                 "`data_share` and `image_size`; for both a smaller space such as `space` v2-cifar, "
                 "an accelerator, or more of them (Ray joins the cluster that RAY_ADDRESS names)."
