@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from effnas.report import figures
 from effnas.report.facts import Facts
-from effnas.report.parts import Cell, Column, Section, Table, chance_text, counted, listed
+from effnas.report.parts import Cell, Column, Section, Table, chance_text, counted, trials_text
 from effnas.report.statements import Contender
 from effnas.trials.guessing import WHAT_HELPS
 from effnas.trials.uncertainty import Ranking
@@ -35,7 +35,7 @@ def is_it_better(facts: Facts) -> Section:
                    "accuracies are from.",
             tables=[_ranking(facts.ranked)],
         )  # fmt: skip
-    others = [f"trial {trial.number}" for trial in facts.rivals]
+    others = [trial.number for trial in facts.rivals]
     answer = (
         "No trial is clearly more accurate than guessing, so the accuracies rank nothing; what "
         f"helps: {WHAT_HELPS}. Trial {first.trial.number} has the highest "
@@ -77,7 +77,7 @@ def is_it_better(facts: Facts) -> Section:
     )  # fmt: skip
 
 
-def _chances(ranked: Ranking, chance: float, others: Sequence[str]) -> str:
+def _chances(ranked: Ranking, chance: float, others: Sequence[int]) -> str:
     """Return how likely the trial that is measured best truly is, and which others may be."""
     first = ranked[0]
     text = (
@@ -85,7 +85,7 @@ def _chances(ranked: Ranking, chance: float, others: Sequence[str]) -> str:
         f"a probability of {chance_text(chance)}. "
     )
     text += (
-        f"{counted(len(others), 'other')} may be the best as well: {listed(others, 5)}."
+        f"{counted(len(others), 'other')} may be the best as well: {trials_text(others, 5)}."
         if others else "No other is likely to be the best."
     )  # fmt: skip
     likeliest = max(ranked, key=lambda each: each.best_probability or 0.0)

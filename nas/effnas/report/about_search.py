@@ -140,7 +140,7 @@ def are_predictions_good(facts: Facts) -> Section:
         answer = (
             "Not known: none of the predicted ones was measured."
             if predicted
-            else f"None was predicted. Where they are from: {facts.run.manifest.step_times or '?'}."
+            else f"None was predicted: step times are {_source(facts.run.manifest.step_times)}."
         )
         return Section(name="predictions", question=question, answer=answer)
     errors = sorted(abs(each.error) for each in found)
@@ -161,6 +161,10 @@ def are_predictions_good(facts: Facts) -> Section:
                    tables=[Table(name="predictions", columns=columns, rows=rows)])  # fmt: skip
 
 
+def _source(step_times: str) -> str:
+    return step_times if step_times == "measured" else f"from a {step_times or 'source unknown'}"
+
+
 def what_was_tried(facts: Facts) -> Section:
     """Say how much of the space was tried, and what failed."""
     run = facts.run
@@ -178,7 +182,7 @@ def what_was_tried(facts: Facts) -> Section:
         + ("…" if len(never) > 6 else ".")
         if never else f"Every one of the {len(found)} options was tried."
     )  # fmt: skip
-    sure = "★ is the option of the trial that is measured best. " + (
+    sure = "★ is the option of the trial with the highest reward. " + (
         f"{counted(sum(n for _, _, n in why), 'trial')} without a reward: see the table."
         if why else "Nothing failed, and nothing was infeasible."
     )  # fmt: skip
@@ -251,7 +255,7 @@ def which_images(facts: Facts) -> Section:
     }[data.mirrored]
     guessing = data.guessing
     sure += f" {guessing_text(guessing)}"
-    if facts.ranked and guessing.best is not None:
+    if facts.ranked and guessing.best is not None and not facts.run.objectives:
         above = facts.ranked.above(facts.ranked[0].trial, guessing.best)
         if above is not None:
             best = f"Trial {facts.ranked[0].trial.number}, measured best,"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from effnas.report.parts import counted, listed
+from effnas.report.parts import counted, listed, trials_text
 from effnas.trials.front_standing import Against, FrontStanding
 from effnas.trials.objectives import Objective
 from effnas.trials.uncertainty import CLEARLY, LEVEL
@@ -31,7 +31,7 @@ def above_guessing_text(standing: FrontStanding) -> str:
         return "No trial of the front is clearly more accurate than guessing"
     if len(above) == len(standing.front):
         return f"All trials of the front are clearly more accurate than guessing ({_LEVEL})"
-    return f"Clearly more accurate than guessing ({_LEVEL}): {_trials(above)}"
+    return f"Clearly more accurate than guessing ({_LEVEL}): {trials_text(above)}"
 
 
 def against_text(against: Against) -> str:
@@ -40,12 +40,14 @@ def against_text(against: Against) -> str:
         return f"{against.name} is not compared: it has no {listed(against.lacks)}"
     others = tuple(n for n in against.dominated_by if n not in against.clearly_by)
     if against.clearly_by:
-        text = f"{against.name} is clearly dominated by {_trials(against.clearly_by)} ({_CLEARLY})"
-        return text + (f", as measured also by {_trials(others)}" if others else "")
+        text = (
+            f"{against.name} is clearly dominated by {trials_text(against.clearly_by)} ({_CLEARLY})"
+        )
+        return text + (f", as measured also by {trials_text(others)}" if others else "")
     if others:
-        return f"{against.name} is dominated by {_trials(others)} as measured, by none clearly"
+        return f"{against.name} is dominated by {trials_text(others)} as measured, by none clearly"
     text = f"{against.name} is dominated by none: it would be on the front"
-    return text + (f", without {_trials(against.dominates)}" if against.dominates else "")
+    return text + (f", without {trials_text(against.dominates)}" if against.dominates else "")
 
 
 def front_title(standing: FrontStanding) -> str:
@@ -59,8 +61,3 @@ def front_title(standing: FrontStanding) -> str:
     unbeaten = [each.name for each in standing.against if not each.dominated_by and not each.lacks]
     text += f", which clearly dominates {listed(beaten, 3)}" if beaten else ""
     return text + (f"; {listed(unbeaten, 3)} would be on it" if unbeaten else "")
-
-
-def _trials(numbers: tuple[int, ...]) -> str:
-    names = listed([str(number) for number in numbers])
-    return f"{'trial' if len(numbers) == 1 else 'trials'} {names}"

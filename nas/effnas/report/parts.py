@@ -276,6 +276,12 @@ def share_text(share: float) -> str:
     return f"{share:.0%}" if share in (0, 1) else chance_text(share)
 
 
+def trials_text(numbers: Sequence[int], most: int = 6) -> str:
+    """Return `trial 3`, `trials 3, 5 and 2 more`."""
+    which = listed([str(number) for number in numbers], most)
+    return f"{'trial' if len(numbers) == 1 else 'trials'} {which}"
+
+
 def listed(names: Sequence[str], most: int = 6) -> str:
     """Return `a, b and c`; of many the first ones, and how many more there are."""
     if len(names) > most:

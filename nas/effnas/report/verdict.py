@@ -5,7 +5,7 @@ from __future__ import annotations
 from effnas.report.about_front import front_tiles
 from effnas.report.facts import Facts
 from effnas.report.front_texts import front_title
-from effnas.report.parts import chance_text, count_text, duration, listed, shortened
+from effnas.report.parts import chance_text, count_text, duration, listed, shortened, trials_text
 from effnas.report.statements import Contender
 from effnas.trials.baselines import REFERENCE
 from effnas.trials.step_unit import StepUnit
@@ -31,7 +31,7 @@ def title(facts: Facts) -> str:
     is_random = facts.run.manifest.controller == "random"
     if random and reached is not None and reached <= random.best and not is_random:
         return f"Random search would have done as well: {random.best:.4f} against {reached:.4f}"
-    others = [f"trial {trial.number}" for trial in facts.rivals]
+    others = [trial.number for trial in facts.rivals]
     beaten = [_named(each) for each in facts.contenders if each.is_beaten]
     unbeaten = [_named(each, chance=True) for each in facts.contenders if each.is_beaten is False]
     is_sure = not others and not unbeaten
@@ -40,7 +40,7 @@ def title(facts: Facts) -> str:
     if unbeaten:
         text += f", but does not clearly beat {listed(unbeaten, 3)}"
     if others:
-        text += f"; {listed(others, 2)} may be the best, too"
+        text += f"; {trials_text(others, 3)} may be the best, too"
     return text
 
 
