@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from effnas.cli.folder_kinds import KINDS
-from effnas.cli.folder_state import FolderState
+from effnas.cli.folder_state import FolderState, is_running
 from effnas.config.codec import parse_json, read_object, read_text
 from effnas.errors import StoreError, UserError
 from effnas.trials.store import FAMILY, FAMILY_KIND, MANIFEST, PROFILE_KIND
@@ -29,6 +29,8 @@ def read_folder(path: Path) -> FolderState:
                 f"{path}: it holds folders that effnas wrote, such as {inside}; "
                 f"`effnas runs {path}` lists them"
             )
+        if name is None and is_running(path):
+            raise StoreError(f"{path}: a command has just begun there; look again in a minute")
         if name is None:
             raise StoreError(
                 f"{path}: nothing that effnas wrote (no {MANIFEST}, no {FAMILY}); "

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.text import Text
 
-from effnas.cli.leaderboard import SHARED_RANKS, ranks_text
-from effnas.cli.tables import SHOWN_NETWORKS, console, counted, networks, number, table
+from effnas.cli.leaderboard import LEARNED_NOTHING, SHARED_RANKS, ranks_text
+from effnas.cli.tables import SHOWN_NETWORKS, console, counted, networks, note, number, table
 from effnas.config.text import share_text
 from effnas.errors import ConfigError, StoreError
 from effnas.trials.rescore import OPEN_REWARD, parse_sweep, rescored, store_rescored, sweep
@@ -78,8 +78,10 @@ def show_rescored(
     unranked = len(before) - len(ranking)
     if unranked:
         screen.print(f"The reward has no value for {counted(unranked, 'complete trial')}.")
-    note = "Stored" if store else "Nothing is changed; --store keeps these rewards"
-    screen.print(f"\n{note}.", markup=False)
+    if run.learned_nothing(before):
+        note(screen, LEARNED_NOTHING, "Warning")
+    done = "Stored" if store else "Nothing is changed; --store keeps these rewards"
+    screen.print(f"\n{done}.", markup=False)
 
 
 def _places(trials: Trials) -> dict[int, int]:

@@ -88,4 +88,5 @@ def _trials(facts: Facts) -> list[tuple[str, str, str]]:
     if parent:  # whose budget is that of new trainings
         than = f"{facts.run.trials.count(TrialState.COMPLETE):,} complete, from {parent.path}"
     than += f"; these took {duration(seconds)}" if seconds else ""
-    return [("trials", f"{len(facts.run.trials):,}", than)]
+    ended = sum(trial.state.is_finished for trial in facts.run.trials)
+    return [("trials", f"{ended:,}", than)]

@@ -246,7 +246,11 @@ class PreparedTraining:
         if stored is None:
             return made
         made.check_continues(stored, settings.out)
-        return replace(made, created=stored.created, progress=stored.progress, test=stored.test)
+        part = stored.data.test_part if stored.test else made.data.test_part  # that it was read of
+        data = replace(made.data, test_part=part)
+        return replace(
+            made, created=stored.created, data=data, progress=stored.progress, test=stored.test
+        )
 
     def _stored_micro_batches(self, stored: TrainingManifest) -> tuple[int, ...] | None:
         """Return the stored numbers, since results depend on them, unless they must change."""
