@@ -235,7 +235,7 @@ class Bench(options.Blocks, options.Step):
 
     networks: list[str] = arg("Files, 'blocks', RUN:NUMBER, RUN:best, or timm names.", "NETWORK")
     image_size: int | None = opt("Pixels. [default: the space's or run's, else 224]")
-    interval: float = opt("Wanted half-width of the 95 % intervals, a share.", 0.02)
+    interval: float = opt("Wanted half-width of the 95% intervals, a share.", 0.02)
     time_limit: float = opt("Seconds at which timing ends.", 60.0)
 
     def check(self) -> None:

@@ -200,7 +200,7 @@ def _correlation_text(report: FinalsReport) -> str:
             "Whether the search's short trainings rank as these do is not known from "
             f"{counted(report.correlated, 'network')}."
         )
-    interval = f" (95 % interval {found.low:z.2f} to {found.high:z.2f})"
+    interval = f" (95% interval {found.low:z.2f} to {found.high:z.2f})"
     return (
         f"The search's short trainings rank these networks as those of "
         f"{counted(report.correlation_epochs, 'epoch')} do with a rank correlation of "

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from effnas.cli.folder_state import is_running
 from effnas.cli.wording import OPTIONS
 from effnas.config.plugins import is_plugin
 from effnas.report.parts import UNKNOWN_DATA
@@ -145,7 +146,12 @@ def _option(name: str) -> str:
 
 def pasted(commands: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[str, str]]:
     """Return what to do, and commands as lines for a shell in place of their words."""
-    return [(why, shlex.join(words)) for why, words in commands]
+    return [(why, shlex.join(words)) for why, words in commands if can_run(words)]
+
+
+def can_run(words: Sequence[str]) -> bool:
+    """Return whether a command can run now: none continues a folder where another one writes."""
+    return list(words[:2]) != ["effnas", "resume"] or not is_running(Path(words[2]))
 
 
 def argument(value: object) -> str:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from effnas.trials.baselines import Baseline
     from effnas.trials.run import Run
 
-_LEVEL = f"{LEVEL * 100:.0f} %"
+_LEVEL = f"{LEVEL * 100:.0f}%"
 #: What a warning says where accuracies tell nothing.
 LEARNED_NOTHING = (
     "no trial is clearly more accurate than guessing, so the accuracies rank nothing; what helps: "
@@ -222,7 +222,7 @@ class Leaderboard:
             yield text
         metrics = [t.metrics for t in shown] + [b.metrics for b in self.run.baselines]
         has_interval = any("step_time_low" in m for m in metrics)
-        interval = ", ± half of its 95 % interval" if has_interval else ""
+        interval = ", ± half of its 95% interval" if has_interval else ""
         if reference_s := self._reference_step_s:
             unit = self.run.step_unit
             median = ", the median of this run" if unit is StepUnit.REFERENCE else ""
@@ -231,7 +231,7 @@ class Leaderboard:
                 f"{step_text(reference_s)}{median}"
             )
         if any(m.get("step_time_settled", 1.0) < 1 for m in metrics):
-            yield "* the time limit ended the timing before S was known to 2 %"
+            yield "* the time limit ended the timing before S was known to 2%"
         if sources := sorted({source_text(t).strip() for t in shown} - {""}):
             yield f"~ S is not measured: {' or '.join(sources)}"
 

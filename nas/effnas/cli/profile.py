@@ -127,9 +127,9 @@ def _error_text(error: ModelError) -> str:
     if error.networks < MIN_RANKED:
         ranks = f"rank correlation not known from {counted(error.networks, 'network')}"
     return (
-        f"mean error {share_text(error.mean_absolute, 1)} (95 % interval "
+        f"mean error {share_text(error.mean_absolute, 1)} (95% interval "
         f"{share_text(error.mean_absolute_low, 1)} to {share_text(error.mean_absolute_high, 1)}), "
         f"{ranks} that it had not "
         f"seen; one prediction is within "
-        f"±{error.half_width:.1%} (95 %)"
+        f"±{error.half_width:.1%} (95%)"
     )

@@ -205,7 +205,7 @@ def _fidelities(proxy: FidelityFigures, high: FidelityFigures) -> Table:
 
 
 def _agreements(report: ProxyReport) -> Table:
-    first = "agreement (95 % interval)"
+    first = "agreement (95% interval)"
     found = table(first, "Kendall's tau", "Spearman's rho", left=[first])
     assert report.proxy_figures is not None
     rows = [("one seed, as in a search", report.single)]

@@ -158,7 +158,7 @@ class RetargetCommand(SearchReportingCommand[RetargetSettings, Retargeted], Reta
             more = " More --timings tell whether number 1 is one." * (not found.ranking[0].timed)
             self.say(
                 f"\nNot timed: {guessed} of {counted(len(found.ranking), 'candidate')}; there, S "
-                f"is a guess with the 95 % interval shown, from those that were.{more}"
+                f"is a guess with the 95% interval shown, from those that were.{more}"
             )
         was_best = next((c for c in found.ranking if c.old_rank == 1), None)
         if was_best:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from effnas.cli.folder_state import FolderState
 from effnas.cli.folders import read_folder
-from effnas.cli.following import after_search
+from effnas.cli.following import after_search, can_run
 from effnas.cli.leaderboard import Leaderboard
 from effnas.cli.pareto_front import pareto_front_json, show_pareto_front
 from effnas.cli.runs import state_json
@@ -194,8 +194,8 @@ def _say_next(
     *,
     has_report: bool,
 ) -> None:
-    """Print commands that may come next, and can: none continues where another one writes."""
-    commands = [words for _, words in following if state.state != "running" or words[1] != "resume"]
+    """Print commands that may come next, and can."""
+    commands = [words for _, words in following if can_run(words)]
     continuing = _continuing(state)
     if continuing and not any(words[1] == "resume" for words in commands):
         commands.insert(0, continuing)

@@ -12,6 +12,7 @@ from math import isfinite
 from typing import Any
 
 from effnas.config.text import counted as counted
+from effnas.config.text import share_text as share_text
 from effnas.trials.guessing import Guessing
 
 #: What stands for images in a command, where it is not known which they are.
@@ -265,15 +266,8 @@ def plain(text: str) -> str:
 
 
 def chance_text(probability: float) -> str:
-    """Return `55%`; what is nearly sure is not said to be."""
-    if probability >= 0.995:
-        return ">99%"
-    return "<1%" if probability <= 0.005 else f"{probability:.0%}"
-
-
-def share_text(share: float) -> str:
-    """Return `55%`; what is nearly all, or nearly nothing, is not said to be."""
-    return f"{share:.0%}" if share in (0, 1) else chance_text(share)
+    """Return `55%`; nothing is said to be sure, as it is known from draws."""
+    return share_text(min(max(probability, 1e-9), 1 - 1e-9))
 
 
 def trials_text(numbers: Sequence[int], most: int = 6) -> str:
