@@ -226,7 +226,9 @@ def _why(candidate: Candidate, comparable: bool) -> str:
     if not candidate.timed:
         return "S is a guess"
     if not comparable:
-        return f"rank {candidate.old_rank} before; {_against_most(candidate)}"
+        against = _against_most(candidate)
+        than = " than most" * against.endswith("er")
+        return f"rank {candidate.old_rank} before; {against}{than}"
     new, old = candidate.step_time, candidate.old_metrics["step_time"]
     if abs(new / old - 1) < _SAME:
         text = f"S {new:.2f} as before"

@@ -45,7 +45,7 @@ class Schedule:
     def stops(self) -> str:
         """Which candidates stop where, in words; nothing where all are trained to the end."""
         after = " and ".join(map(str, self.levels[:-1]))
-        return f"after {after}, who is not in the better half so far stops" if after else ""
+        return f"after {after}, those not in the better half so far stop" if after else ""
 
     @property
     def steps(self) -> int:
