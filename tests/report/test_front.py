@@ -47,9 +47,8 @@ def test_the_front_is_what_no_line_dominates() -> None:
     assert {row["trial"] for row in records(page, "front")} == front
     verb = "is" if len(front) == 1 else "are"
     trials = "1 trial" if len(front) == 1 else f"{len(front)} trials"
-    assert page.title.startswith(
-        f"{trials} of {len(points)} {verb} on the Pareto front of accuracy, step time and params"
-    )
+    said = f"{trials} of {len(points)} {verb} on the Pareto front of accuracy, step time and"
+    assert page.title.startswith(f"{said} parameters")
     tiles = {what: value for what, value, _ in page.tiles}
     assert tiles["on the front"] == str(len(front))
     assert tiles["best accuracy"] == f"{max(p[0] for p in points.values()):.1%}"

@@ -32,7 +32,7 @@ PROBE = """<iframe src="report.html" style="width:WIDTHpx;height:900px;border:0"
 const frame = document.querySelector("iframe");
 const look = () => {
   const page = frame.contentDocument;
-  if (page?.documentElement.dataset.ready !== "yes") return setTimeout(look, 100);
+  if (page?.documentElement?.dataset.ready !== "yes") return setTimeout(look, 100);
   document.getElementById("said").textContent = JSON.stringify({
     title: page.title,
     drawn: page.querySelectorAll(".figure .main-svg").length > 0,

@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parents[1] / "golden" / "folders" / "objectives"
 def standing(
     *trials: tuple[float, float, float], images: int = 10_000, **baseline: float
 ) -> FrontStanding:
-    """Return a front of trials with accuracy, step time and params, against one baseline."""
+    """Return a front of trials with accuracy, step time and parameters, against one baseline."""
     run = load_run(FOLDER)
     names = [objective.metric for objective in OBJECTIVES]
     made = [
@@ -67,8 +67,8 @@ def test_a_baseline_may_be_on_the_front_itself_or_not_compare() -> None:
         "net is dominated by none: it would be on the front, without trial 1"
     )
     assert front_title(found) == (
-        "2 trials of 2 are on the Pareto front of accuracy, step time and params; net would be on "
-        "it"
+        "2 trials of 2 are on the Pareto front of accuracy, step time and parameters; net would "
+        "be on it"
     )
     [lacking] = standing(*trials, accuracy=0.6, params=4.0).against
     assert against_text(lacking) == "net is not compared: it has no step_time"

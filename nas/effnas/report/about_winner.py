@@ -152,10 +152,13 @@ def beats_random(facts: Facts) -> Section:
         answer += f", which {name} passed after {counted(after, 'trial')}"
     sure = (
         "Random search was not run: a model of all these trials says what random networks would "
-        "have measured, its own error and the noise of measurements included. The dotted line is "
-        "what it expects of random search after as many trials as the search had, the band where "
-        "nine in ten random searches are."
+        "have measured, its own error and the noise of measurements included."
     )
+    if estimates:
+        sure += (
+            " The dotted line is what it expects of random search after as many trials as the "
+            "search had, the band where nine in ten random searches are."
+        )
     columns = [Column("trial", "d"), Column("reward", ".4f", "best reward so far")]
     tables = [Table(name="progress", columns=columns, rows=bests)]
     if estimates:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from effnas.report.parts import counted, listed, trials_text
+from effnas.trials.baselines import REFERENCE
 from effnas.trials.front_standing import Against, FrontStanding
 from effnas.trials.objectives import Objective
 from effnas.trials.uncertainty import CLEARLY, LEVEL
 
+_NAMES = {"params": "parameters", "params_ratio": "size", "macs": "MACs"}
 _LEVEL, _CLEARLY = f"{LEVEL:.0%}", f"{CLEARLY:.0%}"
 
 
 def objective_name(objective: Objective) -> str:
     """Return its metric in words."""
-    return objective.metric.replace("_", " ")
+    return _NAMES.get(objective.metric, objective.metric.replace("_", " "))
 
 
 def front_text(standing: FrontStanding) -> str:
@@ -36,17 +38,16 @@ def above_guessing_text(standing: FrontStanding) -> str:
 
 def against_text(against: Against) -> str:
     """Return how the front stands against a baseline, as a sentence without its full stop."""
+    name = "The reference" if against.name == REFERENCE else against.name
     if against.lacks:
-        return f"{against.name} is not compared: it has no {listed(against.lacks)}"
+        return f"{name} is not compared: it has no {listed(against.lacks)}"
     others = tuple(n for n in against.dominated_by if n not in against.clearly_by)
     if against.clearly_by:
-        text = (
-            f"{against.name} is clearly dominated by {trials_text(against.clearly_by)} ({_CLEARLY})"
-        )
+        text = f"{name} is clearly dominated by {trials_text(against.clearly_by)} ({_CLEARLY})"
         return text + (f", as measured also by {trials_text(others)}" if others else "")
     if others:
-        return f"{against.name} is dominated by {trials_text(others)} as measured, by none clearly"
-    text = f"{against.name} is dominated by none: it would be on the front"
+        return f"{name} is dominated by {trials_text(others)} as measured, by none clearly"
+    text = f"{name} is dominated by none: it would be on the front"
     return text + (f", without {trials_text(against.dominates)}" if against.dominates else "")
 
 
@@ -57,7 +58,9 @@ def front_title(standing: FrontStanding) -> str:
     if standing.learned_nothing:
         return "No trial of the Pareto front is clearly better than guessing"
     text = front_text(standing)
-    beaten = [each.name for each in standing.against if each.clearly_by]
-    unbeaten = [each.name for each in standing.against if not each.dominated_by and not each.lacks]
+    names = {each.name: each.name for each in standing.against} | {REFERENCE: "the reference"}
+    beaten = [names[each.name] for each in standing.against if each.clearly_by]
+    unbeaten = [names[each.name] for each in standing.against
+                if not each.dominated_by and not each.lacks]  # fmt: skip
     text += f", which clearly dominates {listed(beaten, 3)}" if beaten else ""
     return text + (f"; {listed(unbeaten, 3)} would be on it" if unbeaten else "")
