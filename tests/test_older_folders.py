@@ -220,7 +220,10 @@ def test_an_older_folder_does_not_continue_with_other_settings(
 ) -> None:
     options, words = REFUSED[folder]
     before = Path(folder, "manifest.json").read_bytes()
-    assert words in run_json(f"{COMMANDS[folder]} {options}", code=2)
+    command = COMMANDS[folder]
+    if "--fidelity" in options:  # of lists, both would count
+        command = command.replace("--fidelity 1,2 ", "")
+    assert words in run_json(f"{command} {options}", code=2)
     assert Path(folder, "manifest.json").read_bytes() == before
 
 
