@@ -144,7 +144,9 @@ def test_a_training_is_resumed_with_the_same_images_in_memory_or_not_at_all(
     image = next(Path("moved").rglob("*.png"))
     content = image.read_bytes()
     image.unlink()
-    with pytest.raises(StoreError, match=r"the training began with other settings: data \(other images"):
+    with pytest.raises(
+        StoreError, match=r"the training began with other settings: data \(other images"
+    ):
         launch(data="moved")
     image.write_bytes(content)
     assert launch(data="moved")[0] is not None
