@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from effnas.config.text import counted
 from effnas.trials.guessing import WHAT_HELPS, Guessing
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def guessing_text(guessing: Guessing, part: str = "held-out") -> str:
     """Return what guessing reaches on the images of a part; nothing where that is not known."""
     if guessing.chance is None or guessing.classes is None:
         return ""
-    classes = f"{guessing.classes:,} class{'es' * (guessing.classes != 1)}"
+    classes = counted(guessing.classes, "class", "classes")
     text = f"Chance is {guessing.chance:.4f} ({classes}); the largest class is "
     if guessing.largest is None:
         return f"{text}not known."

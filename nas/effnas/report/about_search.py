@@ -19,6 +19,7 @@ from effnas.report.parts import (
     duration,
     finite,
     guessing_text,
+    share_text,
     size_text,
 )
 from effnas.report.settings import settings_table
@@ -219,7 +220,7 @@ def what_it_took(facts: Facts) -> Section:
     answer = f"{duration(total)} of work"
     if complete:
         answer += f", {duration(total / complete)} for each of {complete:,} complete trials"
-    answer += ": " + ", ".join(f"{c.what} {c.seconds / total:.0%}" for c in found) + "."
+    answer += ": " + ", ".join(f"{c.what} {share_text(c.seconds / total)}" for c in found) + "."
     sure = (
         f"Seconds of workers, all together. The wall clock took {duration(clock.whole_s)}; "
         f"idle are {duration(clock.idle_s)} of that, in which no trial was under way."

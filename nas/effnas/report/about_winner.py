@@ -232,11 +232,12 @@ def which_matter(facts: Facts) -> Section:
     if not found:
         return Section(name="decisions", question=question, answer="The space has none.")
     first = found[0]
+    share, low, high = map(share_text, (first.share, first.low, first.high))
     answer = (
-        f"{first.decision} most: alone it makes {first.share:.0%} of the differences between "
-        f"networks of this space ({first.low:.0%} to {first.high:.0%}), and {first.best_option} is "
-        f"its best option on average. All {len(found)} decisions, each alone, make {total:.0%}; "
-        "the rest follows from how they combine."
+        f"{first.decision} most: alone it makes {share} of the differences between networks of "
+        f"this space ({low} to {high}), and {first.best_option} is its best option on average. All "
+        f"{len(found)} decisions, each alone, make {share_text(total)}; the rest follows from how "
+        "they combine."
     )
     sure = (
         "Shares of the variance of rewards over random networks (functional ANOVA, main effects), "

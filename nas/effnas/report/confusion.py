@@ -16,6 +16,7 @@ from effnas.report.parts import (
     counted,
     listed,
     plain,
+    share_text,
     shortened,
 )
 from effnas.report.statements import Z90
@@ -131,11 +132,11 @@ def what_is_confused(
     answer = f"Nothing: all {images:,} held-out images are classified correctly."
     if pairs:
         most, one, other = pairs[0]
+        share, low, high = (share_text(x or 0) for x in (worst.share, worst.low, worst.high))
         answer = (
             f"Class {_short(worst.name)} is recognized least: {worst.correct} of "
-            f"{counted(worst.images, 'image')}, {worst.share or 0:.0%} ({worst.low or 0:.0%} to "
-            f"{worst.high or 0:.0%}). Class {_short(names[one])} is taken for "
-            f"{_short(names[other])} most often, {_times(most)}."
+            f"{counted(worst.images, 'image')}, {share} ({low} to {high}). Class "
+            f"{_short(names[one])} is taken for {_short(names[other])} most often, {_times(most)}."
         )
     empty = [_short(each.name) for each in found if not each.images]
     sure = (

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from effnas.report.figures import ROWS_AXIS, Trace, axis, dots, rows_height
-from effnas.report.parts import Figure, counted, duration, plain
+from effnas.report.parts import Figure, counted, duration, plain, share_text
 from effnas.report.statements import Cost, Coverage, PredictedStep, RungPair, Sensitivity
 
 
@@ -120,7 +120,7 @@ def tried(found: Sequence[Coverage]) -> Figure:
 def ledger(work: Sequence[Cost], idle: Cost | None = None) -> Figure:
     """Draw where the time of the workers went, with their shares, and how long they were idle."""
     total = sum(cost.seconds for cost in work)
-    texts = [f"{duration(c.seconds)}, {c.seconds / total:.0%}" for c in work]
+    texts = [f"{duration(c.seconds)}, {plain(share_text(c.seconds / total))}" for c in work]
     found = [*work, idle] if idle else list(work)
     if idle:
         texts.append(duration(idle.seconds))

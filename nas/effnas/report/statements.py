@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import combinations
@@ -228,7 +229,7 @@ def costs(run: Run) -> list[Cost]:
 
 @dataclass(frozen=True, kw_only=True)
 class WallClock:
-    """Seconds from the start of the first trial or baseline to the end of the last one.
+    """Seconds from the start of the command to the end of the last trial or baseline.
 
     Attributes:
         whole_s: All of them.
@@ -259,6 +260,9 @@ def wall_clock(run: Run) -> WallClock | None:
         except ValueError:
             return None
         spans.append((end_s - duration_s, end_s))
+    with suppress(ValueError):  # waiting for workers, images and the device came first
+        begun_s = datetime.fromisoformat(run.manifest.created or "").timestamp()
+        spans.append((begun_s, begun_s))
     spans.sort()
     busy_until_s, idle_s, gaps = spans[0][1], 0.0, 0
     for start_s, end_s in spans:

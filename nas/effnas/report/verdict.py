@@ -82,7 +82,7 @@ def tiles(facts: Facts) -> list[tuple[str, str, str]]:
 
 
 def _trials(facts: Facts) -> list[tuple[str, str, str]]:
-    seconds = sum(t.duration_s for t in facts.run.trials if t.duration_s is not None)
+    seconds = facts.run.work.trials_s
     parent = facts.run.manifest.parent
     than = f"of {facts.run.manifest.budget:,}"
     if parent:  # whose budget is that of new trainings
