@@ -15,7 +15,8 @@ from effnas.cli.app import app
 from effnas.cli.following import after_search, again
 from effnas.cli.report import page_of
 from effnas.config.settings import Recipe
-from effnas.trials.manifest import CommandPart, DataPart, RewardPart
+from effnas.trials.manifest import CommandPart
+from effnas.trials.manifest_parts import DataPart, RewardPart
 from effnas.trials.network_ref import find_network
 from effnas.trials.run import Run, load_run
 from effnas.trials.trial import Trials

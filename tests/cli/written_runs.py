@@ -8,7 +8,8 @@ from command_line import SMALL
 
 from effnas import Architecture, Measurement, SearchSpace, Trial, TrialState
 from effnas.config.settings import Execution, Recipe
-from effnas.trials.manifest import DataPart, RewardPart, SearchManifest, SourcedSpacePart
+from effnas.trials.manifest import SearchManifest
+from effnas.trials.manifest_parts import DataPart, RewardPart, SourcedSpacePart
 from effnas.trials.store import RunFolder
 
 

@@ -11,7 +11,8 @@ from effnas import SearchSpace
 from effnas.config.settings import Execution, Recipe
 from effnas.errors import StoreError
 from effnas.evaluation.config import config_for_data, config_for_run, continued_config
-from effnas.trials.manifest import DataPart, SearchManifest, SourcedSpacePart
+from effnas.trials.manifest import SearchManifest
+from effnas.trials.manifest_parts import DataPart, SourcedSpacePart
 from effnas.trials.run import Run
 from effnas.trials.trial import Trials
 

@@ -18,7 +18,8 @@ from effnas.errors import ConfigError, StoreError, UserError
 from effnas.export.card import card
 from effnas.export.figures import Figure, figures_of
 from effnas.export.network import ExportSettings, Network, resolve_network
-from effnas.trials.manifest import DataPart, RewardPart, SearchManifest, SourcedSpacePart
+from effnas.trials.manifest import SearchManifest
+from effnas.trials.manifest_parts import DataPart, RewardPart, SourcedSpacePart
 from effnas.trials.store import RunFolder
 from effnas.trials.trial import Measurement, Trial, TrialState
 from effnas.workflows.finals.evaluate_test import FinalTest

@@ -9,7 +9,8 @@ from effnas.arch.architecture import Architecture
 from effnas.search.search import Search
 from effnas.space.search_space import SearchSpace
 from effnas.trials.baselines import BaselineResult, grouped
-from effnas.trials.manifest import DataPart, RewardPart, SearchManifest, SourcedSpacePart
+from effnas.trials.manifest import SearchManifest
+from effnas.trials.manifest_parts import DataPart, RewardPart, SourcedSpacePart
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run
 

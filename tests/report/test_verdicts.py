@@ -18,7 +18,7 @@ from effnas.report.facts import Facts
 from effnas.report.page import report_search
 from effnas.report.parts import Page, chance_text, share_text
 from effnas.report.side_by_side import report_runs
-from effnas.trials.manifest import ParentPart
+from effnas.trials.manifest_parts import ParentPart
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run
 from effnas.trials.step_unit import OVER_MEDIAN

@@ -20,14 +20,8 @@ from hypothesis import strategies as st
 from effnas import Measurement, SearchSpace, Trial, TrialState, load_run
 from effnas.config.settings import Execution, Recipe
 from effnas.errors import StoreError
-from effnas.trials.manifest import (
-    Choices,
-    DataPart,
-    ParentPart,
-    RewardPart,
-    SearchManifest,
-    SourcedSpacePart,
-)
+from effnas.trials.manifest import Choices, SearchManifest
+from effnas.trials.manifest_parts import DataPart, ParentPart, RewardPart, SourcedSpacePart
 from effnas.trials.store import MANIFEST, TRIALS, RunFolder, read_events, to_record
 
 SPACE = SearchSpace.load("tiny")

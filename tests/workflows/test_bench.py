@@ -17,7 +17,8 @@ from effnas.errors import ConfigError, SpaceError, StoreError, UserError
 from effnas.evaluation.evaluator import TIMING_METRICS
 from effnas.timing.device_settings import DeviceSettings
 from effnas.timing.memory import estimate_peak_memory
-from effnas.trials.manifest import SearchManifest, SourcedSpacePart
+from effnas.trials.manifest import SearchManifest
+from effnas.trials.manifest_parts import SourcedSpacePart
 from effnas.trials.network_ref import NetworkRef, find_network
 from effnas.trials.run import load_run
 from effnas.trials.store import RunFolder

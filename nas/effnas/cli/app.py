@@ -76,9 +76,14 @@ def _root(
         raise typer.Exit(2)
 
 
+#: Trials in all unless a number is given, and with a training time.
+_BUDGET, _TIMED_BUDGET = 1000, 60
+
+
 @command(app, "search", "--space v2-cifar --data cifar10.tar.gz --budget 24 --out runs/first")
-class Search(options.Images, options.ShortRecipe, options.Training, options.TargetStep,
-             options.StepTimes, options.Backend, options.WithReport):  # fmt: skip
+class Search(options.Images, options.ShortRecipe, options.TrainTime, options.Training,
+             options.TargetStep, options.StepTimes, options.Backend,
+             options.WithReport):  # fmt: skip
     """Search a space: time, train, score and store one architecture after another.
 
     Ctrl-C stops it; `effnas resume` continues, and a larger --budget extends it. In a folder that
@@ -86,16 +91,21 @@ class Search(options.Images, options.ShortRecipe, options.Training, options.Targ
     """
 
     space: str = opt("Name or path of a search space.", "v2", of="search_spaces")
-    budget: int = opt("Trials in all.", 1000)
+    budget: int | None = opt("Trials in all. [default: 1000; 60 with --train-time]")
     out: Path | None = opt("Run folder; the same one is continued. [default: runs/SPACE-DATA]")
-    reward: str = opt("Name, file, expression, or FILE.py:FUNCTION.", "v2", of="rewards")
+    reward: str | None = opt(
+        "Name, file, expression, or FILE.py:FUNCTION. [default: v2; accuracy "
+        "with --train-time, which counts step times already]",
+        of="rewards",
+    )
     constraint: list[str] | None = opt("'params <= 5e6': a condition to meet; may be repeated.")
     baseline: list[str] | None = opt("Compare with this network, such as resnet18; or none.")
     controller: str = opt("surrogate, random, evolution, optuna:tpe, FILE.py:CLASS.", "surrogate")
     objectives: str | None = opt_list("Instead of the reward, such as accuracy:max,step_time:min.")
     seed: int = opt("Seed of proposals, hold-out and trainings.", 0)
     fidelity: str | None = opt_list(
-        "Such as 1,2,4: pause after 1 and 2 epochs; the best train all 4."
+        "Such as 1,2,4: pause after 1 and 2 epochs; the best train all 4. Or 15s,60s; or none. "
+        "[default: none; a 16th, a quarter and all of a --train-time of 64s or more]"
     )
 
     def folder(self) -> Path:
@@ -107,18 +117,29 @@ class Search(options.Images, options.ShortRecipe, options.Training, options.Targ
         from effnas.search.launch import Settings
         from effnas.search.rungs import Rungs
 
-        base, kept = stored_search(self.folder(), self.given)
-        rungs = Rungs.parse(self.fidelity) if self.fidelity is not None else None
-        if rungs and self.epochs is None:
-            self.epochs = rungs.epochs[-1]
+        stored, kept = stored_search(self.folder(), self.given)
+        rungs = Rungs.parse(self.fidelity) if self.fidelity not in (None, "none") else None
+        length = {**self.training(), "train_time_s": self.train_time_s()}
+        if rungs and length["epochs"] is None and length["train_time_s"] is None:
+            length["train_time_s" if rungs.in_seconds else "epochs"] = rungs.at[-1]
+        base = stored.recipe if stored and "recipe" not in self.given else None
+        recipe = (
+            base.overridden(holdout_share=self.holdout_share, **length)
+            if base
+            else self.load_recipe(**length)
+        )
+        by_time = recipe.train_time_s
+        if by_time and rungs is None and self.fidelity is None and stored is None:
+            rungs = Rungs.within(by_time)
+        kept.setdefault("reward", self.reward or ("accuracy" if by_time else "v2"))
         settings = self.fill(
             Settings,
             out=self.folder(),
             **kept,
+            budget=self.budget or (_TIMED_BUDGET if by_time else _BUDGET),
             rungs=rungs,
-            recipe=base.overridden(holdout_share=self.holdout_share, **self.training())
-            if base
-            else self.load_recipe(**self.training()),
+            recipe=recipe,
+            full_epochs=stored.full_epochs if base and stored else self.full_epochs(),
             constraints=tuple(self.constraint or ()),
             baselines=tuple(self.baseline) if self.baseline else None,
         )

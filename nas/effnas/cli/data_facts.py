@@ -20,7 +20,7 @@ def worker_data_rows(ready: WorkerInfo) -> list[tuple[str, str]]:
         class_names=ready.class_names,
         holdout_class_counts=ready.holdout_class_counts,
         image_sizes=ready.image_sizes,
-        image_size=ready.recipe.image_size,
+        image_size=ready.recipe.image_size and ready.recipe.last_image_size,
         treated="mirrored at random" if ready.mirrored else "not mirrored",
     )
 

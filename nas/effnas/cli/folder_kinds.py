@@ -10,6 +10,7 @@ import io
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
@@ -43,13 +44,18 @@ class _Result:
 
 
 @dataclass(frozen=True)
-class _Epochs:
-    epochs: Size
+class _Length:
+    epochs: float
+    train_time_s: float | None = None
+
+    @property
+    def length(self) -> float:
+        return self.epochs if self.train_time_s is None else self.train_time_s
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Trainings(StoredCommand):
-    recipe: _Epochs
+    recipe: _Length
     seeds: Size
     finished: str | None = None
     run: str = ""
@@ -73,7 +79,7 @@ def _trainings(
             mine = [each for each in results if each.candidate == name]
             epochs = max((each.epochs for each in mine), default=0)
             found = [r.accuracy for r in mine if r.epochs == epochs and r.accuracy is not None]
-            if found and epochs == manifest.recipe.epochs:
+            if found and epochs == manifest.recipe.length:
                 accuracies[name] = fmean(found)
             shown = f"{fmean(found):.4f}" if found else "-"
             rows.append((name, str(epochs), str(len(found)), shown))
@@ -185,7 +191,7 @@ class _Images(Named):
 @dataclass(frozen=True, kw_only=True)
 class _Training(StoredCommand):
     network: Mapping[str, str | int]
-    recipe: _Epochs
+    recipe: _Length
     data: _Images
     forecast: _Forecast = field(default_factory=_Forecast)
     progress: _Progress | None = None
@@ -201,7 +207,7 @@ def _training(path: Path, content: Mapping[str, Any]) -> FolderState:
     cost_s = float(rows[-1].get("train_time_s") or 0.0) if rows else 0.0
     whole_s = sum(manifest.forecast.stage_times_s)
     state = "unfinished" if manifest.progress is None else "finished"
-    epochs = manifest.recipe.epochs if manifest.progress is None else len(rows)
+    epochs = ceil(manifest.recipe.epochs) if manifest.progress is None else len(rows)
     network = manifest.network.get("name") or manifest.network.get("architecture")
     data = manifest.data
     guessing = Guessing(classes=len(data.class_names) or None, counts=data.minival_class_counts)

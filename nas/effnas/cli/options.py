@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from effnas.cli.declare import Options, opt
 from effnas.config.settings import CompileMode, MemoryFormat, Precision
 from effnas.errors import ConfigError
 
 if TYPE_CHECKING:
-    from effnas.config.settings import Recipe, StepTimeConfig
+    from effnas.config.recipe import Recipe
+    from effnas.config.settings import StepTimeConfig
     from effnas.evaluation.workers import Workers
 
 
@@ -37,38 +38,78 @@ class MovedImages(Options):
     reward: str | None = opt("Another reward than the run's.", of="rewards")
 
 
-class Optimizer(Options):
-    """Settings of short trainings that leave their length as it is."""
+class NamedRecipe(Options):
+    """The recipe of trainings."""
 
-    batch_size: int | None = opt("Batch size of trainings.")
-    learning_rate: float | None = opt("Peak learning rate of trainings.")
+    recipe: str | None = opt("Name or YAML file of a recipe. [default: default]", of="recipes")
+
+    def named_recipe(self) -> Recipe | None:
+        """Return the recipe that was given, if one was."""
+        from effnas.config.recipe_file import load_recipe
+
+        return load_recipe(self.recipe) if self.recipe is not None else None
+
+
+class Optimizer(Options):
+    """Settings of trainings that leave their length as it is."""
+
+    batch_size: int | None = opt("Images in a step. [default: the recipe's]")
+    learning_rate: float | None = opt("Its peak, at that batch size. [default: the recipe's]")
 
 
 class Training(Optimizer):
-    """Settings of short trainings."""
+    """Settings of trainings."""
 
-    epochs: int | None = opt("Epochs of a training.")
-    image_size: int | None = opt("Image size of trainings, in pixels.")
-    data_share: float | None = opt("Share of the training images used, above 0 to 1.")
+    epochs: int | None = opt("Epochs of a training; the recipe is made short. [default: 4]")
+    image_size: str | None = opt(
+        "Pixels of trainings in the last stage (32), or in the first and "
+        "the last (20..32). [default: the recipe's, else the data's]"
+    )
+    data_share: float | None = opt(
+        "Share of the training images used, above 0 to 1. [default: 1; 4500 images on a CPU]"
+    )
 
-    def training(self) -> dict[str, int | float | None]:
-        """Return them by their names in a recipe; None is not given."""
+    def training(self) -> dict[str, Any]:
+        """Return them by the names of `Recipe.overridden`; None is not given."""
         names = ("epochs", "image_size", "batch_size", "learning_rate", "data_share")
         return {name: getattr(self, name) for name in names}
 
 
-class ShortRecipe(Options):
+class TrainTime(Options):
+    """How long trainings last, on the clock."""
+
+    train_time: str | None = opt("Such as 60s or 4m, in place of --epochs: as many steps as fit.")
+
+    def train_time_s(self) -> float | None:
+        """Return the seconds; None is not given."""
+        from effnas.config.text import seconds_of
+
+        return None if self.train_time is None else seconds_of(self.train_time, "train_time")
+
+
+class ShortRecipe(NamedRecipe):
     """The recipe of short trainings."""
 
-    recipe: Path | None = opt("YAML file with the settings of the trainings.")
-    holdout_share: float | None = opt("Share of the training part held out to measure A.")
+    holdout_share: float | None = opt(
+        "Share of the training part held out to measure A. [default: the recipe's]"
+    )
 
-    def load_recipe(self, **settings: int | float | None) -> Recipe:
-        """Return the recipe with settings in place of its own; None is not given."""
-        from effnas.config.settings import Recipe
+    def load_recipe(self, **settings: Any) -> Recipe:
+        """Return the recipe made short, with settings in place of its own; None is not given."""
+        from effnas.config.recipe import TRIAL_EPOCHS
+        from effnas.config.recipe_file import default_recipe
 
-        base = Recipe.load(self.recipe) if self.recipe else Recipe()
+        base = self.named_recipe() or default_recipe()
+        by_time = base.train_time_s or settings.get("train_time_s")
+        if settings.get("epochs") is None and by_time is None:
+            settings["epochs"] = TRIAL_EPOCHS
         return base.overridden(holdout_share=self.holdout_share, **settings)
+
+    def full_epochs(self) -> float:
+        """Return the epochs of the recipe before it was made short."""
+        from effnas.config.recipe_file import default_recipe
+
+        return (self.named_recipe() or default_recipe()).epochs
 
 
 class Target(Options):

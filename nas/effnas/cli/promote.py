@@ -18,7 +18,7 @@ from effnas.workflows.finals.stored import StoredFinals
 from effnas.workflows.trainings.folder import Result
 
 if TYPE_CHECKING:
-    from effnas.config.settings import Recipe
+    from effnas.config.recipe import Recipe
     from effnas.trials.run import Run
     from effnas.workflows.trainings.forecast import Forecast
     from effnas.workflows.trainings.standings import Schedule
@@ -51,8 +51,8 @@ class PromoteCommand(ReportingCommand[FinalsSettings, StoredFinals], FinalsObser
             ("finals", f"{self.settings.out}: {counted(len(finalists), 'network')}, "
                        f"{len(finalists) - by_front} by reward and {by_front} more from the "
                        f"Pareto front; {counted(schedule.seeds, 'seed')} each"),
-            ("training", f"{counted(recipe.epochs, 'epoch')} of {share} of the "
-                         f"images at {recipe.image_size} px{stops}"),
+            ("training", f"{recipe.length_text()} of {share} of the "
+                         f"images at {recipe.sizes_text}{stops}"),
             ("forecast", forecast_text(forecast, "from the times of these trials")),
         )  # fmt: skip
         self.progress("training", 0, len(finalists) * schedule.steps)

@@ -9,7 +9,7 @@ import typer
 
 from effnas.cli import options
 from effnas.cli.declare import Options, arg, command, opt, opt_list
-from effnas.config.training_recipe import Regime
+from effnas.config.recipe import Regime
 
 results = typer.Typer(rich_markup_mode=None)
 
@@ -123,13 +123,15 @@ class Scale(options.Blocks, options.Device):
 
 
 @command(results, "promote", "runs/first --top 5", continues=True)
-class Promote(options.Training, options.MovedImages, options.RayWorkers, options.WithReport):
+class Promote(options.TrainTime, options.Training, options.NamedRecipe, options.MovedImages,
+              options.RayWorkers, options.WithReport):  # fmt: skip
     """Train the best of a search longer, with several seeds, and pick one."""
 
     search: Path = arg("Folder of a finished search.", "RUN")
     top: int = opt("Best trials by reward; up to as many more from the front.", 5)
     seeds: int = opt("Trainings of each, with other seeds.", 3)
     out: Path | None = opt("Folder of the finals. [default: RUN-finals]")
+    recipe: str | None = opt("Name or YAML file of a recipe. [default: the search's]", of="recipes")
     epochs: int | None = opt("Epochs of a training. [default: 4 times the search's]")
     data_share: float | None = opt("Share of the training images used. [default: 1]")
     test: bool = opt("Read the test part of the data, once, for what is picked.", False, "--test")
@@ -142,7 +144,11 @@ class Promote(options.Training, options.MovedImages, options.RayWorkers, options
         from effnas.workflows.finals.launch import FinalsSettings
 
         settings = self.fill(
-            FinalsSettings, run=self.search, out=self.folder(), recipe=self.training()
+            FinalsSettings,
+            run=self.search,
+            out=self.folder(),
+            recipe=self.named_recipe(),
+            changes={**self.training(), "train_time_s": self.train_time_s()},
         )
         command = PromoteCommand(settings, as_json=self.as_json)
         command.writes_report = self.report
@@ -158,17 +164,19 @@ class Promote(options.Training, options.MovedImages, options.RayWorkers, options
     continues=True,
     runs_networks=True,
 )
-class Train(options.Images, options.Step, options.WithReport):
+class Train(options.Images, options.TrainTime, options.NamedRecipe, options.Step,
+            options.WithReport):  # fmt: skip
     """Train a network to the end, with images and regularization that grow."""
 
     network: str = arg("File, 'block strings', RUN:NUMBER, RUN:best, or a timm name.", "MODEL")
-    recipe: str = opt(
-        "Name (v2-s, v2-m, v2-l, v2-released, v1, finetune, pretrain-21k, family, cifar, tiny) or "
-        "YAML file.", "tiny", of="recipes",
-    )  # fmt: skip
+    recipe: str | None = opt(
+        "Name (default, small, v2-s, v2-m, v2-l, v2-released, v1, finetune, pretrain-21k, family, "
+        "cifar, tiny) or YAML file. [default: the search's of RUN:best, else default]",
+        of="recipes",
+    )
     out: Path | None = opt("Folder of the training. [default: runs/train-MODEL-DATA]")
     regime: Regime | None = opt("How sizes and regularization change. [default: the recipe's]")
-    epochs: int | None = opt("Epochs. [default: the recipe's]")
+    epochs: float | None = opt("Epochs; the rest of the recipe follows. [default: the recipe's]")
     image_size: str | None = opt(
         "Pixels in the last stage (64; the first in proportion), or in the first and the last "
         "(32..64). [default: the recipe's, else the family's or the data's]"
@@ -204,13 +212,13 @@ class Train(options.Images, options.Step, options.WithReport):
 
     def run(self) -> int:
         from effnas.cli.train import TrainCommand
-        from effnas.config.training_recipe import TrainingRecipe
-        from effnas.workflows.train.settings import TrainSettings
+        from effnas.trials.network_ref import find_network
+        from effnas.workflows.train.settings import TrainSettings, recipe_for
 
         settings = self.fill(
             TrainSettings,
-            recipe=TrainingRecipe.load(self.recipe).overridden(
-                epochs=self.epochs,
+            recipe=recipe_for(find_network(self.network, None), self.recipe).overridden(
+                train_time_s=self.train_time_s(),
                 batch_size=self.batch_size,
                 image_size=self.image_size,
                 regime=self.regime,

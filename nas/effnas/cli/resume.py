@@ -22,7 +22,6 @@ from effnas.trials.reward import Reward
 if TYPE_CHECKING:
     import typer
 
-    from effnas.config.settings import Recipe
 
 #: Options that say how a command is called, and not what it does.
 _NOT_STORED = ("out", "as_json")
@@ -143,7 +142,7 @@ def stored_command(state: FolderState) -> CommandPart | None:
         "reward": manifest.reward.text.partition(" (sha256 ")[0],
         "objectives": manifest.objectives,
         "constraint": manifest.constraints,
-        "fidelity": ",".join(map(str, manifest.rungs)) if manifest.rungs else None,
+        "fidelity": manifest.rungs_text,
         "data": data.path or data.name,
         "data_root": data.root,
         "on_bad_image": data.on_bad_image,
@@ -153,11 +152,11 @@ def stored_command(state: FolderState) -> CommandPart | None:
 
 def stored_search(
     folder: Path, given: Collection[str]
-) -> tuple[Recipe | None, dict[str, Source | Reward]]:
+) -> tuple[SearchManifest | None, dict[str, Any]]:
     """Return what a search takes from its folder and not by name: the files may have changed.
 
     Returns:
-        The recipe, if there is one; space and reward as settings, as far as they were not given.
+        Its manifest, if there is one; space and reward as settings, as far as not given.
 
     Raises:
         StoreError: If the folder holds something else.
@@ -165,13 +164,13 @@ def stored_search(
     stored = SearchManifest.stored(folder)
     if stored is None:
         return None, {}
-    found: dict[str, Source | Reward] = {}
+    found: dict[str, Any] = {}
     if "space" not in given:
         space = stored.space
         found["space"] = Source(space.name, Path(space.path), space.text, space.file_sha256, "path")
     if "reward" not in given and stored.reward.kind == "expression":
         found["reward"] = replace(Reward.load(stored.reward.text), name=stored.reward.name)
-    return stored.recipe if "recipe" not in given else None, found
+    return stored, found
 
 
 def _replaced(given: Collection[str]) -> set[str]:

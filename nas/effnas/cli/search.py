@@ -21,13 +21,13 @@ from effnas.cli.tables import (
     scores_text,
     trial_line,
 )
-from effnas.config.settings import Recipe
+from effnas.config.recipe import Recipe
 from effnas.config.text import share_text
 from effnas.controllers.baseline import MIN_TRIALS, RandomSearch
 from effnas.report.page import REPORT
 from effnas.search.cost_estimate import CostEstimate, memory_text
 from effnas.search.launch import SearchObserver, Settings, launch
-from effnas.search.rungs import trained_epochs
+from effnas.search.rungs import trained_length
 from effnas.search.search import Search
 from effnas.trials.baselines import BaselineResult
 from effnas.trials.pareto_front import hypervolumes
@@ -80,10 +80,10 @@ class SearchCommand(SearchReportingCommand[Settings, Search], SearchObserver):
                 f"{len(search.trials):,} of {counted(settings.budget, 'trial')}."
             )
         if search.rungs:
-            full = settings.budget * search.rungs.epochs[-1]
+            full = settings.budget * search.rungs.at[-1]
             self.say(
-                f"\nTrained {counted(trained_epochs(search.trials), 'epoch')} in all; trained to "
-                f"the end, {counted(settings.budget, 'trial')} would take {full:,}."
+                f"\nTrained {trained_length(search.trials):,} {search.rungs.unit} in all; trained "
+                f"to the end, {counted(settings.budget, 'trial')} would take {full:,}."
             )
         if search.best is None:
             self.say(f"\n{_nothing_text(search)}")
@@ -188,8 +188,9 @@ def _plan_rows(plan: CostEstimate, settings: Settings) -> list[tuple[str, str]]:
         *worker_data_rows(ready),
         ("one trial", f"about {duration(ready.timing_s)} of timing (at {target.image_size} px, "
                       f"batch {ready.timing_batch_size}) and {duration(ready.training_s)} of "
-                      f"training ({counted(recipe.epochs, 'epoch')} at {recipe.image_size} px, "
+                      f"training ({recipe.length_text()} at {recipe.sizes_text}, "
                       f"batch {recipe.batch_size}), measured on the reference network"),
+        ("recipe", _recipe_text(recipe, settings)),
         ("fidelity", _rungs_text(plan, reference.params)),
         ("warm-up", _warmup_text(recipe, settings.recipe)),
         ("step times", ready.step_times),
@@ -219,10 +220,19 @@ def _constraints_text(plan: CostEstimate) -> str:
 
 
 def _warmup_text(recipe: Recipe, asked: Recipe) -> str:
-    if recipe.warmup_share == asked.warmup_share:
+    done, wanted = recipe.warmup_epochs, asked.warmup_epochs
+    if done == wanted:
         return ""
-    done, wanted = (each.warmup_share * each.epochs for each in (recipe, asked))
     return f"{done:.2g} instead of {wanted:.2g} of the epochs, to end before trainings first pause"
+
+
+def _recipe_text(recipe: Recipe, settings: Settings) -> str:
+    full = settings.full_epochs
+    made = f"; made short, from {counted(full, 'epoch')}" if full and full > recipe.epochs else ""
+    return (
+        f"{recipe.regime}, {recipe.optimizer}, learning rate {recipe.learning_rate:.3g}, "
+        f"{recipe.schedule}{made}"
+    )
 
 
 def _rungs_text(plan: CostEstimate, params: int) -> str:
@@ -230,10 +240,11 @@ def _rungs_text(plan: CostEstimate, params: int) -> str:
     rungs = plan.search.rungs
     if rungs is None:
         return ""
-    paused = plan.budget * (1 - rungs.epochs[0] / rungs.epochs[-1])
+    paused = plan.budget * (1 - rungs.at[0] / rungs.at[-1])
+    pauses = f"{rungs}" if rungs.in_seconds else f"{rungs} epochs"
     return (
-        f"trainings pause after {rungs} epochs, and the best continue: about "
-        f"{rungs.expected_epochs:.3g} of {rungs.epochs[-1]} epochs a trial; checkpoints of up "
+        f"trainings pause after {pauses}, and the best continue: about "
+        f"{rungs.expected:.3g} of {rungs.at[-1]} {rungs.unit} a trial; checkpoints of up "
         f"to about {memory_text(paused * params * _CHECKPOINT_BYTES)} on the disk"
     )
 
@@ -246,7 +257,7 @@ def _outcome(trial: Trial, search: Search) -> str:
         reward = search.reward_at(trial, max(reached))
         value = "no value" if reward is None else f"{reward:z.4f}"
         what = f"paused  {took}" if trial.state is TrialState.WAITING else "pruned"
-        return f"rung {len(reached)} of {len(search.rungs.epochs)}: reward {value}, {what}"
+        return f"rung {len(reached)} of {len(search.rungs.at)}: reward {value}, {what}"
     text = trial_line(trial, search, f"{scores_text(trial)}  {took}")
     return text + ("  [green]on the Pareto front[/]" if trial in search.pareto_front else "")
 

@@ -11,7 +11,7 @@ from effnas.cli import options
 from effnas.cli.declare import arg, command, opt, opt_list
 
 if TYPE_CHECKING:
-    from effnas.config.settings import Recipe
+    from effnas.config.recipe import Recipe
     from effnas.workflows.proxy.launch import ProxySettings
     from effnas.workflows.scaling.launch import CompoundGrid, LayerGrowth
 
@@ -87,7 +87,7 @@ class ProxySearch(ProxyOptions, options.Optimizer):
         return self.start(ProxySearchCommand(self.study(recipe), grid, as_json=self.as_json))
 
 
-class ScalingOptions(options.Training, options.RayWorkers):
+class ScalingOptions(options.Training, options.NamedRecipe, options.RayWorkers):
     """The network that is scaled, and the trainings that show how."""
 
     base: str = arg("RUN:NUMBER, RUN:best, architecture file or quoted block strings.", "BASE")
@@ -96,7 +96,7 @@ class ScalingOptions(options.Training, options.RayWorkers):
     data_root: Path | None = opt("Folder of a timm data set that goes by name.")
     seeds: int = opt("Trainings of each network, with other seeds.", 3)
     seed: int = opt("Seed of trainings and hold-out, where no run gives one.", 0)
-    recipe: Path | None = opt("YAML file with the settings of the trainings.")
+    recipe: str | None = opt("Name or YAML file of a recipe. [default: the run's]", of="recipes")
 
     #: What the default folder's name ends with.
     ending = ""
@@ -122,8 +122,8 @@ class ScalingOptions(options.Training, options.RayWorkers):
             ScalingSettings,
             tried=tried,
             out=self.folder(),
-            recipe=self.training(),
-            recipe_file=self.recipe,
+            recipe=self.named_recipe(),
+            changes=self.training(),
         )
         return self.start(ScalingCommand(settings, as_json=self.as_json))
 

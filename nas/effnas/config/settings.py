@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from effnas.config.catalog import Node, load_yaml
-from effnas.config.codec import read_text
-from effnas.errors import ConfigError, UserError
+from effnas.config.recipe import Recipe
+from effnas.errors import ConfigError
 
 Precision = Literal["float32", "bfloat16", "float16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
@@ -17,121 +15,9 @@ CompileMode = Literal["none", "default", "reduce-overhead", "max-autotune"]
 
 StepTimeMode = Literal["measured", "predicted", "auto", "table", "command"]
 
-#: Training images of a trial on a CPU unless the recipe names a share: what two cores can do in
-#: about half a minute. An accelerator takes the whole training part.
+#: Training images of a trial of some epochs on a CPU unless the recipe names a share: what two
+#: cores can do in about half a minute. An accelerator takes the whole training part.
 CPU_TRAINING_IMAGES = 4_500
-#: Ranges of a recipe's numbers: in words, the condition, and the settings.
-Ranges = tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...]
-_RANGES: Ranges = (
-    ("1 or more", lambda n: n >= 1, ("epochs", "batch_size", "image_size")),
-    ("0 or more", lambda n: n >= 0, ("weight_decay",)),
-    ("above 0", lambda n: n > 0, ("learning_rate",)),
-    ("above 0 to 1", lambda n: 0 < n <= 1, ("data_share", "crop_area_min")),
-    ("above 0 and below 1", lambda n: 0 < n < 1, ("holdout_share",)),
-    (
-        "0 to below 1",
-        lambda n: 0 <= n < 1,
-        ("warmup_share", "label_smoothing", "drop_rate", "drop_path_rate"),
-    ),
-)
-
-
-def check_ranges(recipe: object, ranges: Ranges) -> None:
-    """See that those numbers of a recipe that are not None are within their ranges.
-
-    Raises:
-        ConfigError: Names the first that is not.
-    """
-    for wanted, is_met, names in ranges:
-        for name in names:
-            value = getattr(recipe, name)
-            if value is not None and not is_met(value):
-                raise ConfigError(f"recipe: {name} is {value}, it must be {wanted}")
-
-
-def check_known(settings: object, *, of: str = "", **kinds: object) -> None:
-    """See that attributes have one of the values of their `Literal` types; `of` begins messages.
-
-    Raises:
-        ConfigError: Names the values that are known.
-    """
-    for name, kind in kinds.items():
-        if (value := getattr(settings, name)) not in get_args(kind):
-            raise ConfigError(f"{of}{name} is {value!r}; known: {', '.join(get_args(kind))}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a trial's network is trained: the proxy whose accuracy is A.
-
-    Attributes:
-        epochs: Passes over the training images, 1 or more.
-        image_size: Height and width in pixels; None takes the data's own, within 32 and the
-            target's.
-        data_share: Share of the images that are not held out, above 0 to 1; None takes all on an
-            accelerator, and at most `CPU_TRAINING_IMAGES` on a CPU.
-        holdout_share: Share of the training part that is held out to measure A (the paper's
-            minival), above 0 and below 1.
-        batch_size: Images in a training step.
-        optimizer: Any optimizer name of timm.
-        learning_rate: Peak of the cosine schedule, for the batch size given.
-        weight_decay: Not applied to biases and norms.
-        warmup_share: Share of the steps with a linearly growing learning rate, 0 to below 1.
-        label_smoothing: 0 to below 1.
-        crop_area_min: Smallest area of a random resized crop, a share of the image's, above 0; 1
-            turns cropping off.
-        flip: Whether images are mirrored at random; None mirrors them unless the data set is one
-            of digits or letters (`effnas.data.source.Source.mirrored`).
-        drop_rate: Dropout before the classifier, 0 to below 1.
-        drop_path_rate: Stochastic depth of the last layer, 0 to below 1.
-    """
-
-    epochs: int = 4
-    image_size: int | None = None
-    data_share: float | None = None
-    holdout_share: float = 0.1
-    batch_size: int = 128
-    optimizer: str = "nadamw"
-    learning_rate: float = 6e-3
-    weight_decay: float = 0.02
-    warmup_share: float = 0.1
-    label_smoothing: float = 0.1
-    crop_area_min: float = 0.5
-    flip: bool | None = None
-    drop_rate: float = 0.0
-    drop_path_rate: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_ranges(self, _RANGES)
-
-    @property
-    def optimizer_arguments(self) -> dict[str, float]:
-        """Further numbers for the optimizer: none, so that its own defaults hold."""
-        return {}
-
-    @classmethod
-    def load(cls, path: Path) -> Recipe:
-        """Read a recipe from a YAML file whose keys are the attributes.
-
-        Raises:
-            ConfigError: If the file cannot be read, or a key or value is wrong.
-        """
-        try:
-            text = read_text(path)
-        except UserError as error:
-            raise ConfigError(f"{path}: the recipe: {error}") from None
-        known = {f.name: str(f.type) for f in fields(cls)}
-        nodes = load_yaml(text, str(path), error=ConfigError).mapping(known=known)
-        values = {name: read_scalar(node, name, known[name]) for name, node in nodes.items()}
-        return cls(**values)  # type: ignore[arg-type]  # each was read as its field's type
-
-    def to_dict(self) -> dict[str, int | float | str | bool | None]:
-        """Return the attributes by name."""
-        return asdict(self)
-
-    def overridden(self, **values: int | float | str | None) -> Recipe:
-        """Return the recipe with those of the values that are not None."""
-        return replace(self, **{k: v for k, v in values.items() if v is not None})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,24 +149,3 @@ class EvaluationConfig:
     checkpoints: str | None = None
     weights: str | None = None
     holdout_fingerprint: str | None = None
-
-
-def read_scalar(node: Node, name: str, kind: str) -> int | float | bool | str | None:
-    """Read the value of a setting from YAML by the text of its type: `int | None` and the like.
-
-    Raises:
-        ConfigError: With the place, if it is something else.
-    """
-    if node.text() in ("null", "~", ""):
-        if "None" not in kind:
-            raise node.error(f"{name} needs a value")
-        return None
-    if kind.startswith("int"):
-        return node.integer()
-    if kind.startswith("float"):
-        return node.number()
-    if kind.startswith("bool"):
-        if node.text() not in ("true", "false"):
-            raise node.error(f"{name} must be true or false")
-        return node.text() == "true"
-    return node.text()

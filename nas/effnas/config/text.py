@@ -4,12 +4,42 @@ from __future__ import annotations
 
 import re
 
+from effnas.errors import ConfigError
+
+_TIME = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(s|m|h|)")
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _ONE_OF_SEVERAL = re.compile(r"(?<![\d.,])1 (thread|epoch)s\b")
 
 
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """Return `1 epoch`, `4,000 images`; plurals that take more than an s are given."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+def counted(count: float, noun: str, plural: str = "") -> str:
+    """Return `1 epoch`, `4,000 images` or `0.25 epochs`; a plural that is no -s is given."""
+    number = f"{count:,}" if isinstance(count, int) else f"{count:.3g}"
+    return f"{number} {noun if count == 1 else plural or noun + 's'}"
+
+
+def seconds_of(text: str, name: str) -> float:
+    """Return the seconds of a text such as `90`, `90s`, `4m` or `1.5h`.
+
+    Args:
+        text: The text.
+        name: Of the setting, for the error.
+
+    Raises:
+        ConfigError: If it is none, or not above 0.
+    """
+    found = _TIME.fullmatch(text.strip())
+    seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
+    if not 0 < seconds < float("inf"):
+        raise ConfigError(f"`{name}` {text!r} is no time above 0; write 90s, 4m or 1.5h")
+    return seconds
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a time as `seconds_of` reads it: `90s`, `4m`, `2h`."""
+    for unit in ("h", "m"):
+        if seconds % _SECONDS[unit] == 0:
+            return f"{seconds / _SECONDS[unit]:g}{unit}"
+    return f"{seconds:g}s"
 
 
 def share_text(share: float, digits: int = 0) -> str:

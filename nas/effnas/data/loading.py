@@ -71,6 +71,7 @@ def load_search_images(
     name: str,
     *,
     image_size: int,
+    eval_image_size: int | None = None,
     holdout_share: float,
     data_share: float | None = None,
     most_train_images: int | None = None,
@@ -81,15 +82,16 @@ def load_search_images(
     """Read what a search needs of the training part of a data set, each image decoded once.
 
     Both draws are stratified, and made before anything is decoded. Images become RGB with their
-    shorter side resized to `image_size` and the centre cropped to a square; one of that size is
-    left as it is. Order and pixels are the same whenever the same data are read.
+    shorter side resized to a size and the centre cropped to a square; one of that size is left as
+    it is. Order and pixels are the same whenever the same data are read.
 
     Args:
         name: `digits`; a folder or a tar archive of class folders, with or without parts such as
             `train` and `val`, of which only the training part is read; a table of images, as
             `table_source` has it, with one label in each row; or a name with a prefix that timm
             understands, such as `torch/cifar10`, unless a path of that name exists.
-        image_size: Side of the images in pixels, 1 or more.
+        image_size: Side of the training images in pixels, 1 or more.
+        eval_image_size: Side of the held-out images in pixels, 1 or more; None is as to train on.
         holdout_share: Share of the training part to hold out, above 0 and below 1.
         data_share: Share of the rest to train on, above 0 to 1; None takes all, or about
             `most_train_images`.
@@ -115,9 +117,13 @@ def load_search_images(
         labels = source.labels[train]
         train = train[draw_per_class(labels, data_share, seed, at_least=1, leave=0)]
     sizes: list[tuple[int, int]] = []
-    train_set, holdout_set = load_parts(
-        source, [train, holdout], image_size, on_bad_image, sizes=sizes
-    )
+    if eval_image_size in (None, image_size):  # reading takes long: both at once
+        train_set, holdout_set = load_parts(
+            source, [train, holdout], image_size, on_bad_image, sizes=sizes
+        )
+    else:
+        (train_set,) = load_parts(source, [train], image_size, on_bad_image, sizes=sizes)
+        (holdout_set,) = load_parts(source, [holdout], eval_image_size, on_bad_image)
     return SearchImages(
         train=train_set,
         holdout=holdout_set,

@@ -14,7 +14,7 @@ from effnas.evaluation.evaluator import Evaluator, Job
 from effnas.trials.trial import Measurement
 
 if TYPE_CHECKING:
-    from effnas.config.settings import Recipe
+    from effnas.config.recipe import Recipe
 
 T = TypeVar("T")
 

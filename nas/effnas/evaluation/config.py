@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effnas.config.catalog import Source, find
-from effnas.config.settings import EvaluationConfig, Recipe
+from effnas.config.recipe import Recipe, default_sizes
+from effnas.config.settings import EvaluationConfig
 from effnas.data.loading import native_image_size
 from effnas.errors import StoreError, check_at_least
 
@@ -129,7 +130,7 @@ def config_for_run(
         on_bad_image=stored.on_bad_image,
         seed=run.manifest.seed,
     )
-    same_pixels = recipe.image_size == run.recipe.image_size
+    same_pixels = recipe.eval_image_size == run.recipe.eval_image_size
     return replace(
         config,
         execution=run.manifest.execution,  # none where step times came from elsewhere
@@ -162,14 +163,15 @@ def continued_config(config: EvaluationConfig, stored: SearchManifest) -> Evalua
     )
 
 
-def default_image_size(config: EvaluationConfig, space: SearchSpace) -> int:
-    """Return the image size of trainings where the recipe names none: the data's own, in pixels.
+def default_image_sizes(config: EvaluationConfig, space: SearchSpace) -> tuple[int, int]:
+    """Return the first and the last image size of trainings where the recipe names none, in pixels.
 
-    It is 32 or more, and no larger than the target's.
+    The last is the data's own, but 32 or more, and no larger than the target's; the first one
+    follows as of `effnas.config.recipe.default_sizes`.
 
     Raises:
         DataError: If there are no such images.
     """
     assert config.data is not None
     native = native_image_size(config.data, Path(config.data_root) if config.data_root else None)
-    return min(space.target.image_size, max(native, _MIN_IMAGE_SIZE))
+    return default_sizes(min(space.target.image_size, max(native, _MIN_IMAGE_SIZE)))

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from effnas.arch.architecture import Architecture
 from effnas.arch.models import TimmModel
-from effnas.config.settings import Recipe, StepTimeConfig, StepTimeMode
+from effnas.config.recipe import Recipe
+from effnas.config.settings import StepTimeConfig, StepTimeMode
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.timing.command import StepTimeCommand
 from effnas.timing.profile import DeviceProfile
 from effnas.timing.table import StepTimeTable
 from effnas.trials.problem import FreeMetrics, no_free_metrics
-from effnas.trials.trial import Measurement
+from effnas.trials.trial import Measurement, StageTimes
 
 if TYPE_CHECKING:
     from effnas.space.search_space import SearchSpace
@@ -61,19 +62,21 @@ class Job:
         architecture: What is evaluated.
         task: Timing, training, or both.
         repeat: Another number is another seed of the training.
-        epochs: The training stops after this many of its epochs, and can be continued; None trains
-            to the end.
+        until: The training stops after this many of its epochs, or seconds where its recipe has a
+            training time, and can be continued; None trains to the end.
         recipe: How to train, in place of the worker's own recipe.
         model: A model of timm's that is evaluated in place of the architecture.
+        stages: Of an earlier training by time, which this one repeats or continues.
     """
 
     trial: int
     architecture: Architecture
     task: Task = Task.EVALUATE
     repeat: int = 0
-    epochs: int | None = None
+    until: int | None = None
     recipe: Recipe | None = None
     model: TimmModel | None = None
+    stages: tuple[StageTimes, ...] = ()
 
 
 #: Measures what a job asks for; raises `InfeasibleError` if that cannot be built, timed or trained.
@@ -95,7 +98,7 @@ class FunctionEvaluator:
         Raises:
             ConfigError: If the job stops after some epochs, and the function takes none.
         """
-        stop = {} if job.epochs is None else {"epochs": job.epochs}
+        stop = {} if job.until is None else {"epochs": job.until}
         if stop and "epochs" not in inspect.signature(self._function).parameters:
             raise ConfigError(
                 "rungs say after how many epochs to stop, and the function that evaluates has no "

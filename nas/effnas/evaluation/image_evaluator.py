@@ -13,10 +13,16 @@ from effnas.errors import ConfigError, InfeasibleError
 from effnas.evaluation.baselines import counted_model, networks_to_compare
 from effnas.evaluation.evaluator import Job, Task
 from effnas.evaluation.timing import WorkerTiming, step_bytes
-from effnas.evaluation.training import WorkerTraining, load_images, out_of_memory_is_infeasible
+from effnas.evaluation.training import (
+    CURVE,
+    WorkerTraining,
+    load_images,
+    out_of_memory_is_infeasible,
+)
 from effnas.space.search_space import SearchSpace
 from effnas.timing import lock
 from effnas.timing.device import describe_device, hardware_id, open_device, resident_memory_bytes
+from effnas.train.stages import stages_of
 from effnas.trials.constraints import Constraints
 from effnas.trials.problem import no_free_metrics
 from effnas.trials.trial import Measurement
@@ -29,7 +35,9 @@ if TYPE_CHECKING:
     from effnas.arch.models import TimmModel
     from effnas.config.settings import EvaluationConfig
     from effnas.data.images import ImageSet
+    from effnas.data.loading import SearchImages
     from effnas.evaluation.evaluator import Network
+    from effnas.timing.training_time import StepTimes
 
 
 class ImageEvaluator:
@@ -50,7 +58,7 @@ class ImageEvaluator:
         space = SearchSpace.parse(config.space_text, source="the run's space")
         images = load_images(config, space, device)
         self._recipe = images.recipe if images else config.recipe
-        classes = images.data.num_classes if images else 1000
+        classes = images.loaded.train.num_classes if images else 1000
         self._space = space.with_target(num_classes=space.target.num_classes or classes)
         self._constraints = Constraints.parse(config.constraints, self._space)
         if images:  # only now are the classes known, on which counts depend
@@ -84,7 +92,7 @@ class ImageEvaluator:
             if task is Task.EVALUATE:
                 self._check_constraints(arch, measurement.metrics)
             if task is not Task.TIME:
-                trained = self._with_images(network, job.repeat, job.epochs)
+                trained = self._with_images(network, job, self._step_times(network))
                 measurement = measurement.continued(trained)
         return measurement
 
@@ -106,15 +114,17 @@ class ImageEvaluator:
         training_s, step_memory = 0.0, step_bytes(reference, setup)
         baselines_s: dict[str, float] = {}
         if training and images:
-            steps = recipe.epochs * (len(images.train) // recipe.batch_size)
-            # Forward passes of the held-out images take about a third of training on as many.
-            holdout_steps = len(images.holdout) / recipe.batch_size / 3
-            step_s = timing.step_seconds(training.setup.image_size, recipe.batch_size)
-            training_s = (steps + holdout_steps) * step_s
+            training.check_reference(reference, self._step_times(reference))
             size = training.setup.image_size
+            training_s = self._training_seconds(
+                timing.step_seconds(size, recipe.batch_size), images
+            )
             for name, network in networks_to_compare(named, reference, size).items():
-                step_s = self._step_seconds(network) if network != reference else step_s
-                baselines_s[name] = (steps + holdout_steps) * step_s
+                baselines_s[name] = (
+                    training_s
+                    if network == reference
+                    else self._training_seconds(self._step_seconds(network), images)
+                )
             step_memory = max(step_memory, step_bytes(reference, training.setup))
         facts = describe_device(setup.device)
         target = replace(setup, batch_size=self._space.target.batch_size)
@@ -148,6 +158,25 @@ class ImageEvaluator:
     def test(self, arch: Architecture, seeds: int) -> tuple[ImageSet, list[float]]:
         """Evaluate a trained network on the test part, as `WorkerTraining.test` says."""
         return self._with_images.test(arch, seeds)
+
+    def _training_seconds(self, step_s: float, images: SearchImages) -> float:
+        """Return about the seconds of a trial's training, from a step at its last image size."""
+        recipe = self._recipe
+        assert recipe.image_size is not None
+        # Forward passes of the held-out images take about a third of training on as many.
+        holdout_s = len(images.holdout) / recipe.batch_size / 3 * step_s
+        if recipe.train_time_s is not None:
+            return recipe.train_time_s + len(CURVE) * holdout_s
+        per_epoch = len(images.train) // recipe.batch_size
+        stages = stages_of(recipe, steps_per_epoch=per_epoch)
+        pixels = sum(stage.steps * stage.image_size**2 for stage in stages)
+        return pixels / recipe.last_image_size**2 * step_s + holdout_s
+
+    def _step_times(self, network: Network) -> StepTimes | None:
+        """Return the step times that a training time counts, where they are not measured here."""
+        if self._recipe.train_time_s is None:
+            return None
+        return self._timing.training_step_times(network, self._recipe.batch_size)
 
     def _step_seconds(self, network: Network) -> float:
         """Return about the seconds of a step of a training; 0 if the network cannot be trained."""

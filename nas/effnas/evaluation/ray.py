@@ -19,7 +19,7 @@ from effnas.evaluation.evaluator import Evaluator, Job
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
-    from effnas.config.settings import Recipe
+    from effnas.config.recipe import Recipe
 
 T = TypeVar("T")
 

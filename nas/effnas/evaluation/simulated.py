@@ -91,16 +91,16 @@ class TabularEvaluator:
             raise InfeasibleError("the table does not have this architecture")
         if trial.state is not TrialState.COMPLETE:
             raise InfeasibleError(trial.reason or f"{trial.state} in the table")
-        if job.epochs is None:
+        if job.until is None:
             return trial.measurement
         at = trial.measurement.rungs
-        if job.epochs not in at:
+        if job.until not in at:
             raise ConfigError(
                 f"trial {trial.number} of the table has no accuracy after "
-                f"{counted(job.epochs, 'epoch')}; it "
+                f"{counted(job.until, 'epoch')}; it "
                 f"has those after {', '.join(map(str, at)) or 'the whole training alone'}"
             )
-        metrics = {**trial.metrics, "accuracy": at[job.epochs]}
+        metrics = {**trial.metrics, "accuracy": at[job.until]}
         return replace(trial.measurement, metrics=metrics)
 
 
@@ -144,7 +144,7 @@ class FittedEvaluator:
         Raises:
             ConfigError: If it is asked for a part of the training.
         """
-        if job.epochs is not None:
+        if job.until is not None:
             raise ConfigError("a fit to whole trainings has no rungs; use a table, or a function")
         point = self._encoding.matrix([job.architecture])
         metrics = {}

@@ -26,10 +26,12 @@ from effnas.timing.timer import MIN_ROUNDS, timed
 
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
-    from effnas.config.settings import EvaluationConfig, Recipe
+    from effnas.config.recipe import Recipe
+    from effnas.config.settings import EvaluationConfig
     from effnas.evaluation.evaluator import NamedSource, Network
     from effnas.space.search_space import SearchSpace
     from effnas.timing.step_time import StepTime, StepTimeSource
+    from effnas.timing.training_time import StepTimes
 
 #: Share of the free memory that the reference network's step may take when the batch is chosen:
 #: other networks of the space may need more.
@@ -138,6 +140,39 @@ class WorkerTiming:
             )
         return self.measured(network)
 
+    def training_step_times(self, network: Network, batch_size: int) -> StepTimes | None:
+        """Return the seconds of training steps where the source of step times tells them.
+
+        A training time is then that of the source's device. Its step times are for the target's
+        batch and image size: they are taken to be in proportion to the batch and to the pixels.
+
+        Args:
+            network: The network.
+            batch_size: Images in a step of the training.
+
+        Returns:
+            None where steps are measured on this device.
+
+        Raises:
+            InfeasibleError: If the source does not know the network.
+            ConfigError: If it gives no seconds.
+        """
+        if isinstance(self.source, MeasuredStepTimes | PredictedOrMeasured):
+            return None
+        if isinstance(network, TimmModel):
+            raise InfeasibleError(
+                "its step time is not known where training time is counted: "
+                f"{self.source.description}"
+            )
+        seconds = self.source(network).metrics.get("step_time_s")
+        if seconds is None:
+            raise ConfigError(
+                f"{self.source.description} give no `step_time_s`, so how many steps fit into a "
+                "`train_time` is not known; add them, or give `epochs`"
+            )
+        pixel_s = seconds / (self.setup.batch_size * self.setup.image_size**2)
+        return lambda image_size: pixel_s * batch_size * image_size**2
+
     def sure_memory(self, arch: Architecture) -> dict[str, float]:
         """Return the peak memory of a network where a timing would only repeat its estimate.
 
@@ -230,7 +265,7 @@ def _choose_execution(
             replace(
                 setup,
                 batch_size=recipe.batch_size,
-                image_size=recipe.image_size or setup.image_size,
+                image_size=recipe.image_size[1] if recipe.image_size else setup.image_size,
                 available_bytes=None,
             ),
         )

@@ -1,37 +1,51 @@
-"""How a worker loads images, trains architectures on them, and evaluates trained ones."""
+"""How a worker loads images, trains networks on them, and evaluates trained ones."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from effnas.arch.models import TimmModel, build
 from effnas.config.settings import CPU_TRAINING_IMAGES
 from effnas.config.text import in_singular
+from effnas.data.images import ImageSet
 from effnas.data.loading import SearchImages, load_search_images, load_test_part
 from effnas.errors import ConfigError, InfeasibleError
-from effnas.evaluation.config import default_image_size
+from effnas.evaluation.config import default_image_sizes
 from effnas.evaluation.timing import step_bytes
 from effnas.timing import lock
 from effnas.timing.device import describe_device, hardware_id
+from effnas.timing.training_time import StepTimes, measure_step_times, steps_within
+from effnas.train.augment import normalize
+from effnas.train.batches import TrainPixels
 from effnas.train.checkpoints import Checkpoint, load_weights, save_weights
-from effnas.train.proxy import ProxyData, classify, share_correct, train_proxy
+from effnas.train.network import make_network
+from effnas.train.progress import Watcher
+from effnas.train.stages import stages_of, steps_of
 from effnas.train.step import TrainingStep
-from effnas.trials.trial import Measurement
+from effnas.train.training import Training
+from effnas.trials.trial import Measurement, StageTimes
 
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
-    from effnas.config.settings import EvaluationConfig, Recipe
-    from effnas.data.images import ImageSet
-    from effnas.evaluation.evaluator import Network
+    from effnas.config.recipe import Recipe
+    from effnas.config.settings import EvaluationConfig
+    from effnas.evaluation.evaluator import Job, Network
     from effnas.space.search_space import SearchSpace
     from effnas.timing.setup import MeasurementSetup
+
+#: Of more classes it is not counted which are taken for which.
+MOST_CONFUSED_CLASSES = 100
+#: Steps of each stage of a training whose steps are only timed.
+_TIMED_STEPS = 8
+#: Shares of a training by time after which its accuracy is measured, for its learning curve.
+CURVE = (0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True)
@@ -40,12 +54,12 @@ class WorkerImages:
 
     Attributes:
         loaded: In memory.
-        data: The same on the device.
+        pixels: Those to train on, for the device.
         recipe: How they are trained on, with all that follows from them settled.
     """
 
     loaded: SearchImages
-    data: ProxyData
+    pixels: TrainPixels
     recipe: Recipe
 
 
@@ -61,13 +75,16 @@ def load_images(
     if config.data is None:
         return None
     recipe = config.recipe
-    size = recipe.image_size or default_image_size(config, space)
+    recipe = recipe.sized(*(recipe.image_size or default_image_sizes(config, space)))
+    bounded = device.type == "cpu" and recipe.train_time_s is None
+    assert recipe.eval_image_size is not None
     found = load_search_images(
         config.data,
-        image_size=size,
+        image_size=recipe.last_image_size,
+        eval_image_size=recipe.eval_image_size,
         holdout_share=recipe.holdout_share,
         data_share=recipe.data_share,
-        most_train_images=CPU_TRAINING_IMAGES if device.type == "cpu" else None,
+        most_train_images=CPU_TRAINING_IMAGES if bounded else None,
         seed=config.seed,
         on_bad_image=config.on_bad_image,
         root=Path(config.data_root) if config.data_root else None,
@@ -78,22 +95,13 @@ def load_images(
             f"the held-out images of {config.data} are not those of the search, so accuracies "
             "would not compare; give the place of its images as `data`"
         )
-
-    def on_device(images: ImageSet) -> tuple[torch.Tensor, torch.Tensor]:
-        pixels = torch.from_numpy(images.images).permute(0, 3, 1, 2).contiguous()
-        return pixels.to(device), torch.from_numpy(images.labels).to(device)
-
-    data = ProxyData(
-        *on_device(found.train), *on_device(found.holdout), num_classes=found.train.num_classes
-    )
     settled = replace(
         recipe,
-        image_size=size,
         data_share=found.data_share,
         batch_size=min(recipe.batch_size, len(found.train)),
         flip=found.mirrored if recipe.flip is None else recipe.flip,
     )
-    return WorkerImages(found, data, settled)
+    return WorkerImages(found, TrainPixels(found.train, device), settled)
 
 
 class WorkerTraining:
@@ -111,13 +119,13 @@ class WorkerTraining:
         self.images = images
         self._config = config
         recipe = images.recipe
-        assert recipe.image_size is not None
         #: Under which a step's memory is that of a training.
         self.setup = replace(
             setup,
+            recipe=recipe,
             batch_size=recipe.batch_size,
-            image_size=recipe.image_size,
-            num_classes=images.data.num_classes,
+            image_size=recipe.last_image_size,
+            num_classes=images.loaded.train.num_classes,
         )
 
     @property
@@ -127,58 +135,88 @@ class WorkerTraining:
 
     @property
     def _key(self) -> str:
-        """The same as earlier versions have it: seeds are made of it."""
+        """The same for all trainings of a run: seeds are made of it."""
         recipe, train = self.images.recipe, self.images.loaded.train
-        return f"{recipe.epochs} epochs of {len(train)} images at {recipe.image_size} px"
+        length = f"{recipe.epochs:g} epochs of" if recipe.train_time_s is None else (
+            f"{recipe.train_time_s:g} s on"
+        )  # fmt: skip
+        return f"{length} {len(train)} images at {recipe.sizes_text}"
 
-    def __call__(self, arch: Network, repeat: int, epochs: int | None) -> Measurement:
-        """Train one network; arguments are those of `Evaluator`.
+    def __call__(
+        self, network: Network, job: Job, step_times: StepTimes | None = None
+    ) -> Measurement:
+        """Train one network, to the end or up to a rung.
+
+        Args:
+            network: The network of the job.
+            job: Says how far, and with which seed.
+            step_times: Of the network on the device that a training time is meant for; None has
+                them measured here.
 
         Raises:
             InfeasibleError: If it cannot be built or trained.
         """
-        self._check_memory(arch)
-        config, recipe, seed = self._config, self.images.recipe, self._seed(arch, repeat)
-        checkpoint = None
-        if epochs is not None and config.checkpoints and not isinstance(arch, TimmModel):
-            # A search trains a network once, by one seed.
-            folder = Path(config.checkpoints, *([str(repeat)] if repeat else []))
-            checkpoint = Checkpoint.of(folder, arch, seed=seed, fidelity=self._key)
+        self._check_memory(network)
+        config, seed = self._config, self._seed(network, job.repeat)
+        checkpoint = self._checkpoint(network, job, seed)
+        stored = (checkpoint.load() if checkpoint else None) or {}
+        plan = self._plan(network, job, stored, seed, step_times)
+        if checkpoint and plan:
+            checkpoint = replace(checkpoint, beside={"plan": [list(astuple(one)) for one in plan]})
+            if not stored:  # a training that is killed is resumed with as many steps
+                checkpoint.save({})
         with lock.training(self.setup.device):
-            with torch.random.fork_rng([]):
-                torch.manual_seed(seed)
-                model = build(
-                    arch,
-                    num_classes=self.setup.num_classes,
-                    drop_rate=recipe.drop_rate,
-                    drop_path_rate=recipe.drop_path_rate,
-                )
-            result = train_proxy(
-                model,
-                self.images.data,
-                recipe,
-                self.setup.execution,
-                flip=bool(recipe.flip),
-                seed=seed,
-                epochs=epochs,
-                checkpoint=checkpoint,
-            )
-        stops_early = epochs is not None and epochs < recipe.epochs
+            training = self._make(network, seed, sum(stage.steps for stage in plan) or None)
+            steps = training.stages[-1].end
+            until = steps if job.until is None else self._until(job.until, plan)
+            if "progress" in stored and _steps_done(stored) <= until:
+                training.load_state_dict(stored)
+            curve = []
+            for step in self._points(training.progress.step, until, steps if plan else 0):
+                training.run(Watcher(), checkpoint, until=step)
+                predicted = training.predict(self.images.loaded.holdout)
+                curve.append((step, share_correct(predicted, self.images.loaded.holdout)))
+        is_whole = until == steps
         confusion: tuple[tuple[int, ...], ...] = ()
-        if config.weights and not stops_early and not isinstance(arch, TimmModel):
-            save_weights(Path(config.weights), arch, repeat, model)
-            confusion = result.confusion
+        if config.weights and is_whole and not isinstance(network, TimmModel):
+            save_weights(Path(config.weights), network, job.repeat, training.model)
+            confusion = _confusion(predicted, self.images.loaded.holdout)
         return Measurement(
             metrics={
-                "accuracy": result.accuracy,
-                "train_time_s": result.train_time_s,
-                "train_loss": result.train_loss,
+                "accuracy": curve[-1][1],
+                "train_time_s": training.progress.train_time_s,
+                "train_loss": training.train_loss,
             },
-            fidelity=f"{epochs} of {self.fidelity}" if stops_early else self.fidelity,
+            fidelity=self.fidelity if is_whole else f"{job.until:g} of {self.fidelity}",
             seed=seed,
             hardware=hardware_id(describe_device(self.setup.device)),
             confusion=confusion,
+            stages=plan,
+            curve=tuple(curve) if plan else (),
         )
+
+    def check_reference(self, network: Network, step_times: StepTimes | None) -> None:
+        """See that a training time is long enough for a step of the reference network.
+
+        Raises:
+            ConfigError: If it is not.
+        """
+        if self.images.recipe.train_time_s is None:
+            return
+        try:
+            self._plan(network, None, {}, 0, step_times)
+        except InfeasibleError as error:
+            raise ConfigError(f"of the reference network, {error}") from None
+
+    def step_times(self, network: Network, seed: int = 0) -> StepTimes:
+        """Measure the steps of a network's training here, at all its image sizes.
+
+        Raises:
+            InfeasibleError: If it cannot be built or trained.
+        """
+        with lock.timing(self.setup.device):
+            steps = _TIMED_STEPS * self.images.recipe.stages
+            return measure_step_times(self._make(network, seed, steps))
 
     def test(self, arch: Architecture, seeds: int) -> tuple[ImageSet, list[float]]:
         """Read the test part of the data, and evaluate a trained network on it.
@@ -203,36 +241,139 @@ class WorkerTraining:
         for repeat in range(seeds):
             models.append(build(arch, num_classes=self.setup.num_classes))
             load_weights(Path(config.weights), arch, repeat, models[-1])
+        recipe, execution = self.images.recipe, self.setup.execution
+        assert recipe.eval_image_size is not None
         images = load_test_part(
             config.data,
-            image_size=self.setup.image_size,
+            image_size=recipe.eval_image_size,
             classes=self.images.loaded.train.classes,
             on_bad_image=config.on_bad_image,
             root=Path(config.data_root) if config.data_root else None,
         )
         pixels = torch.from_numpy(images.images).permute(0, 3, 1, 2)
-        labels = torch.from_numpy(images.labels)
-        batch_size = 2 * config.recipe.batch_size
-        recipe, execution = self.images.recipe, self.setup.execution
+        size = 2 * recipe.batch_size
+        parts = [pixels[start : start + size] for start in range(0, len(pixels), size)]
         with lock.training(device):
-            steps = (TrainingStep(model, recipe, execution, device) for model in models)
-            return images, [
-                share_correct(classify(step, pixels, batch_size), labels) for step in steps
-            ]
+            found = []
+            for model in models:
+                step = TrainingStep(model, recipe, execution, device)
+                classes = [step.predictions(normalize(part.to(device))).cpu() for part in parts]
+                found.append(share_correct(torch.cat(classes), images))
+        return images, found
 
-    def _check_memory(self, arch: Network) -> None:
+    def _make(self, network: Network, seed: int, steps: int | None) -> Training:
+        """Return a training before its first step; `steps` is its length if time decides on it."""
+        recipe, images = self.images.recipe, self.images.loaded
+        per_epoch = len(images.train) // recipe.batch_size
+        if steps is not None:
+            recipe = recipe.lasting(steps / per_epoch)
+        stages = stages_of(recipe, steps_per_epoch=per_epoch, seed=seed, steps=steps)
+        arch = None if isinstance(network, TimmModel) else network
+        try:
+            with torch.random.fork_rng([]):
+                torch.manual_seed(seed)
+                model = make_network(arch, str(network), recipe, num_classes=self.setup.num_classes)
+            return Training(
+                model,
+                images.train,
+                None,
+                recipe,
+                stages,
+                [1] * len(stages),
+                execution=self.setup.execution,
+                device=self.setup.device,
+                flip=bool(recipe.flip),
+                seed=seed,
+                pixels=self.images.pixels,
+            )
+        except ConfigError as error:
+            raise InfeasibleError(f"cannot be trained: {error}") from error
+
+    def _checkpoint(self, network: Network, job: Job, seed: int) -> Checkpoint | None:
+        """Return where a training pauses, or is kept should it be killed, if it may do either."""
+        config, recipe = self._config, self.images.recipe
+        lasts = job.until is not None or recipe.train_time_s is not None
+        if not lasts or not config.checkpoints or isinstance(network, TimmModel):
+            return None
+        folder = Path(config.checkpoints)
+        return Checkpoint.of(folder, network, job.repeat, seed=seed, fidelity=self._key)
+
+    def _plan(
+        self,
+        network: Network,
+        job: Job | None,
+        stored: Mapping[str, Any],
+        seed: int,
+        step_times: StepTimes | None,
+    ) -> tuple[StageTimes, ...]:
+        """Return the steps that fit into a training time; nothing where epochs say how long."""
+        recipe = self.images.recipe
+        if recipe.train_time_s is None:
+            return ()
+        if job and job.stages:
+            return job.stages
+        if plan := stored.get("plan"):
+            return tuple(StageTimes(*one) for one in plan)
+        times = step_times or self.step_times(network, seed)
+        per_epoch = len(self.images.loaded.train) // recipe.batch_size
+        steps = steps_within(recipe, times, steps_per_epoch=per_epoch, seed=seed)
+        lasting = recipe.lasting(steps / per_epoch)
+        stages = stages_of(lasting, steps_per_epoch=per_epoch, seed=seed, steps=steps)
+        return tuple(
+            StageTimes(stage.image_size, stage.steps, times(stage.image_size)) for stage in stages
+        )
+
+    def _until(self, until: float, plan: Sequence[StageTimes]) -> int:
+        """Return the step at which a training has lasted some epochs, or seconds of its plan."""
+        if not plan:
+            recipe = replace(self.images.recipe, epochs=until, least_steps=0)
+            return steps_of(recipe, len(self.images.loaded.train) // recipe.batch_size)
+        steps, left_s = 0, until
+        for stage in plan:
+            taken = min(stage.steps, int(left_s / stage.step_time_s + 1e-9))
+            steps, left_s = steps + taken, left_s - taken * stage.step_time_s
+            if taken < stage.steps:
+                break
+        return max(steps, 1)
+
+    @staticmethod
+    def _points(done: int, until: int, steps: int) -> list[int]:
+        """Return the steps at which accuracy is measured: of a learning curve, and the last."""
+        on_curve = {round(share * steps) for share in CURVE} if steps else set()
+        return [*sorted(step for step in on_curve if done < step < until), until]
+
+    def _check_memory(self, network: Network) -> None:
         """Refuse what the system would end this process for, instead of raising an error."""
         available = self.setup.available_bytes
-        if available is not None and (needed := step_bytes(arch, self.setup)) > available:
+        if available is not None and (needed := step_bytes(network, self.setup)) > available:
             raise InfeasibleError(
                 f"out of memory: a training step needs {needed / 1e9:.1f} GB, "
                 f"{available / 1e9:.1f} GB are free"
             )
 
-    def _seed(self, arch: Network, repeat: int) -> int:
+    def _seed(self, network: Network, repeat: int) -> int:
         """Return a training's seed: the same for a network whenever and wherever it is trained."""
-        text = f"{self._config.seed}/{arch.id}/{self._key}{f'/{repeat}' if repeat else ''}"
+        text = f"{self._config.seed}/{network.id}/{self._key}{f'/{repeat}' if repeat else ''}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+
+
+def share_correct(predicted: torch.Tensor, images: ImageSet) -> float:
+    """Return the share of images whose class numbers [N] are right, 0 to 1."""
+    return float((predicted == torch.from_numpy(images.labels)).sum()) / len(images)
+
+
+def _steps_done(stored: Mapping[str, Any]) -> int:
+    return int(stored["progress"]["step"])
+
+
+def _confusion(predicted: torch.Tensor, images: ImageSet) -> tuple[tuple[int, ...], ...]:
+    """Count images of each class by what they are taken for."""
+    classes = images.num_classes
+    if classes > MOST_CONFUSED_CLASSES:
+        return ()
+    pairs = torch.from_numpy(images.labels) * classes + predicted
+    counts = torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    return tuple(map(tuple, counts.tolist()))
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from effnas.config.settings import EvaluationConfig, Recipe
+from effnas.config.recipe import Recipe
+from effnas.config.settings import EvaluationConfig
 from effnas.config.text import counted
 from effnas.errors import ConfigError, UserError, check_at_least
 from effnas.evaluation.backend import InlineBackend, Worker
@@ -176,7 +177,7 @@ class MakeImageEvaluator:
             config = replace(
                 config,
                 recipe=recipe,
-                checkpoints=folder and str(Path(folder, f"{recipe.image_size}px")),
+                checkpoints=folder and str(Path(folder, f"{recipe.last_image_size}px")),
             )
         return ImageEvaluator(config)
 

@@ -12,7 +12,8 @@ from effnas.export.figures import Figure, data_name
 from effnas.export.network import Network
 from effnas.export.programs import Check
 from effnas.export.weights import SEED
-from effnas.trials.manifest import RewardPart, versions
+from effnas.trials.manifest import versions
+from effnas.trials.manifest_parts import RewardPart
 from effnas.workflows.train.provenance import Trained
 
 _TEMPLATE = Path(__file__).with_name("card.tmpl")

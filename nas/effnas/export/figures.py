@@ -111,13 +111,13 @@ def _of_final(final: Final) -> Iterator[Figure]:
     yield _accuracy(
         "accuracy of these weights",
         cast("float", result.accuracy),
-        f"held-out images of {recipe.image_size} px, {after}",
+        f"held-out images of {recipe.eval_image_size} px, {after}",
     )
     if final.test and final.test_accuracy is not None:
         yield _accuracy(
             "accuracy of these weights on the test part",
             final.test_accuracy,
-            f"{counted(final.test.images, 'image')} of {recipe.image_size} px, part "
+            f"{counted(final.test.images, 'image')} of {recipe.eval_image_size} px, part "
             f"{final.test.part!r} of {final.test.data}",
         )
 

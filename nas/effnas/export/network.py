@@ -122,7 +122,8 @@ def resolve_network(settings: ExportSettings) -> Network:
     elif member:
         train_size, inference_size = member.train_image_size, member.image_size
     elif final and final.recipe.image_size:
-        train_size = inference_size = final.recipe.image_size
+        train_size = final.recipe.last_image_size
+        inference_size = final.recipe.eval_image_size
     image_size = settings.image_size or inference_size or _IMAGE_SIZE
     num_classes = settings.num_classes or sizes.get("num_classes") or _NUM_CLASSES
     if image_size > _LARGEST_IMAGE or num_classes > _MAX_CLASSES:

@@ -353,7 +353,7 @@ def _where_from(finals: StoredFinals) -> Section:
         name="provenance",
         question="What was it made with?",
         answer=f"The search {finals.manifest.run}, begun {date_text(finals.manifest.run_created)}; "
-               f"{recipe.data_share:.0%} of its training images at {recipe.image_size} px.",
+               f"{recipe.data_share:.0%} of its training images at {recipe.sizes_text}.",
         sure=f"Step times are those of the search, on {run.manifest.hardware or '?'}.",
         tables=[settings_table(finals.manifest)],
     )  # fmt: skip

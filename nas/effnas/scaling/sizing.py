@@ -12,8 +12,8 @@ from effnas.arch.counts import count
 from effnas.arch.files import to_json
 from effnas.arch.models import build
 from effnas.config.codec import FORMAT, dump_json
+from effnas.config.recipe_file import default_recipe
 from effnas.config.regularization import STRENGTHS
-from effnas.config.settings import Recipe
 from effnas.errors import ConfigError, InfeasibleError, check_at_least
 from effnas.scaling.budget import Fit, Limit, largest_within
 from effnas.scaling.family import FamilyMember, scale
@@ -149,7 +149,7 @@ class MemberCosts:
         if network not in self._peaks:
             self._peaks[network] = estimate_peak_memory(
                 build(network.arch, num_classes=self.num_classes, device="meta"),
-                Recipe(),
+                default_recipe(),
                 image_size=network.image_size,
                 batch_size=self.batch_size,
             )

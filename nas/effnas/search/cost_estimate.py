@@ -55,7 +55,7 @@ class CostEstimate:
         done = [t for t in search.trials if t.has_result and t.state != TrialState.FAILED]
         seconds = [t.duration_s for t in done if t.duration_s]
         rungs = search.rungs
-        share = rungs.expected_epochs / rungs.epochs[-1] if rungs else 1.0
+        share = rungs.expected / rungs.at[-1] if rungs else 1.0
         trial_s = mean(seconds) if seconds else prepared.timing_s + share * prepared.training_s
         left = max(min(budget, search.space.size) - len(done), 0)
         return cls(search, prepared, budget, left, trial_s, workers, baselines)
@@ -89,10 +89,10 @@ class CostEstimate:
                 "helps: `target_image_size`, `target_batch_size`, a smaller space such as "
                 "`space` v2-cifar, or a device with more memory."
             )
-        if (ready.recipe.image_size or 0) > target.image_size:
+        if ready.recipe.image_size and ready.recipe.last_image_size > target.image_size:
             found.append(
-                f"Networks train at {ready.recipe.image_size} px, but are meant for, and timed at, "
-                f"{target.image_size} px; `target_image_size` changes that."
+                f"Networks train at {ready.recipe.last_image_size} px, but are meant for, and "
+                f"timed at, {target.image_size} px; `target_image_size` changes that."
             )
         if ready.peak_memory_bytes > ready.available_memory_bytes:
             found.append(

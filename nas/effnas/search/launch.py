@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from effnas.arch.architecture import Architecture
 from effnas.config.catalog import Source
 from effnas.config.settings import EvaluationConfig, StepTimeConfig
 from effnas.controllers.registry import controller_text
@@ -72,7 +73,8 @@ class Settings(CandidateSettings):
         budget: Trials in all, 1 or more.
         workers: Where evaluations run.
         step_times: Where step times come from.
-        rungs: Epochs at which trainings pause; the last are those of the recipe.
+        rungs: Where trainings pause; the last is the recipe's own length.
+        full_epochs: Of the recipe before it was made short.
         target_batch_size: Batch size of S in place of the space's.
         constraints: Conditions that every network must meet, see `effnas.trials.constraints`.
         baselines: What the search is compared with beside the reference network, as of
@@ -86,6 +88,7 @@ class Settings(CandidateSettings):
     workers: Workers = field(default_factory=Workers)
     step_times: StepTimeConfig = field(default_factory=StepTimeConfig)
     rungs: Rungs | None = None
+    full_epochs: float | None = None
     target_batch_size: int | None = None
     constraints: tuple[str, ...] = ()
     baselines: tuple[str, ...] | None = None
@@ -93,10 +96,19 @@ class Settings(CandidateSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(1, budget=self.budget, target_batch_size=self.target_batch_size)
-        if self.rungs and self.rungs.epochs[-1] != self.recipe.epochs:
+        by_time = self.recipe.train_time_s is not None
+        length = self.recipe.train_time_s if by_time else self.recipe.epochs
+        if self.rungs and self.rungs.in_seconds != by_time:
+            example = "15s,60s" if by_time else "1,2,4"
             raise ConfigError(
-                f"`fidelity` {self.rungs} ends at {self.rungs.epochs[-1]} epochs, and a whole "
-                f"training has {self.recipe.epochs}; leave out `epochs`, or end `fidelity` with it"
+                f"`fidelity` {self.rungs} is in {self.rungs.unit}, and the length of a training is "
+                f"not; write it as in {example}"
+            )
+        if self.rungs and self.rungs.at[-1] != length:
+            name = "train_time" if by_time else "epochs"
+            raise ConfigError(
+                f"`fidelity` {self.rungs} ends at {self.rungs.at[-1]} {self.rungs.unit}, and a "
+                f"whole training has {length:g}; leave out `{name}`, or end `fidelity` with it"
             )
 
 
@@ -133,7 +145,7 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
             chosen.check_continues(stored, out)
             config = continued_config(config, stored)
         asked = config.recipe
-        if not (stored and stored.recipe and stored.recipe.warmup_share == asked.warmup_share):
+        if not (stored and stored.recipe and stored.recipe.warmup_epochs == asked.warmup_epochs):
             config = replace(config, recipe=with_early_warmup(asked, chosen.rungs))
         backend, prepared = start_workers(
             config, settings.workers, observer.preparing, baselines=setup.baselines
@@ -151,6 +163,7 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
                 config=config,
                 prepared=prepared,
                 created=began,
+                full_epochs=settings.full_epochs,
             )
             if stored:
                 manifest.check_continues(stored, out)
@@ -167,8 +180,13 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
             seeds = {**((stored.baselines if stored else None) or {}),
                      **{each.name: each.seeds for each in planned}}  # fmt: skip
             manifest = replace(manifest, baselines=seeds or None)
+
+            def drop(trial: Trial) -> None:
+                if trial.state in _FINAL:
+                    _drop_checkpoint(config, trial.architecture)
+
             for trial in search.trials:
-                _drop_checkpoint(config, trial)  # a stop may have come before it was dropped
+                drop(trial)  # a stop may have come before it was dropped
             manifest.write(out)
             if prepared.samples_png and not (out / SAMPLES).exists():
                 write_whole(out / SAMPLES, prepared.samples_png)
@@ -179,12 +197,13 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
             def baseline_ended(result: BaselineResult) -> None:
                 append_baseline(out, result)
                 search.baselines = with_result(search.baselines, result)
+                _drop_checkpoint(config, search.space.reference, result.repeat)
                 observer.baseline_ended(result, seeds[result.baseline], search)
 
             train_baselines(planned, search.space, backend, baseline_ended)
 
             def ended(trial: Trial) -> None:
-                _drop_checkpoint(config, trial)
+                drop(trial)
                 observer.trial_ended(trial, search)
 
             search.run(budget=settings.budget, backend=backend, on_trial=ended)
@@ -195,10 +214,10 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
     return search
 
 
-def _drop_checkpoint(config: EvaluationConfig, trial: Trial) -> None:
-    """Delete the checkpoint of a trial that does not continue."""
-    if config.checkpoints and trial.state in _FINAL:
-        Checkpoint.of(Path(config.checkpoints), trial.architecture).delete()
+def _drop_checkpoint(config: EvaluationConfig, arch: Architecture, repeat: int = 0) -> None:
+    """Delete the checkpoint of a training that does not continue."""
+    if config.checkpoints:
+        Checkpoint.of(Path(config.checkpoints), arch, repeat).delete()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +239,8 @@ class _Setup:
             image_size=settings.target_image_size, batch_size=settings.target_batch_size
         )
         reward = settings.reward
-        checkpoints = str((settings.out / CHECKPOINTS).absolute()) if settings.rungs else None
+        lasts = settings.rungs or settings.recipe.train_time_s is not None
+        checkpoints = str((settings.out / CHECKPOINTS).absolute()) if lasts else None
         return cls(
             settings=settings,
             source=source,
@@ -256,8 +276,7 @@ class _Setup:
         self, prepared: WorkerInfo, space: SearchSpace, stored: SearchManifest | None
     ) -> list[PlannedBaseline]:
         """Return what is left to do for the baselines."""
-        assert prepared.recipe.image_size is not None
-        size = prepared.recipe.image_size
+        size = prepared.recipe.last_image_size
         return plan_baselines(
             networks_to_compare(self.baselines, space.reference, size),
             prepared,
@@ -284,6 +303,6 @@ class _Setup:
             objectives=str(search.objectives) if search.objectives else None,
             seed=settings.seed,
             constraints=search.constraints.texts,
-            rungs=settings.rungs.epochs if settings.rungs else None,
+            rungs=settings.rungs.at if settings.rungs else None,
             asked=settings.asked,
         )

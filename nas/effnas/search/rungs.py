@@ -1,4 +1,4 @@
-"""Rungs of fidelity: all trainings begin, and the best continue.
+"""Rungs of fidelity: all trainings begin, and the best continue; in epochs or in seconds.
 
 This is ASHA (Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", algorithm 2).
 """
@@ -12,12 +12,23 @@ from math import inf
 from statistics import median
 from typing import TYPE_CHECKING
 
+from effnas.config.text import seconds_of, seconds_text
 from effnas.errors import ConfigError
 from effnas.trials.trial import TrialState
 
 if TYPE_CHECKING:
-    from effnas.config.settings import Recipe
+    from effnas.config.recipe import Recipe
     from effnas.trials.trial import Trial
+
+
+#: Of a training by time: where its rungs are unless they are given.
+_SHARES = (1 / 16, 1 / 4, 1)
+
+
+def _whole(seconds: float) -> int:
+    if seconds % 1:
+        raise ValueError(seconds)
+    return int(seconds)
 
 
 def with_early_warmup(recipe: Recipe, rungs: Sequence[int] | None) -> Recipe:
@@ -25,63 +36,84 @@ def with_early_warmup(recipe: Recipe, rungs: Sequence[int] | None) -> Recipe:
 
     Networks are compared there, and during the warm-up none has had its learning rate.
     """
-    if not rungs or recipe.warmup_share * recipe.epochs < rungs[0]:
+    if not rungs:
         return recipe
-    return replace(recipe, warmup_share=rungs[0] / (2 * recipe.epochs))
+    first = rungs[0] / rungs[-1] * recipe.epochs
+    return recipe if recipe.warmup_epochs < first else replace(recipe, warmup_epochs=first / 2)
 
 
 @dataclass(frozen=True)
 class Rungs:
-    """The epochs at which trainings are compared; at all but the last one they pause.
+    """The lengths at which trainings are compared; at all but the last one they pause.
 
     Of all trials with a result at rung k, or beyond it, the best 1/eta continue to the next one,
-    where eta is epochs[k + 1] / epochs[k]: every rung takes about as many epochs in all.
+    where eta is at[k + 1] / at[k]: every rung takes about as long in all.
 
     Attributes:
-        epochs: Of each rung, 1 or more, strictly growing, two of them or more; the last is the
-            whole training.
+        at: Epochs, or seconds of training, of each rung: 1 or more, strictly growing, two of them
+            or more; the last is the whole training.
+        in_seconds: Whether they are seconds.
 
     Raises:
         ConfigError: If they are not.
     """
 
-    epochs: tuple[int, ...]
+    at: tuple[int, ...]
+    in_seconds: bool = False
 
     def __post_init__(self) -> None:
-        growing = all(low < high for low, high in pairwise(self.epochs))
-        if len(self.epochs) < 2 or self.epochs[0] < 1 or not growing:
+        growing = all(low < high for low, high in pairwise(self.at))
+        if len(self.at) < 2 or self.at[0] < 1 or not growing:
             raise ConfigError(
-                f"`fidelity` {self} must be two or more numbers of epochs, each larger than the "
-                "one before, the first 1 or more: such as 1,2,4"
+                f"`fidelity` {self} must be two or more numbers of epochs, or whole seconds, each "
+                "larger than the one before, the first 1 or more: such as 1,2,4 or 15s,30s,60s"
             )
 
     @classmethod
     def parse(cls, text: str) -> Rungs:
-        """Read rungs such as `1,2,4`.
+        """Read rungs such as `1,2,4`, or `15s,1m,4m`.
 
         Raises:
             ConfigError: If they cannot be read.
         """
         try:
-            epochs = tuple(int(part) for part in text.split(","))
+            parts = text.split(",")
+            if all(part.strip()[-1:] in ("s", "m", "h") for part in parts):
+                return cls(tuple(_whole(seconds_of(part, "fidelity")) for part in parts), True)
+            return cls(tuple(int(part) for part in parts))
         except ValueError:
             raise ConfigError(
-                f"`fidelity` {text!r} must be numbers of epochs with commas between: such as 1,2,4"
+                f"`fidelity` {text!r} must be numbers of epochs with commas between, such as "
+                "1,2,4, or times in whole seconds, such as 15s,30s,60s"
             ) from None
-        return cls(epochs)
+
+    @classmethod
+    def within(cls, train_time_s: float) -> Rungs | None:
+        """Return the rungs of trainings by time: at 1/16 and 1/4 of it, where these are seconds."""
+        at = [_whole(share * train_time_s) for share in _SHARES if (share * train_time_s) % 1 == 0]
+        return cls(tuple(at), True) if len(at) > 1 and at[-1] == train_time_s else None
 
     def __str__(self) -> str:
-        return ",".join(map(str, self.epochs))
+        return ",".join(self.text_of(each) for each in self.at)
+
+    def text_of(self, at: int) -> str:
+        """Return the length of a rung as `parse` reads it: `4`, or `60s`."""
+        return seconds_text(at) if self.in_seconds else str(at)
 
     @property
-    def expected_epochs(self) -> float:
-        """Epochs of a trial on average, if 1/eta of those at each rung continue."""
-        first = self.epochs[0]
-        return first + sum(first * (high - low) / high for low, high in pairwise(self.epochs))
+    def unit(self) -> str:
+        """What lengths are counted in, in the plural."""
+        return "seconds" if self.in_seconds else "epochs"
 
-    def next_epochs(self, trial: Trial) -> int:
-        """Return how many epochs a trial that is not at the last rung has to train for next."""
-        return self.epochs[len(trial.measurement.rungs)]
+    @property
+    def expected(self) -> float:
+        """Length of a trial's training on average, if 1/eta of those at each rung continue."""
+        first = self.at[0]
+        return first + sum(first * (high - low) / high for low, high in pairwise(self.at))
+
+    def next_rung(self, trial: Trial) -> int:
+        """Return how far a trial that is not at the last rung has to train next."""
+        return self.at[len(trial.measurement.rungs)]
 
     def promoted(
         self, trials: Iterable[Trial], reward_at: Callable[[Trial, int], float | None]
@@ -92,11 +124,11 @@ class Rungs:
 
         Args:
             trials: All trials in the order of their numbers.
-            reward_at: Returns the reward of a trial at the epochs of a rung where it has a result;
-                None, where there is none, counts as the worst.
+            reward_at: Returns the reward of a trial at a rung where it has a result; None, where
+                there is none, counts as the worst.
         """
         trials = list(trials)
-        for low, high in reversed(list(pairwise(self.epochs))):
+        for low, high in reversed(list(pairwise(self.at))):
             here = {trial.number: trial for trial in trials if low in trial.measurement.rungs}
             paused = {
                 number
@@ -126,6 +158,6 @@ def keeps_up(score: float, before: Sequence[float]) -> bool:
     return not before or score >= median(before)
 
 
-def trained_epochs(trials: Iterable[Trial]) -> int:
-    """Return the epochs of all rungs that the trials have reached, in all."""
+def trained_length(trials: Iterable[Trial]) -> int:
+    """Return the epochs, or seconds, of all rungs that the trials have reached, in all."""
     return sum(max(trial.measurement.rungs, default=0) for trial in trials)

@@ -77,14 +77,14 @@ class Scoring:
             return replace(trial, state=TrialState.INFEASIBLE, reason=infeasible)
         return replace(trial, reward=self.problem.reward.score(trial.metrics))
 
-    def reward_at(self, trial: Trial, epochs: int) -> float | None:
+    def reward_at(self, trial: Trial, rung: int) -> float | None:
         """Return the reward of a trial at a rung that it has reached; None if it has no value."""
-        measured, reward = self._at_rungs.get((trial.number, epochs), (None, None))
+        measured, reward = self._at_rungs.get((trial.number, rung), (None, None))
         if measured is not trial.measurement:
-            metrics = {**trial.metrics, "accuracy": trial.measurement.rungs[epochs]}
+            metrics = {**trial.metrics, "accuracy": trial.measurement.rungs[rung]}
             try:
                 reward = self.problem.reward.score(metrics)
             except RewardError:
                 reward = None
-            self._at_rungs[trial.number, epochs] = trial.measurement, reward
+            self._at_rungs[trial.number, rung] = trial.measurement, reward
         return reward

@@ -251,9 +251,9 @@ class Search:
             ended(trial)
         return self.trials
 
-    def reward_at(self, trial: Trial, epochs: int) -> float | None:
+    def reward_at(self, trial: Trial, rung: int) -> float | None:
         """Return the reward of a trial at a rung that it has reached; None if it has no value."""
-        return self.scoring.reward_at(trial, epochs)
+        return self.scoring.reward_at(trial, rung)
 
     def resume(self, events: Iterable[Trial], *, rescore: bool = False) -> None:
         """Take over the stored changes of trials, in the order in which they happened.
@@ -310,8 +310,9 @@ class Search:
         if self.rungs is None:
             return Job(trial.number, trial.architecture)
         task = Task.TRAIN if trial.measurement.rungs else Task.EVALUATE
-        epochs = self.rungs.next_epochs(trial)
-        return Job(trial.number, trial.architecture, task, epochs=epochs)
+        until = self.rungs.next_rung(trial)
+        stages = trial.measurement.stages
+        return Job(trial.number, trial.architecture, task, until=until, stages=stages)
 
     def _ended(self, outcome: Outcome) -> Trial:
         """Return the trial of an outcome, with the seconds that it took."""
@@ -341,10 +342,10 @@ class Search:
                 "a search with rungs compares accuracies, and the evaluation gave none: return the "
                 "metric accuracy"
             )
-        epochs = self.rungs.next_epochs(trial)
-        rungs = {**trial.measurement.rungs, epochs: found.metrics["accuracy"]}
+        rung = self.rungs.next_rung(trial)
+        rungs = {**trial.measurement.rungs, rung: found.metrics["accuracy"]}
         measurement = replace(trial.measurement.continued(found), rungs=rungs)
-        if epochs == self.rungs.epochs[-1]:
+        if rung == self.rungs.at[-1]:
             return self._complete(trial, measurement)
         trial = replace(self.scoring.counted(trial, measurement), state=TrialState.WAITING)
         self._record(trial)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from effnas.config.settings import CompileMode, Execution, MemoryFormat, Precision, Recipe
+from effnas.config.recipe_file import default_recipe
+from effnas.config.settings import CompileMode, Execution, MemoryFormat, Precision
 from effnas.errors import check_at_least
 from effnas.space.search_space import SearchSpace
 from effnas.timing import lock
@@ -60,7 +61,7 @@ class DeviceSettings:
         target = space.target if space else None
         return MeasurementSetup(
             device=device,
-            recipe=Recipe(),
+            recipe=default_recipe(),
             execution=Execution(),
             batch_size=self.batch_size or (target.batch_size if target else _BATCH_SIZE),
             image_size=self.image_size or (target.image_size if target else _IMAGE_SIZE),

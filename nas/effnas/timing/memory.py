@@ -13,9 +13,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from effnas.config.recipe import Recipe
 from effnas.config.settings import Execution
 from effnas.errors import InfeasibleError
-from effnas.train.step import StepSettings, TrainingStep
+from effnas.train.step import TrainingStep
 
 #: Number of the optimizer's group, shape and type of a weight.
 _Alike: TypeAlias = tuple[int, torch.Size, torch.dtype]
@@ -69,7 +70,7 @@ class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def estimate_peak_memory(
-    model: nn.Module, recipe: StepSettings, *, image_size: int, batch_size: int
+    model: nn.Module, recipe: Recipe, *, image_size: int, batch_size: int
 ) -> int:
     """Return the peak memory of a training step in float32, in bytes; exact but for workspaces.
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from effnas.config.recipe import Recipe
 from effnas.config.settings import Execution
-from effnas.train.step import StepSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class MeasurementSetup:
     """
 
     device: torch.device
-    recipe: StepSettings
+    recipe: Recipe
     execution: Execution
     batch_size: int
     image_size: int

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn.functional import one_hot
 
-from effnas.config.training_recipe import TrainingRecipe
+from effnas.config.recipe import Recipe
 from effnas.data.images import ImageSet
 from effnas.train.augment import normalize, resized_crop_and_flip
 from effnas.train.mixing import mix
@@ -134,7 +134,7 @@ class Augmentation:
     """
 
     images: TrainSet
-    recipe: TrainingRecipe
+    recipe: Recipe
     flip: bool
     seed: int
     device: torch.device

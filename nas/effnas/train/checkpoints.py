@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,15 +30,20 @@ class Checkpoint:
     Attributes:
         path: The file.
         owner: Identifies the training; the file of another one is ignored.
+        beside: Stored with every state, under keys that no state has.
     """
 
     path: Path
     owner: Mapping[str, str | int]
+    beside: Mapping[str, State] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, folder: Path, arch: Architecture, **owner: str | int) -> Checkpoint:
-        """Return the checkpoint of an architecture; a search tries each one once."""
-        return cls(folder / f"{arch.id}.safetensors", {"architecture": arch.id, **owner})
+    def of(
+        cls, folder: Path, arch: Architecture, repeat: int = 0, **owner: str | int
+    ) -> Checkpoint:
+        """Return the checkpoint of a training of an architecture, by its number from 0."""
+        place = folder / str(repeat) if repeat else folder
+        return cls(place / f"{arch.id}.safetensors", {"architecture": arch.id, **owner})
 
     def save(self, state: Mapping[str, State]) -> None:
         """Write the state; a crash leaves the old file or the new one.
@@ -53,7 +58,7 @@ class Checkpoint:
 
         tensors: dict[str, Tensor] = {}
         try:
-            text = json.dumps(_packed(state, tensors))
+            text = json.dumps(_packed({**state, **self.beside}, tensors))
         except TypeError as error:
             raise ConfigError(
                 f"the optimizer's state cannot be stored ({error}); choose another optimizer, or "

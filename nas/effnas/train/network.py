@@ -12,7 +12,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from effnas.arch.models import build, build_timm
-from effnas.config.training_recipe import TrainingRecipe
+from effnas.config.recipe import Recipe
 from effnas.errors import ConfigError
 from effnas.train.stages import Strengths
 
@@ -61,7 +61,7 @@ class RegularizationSetter:
 
 
 def make_network(
-    arch: Architecture | None, name: str, recipe: TrainingRecipe, *, num_classes: int
+    arch: Architecture | None, name: str, recipe: Recipe, *, num_classes: int
 ) -> nn.Module:
     """Build an architecture, or a model of timm's if there is none.
 

@@ -7,14 +7,14 @@ from math import ceil
 
 import numpy as np
 
+from effnas.config.recipe import STRENGTHS, Recipe
 from effnas.config.regularization import Ramp
-from effnas.config.training_recipe import STRENGTHS, TrainingRecipe
 from effnas.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strengths:
-    """How strongly a stage is regularized; the attributes are those of `TrainingRecipe`."""
+    """How strongly a stage is regularized; the attributes are those of `Recipe`."""
 
     dropout: float
     randaugment: float
@@ -48,7 +48,9 @@ class Stage:
         return self.first_step + self.steps
 
 
-def stages_of(recipe: TrainingRecipe, *, steps_per_epoch: int, seed: int = 0) -> tuple[Stage, ...]:
+def stages_of(
+    recipe: Recipe, *, steps_per_epoch: int, seed: int = 0, steps: int | None = None
+) -> tuple[Stage, ...]:
     """Return the stages of a training.
 
     A progressive training has as many as its recipe says, but no more than it has steps: stage i of
@@ -58,13 +60,14 @@ def stages_of(recipe: TrainingRecipe, *, steps_per_epoch: int, seed: int = 0) ->
         recipe: With an `image_size`; strengths that are None are 0.
         steps_per_epoch: 1 or more.
         seed: Of random sizes.
+        steps: Of the whole training, 1 or more; None takes those of the recipe.
 
     Raises:
         ConfigError: If the recipe has no image size.
     """
     if recipe.image_size is None:
         raise ConfigError("recipe: image_size is missing; give it there, or as `image_size`")
-    steps = steps_of(recipe, steps_per_epoch)
+    steps = steps_of(recipe, steps_per_epoch) if steps is None else steps
     if recipe.regime == "fixed":
         return (_stage(recipe, 0, steps, 1.0, 1.0),)
     if recipe.regime.startswith("random-size"):
@@ -80,17 +83,16 @@ def stages_of(recipe: TrainingRecipe, *, steps_per_epoch: int, seed: int = 0) ->
     return tuple(found)
 
 
-def steps_of(recipe: TrainingRecipe, steps_per_epoch: int) -> int:
-    """Return the steps of a training: whole epochs, and no fewer than `least_steps`."""
-    return max(recipe.epochs, ceil(recipe.least_steps / steps_per_epoch)) * steps_per_epoch
+def steps_of(recipe: Recipe, steps_per_epoch: int) -> int:
+    """Return the steps of a training: those of its epochs, and whole ones up to `least_steps`."""
+    own = max(1, round(recipe.epochs * steps_per_epoch))
+    return max(own, ceil(recipe.least_steps / steps_per_epoch) * steps_per_epoch)
 
 
-def _random(
-    recipe: TrainingRecipe, steps: int, steps_per_epoch: int, seed: int
-) -> tuple[Stage, ...]:
+def _random(recipe: Recipe, steps: int, steps_per_epoch: int, seed: int) -> tuple[Stage, ...]:
     """Return stages with sizes drawn uniformly between the first and the last."""
     rng = np.random.default_rng((seed, 0))
-    length = recipe.random_size_epochs * steps_per_epoch
+    length = max(1, round(recipe.random_size_epochs * steps_per_epoch))
     adaptive = recipe.regime == "random-size-adaptive"
     found = []
     for first in range(0, steps, length):
@@ -101,9 +103,7 @@ def _random(
     return tuple(found)
 
 
-def _stage(
-    recipe: TrainingRecipe, first_step: int, steps: int, size_share: float, share: float
-) -> Stage:
+def _stage(recipe: Recipe, first_step: int, steps: int, size_share: float, share: float) -> Stage:
     assert recipe.image_size is not None
     small, large = recipe.image_size
     exact = small + (large - small) * size_share

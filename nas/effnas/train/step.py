@@ -1,26 +1,22 @@
-"""One training step, the same for the timer, for proxy training and for long trainings."""
+"""One training step, the same for the timer and for all trainings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
-from effnas.config.settings import Execution, Recipe
-from effnas.config.training_recipe import TrainingRecipe
+from effnas.config.recipe import Recipe
+from effnas.config.settings import Execution
 from effnas.errors import ConfigError, InfeasibleError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-
-
-#: Recipes of a search and of a long training; a step needs what they have in common.
-StepSettings: TypeAlias = Recipe | TrainingRecipe
 
 
 class TrainingStep:
@@ -39,7 +35,7 @@ class TrainingStep:
     """
 
     def __init__(
-        self, model: nn.Module, recipe: StepSettings, execution: Execution, device: torch.device
+        self, model: nn.Module, recipe: Recipe, execution: Execution, device: torch.device
     ) -> None:
         from timm.optim import create_optimizer_v2
 

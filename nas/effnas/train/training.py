@@ -15,11 +15,12 @@ import torch
 from torch import nn
 
 from effnas.config.codec import from_plain, to_plain
+from effnas.config.recipe import Recipe
 from effnas.config.settings import Execution
-from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import InfeasibleError, StoreError
 from effnas.train.augment import normalize
 from effnas.train.batches import Augmentation, MicroBatch, Order, TrainPixels, targets_of
+from effnas.train.checkpointer import Checkpointer
 from effnas.train.checkpoints import Checkpoint
 from effnas.train.process_group import ProcessGroup
 from effnas.train.progress import EpochRow, Progress, Watcher
@@ -28,14 +29,16 @@ from effnas.train.stages import Stage
 from effnas.train.step import TrainingStep, synchronize
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from effnas.data.images import TrainSet
+
+    Indices = npt.NDArray[np.int64]
 
 #: Steps between two checks of the loss, for which an accelerator has to wait.
 _LOOK_EVERY = 25
-#: Steps between two times that several processes agree on whether to stop or save.
-_AGREE_EVERY = 16
-#: Share of the time that writing checkpoints takes at most.
-_CHECKPOINT_SHARE = 0.05
+#: A loss of this many times that of guessing is assumed to diverge.
+_DIVERGED = 10.0
 
 
 class Training:
@@ -54,6 +57,7 @@ class Training:
         flip: Whether images are mirrored at random.
         seed: Of everything that is random.
         group: The processes that take part.
+        pixels: The images on the device, where they are there already.
     """
 
     def __init__(
@@ -61,7 +65,7 @@ class Training:
         model: nn.Module,
         images: TrainSet,
         minival: TrainSet | None,
-        recipe: TrainingRecipe,
+        recipe: Recipe,
         stages: Sequence[Stage],
         micro_batches: Sequence[int],
         *,
@@ -70,6 +74,7 @@ class Training:
         flip: bool,
         seed: int,
         group: ProcessGroup = ProcessGroup(),  # noqa: B008  # frozen
+        pixels: TrainPixels | None = None,
     ) -> None:
         from effnas.train.network import RegularizationSetter, WeightAverage
 
@@ -78,7 +83,7 @@ class Training:
         self.group, self.device = group, device
         self.order = Order(count=len(images), batch_size=recipe.batch_size, seed=seed)
         self._minival = minival
-        self._pixels = TrainPixels(images, device)
+        self._pixels = pixels or TrainPixels(images, device)
         self._augment = Augmentation(
             images=images, recipe=recipe, flip=flip, seed=seed, device=device
         )
@@ -89,9 +94,7 @@ class Training:
         if group.connected:
             self._step.distribute()
         self._average = (
-            WeightAverage(self._step.model, decay=recipe.ema_decay)
-            if recipe.ema_decay is not None
-            else None
+            WeightAverage(self._step.model, decay=recipe.ema_decay) if recipe.ema_decay else None
         )
         self._schedule = make_schedule(
             self._step.optimizer,
@@ -99,6 +102,9 @@ class Training:
             steps=self.stages[-1].end,
             steps_per_epoch=self.order.steps_per_epoch,
         )
+        self._loss_limit = _DIVERGED * math.log(max(images.num_classes, 2))
+        self._step_loss = torch.zeros((), dtype=torch.float64, device=device)
+        self._last_loss = torch.zeros_like(self._step_loss)
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.progress = Progress(stage_times_s=[0.0] * len(self.stages))
 
@@ -136,26 +142,28 @@ class Training:
         *,
         every_s: float = 60.0,
         stopping: Callable[[], bool] = lambda: False,
+        until: int | None = None,
     ) -> bool:
-        """Train to the end.
+        """Train to the end, or up to a step.
 
         Args:
             watcher: Receives what happens.
             checkpoint: Where the state is stored.
             every_s: The least seconds between two checkpoints; more if writing one takes long.
             stopping: Whether to stop, asked after each step; the state is stored then.
+            until: The number of steps after which to stop; None trains to the end.
 
         Returns:
             Whether the training has ended, and was not stopped.
 
         Raises:
-            InfeasibleError: If the loss is not finite.
+            InfeasibleError: If the loss is not finite, or grows without end.
             DataError: If an image cannot be decoded; the last checkpoint stays.
             StoreError: If the checkpoint cannot be written.
         """
         checkpointer = Checkpointer(checkpoint if self.group.rank == 0 else None, every_s)
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            ended = self._run(watcher, checkpointer, stopping)
+            ended = self._run(watcher, checkpointer, stopping, until or self.stages[-1].end)
         if self.progress.step:
             checkpointer.save(self)
         return ended
@@ -166,12 +174,15 @@ class Training:
         loss = self._step.loss(images, targets) * micro_batch.share
         # Connected processes take the mean of their gradients, and the batch's is wanted.
         self._step.backward(loss * self.group.size)
-        self._loss_sum += loss.detach()
+        self._step_loss += loss.detach()
 
     def update(self) -> None:
         """Update the weights by the gradients, and drop these."""
         self._step.update()
         self._step.optimizer.zero_grad(set_to_none=True)
+        self._loss_sum += self._step_loss
+        self._last_loss.copy_(self._step_loss)
+        self._step_loss.zero_()
         if self._average:
             self._average.update(self._step.model, self.progress.step)
 
@@ -204,23 +215,47 @@ class Training:
         Raises:
             InfeasibleError: If an output is not finite.
         """
-        self.average_buffers()
-        self._step.model.eval()
-        correct = torch.zeros((), dtype=torch.long, device=self.device)
         count = min(most or len(images), len(images))
         mine = range(self.group.rank, count, self.group.size)
-        size = self.eval_batch_size
-        batches = [np.asarray(mine[start : start + size]) for start in range(0, len(mine), size)]
-        for chosen, pixels in zip(batches, images.batches(batches), strict=True):
-            there = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)
-            predicted = self._step.predictions(normalize(there), self.model)
+        correct = torch.zeros((), dtype=torch.long, device=self.device)
+        for chosen, predicted in self._predictions(images, mine):
             targets = targets_of(images, chosen, self.device)
             if targets.ndim == 1:
                 correct += (predicted == targets).sum()
             else:
                 correct += (targets.gather(1, predicted[:, None]) > 0).sum()
-        self._step.model.train()
         return float(self.group.sum(correct)) / count
+
+    def predict(self, images: TrainSet) -> torch.Tensor:
+        """Return the class number that the model gives each of N images, [N] on the CPU.
+
+        Raises:
+            InfeasibleError: If an output is not finite.
+        """
+        every = self._predictions(images, range(len(images)))
+        return torch.cat([predicted.cpu() for _, predicted in every])
+
+    def _predictions(
+        self, images: TrainSet, mine: Sequence[int]
+    ) -> Iterator[tuple[Indices, torch.Tensor]]:
+        """Yield indices of images, and the classes [n] that the model gives them."""
+        self.average_buffers()
+        self._step.model.eval()
+        size = self.eval_batch_size
+        batches = [np.asarray(mine[start : start + size]) for start in range(0, len(mine), size)]
+        for chosen, pixels in zip(batches, images.batches(batches), strict=True):
+            there = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)
+            yield chosen, self._step.predictions(normalize(there), self.model)
+        self._step.model.train()
+
+    @property
+    def train_loss(self) -> float:
+        """Mean loss of the last epoch, as far as it has come, on augmented images."""
+        last = self.progress.rows[-1] if self.progress.rows else None
+        if last and last.step == self.progress.step:
+            return last.train_loss
+        steps = self.progress.step - (last.step if last else 0)
+        return float(self.group.sum(self._loss_sum.clone())) / max(steps, 1)
 
     @property
     def eval_batch_size(self) -> int:
@@ -251,14 +286,18 @@ class Training:
         self.progress = from_plain(state["progress"], Progress)
 
     def _run(
-        self, watcher: Watcher, checkpointer: Checkpointer, stopping: Callable[[], bool]
+        self,
+        watcher: Watcher,
+        checkpointer: Checkpointer,
+        stopping: Callable[[], bool],
+        until: int,
     ) -> bool:
         pixels = self.pixels(self.progress.step)
         started = time.perf_counter()
         try:
             for number, micro_batches in self.steps(self.progress.step):
-                if self.progress.stopped_early:
-                    return True
+                if self.progress.stopped_early or self.progress.step >= until:
+                    break
                 stage = self.stages[number]
                 self.start_stage(stage)
                 self._schedule.step_update(self.progress.step)
@@ -284,31 +323,39 @@ class Training:
                         started = time.perf_counter()
         finally:
             pixels.close()
-        return True
+        return self.progress.stopped_early or self.progress.step == self.stages[-1].end
 
     @property
     def _ends_epoch(self) -> bool:
-        return self.progress.step % self.order.steps_per_epoch == 0
+        step = self.progress.step
+        return step % self.order.steps_per_epoch == 0 or step == self.stages[-1].end
 
     def _count_time(self, number: int, started: float) -> float:
         """Add the time of a step to that of its stage, and check the loss now and then."""
         step = self.progress.step
         ends_stage = step == self.stages[number].end
         if step % _LOOK_EVERY == 0 or self._ends_epoch or ends_stage:
-            if not math.isfinite(float(self._loss_sum)):
-                raise InfeasibleError(
-                    f"training diverged: the loss is not finite by step {step} of "
-                    f"{self.stages[-1].end}; lower learning_rate_per_256 in the recipe"
-                )
+            self._check_loss(step)
             synchronize(self.device)
         now = time.perf_counter()
         self.progress.stage_times_s[number] += now - started
         return now
 
+    def _check_loss(self, step: int) -> None:
+        remedy = "lower learning_rate_per_256 in the recipe"
+        at = f"step {step} of {self.stages[-1].end}"
+        if not math.isfinite(float(self._loss_sum)):
+            raise InfeasibleError(f"training diverged: the loss is not finite by {at}; {remedy}")
+        if (last := float(self._last_loss)) > self._loss_limit:
+            raise InfeasibleError(
+                f"training diverged: the loss is {last:.3g} at {at}, {_DIVERGED:.0f} times that of "
+                f"guessing and more; {remedy}"
+            )
+
     def _end_epoch(self, number: int, watcher: Watcher) -> None:
         progress, stage = self.progress, self.stages[number]
-        epoch = progress.step // self.order.steps_per_epoch
-        loss = float(self.group.sum(self._loss_sum)) / self.order.steps_per_epoch
+        epoch = ceil(progress.step / self.order.steps_per_epoch)
+        loss = self.train_loss
         self._loss_sum.zero_()
         accuracy = self.measure(self._minival) if self._minival else None
         progress.rows.append(
@@ -333,35 +380,3 @@ class Training:
             begun = ceil(stage.first_step / self.order.steps_per_epoch)
             progress.stopped_early = epoch - max(progress.best_epoch, begun) >= patience
         watcher.epoch_ended(progress)
-
-
-class Checkpointer:
-    """Stores the state of a training, not too often.
-
-    Args:
-        checkpoint: The file; None stores nothing.
-        every_s: The least seconds between two checkpoints.
-    """
-
-    def __init__(self, checkpoint: Checkpoint | None, every_s: float) -> None:
-        self._checkpoint = checkpoint
-        self._every_s = every_s
-        self._last = time.monotonic()
-
-    def is_due(self) -> bool:
-        """Return whether the next checkpoint is due."""
-        return self._checkpoint is not None and time.monotonic() - self._last >= self._every_s
-
-    def may_save(self, step: int, group: ProcessGroup) -> bool:
-        """Return whether the processes agree on it after this step, which costs them time."""
-        return not group.connected or step % _AGREE_EVERY == 0
-
-    def save(self, training: Training) -> None:
-        """Store the state; all processes take part."""
-        training.average_buffers()
-        if self._checkpoint is None:
-            return
-        begun = time.monotonic()
-        self._checkpoint.save(training.state_dict())
-        self._last = time.monotonic()
-        self._every_s = max(self._every_s, (self._last - begun) / _CHECKPOINT_SHARE)

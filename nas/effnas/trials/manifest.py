@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 from effnas.config.catalog import Source
 from effnas.config.codec import (
@@ -22,21 +22,28 @@ from effnas.config.codec import (
     read_object,
     to_plain,
 )
-from effnas.config.settings import EvaluationConfig, Execution, Recipe
+from effnas.config.recipe import Recipe, upgraded
+from effnas.config.settings import EvaluationConfig, Execution
 from effnas.errors import StoreError, UserError, closest
 from effnas.space.search_space import SearchSpace
 from effnas.trials.differences import ALL_MUST_MATCH, differences, must_match
-from effnas.trials.guessing import Guessing
+from effnas.trials.manifest_parts import (
+    DataPart,
+    ParentPart,
+    ReferencePart,
+    RewardPart,
+    SourcedSpacePart,
+)
 from effnas.trials.reward import Reward
 from effnas.trials.store import MANIFEST, TRIALS, write_whole
 from effnas.trials.worker_info import WorkerInfo
 
-#: What a target has, in words.
-_OF_TARGET = {
-    "image_size": "target image size",
-    "batch_size": "target batch size",
-    "num_classes": "classes",
-}
+#: Version of the trainer of trials. The first one had recipes of its own: no average of weights,
+#: no growing images, other random numbers.
+TRAINER = 2
+#: Metadata of a field with that version.
+OF_TRAINER = must_match("trainer, whose accuracies do not compare with those of this version",
+                        shown=False)  # fmt: skip
 #: Parts that say how networks are trained: what a newer version added to them cannot be ignored.
 _STRICT = ("recipe", "execution")
 
@@ -114,6 +121,8 @@ class Manifest:
         try:
             content = read_object(file, cls.kind)
             content |= {name: content.get(key) for name, key in cls.keys.items()}
+            if isinstance(recipe := content.get("recipe"), dict):
+                content["recipe"] = upgraded(recipe)
             found = from_plain(content, cls)
             for name in _STRICT:
                 part = getattr(found, name, None)
@@ -166,125 +175,6 @@ class Manifest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpacePart:
-    """The space as YAML; its id differs when the space or its target does."""
-
-    name: str = "?"
-    id: str = ""
-    text: str
-
-    @classmethod
-    def of(cls, space: SearchSpace, **more: str) -> Self:
-        """Return the part for a space, with what is `more` in a subclass."""
-        return cls(name=space.name, id=space.id, text=space.to_text(), **more)
-
-    def differing(self, before: SpacePart) -> Iterator[str]:
-        """Return in words what differs from the space of a folder, or from its target."""
-        if self.id == before.id:
-            return
-        now, was = (SearchSpace.parse(each.text) for each in (self, before))
-        if replace(now, target=was.target) != was or now.target == was.target:
-            is_named = self.name != before.name
-            other = f"was {before.name}, is {self.name}" if is_named else f"{self.name} has changed"
-            yield f"space ({other})"
-        for name, words in _OF_TARGET.items():
-            here, there = (getattr(each.target, name) for each in (now, was))
-            if here != there:
-                yield f"{words} (was {there}, is {here})"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourcedSpacePart(SpacePart):
-    """The space and the file that it was read from: its path, and 16 digits of its SHA-256."""
-
-    path: str = ""
-    file_sha256: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RewardPart:
-    """The reward; `text` is its expression."""
-
-    name: str = "?"
-    kind: str = ""
-    text: str = ""
-
-    @classmethod
-    def of(cls, reward: Reward) -> Self:
-        """Return the part for a reward."""
-        return pick(cls, reward)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReferencePart:
-    """The reference network's block strings and counts."""
-
-    architecture: str = ""
-    params: int = 0
-    macs: int = 0
-    activations: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataPart:
-    """The images.
-
-    Attributes:
-        name: As the user named them.
-        path: A name, or an absolute path.
-        root: Folder of a timm data set.
-        on_bad_image: What happens to an image that cannot be decoded.
-        classes: Classes of the networks; None where that is not known.
-        class_names: Their names, in the order of the networks' outputs.
-        train_images: Images trained on; None where that is not known.
-        holdout_images: Images that give A, likewise.
-        fingerprint: Differs when the images, labels or classes do.
-        skipped_images: Names of images that could not be decoded.
-        mirrored: Whether images are mirrored at random; None: not known.
-        class_counts: Images trained on, by class; empty where that is not known.
-        holdout_class_counts: Images that give A, likewise.
-        image_sizes: Height and width of the smallest, the median and the largest image as they are
-            stored, in pixels, by area, of a sample of all; empty where that is not known.
-        test_part: What the data set calls the part that a test reads; empty without one, None where
-            that is not known.
-    """
-
-    name: str = ""
-    path: str | None = None
-    root: str | None = None
-    on_bad_image: Literal["refuse", "skip"] = "refuse"
-    classes: Size | None = None
-    class_names: tuple[str, ...] = ()
-    train_images: Count | None = None
-    holdout_images: Count | None = None
-    fingerprint: str | None = field(
-        default=None, metadata=must_match("data (other images or labels)", shown=False)
-    )
-    skipped_images: tuple[str, ...] = ()
-    mirrored: bool | None = None
-    class_counts: tuple[Count, ...] = ()
-    holdout_class_counts: tuple[Count, ...] = ()
-    image_sizes: tuple[tuple[Size, Size], ...] = ()
-    test_part: str | None = None
-
-    @property
-    def guessing(self) -> Guessing:
-        """What guessing reaches on the held-out images."""
-        return Guessing(classes=self.classes, counts=self.holdout_class_counts)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ParentPart:
-    """The finished run that a run was retargeted from; `best` is the number of a trial."""
-
-    path: str = ""
-    created: str | None = field(default=None, metadata=must_match("finished run"))
-    hardware: str | None = None
-    trials: int = 0
-    best: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Choices(Manifest):
     """The part of a search's manifest that is known before anything slow is started."""
 
@@ -309,6 +199,8 @@ class SearchManifest(Choices):
         reference: The reference network.
         data: The images.
         recipe: How networks are trained, with all sizes settled.
+        trainer: Version of the trainer; accuracies of two of them do not compare.
+        full_epochs: Of the recipe before the search made it short; None where that is not known.
         execution: How they are run; None where nothing was run.
         timing_batch_size: Images in a timed step; None where nothing was timed.
         hardware: Identity of the device that step times belong to.
@@ -329,6 +221,8 @@ class SearchManifest(Choices):
     reference: ReferencePart = field(default_factory=ReferencePart)
     data: DataPart = field(default_factory=DataPart)
     recipe: Recipe | None = field(default=None, metadata=ALL_MUST_MATCH)
+    trainer: int = field(default=1, metadata=OF_TRAINER)
+    full_epochs: float | None = None
     execution: Execution | None = None
     timing_batch_size: Size | None = None
     hardware: str = field(default="", metadata=must_match("hardware"))
@@ -338,6 +232,12 @@ class SearchManifest(Choices):
     parent: ParentPart | None = None
     baselines: Mapping[str, Count] | None = None
     finished: str | None = None
+
+    @property
+    def rungs_text(self) -> str | None:
+        """The rungs as the command line has them: `1,2,4` or `15s,60s`; None without rungs."""
+        in_seconds = self.recipe is not None and self.recipe.train_time_s is not None
+        return ",".join(f"{at}{'s' * in_seconds}" for at in self.rungs) if self.rungs else None
 
 
 def describe(
@@ -351,6 +251,7 @@ def describe(
     config: EvaluationConfig,
     prepared: WorkerInfo,
     created: str,
+    full_epochs: float | None = None,
 ) -> SearchManifest:
     """Return the manifest of a search that is about to start."""
     counts = space.count(space.reference)
@@ -360,6 +261,8 @@ def describe(
         **vars(chosen),
         created=created,
         budget=budget,
+        trainer=TRAINER,
+        full_epochs=full_epochs,
         space=SourcedSpacePart.of(space, path=str(source.path), file_sha256=source.digest),
         reward=RewardPart.of(reward),
         reference=ReferencePart(architecture=str(space.reference), **counts._asdict()),

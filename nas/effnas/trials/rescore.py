@@ -10,7 +10,7 @@ from math import inf, isfinite, nan, prod
 import numpy as np
 
 from effnas.errors import ConfigError, RewardError
-from effnas.trials.manifest import RewardPart
+from effnas.trials.manifest_parts import RewardPart
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run, load_run
 from effnas.trials.store import RunFolder

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import NoReturn
 
-from effnas.config.settings import Recipe
+from effnas.config.recipe import Recipe
 from effnas.errors import ConfigError, StoreError
 from effnas.space.search_space import SearchSpace
 from effnas.trials.baselines import Baseline, read_baselines

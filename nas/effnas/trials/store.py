@@ -27,7 +27,7 @@ from effnas.config.codec import (
     to_plain,
 )
 from effnas.errors import StoreError
-from effnas.trials.trial import Measurement, Trial, TrialState
+from effnas.trials.trial import Measurement, StageTimes, Trial, TrialState
 
 MANIFEST = "manifest.json"
 TRIALS = "trials.jsonl"
@@ -278,6 +278,8 @@ class _TrialRecord(ArchitectureRecord):
     hardware: str = ""
     step_time_source: str = ""
     rungs: Mapping[int, float] = field(default_factory=dict)
+    stages: tuple[StageTimes, ...] = ()
+    curve: tuple[tuple[int, float], ...] = ()
     duration_s: float | None = None
     ended: str | None = None
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, overload
 
 from effnas.arch.architecture import Architecture
+from effnas.config.codec import Size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,21 @@ class TrialState(StrEnum):
         return self not in (TrialState.WAITING, TrialState.RUNNING)
 
 
+@dataclass(frozen=True)
+class StageTimes:
+    """A stage of a training by time: what its number of steps was settled by.
+
+    Attributes:
+        image_size: Pixels.
+        steps: Their number.
+        step_time_s: Seconds of one, as it was measured or predicted before the training.
+    """
+
+    image_size: Size
+    steps: Size
+    step_time_s: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """What a worker measured of one architecture.
@@ -46,8 +62,10 @@ class Measurement:
         hardware: Identity of the device that step times and memory belong to.
         step_time_source: How the step time became known: `measured`, `predicted`, `table` or
             `command`.
-        rungs: Accuracy at each rung that the training has reached, by epochs
-            (`effnas.search.rungs`).
+        rungs: Accuracy at each rung that the training has reached, by epochs, or by seconds of a
+            training by time (`effnas.search.rungs`).
+        stages: Of a training by time; with them it can be repeated exactly.
+        curve: Of a training by time: accuracy after some of its steps.
         confusion: Held-out images of class i (row) that are taken for class j (column), where the
             weights of the training are kept; else empty. A search does not store it.
     """
@@ -58,6 +76,8 @@ class Measurement:
     hardware: str = ""
     step_time_source: str = ""
     rungs: Mapping[int, float] = field(default_factory=dict)
+    stages: tuple[StageTimes, ...] = ()
+    curve: tuple[tuple[int, float], ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
 
     def continued(self, later: Measurement) -> Measurement:
@@ -69,6 +89,8 @@ class Measurement:
             hardware=self.hardware or later.hardware,
             step_time_source=self.step_time_source or later.step_time_source,
             rungs=self.rungs,
+            stages=later.stages or self.stages,
+            curve=self.curve + tuple(one for one in later.curve if one not in self.curve),
             confusion=later.confusion or self.confusion,
         )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from effnas.config.settings import Execution, Recipe
+from effnas.config.recipe import Recipe
+from effnas.config.settings import Execution
 from effnas.data.source import FoundData
 
 

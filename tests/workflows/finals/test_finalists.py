@@ -9,7 +9,8 @@ import pytest
 
 from effnas import Measurement, SearchSpace, Trial, TrialState
 from effnas.errors import ConfigError
-from effnas.trials.manifest import SearchManifest, SourcedSpacePart
+from effnas.trials.manifest import SearchManifest
+from effnas.trials.manifest_parts import SourcedSpacePart
 from effnas.trials.objectives import Objectives, non_dominated
 from effnas.trials.run import Run
 from effnas.trials.trial import Trials

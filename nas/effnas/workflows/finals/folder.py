@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from effnas.config.codec import Size
-from effnas.config.settings import Recipe
+from effnas.config.recipe import Recipe
 from effnas.trials.differences import ALL_MUST_MATCH, must_match
+from effnas.trials.manifest import OF_TRAINER
 from effnas.trials.store import TRAININGS, read_records
 from effnas.workflows.finals.evaluate_test import FinalTest, stored_test
 from effnas.workflows.trainings.folder import (
@@ -32,6 +33,7 @@ class FinalsManifest(TrainingsManifest):
     run_created: str | None = field(metadata=must_match("another search there", shown=False))
     finalists: tuple[str, ...] = field(metadata=must_match("finalists", shown=False))
     recipe: Recipe = field(metadata=ALL_MUST_MATCH)
+    trainer: int = field(default=1, metadata=OF_TRAINER)
     seeds: Size = field(metadata=must_match("seeds"))
 
 
@@ -72,7 +74,7 @@ def final_of(weights: Path) -> Final | None:
         return None
     manifest = FinalsManifest.read(folder)
     for result in read_records(folder / TRAININGS, parse_result, "result"):
-        is_whole = result.epochs == manifest.recipe.epochs and result.accuracy is not None
+        is_whole = result.epochs == manifest.recipe.length and result.accuracy is not None
         if is_whole and weights.stem == f"{result.candidate}-{result.repeat}":
             test = stored_test(folder)
             return Final(

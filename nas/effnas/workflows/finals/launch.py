@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from effnas.config.settings import Recipe
+from effnas.config.recipe import Recipe
 from effnas.data.loading import check_test_part
 from effnas.errors import check_at_least
 from effnas.evaluation.config import config_for_run
 from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import Workers
-from effnas.trials.manifest import CommandPart
+from effnas.trials.manifest import TRAINER, CommandPart
 from effnas.trials.run import Run, load_run
 from effnas.trials.store import CHECKPOINTS
 from effnas.workflows.finals.evaluate_test import evaluate_test_once, stored_test
@@ -25,7 +26,7 @@ from effnas.workflows.trainings.forecast import Forecast, epoch_time
 from effnas.workflows.trainings.standings import Schedule
 from effnas.workflows.trainings.train import Candidate, Trainings
 
-#: Epochs of a final over those of the search's trainings.
+#: Length of a final over that of the search's trainings.
 _LONGER = 4
 
 
@@ -38,8 +39,9 @@ class FinalsSettings:
         out: Folder of the finals.
         top: Trials by reward; as many more at most from the front.
         seeds: Trainings of each.
-        recipe: What differs from the search's recipe, by name; None is as in the search, but for
-            `epochs` (four times as many) and `data_share` (1: all images).
+        recipe: How networks are trained; None takes the search's recipe, four times as long.
+        changes: What differs from that recipe, by the names of `Recipe.overridden`; `data_share` is
+            1 (all images) unless it is given.
         data: Where the images are now; None takes the place that the run stored.
         data_root: Folder of a timm data set, likewise.
         reward: Another reward than the run's; None takes the run's own.
@@ -52,7 +54,8 @@ class FinalsSettings:
     out: Path
     top: int = 5
     seeds: int = 3
-    recipe: Mapping[str, int | float | None] = field(default_factory=dict)
+    recipe: Recipe | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
     data: str | None = None
     data_root: Path | None = None
     reward: str | None = None
@@ -101,8 +104,10 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> StoredF
 
     for finalist in finalists:
         score(finalist, finalist.trial.metrics.get("accuracy", 0.5))  # it can be scored
-    recipe = replace(run.recipe, epochs=_LONGER * run.recipe.epochs, data_share=1.0)
-    recipe = recipe.overridden(**settings.recipe)
+    recipe = settings.recipe or run.recipe.prolonged(_LONGER)
+    recipe = replace(recipe, data_share=1.0).overridden(**settings.changes)
+    if run.recipe.image_size:
+        recipe = recipe.sized(*run.recipe.image_size)
     config = replace(
         config_for_run(run, recipe, data=settings.data, data_root=settings.data_root),
         step_times=None,
@@ -114,10 +119,11 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> StoredF
         run_created=run.manifest.created,
         finalists=tuple(finalist.trial.architecture.id for finalist in finalists),
         recipe=recipe,
+        trainer=TRAINER,
         seeds=settings.seeds,
         asked=settings.asked,
     )
-    schedule = Schedule.of(recipe.epochs, settings.seeds)
+    schedule = Schedule.of(recipe.length, settings.seeds)
     with TrainingsFolder.open(settings.out) as folder:
         if settings.test and not stored_test(settings.out):
             names, root = run.manifest.data.class_names, config.data_root

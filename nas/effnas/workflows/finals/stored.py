@@ -116,7 +116,7 @@ def load_finals(path: Path, reward: Reward | None = None) -> StoredFinals:
 
     report = make_report(
         finalists,
-        Schedule.of(manifest.recipe.epochs, manifest.seeds),
+        Schedule.of(manifest.recipe.length, manifest.seeds),
         results,
         score,
         run.manifest.data.holdout_images,

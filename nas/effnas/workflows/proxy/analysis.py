@@ -23,11 +23,11 @@ from effnas.workflows.proxy.statistics import (
     seed_deviation,
     spearman,
 )
-from effnas.workflows.proxy.trainings import Fidelity, TrainingJob, jobs, missing
+from effnas.workflows.proxy.trainings import Fidelity, TrainingJob, in_common, jobs, missing
 
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
-    from effnas.config.settings import Recipe
+    from effnas.config.recipe import Recipe
     from effnas.workflows.proxy.statistics import Floats
     from effnas.workflows.proxy.trainings import Training
 
@@ -348,10 +348,7 @@ def _check_recipes(proxy: Recipe, high: Recipe) -> None:
     below, above = Fidelity.of(proxy), Fidelity.of(high)
     if below == above:
         raise ConfigError(f"the proxy is what it is compared with: {below}; give one of them less")
-    same = replace(
-        high, epochs=below.epochs, image_size=below.image_size, data_share=below.data_share
-    )
-    if same != proxy:
+    if in_common(high) != in_common(proxy):
         raise ConfigError(
             "the recipes of a proxy and of what it is compared with may differ in epochs, image "
             "size and data share alone"

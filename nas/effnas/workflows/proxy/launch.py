@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from effnas.config.settings import Recipe
+from effnas.config.recipe import Recipe
 from effnas.errors import check_at_least
 from effnas.evaluation.backend import Backend, Outcome
-from effnas.evaluation.config import CandidateSettings, default_image_size
+from effnas.evaluation.config import CandidateSettings, default_image_sizes
 from effnas.evaluation.evaluator import Job, Task
 from effnas.evaluation.observer import Observer
 from effnas.evaluation.work import drain
@@ -110,13 +110,16 @@ def _launch(
         backend, prepared = start_workers(config, settings.workers, observer.preparing)
         stack.callback(backend.close)
         # Batch size and mirroring stay as they were given: recipes may differ in fidelity alone.
-        base = settings.recipe.overridden(
-            image_size=prepared.recipe.image_size, data_share=prepared.recipe.data_share
+        base = replace(
+            settings.recipe.sized(*(prepared.recipe.image_size or (1, 1))),
+            data_share=prepared.recipe.data_share,
         )
         common = {
             "networks": networks,
             "high": higher_fidelity(
-                base, image_size=default_image_size(config, space), epochs=settings.high_epochs
+                base,
+                image_size=default_image_sizes(config, space)[1],
+                epochs=settings.high_epochs,
             ),
             "holdout_images": prepared.holdout_images,
             "guessing_accuracy": max(prepared.holdout_class_counts) / prepared.holdout_images,

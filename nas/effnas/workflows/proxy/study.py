@@ -8,7 +8,7 @@ any order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from effnas.workflows.proxy.report import ProxyReport, SearchReport, Verdict
 from effnas.workflows.proxy.trainings import Fidelity, Training, TrainingJob, jobs, missing
 
 if TYPE_CHECKING:
-    from effnas.config.settings import Recipe
+    from effnas.config.recipe import Recipe
 
 #: Epochs of the higher fidelity, as a multiple of the proxy's.
 _HIGHER_EPOCHS = 4
@@ -35,12 +35,14 @@ def higher_fidelity(recipe: Recipe, *, image_size: int, epochs: int | None = Non
         image_size: The largest useful size for the data, in pixels; the proxy's if that is larger.
         epochs: Four times the proxy's by default.
     """
-    return replace(
-        recipe,
-        epochs=epochs or _HIGHER_EPOCHS * recipe.epochs,
-        image_size=max(image_size, recipe.image_size or 1),
-        data_share=1.0,
-    )
+    longer = recipe.lasting(epochs or _HIGHER_EPOCHS * recipe.epochs)
+    return at_fidelity(longer, image_size=max(image_size, recipe.last_image_size), data_share=1.0)
+
+
+def at_fidelity(recipe: Recipe, *, image_size: int, data_share: float) -> Recipe:
+    """Return a recipe for another last image size, the first one in proportion, and share."""
+    sized = recipe.overridden(image_size=image_size, data_share=data_share)
+    return sized.sized(*(sized.image_size or (image_size, image_size)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +102,7 @@ def candidates(
         data_shares or [f * own.data_share for f in _DATA_SHARES],
     )
     found = [
-        replace(base, epochs=e, image_size=s, data_share=d)
+        at_fidelity(base.lasting(e), image_size=s, data_share=d)
         for e, s, d in dict.fromkeys(settings)
         if e < top.epochs or s < top.image_size or d < top.data_share
     ]

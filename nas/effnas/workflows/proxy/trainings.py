@@ -10,17 +10,18 @@ from typing import Any, ClassVar, cast
 
 from effnas.arch.architecture import Architecture
 from effnas.config.codec import Count, Share, Size, from_plain, pick, to_plain
-from effnas.config.settings import Recipe
+from effnas.config.recipe import STRENGTHS, Recipe
 from effnas.config.text import counted
 from effnas.errors import ConfigError
 from effnas.space.search_space import SearchSpace
 from effnas.trials.differences import ALL_MUST_MATCH, must_match
-from effnas.trials.manifest import CommandPart, Manifest, SpacePart
+from effnas.trials.manifest import OF_TRAINER, TRAINER, CommandPart, Manifest
+from effnas.trials.manifest_parts import SpacePart
 from effnas.trials.store import TRAININGS, ArchitectureRecord, RunFolder, read_records
 from effnas.trials.trial import Measurement
 
 #: The settings that make a fidelity; all others are the same for all trainings of a folder.
-_VARIED = ("epochs", "image_size", "data_share")
+_VARIED = ("epochs", "image_size", "eval_image_size", "data_share", *STRENGTHS)
 
 #: What tells one training from another.
 Key = tuple["Fidelity", str, int]
@@ -49,7 +50,11 @@ class Fidelity:
         """
         if recipe.image_size is None or recipe.data_share is None:
             raise ConfigError("recipe: image_size and data_share must be settled to compare with")
-        return cls(recipe.epochs, recipe.image_size, recipe.data_share)
+        if recipe.train_time_s is not None:
+            raise ConfigError(
+                "recipe: trainings of a proxy are compared by epochs; leave out train_time_s"
+            )
+        return cls(round(recipe.epochs), recipe.last_image_size, recipe.data_share)
 
     def __str__(self) -> str:
         epochs = counted(self.epochs, "epoch")
@@ -178,6 +183,13 @@ def from_record(plain: object, *, stem: int, head: int) -> Training:
     return Training(pick(Fidelity, record), arch, record.repeat, outcome)
 
 
+def in_common(recipe: Recipe) -> dict[str, Any]:
+    """Return what recipes of all fidelities have in common: as one of them is for one epoch."""
+    plain = recipe.lasting(1).to_dict()
+    rounded = {k: float(f"{v:.9g}") if isinstance(v, float) else v for k, v in plain.items()}
+    return {k: v for k, v in rounded.items() if k not in _VARIED}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProxyManifest(Manifest):
     """What trainings are made with; `recipe` is what all of their recipes have in common."""
@@ -190,6 +202,7 @@ class ProxyManifest(Manifest):
     data: str = field(metadata=must_match("data (other images or labels)", shown=False))
     seed: int = field(metadata=must_match("seed"))
     recipe: Mapping[str, Any] = field(metadata=ALL_MUST_MATCH)
+    trainer: int = field(default=1, metadata=OF_TRAINER)
     networks: tuple[str, ...]
 
     def differences(self, before: Manifest) -> list[str]:
@@ -231,7 +244,8 @@ class TrainingsFolder(RunFolder):
             space=SpacePart.of(space),
             data=data_fingerprint,
             seed=seed,
-            recipe={k: v for k, v in recipe.to_dict().items() if k not in _VARIED},
+            recipe=in_common(recipe),
+            trainer=TRAINER,
             networks=tuple(map(str, networks)),
             asked=asked,
         )

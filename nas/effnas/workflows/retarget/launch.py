@@ -27,14 +27,8 @@ from effnas.timing.step_time import StepTimeSource
 from effnas.timing.table import StepTimeTable
 from effnas.trials.baselines import append_baseline, read_baselines
 from effnas.trials.constraints import Constraints
-from effnas.trials.manifest import (
-    CommandPart,
-    ParentPart,
-    RewardPart,
-    SearchManifest,
-    utc_now,
-    versions,
-)
+from effnas.trials.manifest import CommandPart, SearchManifest, utc_now, versions
+from effnas.trials.manifest_parts import ParentPart, RewardPart
 from effnas.trials.problem import no_free_metrics
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run, load_run

@@ -6,14 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from effnas.arch.architecture import Architecture
 from effnas.arch.counts import count
 from effnas.arch.models import build
-from effnas.config.settings import EvaluationConfig, Execution, Recipe
+from effnas.config.recipe import TRIAL_EPOCHS, Recipe
+from effnas.config.recipe_file import default_recipe
+from effnas.config.settings import EvaluationConfig, Execution
 from effnas.errors import ConfigError, InfeasibleError, check_at_least
-from effnas.evaluation.config import config_for_data, config_for_run, default_image_size
+from effnas.evaluation.config import config_for_data, config_for_run, default_image_sizes
 from effnas.evaluation.observer import Observer
 from effnas.evaluation.workers import Workers
 from effnas.scaling.budget import Limit
@@ -23,7 +25,7 @@ from effnas.scaling.sizing import MemberCosts
 from effnas.space.search_space import SearchSpace
 from effnas.timing.device_settings import DeviceSettings
 from effnas.timing.layer_times import LayerTimes
-from effnas.trials.manifest import CommandPart
+from effnas.trials.manifest import TRAINER, CommandPart
 from effnas.trials.network_ref import NetworkRef, find_architecture
 from effnas.trials.store import CHECKPOINTS, write_whole
 from effnas.workflows.scaling.candidates import ScaledNetwork, compound_candidates, layer_candidates
@@ -121,8 +123,8 @@ class ScalingSettings:
         base: An architecture file, block strings, RUN:NUMBER or RUN:best.
         tried: What is tried.
         out: Folder of the trainings.
-        recipe: What differs from the run's recipe, else from the default one, by name.
-        recipe_file: A recipe in place of the run's.
+        recipe: A recipe in place of the run's.
+        changes: What differs from the recipe, by the names of `Recipe.overridden`.
         data: Images, if they are not those of the run or have moved.
         data_root: Folder of a timm data set.
         seeds: Trainings of each network.
@@ -134,8 +136,8 @@ class ScalingSettings:
     base: str
     tried: CompoundGrid | LayerGrowth
     out: Path
-    recipe: Mapping[str, int | float | None] = field(default_factory=dict)
-    recipe_file: Path | None = None
+    recipe: Recipe | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
     data: str | None = None
     data_root: Path | None = None
     seeds: int = 3
@@ -196,7 +198,7 @@ def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> Scal
     """
     network, base = find_architecture(settings.base, None)
     config = _config(settings, network, base)
-    schedule = Schedule.of(config.recipe.epochs, settings.seeds)
+    schedule = Schedule.of(config.recipe.length, settings.seeds)
 
     with TrainingsFolder.open(settings.out) as folder:
         stored = settings.tried.manifest_type.stored(settings.out)
@@ -206,6 +208,7 @@ def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> Scal
             base=base.id,
             data=Path(config.data or "").name,
             recipe=config.recipe,
+            trainer=TRAINER,
             seeds=settings.seeds,
             seed=config.seed,
             networks=networks,
@@ -218,7 +221,7 @@ def search_scaling(settings: ScalingSettings, observer: ScalingObserver) -> Scal
                 Candidate(
                     name=network.name,
                     architecture=network.architecture,
-                    recipe=replace(config.recipe, image_size=network.image_size),
+                    recipe=config.recipe.overridden(image_size=network.image_size).sized(0, 0),
                 )
                 for network in networks
             ],
@@ -243,10 +246,8 @@ def _config(settings: ScalingSettings, network: NetworkRef, base: Architecture) 
     run = network.run
     if run is None and settings.data is None:
         raise ConfigError(f"{network.name}: no run says which images to use; give them as `data`")
-    recipe = run.recipe if run else Recipe()
-    if settings.recipe_file:
-        recipe = Recipe.load(settings.recipe_file)
-    recipe = recipe.overridden(**settings.recipe)
+    recipe = settings.recipe or (run.recipe if run else default_recipe().lasting(TRIAL_EPOCHS))
+    recipe = recipe.overridden(**settings.changes)
     data, root = settings.data, settings.data_root
     if run:
         space = run.space
@@ -255,10 +256,9 @@ def _config(settings: ScalingSettings, network: NetworkRef, base: Architecture) 
         blocks = "".join(f"\n  - {block}" for block in base.blocks)
         space = SearchSpace.parse(f"stem: {base.stem}\nhead: {base.head}\nstages:{blocks}\n")
         config = config_for_data(space, data, recipe, data_root=root, seed=settings.seed)
-    size = recipe.image_size or default_image_size(config, space)
     return replace(
         config,
-        recipe=replace(recipe, image_size=size),
+        recipe=recipe.sized(*(recipe.image_size or default_image_sizes(config, space))),
         execution=config.execution or Execution(),
         step_times=None,
         checkpoints=str(settings.out.absolute() / CHECKPOINTS),
@@ -275,7 +275,7 @@ def _plan(
     """Return the networks to be trained."""
     tried, recipe = settings.tried, config.recipe
     space = SearchSpace.parse(config.space_text)
-    image_size = cast("int", recipe.image_size)
+    image_size = recipe.last_image_size
     layer_times = None
     if isinstance(tried, LayerGrowth):
 
@@ -335,7 +335,7 @@ def _epoch_times(
     own_s = None
     if found.run and found.trial:
         own_s = epoch_time(found.run, found.trial, config.recipe, workers.device)
-    own_macs = count(base, cast("int", config.recipe.image_size)).macs
+    own_macs = count(base, config.recipe.last_image_size).macs
     return {
         each.name: own_s and own_s * each.costs.get("step_time", each.costs["macs"] / own_macs)
         for each in networks

@@ -8,8 +8,8 @@ from math import ceil
 
 from torch import nn
 
+from effnas.config.recipe import Recipe
 from effnas.config.text import counted
-from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.search.cost_estimate import memory_text
 from effnas.timing.memory import estimate_peak_memory, largest_batch_size
@@ -26,7 +26,7 @@ _MAX_SIZES = 8
 
 def fit_micro_batches(
     model: nn.Module,
-    recipe: TrainingRecipe,
+    recipe: Recipe,
     stages: Sequence[Stage],
     *,
     batch_size: int,

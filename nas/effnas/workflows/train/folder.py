@@ -12,16 +12,16 @@ from typing import ClassVar, Self
 from msgspec import ValidationError, convert
 
 from effnas.config.codec import Count, Pixels, Share, Size, read_text
+from effnas.config.recipe import Recipe
 from effnas.config.settings import Execution
-from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import StoreError
+from effnas.timing.training_time import Forecast
 from effnas.train.progress import EpochRow, Progress
 from effnas.train.stages import Stage
 from effnas.trials.differences import ALL_MUST_MATCH, must_match
 from effnas.trials.guessing import Guessing
 from effnas.trials.manifest import Manifest
 from effnas.trials.store import LOG, RunFolder, write_whole
-from effnas.workflows.train.forecast import Forecast
 
 #: The state of a training that has not come to its end.
 CHECKPOINT = "checkpoint.safetensors"
@@ -121,7 +121,7 @@ class TrainingManifest(Manifest):
     created: str
     network: Mapping[str, str | int] = field(metadata=ALL_MUST_MATCH)
     params: Count = 0
-    recipe: TrainingRecipe = field(metadata=ALL_MUST_MATCH)
+    recipe: Recipe = field(metadata=ALL_MUST_MATCH)
     seed: Count = field(metadata=must_match("seed"))
     weights: str | None = field(
         default=None, metadata=must_match("weights (another file)", shown=False)

@@ -13,16 +13,17 @@ import torch
 from torch import nn
 
 from effnas.arch.weights import ARCHITECTURE, read_weights
+from effnas.config.recipe import Recipe
 from effnas.config.settings import Execution
-from effnas.config.training_recipe import TrainingRecipe
 from effnas.data.images import class_counts, memory_limit_bytes, single_class_counts
 from effnas.data.loading import check_test_part, load_train_images, native_image_size
-from effnas.errors import ConfigError
+from effnas.errors import ConfigError, InfeasibleError
 from effnas.scaling.family_file import find_member
 from effnas.timing import lock
 from effnas.timing.device import available_memory_bytes, describe_device, hardware_id, open_device
 from effnas.timing.execution import choose_execution
 from effnas.timing.setup import MeasurementSetup
+from effnas.timing.training_time import Forecast, forecast, measure_step_times, steps_within
 from effnas.train.checkpoints import Checkpoint
 from effnas.train.process_group import ProcessGroup
 from effnas.train.stages import stages_of, steps_of
@@ -31,7 +32,6 @@ from effnas.trials.manifest import utc_now
 from effnas.trials.network_ref import find_network
 from effnas.workflows.train.fitting import fit_micro_batches
 from effnas.workflows.train.folder import CHECKPOINT, TrainingData, TrainingManifest
-from effnas.workflows.train.forecast import Forecast, forecast
 from effnas.workflows.train.settings import TrainingPlan, TrainSettings, settle
 
 
@@ -70,12 +70,12 @@ class PreparedTraining:
         self.stored, memory_bytes = group.broadcast_object(self._look_up)
         self.network = found = find_network(settings.network, None)
         member = find_member(found.file, found.arch) if found.file and found.arch else None
-        sizes = settings.recipe.image_size
-        if sizes is None and member is None:
-            native = native_image_size(settings.data, settings.data_root)
-            sizes = (native + 1) // 2, native
-        recipe = settle(settings.recipe, member, sizes)
-        assert recipe.image_size is not None
+        recipe = settle(
+            settings.recipe,
+            member,
+            lambda: native_image_size(settings.data, settings.data_root),
+            settings.epochs,
+        )
         assert recipe.eval_image_size is not None
         if settings.threads:
             torch.set_num_threads(settings.threads)
@@ -85,9 +85,9 @@ class PreparedTraining:
         preparing("reading the images")
         self.images = images = load_train_images(
             settings.data,
-            image_size=recipe.image_size[1],
+            image_size=recipe.last_image_size,
             eval_image_size=recipe.eval_image_size,
-            minival_share=recipe.minival_share,
+            minival_share=recipe.holdout_share,
             seed=settings.seed,
             on_bad_image=settings.on_bad_image,
             root=settings.data_root,
@@ -97,15 +97,19 @@ class PreparedTraining:
         recipe = replace(recipe, batch_size=min(recipe.batch_size, len(images.train)))
         before = self.stored.data if self.stored else None
         self.mirrored = is_mirrored(settings, before, images.mirrored)
-        steps_per_epoch = len(images.train) // recipe.batch_size
-        if self.stored is None or self.stored.recipe.warmup_epochs != recipe.warmup_epochs:
+        self._steps_per_epoch = steps_per_epoch = len(images.train) // recipe.batch_size
+        by_time, asked_warmup = recipe.train_time_s is not None, recipe.warmup_epochs
+        if not by_time and (
+            self.stored is None or self.stored.recipe.warmup_epochs != recipe.warmup_epochs
+        ):
             recipe = with_fitting_warmup(recipe, steps_per_epoch)
-        self.recipe = recipe
-        self.stages = stages_of(self.recipe, steps_per_epoch=steps_per_epoch, seed=settings.seed)
+        self._asked = recipe
+        self._settle_steps(self.stored.stages[-1].end if by_time and self.stored else None)
         model = self._network()
-        micro_batches, execution, expected = group.broadcast_object(
+        steps, micro_batches, execution, expected = group.broadcast_object(
             lambda: self._choose(model, preparing)
         )
+        self._settle_steps(steps)
         self.training = self._training(model, micro_batches, execution, group)
         self.manifest = self._describe(model, micro_batches, execution, expected)
         self.plan = TrainingPlan(
@@ -116,7 +120,7 @@ class PreparedTraining:
             found=images.found,
             holdout_class_counts=class_counts(images.minival) if images.minival else (),
             image_sizes=images.original_sizes,
-            asked_warmup_epochs=settings.recipe.warmup_epochs,
+            asked_warmup_epochs=asked_warmup,
         )
 
     @property
@@ -147,6 +151,14 @@ class PreparedTraining:
             return None, memory_limit_bytes() // self.group.size
         return stored, 0 if stored.data.streamed else sys.maxsize
 
+    def _settle_steps(self, steps: int | None) -> None:
+        """Settle the recipe and its stages; `steps` are those that fit into a training time."""
+        recipe, per_epoch = self._asked, self._steps_per_epoch
+        self.recipe = recipe if steps is None else recipe.lasting(steps / per_epoch)
+        self.stages = stages_of(
+            self.recipe, steps_per_epoch=per_epoch, seed=self.settings.seed, steps=steps
+        )
+
     def _network(self) -> nn.Module:
         """Build the network, with the weights that it begins with."""
         from effnas.train.network import classifier_tensors, make_network
@@ -171,8 +183,13 @@ class PreparedTraining:
 
     def _choose(
         self, model: nn.Module, preparing: Callable[[str], None]
-    ) -> tuple[tuple[int, ...], Execution, Forecast]:
-        """Return the micro-batches of each stage, how steps are run, and how long it will take."""
+    ) -> tuple[int | None, tuple[int, ...], Execution, Forecast]:
+        """Return what is left to be settled of how steps are run, and how long they take.
+
+        Returns:
+            Steps in all where a training time decides on them, else None; micro-batches of each
+            stage; how steps are run; and how long it will take.
+        """
         settings, stored = self.settings, self.stored
         if stored:
             execution = stored.execution
@@ -182,7 +199,8 @@ class PreparedTraining:
                 compile_mode=settings.compile_mode,
             )
             counts = self._stored_micro_batches(stored) or self._micro_batches(model)
-            return counts, named, stored.forecast
+            by_time = self.recipe.train_time_s is not None
+            return stored.stages[-1].end if by_time else None, counts, named, stored.forecast
         counts = self._micro_batches(model)
         alone = replace(self.group, connected=False)
         waiting = "waiting for the device: another process times or trains on it"
@@ -190,11 +208,25 @@ class PreparedTraining:
             preparing("choosing precision and memory format")
             execution = self._fastest(counts)
             preparing("timing steps")
+            steps = None
+            if self.recipe.train_time_s is not None:
+                throwaway = self._training(self._network(), counts, execution, alone)
+                try:
+                    steps = steps_within(
+                        self._asked,
+                        measure_step_times(throwaway),
+                        steps_per_epoch=self._steps_per_epoch,
+                        seed=settings.seed,
+                    )
+                except InfeasibleError as error:
+                    raise ConfigError(f"{self.network.name}: {error}") from None
+                self._settle_steps(steps)
+                counts = self._micro_batches(model)
             expected = forecast(
                 lambda: self._training(self._network(), counts, execution, alone),
                 self.images.minival,
             )
-        return counts, execution, expected
+        return steps, counts, execution, expected
 
     def _describe(
         self,
@@ -317,7 +349,7 @@ class PreparedTraining:
         )
 
 
-def with_fitting_warmup(recipe: TrainingRecipe, steps_per_epoch: int) -> TrainingRecipe:
+def with_fitting_warmup(recipe: Recipe, steps_per_epoch: int) -> Recipe:
     """Return a recipe whose warm-up ends within the training: one that would not takes half of it.
 
     A learning rate that only grows never comes down again, which the end of a training needs.

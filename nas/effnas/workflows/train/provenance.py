@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from effnas.config.recipe import STRENGTHS
 from effnas.config.regularization import Ramp
-from effnas.config.training_recipe import STRENGTHS
 from effnas.errors import StoreError
 from effnas.trials.manifest import OtherFolderError
 from effnas.trials.store import MANIFEST

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from effnas.config.recipe import Recipe, default_sizes
+from effnas.config.recipe_file import default_recipe, load_recipe
 from effnas.config.settings import CompileMode, MemoryFormat, Precision
-from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import ConfigError, check_at_least
+from effnas.trials.manifest import TRAINER
 
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
     from effnas.data.source import FoundData
     from effnas.scaling.family_file import Member
     from effnas.trials.manifest import CommandPart
+    from effnas.trials.network_ref import NetworkRef
     from effnas.workflows.train.folder import TrainingManifest
 
 
@@ -26,6 +30,7 @@ class TrainSettings:
         network: An architecture file, block strings, RUN:NUMBER, RUN:best, or a name of timm's.
         data: Name or path of the images.
         recipe: How the network is trained.
+        epochs: Another length than the recipe's, as of `Recipe.lasting`.
         out: Folder of the training.
         seed: Of everything that is random, 0 or more.
         weights: State dict to start from; None starts from random weights.
@@ -47,8 +52,9 @@ class TrainSettings:
 
     network: str
     data: str
-    recipe: TrainingRecipe
+    recipe: Recipe
     out: Path
+    epochs: float | None = None
     seed: int = 0
     weights: Path | None = None
     new_head: bool = False
@@ -111,28 +117,46 @@ class TrainingPlan:
         return self.manifest.stages[-1].end
 
 
+def recipe_for(network: NetworkRef, named: str | None) -> Recipe:
+    """Return the recipe that a network is trained by.
+
+    Args:
+        network: One of a search is trained as it was there, but as long as the recipe was before
+            the search shortened it, on all images; by a search of trainings by time, as long as
+            there.
+        named: Name or path of another recipe.
+
+    Raises:
+        UserError: If the recipe cannot be read.
+    """
+    if named is not None:
+        return load_recipe(named)
+    run = network.run
+    if run is None or run.manifest.recipe is None or run.manifest.trainer < TRAINER:
+        return default_recipe()
+    recipe = replace(run.recipe, data_share=None)
+    full = run.manifest.full_epochs
+    return recipe.lasting(full) if recipe.train_time_s is None and full else recipe
+
+
 def settle(
-    recipe: TrainingRecipe, member: Member | None, sizes: tuple[int, int] | None
-) -> TrainingRecipe:
+    recipe: Recipe, member: Member | None, native: Callable[[], int], epochs: float | None = None
+) -> Recipe:
     """Return a recipe with nothing left open: what it does not say is taken from the member.
 
     Args:
         recipe: What the user chose.
         member: What its family says of the network, if it belongs to one.
-        sizes: Pixels of the first and last stage; None takes the member's.
-
-    Raises:
-        ConfigError: If there are neither sizes nor a member.
+        native: Returns the size of the images in pixels, where neither says one.
+        epochs: Another length.
     """
-    if sizes is None and member is not None:
-        sizes = member.first_image_size, member.train_image_size
-        recipe = replace(recipe, eval_image_size=recipe.eval_image_size or member.image_size)
-    if sizes is None:
-        raise ConfigError("recipe: image_size is missing; give it there, or as `image_size`")
-    found = replace(recipe, image_size=sizes, eval_image_size=recipe.eval_image_size or sizes[1])
-    if member is None:
-        return found
-    strengths = {
-        name: ramp for name, ramp in member.strengths.items() if getattr(recipe, name) is None
-    }
-    return replace(found, **strengths)  # type: ignore[arg-type]  # each is a strength
+    if member is not None:
+        if recipe.image_size is None:
+            recipe = replace(recipe, eval_image_size=recipe.eval_image_size or member.image_size)
+        recipe = recipe.sized(member.first_image_size, member.train_image_size)
+        strengths = {
+            name: ramp for name, ramp in member.strengths.items() if getattr(recipe, name) is None
+        }
+        recipe = replace(recipe, **strengths)  # type: ignore[arg-type]  # each is a strength
+    recipe = recipe.sized(*(recipe.image_size or default_sizes(native())))
+    return recipe if epochs is None else recipe.overridden(epochs=epochs)

@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from effnas.train.stages import stages_of
+
 if TYPE_CHECKING:
-    from effnas.config.settings import Recipe
+    from effnas.config.recipe import Recipe
     from effnas.trials.run import Run
     from effnas.trials.trial import Trial
+
+
+#: Steps of an epoch where their number does not matter.
+_STEPS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +51,11 @@ def epoch_time(run: Run, trial: Trial, recipe: Recipe, device: str) -> float | N
     if seconds is None or is_moved or is_elsewhere:
         return None
     images = (recipe.data_share or 1.0) / (run.recipe.data_share or 1.0)
-    size, was = recipe.image_size, run.recipe.image_size
-    pixels = (size / was) ** 2 if size and was else 1.0
+    pixels = _mean_pixels(recipe) / _mean_pixels(run.recipe)
     return images * pixels * seconds / run.recipe.epochs
+
+
+def _mean_pixels(recipe: Recipe) -> float:
+    """Return the pixels of an image, as a mean over the training."""
+    stages = stages_of(recipe, steps_per_epoch=_STEPS)
+    return sum(each.steps * each.image_size**2 for each in stages) / stages[-1].end

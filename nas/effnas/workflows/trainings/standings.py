@@ -26,8 +26,9 @@ class Schedule:
     """Levels and seeds.
 
     Attributes:
-        levels: Epochs, growing; the last is the whole training. At each one before it, candidates
-            stop that are not in the better half of those that have come there so far.
+        levels: Epochs, or seconds of trainings by time, growing; the last is the whole training.
+            At each one before it, candidates stop that are not in the better half of those that
+            have come there so far.
         seeds: Trainings of a candidate.
     """
 
@@ -35,8 +36,9 @@ class Schedule:
     seeds: int
 
     @classmethod
-    def of(cls, epochs: int, seeds: int) -> Schedule:
-        """Return the schedule of trainings of some epochs: levels at about 1/4 and 1/2."""
+    def of(cls, length: float, seeds: int) -> Schedule:
+        """Return the schedule of trainings of some length: levels at about 1/4 and 1/2."""
+        epochs = max(1, round(length))
         first = max(1, epochs // 4)
         levels = {level for n in range(3) if (level := first * _ETA**n) < epochs}
         return cls(levels=(*sorted(levels), epochs), seeds=seeds)

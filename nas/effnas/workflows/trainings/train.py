@@ -19,7 +19,8 @@ from effnas.workflows.trainings.standings import Comparison
 
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
-    from effnas.config.settings import EvaluationConfig, Recipe
+    from effnas.config.recipe import Recipe
+    from effnas.config.settings import EvaluationConfig
     from effnas.evaluation.backend import Backend, Outcome
     from effnas.evaluation.observer import Observer
 

@@ -1,4 +1,4 @@
-"""How long a training will take, from its step time at the image sizes of its stages."""
+"""How long a training takes by its step times at its image sizes, and what fits into a time."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from math import ceil
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
 
 from effnas.errors import InfeasibleError
-from effnas.train.stages import Stage
+from effnas.train.stages import Stage, stages_of
 from effnas.train.step import synchronize
 
 if TYPE_CHECKING:
+    from effnas.config.recipe import Recipe
     from effnas.data.images import TrainSet
     from effnas.train.progress import Progress
     from effnas.train.training import Training
@@ -26,6 +29,8 @@ _MAX_SIZES = 4
 _TIMINGS, _LONG_ENOUGH_S = 3, 5.0
 #: Steps of a stage from which on their mean time replaces its forecast.
 _ENOUGH_STEPS = 10
+#: No training has as many steps.
+_MOST_STEPS = 1 << 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,34 +82,80 @@ class Forecast:
 
 
 def forecast(make: Callable[[], Training], minival: TrainSet | None) -> Forecast:
-    """Time steps of a training at its image sizes, with images and augmentation.
+    """Time steps of a training, which take as long as real ones: with real images and augmentation.
 
-    A step is timed as its micro-batches and the update. Between the sizes that are timed, step
-    time is linear in the number of pixels.
+    A step is timed as its micro-batches and the update.
 
     Args:
         make: Makes a training that is thrown away.
         minival: What accuracy will be measured on; None measures none.
     """
     training = make()
+    step_times = measure_step_times(training)
+    per_stage = [step_times(stage.image_size) for stage in training.stages]
+    return Forecast(
+        step_times_s=tuple(per_stage),
+        stage_times_s=tuple(
+            stage.steps * each for stage, each in zip(training.stages, per_stage, strict=True)
+        ),
+        epoch_evaluation_s=_evaluation_s(training, minival) if minival else 0.0,
+        epochs=ceil(training.stages[-1].end / training.order.steps_per_epoch),
+    )
+
+
+#: Seconds of a step at an image size in pixels.
+StepTimes: TypeAlias = Callable[[int], float]
+
+
+def measure_step_times(training: Training) -> StepTimes:
+    """Time steps of a training, which is of no use afterwards.
+
+    Between the sizes that are timed, step time is linear in the number of pixels.
+    """
     sizes = {stage.image_size: number for number, stage in enumerate(training.stages)}
     ordered = sorted(sizes)
     places = np.linspace(0, len(ordered) - 1, min(_MAX_SIZES, len(ordered)))
-    timed = {ordered[round(place)]: 0.0 for place in places}
     # Steps seed torch for their dropout.
     with torch.random.fork_rng([training.device] if training.device.type == "cuda" else []):
-        for size in timed:
-            timed[size] = _step_time_s(training, sizes[size])
-    step_times = [_between(timed, stage.image_size) for stage in training.stages]
-    steps_per_epoch = training.order.steps_per_epoch
-    return Forecast(
-        step_times_s=tuple(step_times),
-        stage_times_s=tuple(
-            stage.steps * each for stage, each in zip(training.stages, step_times, strict=True)
-        ),
-        epoch_evaluation_s=_evaluation_s(training, minival) if minival else 0.0,
-        epochs=training.stages[-1].end // steps_per_epoch,
-    )
+        timed = {
+            size: _step_time_s(training, sizes[size])
+            for size in dict.fromkeys(ordered[round(place)] for place in places)
+        }
+    return partial(_between, timed)
+
+
+def steps_within(recipe: Recipe, step_times: StepTimes, *, steps_per_epoch: int, seed: int) -> int:
+    """Return the most steps of a training by a recipe that fit into its `train_time_s`.
+
+    Args:
+        recipe: With `train_time_s` and image sizes.
+        step_times: Of the network.
+        steps_per_epoch: Steps of one pass over the images.
+        seed: Of the training.
+
+    Raises:
+        InfeasibleError: If not even one step fits.
+    """
+    limit_s = recipe.train_time_s
+    assert limit_s is not None
+
+    def seconds(steps: int) -> float:
+        lasting = recipe.lasting(steps / steps_per_epoch)
+        stages = stages_of(lasting, steps_per_epoch=steps_per_epoch, seed=seed, steps=steps)
+        return sum(stage.steps * step_times(stage.image_size) for stage in stages)
+
+    if (first_s := seconds(1)) > limit_s:
+        raise InfeasibleError(
+            f"a training step takes {first_s:.3g} s, which is longer than the train_time of "
+            f"{limit_s:g} s: give more time, or smaller batches, images or networks"
+        )
+    low, high = 1, 2
+    while high < _MOST_STEPS and seconds(high) <= limit_s:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if seconds(middle) <= limit_s else (low, middle)
+    return low
 
 
 def _step_time_s(training: Training, number: int) -> float:
