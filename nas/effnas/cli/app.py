@@ -77,7 +77,7 @@ def _root(
 
 
 @command(app, "search", "--space v2-cifar --data cifar10.tar.gz --budget 24 --out runs/first")
-class Search(options.Images, options.ShortRecipe, options.Training, options.TargetStep,
+class Search(options.SpaceAndImages, options.ShortRecipe, options.Training, options.TargetStep,
              options.StepTimes, options.Backend, options.WithReport):  # fmt: skip
     """Search a space: time, train, score and store one architecture after another.
 
@@ -85,7 +85,6 @@ class Search(options.Images, options.ShortRecipe, options.Training, options.Targ
     holds a search, options that are not given are those it was begun with.
     """
 
-    space: str = opt("Name or path of a search space.", "v2", of="search_spaces")
     budget: int = opt("Trials in all.", 1000)
     out: Path | None = opt("Run folder; the same one is continued. [default: runs/SPACE-DATA]")
     reward: str = opt("Name, file, expression, or FILE.py:FUNCTION.", "v2", of="rewards")
@@ -99,7 +98,7 @@ class Search(options.Images, options.ShortRecipe, options.Training, options.Targ
     )
 
     def folder(self) -> Path:
-        return self.out or Path("runs") / options.folder_name(self.space, self.data)
+        return self.out or Path("runs") / options.folder_name(*self.choose())
 
     def run(self) -> int:
         from effnas.cli.resume import stored_search
