@@ -10,6 +10,7 @@ from command_line import NO_BASELINES, QUICK, Run
 from PIL import Image
 
 from effnas.cli.search import SearchCommand
+from effnas.errors import ConfigError
 from effnas.evaluation.config import default_data, default_space
 from effnas.trials.manifest import SearchManifest
 
@@ -45,7 +46,10 @@ def test_a_space_is_chosen_by_the_size_of_the_images(image_size: int, space: str
 
 
 def test_data_are_chosen_for_spaces_of_tiny_images_alone() -> None:
-    assert default_data("tiny") == default_data("v2", target_image_size=16) == "digits"
+    assert default_data("tiny") == "digits"
+    for space in ("v2", None):
+        with pytest.raises(ConfigError, match=r"no `data` is given: .*; `space` tiny"):
+            default_data(space)
 
 
 @pytest.mark.parametrize(("side", "space", "other"), [(32, "small", "v2"), (120, "v2", "small")])

@@ -31,13 +31,7 @@ class Images(Options):
         check_name(self.data)
 
 
-class Target(Options):
-    """What step times and sizes are measured at."""
-
-    target_image_size: int | None = opt("Image size that S and P are measured at.")
-
-
-class SpaceAndImages(Target, Images):
+class SpaceAndImages(Images):
     """A search space and images that its networks are trained on; one may follow from the other."""
 
     space: str | None = opt(
@@ -64,7 +58,7 @@ class SpaceAndImages(Target, Images):
         from effnas.evaluation.config import default_data, default_space
 
         if self.data is None:
-            self.data = default_data(self.space, self.target_image_size)
+            self.data = default_data(self.space)
             self.chosen["data"] = "as no --data is given"
         if self.space is None:
             check_name(self.data)
@@ -127,6 +121,12 @@ class ShortRecipe(Options):
 
         base = Recipe.load(self.recipe) if self.recipe else Recipe()
         return base.overridden(holdout_share=self.holdout_share, **settings)
+
+
+class Target(Options):
+    """What step times and sizes are measured at."""
+
+    target_image_size: int | None = opt("Image size that S and P are measured at.")
 
 
 class TargetStep(Target):

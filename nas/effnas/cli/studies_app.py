@@ -25,7 +25,7 @@ scaling = typer.Typer(
 )  # fmt: skip
 
 
-class ProxyOptions(options.SpaceAndImages, options.ShortRecipe, options.Backend):
+class ProxyOptions(options.SpaceAndImages, options.Target, options.ShortRecipe, options.Backend):
     """The networks that are ranked, and the fidelity that rankings are compared with."""
 
     out: Path | None = opt("Folder of the trainings. [default: runs/proxy-SPACE-DATA]")

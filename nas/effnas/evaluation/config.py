@@ -82,19 +82,18 @@ def default_space(image_size: int) -> str:
     return "tiny" if image_size <= _TINY else "small" if image_size <= _SMALL else "v2"
 
 
-def default_data(space: str | None, target_image_size: int | None = None) -> str:
+def default_data(space: str | None) -> str:
     """Return the images of a search where none are named: the digits, for a space of their size.
 
     Args:
         space: Name or path of the space; None where none is named.
-        target_image_size: In place of the space's, in pixels.
 
     Raises:
         UserError: If there is no such space, or it is for larger images than the digits.
     """
     what = "no `data` is given"
     if space is not None:
-        size = target_image_size or SearchSpace.load(space).target.image_size
+        size = SearchSpace.load(space).target.image_size
         if size <= _TINY:
             return "digits"
         what = f"the space {space} is for images of {size} px, and {what}"
