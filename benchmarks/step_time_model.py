@@ -98,7 +98,7 @@ def measure(
     setup = settings.with_execution(settings.setup(space), maker(space.reference, 10), lambda: None)
     profile = make_profile(space, setup)
     seen = [*profile.fitted_on, *profile.checked_on]
-    known = [Architecture.parse(n.architecture, stem=space.stem, head=space.head) for n in seen]
+    known = [space.parse_blocks(n.architecture) for n in seen]
     known_s = np.array([network.step_time for network in seen])
     rng = np.random.default_rng(1234)
     drawn: dict[Architecture, None] = {}

@@ -73,6 +73,7 @@ def profile_of(space: SearchSpace, *, error: float = 0.02, **changes: Any) -> De
         space=space.name,
         reference=str(space.reference),
         stem=space.stem,
+        stem_stride=space.stem_stride,
         head=space.head,
         optimizer="nadamw",
         execution={"precision": "float32", "memory_format": "contiguous", "compile_mode": "none"},

@@ -82,6 +82,26 @@ def test_an_architecture_travels_as_a_pickle() -> None:
     assert (again, again.id) == (arch, identity)
 
 
+def test_a_stem_of_stride_1_makes_another_network() -> None:
+    halving, full = (Architecture.parse("conv_r1_k3_s1_c8", stem_stride=n) for n in (2, 1))
+    assert halving == Architecture.parse("conv_r1_k3_s1_c8")
+    assert halving != full
+    assert len({halving.id, full.id}) == len({hash(halving), hash(full)}) == 2
+    assert (halving.ends, full.ends) == (
+        {"stem": 32, "head": 1280},
+        {"stem": 32, "head": 1280, "stem_stride": 1},
+    )
+    for arch in (halving, full):
+        assert Architecture.parse(arch.blocks, **arch.ends) == arch
+        assert pickle.loads(pickle.dumps(arch)) == arch
+
+
+@pytest.mark.parametrize("value", [0, 3, 1.0, "1", True, None])
+def test_the_stride_of_the_stem_is_1_or_2(value: Any) -> None:
+    with pytest.raises(SpaceError, match=r"^stem_stride: .* must be 1 or 2$"):
+        Architecture.parse(EFFICIENTNETV2_S, stem_stride=value)
+
+
 @pytest.mark.parametrize("name", ["stem", "head"])
 @pytest.mark.parametrize("value", [0, 32.0, "32", True])
 def test_stem_and_head_are_numbers_of_channels(name: str, value: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,16 @@ def test_the_file_says_what_a_program_needs_that_has_no_effnas() -> None:
         "batch_size": 64,
         "num_classes": 10,
     }
+
+
+def test_a_stem_of_stride_1_is_written_and_one_of_stride_2_is_not(tmp_path: Path) -> None:
+    full = replace(ARCH, stem_stride=1)
+    assert content_of(full)["stem_stride"] == 1
+    assert "stem_stride" not in content_of(ARCH)
+    assert load_architecture(write(tmp_path, to_json(full))) == full
+    assert "the id is" in message(write(tmp_path, content_of(full, stem_stride=...)))
+    said = message(write(tmp_path, content_of(full, stem_stride=3, id=...)))
+    assert said.endswith("stem_stride: 3 must be 1 or 2")
 
 
 def test_a_file_by_hand_needs_the_network_alone_and_may_use_aliases(tmp_path: Path) -> None:

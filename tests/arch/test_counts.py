@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,16 @@ def test_fvcore_counts_the_network_of_timm_as_we_do(name: str) -> None:
     with torch.device("meta"):
         model = timm.create_model(name)
     assert count(PUBLISHED[name].arch, 64) == counted_by_fvcore(with_zeros(model), 64)
+
+
+@pytest.mark.parametrize("image_size", [8, 9])
+def test_fvcore_counts_a_stem_of_stride_1_as_we_do(image_size: int) -> None:
+    blocks = ["fused_r2_k3_s1_e1_c12", "mbconv_r1_k5_s2_e3_c16_se0.25", "conv_r1_k3_s2_c20"]
+    full = Architecture.parse(blocks, stem=8, head=24, stem_stride=1)
+    assert_counts_are_exact(full, image_size)
+    halving, whole = (count(a, image_size, 10) for a in (replace(full, stem_stride=2), full))
+    assert whole.params == halving.params
+    assert whole.macs > 3 * halving.macs
 
 
 def test_table_3_of_efficientnetv2_is_met() -> None:

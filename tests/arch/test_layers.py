@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ MIXED = SearchSpace.parse(
     "  - <conv|identity>_r<1|2>_k3_s1_c12\n"
     "  - mbconv_se0.25_r<1..2>_k5_s2_e2_c<16|24>\n"
 )
+FULL = replace(MIXED, stem_stride=1)
 
 
 def parts_in(space: SearchSpace, arch: Architecture, num_classes: int = 10) -> Counter[Layer]:
@@ -51,9 +53,9 @@ def numbers_of(part: Layer) -> tuple[int, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*CATALOG, "mixed"])
-def test_the_parts_have_together_what_the_network_has(name: str) -> None:
-    space = MIXED if name == "mixed" else SearchSpace.load(name)
+@pytest.mark.parametrize("space", [*CATALOG, MIXED, FULL])
+def test_the_parts_have_together_what_the_network_has(space: str | SearchSpace) -> None:
+    space = SearchSpace.load(space) if isinstance(space, str) else space
     rng = np.random.default_rng(0)
     known: dict[Layer, tuple[int, int]] = {}
     for arch in [space.sample(rng) for _ in range(3)]:
@@ -83,9 +85,23 @@ def test_parts_know_what_comes_into_them() -> None:
     assert str(Layer("stem_c8", 3, 33)) == "stem_c8 on 3x33x33"
 
 
-def test_a_space_has_no_part_but_those_of_its_networks() -> None:
-    archs = list(MIXED.architectures())
-    assert len(archs) == MIXED.size > 100
-    found = layers_of_space(MIXED, num_classes=10)
-    assert set(found) == set().union(*(parts_in(MIXED, arch) for arch in archs))
-    assert len(found) == len(set(found)) < MIXED.size
+def test_a_stem_of_stride_1_is_another_layer() -> None:
+    arch = Architecture.parse("conv_r1_k3_s1_c8", stem=8, head=64, stem_stride=1)
+    assert layers_of(arch, image_size=33, num_classes=7) == {
+        Layer("stem_s1_c8", 3, 33): 1,
+        Layer("conv_r1_k3_s1_c8", 8, 33): 1,
+        Layer("head_c64_n7", 8, 33): 1,
+    }
+    with torch.device("meta"):
+        for block, size in (("stem_s1_c8", 33), ("stem_c8", 17)):
+            output = build_layer(Layer(block, 3, 33))(torch.empty(2, 3, 33, 33))
+            assert output.shape == (2, 8, size, size)
+
+
+@pytest.mark.parametrize("space", [MIXED, FULL])
+def test_a_space_has_no_part_but_those_of_its_networks(space: SearchSpace) -> None:
+    archs = list(space.architectures())
+    assert len(archs) == space.size > 100
+    found = layers_of_space(space, num_classes=10)
+    assert set(found) == set().union(*(parts_in(space, arch) for arch in archs))
+    assert len(found) == len(set(found)) < space.size

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from effnas.arch.architecture import BATCH_NORM_EPS, Architecture
+from effnas.arch.counts import stage_shapes
 from effnas.arch.models import build
 from effnas.errors import InfeasibleError
 
@@ -158,6 +159,16 @@ def test_strides_multiply_and_never_become_dilation(stages: int) -> None:
     model = network(*blocks[:stages])
     assert {convolution.dilation for convolution in convolutions(model)} == {(1, 1)}
     assert features(model, 2048) == (1, 16, 2048 // 2 ** (stages + 1), 2048 // 2 ** (stages + 1))
+
+
+@pytest.mark.parametrize(("stem_stride", "size"), [(1, 17), (2, 9)])
+def test_a_stem_halves_the_image_or_leaves_it_as_it_is(stem_stride: int, size: int) -> None:
+    arch = Architecture.parse("conv_r1_k3_s1_c8", stem=8, head=16, stem_stride=stem_stride)
+    model = build(arch, num_classes=5, device="meta")
+    assert features(model, 17) == (1, 16, size, size)
+    assert stage_shapes(arch, 17)[-1] == (8, size)
+    # The weights are the same: strides do not show in shapes.
+    assert shapes(model) == shapes(network("conv_r1_k3_s1_c8"))
 
 
 def test_fused_with_expansion_1_is_one_convolution_with_a_residual() -> None:

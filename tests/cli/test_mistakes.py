@@ -41,6 +41,7 @@ CASES = {
     "search --space misspelt.yaml": ["misspelt.yaml:2:18"],
     # Searches
     "search --space v22": ["did you mean 'v2'"],
+    "search --space v2": ["the space v2 is for images of 300 px", "no --data", "--space tiny"],
     "search --data nowhere": ["'nowhere'", "torch/cifar10"],
     "search --data digit": ["no data set 'digit'", "did you mean 'digits'?"],
     "search --data phots": ["did you mean 'photos'?"],
@@ -77,6 +78,7 @@ CASES = {
     "search --step-time auto": ["--profile", "effnas profile"],
     "search --profile a --step-times b": ["choose one source"],
     "search --step-time-command cat": ["{arch_json}"],
+    "proxy --space v2-b0": ["the space v2-b0 is for images of 192 px", "no --data is given"],
     "proxy --networks 3": ["--networks", "4 or more"],
     "status photos": ["photos"],
     # Timing

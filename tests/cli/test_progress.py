@@ -32,7 +32,8 @@ def test_baselines_are_counted_while_the_time_that_is_left_runs_down(
         for name, left in (("a", (1, 2)), ("b", (0, 1, 2)))
     ]
     prepared: Any = SimpleNamespace(holdout_images=10)
-    command = SearchCommand(Settings(out=tmp_path, recipe=Recipe(), budget=4), as_json=False)
+    settings = Settings(space="tiny", data="digits", out=tmp_path, recipe=Recipe(), budget=4)
+    command = SearchCommand(settings, as_json=False)
     command.planned(CostEstimate(None, prepared, 4, 4, 300, 1, planned))  # type: ignore[arg-type]
     results = [("a", 1, {"accuracy": 0.5}), ("a", 2, {"accuracy": 0.5}), ("b", 0, {})]
     for name, repeat, metrics in results:

@@ -143,9 +143,10 @@ def test_a_list_in_several_options_is_stored_whole_and_kept(
     stored = json.loads(Path("run/manifest.json").read_text())["objectives"]
     parts = [word for each in stored.split(",") for word in ("--objectives", each)]
     assert effnas("resume", "run", "--budget", "99").code == 0
-    assert effnas("search", "--out", "new", *parts).code == 0
+    assert effnas("search", "--space", "tiny", "--out", "new", *parts).code == 0
     assert [each.objectives for each in settings] == [stored, stored]
-    assert settings[1].asked.options == {"objectives": stored}
+    chosen = {"space": "tiny", "data": "digits"}
+    assert settings[1].asked.options == {"objectives": stored, **chosen}
 
 
 def test_what_changes_is_named(effnas: Run, settings: list[Any]) -> None:

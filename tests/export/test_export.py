@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from effnas.arch.files import to_json
 from effnas.errors import ConfigError, ExportFailedError
 from effnas.export import launch, programs
 from effnas.export.launch import Exported, export_network
-from effnas.export.model_file import model_py
+from effnas.export.model_file import load_exported, model_py
 from effnas.export.network import ExportSettings, Network
 
 FILES = {
@@ -266,3 +267,19 @@ def test_an_export_that_is_killed_leaves_no_folder_and_is_done_again(tmp_path: P
     export_network(settings(tmp_path, formats=("timm",)))
     assert (tmp_path / "out" / "model.py").exists()
     assert not (tmp_path / ".out.effnas-export").exists()
+
+
+@pytest.mark.parametrize("stem_stride", [1, 2])
+def test_the_exported_stem_has_the_stride_of_the_network(tmp_path: Path, stem_stride: int) -> None:
+    arch = replace(ARCH, stem_stride=stem_stride)
+    (tmp_path / "net.json").write_text(to_json(arch, image_size=SIZE, num_classes=CLASSES))
+    # Compares its logits with those of the network in effnas.
+    exported = export_network(
+        settings(tmp_path, network=str(tmp_path / "net.json"), weights=None, formats=("timm",))
+    )
+    assert json.loads((exported.folder / "arch_def.json").read_text())["stem_stride"] == stem_stride
+    loaded = load_exported(exported.folder, "exported_stem")
+    stem = loaded.get_submodule("conv_stem")(torch.zeros(1, 3, SIZE, SIZE))
+    assert stem.shape[-1] == SIZE // stem_stride
+    card = (exported.folder / "README.md").read_text()
+    assert f"A 3×3 stem of 8 channels and stride {stem_stride}" in card

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from effnas import Architecture, SearchSpace, count
 from effnas.errors import ConfigError
 from effnas.scaling.compound import CompoundScaling, coefficients_grid
-from effnas.scaling.family import scale
+from effnas.scaling.family import between, scale
 from effnas.scaling.growth import Growth, LastStage, grow
 from effnas.scaling.rules import ScalingRules
 
@@ -106,6 +106,13 @@ def test_an_identity_of_the_base_stays_one() -> None:
     grown = grow(base, Growth(width=(1, 2, 1)))
     assert [stage.c for stage in grown.stages] == [24, 24, 48]
     assert grown.to_timm() == base.to_timm()
+
+
+def test_the_members_of_a_family_have_the_stride_of_the_base() -> None:
+    base = replace(S, stem_stride=1)
+    members = scale(base, ScalingRules.load("v2"))
+    middle = between(members[0], members[1], 0.5)
+    assert {m.architecture.stem_stride for m in (*members, middle)} == {1}
 
 
 factors = st.floats(1, 4)

@@ -15,7 +15,7 @@ TINY = SearchSpace.load("tiny")
 
 def events(path: Path) -> list[Trial]:
     """The stored changes of trials."""
-    return list(read_events(path, stem=TINY.stem, head=TINY.head))
+    return list(read_events(path, TINY))
 
 
 def stored(path: Path) -> Trials:

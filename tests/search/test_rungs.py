@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -75,9 +76,10 @@ def test_wrong_rungs_are_refused_in_one_line(text: str) -> None:
 
 
 def test_the_last_rung_is_the_whole_training(tmp_path: Path) -> None:
+    given: Any = {"space": "tiny", "data": "digits", "out": tmp_path, "rungs": RUNGS}
     with pytest.raises(ConfigError, match=r"^`fidelity` 1,2,4 ends at 4 epochs, .* has 8; leave"):
-        Settings(out=tmp_path, rungs=RUNGS, recipe=Recipe(epochs=8))
-    assert Settings(out=tmp_path, rungs=RUNGS, recipe=Recipe(epochs=4)).rungs == RUNGS
+        Settings(**given, recipe=Recipe(epochs=8))
+    assert Settings(**given, recipe=Recipe(epochs=4)).rungs == RUNGS
 
 
 # -- which trials continue

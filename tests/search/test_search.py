@@ -595,7 +595,7 @@ path, space = Path(sys.argv[1]), SearchSpace.load("tiny")
 with RunFolder.open(path) as folder:
     controller = EvolutionController(space, 5, population_size=6, sample_size=3)
     search = Search(space, "A", controller, store=folder)
-    search.resume(read_events(path, stem=space.stem, head=space.head))
+    search.resume(read_events(path, space))
     print("ready", flush=True)
     search.run(measure, budget=60)
 """

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_stage_space import stage_spaces
 
 from effnas.arch.architecture import Architecture
-from effnas.arch.counts import count
+from effnas.arch.counts import count, stage_shapes
 from effnas.config.catalog import names
 from effnas.config.expressions import Expression
 from effnas.errors import SpaceError
@@ -57,6 +57,11 @@ def test_the_sizes_of_the_packaged_spaces_are_known() -> None:
     assert PACKAGED["v2"].size == 36 * 60 * 60 * 84 * 84 * 48
     assert PACKAGED["v2-b0"].size == 24 * 36**3 * 60 * 72
     assert PACKAGED["v2-cifar"].size == 24 * 36**4
+    # `identity` ignores all but its channels and stride; `conv` has no expansion.
+    conv, other = 4 * 2, 4 * 2 * 3
+    first = 2 * 5 * (4 * 2 + 4 * 2 + 1)
+    small = first * 6 * (conv + 2 * other) * 6 * (conv + 2 * other)
+    assert PACKAGED["small"].size == small * 14 * (conv + 2 * other) * 7 * (conv + 2 * other + 1)
     assert PACKAGED["tiny"].size == 16 * 36 * 36
     assert sum(1 for _ in PACKAGED["tiny"].architectures()) == 16 * 36 * 36
 
@@ -67,6 +72,41 @@ def test_the_packaged_spaces_contain_the_published_networks() -> None:
     assert PACKAGED["mnasnet"].contains(b0)
     assert PACKAGED["v2"].contains(v2_s)
     assert not PACKAGED["v2"].contains(b0)
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        # Nine layers, two of them residual: 64, 128, 256 and 512 channels.
+        "conv_r1_k3_s1_c64 fused_r3_k3_s2_e1_c128 conv_r1_k3_s2_c256 fused_r3_k3_s2_e1_c512 "
+        "identity_s1_c512",
+        # Two convolutions each of 64, 256 and 256 channels after the stem.
+        "identity_s1_c24 conv_r2_k3_s2_c64 conv_r2_k3_s2_c256 conv_r2_k3_s2_c256 identity_s1_c256",
+        # ResNet-18: four stages of four convolutions.
+        "fused_r4_k3_s1_e1_c64 fused_r4_k3_s2_e1_c128 fused_r4_k3_s2_e1_c256 "
+        "fused_r4_k3_s2_e1_c512 identity_s1_c512",
+        # With fewer multiply-accumulates than the reference of v2-cifar.
+        "conv_r1_k3_s2_c16 fused_r1_k3_s2_e2_c24 fused_r1_k3_s2_e2_c48 "
+        "mbconv_r1_k3_s2_e4_c96_se0.25 identity_s1_c96",
+    ],
+    ids=["nine layers", "speed record", "resnet18", "quick"],
+)
+def test_small_contains_the_networks_of_small_images(blocks: str) -> None:
+    small = PACKAGED["small"]
+    arch = small.parse_blocks(blocks)
+    assert arch.stem_stride == 1
+    assert small.contains(arch)
+    assert small.contains(small.reference)
+    if small.count(arch).params < 1e6:
+        cifar = PACKAGED["v2-cifar"]
+        assert small.count(arch).macs < cifar.count(cifar.reference).macs
+
+
+def test_networks_of_small_end_with_2_to_8_pixels() -> None:
+    small, rng = PACKAGED["small"].with_target(num_classes=10), np.random.default_rng(0)
+    archs = [small.sample(rng) for _ in range(200)]
+    assert {stage_shapes(arch, 32)[-1][1] for arch in archs} == {2, 4, 8}
+    assert all(0.1e6 < small.count(arch).params <= 12e6 for arch in archs)
 
 
 @pytest.mark.slow
@@ -82,7 +122,7 @@ def test_what_is_drawn_is_in_the_space_and_its_decisions_lead_back(
     options = {choice.name: choice.options for choice in space.choices}
     assert decisions.keys() <= options.keys()
     assert all(option in options[name] for name, option in decisions.items())
-    assert Architecture.parse(str(arch), stem=space.stem, head=space.head) == arch
+    assert space.parse_blocks(str(arch)) == arch
 
 
 def test_the_tenth_stage_is_not_taken_for_the_first() -> None:

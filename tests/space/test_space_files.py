@@ -74,6 +74,8 @@ def test_a_file_says_everything_about_a_space() -> None:
         (f"stem: 8\n{STAGES}@stem: 9\n", "the key 'stem' is there already, in line 1"),
         (f"{STAGES}@heads: 8\n", "unknown key 'heads'; did you mean 'head'?"),
         ("@stem: 8\n", "the key 'stages' is missing"),
+        (f"{STAGES}stem_stride: @3\n", "stem_stride is 1 or 2, not 3"),
+        (f"{STAGES}stem_stride: @0\n", "0 is too small; the least is 1"),
         # kinds
         (f"{STAGES}stem: @wide\n", "expected a whole number, found 'wide'"),
         (f"{STAGES}target: @224\n", "expected a mapping (key: value), found '224'"),
@@ -133,6 +135,7 @@ def search_spaces(draw: st.DrawFn) -> SearchSpace:
         stages=tuple(draw(st.lists(stage_spaces(), min_size=1, max_size=3))),
         stem=draw(sizes),
         head=draw(sizes),
+        stem_stride=draw(st.sampled_from([1, 2])),
         target=Target(draw(sizes), draw(sizes), draw(st.none() | sizes)),
         constraints=tuple(map(Expression.parse, constraints)),
         name=draw(st.text(max_size=5)),
@@ -151,6 +154,22 @@ def test_a_space_is_read_back_from_its_text(space: SearchSpace) -> None:
     assert again == space
     assert again.to_text() == space.to_text()
     assert again.id == space.id
+
+
+def test_a_stem_of_stride_1_is_that_of_all_networks_and_of_the_reference() -> None:
+    space = SearchSpace.parse(FULL)
+    full = SearchSpace.parse("stem_stride: 1\n" + FULL)
+    assert SearchSpace.parse("stem_stride: 2\n" + FULL).to_text() == space.to_text()
+    assert "stem_stride" not in space.to_text()
+    assert full.id != space.id
+    assert SearchSpace.parse(full.to_text()) == full
+    arch = full.sample(np.random.default_rng(0))
+    assert {arch.stem_stride, full.reference.stem_stride} == {1}
+    assert full.contains(arch)
+    assert not full.contains(replace(arch, stem_stride=2))
+    assert full.parse_blocks(str(arch)) == arch
+    with pytest.raises(SpaceError, match="stem 16 and head 64; the space has 2, stem 16 of stride"):
+        replace(full, given_reference=space.reference)
 
 
 def test_a_constraint_over_two_lines_is_read_back() -> None:

@@ -24,6 +24,7 @@ TEXT = PROFILE.to_json()
 RNG = np.random.default_rng(3)
 ARCHS = [SPACE.reference, *(SPACE.sample(RNG) for _ in range(4))]
 OUTSIDE = Architecture.parse(["mbconv_r2_k3_s2_e1_c8"], stem=SPACE.stem, head=SPACE.head)
+FULL = replace(SPACE, stem_stride=1, given_reference=None)
 
 #: The keys that lead to something in JSON data.
 Place = tuple[str | int, ...]
@@ -155,6 +156,21 @@ def test_a_prediction_is_the_sum_of_the_layers_times_the_factor(arch: Architectu
     assert model.peak_memory_bytes(arch) == pytest.approx(images + weights + kept, rel=1e-12)
 
 
+def test_a_profile_of_stems_of_stride_1_is_read_back_and_predicts(tmp_path: Path) -> None:
+    file = tmp_path / "profile.json"
+    file.write_text(profile_of(FULL).to_json())
+    found = DeviceProfile.load(file)
+    found.check_space(FULL, file)
+    assert found.stem_stride == 1
+    arch = FULL.sample(np.random.default_rng(0))
+    assert not found.model.unmeasured_layers(arch)
+    assert found.model.unmeasured_layers(replace(arch, stem_stride=2))
+    old = json.loads(PROFILE.to_json())
+    del old["stem_stride"]
+    file.write_text(json.dumps(old))
+    assert DeviceProfile.load(file) == PROFILE
+
+
 def test_what_is_predicted_has_an_interval_and_seconds() -> None:
     arch = ARCHS[1]
     found = PROFILE(arch)
@@ -194,6 +210,7 @@ OTHERS = {
     "batch size 64 (here 8)": SPACE.with_target(batch_size=8),
     "classes 10 (here 7)": SPACE.with_target(num_classes=7),
     "stem ": SearchSpace.load("v2"),
+    "stem stride 2 (here 1)": FULL,
 }
 
 

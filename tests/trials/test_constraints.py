@@ -138,7 +138,7 @@ def test_a_metric_that_is_not_given_is_told_and_nothing_is_lost(tmp_path: Path) 
         search = Search(TINY, "A", constraints=["step_time <= 1"], store=folder)
         with pytest.raises(ConfigError, match="'step_time <= 1' needs step_time, and"):
             search.tell(search.ask(), accuracy=0.5)
-    last = list(read_events(tmp_path, stem=TINY.stem, head=TINY.head))[-1]
+    last = list(read_events(tmp_path, TINY))[-1]
     assert last.metrics["accuracy"] == 0.5
     # Nor need a function give what is known without it.
     known = Search(
@@ -175,7 +175,7 @@ def searched(path: Path, budget: int) -> tuple[Trials, Counter[str]]:
     evaluator = TimesThenTrains(TEXTS)
     with RunFolder.open(path) as folder:
         search = Search(TINY, "A", "evolution", 5, constraints=TEXTS, store=folder)
-        search.resume(read_events(path, stem=TINY.stem, head=TINY.head))
+        search.resume(read_events(path, TINY))
         return search.run(budget=budget, backend=InlineBackend(evaluator)), evaluator.trained
 
 

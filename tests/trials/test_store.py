@@ -58,7 +58,7 @@ def trial(number: int, **changes: Any) -> Trial:
 
 
 def events(path: Path) -> list[Trial]:
-    return list(read_events(path, stem=SPACE.stem, head=SPACE.head))
+    return list(read_events(path, SPACE))
 
 
 def write(path: Path, *stored: Trial) -> bytes:
@@ -351,3 +351,14 @@ def test_of_several_records_of_a_trial_the_last_wins(tmp_path: Path) -> None:
     assert list(run.trials) == [trial(0, reward=0.9), trial(1)]
     assert run.best == trial(0, reward=0.9)
     assert run.space == SPACE
+
+
+def test_trials_of_a_space_whose_stem_has_stride_1_are_read_back(tmp_path: Path) -> None:
+    space = replace(SPACE, stem_stride=1, given_reference=None)
+    stored = trial(0, architecture=space.sample(np.random.default_rng(0)))
+    with RunFolder.open(tmp_path) as folder:
+        manifest(space.to_text()).write(tmp_path)
+        folder.append(stored, durable=False)
+    assert list(load_run(tmp_path).trials) == [stored]
+    with pytest.raises(StoreError, match="architecture_id does not belong"):
+        events(tmp_path)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 DEFAULT_STEM = 32
+DEFAULT_STEM_STRIDE = 2
 DEFAULT_HEAD = 1280
 #: As in Google's released code; its momentum of 0.9 is timm's and torch's default of 0.1.
 BATCH_NORM_EPS = 1e-3
@@ -42,17 +43,19 @@ _known_stage = lru_cache(maxsize=10_000)(parse_stage)
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network: a 3×3 stem of stride 2, stages, a 1×1 head, pooling and a classifier.
+    """A network: a 3×3 stem, stages, a 1×1 head, pooling and a classifier.
 
     Attributes:
         stages: The stages in order; at least one.
         stem: Channels of the stem.
         head: Channels of the 1×1 convolution before pooling.
+        stem_stride: Stride of the stem, 1 or 2; small images are better not halved at once.
     """
 
     stages: tuple[Stage, ...]
     stem: int = DEFAULT_STEM
     head: int = DEFAULT_HEAD
+    stem_stride: int = DEFAULT_STEM_STRIDE
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -61,13 +64,16 @@ class Architecture:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise SpaceError(f"{name}: {value!r} must be a whole number of channels above 0")
+        if type(self.stem_stride) is not int or self.stem_stride not in (1, 2):
+            raise SpaceError(f"stem_stride: {self.stem_stride!r} must be 1 or 2")
 
     def __hash__(self) -> int:
         return self._hash
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.stages, self.stem, self.head))  # a search looks up the same ones often
+        # A search looks up the same ones often.
+        return hash((self.stages, self.stem, self.head, self.stem_stride))
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the hash out: texts have another one in every process."""
@@ -75,7 +81,12 @@ class Architecture:
 
     @classmethod
     def parse(
-        cls, blocks: str | Iterable[str], *, stem: int = DEFAULT_STEM, head: int = DEFAULT_HEAD
+        cls,
+        blocks: str | Iterable[str],
+        *,
+        stem: int = DEFAULT_STEM,
+        head: int = DEFAULT_HEAD,
+        stem_stride: int = DEFAULT_STEM_STRIDE,
     ) -> Architecture:
         """Read an architecture from block strings.
 
@@ -83,9 +94,10 @@ class Architecture:
             blocks: One string per stage, or all of them in one text separated by white space.
             stem: Channels of the stem.
             head: Channels of the head.
+            stem_stride: Stride of the stem, 1 or 2.
 
         Raises:
-            SpaceError: If a block string is not valid.
+            SpaceError: If a block string or one of the numbers is not valid.
         """
         texts = blocks.split() if isinstance(blocks, str) else list(blocks)
         stages = []
@@ -96,7 +108,21 @@ class Architecture:
                 source = f"stage {n}"
                 parse_stage(text, lambda at, s=source, t=text: Location(s, 1, at + 1, t))  # type: ignore[misc]
                 raise
-        return cls(tuple(stages), stem, head)
+        return cls(tuple(stages), stem, head, stem_stride)
+
+    @property
+    def ends(self) -> dict[str, int]:
+        """The other arguments of `parse`, as files have them: a stride of 2 is left out."""
+        ends = {"stem": self.stem, "head": self.head}
+        if self.stem_stride != DEFAULT_STEM_STRIDE:
+            ends["stem_stride"] = self.stem_stride
+        return ends
+
+    @property
+    def ends_text(self) -> str:
+        """Stem and head in words, such as `stem 24 and head 1280`; a stride of 2 is left out."""
+        halves = self.stem_stride == DEFAULT_STEM_STRIDE
+        return f"stem {self.stem}{'' if halves else ' of stride 1'} and head {self.head}"
 
     @cached_property
     def blocks(self) -> tuple[str, ...]:
@@ -109,7 +135,9 @@ class Architecture:
     @cached_property
     def id(self) -> str:
         """Sixteen hexadecimal digits that are the same for the same network everywhere."""
-        text = f"stem{self.stem} {self} head{self.head}"
+        # Without the stride of 2, which all stems had once: ids stay.
+        stride = "" if self.stem_stride == DEFAULT_STEM_STRIDE else f"_s{self.stem_stride}"
+        text = f"stem{self.stem}{stride} {self} head{self.head}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -136,12 +164,14 @@ class Architecture:
 
         Returns:
             `arch_def`, timm's block strings, and the arguments of `timm.models.EfficientNet` that
-            are not its defaults: `stem_size`, `num_features`, `output_stride`; and `norm_eps`, the
-            epsilon of batch norm. Channels are not rounded, and the activation is SiLU.
+            are not its defaults: `stem_size`, `num_features`, `output_stride`; and what it has no
+            argument for: `stem_stride`, and `norm_eps`, the epsilon of batch norm. Channels are
+            not rounded, and the activation is SiLU.
         """
         return {
             "arch_def": self.to_timm(),
             "stem_size": self.stem,
+            "stem_stride": self.stem_stride,
             "num_features": self.head,
             # Strides beyond 32 in all would become dilation.
             "output_stride": 2 ** (len(self.stages) + 2),

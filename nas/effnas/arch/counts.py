@@ -77,7 +77,7 @@ def stage_shapes(arch: Architecture, image_size: int) -> list[tuple[int, int]]:
 
     The last item, one more than there are stages, is the input of the head.
     """
-    size = downsampled(image_size, 2)
+    size = downsampled(image_size, arch.stem_stride)
     shapes = [(arch.stem, size)]
     for stage in arch.stages:
         size = -(-size // stage.s)  # `downsampled`, without the call: counting is hot

@@ -3,8 +3,8 @@
     {"format": 1, "id": "...", "stem": 24, "head": 1280, "blocks": ["fused_r2_k3_s1_e1_c24", ...],
      "timm": [["cn_r2_k3_s1_c24_skip"], ...]}
 
-`format`, `stem`, `head` and `blocks` say which network it is; the other keys are there for whoever
-reads the file.
+`format`, `stem`, `head` and `blocks` say which network it is, and `stem_stride` (2 unless it is
+given); the other keys are there for whoever reads the file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from effnas.arch.architecture import Architecture
+from effnas.arch.architecture import DEFAULT_STEM_STRIDE, Architecture
 from effnas.config.codec import FORMAT, Size, dump_json, from_plain, read_object
 from effnas.errors import SpaceError, UserError, closest
 
@@ -33,8 +33,7 @@ def to_json(
     content = {
         "format": FORMAT,
         "id": arch.id,
-        "stem": arch.stem,
-        "head": arch.head,
+        **arch.ends,
         "blocks": list(arch.blocks),
         "timm": arch.to_timm(),
         **{name: size for name, size in sizes.items() if size is not None},
@@ -73,6 +72,7 @@ class _Content:
     stem: int
     head: int
     blocks: list[str]
+    stem_stride: int = DEFAULT_STEM_STRIDE
     id: str | None = None
     timm: Any = None
     image_size: Size | None = None
@@ -88,7 +88,9 @@ def _read(path: str | Path) -> tuple[Architecture, _Content]:
             if key not in known:
                 raise UserError(f"unknown key {key!r}; {closest(key, known)}")
         content = from_plain(plain, _Content)
-        arch = Architecture.parse(content.blocks, stem=content.stem, head=content.head)
+        arch = Architecture.parse(
+            content.blocks, stem=content.stem, head=content.head, stem_stride=content.stem_stride
+        )
         if content.id not in (None, arch.id):
             raise UserError(
                 f"the id is {str(content.id)[:40]!r}, but stem, blocks and head are those of "

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from effnas.arch.architecture import Architecture
+from effnas.arch.architecture import DEFAULT_STEM_STRIDE, Architecture
 from effnas.arch.blocks import Stage
 from effnas.arch.counts import downsampled, stage_shapes
 from effnas.config.codec import Size
@@ -20,8 +20,8 @@ class Layer:
     """One layer of a network, in its place.
 
     Attributes:
-        block: The block string of a single layer, `stem_cN` with N channels, or `head_cN_nM` with
-            N channels and M classes.
+        block: The block string of a single layer; `stem_cN` with N channels, `stem_s1_cN` with
+            stride 1; or `head_cN_nM` with N channels and M classes.
         channels: Channels of its input.
         size: Height and width of its input in pixels.
     """
@@ -36,13 +36,20 @@ class Layer:
 
 def layers_of(arch: Architecture, *, image_size: int, num_classes: int) -> Counter[Layer]:
     """Return the layers of a network for square images, and how often each occurs."""
-    found = Counter([Layer(f"stem_c{arch.stem}", 3, image_size)])
+    found = Counter([stem_layer(arch.stem, arch.stem_stride, image_size)])
     shapes = stage_shapes(arch, image_size)
     for stage, (channels, size) in zip(arch.stages, shapes, strict=False):
         found.update(layers_of_stage(stage, channels, size))
     channels, size = shapes[-1]
     found[Layer(f"head_c{arch.head}_n{num_classes}", channels, size)] += 1
     return found
+
+
+def stem_layer(channels: int, stride: int, image_size: int) -> Layer:
+    """Return the stem of a network for square RGB images."""
+    # Layers of profiles from before the stride could be chosen stay.
+    stride_text = "" if stride == DEFAULT_STEM_STRIDE else f"s{stride}_"
+    return Layer(f"stem_{stride_text}c{channels}", 3, image_size)
 
 
 def layers_of_stage(stage: Stage, channels: int, size: int) -> Counter[Layer]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from effnas.errors import ConfigError, InfeasibleError, nearest
 
@@ -17,7 +17,7 @@ class TimmNetwork(Protocol):
     """A network that knows what timm builds it from, such as an `Architecture`."""
 
     def timm_arguments(self) -> dict[str, Any]:
-        """Return `arch_def`, `norm_eps`, and arguments of `timm.models.EfficientNet`."""
+        """Return what an `EfficientNet` of timm's is made from; see `Architecture`."""
         ...
 
 
@@ -127,6 +127,7 @@ def build(
     # Decoded for every build, since timm's builder changes what it is given.
     definition = arguments.pop("arch_def")
     norm_eps = arguments.pop("norm_eps")
+    stem_stride = arguments.pop("stem_stride")
     if not definition:
         raise InfeasibleError("cannot be built: no stage has a layer")
     try:
@@ -143,4 +144,7 @@ def build(
         )
     except (RuntimeError, ValueError, AssertionError, ZeroDivisionError) as error:
         raise InfeasibleError(f"cannot be built: {error}") from error
+    # timm's stem always halves the image; its padding, 1 on each side, is right for stride 1, too.
+    stem = cast("nn.Conv2d", model.get_submodule("conv_stem"))
+    stem.stride = (stem_stride, stem_stride)
     return model

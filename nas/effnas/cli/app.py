@@ -81,7 +81,7 @@ _BUDGET, _TIMED_BUDGET = 1000, 60
 
 
 @command(app, "search", "--space v2-cifar --data cifar10.tar.gz --budget 24 --out runs/first")
-class Search(options.Images, options.ShortRecipe, options.TrainTime, options.Training,
+class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, options.Training,
              options.TargetStep, options.StepTimes, options.Backend,
              options.WithReport):  # fmt: skip
     """Search a space: time, train, score and store one architecture after another.
@@ -90,7 +90,6 @@ class Search(options.Images, options.ShortRecipe, options.TrainTime, options.Tra
     holds a search, options that are not given are those it was begun with.
     """
 
-    space: str = opt("Name or path of a search space.", "v2", of="search_spaces")
     budget: int | None = opt("Trials in all. [default: 1000; 60 with --train-time]")
     out: Path | None = opt("Run folder; the same one is continued. [default: runs/SPACE-DATA]")
     reward: str | None = opt(
@@ -109,7 +108,7 @@ class Search(options.Images, options.ShortRecipe, options.TrainTime, options.Tra
     )
 
     def folder(self) -> Path:
-        return self.out or Path("runs") / options.folder_name(self.space, self.data)
+        return self.out or Path("runs") / options.folder_name(*self.choose())
 
     def run(self) -> int:
         from effnas.cli.resume import stored_search

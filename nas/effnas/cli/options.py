@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +12,7 @@ from effnas.config.settings import CompileMode, MemoryFormat, Precision
 from effnas.errors import ConfigError
 
 if TYPE_CHECKING:
+    from effnas.cli.session import LongCommand
     from effnas.config.recipe import Recipe
     from effnas.config.settings import StepTimeConfig
     from effnas.evaluation.workers import Workers
@@ -28,6 +30,56 @@ class Images(Options):
         from effnas.data.loading import check_name
 
         check_name(self.data)
+
+
+class SpaceAndImages(Images):
+    """A search space and images that its networks are trained on; one may follow from the other."""
+
+    space: str | None = opt(
+        "Name or path of a search space. [default: small for images of up to 96 px, else v2]",
+        of="search_spaces",
+    )
+    data: str | None = opt(  # type: ignore[assignment]  # `choose` fills it in
+        "digits, a folder or tar of class folders, CSV table, or timm's torch/NAME. "
+        "[default: digits with --space tiny]"
+    )
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        #: Why an option that was not given has the value that it has, by its name.
+        self.chosen: dict[str, str] = {}
+
+    def choose(self) -> tuple[str, str]:
+        """Return space and images; where one was not given, it is chosen, and `chosen` says why.
+
+        Raises:
+            UserError: If the images cannot be chosen, or not be read to choose the space.
+        """
+        from effnas.data.loading import check_name, native_image_size
+        from effnas.evaluation.config import default_data, default_space
+
+        if self.data is None:
+            self.data = default_data(self.space)
+            self.chosen["data"] = "as no --data is given"
+        if self.space is None:
+            check_name(self.data)
+            size = native_image_size(self.data, self.data_root)
+            self.space = default_space(size)
+            others = {"tiny": "small is for larger ones", "small": "v2 is for larger ones",
+                      "v2": "small is for smaller ones"}[self.space]  # fmt: skip
+            self.chosen["space"] = f"chosen for images of {size} px; --space {others}"
+        return self.space, self.data
+
+    def check(self) -> None:
+        space, data = self.choose()
+        if self.asked:
+            options = {"space": space, "data": data, **self.asked.options}
+            self.asked = replace(self.asked, options=dict(sorted(options.items())))
+        super().check()
+
+    def start(self, command: LongCommand[Any, Any]) -> int:
+        command.chosen = self.chosen
+        return super().start(command)
 
 
 class MovedImages(Options):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.text import Text
 
+from effnas.cli.data_facts import worker_data_rows
 from effnas.cli.session import LongCommand
 from effnas.cli.tables import Table, counted, duration, facts, number, table
 from effnas.cli.wording import with_options
@@ -38,7 +39,7 @@ class ProxyCommand(LongCommand[ProxySettings, Report], ProxyObserver):
     stored = "What was trained"
 
     def prepared(self, ready: WorkerInfo) -> None:
-        super().prepared(ready)
+        self.plan(("space", self.settings.source.name), *worker_data_rows(ready))
         if (count := self.settings.networks) < MIN_RANKED:
             self.note(
                 f"{count} networks do not tell how well a proxy ranks, which takes {MIN_RANKED} or "

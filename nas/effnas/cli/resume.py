@@ -135,6 +135,7 @@ def stored_command(state: FolderState) -> CommandPart | None:
     else:
         found = {name: manifest.device.get(name) for name in ("device", "threads")}
     data = manifest.data
+    found.setdefault("space", manifest.space.name)
     found |= {
         "budget": manifest.budget,
         "seed": manifest.seed,

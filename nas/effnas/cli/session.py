@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from time import monotonic
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from rich import progress
@@ -44,6 +44,7 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
         begins: First words of the progress line.
         stored: What the settings' `out` holds after a stop, to be continued; empty for nothing.
         changes: What it continues and what changes there, said once that is not refused.
+        chosen: Why an option that was not given has its value, by the name of a row of the plan.
         left_s: Seconds that are left of what is being done, as fast as it was so far; None where
             that is not known.
         settings: What the user asked for.
@@ -55,6 +56,7 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
     begins = "starting"
     stored = ""
     changes: Sequence[str] = ()
+    chosen: Mapping[str, str] = MappingProxyType({})
     left_s: float | None = None
 
     def __init__(self, settings: Settings, *, as_json: bool) -> None:
@@ -118,7 +120,7 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
     def plan(self, *rows: tuple[str, str]) -> None:
         """Print what is about to be done, as names and values; what continues, first."""
         self._say_changes()
-        self.screen.print(facts(rows))
+        self.screen.print(facts([(name, self._with_choice(name, text)) for name, text in rows]))
         self.screen.print()
 
     def prepared(self, ready: WorkerInfo) -> None:
@@ -165,6 +167,9 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
         for text in self.changes:
             self.say(text)
         self.changes = ()
+
+    def _with_choice(self, name: str, text: str) -> str:
+        return f"{text}; {self.chosen[name]}" if name in self.chosen else text
 
     def _say_stopped(self) -> None:
         out: Path | None = getattr(self.settings, "out", None)

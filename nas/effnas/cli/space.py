@@ -28,6 +28,7 @@ def show_space(name: str, *, samples: int, seed: int, as_json: bool) -> None:
             "path": str(source.path),
             "id": space.id,
             "stem": space.stem,
+            "stem_stride": space.stem_stride,
             "stages": [str(stage) for stage in space.stages],
             "head": space.head,
             "target": asdict(space.target),
@@ -60,7 +61,7 @@ def show_space(name: str, *, samples: int, seed: int, as_json: bool) -> None:
     screen.print(facts(rows))
     screen.print()
     stages = table("stage", "options", "block", left=["block"], spare=["options"])
-    stages.add_row("", "", f"conv_k3_s2_c{space.stem} (stem)")
+    stages.add_row("", "", f"conv_k3_s{space.stem_stride}_c{space.stem} (stem)")
     for n, stage in enumerate(space.stages, start=1):
         stages.add_row(str(n), str(stage.size), str(stage))
     stages.add_row("", "", f"conv_k1_s1_c{space.head} (head)")

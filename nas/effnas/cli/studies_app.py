@@ -25,10 +25,9 @@ scaling = typer.Typer(
 )  # fmt: skip
 
 
-class ProxyOptions(options.Target, options.Images, options.ShortRecipe, options.Backend):
+class ProxyOptions(options.SpaceAndImages, options.Target, options.ShortRecipe, options.Backend):
     """The networks that are ranked, and the fidelity that rankings are compared with."""
 
-    space: str = opt("Name or path of a search space.", "v2", of="search_spaces")
     out: Path | None = opt("Folder of the trainings. [default: runs/proxy-SPACE-DATA]")
     networks: int = opt("Reference networks, spread over the space.", 12)
     high_seeds: int = opt("Seeds of each network at the higher fidelity.", 2)
@@ -36,7 +35,7 @@ class ProxyOptions(options.Target, options.Images, options.ShortRecipe, options.
     seed: int = opt("Seed of networks, hold-out and trainings.", 0)
 
     def folder(self) -> Path:
-        return self.out or Path("runs") / f"proxy-{options.folder_name(self.space, self.data)}"
+        return self.out or Path("runs") / f"proxy-{options.folder_name(*self.choose())}"
 
     def study(self, recipe: Recipe) -> ProxySettings:
         """Return what the user asked for."""

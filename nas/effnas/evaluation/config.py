@@ -10,16 +10,18 @@ from effnas.config.catalog import Source, find
 from effnas.config.recipe import Recipe, default_sizes
 from effnas.config.settings import EvaluationConfig
 from effnas.data.loading import native_image_size
-from effnas.errors import StoreError, check_at_least
+from effnas.errors import ConfigError, StoreError, check_at_least
+from effnas.space.search_space import SearchSpace
 
 if TYPE_CHECKING:
     from effnas.data.source import OnBadImage
-    from effnas.space.search_space import SearchSpace
     from effnas.trials.manifest import CommandPart, SearchManifest
     from effnas.trials.run import Run
 
 #: The smallest image size that a recipe chooses by itself, in pixels.
 _MIN_IMAGE_SIZE = 32
+#: Images of up to so many pixels are tiny, or small.
+_TINY, _SMALL = 16, 96
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +40,9 @@ class CandidateSettings:
         asked: The command line that this is from, for `asked` of the manifest.
     """
 
-    space: str | Source = "v2"
+    space: str | Source
     out: Path
-    data: str = "digits"
+    data: str
     data_root: Path | None = None
     on_bad_image: OnBadImage = "refuse"
     recipe: Recipe
@@ -68,6 +70,38 @@ class CandidateSettings:
             on_bad_image=self.on_bad_image,
             seed=self.seed,
         )
+
+
+def default_space(image_size: int) -> str:
+    """Return the name of the space to search where none is named.
+
+    It is `tiny` for images of up to 16 pixels, as the digits are, `small` up to 96, `v2` above.
+
+    Args:
+        image_size: Pixels of the shorter side of the images, as of `native_image_size`.
+    """
+    return "tiny" if image_size <= _TINY else "small" if image_size <= _SMALL else "v2"
+
+
+def default_data(space: str | None) -> str:
+    """Return the images of a search where none are named: the digits, for a space of their size.
+
+    Args:
+        space: Name or path of the space; None where none is named.
+
+    Raises:
+        UserError: If there is no such space, or it is for larger images than the digits.
+    """
+    what = "no `data` is given"
+    if space is not None:
+        size = SearchSpace.load(space).target.image_size
+        if size <= _TINY:
+            return "digits"
+        what = f"the space {space} is for images of {size} px, and {what}"
+    raise ConfigError(
+        f"{what}: give a folder or archive of images in class folders; `space` tiny `data` digits "
+        "tries effnas out on digits of 8 px"
+    )
 
 
 def config_for_data(

@@ -59,6 +59,7 @@ def card(
         figures=_rows([one.name, one.text, one.how, one.at] for one in figures),
         training=_training(network),
         stem=network.arch.stem,
+        stem_stride=network.arch.stem_stride,
         head=network.arch.head,
         blocks="\n".join(f"- `{block}`" for block in network.arch.blocks),
         programs=programs,

@@ -146,7 +146,8 @@ def _ratios(members: Sequence[Member]) -> Figure:
 
 def _network(member: Member) -> Architecture | None:
     try:
-        return Architecture.parse(member.architecture, stem=member.stem, head=member.head)
+        return Architecture.parse(member.architecture, stem=member.stem, head=member.head,
+                                  stem_stride=member.stem_stride)  # fmt: skip
     except UserError:
         return None
 

@@ -8,7 +8,7 @@ from math import sqrt
 
 from effnas.arch.architecture import Architecture
 from effnas.arch.blocks import Stage, number_text
-from effnas.arch.counts import downsampled, stage_shapes
+from effnas.arch.counts import stage_shapes
 
 #: Pixels: of the drawing, of a line of text, and of a bar with the gap below it.
 WIDTH, _LINE, _BAR = 360, 20, 7
@@ -79,7 +79,7 @@ def draw(
                         bars=bars, width=WIDTH * sqrt(channels) / widest))  # fmt: skip
         y = bars[-1] + _BAR + _LINE
 
-    add("end", [("stem, conv 3×3", False)], arch.stem, downsampled(image_size, 2), 1)
+    add("end", [("stem, conv 3×3", False)], arch.stem, shapes[0][1], 1)
     for n, stage in enumerate(arch.stages):
         words = _words(stage, others[n] if others else None)
         add(stage.op, words, stage.c, shapes[n + 1][1], stage.r)

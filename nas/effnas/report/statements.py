@@ -338,7 +338,7 @@ def predicted_steps(run: Run) -> list[PredictedStep]:
         return []  # all events are read only where that may tell
     predicted: dict[int, float] = {}
     found: dict[int, PredictedStep] = {}
-    for trial in read_events(run.path, stem=run.space.stem, head=run.space.head):
+    for trial in read_events(run.path, run.space):
         value, source = trial.metrics.get("step_time"), trial.measurement.step_time_source
         if value is None:
             continue

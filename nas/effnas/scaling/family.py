@@ -97,8 +97,9 @@ def between(low: FamilyMember, high: FamilyMember, share: float) -> FamilyMember
         layers = gained(small.r if is_there else 0, large.r, 1, place)
         if layers:
             stages.append(replace(large, r=layers, c=gained(small.c, large.c, 8, place)))
-    arch = Architecture(
-        tuple(stages),
+    arch = replace(
+        one,
+        stages=tuple(stages),
         stem=gained(one.stem, other.stem, 8, 0.5 / count),
         head=gained(one.head, other.head, 8, 1 - 0.5 / count),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from effnas.arch.architecture import Architecture
+from effnas.arch.architecture import DEFAULT_STEM_STRIDE, Architecture
 from effnas.config.codec import Amount, Count, Size, WrongKindError, from_plain, read_object
 from effnas.config.regularization import STRENGTHS, Ramp
 from effnas.errors import ConfigError, UserError
@@ -43,7 +43,7 @@ class Member:
         hardware: What its layers were timed on; None if they were not.
         step_time: Predicted, as the costs below it; see `effnas.scaling.sizing.SizedMember`.
         dropout: Its strength at the start and at the end of a training, as those below it.
-        architecture: Block strings, with `stem` and `head`.
+        architecture: Block strings, with `stem`, `head` and `stem_stride`.
         params: Its trainable parameters; `macs` and `activations` are those at inference.
         reason: Why costs are missing, if they are.
     """
@@ -72,6 +72,7 @@ class Member:
     architecture: str = ""
     stem: Size = 1
     head: Size = 1
+    stem_stride: Size = DEFAULT_STEM_STRIDE
     layers: Count = 0
     params: Amount | None = None
     macs: Amount | None = None

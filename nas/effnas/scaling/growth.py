@@ -101,7 +101,8 @@ def grow(base: Architecture, growth: Growth, *, round_limit: float = 0.9) -> Arc
                 c=round_channels(last.c * growth.last_stage.width, round_limit),
             )
         )
-    return Architecture(tuple(stages), stem, channels(base.head, growth.head))
+    head = channels(base.head, growth.head)
+    return replace(base, stages=tuple(stages), stem=stem, head=head)
 
 
 def _layers(count: int, factor: float) -> int:

@@ -172,7 +172,7 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
                     data = replace(manifest.data, name=stored.data.name)
                     manifest = replace(manifest, data=data)
             search.resume(
-                read_events(out, stem=search.space.stem, head=search.space.head),
+                read_events(out, search.space),
                 rescore=stored is not None and stored.reward.text != manifest.reward.text,
             )
             search.baselines = read_baselines(out)

@@ -9,7 +9,12 @@ from itertools import product
 from math import prod
 from typing import TYPE_CHECKING
 
-from effnas.arch.architecture import DEFAULT_HEAD, DEFAULT_STEM, Architecture
+from effnas.arch.architecture import (
+    DEFAULT_HEAD,
+    DEFAULT_STEM,
+    DEFAULT_STEM_STRIDE,
+    Architecture,
+)
 from effnas.arch.blocks import Stage
 from effnas.errors import SpaceError
 from effnas.space.stage_space import Option, StageSpace
@@ -37,6 +42,7 @@ class DecisionSpace:
     stages: tuple[StageSpace, ...]
     stem: int = DEFAULT_STEM
     head: int = DEFAULT_HEAD
+    stem_stride: int = DEFAULT_STEM_STRIDE
     name: str = field(default="space", compare=False)
 
     @cached_property
@@ -55,7 +61,8 @@ class DecisionSpace:
 
     def decisions(self, arch: Architecture) -> dict[str, Option] | None:
         """Return the decisions, by choice name, that lead to `arch`, or None if none do."""
-        if (arch.stem, arch.head) != (self.stem, self.head) or len(arch.stages) != len(self.stages):
+        own = self.stem, self.head, self.stem_stride
+        if (arch.stem, arch.head, arch.stem_stride) != own or len(arch.stages) != len(self.stages):
             return None
         decisions: dict[str, Option] = {}
         for n, (space, stage) in enumerate(zip(self.stages, arch.stages, strict=True), start=1):
@@ -64,6 +71,18 @@ class DecisionSpace:
                 return None
             decisions |= {f"stage{n}.{name}": option for name, option in found.items()}
         return decisions
+
+    def parse_blocks(self, blocks: str) -> Architecture:
+        """Return the network of block strings with the space's stem and head.
+
+        It need not be in the space.
+
+        Raises:
+            SpaceError: If a block string is not valid.
+        """
+        return Architecture.parse(
+            blocks, stem=self.stem, head=self.head, stem_stride=self.stem_stride
+        )
 
     def architecture(self, decisions: Mapping[str, Option]) -> Architecture:
         """Return the architecture that decisions, by choice name, lead to.
@@ -146,7 +165,7 @@ class DecisionSpace:
                 yield self._assemble((*arch.stages[:n], other, *arch.stages[n + 1 :]))
 
     def _assemble(self, stages: list[Stage] | tuple[Stage, ...]) -> Architecture:
-        return Architecture(tuple(stages), self.stem, self.head)
+        return Architecture(tuple(stages), self.stem, self.head, self.stem_stride)
 
 
 def draw_move(moves: list[Move], rng: np.random.Generator) -> Move:

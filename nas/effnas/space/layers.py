@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from effnas.arch.counts import downsampled
-from effnas.arch.layers import Layer, layers_of_stage
+from effnas.arch.layers import Layer, layers_of_stage, stem_layer
 from effnas.space.search_space import SearchSpace
 
 
 def layers_of_space(space: SearchSpace, *, num_classes: int) -> list[Layer]:
     """Return every layer that a network of the space can have, in a fixed order."""
-    found = {Layer(f"stem_c{space.stem}", 3, space.target.image_size): None}
-    inputs = {(space.stem, downsampled(space.target.image_size, 2)): None}
+    image_size, stride = space.target.image_size, space.stem_stride
+    found = {stem_layer(space.stem, stride, image_size): None}
+    inputs = {(space.stem, downsampled(image_size, stride)): None}
     for stage_space in space.stages:
         stages = list(stage_space.stages())
         outputs: dict[tuple[int, int], None] = {}

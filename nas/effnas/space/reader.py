@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from effnas.arch.architecture import DEFAULT_HEAD, DEFAULT_STEM, Architecture, parse_stage
+from effnas.arch.architecture import (
+    DEFAULT_HEAD,
+    DEFAULT_STEM,
+    DEFAULT_STEM_STRIDE,
+    Architecture,
+    parse_stage,
+)
 from effnas.config.catalog import Node, load_keys
 from effnas.config.expressions import MAX_LENGTH, Expression
 from effnas.config.text import counted
@@ -12,7 +19,7 @@ from effnas.errors import ExpressionError, SpaceError
 from effnas.space.quantities import Target, quantity_names
 from effnas.space.stage_space import StageSpace
 
-_KEYS = ("stem", "stages", "head", "target", "reference", "constraints")
+_KEYS = ("stem", "stem_stride", "stages", "head", "target", "reference", "constraints")
 
 
 def read_space(text: str, source: str) -> dict[str, Any]:
@@ -23,11 +30,12 @@ def read_space(text: str, source: str) -> dict[str, Any]:
     stages = tuple(
         StageSpace.parse(node.text(), node.location) for node in _items(top["stages"], "stages")
     )
-    fields: dict[str, Any] = {"stages": stages, "stem": stem, "head": head, "name": source}
+    around = {"stem": stem, "head": head, "stem_stride": _stem_stride(top)}
+    fields: dict[str, Any] = {"stages": stages, **around, "name": source}
     if "target" in top:
         fields["target"] = _target(top["target"])
     if "reference" in top:
-        fields["given_reference"] = _reference(top["reference"], stem, head, len(stages))
+        fields["given_reference"] = _reference(top["reference"], around, len(stages))
     if "constraints" in top:
         fields["constraints"] = _constraints(top["constraints"], len(stages))
     return fields
@@ -45,13 +53,20 @@ def _target(node: Node) -> Target:
     return Target(**{name: value.integer(minimum=1) for name, value in target.items()})
 
 
-def _reference(node: Node, stem: int, head: int, stages: int) -> Architecture:
+def _stem_stride(top: Mapping[str, Node]) -> int:
+    if "stem_stride" not in top:
+        return DEFAULT_STEM_STRIDE
+    stride = top["stem_stride"].integer(minimum=1)
+    if stride > 2:
+        raise top["stem_stride"].error(f"stem_stride is 1 or 2, not {stride}")
+    return stride
+
+
+def _reference(node: Node, around: Mapping[str, int], stages: int) -> Architecture:
     items = _items(node, "reference")
     if len(items) != stages:
         raise node.error(f"reference has {counted(len(items), 'stage')}, the space {stages}")
-    return Architecture(
-        tuple(parse_stage(item.text(), item.location) for item in items), stem, head
-    )
+    return Architecture(tuple(parse_stage(item.text(), item.location) for item in items), **around)
 
 
 def _constraints(node: Node, stages: int) -> tuple[Expression, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 
-from effnas.arch.architecture import Architecture
+from effnas.arch.architecture import DEFAULT_STEM_STRIDE, Architecture
 from effnas.arch.blocks import Stage
 from effnas.arch.counts import Counts, count
 from effnas.config.catalog import Source, find
@@ -33,6 +33,7 @@ class SearchSpace(ConstrainedSpace):
         stages: The stages in order.
         stem: Channels of the stem.
         head: Channels of the head.
+        stem_stride: Stride of the stem, 1 or 2.
         target: What S and P are measured at.
         given_reference: The network that S and P are relative to, if the space names one.
         constraints: Conditions that every architecture of the space meets.
@@ -44,20 +45,15 @@ class SearchSpace(ConstrainedSpace):
     constraints: tuple[Expression, ...] = ()
 
     def __post_init__(self) -> None:
-        Architecture((Stage("identity"),), self.stem, self.head)  # checks stem and head
+        own = self._assemble([Stage("identity")])  # checks stem and head
         if not self.stages:
             raise SpaceError(f"{self.name}: a space has at least one stage")
         known = self.quantity_names
         reference = self.given_reference
-        if reference and (len(reference.stages), reference.stem, reference.head) != (
-            len(self.stages),
-            self.stem,
-            self.head,
-        ):
+        if reference and (len(reference.stages) != len(self.stages) or reference.ends != own.ends):
             raise SpaceError(
                 f"{self.name}: the reference has {counted(len(reference.stages), 'stage')}, "
-                f"stem {reference.stem} and head {reference.head}; the space has "
-                f"{len(self.stages)}, {self.stem} and {self.head}"
+                f"{reference.ends_text}; the space has {len(self.stages)}, {own.ends_text}"
             )
         for constraint in self.constraints:
             if not constraint.is_condition:
@@ -104,6 +100,7 @@ class SearchSpace(ConstrainedSpace):
         lines = [
             f"format: {FORMAT}",
             f"stem: {self.stem}",
+            *(f"stem_stride: {n}" for n in [self.stem_stride] if n != DEFAULT_STEM_STRIDE),
             "stages:",
             *(f"  - {stage}" for stage in self.stages),
             f"head: {self.head}",

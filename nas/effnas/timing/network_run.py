@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from effnas.arch.architecture import Architecture, parse_stage
+from effnas.arch.architecture import DEFAULT_STEM_STRIDE, Architecture, parse_stage
 from effnas.arch.layers import Layer
 from effnas.arch.models import build
 from effnas.timing.setup import MeasurementSetup
@@ -95,7 +95,10 @@ def build_layer(layer: Layer) -> nn.Module:
         InfeasibleError: If timm cannot build it.
     """
     if layer.block.startswith("stem"):
-        model = build(_around("conv_r1_k1_s1_c8", stem=int(layer.block[6:])), num_classes=1)
+        name, channels = layer.block.split("c")
+        stride = int(name[6:-1] or DEFAULT_STEM_STRIDE)
+        arch = _around("conv_r1_k1_s1_c8", stem=int(channels), stem_stride=stride)
+        model = build(arch, num_classes=1)
         names = ["conv_stem", "bn1"]
     elif layer.block.startswith("head"):
         head, classes = layer.block[6:].split("_n")
@@ -108,8 +111,10 @@ def build_layer(layer: Layer) -> nn.Module:
     return nn.Sequential(*(model.get_submodule(name) for name in names))
 
 
-def _around(block: str, *, stem: int = 8, head: int = 8) -> Architecture:
-    return Architecture((parse_stage(block),), stem=stem, head=head)
+def _around(
+    block: str, *, stem: int = 8, head: int = 8, stem_stride: int = DEFAULT_STEM_STRIDE
+) -> Architecture:
+    return Architecture((parse_stage(block),), stem=stem, head=head, stem_stride=stem_stride)
 
 
 def noise_batch(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
+from effnas.arch.architecture import DEFAULT_STEM_STRIDE
 from effnas.arch.layers import Layer, layers_of
 from effnas.config.codec import (
     FORMAT,
@@ -169,6 +170,7 @@ class DeviceProfile:
         reference: Block strings of the reference network.
         stem: Channels of the stem of the space's networks.
         head: Channels of their head.
+        stem_stride: Stride of their stem.
         optimizer: The optimizer of the steps.
         execution: Precision, memory format and compile mode, by name.
         hardware: One line that names the device.
@@ -187,6 +189,7 @@ class DeviceProfile:
     reference: str
     stem: Size
     head: Size
+    stem_stride: Size = DEFAULT_STEM_STRIDE
     optimizer: str
     execution: Mapping[str, str]
     hardware: str
@@ -234,6 +237,7 @@ class DeviceProfile:
         target, model = space.target, self.model
         pairs = {
             "stem": (self.stem, space.stem),
+            "stem stride": (self.stem_stride, space.stem_stride),
             "head": (self.head, space.head),
             "image size": (model.image_size, target.image_size),
             "batch size": (model.batch_size, target.batch_size),

@@ -128,6 +128,7 @@ def make_profile(
         reference=str(space.reference),
         stem=space.stem,
         head=space.head,
+        stem_stride=space.stem_stride,
         optimizer=setup.recipe.optimizer,
         execution=asdict(setup.execution),
         hardware=hardware_id(facts),

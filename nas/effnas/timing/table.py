@@ -227,14 +227,14 @@ def _network(row: _Row, space: SearchSpace) -> tuple[str, Architecture | None]:
     if not isinstance(blocks, str):
         raise ConfigError(f"{row.place}: architecture: not a text of block strings")
     try:
-        arch = Architecture.parse(blocks, stem=space.stem, head=space.head)
+        arch = space.parse_blocks(blocks)
     except SpaceError as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{row.place}: architecture: {reason}") from None
     if name is not None and name != arch.id:
         raise ConfigError(
-            f"{row.place}: architecture_id is {name}, but the blocks with stem {space.stem} and "
-            f"head {space.head} are {arch.id}; is the table one of another space?"
+            f"{row.place}: architecture_id is {name}, but the blocks with "
+            f"{arch.ends_text} are {arch.id}; is the table one of another space?"
         )
     return arch.id, arch
 

@@ -75,8 +75,7 @@ def find_network(text: str, home: SearchSpace | None) -> NetworkRef:
     if colon and (number == "best" or number.isdigit()):
         raise ConfigError(f"{folder}: no run there; RUN:best and RUN:NUMBER name a folder's trial")
     if _BLOCK.match(text.strip()):
-        around = home or SearchSpace.load("v2")
-        return NetworkRef(text, Architecture.parse(text, stem=around.stem, head=around.head))
+        return NetworkRef(text, (home or SearchSpace.load("v2")).parse_blocks(text))
     if (Path(text) / MANIFEST).is_file():
         raise ConfigError(f"{text}: a folder; name a trial of a search, as in {text}:best")
     if os.sep in text:

@@ -174,5 +174,5 @@ def load_run(path: str | Path) -> Run:
     path = Path(path)
     manifest = SearchManifest.read(path)
     space = SearchSpace.parse(manifest.space.text, source=f"{path}/{MANIFEST}: space")
-    last = {t.number: t for t in read_events(path, stem=space.stem, head=space.head)}
+    last = {t.number: t for t in read_events(path, space)}
     return Run(path, manifest, space, Trials(last.values()), read_baselines(path))

@@ -27,6 +27,7 @@ from effnas.config.codec import (
     to_plain,
 )
 from effnas.errors import StoreError
+from effnas.space.decisions import DecisionSpace
 from effnas.trials.trial import Measurement, StageTimes, Trial, TrialState
 
 MANIFEST = "manifest.json"
@@ -192,15 +193,13 @@ def append_line(file: Path, record: object) -> None:
         ) from error
 
 
-def read_events(path: Path, *, stem: int, head: int) -> list[Trial]:
-    """Return every stored change of a trial in order; stem and head are those of the run's space.
+def read_events(path: Path, space: DecisionSpace) -> list[Trial]:
+    """Return every stored change of a trial of a run, in order; the space is the run's.
 
     Raises:
         StoreError: If a line other than a torn last one cannot be read.
     """
-    return read_records(
-        path / TRIALS, lambda record: from_record(record, stem=stem, head=head), "trial"
-    )
+    return read_records(path / TRIALS, lambda record: from_record(record, space), "trial")
 
 
 def read_records(file: Path, parse: Callable[[Any], T], what: str) -> list[T]:
@@ -249,21 +248,21 @@ class ArchitectureRecord:
     architecture: str
     architecture_id: str
 
-    def parsed(self, stem: int, head: int) -> Architecture:
-        """Return the architecture.
+    def parsed(self, space: DecisionSpace) -> Architecture:
+        """Return the architecture; the space gives stem and head.
 
         Raises:
             ValueError: If it is none, or the id belongs to another one.
         """
-        arch = _architecture(self.architecture, stem, head)
+        arch = _architecture(self.architecture, space.stem, space.head, space.stem_stride)
         if arch.id != self.architecture_id:
             raise ValueError("architecture_id does not belong to the architecture")
         return arch
 
 
 @lru_cache(maxsize=1_000)  # a trial has a line for each of its states
-def _architecture(blocks: str, stem: int, head: int) -> Architecture:
-    return Architecture.parse(blocks, stem=stem, head=head)
+def _architecture(blocks: str, stem: int, head: int, stem_stride: int) -> Architecture:
+    return Architecture.parse(blocks, stem=stem, head=head, stem_stride=stem_stride)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,14 +299,14 @@ def to_record(trial: Trial) -> dict[str, Any]:
     return cast("dict[str, Any]", to_plain(record, sparse=True))
 
 
-def from_record(plain: object, *, stem: int, head: int) -> Trial:
-    """Return the trial of a record.
+def from_record(plain: object, space: DecisionSpace) -> Trial:
+    """Return the trial of a record of a run of that space.
 
     Raises:
         ValueError: If the record is not one that `to_record` writes.
     """
     record = from_plain(plain, _TrialRecord)
-    arch = record.parsed(stem, head)
+    arch = record.parsed(space)
     measurement = pick(Measurement, record, confusion=())
     return pick(Trial, record, number=record.trial, architecture=arch, measurement=measurement)
 

@@ -281,7 +281,7 @@ def test_a_training_survives_being_written_and_read() -> None:
         TrainingOutcome(reason="out of memory"),
     ):
         plain = json.loads(json.dumps(to_record(job.ended(outcome))))
-        assert from_record(plain, stem=SPACE.stem, head=SPACE.head) == job.ended(outcome)
+        assert from_record(plain, space=SPACE) == job.ended(outcome)
 
 
 def begin(folder: TrainingsFolder, networks: Any = NETWORKS, **changes: Any) -> list[Training]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -54,6 +55,13 @@ def grown(
         costs=TimedByMacs(base, image_size),
         progress=lambda what, done, total: None,
     )
+
+
+def test_a_candidate_is_the_network_that_it_was_made_of() -> None:
+    for base in (SMALL, replace(SMALL, stem_stride=1)):
+        made = ScaledNetwork.of(base, name="a", image_size=8, costs={}, how={})
+        assert made.architecture == base
+        assert from_plain(to_plain(made), ScaledNetwork) == made
 
 
 class TestCompound:

@@ -176,10 +176,10 @@ def to_record(training: Training) -> dict[str, Any]:
     return cast("dict[str, Any]", to_plain(record, sparse=True))
 
 
-def from_record(plain: object, *, stem: int, head: int) -> Training:
+def from_record(plain: object, space: SearchSpace) -> Training:
     """Return the training of a record of `to_record`; raise ValueError if it is none."""
     record = from_plain(plain, _Record)
-    arch, outcome = record.parsed(stem, head), pick(TrainingOutcome, record)
+    arch, outcome = record.parsed(space), pick(TrainingOutcome, record)
     return Training(pick(Fidelity, record), arch, record.repeat, outcome)
 
 
@@ -255,7 +255,7 @@ class TrainingsFolder(RunFolder):
             manifest = replace(manifest, networks=max(stored.networks, manifest.networks, key=len))
         if stored != manifest:
             manifest.write(self.path)
-        parse = partial(from_record, stem=space.stem, head=space.head)
+        parse = partial(from_record, space=space)
         return list(read_records(self.path / TRAININGS, parse, "training"))
 
     def add(self, training: Training) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from effnas.arch.architecture import Architecture
 from effnas.arch.models import TimmModel
 from effnas.errors import InfeasibleError, SpaceError
 from effnas.evaluation.backend import Backend, InlineBackend, Outcome
@@ -78,10 +77,12 @@ def looking_up(source: StepTimeSource) -> Backend:
 def _network(result: BaselineResult, space: SearchSpace) -> Network | None:
     """Return the network of a result; None if its stem or head is another than the space's."""
     try:
-        arch = Architecture.parse(result.network, stem=space.stem, head=space.head)
+        arch = space.parse_blocks(result.network)
     except SpaceError:
         return TimmModel(result.network)
-    return arch if space.count(arch).params == result.metrics.get("params") else None
+    counts = space.count(arch)
+    known = result.metrics.get("params"), result.metrics.get("macs")
+    return arch if known == (counts.params, counts.macs) else None
 
 
 def _elsewhere(result: BaselineResult, outcome: Outcome) -> BaselineResult:

@@ -164,7 +164,7 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
             began = stored.created or began
         manifest = replace(manifest, created=began)
         search.resume(
-            read_events(settings.out, stem=space.stem, head=space.head),
+            read_events(settings.out, space),
             rescore=stored is not None and stored.reward.text != manifest.reward.text,
         )
         manifest.write(settings.out)  # which is not finished, or no longer

@@ -7,7 +7,7 @@ given the Gaussian processes' predictions of metrics that were not measured.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -299,7 +299,7 @@ class Retargeting:
                     pair[int(rng.integers(2))]
                     for pair in zip(first.stages, second.stages, strict=True)
                 )
-                crossing = Architecture(tuple(stages), first.stem, first.head)
+                crossing = replace(first, stages=tuple(stages))
                 child = crossing if self.space.contains(crossing) else first
             for _ in range(int(rng.geometric(0.5))):
                 child = self.space.mutate(child, rng)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from effnas.arch.architecture import Architecture
+from effnas.arch.architecture import DEFAULT_STEM_STRIDE, Architecture
 from effnas.arch.counts import count
 from effnas.config.codec import Size
 from effnas.config.text import counted
@@ -32,6 +32,7 @@ class ScaledNetwork:
         blocks: Block strings of the network.
         stem: Channels of its stem.
         head: Channels of its head.
+        stem_stride: Stride of its stem.
         image_size: Pixels of its training.
         costs: By name: `params`, `macs` at that size, and what limits or equal step times needed.
         how: How it was scaled: `alpha`, `beta` and `gamma`, or the `layers` of the stages.
@@ -44,6 +45,7 @@ class ScaledNetwork:
     image_size: Size
     costs: Mapping[str, float]
     how: Mapping[str, Any]
+    stem_stride: int = DEFAULT_STEM_STRIDE
 
     def __post_init__(self) -> None:
         _ = self.architecture  # raises if it is none
@@ -51,12 +53,14 @@ class ScaledNetwork:
     @classmethod
     def of(cls, arch: Architecture, **others: Any) -> ScaledNetwork:
         """Return the candidate for an architecture."""
-        return cls(blocks=tuple(arch.blocks), stem=arch.stem, head=arch.head, **others)
+        return cls(blocks=tuple(arch.blocks), **{**arch.ends, **others})
 
     @cached_property
     def architecture(self) -> Architecture:
         """The network."""
-        return Architecture.parse(list(self.blocks), stem=self.stem, head=self.head)
+        return Architecture.parse(
+            self.blocks, stem=self.stem, head=self.head, stem_stride=self.stem_stride
+        )
 
 
 def compound_candidates(

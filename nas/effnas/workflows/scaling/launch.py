@@ -253,8 +253,9 @@ def _config(settings: ScalingSettings, network: NetworkRef, base: Architecture) 
         space = run.space
         config = config_for_run(run, recipe, data=data, data_root=root)
     else:
+        ends = "".join(f"{name}: {value}\n" for name, value in base.ends.items())
         blocks = "".join(f"\n  - {block}" for block in base.blocks)
-        space = SearchSpace.parse(f"stem: {base.stem}\nhead: {base.head}\nstages:{blocks}\n")
+        space = SearchSpace.parse(f"{ends}stages:{blocks}\n")
         config = config_for_data(space, data, recipe, data_root=root, seed=settings.seed)
     return replace(
         config,

@@ -93,8 +93,8 @@ class TrainingManifest(Manifest):
     Attributes:
         effnas: Version of the package.
         created: When it began, UTC in ISO format.
-        network: Block strings as `architecture`, with `architecture_id`, `stem` and `head`; of a
-            model of timm's the `name`.
+        network: Block strings as `architecture`, with `architecture_id`, `stem`, `head`, and
+            `stem_stride` where it is not 2; of a model of timm's the `name`.
         params: Its trainable parameters.
         recipe: With all sizes and strengths.
         seed: Fixed all that was random.

@@ -240,7 +240,7 @@ class PreparedTraining:
         network: dict[str, str | int] = {"name": settings.network}
         if arch is not None:
             network = {"architecture": str(arch), "architecture_id": arch.id}
-            network |= {"stem": arch.stem, "head": arch.head}
+            network |= arch.ends
         assert self.recipe.eval_image_size is not None
         made = TrainingManifest(
             effnas=version("effnas"),
