@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from effnas.arch.blocks import Stage
 from effnas.arch.notation import read
+from effnas.config.text import Option, option_text
 from effnas.errors import Location, SpaceError
 
 if TYPE_CHECKING:
@@ -46,19 +47,25 @@ class Architecture:
     """A network: a 3×3 stem, stages, a 1×1 head, pooling and a classifier.
 
     Attributes:
-        stages: The stages in order; at least one.
+        stages: The stages in order; at least one, but of a model of timm's.
         stem: Channels of the stem.
         head: Channels of the 1×1 convolution before pooling.
         stem_stride: Stride of the stem, 1 or 2; small images are better not halved at once.
+        recipe: Decisions of the recipe that it is trained by, by the names of the attributes of
+            `effnas.config.recipe.Recipe`, in their order: what a search proposes where these are
+            open, too.
+        model: Name of a model of timm's, which it is instead of all else; empty for none.
     """
 
     stages: tuple[Stage, ...]
     stem: int = DEFAULT_STEM
     head: int = DEFAULT_HEAD
     stem_stride: int = DEFAULT_STEM_STRIDE
+    recipe: tuple[tuple[str, Option], ...] = ()
+    model: str = ""
 
     def __post_init__(self) -> None:
-        if not self.stages:
+        if not self.stages and not self.model:
             raise SpaceError("an architecture has at least one stage")
         for name in ("stem", "head"):
             value = getattr(self, name)
@@ -73,7 +80,8 @@ class Architecture:
     @cached_property
     def _hash(self) -> int:
         # A search looks up the same ones often.
-        return hash((self.stages, self.stem, self.head, self.stem_stride))
+        ends = self.stem, self.head, self.stem_stride
+        return hash((self.stages, ends, self.recipe, self.model))
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the hash out: texts have another one in every process."""
@@ -130,7 +138,17 @@ class Architecture:
         return tuple(str(stage) for stage in self.stages)
 
     def __str__(self) -> str:
-        return " ".join(self.blocks)
+        return self.model or " ".join(self.blocks)
+
+    @property
+    def network(self) -> Architecture:
+        """The network alone, whatever it is trained by."""
+        return replace(self, recipe=()) if self.recipe else self
+
+    @property
+    def recipe_text(self) -> str:
+        """The decisions of its recipe in words; empty without any."""
+        return ", ".join(f"{name} {option_text(option)}" for name, option in self.recipe)
 
     @cached_property
     def id(self) -> str:
@@ -138,6 +156,8 @@ class Architecture:
         # Without the stride of 2, which all stems had once: ids stay.
         stride = "" if self.stem_stride == DEFAULT_STEM_STRIDE else f"_s{self.stem_stride}"
         text = f"stem{self.stem}{stride} {self} head{self.head}"
+        text = f"timm {self.model}" if self.model else text
+        text += "".join(f" {name}={option_text(option)}" for name, option in self.recipe)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property

@@ -48,6 +48,10 @@ def count(
             f"cannot count at image_size={image_size}, num_classes={num_classes}, "
             f"in_channels={in_channels}: sizes are 1 or more, classes 0 or more"
         )
+    if arch.model:
+        from effnas.arch.models import count_model  # takes seconds to import
+
+        return Counts(*count_model(arch.model, image_size, num_classes))
     shapes = stage_shapes(arch, image_size)
     pixels = shapes[0][1] ** 2
     params = 9 * in_channels * arch.stem + 2 * arch.stem

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from effnas.errors import ConfigError, InfeasibleError, nearest
@@ -119,6 +119,13 @@ def build(
             )
         except ConfigError as error:
             raise InfeasibleError(f"cannot be built: {error}") from error
+    if name := getattr(arch, "model", ""):
+        return build(
+            TimmModel(name),
+            num_classes=num_classes,
+            drop_rate=drop_rate,
+            drop_path_rate=drop_path_rate,
+        )
     from timm.models._efficientnet_builder import decode_arch_def
     from timm.models.efficientnet import EfficientNet
     from torch import nn
@@ -148,3 +155,71 @@ def build(
     stem = cast("nn.Conv2d", model.get_submodule("conv_stem"))
     stem.stride = (stem_stride, stem_stride)
     return model
+
+
+def counted_model(model: nn.Module, name: str, image_size: int) -> dict[str, float]:
+    """Return the counts of a network of timm's by the names of `effnas.trials.reward.METRICS`.
+
+    The others than the parameters are left out where layers are not only convolutions, linear
+    layers and batch norms.
+
+    Args:
+        model: The network; it is run once on one image, and stays as it is.
+        name: Of the network, for the reason.
+        image_size: Height and width of the image in pixels.
+
+    Raises:
+        InfeasibleError: If it cannot be run on images of that size.
+    """
+    import torch
+    from torch import nn
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    macs = activations = 0
+
+    def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal macs, activations
+        del inputs
+        weight = layer.weight
+        assert isinstance(weight, torch.Tensor)
+        macs += output.numel() * (weight.numel() // weight.shape[0])
+        activations += output.numel()
+
+    counted = (nn.Conv2d, nn.Linear)
+    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, counted)]
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            model(torch.zeros(1, 3, image_size, image_size))
+    except (RuntimeError, ValueError, AssertionError, TypeError, IndexError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InfeasibleError(
+            f"{name} cannot be run on images of {image_size} px: {reason}"
+        ) from error
+    finally:
+        model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    found = {"params": float(sum(p.numel() for p in model.parameters() if p.requires_grad))}
+    own = [m for m in model.modules() if next(m.parameters(recurse=False), None) is not None]
+    if all(isinstance(m, (*counted, _BatchNorm)) for m in own):
+        found |= {"macs": float(macs), "activations": float(activations)}
+    return found
+
+
+@lru_cache(maxsize=64)
+def count_model(name: str, image_size: int, num_classes: int) -> tuple[int, int, int]:
+    """Return parameters, MACs and activations of a model of timm's, for one image.
+
+    Of layers that are neither convolutions, linear layers nor batch norms only parameters count.
+
+    Raises:
+        ConfigError: If timm cannot build it.
+        InfeasibleError: If it cannot be run on images of that size.
+    """
+    import torch
+
+    with torch.random.fork_rng([]):
+        found = counted_model(build_timm(name, num_classes=num_classes), name, image_size)
+    return (int(found["params"]), int(found.get("macs", 0)), int(found.get("activations", 0)))

@@ -14,6 +14,7 @@ from effnas.errors import ConfigError
 if TYPE_CHECKING:
     from effnas.cli.session import LongCommand
     from effnas.config.recipe import Recipe
+    from effnas.config.recipe_file import RecipeSpace
     from effnas.config.settings import StepTimeConfig
     from effnas.evaluation.workers import Workers
 
@@ -96,7 +97,7 @@ class NamedRecipe(Options):
     recipe: str | None = opt("Name or YAML file of a recipe. [default: default]", of="recipes")
 
     def named_recipe(self) -> Recipe | None:
-        """Return the recipe that was given, if one was."""
+        """Return the recipe that was given, if one was; it has no choices."""
         from effnas.config.recipe_file import load_recipe
 
         return load_recipe(self.recipe) if self.recipe is not None else None
@@ -146,22 +147,26 @@ class ShortRecipe(NamedRecipe):
         "Share of the training part held out to measure A. [default: the recipe's]"
     )
 
-    def load_recipe(self, **settings: Any) -> Recipe:
-        """Return the recipe made short, with settings in place of its own; None is not given."""
-        from effnas.config.recipe import TRIAL_EPOCHS
-        from effnas.config.recipe_file import default_recipe
+    def short_recipe(self, **settings: Any) -> tuple[RecipeSpace, float]:
+        """Return the recipe made short, and its epochs before that.
 
-        base = self.named_recipe() or default_recipe()
-        by_time = base.train_time_s or settings.get("train_time_s")
+        Args:
+            settings: In place of its own; None is not given.
+        """
+        from effnas.config.recipe import TRIAL_EPOCHS
+        from effnas.config.recipe_file import DEFAULT, RecipeSpace
+
+        found = RecipeSpace.load(self.recipe or DEFAULT)
+        by_time = found.recipe.train_time_s or settings.get("train_time_s")
         if settings.get("epochs") is None and by_time is None:
             settings["epochs"] = TRIAL_EPOCHS
-        return base.overridden(holdout_share=self.holdout_share, **settings)
+        short = found.overridden(holdout_share=self.holdout_share, **settings)
+        return short, found.recipe.epochs
 
-    def full_epochs(self) -> float:
-        """Return the epochs of the recipe before it was made short."""
-        from effnas.config.recipe_file import default_recipe
-
-        return (self.named_recipe() or default_recipe()).epochs
+    def load_recipe(self, **settings: Any) -> Recipe:
+        """Return the recipe made short, which has no choices; arguments are as before."""
+        self.named_recipe()
+        return self.short_recipe(**settings)[0].recipe
 
 
 class Target(Options):

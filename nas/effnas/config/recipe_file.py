@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from math import ceil, isfinite, log, sqrt
 from pathlib import Path
 from typing import Any
@@ -25,21 +26,27 @@ from typing import Any
 from effnas.config.catalog import Node, Source, find, load_keys
 from effnas.config.recipe import STRENGTHS, Recipe
 from effnas.config.regularization import Ramp
+from effnas.config.text import Option, option_text
 from effnas.errors import CatalogError, ConfigError
 
-#: An option of a choice, as tables and constraints have it: a number, or a text.
-Option = str | int | float
-
+#: Name of the recipe that is taken where none is named.
+DEFAULT = "default"
 _MAX_BASES = 10
 _MAX_OPTIONS = 1000
 #: Neighbours in a geometric sequence differ by no more than this factor.
 _LOG_STEP = sqrt(2)
 _DIGITS = 3
+#: Rounded to that, factors of neighbours differ by less than this factor.
+_SAME_FACTOR = 1.1
 #: What all candidates of a search have in common, so that it cannot be a choice.
 _SHARED = frozenset(
     ("epochs", "train_time_s", "least_steps", "data_share", "holdout_share", "patience_epochs",
      "flip", "optimizer_arguments", "eval_image_size")
 )  # fmt: skip
+#: Arguments of `Recipe.overridden` that are about another attribute.
+_NAMED_AS = {"learning_rate": "learning_rate_per_256"}
+#: Names of what a recipe sets, in their order.
+ATTRIBUTES = tuple(one.name for one in fields(Recipe))
 _TYPES = {one.name: str(one.type) for one in fields(Recipe)}
 _RANGE = re.compile(r"(?P<low>[^.:]+(?:\.\d+)?)\.\.(?P<high>[^.:]+(?:\.\d+)?)(?::(?P<step>.+))?")
 
@@ -51,12 +58,19 @@ class RecipeChoice:
     Attributes:
         name: Of the attribute of `Recipe`.
         options: In the order of the file, numbers or texts; two ends are texts such as `20..32`.
-        is_log: Whether they are a geometric sequence.
     """
 
     name: str
     options: tuple[Option, ...]
-    is_log: bool = False
+
+    @property
+    def is_log(self) -> bool:
+        """Whether the options are a geometric sequence, but for what was rounded."""
+        numbers = [each for each in self.options if not isinstance(each, str)]
+        if len(numbers) < max(len(self.options), 3) or min(numbers) <= 0:
+            return False
+        factors = [high / low for low, high in pairwise(sorted(numbers))]
+        return max(factors) <= _SAME_FACTOR * min(factors)
 
     def __str__(self) -> str:
         return f"<{'|'.join(map(option_text, self.options))}>"
@@ -70,11 +84,13 @@ class RecipeSpace:
         recipe: With the first option of every choice.
         choices: In the order of the attributes of `Recipe`.
         name: What it was read from.
+        given: Names of what the file itself sets, not one that it is based on.
     """
 
     recipe: Recipe
     choices: tuple[RecipeChoice, ...] = ()
     name: str = "recipe"
+    given: frozenset[str] = frozenset()
 
     @classmethod
     def load(cls, name: str | Path) -> RecipeSpace:
@@ -87,6 +103,7 @@ class RecipeSpace:
         """
         source = find("recipes", str(name))
         values, base = _read(source)
+        given = frozenset(values)
         layers = [values]
         while base is not None:
             if len(layers) == _MAX_BASES:
@@ -104,12 +121,42 @@ class RecipeSpace:
         fixed = {name: one for name, one in merged.items() if name not in open_}
         choices = tuple(open_[name] for name in _TYPES if name in open_)
         first = {one.name: recipe_value(one.name, one.options[0]) for one in choices}
-        return cls(Recipe(**fixed, **first), choices, source.name)
+        return cls(Recipe(**fixed, **first), choices, source.name, given)
+
+    def overridden(self, **values: Any) -> RecipeSpace:
+        """Return it with values in place of its own, as `Recipe.overridden`.
+
+        Raises:
+            ConfigError: Also if one of them is a choice.
+        """
+        named = {_NAMED_AS.get(name, name): name for name, one in values.items() if one is not None}
+        for choice in self.choices:
+            if choice.name in named:
+                raise ConfigError(
+                    f"recipe {self.name}: {choice.name} is the choice {choice}; leave out "
+                    f"`{named[choice.name]}`, or fix it in the recipe"
+                )
+        return replace(self, recipe=self.recipe.overridden(**values))
+
+    def opened(self, choices: tuple[RecipeChoice, ...], space: str) -> tuple[RecipeChoice, ...]:
+        """Return its choices and those of a space.
+
+        Raises:
+            ConfigError: If it sets what the space opens.
+        """
+        for choice in choices:
+            if choice.name in self.given:
+                raise ConfigError(
+                    f"recipe {self.name} sets {choice.name}, and the space {space} opens it as "
+                    f"{choice}; remove one of the two"
+                )
+        both = {one.name: one for one in (*self.choices, *choices)}
+        return tuple(both[name] for name in ATTRIBUTES if name in both)
 
 
 def default_recipe() -> Recipe:
     """Return what networks are trained by where no recipe is named."""
-    return load_recipe("default")
+    return load_recipe(DEFAULT)
 
 
 def load_recipe(name: str | Path) -> Recipe:
@@ -129,16 +176,25 @@ def load_recipe(name: str | Path) -> Recipe:
     return found.recipe
 
 
-def decided(recipe: Recipe, decisions: Mapping[str, Option]) -> Recipe:
-    """Return a recipe with decisions, by the names of its attributes, in place of its own values.
+def decided(
+    recipe: Recipe, decisions: Mapping[str, Option], *, full_epochs: float | None = None
+) -> Recipe:
+    """Return a recipe with decisions in place of its own values.
+
+    Args:
+        recipe: With image sizes.
+        decisions: Options by the names of the attributes.
+        full_epochs: Epochs of the recipe that decisions are about, where this one was made shorter;
+            None takes it as it is.
 
     Raises:
         ConfigError: If an option is no value of the attribute.
     """
     changes = {name: recipe_value(name, option) for name, option in decisions.items()}
     if "image_size" in changes:
-        changes["eval_image_size"] = None
-    return replace(recipe, **changes)
+        changes["eval_image_size"] = changes["image_size"][1]
+    full = recipe.lasting(full_epochs or recipe.epochs)
+    return replace(full, **changes).lasting(recipe.epochs)
 
 
 def recipe_value(name: str, option: Option) -> Any:
@@ -167,11 +223,6 @@ def recipe_value(name: str, option: Option) -> Any:
     if kind.startswith("bool"):
         return {"true": True, "false": False}[str(option)]
     return str(option)
-
-
-def option_text(option: Option) -> str:
-    """Return an option as a recipe file writes it."""
-    return option if isinstance(option, str) else f"{option:.12g}"
 
 
 def _read(source: Source) -> tuple[dict[str, Any], Node | None]:
@@ -209,7 +260,6 @@ def _choice(name: str, node: Node) -> RecipeChoice:
     if not text.endswith(">") or "<" in text[1:]:
         raise node.error("a choice set is written <item|item>")
     options: list[Option] = []
-    is_log = False
     for item in text[1:-1].split("|"):
         found = _RANGE.fullmatch(item) if name not in (*STRENGTHS, "image_size") else None
         if found is None:
@@ -219,7 +269,6 @@ def _choice(name: str, node: Node) -> RecipeChoice:
             options += _between(found["low"], found["high"], found["step"], _TYPES[name])
         except ValueError as error:
             raise node.error(f"{item!r}: {error}") from None
-        is_log = (found["step"] or "").startswith("log")
     if len(options) > _MAX_OPTIONS or len(set(options)) < max(len(options), 2):
         raise node.error(f"a choice has 2 to {_MAX_OPTIONS} different options")
     for option in options:
@@ -228,7 +277,7 @@ def _choice(name: str, node: Node) -> RecipeChoice:
         except (ConfigError, KeyError):
             raise node.error(f"{option!r} is no value of {name}") from None
         _check(name, value, node)
-    return RecipeChoice(name, tuple(options), is_log)
+    return RecipeChoice(name, tuple(options))
 
 
 def _is_number(name: str) -> bool:

@@ -132,6 +132,7 @@ class EvaluationConfig:
             none.
         holdout_fingerprint: Of the held-out images that accuracies must compare on; None takes any
             images.
+        full_epochs: Of the recipe before it was made short, which decisions of it are about.
     """
 
     space_text: str
@@ -149,3 +150,4 @@ class EvaluationConfig:
     checkpoints: str | None = None
     weights: str | None = None
     holdout_fingerprint: str | None = None
+    full_epochs: float | None = None

@@ -6,6 +6,9 @@ import re
 
 from effnas.errors import ConfigError
 
+#: An option of a choice, as tables and constraints have it: a number, or a text.
+Option = str | int | float
+
 _TIME = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(s|m|h|)")
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _ONE_OF_SEVERAL = re.compile(r"(?<![\d.,])1 (thread|epoch)s\b")
@@ -15,6 +18,11 @@ def counted(count: float, noun: str, plural: str = "") -> str:
     """Return `1 epoch`, `4,000 images` or `0.25 epochs`; a plural that is no -s is given."""
     number = f"{count:,}" if isinstance(count, int) else f"{count:.3g}"
     return f"{number} {noun if count == 1 else plural or noun + 's'}"
+
+
+def option_text(option: Option) -> str:
+    """Return an option as a file writes it."""
+    return option if isinstance(option, str) else f"{option:.12g}"
 
 
 def seconds_of(text: str, name: str) -> float:

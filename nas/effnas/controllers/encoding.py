@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from effnas.arch.architecture import Architecture
 from effnas.arch.blocks import Stage
 from effnas.arch.counts import count_stage, downsampled, stage_shapes
+from effnas.config.recipe_file import recipe_value
 from effnas.space.search_space import SearchSpace
 
 #: Architectures drawn to find the scale of each column.
@@ -20,11 +21,13 @@ _DRAWS = 256
 
 
 class Encoding:
-    """Describes the architectures of one space by numbers, in three groups of columns.
+    """Describes the architectures of one space by numbers, in three or four groups of columns.
 
     `network`: logarithms of params, MACs and activations, and the numbers of layers, by operator,
     squeeze-and-excitation, kernel and expansion. `decisions`: every stage's open fields, and its
-    operator one-hot. `counts`: logarithms of every stage's params, MACs and activations. Columns
+    operator one-hot. `counts`: logarithms of every stage's params, MACs and activations. `recipe`,
+    where choices of the recipe are open: numbers, or their logarithms where these are evenly
+    spaced, and texts one-hot; the two ends of image sizes are logarithms. Columns
     have mean 0 over random architectures of the space, and the variance of each group is 1 in sum,
     so that one length scale suits them all.
     """
@@ -58,7 +61,26 @@ class Encoding:
 
     def _raw(self, archs: Sequence[Architecture]) -> list[NDArray[np.float64]]:
         rows = [(self._network(arch), *self._stages(arch)) for arch in archs]
-        return [np.array(group, dtype=np.float64) for group in zip(*rows, strict=True)]
+        groups = [np.array(group, dtype=np.float64) for group in zip(*rows, strict=True)]
+        # A group without columns, as of a space without stages, has one that says nothing.
+        groups = [group if group.shape[1] else np.zeros((len(archs), 1)) for group in groups]
+        if self.space.recipe:
+            groups.append(np.array([self._recipe(arch) for arch in archs], dtype=np.float64))
+        return groups
+
+    def _recipe(self, arch: Architecture) -> list[float]:
+        decided = dict(arch.recipe)
+        found: list[float] = []
+        for choice in self.space.recipe:
+            option = decided.get(choice.name, choice.options[0])
+            if choice.name == "image_size":
+                first, last = recipe_value(choice.name, option)
+                found += [log(first), log(last)]
+            elif isinstance(option, str):
+                found += [float(option == each) for each in choice.options]
+            else:
+                found.append(log(option) if choice.is_log else float(option))
+        return found
 
     def _network(self, arch: Architecture) -> list[float]:
         counts = self.space.count(arch)
@@ -76,7 +98,7 @@ class Encoding:
     def _stages(self, arch: Architecture) -> tuple[list[float], list[float]]:
         decisions: list[float] = []
         counts: list[float] = []
-        shapes = stage_shapes(arch, self.space.target.image_size)
+        shapes = stage_shapes(arch, self.space.target.image_size) if arch.stages else []
         for stage, operators, (channels, size) in zip(
             arch.stages, self._operators, shapes, strict=False
         ):

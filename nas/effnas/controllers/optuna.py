@@ -23,10 +23,11 @@ from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
 from effnas.arch.architecture import Architecture
+from effnas.config.text import Option
 from effnas.controllers.base import Controller, takes_no_objectives
 from effnas.errors import ConfigError, SpaceExhaustedError, closest
+from effnas.space.decisions import RECIPE
 from effnas.space.search_space import SearchSpace
-from effnas.space.stage_space import Option
 from effnas.trials.problem import Problem
 from effnas.trials.trial import Trial, TrialState
 
@@ -253,7 +254,7 @@ def _always_open(space: SearchSpace) -> frozenset[str]:
             for name in stages.choices.keys() - (stages.decisions(stage) or {}).keys()
         }
         found |= {f"stage{n}.{name}" for name in stages.choices.keys() - closed}
-    return frozenset(found)
+    return frozenset(found | {f"{RECIPE}{each.name}" for each in space.recipe})
 
 
 @contextmanager

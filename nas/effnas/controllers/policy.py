@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effnas.arch.architecture import Architecture
+from effnas.config.text import Option
 from effnas.controllers.base import Controller
+from effnas.space.decisions import RECIPE
 from effnas.space.search_space import SearchSpace
-from effnas.space.stage_space import Option, StageSpace
+from effnas.space.stage_space import StageSpace
 from effnas.trials.problem import Problem
 from effnas.trials.trial import Trial, TrialState
 
@@ -29,7 +31,7 @@ class Decisions:
     """The decisions of a space as columns of a table of indices, one architecture a row.
 
     Columns stand in the order in which decisions are asked for: stage by stage, the operator first,
-    then the expansion, since these may close others. An entry is the index of the option taken, or
+    then the expansion, since these may close others; those of the recipe come last. An entry is
     `CLOSED`.
 
     Attributes:
@@ -49,6 +51,9 @@ class Decisions:
             for name in names:
                 self._options[f"stage{n}.{name}"] = stage.choices[name]
                 self._rules.append((op, e, is_open[name]))
+        for each in space.recipe:
+            self._options[f"{RECIPE}{each.name}"] = each.options
+            self._rules.append((None, None, np.ones((1, 1), dtype=bool)))
         self.sizes = tuple(len(options) for options in self._options.values())
 
     def encode(self, arch: Architecture) -> NDArray[np.int64] | None:

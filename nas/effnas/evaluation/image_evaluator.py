@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from effnas.arch.models import build
+from effnas.arch.models import build, counted_model
 from effnas.data.samples import samples_png
 from effnas.errors import ConfigError, InfeasibleError
-from effnas.evaluation.baselines import counted_model, networks_to_compare
+from effnas.evaluation.baselines import networks_to_compare
 from effnas.evaluation.evaluator import Job, Task
+from effnas.evaluation.images import load_images
 from effnas.evaluation.timing import WorkerTiming, step_bytes
 from effnas.evaluation.training import (
     CURVE,
     WorkerTraining,
-    load_images,
     out_of_memory_is_infeasible,
 )
 from effnas.space.search_space import SearchSpace

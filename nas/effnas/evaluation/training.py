@@ -19,6 +19,7 @@ from effnas.data.loading import SearchImages, load_search_images, load_test_part
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.evaluation.config import default_image_sizes
 from effnas.evaluation.timing import step_bytes
+from effnas.space.search_space import SearchSpace
 from effnas.timing import lock
 from effnas.timing.device import describe_device, hardware_id
 from effnas.timing.training_time import StepTimes, measure_step_times, steps_within
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
     from effnas.config.recipe import Recipe
     from effnas.config.settings import EvaluationConfig
+    from effnas.evaluation.images import WorkerImages
     from effnas.evaluation.evaluator import Job, Network
-    from effnas.space.search_space import SearchSpace
     from effnas.timing.setup import MeasurementSetup
 
 #: Of more classes it is not counted which are taken for which.
@@ -46,62 +47,6 @@ MOST_CONFUSED_CLASSES = 100
 _TIMED_STEPS = 8
 #: Shares of a training by time after which its accuracy is measured, for its learning curve.
 CURVE = (0.25, 0.5, 0.75)
-
-
-@dataclass(frozen=True)
-class WorkerImages:
-    """The images of a search, decoded once.
-
-    Attributes:
-        loaded: In memory.
-        pixels: Those to train on, for the device.
-        recipe: How they are trained on, with all that follows from them settled.
-    """
-
-    loaded: SearchImages
-    pixels: TrainPixels
-    recipe: Recipe
-
-
-def load_images(
-    config: EvaluationConfig, space: SearchSpace, device: torch.device
-) -> WorkerImages | None:
-    """Load the images of a configuration; None if it has none.
-
-    Raises:
-        DataError: If they cannot be used.
-        ConfigError: If others are held out than accuracies are to compare with.
-    """
-    if config.data is None:
-        return None
-    recipe = config.recipe
-    recipe = recipe.sized(*(recipe.image_size or default_image_sizes(config, space)))
-    bounded = device.type == "cpu" and recipe.train_time_s is None
-    assert recipe.eval_image_size is not None
-    found = load_search_images(
-        config.data,
-        image_size=recipe.last_image_size,
-        eval_image_size=recipe.eval_image_size,
-        holdout_share=recipe.holdout_share,
-        data_share=recipe.data_share,
-        most_train_images=CPU_TRAINING_IMAGES if bounded else None,
-        seed=config.seed,
-        on_bad_image=config.on_bad_image,
-        root=Path(config.data_root) if config.data_root else None,
-    )
-    expected = config.holdout_fingerprint
-    if expected is not None and found.holdout.fingerprint != expected:
-        raise ConfigError(
-            f"the held-out images of {config.data} are not those of the search, so accuracies "
-            "would not compare; give the place of its images as `data`"
-        )
-    settled = replace(
-        recipe,
-        data_share=found.data_share,
-        batch_size=min(recipe.batch_size, len(found.train)),
-        flip=found.mirrored if recipe.flip is None else recipe.flip,
-    )
-    return WorkerImages(found, TrainPixels(found.train, device), settled)
 
 
 class WorkerTraining:
@@ -118,6 +63,9 @@ class WorkerTraining:
     ) -> None:
         self.images = images
         self._config = config
+        space = SearchSpace.parse(config.space_text, source="the run's space")
+        self._chooses_sizes = bool(space.recipe_image_sizes)
+        self._count = len(images.loaded.train)
         recipe = images.recipe
         #: Under which a step's memory is that of a training.
         self.setup = replace(
@@ -136,11 +84,19 @@ class WorkerTraining:
     @property
     def _key(self) -> str:
         """The same for all trainings of a run: seeds are made of it."""
-        recipe, train = self.images.recipe, self.images.loaded.train
-        length = f"{recipe.epochs:g} epochs of" if recipe.train_time_s is None else (
-            f"{recipe.train_time_s:g} s on"
-        )  # fmt: skip
-        return f"{length} {len(train)} images at {recipe.sizes_text}"
+        recipe = self.images.recipe
+        by_time = recipe.train_time_s is not None
+        length = f"{recipe.train_time_s:g} s on" if by_time else f"{recipe.epochs:g} epochs of"
+        at = "" if self._chooses_sizes else f" at {recipe.sizes_text}"
+        return f"{length} {self._count} images{at}"
+
+    def recipe_of(self, network: Network) -> Recipe:
+        """Return how a network is trained: by the run's recipe, with what was decided of it."""
+        recipe = self.images.recipe
+        if isinstance(network, TimmModel) or not network.recipe:
+            return recipe
+        found = decided(recipe, dict(network.recipe), full_epochs=self._config.full_epochs)
+        return replace(found, batch_size=min(found.batch_size, self._count))
 
     def __call__(
         self, network: Network, job: Job, step_times: StepTimes | None = None
@@ -156,11 +112,14 @@ class WorkerTraining:
         Raises:
             InfeasibleError: If it cannot be built or trained.
         """
-        self._check_memory(network)
+        recipe = self.recipe_of(network)
+        self._check_memory(network, recipe)
         config, seed = self._config, self._seed(network, job.repeat)
         checkpoint = self._checkpoint(network, job, seed)
-        stored = (checkpoint.load() if checkpoint else None) or {}
-        plan = self._plan(network, job, stored, seed, step_times)
+        stored: Mapping[str, Any] = (checkpoint.load() if checkpoint else None) or {}
+        plan = job.stages or _stored_plan(stored)
+        if recipe.train_time_s is not None and not plan:
+            plan = self._plan(recipe, step_times or self.step_times(network, seed), seed)
         if checkpoint and plan:
             checkpoint = replace(checkpoint, beside={"plan": [list(astuple(one)) for one in plan]})
             if not stored:  # a training that is killed is resumed with as many steps
@@ -168,7 +127,7 @@ class WorkerTraining:
         with lock.training(self.setup.device):
             training = self._make(network, seed, sum(stage.steps for stage in plan) or None)
             steps = training.stages[-1].end
-            until = steps if job.until is None else self._until(job.until, plan)
+            until = steps if job.until is None else self._until(job.until, recipe, plan)
             if "progress" in stored and _steps_done(stored) <= until:
                 training.load_state_dict(stored)
             curve = []
@@ -204,7 +163,7 @@ class WorkerTraining:
         if self.images.recipe.train_time_s is None:
             return
         try:
-            self._plan(network, None, {}, 0, step_times)
+            self._plan(self.images.recipe, step_times or self.step_times(network), 0)
         except InfeasibleError as error:
             raise ConfigError(f"of the reference network, {error}") from None
 
@@ -215,7 +174,7 @@ class WorkerTraining:
             InfeasibleError: If it cannot be built or trained.
         """
         with lock.timing(self.setup.device):
-            steps = _TIMED_STEPS * self.images.recipe.stages
+            steps = _TIMED_STEPS * self.recipe_of(network).stages
             return measure_step_times(self._make(network, seed, steps))
 
     def test(self, arch: Architecture, seeds: int) -> tuple[ImageSet, list[float]]:
@@ -263,12 +222,12 @@ class WorkerTraining:
 
     def _make(self, network: Network, seed: int, steps: int | None) -> Training:
         """Return a training before its first step; `steps` is its length if time decides on it."""
-        recipe, images = self.images.recipe, self.images.loaded
-        per_epoch = len(images.train) // recipe.batch_size
+        recipe, images = self.recipe_of(network), self.images.loaded
+        per_epoch = self._count // recipe.batch_size
         if steps is not None:
             recipe = recipe.lasting(steps / per_epoch)
         stages = stages_of(recipe, steps_per_epoch=per_epoch, seed=seed, steps=steps)
-        arch = None if isinstance(network, TimmModel) else network
+        arch = None if isinstance(network, TimmModel) or network.model else network
         try:
             with torch.random.fork_rng([]):
                 torch.manual_seed(seed)
@@ -298,24 +257,13 @@ class WorkerTraining:
         folder = Path(config.checkpoints)
         return Checkpoint.of(folder, network, job.repeat, seed=seed, fidelity=self._key)
 
-    def _plan(
-        self,
-        network: Network,
-        job: Job | None,
-        stored: Mapping[str, Any],
-        seed: int,
-        step_times: StepTimes | None,
-    ) -> tuple[StageTimes, ...]:
-        """Return the steps that fit into a training time; nothing where epochs say how long."""
-        recipe = self.images.recipe
-        if recipe.train_time_s is None:
-            return ()
-        if job and job.stages:
-            return job.stages
-        if plan := stored.get("plan"):
-            return tuple(StageTimes(*one) for one in plan)
-        times = step_times or self.step_times(network, seed)
-        per_epoch = len(self.images.loaded.train) // recipe.batch_size
+    def _plan(self, recipe: Recipe, times: StepTimes, seed: int) -> tuple[StageTimes, ...]:
+        """Return the steps that fit into a recipe's training time.
+
+        Raises:
+            InfeasibleError: If not even one does.
+        """
+        per_epoch = self._count // recipe.batch_size
         steps = steps_within(recipe, times, steps_per_epoch=per_epoch, seed=seed)
         lasting = recipe.lasting(steps / per_epoch)
         stages = stages_of(lasting, steps_per_epoch=per_epoch, seed=seed, steps=steps)
@@ -323,11 +271,11 @@ class WorkerTraining:
             StageTimes(stage.image_size, stage.steps, times(stage.image_size)) for stage in stages
         )
 
-    def _until(self, until: float, plan: Sequence[StageTimes]) -> int:
+    def _until(self, until: float, recipe: Recipe, plan: Sequence[StageTimes]) -> int:
         """Return the step at which a training has lasted some epochs, or seconds of its plan."""
         if not plan:
-            recipe = replace(self.images.recipe, epochs=until, least_steps=0)
-            return steps_of(recipe, len(self.images.loaded.train) // recipe.batch_size)
+            shorter = replace(recipe, epochs=until, least_steps=0)
+            return steps_of(shorter, self._count // recipe.batch_size)
         steps, left_s = 0, until
         for stage in plan:
             taken = min(stage.steps, int(left_s / stage.step_time_s + 1e-9))
@@ -342,10 +290,18 @@ class WorkerTraining:
         on_curve = {round(share * steps) for share in CURVE} if steps else set()
         return [*sorted(step for step in on_curve if done < step < until), until]
 
-    def _check_memory(self, network: Network) -> None:
+    def _check_memory(self, network: Network, recipe: Recipe) -> None:
         """Refuse what the system would end this process for, instead of raising an error."""
         available = self.setup.available_bytes
-        if available is not None and (needed := step_bytes(network, self.setup)) > available:
+        if available is None:
+            return
+        setup = replace(
+            self.setup,
+            recipe=recipe,
+            batch_size=recipe.batch_size,
+            image_size=recipe.last_image_size,
+        )
+        if (needed := step_bytes(network, setup)) > available:
             raise InfeasibleError(
                 f"out of memory: a training step needs {needed / 1e9:.1f} GB, "
                 f"{available / 1e9:.1f} GB are free"
@@ -360,6 +316,10 @@ class WorkerTraining:
 def share_correct(predicted: torch.Tensor, images: ImageSet) -> float:
     """Return the share of images whose class numbers [N] are right, 0 to 1."""
     return float((predicted == torch.from_numpy(images.labels)).sum()) / len(images)
+
+
+def _stored_plan(stored: Mapping[str, Any]) -> tuple[StageTimes, ...]:
+    return tuple(StageTimes(*one) for one in stored.get("plan", ()))
 
 
 def _steps_done(stored: Mapping[str, Any]) -> int:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effnas.arch.architecture import Architecture
+from effnas.config.text import Option
 from effnas.controllers.predictor import Predictor
 from effnas.space.search_space import SearchSpace
-from effnas.space.stage_space import Option
 
 #: Draws from what the model knows of all networks together.
 _DRAWS = 100

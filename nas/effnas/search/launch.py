@@ -9,6 +9,7 @@ from pathlib import Path
 
 from effnas.arch.architecture import Architecture
 from effnas.config.catalog import Source
+from effnas.config.recipe_file import RecipeChoice
 from effnas.config.settings import EvaluationConfig, StepTimeConfig
 from effnas.controllers.registry import controller_text
 from effnas.errors import ConfigError, check_at_least
@@ -75,6 +76,7 @@ class Settings(CandidateSettings):
         step_times: Where step times come from.
         rungs: Where trainings pause; the last is the recipe's own length.
         full_epochs: Of the recipe before it was made short.
+        recipe_choices: What is open of the recipe, beside what the space opens of it.
         target_batch_size: Batch size of S in place of the space's.
         constraints: Conditions that every network must meet, see `effnas.trials.constraints`.
         baselines: What the search is compared with beside the reference network, as of
@@ -89,6 +91,7 @@ class Settings(CandidateSettings):
     step_times: StepTimeConfig = field(default_factory=StepTimeConfig)
     rungs: Rungs | None = None
     full_epochs: float | None = None
+    recipe_choices: tuple[RecipeChoice, ...] = ()
     target_batch_size: int | None = None
     constraints: tuple[str, ...] = ()
     baselines: tuple[str, ...] | None = None
@@ -238,6 +241,8 @@ class _Setup:
         space = SearchSpace.read(source).with_target(
             image_size=settings.target_image_size, batch_size=settings.target_batch_size
         )
+        if settings.recipe_choices:
+            space = replace(space, recipe=settings.recipe_choices)
         reward = settings.reward
         lasts = settings.rungs or settings.recipe.train_time_s is not None
         checkpoints = str((settings.out / CHECKPOINTS).absolute()) if lasts else None
@@ -251,6 +256,7 @@ class _Setup:
             config=replace(
                 settings.config(space),
                 step_times=settings.step_times,
+                full_epochs=settings.full_epochs,
                 constraints=settings.constraints,
                 checkpoints=checkpoints,
             ),

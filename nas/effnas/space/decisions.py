@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from math import prod
@@ -16,8 +16,10 @@ from effnas.arch.architecture import (
     Architecture,
 )
 from effnas.arch.blocks import Stage
+from effnas.config.recipe_file import RecipeChoice, recipe_value
+from effnas.config.text import Option
 from effnas.errors import SpaceError
-from effnas.space.stage_space import Option, StageSpace
+from effnas.space.stage_space import StageSpace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,38 +33,55 @@ class Choice:
     options: tuple[Option, ...]
 
 
+#: What the names of decisions of the recipe begin with.
+RECIPE = "recipe."
 #: A change of a single decision: the choice's name, and another option.
 Move = tuple[str, Option]
 
 
 @dataclass(frozen=True)
 class DecisionSpace:
-    """A finite set of architectures: one for each way to take all decisions."""
+    """A finite set of architectures: one for each way to take all decisions.
+
+    Where choices of the recipe are open, too, these are decisions like others, and an architecture
+    comes with what was decided of its recipe.
+    """
 
     stages: tuple[StageSpace, ...]
     stem: int = DEFAULT_STEM
     head: int = DEFAULT_HEAD
     stem_stride: int = DEFAULT_STEM_STRIDE
+    recipe: tuple[RecipeChoice, ...] = ()
+    model: str = ""
     name: str = field(default="space", compare=False)
 
     @cached_property
     def choices(self) -> tuple[Choice, ...]:
-        """All open decisions, stage by stage."""
-        return tuple(
+        """All open decisions, stage by stage, then those of the recipe."""
+        of_stages = (
             Choice(f"stage{n}.{name}", options)
             for n, stage in enumerate(self.stages, start=1)
             for name, options in stage.choices.items()
         )
+        of_recipe = (Choice(f"{RECIPE}{each.name}", each.options) for each in self.recipe)
+        return (*of_stages, *of_recipe)
 
     @cached_property
     def size(self) -> int:
         """Number of architectures, before constraints."""
-        return prod(stage.size for stage in self.stages)
+        of_recipe = prod(len(each.options) for each in self.recipe)
+        return of_recipe * prod(stage.size for stage in self.stages)
 
     def decisions(self, arch: Architecture) -> dict[str, Option] | None:
         """Return the decisions, by choice name, that lead to `arch`, or None if none do."""
-        own = self.stem, self.head, self.stem_stride
-        if (arch.stem, arch.head, arch.stem_stride) != own or len(arch.stages) != len(self.stages):
+        own = self.stem, self.head, self.stem_stride, self.model
+        theirs = arch.stem, arch.head, arch.stem_stride, arch.model
+        if theirs != own or len(arch.stages) != len(self.stages):
+            return None
+        decided = dict(arch.recipe)
+        if tuple(decided) != tuple(each.name for each in self.recipe):
+            return None
+        if any(decided[each.name] not in each.options for each in self.recipe):
             return None
         decisions: dict[str, Option] = {}
         for n, (space, stage) in enumerate(zip(self.stages, arch.stages, strict=True), start=1):
@@ -70,7 +89,7 @@ class DecisionSpace:
             if found is None:
                 return None
             decisions |= {f"stage{n}.{name}": option for name, option in found.items()}
-        return decisions
+        return decisions | {f"{RECIPE}{name}": option for name, option in decided.items()}
 
     def parse_blocks(self, blocks: str) -> Architecture:
         """Return the network of block strings with the space's stem and head.
@@ -111,17 +130,23 @@ class DecisionSpace:
             return lambda name, options: choose(f"stage{n}.{name}", options)
 
         return self._assemble(
-            [space.decide_by(of_stage(n)) for n, space in enumerate(self.stages, start=1)]
+            [space.decide_by(of_stage(n)) for n, space in enumerate(self.stages, start=1)],
+            [choose(f"{RECIPE}{each.name}", each.options) for each in self.recipe],
         )
 
     def architectures(self) -> Iterator[Architecture]:
         """All architectures, in a fixed order, each once."""
+        of_recipe = list(product(*(each.options for each in self.recipe)))
         for stages in product(*(list(space.stages()) for space in self.stages)):
-            yield self._assemble(stages)
+            for options in of_recipe:
+                yield self._assemble(stages, options)
 
     def sample_unconstrained(self, rng: np.random.Generator) -> Architecture:
         """Draw an architecture, every decision uniformly, whatever the constraints say."""
-        return self._assemble([space.draw(rng) for space in self.stages])
+        stages = [space.draw(rng) for space in self.stages]
+        return self._assemble(
+            stages, [each.options[int(rng.integers(len(each.options)))] for each in self.recipe]
+        )
 
     def moves(self, arch: Architecture) -> list[Move]:
         """Return the changes of a single decision: its name and another option.
@@ -143,12 +168,15 @@ class DecisionSpace:
     def moved(self, arch: Architecture, move: Move, rng: np.random.Generator) -> Architecture:
         """Return `arch` after a move, whatever the constraints say; what it opens is drawn."""
         name, option = move
+        if name.startswith(RECIPE):
+            decided = dict(arch.recipe) | {name.removeprefix(RECIPE): option}
+            return replace(arch, recipe=tuple(decided.items()))
         stage = int(name.removeprefix("stage").split(".")[0])
         decisions = self.stages[stage - 1].decisions(arch.stages[stage - 1]) or {}
         given = {**decisions, name.split(".")[1]: option}
         stages = list(arch.stages)
         stages[stage - 1] = self.stages[stage - 1].draw(rng, given)
-        return self._assemble(stages)
+        return replace(arch, stages=tuple(stages))
 
     def moved_at_random(self, arch: Architecture, rng: np.random.Generator) -> Architecture:
         """Change one decision, each equally likely, whatever the constraints say."""
@@ -162,10 +190,33 @@ class DecisionSpace:
         """
         for n, (space, stage) in enumerate(zip(self.stages, arch.stages, strict=True)):
             for other in space.neighbours(stage):
-                yield self._assemble((*arch.stages[:n], other, *arch.stages[n + 1 :]))
+                yield replace(arch, stages=(*arch.stages[:n], other, *arch.stages[n + 1 :]))
+        taken = dict(arch.recipe)
+        for each in self.recipe:
+            for option in each.options:
+                if option != taken[each.name]:
+                    yield replace(arch, recipe=tuple((taken | {each.name: option}).items()))
 
-    def _assemble(self, stages: list[Stage] | tuple[Stage, ...]) -> Architecture:
-        return Architecture(tuple(stages), self.stem, self.head, self.stem_stride)
+    @property
+    def recipe_image_sizes(self) -> tuple[tuple[int, int], ...]:
+        """The first and last image size of each option, in pixels; empty where they are fixed."""
+        options = {each.name: each.options for each in self.recipe}.get("image_size", ())
+        return tuple(recipe_value("image_size", option) for option in options)
+
+    def with_first_recipe(self, network: Architecture) -> Architecture:
+        """Return a network with the first option of every choice of the recipe."""
+        decided = tuple((each.name, each.options[0]) for each in self.recipe)
+        return replace(network, recipe=decided)
+
+    def _assemble(self, stages: Sequence[Stage], options: Sequence[Option] = ()) -> Architecture:
+        return Architecture(
+            tuple(stages),
+            self.stem,
+            self.head,
+            self.stem_stride,
+            tuple((each.name, option) for each, option in zip(self.recipe, options, strict=False)),
+            self.model,
+        )
 
 
 def draw_move(moves: list[Move], rng: np.random.Generator) -> Move:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -34,18 +35,23 @@ class Target:
                 raise SpaceError(f"target: {name} is {value}, it must be 1 or more")
 
 
-def quantity_names(stages: int) -> frozenset[str]:
-    """Return the names that constraints may use in a space of N stages."""
+def quantity_names(stages: int, recipe: Iterable[str] = ()) -> frozenset[str]:
+    """Return the names that constraints may use.
+
+    Args:
+        stages: Number of stages of the space.
+        recipe: Names of the choices of its recipe.
+    """
     decisions = [f"stage{n}.{name}" for n in range(1, stages + 1) for name in ("op", *FIELDS)]
-    return frozenset([*decisions, *COUNTED, "layers"])
+    return frozenset([*decisions, *COUNTED, "layers", *(f"recipe.{name}" for name in recipe)])
 
 
 def stage_quantities(arch: Architecture) -> dict[str, float | str]:
-    """Return the fields of every stage, such as `stage2.k`, and the number of layers."""
+    """Return the fields of every stage, such as `stage2.k`, the layers, and the recipe."""
     quantities: dict[str, float | str] = {"layers": arch.layers}
     for n, stage in enumerate(arch.stages, start=1):
         quantities |= _fields(n, stage)
-    return quantities
+    return quantities | {f"recipe.{name}": option for name, option in arch.recipe}
 
 
 @lru_cache(maxsize=1 << 16)

@@ -14,12 +14,11 @@ from effnas.config.catalog import Source, find
 from effnas.config.codec import FORMAT
 from effnas.config.expression_tree import Quantities
 from effnas.config.expressions import Expression
-from effnas.config.text import counted
+from effnas.config.text import Option, counted
 from effnas.errors import ExpressionError, SpaceError
 from effnas.space.feasible import ConstrainedSpace
 from effnas.space.quantities import COUNTED, Target, quantity_names, stage_quantities
 from effnas.space.reader import read_space
-from effnas.space.stage_space import Option
 
 #: Architectures whose metrics are cached.
 _CACHED = 1 << 16
@@ -34,6 +33,8 @@ class SearchSpace(ConstrainedSpace):
         stem: Channels of the stem.
         head: Channels of the head.
         stem_stride: Stride of the stem, 1 or 2.
+        recipe: Choices of the recipe.
+        model: Name of a model of timm's, which is its only network; empty where it has stages.
         target: What S and P are measured at.
         given_reference: The network that S and P are relative to, if the space names one.
         constraints: Conditions that every architecture of the space meets.
@@ -46,7 +47,7 @@ class SearchSpace(ConstrainedSpace):
 
     def __post_init__(self) -> None:
         own = self._assemble([Stage("identity")])  # checks stem and head
-        if not self.stages:
+        if not self.stages and not self.model:
             raise SpaceError(f"{self.name}: a space has at least one stage")
         known = self.quantity_names
         reference = self.given_reference
@@ -97,20 +98,25 @@ class SearchSpace(ConstrainedSpace):
         target = {"image_size": self.target.image_size, "batch_size": self.target.batch_size}
         if self.target.num_classes is not None:
             target["num_classes"] = self.target.num_classes
-        lines = [
-            f"format: {FORMAT}",
-            f"stem: {self.stem}",
-            *(f"stem_stride: {n}" for n in [self.stem_stride] if n != DEFAULT_STEM_STRIDE),
-            "stages:",
-            *(f"  - {stage}" for stage in self.stages),
-            f"head: {self.head}",
-            "target: {" + ", ".join(f"{k}: {v}" for k, v in target.items()) + "}",
-        ]
+        if self.model:
+            lines = [f"format: {FORMAT}", f"network: {self.model}"]
+        else:
+            lines = [
+                f"format: {FORMAT}",
+                f"stem: {self.stem}",
+                *(f"stem_stride: {n}" for n in [self.stem_stride] if n != DEFAULT_STEM_STRIDE),
+                "stages:",
+                *(f"  - {stage}" for stage in self.stages),
+                f"head: {self.head}",
+            ]
+        lines.append("target: {" + ", ".join(f"{k}: {v}" for k, v in target.items()) + "}")
         if self.given_reference:
             lines += ["reference:", *(f"  - {block}" for block in self.given_reference.blocks)]
         if self.constraints:
             quoted = (c.text.replace("'", "''") for c in self.constraints)
             lines += ["constraints:", *(f"  - '{text}'" for text in quoted)]
+        if self.recipe:
+            lines += ["recipe:", *(f"  {each.name}: {each}" for each in self.recipe)]
         return "\n".join(lines) + "\n"
 
     @cached_property
@@ -133,12 +139,14 @@ class SearchSpace(ConstrainedSpace):
     @cached_property
     def reference(self) -> Architecture:
         """The network that S and P are relative to: the given one, or the largest of the space."""
+        if self.model:
+            return Architecture((), self.stem, self.head, self.stem_stride, model=self.model)
         return self.given_reference or self._largest()
 
     @property
     def quantity_names(self) -> frozenset[str]:
         """Names that constraints may use."""
-        return quantity_names(len(self.stages))
+        return quantity_names(len(self.stages), (each.name for each in self.recipe))
 
     def constrained(self, texts: Iterable[str]) -> SearchSpace:
         """Return the space with further constraints.

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 
 from effnas.arch.blocks import FIELDS, OPERATORS, Number, Stage, number_text
 from effnas.arch.notation import Alternative, read
+from effnas.config.text import Option
 from effnas.errors import Location, SpaceError
 
 if TYPE_CHECKING:
     import numpy as np
-
-#: One decision of a stage: the operator's text, or a field's number.
-Option = str | int | float
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,8 @@ def save_weights(folder: Path, arch: Architecture, repeat: int, model: Module) -
     """
     from effnas.arch.weights import ARCHITECTURE, write_weights
 
-    write_weights(weights_file(folder, arch, repeat), model, {ARCHITECTURE: arch.id})
+    metadata = {ARCHITECTURE: arch.network.id}  # that it was trained by a recipe does not matter
+    write_weights(weights_file(folder, arch, repeat), model, metadata)
 
 
 def load_weights(folder: Path, arch: Architecture, repeat: int, model: Module) -> None:

@@ -18,7 +18,7 @@ from effnas.config.codec import from_plain, to_plain
 from effnas.config.recipe import Recipe
 from effnas.config.settings import Execution
 from effnas.errors import InfeasibleError, StoreError
-from effnas.train.augment import normalize
+from effnas.train.augment import normalize, resize
 from effnas.train.batches import Augmentation, MicroBatch, Order, TrainPixels, targets_of
 from effnas.train.checkpointer import Checkpointer
 from effnas.train.checkpoints import Checkpoint
@@ -245,6 +245,7 @@ class Training:
         batches = [np.asarray(mine[start : start + size]) for start in range(0, len(mine), size)]
         for chosen, pixels in zip(batches, images.batches(batches), strict=True):
             there = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)
+            there = resize(there, self.recipe.eval_image_size or images.image_size)
             yield chosen, self._step.predictions(normalize(there), self.model)
         self._step.model.train()
 

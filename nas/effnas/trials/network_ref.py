@@ -71,7 +71,7 @@ def find_network(text: str, home: SearchSpace | None) -> NetworkRef:
                 f"{folder}: no trial {number!r} among {len(run.trials)}; give a number, or best: "
                 "the complete one with the highest reward"
             )
-        return NetworkRef(text, trial.architecture, run, trial)
+        return NetworkRef(text, trial.architecture.network, run, trial)
     if colon and (number == "best" or number.isdigit()):
         raise ConfigError(f"{folder}: no run there; RUN:best and RUN:NUMBER name a folder's trial")
     if _BLOCK.match(text.strip()):

@@ -11,7 +11,7 @@ import fcntl
 import gc
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, ClassVar, Protocol, Self, TypeVar, cast
@@ -26,6 +26,7 @@ from effnas.config.codec import (
     replace_file,
     to_plain,
 )
+from effnas.config.text import Option
 from effnas.errors import StoreError
 from effnas.space.decisions import DecisionSpace
 from effnas.trials.trial import Measurement, StageTimes, Trial, TrialState
@@ -237,6 +238,7 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
+_MOST_NAME = 200
 #: A command reads the same lines twice: to say what a folder holds, and to do something with it.
 _parsed = lru_cache(maxsize=4_096)(parse_json)
 
@@ -247,6 +249,7 @@ class ArchitectureRecord:
 
     architecture: str
     architecture_id: str
+    recipe: Mapping[str, Option] = field(default_factory=dict)
 
     def parsed(self, space: DecisionSpace) -> Architecture:
         """Return the architecture; the space gives stem and head.
@@ -255,6 +258,10 @@ class ArchitectureRecord:
             ValueError: If it is none, or the id belongs to another one.
         """
         arch = _architecture(self.architecture, space.stem, space.head, space.stem_stride)
+        if space.model:
+            arch = Architecture((), model=self.architecture[:_MOST_NAME])
+        if self.recipe:
+            arch = replace(arch, recipe=tuple(self.recipe.items()))
         if arch.id != self.architecture_id:
             raise ValueError("architecture_id does not belong to the architecture")
         return arch
@@ -295,6 +302,7 @@ def to_record(trial: Trial) -> dict[str, Any]:
         trial=trial.number,
         architecture=str(trial.architecture),
         architecture_id=trial.architecture.id,
+        recipe=dict(trial.architecture.recipe),
     )
     return cast("dict[str, Any]", to_plain(record, sparse=True))
 

@@ -250,6 +250,12 @@ def _decisions(trials: Sequence[Trial]) -> NDArray[np.float64]:
             np.log([s.c for s in same]),
         )
     ]
+    for same in zip(*(t.architecture.recipe for t in trials), strict=False):
+        options = [option for _, option in same]
+        if any(isinstance(option, str) for option in options):
+            columns += [[option == each for option in options] for each in sorted(set(options))]
+        else:
+            columns.append([float(option) for option in options])
     return np.array(columns, dtype=np.float64).reshape(-1, len(trials)).T
 
 

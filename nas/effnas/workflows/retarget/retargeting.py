@@ -299,7 +299,11 @@ class Retargeting:
                     pair[int(rng.integers(2))]
                     for pair in zip(first.stages, second.stages, strict=True)
                 )
-                crossing = replace(first, stages=tuple(stages))
+                options = (
+                    pair[int(rng.integers(2))]
+                    for pair in zip(first.recipe, second.recipe, strict=True)
+                )
+                crossing = replace(first, stages=tuple(stages), recipe=tuple(options))
                 child = crossing if self.space.contains(crossing) else first
             for _ in range(int(rng.geometric(0.5))):
                 child = self.space.mutate(child, rng)

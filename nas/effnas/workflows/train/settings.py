@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from effnas.config.recipe import Recipe, default_sizes
-from effnas.config.recipe_file import default_recipe, load_recipe
+from effnas.config.recipe_file import decided, default_recipe, load_recipe
 from effnas.config.settings import CompileMode, MemoryFormat, Precision
 from effnas.errors import ConfigError, check_at_least
 from effnas.trials.manifest import TRAINER
@@ -134,9 +134,11 @@ def recipe_for(network: NetworkRef, named: str | None) -> Recipe:
     run = network.run
     if run is None or run.manifest.recipe is None or run.manifest.trainer < TRAINER:
         return default_recipe()
-    recipe = replace(run.recipe, data_share=None)
-    full = run.manifest.full_epochs
-    return recipe.lasting(full) if recipe.train_time_s is None and full else recipe
+    recipe, full = replace(run.recipe, data_share=None), run.manifest.full_epochs
+    if recipe.train_time_s is None and full:
+        recipe = recipe.lasting(full)
+    taken = network.trial.architecture.recipe if network.trial else ()
+    return decided(recipe, dict(taken))
 
 
 def settle(
