@@ -122,11 +122,12 @@ class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, opt
         if rungs and length["epochs"] is None and length["train_time_s"] is None:
             length["train_time_s" if rungs.in_seconds else "epochs"] = rungs.at[-1]
         base = stored.recipe if stored and "recipe" not in self.given else None
-        recipe = (
-            base.overridden(holdout_share=self.holdout_share, **length)
-            if base
-            else self.load_recipe(**length)
-        )
+        opened, full_epochs = None, stored.full_epochs if stored else None
+        if base:
+            recipe = base.overridden(holdout_share=self.holdout_share, **length)
+        else:
+            opened, full_epochs = self.short_recipe(**length)
+            recipe = opened.recipe
         by_time = recipe.train_time_s
         if by_time and rungs is None and self.fidelity is None and stored is None:
             rungs = Rungs.within(by_time)
@@ -138,7 +139,8 @@ class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, opt
             budget=self.budget or (_TIMED_BUDGET if by_time else _BUDGET),
             rungs=rungs,
             recipe=recipe,
-            full_epochs=stored.full_epochs if base and stored else self.full_epochs(),
+            full_epochs=full_epochs,
+            recipe_space=opened,
             constraints=tuple(self.constraint or ()),
             baselines=tuple(self.baseline) if self.baseline else None,
         )

@@ -84,7 +84,7 @@ class RecipeSpace:
         recipe: With the first option of every choice.
         choices: In the order of the attributes of `Recipe`.
         name: What it was read from.
-        given: Names of what the file itself sets, not one that it is based on.
+        given: Names of what the file itself, and not one that it is based on, sets to one value.
     """
 
     recipe: Recipe
@@ -103,7 +103,7 @@ class RecipeSpace:
         """
         source = find("recipes", str(name))
         values, base = _read(source)
-        given = frozenset(values)
+        given = {name for name, one in values.items() if not isinstance(one, RecipeChoice)}
         layers = [values]
         while base is not None:
             if len(layers) == _MAX_BASES:
@@ -121,7 +121,7 @@ class RecipeSpace:
         fixed = {name: one for name, one in merged.items() if name not in open_}
         choices = tuple(open_[name] for name in _TYPES if name in open_)
         first = {one.name: recipe_value(one.name, one.options[0]) for one in choices}
-        return cls(Recipe(**fixed, **first), choices, source.name, given)
+        return cls(Recipe(**fixed, **first), choices, source.name, frozenset(given))
 
     def overridden(self, **values: Any) -> RecipeSpace:
         """Return it with values in place of its own, as `Recipe.overridden`.

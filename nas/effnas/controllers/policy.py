@@ -32,7 +32,7 @@ class Decisions:
 
     Columns stand in the order in which decisions are asked for: stage by stage, the operator first,
     then the expansion, since these may close others; those of the recipe come last. An entry is
-    `CLOSED`.
+    the index of the option taken, or `CLOSED`.
 
     Attributes:
         sizes: Number of options, by column.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -64,6 +64,7 @@ class WorkerTiming:
     retimed: StepTimeSource
     measured: MeasuredStepTimes | None
     takes_time: bool
+    _timed: dict[tuple[Architecture, bool], StepTime] = field(default_factory=dict)
 
     @classmethod
     def settle(
@@ -132,7 +133,13 @@ class WorkerTiming:
             InfeasibleError: If it is not known, or the network cannot be built or does not fit.
         """
         if not isinstance(network, TimmModel):
-            return (self.retimed if again else self.source)(network)
+            source = self.retimed if again else self.source
+            if not network.recipe:
+                return source(network)
+            key = network.network, again  # of its recipe, the step time knows nothing
+            if key not in self._timed:
+                self._timed[key] = source(network.network)
+            return self._timed[key]
         if self.measured is None:
             raise InfeasibleError(
                 "its step time is not known: those of the search are not measured here "
@@ -164,7 +171,7 @@ class WorkerTiming:
                 "its step time is not known where training time is counted: "
                 f"{self.source.description}"
             )
-        seconds = self.source(network).metrics.get("step_time_s")
+        seconds = self.source(network.network).metrics.get("step_time_s")
         if seconds is None:
             raise ConfigError(
                 f"{self.source.description} give no `step_time_s`, so how many steps fit into a "

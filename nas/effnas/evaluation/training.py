@@ -5,26 +5,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from effnas.arch.models import TimmModel, build
-from effnas.config.settings import CPU_TRAINING_IMAGES
+from effnas.config.recipe_file import decided
 from effnas.config.text import in_singular
 from effnas.data.images import ImageSet
-from effnas.data.loading import SearchImages, load_search_images, load_test_part
+from effnas.data.loading import load_test_part
 from effnas.errors import ConfigError, InfeasibleError
-from effnas.evaluation.config import default_image_sizes
 from effnas.evaluation.timing import step_bytes
 from effnas.space.search_space import SearchSpace
 from effnas.timing import lock
 from effnas.timing.device import describe_device, hardware_id
 from effnas.timing.training_time import StepTimes, measure_step_times, steps_within
 from effnas.train.augment import normalize
-from effnas.train.batches import TrainPixels
 from effnas.train.checkpoints import Checkpoint, load_weights, save_weights
 from effnas.train.network import make_network
 from effnas.train.progress import Watcher
@@ -37,8 +35,8 @@ if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
     from effnas.config.recipe import Recipe
     from effnas.config.settings import EvaluationConfig
-    from effnas.evaluation.images import WorkerImages
     from effnas.evaluation.evaluator import Job, Network
+    from effnas.evaluation.images import WorkerImages
     from effnas.timing.setup import MeasurementSetup
 
 #: Of more classes it is not counted which are taken for which.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from effnas.arch.architecture import Architecture
 from effnas.config.catalog import Source
-from effnas.config.recipe_file import RecipeChoice
+from effnas.config.recipe_file import RecipeSpace
 from effnas.config.settings import EvaluationConfig, StepTimeConfig
 from effnas.controllers.registry import controller_text
 from effnas.errors import ConfigError, check_at_least
@@ -76,7 +76,8 @@ class Settings(CandidateSettings):
         step_times: Where step times come from.
         rungs: Where trainings pause; the last is the recipe's own length.
         full_epochs: Of the recipe before it was made short.
-        recipe_choices: What is open of the recipe, beside what the space opens of it.
+        recipe_space: What is open of the recipe, beside what the space opens of it; None for
+            nothing.
         target_batch_size: Batch size of S in place of the space's.
         constraints: Conditions that every network must meet, see `effnas.trials.constraints`.
         baselines: What the search is compared with beside the reference network, as of
@@ -91,7 +92,7 @@ class Settings(CandidateSettings):
     step_times: StepTimeConfig = field(default_factory=StepTimeConfig)
     rungs: Rungs | None = None
     full_epochs: float | None = None
-    recipe_choices: tuple[RecipeChoice, ...] = ()
+    recipe_space: RecipeSpace | None = None
     target_batch_size: int | None = None
     constraints: tuple[str, ...] = ()
     baselines: tuple[str, ...] | None = None
@@ -241,8 +242,8 @@ class _Setup:
         space = SearchSpace.read(source).with_target(
             image_size=settings.target_image_size, batch_size=settings.target_batch_size
         )
-        if settings.recipe_choices:
-            space = replace(space, recipe=settings.recipe_choices)
+        if settings.recipe_space:
+            space = replace(space, recipe=settings.recipe_space.opened(space.recipe, space.name))
         reward = settings.reward
         lasts = settings.rungs or settings.recipe.train_time_s is not None
         checkpoints = str((settings.out / CHECKPOINTS).absolute()) if lasts else None

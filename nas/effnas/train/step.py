@@ -19,6 +19,10 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 _FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
+#: Optimizers of torch whose update is one kernel for all weights where they are asked for it.
+_FUSED = frozenset(("adam", "adamw", "sgd", "momentum", "nesterov"))
+
+
 class TrainingStep:
     """Forward, loss, backward and optimizer of one model on one device.
 
@@ -49,7 +53,10 @@ class TrainingStep:
         self._dtype = _DTYPES[execution.precision]
         self._label_smoothing = recipe.label_smoothing
         self._scaler = torch.amp.GradScaler(device.type, enabled=execution.precision == "float16")
-        arguments = dict(recipe.optimizer_arguments)
+        arguments: dict[str, float | bool] = {}
+        if recipe.optimizer in _FUSED and device.type in ("cpu", "cuda"):
+            arguments["fused"] = True
+        arguments |= recipe.optimizer_arguments
         if device.type == "meta":
             arguments.pop("fused", None)  # a dry run has no kernels to be fused
         try:

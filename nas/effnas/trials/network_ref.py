@@ -71,7 +71,10 @@ def find_network(text: str, home: SearchSpace | None) -> NetworkRef:
                 f"{folder}: no trial {number!r} among {len(run.trials)}; give a number, or best: "
                 "the complete one with the highest reward"
             )
-        return NetworkRef(text, trial.architecture.network, run, trial)
+        arch = trial.architecture.network
+        if arch.model:
+            return NetworkRef(arch.model, None, run, trial)
+        return NetworkRef(text, arch, run, trial)
     if colon and (number == "best" or number.isdigit()):
         raise ConfigError(f"{folder}: no run there; RUN:best and RUN:NUMBER name a folder's trial")
     if _BLOCK.match(text.strip()):

@@ -138,6 +138,7 @@ class Trial:
             "architecture": str(self.architecture),
             "architecture_id": self.architecture.id,
             "reward": self.reward,
+            **{f"recipe.{name}": option for name, option in self.architecture.recipe},
             **self.metrics,
             "step_time_source": self.measurement.step_time_source or None,
             "reason": self.reason,
