@@ -18,7 +18,7 @@ from effnas.cli.results_app import results
 from effnas.cli.studies_app import proxy, scaling
 from effnas.cli.usage import usage_text
 from effnas.cli.wording import with_options
-from effnas.errors import EffnasError, UserError
+from effnas.errors import ConfigError, EffnasError, UserError
 
 app = typer.Typer(
     name="effnas",
@@ -90,6 +90,8 @@ class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, opt
     holds a search, options that are not given are those it was begun with.
     """
 
+    network: str | None = opt("In place of a space: search the recipe of this network alone, a "
+                              "file, 'blocks', RUN:best, or a timm name.")  # fmt: skip
     budget: int | None = opt("Trials in all. [default: 1000; 60 with --train-time]")
     out: Path | None = opt("Run folder; the same one is continued. [default: runs/SPACE-DATA]")
     reward: str | None = opt(
@@ -108,11 +110,22 @@ class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, opt
     )
 
     def folder(self) -> Path:
+        if self.network and not self.out:
+            name = options.network_name(self.network)
+            return Path("runs") / options.folder_name(name, self.data or "")
         return self.out or Path("runs") / options.folder_name(*self.choose())
+
+    def choose(self) -> tuple[str, str]:
+        if self.network is None:
+            return super().choose()
+        if self.space is not None or self.data is None:
+            raise ConfigError("`network` takes the place of `space`, and needs `data`")
+        return self.network, self.data
 
     def run(self) -> int:
         from effnas.cli.resume import stored_search
         from effnas.cli.search import SearchCommand
+        from effnas.evaluation.config import network_space
         from effnas.search.launch import Settings
         from effnas.search.rungs import Rungs
 
@@ -128,6 +141,13 @@ class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, opt
         else:
             opened, full_epochs = self.short_recipe(**length)
             recipe = opened.recipe
+        if self.network and stored is None:
+            kept["space"] = network_space(self.network, self.data, self.data_root)
+            if not opened or not opened.choices:
+                raise ConfigError(
+                    "`network` searches the recipe of one network, and the recipe has no choices; "
+                    "give a `recipe` with some, such as small"
+                )
         by_time = recipe.train_time_s
         if by_time and rungs is None and self.fidelity is None and stored is None:
             rungs = Rungs.within(by_time)

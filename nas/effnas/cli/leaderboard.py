@@ -31,6 +31,7 @@ from effnas.report.statements import Contender, contenders
 from effnas.trials.guessing import WHAT_HELPS
 from effnas.trials.reward import Reward
 from effnas.trials.step_unit import StepUnit
+from effnas.trials.trial import Trial
 from effnas.trials.uncertainty import (
     LEVEL,
     Difference,
@@ -193,7 +194,7 @@ class Leaderboard:
             found.add_row(*head, *self._cells(trial.metrics, ranked.accuracy_error, mark))
         for each in self.run.baselines:
             source = each.results[0].step_time_source
-            mark = _mark(each.metrics, "" if source == "measured" else source)
+            mark = _mark(each.metrics, "" if source in ("measured", "training") else source)
             head = "-", each.name, number(self._worth(each), "{:z.4f}")
             found.add_row(*head, *self._cells(each.metrics, self._error(each), mark))
         return found
@@ -230,6 +231,8 @@ class Leaderboard:
                 f"S: over {unit.value} step{interval}; step: S times {unit.value} "
                 f"{step_text(reference_s)}{median}"
             )
+        if any(t.measurement.step_time_source == "training" for t in shown):
+            yield "S and step: of steps of the training's last stage, by the image, not timed apart"
         if any(m.get("step_time_settled", 1.0) < 1 for m in metrics):
             yield "* the time limit ended the timing before S was known to 2%"
         if sources := sorted({source_text(t).strip() for t in shown} - {""}):
@@ -277,7 +280,13 @@ def _named(ranked: RankedTrial, *, is_only: bool) -> tuple[str, object]:
         name += f" · trained in {duration(trained)}"
     if ranked.best_probability is not None and not is_only:
         name += f" · the best with {chance_text(ranked.best_probability)}"
-    return name, trial.architecture
+    return name, network_text(trial)
+
+
+def network_text(trial: Trial) -> str:
+    """Return the network of a trial, and what was decided of its recipe."""
+    arch = trial.architecture
+    return f"{arch} · {arch.recipe_text}" if arch.recipe else str(arch)
 
 
 def ranks_text(ranked: RankedTrial) -> str:

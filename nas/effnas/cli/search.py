@@ -29,6 +29,7 @@ from effnas.search.cost_estimate import CostEstimate, memory_text
 from effnas.search.launch import SearchObserver, Settings, launch
 from effnas.search.rungs import trained_length
 from effnas.search.search import Search
+from effnas.space.search_space import SearchSpace
 from effnas.trials.baselines import BaselineResult
 from effnas.trials.pareto_front import hypervolumes
 from effnas.trials.step_unit import StepUnit
@@ -190,7 +191,7 @@ def _plan_rows(plan: CostEstimate, settings: Settings) -> list[tuple[str, str]]:
                       f"batch {ready.timing_batch_size}) and {duration(ready.training_s)} of "
                       f"training ({recipe.length_text()} at {recipe.sizes_text}, "
                       f"batch {recipe.batch_size}), measured on the reference network"),
-        ("recipe", _recipe_text(recipe, settings)),
+        ("recipe", _recipe_text(recipe, space, settings)),
         ("fidelity", _rungs_text(plan, reference.params)),
         ("warm-up", _warmup_text(recipe, settings.recipe)),
         ("step times", ready.step_times),
@@ -226,13 +227,19 @@ def _warmup_text(recipe: Recipe, asked: Recipe) -> str:
     return f"{done:.2g} instead of {wanted:.2g} of the epochs, to end before trainings first pause"
 
 
-def _recipe_text(recipe: Recipe, settings: Settings) -> str:
+def _recipe_text(recipe: Recipe, space: SearchSpace, settings: Settings) -> str:
     full = settings.full_epochs
     made = f"; made short, from {counted(full, 'epoch')}" if full and full > recipe.epochs else ""
-    return (
-        f"{recipe.regime}, {recipe.optimizer}, learning rate {recipe.learning_rate:.3g}, "
-        f"{recipe.schedule}{made}"
-    )
+    opened = {each.name for each in space.recipe}
+    fixed = {
+        "regime": recipe.regime,
+        "optimizer": recipe.optimizer,
+        "learning_rate_per_256": f"learning rate {recipe.learning_rate:.3g}",
+        "schedule": recipe.schedule,
+    }
+    texts = [text for name, text in fixed.items() if name not in opened]
+    texts += [f"{each.name} {each}" for each in space.recipe]
+    return f"{', '.join(texts)}{made}"
 
 
 def _rungs_text(plan: CostEstimate, params: int) -> str:

@@ -322,7 +322,7 @@ def next_commands(screen: Screen, *commands: Sequence[object]) -> None:
 def source_text(trial: Trial) -> str:
     """Return where S is from, as text that follows it; nothing if it was measured."""
     source = trial.measurement.step_time_source
-    return "" if source in ("", "measured") else f" {source}"
+    return "" if source in ("", "measured", "training") else f" {source}"
 
 
 def scores_text(trial: Trial) -> str:

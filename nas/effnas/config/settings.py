@@ -13,7 +13,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 CompileMode = Literal["none", "default", "reduce-overhead", "max-autotune"]
 
-StepTimeMode = Literal["measured", "predicted", "auto", "table", "command"]
+StepTimeMode = Literal["measured", "training", "predicted", "auto", "table", "command"]
 
 #: Training images of a trial of some epochs on a CPU unless the recipe names a share: what two
 #: cores can do in about half a minute. An accelerator takes the whole training part.
@@ -50,8 +50,10 @@ class StepTimeConfig:
     """Where step times come from.
 
     Attributes:
-        mode: `measured` on the device; `predicted` by a device profile; `auto`: predicted where the
-            profile's checked error allows, else measured; from a `table`; or from a `command`.
+        mode: `measured` on the device; `training`: also there, but only as the steps that a
+            training time is counted by, which costs nothing more; `predicted` by a device profile;
+            `auto`: predicted where the profile's checked error allows, else measured; from a
+            `table`; or from a `command`.
         command: The command, with {arch_json}.
         timeout_s: Seconds that the command may take for one network.
     """

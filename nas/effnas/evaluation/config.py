@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from effnas.arch.models import check_timm_name
 from effnas.config.catalog import Source, find
+from effnas.config.codec import FORMAT
 from effnas.config.recipe import Recipe, default_sizes
 from effnas.config.settings import EvaluationConfig
 from effnas.data.loading import native_image_size
@@ -102,6 +105,33 @@ def default_data(space: str | None) -> str:
         f"{what}: give a folder or archive of images in class folders; `space` tiny `data` digits "
         "tries effnas out on digits of 8 px"
     )
+
+
+def network_space(text: str, data: str | None, root: Path | None) -> Source:
+    """Return the space of one network, as text, for images of the data's size.
+
+    Args:
+        text: An architecture file, block strings, RUN:NUMBER, RUN:best, or a name of timm's.
+        data: Name or path of the images.
+        root: Folder of a timm data set.
+
+    Raises:
+        UserError: If there is no such network, or no such images.
+    """
+    from effnas.trials.network_ref import find_network
+
+    found = find_network(text, None)
+    size = max(native_image_size(data or "", root), _MIN_IMAGE_SIZE)
+    lines = [f"format: {FORMAT}", f"target: {{image_size: {size}, batch_size: 128}}"]
+    if found.arch is None:
+        check_timm_name(found.name)
+        lines.append(f"network: {found.name}")
+    else:
+        lines += [f"{name}: {value}" for name, value in found.arch.ends.items()]
+        lines += ["stages:", *(f"  - {block}" for block in found.arch.blocks)]
+    content = "\n".join(lines) + "\n"
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+    return Source(found.name, Path(found.name), content, digest, "path")
 
 
 def config_for_data(

@@ -16,6 +16,7 @@ from effnas.evaluation.images import load_images
 from effnas.evaluation.timing import WorkerTiming, step_bytes
 from effnas.evaluation.training import (
     CURVE,
+    CURVE_IMAGES,
     WorkerTraining,
     out_of_memory_is_infeasible,
 )
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from effnas.data.loading import SearchImages
     from effnas.evaluation.evaluator import Network
     from effnas.timing.training_time import StepTimes
+
+
+#: About how long it takes to time the steps of a training, in seconds.
+_STEP_TIMING_S = 3.0
 
 
 class ImageEvaluator:
@@ -63,7 +68,9 @@ class ImageEvaluator:
         self._constraints = Constraints.parse(config.constraints, self._space)
         if images:  # only now are the classes known, on which counts depend
             self._constraints.narrowed(no_free_metrics).check_satisfiable()
-        self._is_timed = config.step_times is not None
+        timed = config.step_times
+        self._is_timed = timed is not None and timed.mode != "training"
+        self._counts_steps = timed is not None and timed.mode == "training"
         self._timing = WorkerTiming.settle(config, self._space, self._recipe, device)
         self._training = WorkerTraining(config, images, self._timing.setup) if images else None
 
@@ -93,6 +100,11 @@ class ImageEvaluator:
                 self._check_constraints(arch, measurement.metrics)
             if task is not Task.TIME:
                 trained = self._with_images(network, job, self._step_times(network))
+                if self._counts_steps and trained.stages:
+                    steps = self._with_images.step_metrics(network, trained.stages)
+                    trained = replace(
+                        trained, metrics={**trained.metrics, **steps}, step_time_source="training"
+                    )
                 measurement = measurement.continued(trained)
         return measurement
 
@@ -135,7 +147,7 @@ class ImageEvaluator:
             execution=setup.execution,
             execution_seconds=timing.execution_seconds,
             timing_batch_size=setup.batch_size,
-            step_times=timing.source.description,
+            step_times="measured in trainings" if self._counts_steps else timing.source.description,
             num_classes=images.train.num_classes if images else setup.num_classes,
             class_names=images.train.classes if images else (),
             found=images.found if images else None,
@@ -147,7 +159,7 @@ class ImageEvaluator:
             holdout_class_counts=images.holdout.class_counts if images else (),
             image_sizes=images.original_sizes if images else (),
             samples_png=samples_png(images.train) if images else b"",
-            timing_s=timing.estimate_seconds(),
+            timing_s=timing.estimate_seconds() if self._is_timed else 0.0,
             training_s=training_s,
             baseline_training_s=baselines_s,
             peak_memory_bytes=self._process_bytes + (images.nbytes if images else 0) + step_memory,
@@ -166,7 +178,8 @@ class ImageEvaluator:
         # Forward passes of the held-out images take about a third of training on as many.
         holdout_s = len(images.holdout) / recipe.batch_size / 3 * step_s
         if recipe.train_time_s is not None:
-            return recipe.train_time_s + len(CURVE) * holdout_s
+            on_curve = len(CURVE) * min(CURVE_IMAGES / len(images.holdout), 1.0)
+            return recipe.train_time_s + (1 + on_curve) * holdout_s + _STEP_TIMING_S
         per_epoch = len(images.train) // recipe.batch_size
         stages = stages_of(recipe, steps_per_epoch=per_epoch)
         pixels = sum(stage.steps * stage.image_size**2 for stage in stages)

@@ -6,9 +6,11 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from effnas.arch.models import TimmModel, build
@@ -43,8 +45,9 @@ if TYPE_CHECKING:
 MOST_CONFUSED_CLASSES = 100
 #: Steps of each stage of a training whose steps are only timed.
 _TIMED_STEPS = 8
-#: Shares of a training by time after which its accuracy is measured, for its learning curve.
-CURVE = (0.25, 0.5, 0.75)
+#: Shares of a training by time after which its accuracy is measured, for its learning curve, on
+#: at most so many of the held-out images.
+CURVE, CURVE_IMAGES = (0.25, 0.5), 1_000
 
 
 class WorkerTraining:
@@ -64,6 +67,8 @@ class WorkerTraining:
         space = SearchSpace.parse(config.space_text, source="the run's space")
         self._chooses_sizes = bool(space.recipe_image_sizes)
         self._count = len(images.loaded.train)
+        self._sample = _sample(images.loaded.holdout, CURVE_IMAGES)
+        self._reference = space.reference
         recipe = images.recipe
         #: Under which a step's memory is that of a training.
         self.setup = replace(
@@ -129,10 +134,13 @@ class WorkerTraining:
             if "progress" in stored and _steps_done(stored) <= until:
                 training.load_state_dict(stored)
             curve = []
-            for step in self._points(training.progress.step, until, steps if plan else 0):
-                training.run(Watcher(), checkpoint, until=step)
-                predicted = training.predict(self.images.loaded.holdout)
-                curve.append((step, share_correct(predicted, self.images.loaded.holdout)))
+            for share in CURVE if plan else ():
+                if training.progress.step < (step := round(share * steps)) < until:
+                    training.run(Watcher(), checkpoint, until=step)
+                    curve.append((step, training.measure(self._sample)))
+            training.run(Watcher(), checkpoint, until=until)
+            predicted = training.predict(self.images.loaded.holdout)
+        accuracy = share_correct(predicted, self.images.loaded.holdout)
         is_whole = until == steps
         confusion: tuple[tuple[int, ...], ...] = ()
         if config.weights and is_whole and not isinstance(network, TimmModel):
@@ -140,7 +148,7 @@ class WorkerTraining:
             confusion = _confusion(predicted, self.images.loaded.holdout)
         return Measurement(
             metrics={
-                "accuracy": curve[-1][1],
+                "accuracy": accuracy,
                 "train_time_s": training.progress.train_time_s,
                 "train_loss": training.train_loss,
             },
@@ -149,7 +157,7 @@ class WorkerTraining:
             hardware=hardware_id(describe_device(self.setup.device)),
             confusion=confusion,
             stages=plan,
-            curve=tuple(curve) if plan else (),
+            curve=(*curve, (until, accuracy)) if plan else (),
         )
 
     def check_reference(self, network: Network, step_times: StepTimes | None) -> None:
@@ -164,6 +172,21 @@ class WorkerTraining:
             self._plan(self.images.recipe, step_times or self.step_times(network), 0)
         except InfeasibleError as error:
             raise ConfigError(f"of the reference network, {error}") from None
+
+    def step_metrics(self, network: Network, plan: Sequence[StageTimes]) -> dict[str, float]:
+        """Return the step time of a training's last stage, by the image, over the reference's.
+
+        Args:
+            network: The network.
+            plan: Of its training.
+        """
+        recipe, own = self.images.recipe, self.recipe_of(network)
+        step_s = plan[-1].step_time_s * recipe.batch_size / own.batch_size
+        return {"step_time": step_s / self._reference_step_s, "step_time_s": step_s}
+
+    @cached_property
+    def _reference_step_s(self) -> float:
+        return self.step_times(self._reference)(self.images.recipe.last_image_size)
 
     def step_times(self, network: Network, seed: int = 0) -> StepTimes:
         """Measure the steps of a network's training here, at all its image sizes.
@@ -282,12 +305,6 @@ class WorkerTraining:
                 break
         return max(steps, 1)
 
-    @staticmethod
-    def _points(done: int, until: int, steps: int) -> list[int]:
-        """Return the steps at which accuracy is measured: of a learning curve, and the last."""
-        on_curve = {round(share * steps) for share in CURVE} if steps else set()
-        return [*sorted(step for step in on_curve if done < step < until), until]
-
     def _check_memory(self, network: Network, recipe: Recipe) -> None:
         """Refuse what the system would end this process for, instead of raising an error."""
         available = self.setup.available_bytes
@@ -309,6 +326,12 @@ class WorkerTraining:
         """Return a training's seed: the same for a network whenever and wherever it is trained."""
         text = f"{self._config.seed}/{network.id}/{self._key}{f'/{repeat}' if repeat else ''}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+
+
+def _sample(images: ImageSet, most: int) -> ImageSet:
+    """Return some of the images, evenly spaced."""
+    chosen = np.arange(0, len(images), max(len(images) / most, 1.0)).astype(np.int64)
+    return replace(images, images=images.images[chosen], labels=images.labels[chosen])
 
 
 def share_correct(predicted: torch.Tensor, images: ImageSet) -> float:

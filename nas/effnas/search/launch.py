@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from effnas.errors import ConfigError, check_at_least
 from effnas.evaluation.baselines import networks_to_compare
 from effnas.evaluation.config import CandidateSettings, continued_config
 from effnas.evaluation.evaluator import (
+    TIMING_METRICS,
     TRAINING_METRICS,
     NamedSource,
     Network,
@@ -45,6 +47,7 @@ from effnas.trials.baselines import (
     with_result,
 )
 from effnas.trials.manifest import Choices, SearchManifest, describe, utc_now
+from effnas.trials.objectives import Objectives
 from effnas.trials.reward import Reward
 from effnas.trials.store import (
     CHECKPOINTS,
@@ -101,6 +104,10 @@ class Settings(CandidateSettings):
         super().__post_init__()
         check_at_least(1, budget=self.budget, target_batch_size=self.target_batch_size)
         by_time = self.recipe.train_time_s is not None
+        if self.step_times.mode == "training" and not by_time:
+            raise ConfigError(
+                "`step_time` training counts the steps of trainings by time; give a `train_time`"
+            )
         length = self.recipe.train_time_s if by_time else self.recipe.epochs
         if self.rungs and self.rungs.in_seconds != by_time:
             example = "15s,60s" if by_time else "1,2,4"
@@ -218,6 +225,22 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
     return search
 
 
+def _cheapest(settings: Settings, reward: Reward) -> StepTimeConfig:
+    """Return where step times come from: from trainings by time where nothing needs them better."""
+    step_times = settings.step_times
+    if step_times.mode != "measured" or settings.recipe.train_time_s is None:
+        return step_times
+    needed = set(reward.metrics)
+    if settings.objectives:
+        needed |= {each.metric for each in Objectives.parse(settings.objectives)}
+    texts = " ".join(settings.constraints)
+    timed = {"step_time", *TIMING_METRICS}
+    is_constrained = any(name in re.findall(r"\w+", texts) for name in ("S", *timed))
+    # A reward that is a function does not say what it needs.
+    is_needed = not reward.metrics or is_constrained or needed & timed
+    return step_times if is_needed else replace(step_times, mode="training")
+
+
 def _drop_checkpoint(config: EvaluationConfig, arch: Architecture, repeat: int = 0) -> None:
     """Delete the checkpoint of a training that does not continue."""
     if config.checkpoints:
@@ -244,19 +267,21 @@ class _Setup:
         )
         if settings.recipe_space:
             space = replace(space, recipe=settings.recipe_space.opened(space.recipe, space.name))
-        reward = settings.reward
+        reward = (
+            Reward.load(settings.reward) if isinstance(settings.reward, str) else settings.reward
+        )
         lasts = settings.rungs or settings.recipe.train_time_s is not None
         checkpoints = str((settings.out / CHECKPOINTS).absolute()) if lasts else None
         return cls(
             settings=settings,
             source=source,
             space=space,
-            reward=Reward.load(reward) if isinstance(reward, str) else reward,
+            reward=reward,
             baselines=find_baselines(settings.baselines, space),
             step_times=named_source(settings.step_times, space),
             config=replace(
                 settings.config(space),
-                step_times=settings.step_times,
+                step_times=_cheapest(settings, reward),
                 full_epochs=settings.full_epochs,
                 constraints=settings.constraints,
                 checkpoints=checkpoints,
