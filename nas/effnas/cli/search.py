@@ -238,8 +238,8 @@ def _recipe_text(recipe: Recipe, space: SearchSpace, settings: Settings) -> str:
         "schedule": recipe.schedule,
     }
     texts = [text for name, text in fixed.items() if name not in opened]
-    texts += [f"{each.name} {each}" for each in space.recipe]
-    return f"{', '.join(texts)}{made}"
+    choices = "; ".join(f"{each.name} {each.summary}" for each in space.recipe)
+    return f"{', '.join(texts)}{made}{f'; open: {choices}' if choices else ''}"
 
 
 def _rungs_text(plan: CostEstimate, params: int) -> str:

@@ -33,6 +33,8 @@ from effnas.errors import CatalogError, ConfigError
 DEFAULT = "default"
 _MAX_BASES = 10
 _MAX_OPTIONS = 1000
+#: Options that a summary names one by one.
+_SHOWN = 6
 #: Neighbours in a geometric sequence differ by no more than this factor.
 _LOG_STEP = sqrt(2)
 _DIGITS = 3
@@ -75,6 +77,27 @@ class RecipeChoice:
     def __str__(self) -> str:
         return f"<{'|'.join(map(option_text, self.options))}>"
 
+    @property
+    def summary(self) -> str:
+        """The options in short: long rows of numbers are `0.002..0.128 (13)`."""
+        numbers = [one for one in self.options if not isinstance(one, str)]
+        if len(numbers) < len(self.options) or len(numbers) <= _SHOWN:
+            return "|".join(map(option_text, self.options))
+        return f"{option_text(min(numbers))}..{option_text(max(numbers))} ({len(numbers)})"
+
+    def around(self, value: Any) -> RecipeChoice:
+        """Return the choice with the option that is nearest to a value first.
+
+        It is what a search begins with; the value is that of the recipe that this one is based on.
+        """
+        wanted = value[-1] if isinstance(value, tuple) else value
+        numbers = [one for one in self.options if not isinstance(one, str)]
+        if isinstance(wanted, int | float) and len(numbers) == len(self.options):
+            first: Option = min(numbers, key=lambda one: abs(one - wanted))
+        else:
+            first = wanted if wanted in self.options else self.options[0]
+        return replace(self, options=(first, *(one for one in self.options if one != first)))
+
 
 @dataclass(frozen=True)
 class RecipeSpace:
@@ -82,7 +105,8 @@ class RecipeSpace:
 
     Attributes:
         recipe: With the first option of every choice.
-        choices: In the order of the attributes of `Recipe`.
+        choices: In the order of the attributes of `Recipe`; the first option of each is the one
+            that is nearest to what the recipe says that the file is based on.
         name: What it was read from.
         given: Names of what the file itself, and not one that it is based on, sets to one value.
     """
@@ -115,11 +139,16 @@ class RecipeSpace:
             values, base = _read(found)
             layers.append(values)
         merged: dict[str, Any] = {}
+        fixed: dict[str, Any] = {}
         for values in reversed(layers):
             merged |= values
+            fixed |= {n: one for n, one in values.items() if not isinstance(one, RecipeChoice)}
+        below = Recipe(**fixed)  # what choices are around
         open_ = {n: one for n, one in merged.items() if isinstance(one, RecipeChoice)}
-        fixed = {name: one for name, one in merged.items() if name not in open_}
-        choices = tuple(open_[name] for name in _TYPES if name in open_)
+        choices = tuple(
+            open_[name].around(getattr(below, name)) for name in _TYPES if name in open_
+        )
+        fixed = {name: one for name, one in fixed.items() if name not in open_}
         first = {one.name: recipe_value(one.name, one.options[0]) for one in choices}
         return cls(Recipe(**fixed, **first), choices, source.name, frozenset(given))
 

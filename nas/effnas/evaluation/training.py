@@ -195,8 +195,9 @@ class WorkerTraining:
             InfeasibleError: If it cannot be built or trained.
         """
         with lock.timing(self.setup.device):
-            steps = _TIMED_STEPS * self.recipe_of(network).stages
-            return measure_step_times(self._make(network, seed, steps))
+            recipe = self.recipe_of(network)
+            training = self._make(network, seed, _TIMED_STEPS * recipe.stages)
+            return measure_step_times(training, recipe.train_time_s)
 
     def test(self, arch: Architecture, seeds: int) -> tuple[ImageSet, list[float]]:
         """Read the test part of the data, and evaluate a trained network on it.

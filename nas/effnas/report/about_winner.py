@@ -48,7 +48,7 @@ def what_won(facts: Facts) -> Section:
     size = run.space.target.image_size
     reference = run.space.reference
     found = run.space.decisions(winner.architecture) or {}
-    other = run.space.decisions(reference) or {}
+    other = run.space.decisions(run.space.with_default_recipe(reference)) or {}
     changed = [name for name, option in found.items() if other.get(name) != option]
     m = winner.metrics
     figures_text = listed([

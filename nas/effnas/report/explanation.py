@@ -56,7 +56,8 @@ def path(predictor: Predictor, winner: Architecture) -> list[Step] | None:
         None if one of both lies outside the space, or expected rewards are not all above 0.
     """
     space = predictor.space
-    start, end = space.decisions(space.reference), space.decisions(winner)
+    reference = space.with_default_recipe(space.reference)
+    start, end = space.decisions(reference), space.decisions(winner)
     if start is None or end is None:
         return None
     left = [name for name in end if start.get(name) != end[name]]

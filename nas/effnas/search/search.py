@@ -178,7 +178,6 @@ class Search:
 
         Returns:
             The trial, INFEASIBLE if it cannot be timed or breaks a constraint.
-
         """
         is_ours = trial.number in self._trials
         before_s = (trial.duration_s or 0.0) if is_ours else 0.0
@@ -299,7 +298,10 @@ class Search:
 
     def _start_trial(self) -> Trial:
         number = self._new_number()
-        arch = self._guarded.ask(number)
+        first = self.space.with_default_recipe(self.space.reference)
+        # Where the recipe is open, a search begins with what is known to work.
+        begins = self.space.recipe and not self._trials and self.space.contains(first)
+        arch = first if begins else self._guarded.ask(number)
         return self._record(Trial(number=number, architecture=arch))
 
     def _restart(self, trial: Trial) -> Trial:

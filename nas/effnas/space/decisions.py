@@ -203,8 +203,8 @@ class DecisionSpace:
         options = {each.name: each.options for each in self.recipe}.get("image_size", ())
         return tuple(recipe_value("image_size", option) for option in options)
 
-    def with_first_recipe(self, network: Architecture) -> Architecture:
-        """Return a network with the first option of every choice of the recipe."""
+    def with_default_recipe(self, network: Architecture) -> Architecture:
+        """Return a network with the first option of every choice of the recipe: its default."""
         decided = tuple((each.name, each.options[0]) for each in self.recipe)
         return replace(network, recipe=decided)
 

@@ -29,6 +29,10 @@ _MAX_SIZES = 4
 _TIMINGS, _LONG_ENOUGH_S = 3, 5.0
 #: Steps of a stage from which on their mean time replaces its forecast.
 _ENOUGH_STEPS = 10
+#: The fewest steps of a training by time: with fewer, not even the stages show.
+MIN_STEPS = 8
+#: A first step may take this many times as long as the others.
+_WARM_UP_SHARE = 2.0
 #: No training has as many steps.
 _MOST_STEPS = 1 << 40
 
@@ -107,20 +111,26 @@ def forecast(make: Callable[[], Training], minival: TrainSet | None) -> Forecast
 StepTimes: TypeAlias = Callable[[int], float]
 
 
-def measure_step_times(training: Training) -> StepTimes:
+def measure_step_times(training: Training, limit_s: float | None = None) -> StepTimes:
     """Time steps of a training, which is of no use afterwards.
 
     Between the sizes that are timed, step time is linear in the number of pixels.
+
+    Args:
+        training: At its start.
+        limit_s: Seconds that the training may take; None: any.
+
+    Raises:
+        InfeasibleError: As soon as it is clear that fewer than `MIN_STEPS` steps fit into them.
     """
     sizes = {stage.image_size: number for number, stage in enumerate(training.stages)}
     ordered = sorted(sizes)
     places = np.linspace(0, len(ordered) - 1, min(_MAX_SIZES, len(ordered)))
     # Steps seed torch for their dropout.
     with torch.random.fork_rng([training.device] if training.device.type == "cuda" else []):
-        timed = {
-            size: _step_time_s(training, sizes[size])
-            for size in dict.fromkeys(ordered[round(place)] for place in places)
-        }
+        timed: dict[int, float] = {}
+        for size in dict.fromkeys(ordered[round(place)] for place in places):  # the smallest first
+            timed[size] = _step_time_s(training, sizes[size], limit_s)
     return partial(_between, timed)
 
 
@@ -134,7 +144,7 @@ def steps_within(recipe: Recipe, step_times: StepTimes, *, steps_per_epoch: int,
         seed: Of the training.
 
     Raises:
-        InfeasibleError: If not even one step fits.
+        InfeasibleError: If fewer than `MIN_STEPS` fit.
     """
     limit_s = recipe.train_time_s
     assert limit_s is not None
@@ -144,12 +154,9 @@ def steps_within(recipe: Recipe, step_times: StepTimes, *, steps_per_epoch: int,
         stages = stages_of(lasting, steps_per_epoch=steps_per_epoch, seed=seed, steps=steps)
         return sum(stage.steps * step_times(stage.image_size) for stage in stages)
 
-    if (first_s := seconds(1)) > limit_s:
-        raise InfeasibleError(
-            f"a training step takes {first_s:.3g} s, which is longer than the train_time of "
-            f"{limit_s:g} s: give more time, or smaller batches, images or networks"
-        )
-    low, high = 1, 2
+    if seconds(MIN_STEPS) > limit_s:
+        raise _too_slow(seconds(MIN_STEPS) / MIN_STEPS, limit_s)
+    low, high = MIN_STEPS, 2 * MIN_STEPS
     while high < _MOST_STEPS and seconds(high) <= limit_s:
         low, high = high, 2 * high
     while high - low > 1:
@@ -158,7 +165,14 @@ def steps_within(recipe: Recipe, step_times: StepTimes, *, steps_per_epoch: int,
     return low
 
 
-def _step_time_s(training: Training, number: int) -> float:
+def _too_slow(step_s: float, limit_s: float) -> InfeasibleError:
+    return InfeasibleError(
+        f"a training step takes {step_s:.2g} s, and of the train_time of {limit_s:g} s at least "
+        f"{MIN_STEPS} are to fit in: give more time, or smaller batches, images or networks"
+    )
+
+
+def _step_time_s(training: Training, number: int, limit_s: float | None = None) -> float:
     """Return the seconds of a step of this process in a stage."""
     stage = training.stages[number]
     training.start_stage(stage)
@@ -176,6 +190,9 @@ def _step_time_s(training: Training, number: int) -> float:
         ended = time.perf_counter()
         pixels.close()
         seconds.append((middle - started, ended - middle))
+        step_s = len(micro_batches) * (middle - started) + (ended - middle)
+        if limit_s is not None and MIN_STEPS * step_s > _WARM_UP_SHARE * limit_s:
+            raise _too_slow(step_s, limit_s)
         if len(seconds) > 1 and ended - begun > _LONG_ENOUGH_S:
             break
     of_micro_batch, of_update = np.median(seconds[1:], axis=0)
