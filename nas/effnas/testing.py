@@ -34,6 +34,10 @@ NARROW = SearchSpace.parse(
     "stages: ['mbconv_r<1..9>_k<3|5>_s2_e<1..6>_c8', 'fused_r<1..9>_k<3|5|7>_s2_e<1..6>_c16']\n"
     "constraints: ['stage1.r > stage2.r']\n"
 )
+JOINT = SearchSpace.parse(
+    "stages: ['<fused|mbconv>_r<1..3>_k<3|5>_s2_e<1|4>_c8']\n"
+    "recipe: {batch_size: <64|128|256>, optimizer: <adamw|sgd>, weight_decay: <0.001..0.1:log5>}\n"
+)
 FOREIGN = Architecture.parse(["mbconv_r1_k3_s2_e1_c8"], stem=16, head=64)
 COMPLETE, INFEASIBLE, FAILED = TrialState.COMPLETE, TrialState.INFEASIBLE, TrialState.FAILED
 
@@ -145,7 +149,9 @@ class ControllerContract:
         play(controller, self.length)
         assert len({controller.ask(self.length).id for _ in range(3)}) == 1
 
-    @pytest.mark.parametrize("space", [TINY, MNASNET, NARROW], ids=["tiny", "mnasnet", "narrow"])
+    @pytest.mark.parametrize(
+        "space", [TINY, MNASNET, NARROW, JOINT], ids=["tiny", "mnasnet", "narrow", "joint"]
+    )
     @pytest.mark.parametrize("fate", [mixed, lambda arch: 0.5], ids=["mixed", "equal"])
     def test_it_proposes_architectures_of_the_space_and_none_twice(
         self, space: SearchSpace, fate: Fate

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 #: Of a training by time: where its rungs are unless they are given.
-_SHARES = (1 / 16, 1 / 4, 1)
+_SHARES, _LEAST_PAUSED_S = (1 / 16, 1 / 4, 1), 64
 
 
 def _whole(seconds: float) -> int:
@@ -89,9 +89,13 @@ class Rungs:
 
     @classmethod
     def within(cls, train_time_s: float) -> Rungs | None:
-        """Return the rungs of trainings by time: at 1/16 and 1/4 of it, where these are seconds."""
-        at = [_whole(share * train_time_s) for share in _SHARES if (share * train_time_s) % 1 == 0]
-        return cls(tuple(at), True) if len(at) > 1 and at[-1] == train_time_s else None
+        """Return the rungs of trainings by time where none are given: at 1/16 and 1/4 of it.
+
+        Shorter trainings than `_LEAST_PAUSED_S` have none: what is left of them says little.
+        """
+        if train_time_s < _LEAST_PAUSED_S or train_time_s % 1:
+            return None
+        return cls(tuple(round(share * train_time_s) for share in _SHARES), True)
 
     def __str__(self) -> str:
         return ",".join(self.text_of(each) for each in self.at)

@@ -238,7 +238,6 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-_MOST_NAME = 200
 #: A command reads the same lines twice: to say what a folder holds, and to do something with it.
 _parsed = lru_cache(maxsize=4_096)(parse_json)
 
@@ -257,9 +256,11 @@ class ArchitectureRecord:
         Raises:
             ValueError: If it is none, or the id belongs to another one.
         """
-        arch = _architecture(self.architecture, space.stem, space.head, space.stem_stride)
+        ends = space.stem, space.head, space.stem_stride
         if space.model:
-            arch = Architecture((), model=self.architecture[:_MOST_NAME])
+            arch = Architecture((), *ends, model=self.architecture)
+        else:
+            arch = _architecture(self.architecture, *ends)
         if self.recipe:
             arch = replace(arch, recipe=tuple(self.recipe.items()))
         if arch.id != self.architecture_id:
