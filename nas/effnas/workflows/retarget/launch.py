@@ -124,7 +124,7 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
     began = utc_now()
     parent = load_run(settings.run)
     if (seconds := parent.recipe.train_time_s) is not None:
-        # On another device another number of steps fits into the time: accuracies do not carry over.
+        # On another device, another number of steps fits into the time.
         raise ConfigError(
             f"{settings.run}: its networks were trained for {seconds:g} s of its own device, so "
             "their accuracies hold for no other one; search again there, or here with a `profile` "
