@@ -153,11 +153,12 @@ def train(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
 
     configure_process()
     from effnas.config.regularization import Ramp
-    from effnas.config.training_recipe import STRENGTHS, TrainingRecipe
+    from effnas.config.recipe import STRENGTHS, Recipe
+from effnas.config.recipe_file import load_recipe
     from effnas.workflows.train.launch import launch_training
     from effnas.workflows.train.settings import TrainSettings
 
-    recipe = TrainingRecipe.load(arguments.recipe).overridden(
+    recipe = load_recipe(arguments.recipe).overridden(
         epochs=arguments.epochs, batch_size=arguments.batch_size
     )
     changes = {

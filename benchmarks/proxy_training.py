@@ -30,7 +30,8 @@ from timm.utils import AverageMeter
 
 from effnas import SearchSpace
 from effnas.arch.models import build
-from effnas.config.settings import Execution, Recipe
+from effnas.config.recipe import Recipe
+from effnas.config.settings import Execution
 from effnas.data.images import ImageSet
 from effnas.data.loading import load_search_images
 from effnas.train.proxy import ProxyData, train_proxy
@@ -39,7 +40,7 @@ from effnas.train.schedule import cosine_schedule
 IMAGES = 4_000
 IMAGE_SIZE = 32
 ROUNDS = 5
-RECIPE = Recipe(epochs=1, image_size=IMAGE_SIZE)
+RECIPE = Recipe(epochs=1, image_size=(IMAGE_SIZE, IMAGE_SIZE))
 SPACE = SearchSpace.load("v2-cifar")
 
 

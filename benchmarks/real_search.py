@@ -18,7 +18,8 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from effnas import Trial
-from effnas.config.settings import EvaluationConfig, Recipe, StepTimeConfig
+from effnas.config.recipe import Recipe
+from effnas.config.settings import EvaluationConfig, StepTimeConfig
 from effnas.evaluation.evaluator import Job, Task
 from effnas.evaluation.workers import Workers, start_workers
 from effnas.search.cost_estimate import CostEstimate

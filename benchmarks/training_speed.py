@@ -37,7 +37,8 @@ from rich.console import Console
 from rich.table import Table
 
 from effnas.config.regularization import Ramp
-from effnas.config.training_recipe import TrainingRecipe
+from effnas.config.recipe import Recipe
+from effnas.config.recipe_file import load_recipe
 from effnas.data.loading import load_train_images
 from effnas.train.batches import Augmentation, Order, TrainPixels
 from effnas.train.process_group import ProcessGroup
@@ -74,10 +75,10 @@ def extract(data: Path, folder: Path, most: int) -> int:
     return len(classes)
 
 
-def recipe_of(image_size: int, batch_size: int) -> TrainingRecipe:
+def recipe_of(image_size: int, batch_size: int) -> Recipe:
     """Return the recipe `tiny` at one size and its full strengths, for two epochs."""
     return replace(
-        TrainingRecipe.load("tiny").overridden(
+        load_recipe("tiny").overridden(
             epochs=2, batch_size=batch_size, image_size=f"{image_size}..{image_size}"
         ),
         regime="fixed",
@@ -87,7 +88,7 @@ def recipe_of(image_size: int, batch_size: int) -> TrainingRecipe:
     )
 
 
-def effnas_speed(model: str, images: Path, recipe: TrainingRecipe, scratch: Path) -> float:
+def effnas_speed(model: str, images: Path, recipe: Recipe, scratch: Path) -> float:
     """Train two epochs by `effnas train`; return images per second of the second."""
     file = scratch / "recipe.yaml"
     file.write_text(json.dumps(recipe.to_dict()))
@@ -109,7 +110,7 @@ def timm_speed(
     model: str,
     images: Path,
     classes: int,
-    recipe: TrainingRecipe,
+    recipe: Recipe,
     scratch: Path,
     *,
     workers: int,
@@ -179,7 +180,7 @@ def _run(command: list[str]) -> str:
     return done.stdout
 
 
-def split(images: Path, recipe: TrainingRecipe) -> tuple[float, float]:
+def split(images: Path, recipe: Recipe) -> tuple[float, float]:
     """Return the seconds that effnas takes to decode an image once, and to augment one."""
     assert recipe.image_size
     size = recipe.image_size[1]
