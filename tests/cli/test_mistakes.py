@@ -70,7 +70,7 @@ CASES = {
     "search --fidelity 4,2": ["--fidelity 4,2", "such as 1,2,4"],
     "search --train-time soon": ["--train-time 'soon'", "write 90s, 4m or 1.5h"],
     "search --train-time 1s --epochs 2": ["--epochs and --train-time both", "leave out"],
-    "search --train-time 64s --fidelity 1,4": ["--fidelity 1,4 is in epochs", "15s,60s"],
+    "search --fidelity 15s,1m": ["--fidelity 15s,1m is in seconds", "as in 1,2,4"],
     "search --fidelity 1,2,4": ["--fidelity 1,2,4 ends at 4", "has 1", "--epochs"],
     "search --seed -1": ["--seed"],
     "search --device cuda:77": ["cuda:77", "--device cpu"],

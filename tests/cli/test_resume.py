@@ -158,7 +158,8 @@ def test_what_changes_is_named(effnas: Run, settings: list[Any]) -> None:
 
 @pytest.mark.parametrize("reason", ["seed", "controller"])
 def test_what_is_refused_is_not_said_to_continue(effnas: Run, reason: str) -> None:
-    copied("run", Path("run"))
+    stored = copied("run", Path("run"))
+    Path("run/manifest.json").write_text(json.dumps({**stored, "trainer": TRAINER}))
     other = {"seed": "5", "controller": "random"}[reason]
     done = effnas("search", "--out", "run", f"--{reason}", other, "--budget", "9")
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
@@ -282,7 +283,7 @@ def test_a_search_is_resumed_from_its_folder_alone(effnas: Run) -> None:
 STUDIES = {
     "finals": "promote run --top 2 --seeds 1 --epochs 1 --no-report",
     "layers": "scaling layers run:best --tolerance 0.4 --slopes 0.5,1 --epochs 1 --seeds 1",
-    "proxy": "proxy check --space small.yaml --networks 3 --seeds 1 --high-seeds 1 --epochs 1 "
+    "proxy": "proxy check --space small.yaml --networks 4 --seeds 1 --high-seeds 1 --epochs 1 "
              "--high-epochs 2 --data-share 0.1 --image-size 16 --backend inline",
 }  # fmt: skip
 

@@ -41,7 +41,7 @@ from effnas.workflows.proxy.trainings import (
 
 SPACE = SearchSpace.load("v2-cifar")
 NETWORKS = spread_networks(SPACE, 16, seed=0)
-PROXY = Recipe(epochs=2, data_share=0.5).sized(16, 16)
+PROXY = Recipe(epochs=2, data_share=0.5, crop_area_min=0.7).sized(16, 16)
 HIGH = higher_fidelity(PROXY, image_size=32)
 HOLDOUT = 1_000
 PLACE = {arch.id: n for n, arch in enumerate(NETWORKS)}
@@ -269,6 +269,13 @@ def test_infeasible_networks_are_left_out_and_counted() -> None:
 def test_recipes_that_do_not_compare_are_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         replace(check_of(), **changes)
+
+
+def test_a_higher_fidelity_may_come_to_the_limit_of_a_regularization() -> None:
+    weak = replace(PROXY, crop_area_min=0.1)
+    high = higher_fidelity(weak, image_size=32)
+    assert high.crop_area_min == 0.05
+    assert ProxyCheck(networks=NETWORKS, proxy=weak, high=high, holdout_images=HOLDOUT)
 
 
 # -- records and the folder
