@@ -36,9 +36,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from effnas.config.regularization import Ramp
 from effnas.config.recipe import Recipe
 from effnas.config.recipe_file import load_recipe
+from effnas.config.regularization import Ramp
 from effnas.data.loading import load_train_images
 from effnas.train.batches import Augmentation, Order, TrainPixels
 from effnas.train.process_group import ProcessGroup
@@ -78,12 +78,13 @@ def extract(data: Path, folder: Path, most: int) -> int:
 def recipe_of(image_size: int, batch_size: int) -> Recipe:
     """Return the recipe `tiny` at one size and its full strengths, for two epochs."""
     return replace(
-        load_recipe("tiny").overridden(
-            epochs=2, batch_size=batch_size, image_size=f"{image_size}..{image_size}"
-        ),
+        load_recipe("tiny"),
+        epochs=2,
+        batch_size=batch_size,
+        image_size=(image_size, image_size),
         regime="fixed",
         randaugment=Ramp(MAGNITUDE, MAGNITUDE),
-        minival_share=0.0,
+        holdout_share=0.0,
         warmup_epochs=0.0,
     )
 
@@ -193,12 +194,12 @@ def split(images: Path, recipe: Recipe) -> tuple[float, float]:
     order = Order(count=len(found), batch_size=recipe.batch_size, seed=0)
     augment = Augmentation(found, recipe, flip=True, seed=0, device=device)
     (stage,) = stages_of(recipe, steps_per_epoch=order.steps_per_epoch)
-    chunks = [chunk for (chunk,) in order.chunks(stage, 1, ProcessGroup())]
-    pixels = TrainPixels(found, device).of(iter(chunks))
+    batches = [batch for (batch,) in order.micro_batches(stage, 1, ProcessGroup())]
+    pixels = TrainPixels(found, device).of(iter(batches))
     times = []
-    for chunk in chunks:
+    for batch in batches:
         started = time.perf_counter()
-        augment(chunk, next(pixels), stage)
+        augment(batch, next(pixels), stage)
         times.append(time.perf_counter() - started)
     return decoding, statistics.median(times) / recipe.batch_size
 

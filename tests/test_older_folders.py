@@ -160,9 +160,7 @@ def test_older_finals_say_the_same(run_json: Command) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", ["coefficients", "layers", "proxy"])
-def test_the_status_of_an_older_study_has_all_its_trainings(
-    run_json: Command, folder: str
-) -> None:
+def test_the_status_of_an_older_study_has_all_its_trainings(run_json: Command, folder: str) -> None:
     found = run_json(f"status {folder}")
     results = lines(Path(folder, "trainings.jsonl"))
     assert (found["state"], found["done"]) == ("finished", found["total"])
@@ -296,6 +294,7 @@ def test_an_older_training_does_not_continue_with_other_settings(run_json: Comma
 
 
 # -- what continues
+
 
 @pytest.fixture
 def is_same_device() -> bool:

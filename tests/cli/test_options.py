@@ -39,7 +39,12 @@ SCALING = "out tolerance data data-root seeds seed recipe " + TRAINING + WORKERS
 
 #: Those without --json, which all have.
 OPTIONS = {
-    "search": DATA + WORKERS + RECIPE + TIME + STEP_TIMES + "backend target-image-size target-batch-size "
+    "search": DATA
+    + WORKERS
+    + RECIPE
+    + TIME
+    + STEP_TIMES
+    + "backend target-image-size target-batch-size "
     "space budget out reward controller objectives seed fidelity constraint baseline report",
     "resume": "budget",
     "runs": "",
@@ -54,7 +59,10 @@ OPTIONS = {
     "scale": "family alpha beta gamma phi round-limit last-stage step-time params memory space "
     "image-size max-image-size batch-size classes epochs images device threads out",
     "export": "weights out image-size classes formats",
-    "train": DATA + STEP + TIME + "recipe out regime epochs image-size batch-size device-batch-size "
+    "train": DATA
+    + STEP
+    + TIME
+    + "recipe out regime epochs image-size batch-size device-batch-size "
     "weights new-head seed test workers checkpoint-every log report",
     "scaling coefficients": SCALING + "grid-step macs memory round-limit",
     "scaling layers": SCALING + "family member slopes",

@@ -11,6 +11,7 @@ import pytest
 from command_line import QUICK, Run
 
 from effnas.cli.folders import read_folder
+from effnas.trials.manifest import TRAINER
 from effnas.trials.run import load_run
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "folders"

@@ -101,7 +101,8 @@ def near(recipe: Recipe) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "epochs"), [(FULL, 4), (FULL, 48), (default_recipe(), 4)],
+    ("recipe", "epochs"),
+    [(FULL, 4), (FULL, 48), (default_recipe(), 4)],
     ids=["shorter", "longer", "default"],
 )
 def test_a_length_and_back_is_the_same_recipe(recipe: Recipe, epochs: float) -> None:

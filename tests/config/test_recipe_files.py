@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from effnas.config.catalog import names
-from effnas.config.regularization import Ramp
 from effnas.config.recipe import Recipe
 from effnas.config.recipe_file import (
     Option,
@@ -22,6 +21,7 @@ from effnas.config.recipe_file import (
     option_text,
     recipe_value,
 )
+from effnas.config.regularization import Ramp
 from effnas.errors import CatalogError, ConfigError
 
 SHIPPED = (

@@ -36,9 +36,13 @@ def test_a_time_is_in_seconds_minutes_or_hours(text: str, seconds: float) -> Non
     assert seconds_of(text, "train_time") == seconds
 
 
-@pytest.mark.parametrize("text", ["", "s", "0", "0s", "-4m", "4 min", "1e3", "inf", "nan", "1,5h", "2d"])
+@pytest.mark.parametrize(
+    "text", ["", "s", "0", "0s", "-4m", "4 min", "1e3", "inf", "nan", "1,5h", "2d"]
+)
 def test_what_is_no_time_is_refused_by_name(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"^`train_time` '.*' is no time above 0; write 90s, 4m or"):
+    with pytest.raises(
+        ConfigError, match=r"^`train_time` '.*' is no time above 0; write 90s, 4m or"
+    ):
         seconds_of(text, "train_time")
 
 

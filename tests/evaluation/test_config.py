@@ -60,7 +60,12 @@ def test_what_is_trained_for_a_run_compares_with_it(run: Run) -> None:
         execution=EXECUTION,
         holdout_fingerprint="def",
     )
-    moved = config_for_run(run, replace(RECIPE, image_size=(32, 32), eval_image_size=32), data="digits", data_root=Path("/x"))
+    moved = config_for_run(
+        run,
+        replace(RECIPE, image_size=(32, 32), eval_image_size=32),
+        data="digits",
+        data_root=Path("/x"),
+    )
     assert (moved.data, moved.data_root, moved.on_bad_image) == ("digits", "/x", "skip")
     assert moved.holdout_fingerprint is None  # other pixels
 

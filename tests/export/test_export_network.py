@@ -12,8 +12,8 @@ from networks import ARCH, CLASSES, write_weights
 
 from effnas import SearchSpace
 from effnas.arch.files import to_json
-from effnas.config.regularization import STRENGTHS
 from effnas.config.recipe import Recipe
+from effnas.config.regularization import STRENGTHS
 from effnas.errors import ConfigError, StoreError, UserError
 from effnas.export.card import card
 from effnas.export.figures import Figure, figures_of

@@ -17,8 +17,8 @@ from PIL import Image
 
 from effnas import Architecture
 from effnas.arch.files import to_json
-from effnas.config.regularization import Ramp
 from effnas.config.recipe import Recipe
+from effnas.config.regularization import Ramp
 from effnas.errors import ConfigError, StoreError
 from effnas.export.figures import Figure, figures_of
 from effnas.export.launch import export_network

@@ -67,12 +67,27 @@ def search_of(
 # -- what rungs are
 
 
-WRONG = ["4,2", "0,2", "a,b", "", "1,1", "4", "60s,15s", "60s", "15s,60", "0.5s,1s", "0s,4s", "1d,2d"]
+WRONG = [
+    "4,2",
+    "0,2",
+    "a,b",
+    "",
+    "1,1",
+    "4",
+    "60s,15s",
+    "60s",
+    "15s,60",
+    "0.5s,1s",
+    "0s,4s",
+    "1d,2d",
+]
 
 
 @pytest.mark.parametrize("text", WRONG)
 def test_wrong_rungs_are_refused_in_one_line(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"^`fidelity` .*1,2,4,? or .*15s,30s,60s$|write 90s") as e:
+    with pytest.raises(
+        ConfigError, match=r"^`fidelity` .*1,2,4,? or .*15s,30s,60s$|write 90s"
+    ) as e:
         Rungs.parse(text)
     assert "\n" not in str(e.value)
 

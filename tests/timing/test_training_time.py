@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 from effnas import Architecture
 from effnas.arch.models import build
+from effnas.config.recipe import Recipe
 from effnas.config.regularization import Ramp
 from effnas.config.settings import Execution
-from effnas.config.recipe import Recipe
 from effnas.data.images import ImageSet
 from effnas.errors import InfeasibleError
+from effnas.timing.training_time import Forecast, _between, forecast, steps_within
 from effnas.train.progress import EpochRow, Progress
 from effnas.train.stages import stages_of
 from effnas.train.training import Training
-from effnas.timing.training_time import Forecast, _between, forecast, steps_within
 
 patient = settings(deadline=None)  # the machine may be busy
 STEPS_PER_EPOCH = 20
@@ -189,6 +189,8 @@ def test_a_slower_network_has_fewer_steps() -> None:
 @pytest.mark.parametrize("regime", REGIMES)
 def test_a_step_that_takes_longer_than_the_time_is_infeasible_in_one_line(regime: str) -> None:
     recipe = by_time(0.01, regime)
-    with pytest.raises(InfeasibleError, match=r"a training step takes .* train_time of 0.01 s") as e:
+    with pytest.raises(
+        InfeasibleError, match=r"a training step takes .* train_time of 0.01 s"
+    ) as e:
         steps_within(recipe, step_s, steps_per_epoch=STEPS_PER_EPOCH, seed=3)
     assert "\n" not in str(e.value)

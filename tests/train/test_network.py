@@ -10,8 +10,8 @@ from timm.layers import DropPath
 from torch import nn
 
 from effnas import Architecture
-from effnas.config.regularization import Ramp
 from effnas.config.recipe import Recipe
+from effnas.config.regularization import Ramp
 from effnas.errors import ConfigError
 from effnas.train.network import (
     RegularizationSetter,

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effnas.config.regularization import Ramp
-from effnas.config.recipe import Regime, Recipe
+from effnas.config.recipe import Recipe, Regime
 from effnas.config.recipe_file import load_recipe
+from effnas.config.regularization import Ramp
 from effnas.train.stages import Stage, stages_of
 
 patient = settings(deadline=None)  # the machine may be busy

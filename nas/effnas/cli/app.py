@@ -136,9 +136,9 @@ class Search(options.Images, options.ShortRecipe, options.TrainTime, options.Tra
             Settings,
             out=self.folder(),
             **kept,
-            budget=self.budget if self.budget is not None else (
-                _TIMED_BUDGET if by_time else _BUDGET
-            ),
+            budget=self.budget
+            if self.budget is not None
+            else (_TIMED_BUDGET if by_time else _BUDGET),
             rungs=rungs,
             recipe=recipe,
             full_epochs=stored.full_epochs if base and stored else self.full_epochs(),

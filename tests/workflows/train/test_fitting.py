@@ -22,9 +22,7 @@ from effnas.workflows.train.fitting import MIN_IMAGES, _fewest, _limited, fit_mi
 patient = settings(deadline=None)  # the machine may be busy
 MODEL = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
                       nn.Linear(4, 5))  # fmt: skip
-RECIPE = Recipe(
-    optimizer="momentum", image_size=(16, 32), regime="progressive", stages=2, epochs=4
-)
+RECIPE = Recipe(optimizer="momentum", image_size=(16, 32), regime="progressive", stages=2, epochs=4)
 MB = 10**6
 
 

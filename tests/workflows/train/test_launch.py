@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from tiny_training import ARCH, BLOCKS, RECIPE, Watching, prepare, stop_after, timeless
 
 import effnas.data.images
-from effnas.config.settings import Execution
 from effnas.config.recipe import Recipe
+from effnas.config.settings import Execution
 from effnas.data.images import ImageSet
 from effnas.data.loading import load_train_images
 from effnas.errors import DataError, InfeasibleError, StoreError

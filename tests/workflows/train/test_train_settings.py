@@ -11,9 +11,9 @@ import pytest
 
 from effnas import Architecture, SearchSpace
 from effnas.arch.files import to_json
-from effnas.config.regularization import STRENGTHS, Ramp
 from effnas.config.recipe import Recipe
 from effnas.config.recipe_file import default_recipe, load_recipe
+from effnas.config.regularization import STRENGTHS, Ramp
 from effnas.errors import ConfigError
 from effnas.scaling.family_file import Member, find_member
 from effnas.trials.manifest import TRAINER, SearchManifest
@@ -196,9 +196,7 @@ def data(mirrored: bool | None) -> TrainingData:
 def test_images_are_mirrored_as_the_recipe_says_as_before_or_as_suits_the_data(
     tmp_path: Path, flip: bool | None, stored: TrainingData | None, mirrored: bool
 ) -> None:
-    settings = TrainSettings(
-        network="n", data="/my/mnist", recipe=Recipe(flip=flip), out=tmp_path
-    )
+    settings = TrainSettings(network="n", data="/my/mnist", recipe=Recipe(flip=flip), out=tmp_path)
     assert is_mirrored(settings, stored, suits_data=True) is mirrored
 
 

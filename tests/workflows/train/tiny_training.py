@@ -12,8 +12,8 @@ from PIL import Image
 
 from effnas.arch.architecture import Architecture
 from effnas.arch.files import to_json
-from effnas.config.regularization import Ramp
 from effnas.config.recipe import Recipe
+from effnas.config.regularization import Ramp
 from effnas.data.images import ImageSet
 from effnas.data.source import LabelLists
 from effnas.train.progress import EpochRow

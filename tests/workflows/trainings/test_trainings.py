@@ -137,7 +137,9 @@ def train(
     """Train what a folder lacks."""
     candidates = [
         Candidate(
-            name=str(n), architecture=arch, recipe=Recipe(image_size=(sizes[n], sizes[n])) if sizes else None
+            name=str(n),
+            architecture=arch,
+            recipe=Recipe(image_size=(sizes[n], sizes[n])) if sizes else None,
         )
         for n, arch in enumerate(ARCHS)
     ]
