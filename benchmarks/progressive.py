@@ -152,20 +152,21 @@ def train(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
     from effnas.timing.runtime import configure_process
 
     configure_process()
+    from effnas.config.recipe import STRENGTHS
+    from effnas.config.recipe_file import load_recipe
     from effnas.config.regularization import Ramp
-    from effnas.config.training_recipe import STRENGTHS, TrainingRecipe
     from effnas.workflows.train.launch import launch_training
     from effnas.workflows.train.settings import TrainSettings
 
-    recipe = TrainingRecipe.load(arguments.recipe).overridden(
-        epochs=arguments.epochs, batch_size=arguments.batch_size
-    )
+    recipe = load_recipe(arguments.recipe).overridden(batch_size=arguments.batch_size)
+    if arguments.epochs is not None:  # the strengths that are compared stay as they are
+        recipe = replace(recipe, epochs=arguments.epochs, least_steps=0)
     changes = {
         name: Ramp(*value) if name in STRENGTHS else tuple(value) if name == "image_size" else value
         for name, value in run.settings.items()
     }
     minival = 0.05 if run.kind == "networks" else 0.0
-    recipe = replace(recipe, minival_share=minival, **changes)
+    recipe = replace(recipe, holdout_share=minival, **changes)
     if run.kind == "times":
         recipe = replace(recipe, warmup_epochs=0)
     data = images_of(arguments)

@@ -1,4 +1,4 @@
-"""Proxy training against timm's own loader and train step: images per second.
+"""The training of a trial against timm's own loader and train step: images per second.
 
     python benchmarks/proxy_training.py --data cifar10.tar.gz
 
@@ -12,7 +12,6 @@ processes, its best counts. The two take turns. Wanted: 1.2 times timm's images 
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import statistics
 import tempfile
@@ -30,16 +29,25 @@ from timm.utils import AverageMeter
 
 from effnas import SearchSpace
 from effnas.arch.models import build
-from effnas.config.settings import Execution, Recipe
+from effnas.config.recipe import Recipe
+from effnas.config.settings import Execution
 from effnas.data.images import ImageSet
 from effnas.data.loading import load_search_images
-from effnas.train.proxy import ProxyData, train_proxy
-from effnas.train.schedule import cosine_schedule
+from effnas.train.batches import TrainPixels
+from effnas.train.network import make_network
+from effnas.train.progress import Watcher
+from effnas.train.schedule import make_schedule
+from effnas.train.stages import stages_of
+from effnas.train.training import Training
 
 IMAGES = 4_000
 IMAGE_SIZE = 32
 ROUNDS = 5
-RECIPE = Recipe(epochs=1, image_size=IMAGE_SIZE)
+RECIPE = Recipe(
+    epochs=1, batch_size=128, regime="fixed", optimizer="nadamw", learning_rate_per_256=0.012,
+    weight_decay=0.02, warmup_epochs=0.1, crop_area_min=0.5,
+).sized(IMAGE_SIZE, IMAGE_SIZE)  # fmt: skip
+CPU = torch.device("cpu")
 SPACE = SearchSpace.load("v2-cifar")
 
 
@@ -75,8 +83,7 @@ def timm_epoch(folder: Path, workers: int) -> float:
         model, opt=RECIPE.optimizer, lr=RECIPE.learning_rate, weight_decay=RECIPE.weight_decay
     )
     steps = 2 * len(loader)
-    warmup = math.ceil(RECIPE.warmup_share * steps)
-    schedule = cosine_schedule(optimizer, RECIPE.learning_rate, steps=steps, warmup=warmup)
+    schedule = make_schedule(optimizer, RECIPE, steps=steps, steps_per_epoch=len(loader))
     loss_of = LabelSmoothingCrossEntropy(RECIPE.label_smoothing)
     losses = AverageMeter()
     seen = 0
@@ -94,13 +101,24 @@ def timm_epoch(folder: Path, workers: int) -> float:
     return seen / (time.perf_counter() - started)
 
 
-def effnas_epoch(data: ProxyData) -> float:
+def effnas_epoch(images: ImageSet, pixels: TrainPixels) -> float:
     """Train one epoch as a trial does; return images per second."""
-    model = build(SPACE.reference, num_classes=10)
-    ways = Execution(memory_format="channels_last")
-    result = train_proxy(model, data, RECIPE, ways, flip=True, seed=0)
-    count = len(data.train_images) // RECIPE.batch_size * RECIPE.batch_size
-    return count / result.train_time_s
+    per_epoch = len(images) // RECIPE.batch_size
+    training = Training(
+        make_network(SPACE.reference, "reference", RECIPE, num_classes=10),
+        images,
+        None,
+        RECIPE,
+        stages_of(RECIPE, steps_per_epoch=per_epoch),
+        [1],
+        execution=Execution(memory_format="channels_last"),
+        device=CPU,
+        flip=True,
+        seed=0,
+        pixels=pixels,
+    )
+    training.run(Watcher())
+    return per_epoch * RECIPE.batch_size / training.progress.train_time_s
 
 
 def main() -> None:
@@ -115,21 +133,13 @@ def main() -> None:
         holdout_share=0.01,
         most_train_images=IMAGES,
     )
-    pixels = [
-        torch.from_numpy(part.images).permute(0, 3, 1, 2).contiguous()
-        for part in (found.train, found.holdout)
-    ]
-    data = ProxyData(
-        pixels[0],
-        torch.from_numpy(found.train.labels),
-        pixels[1],
-        torch.from_numpy(found.holdout.labels),
-        found.train.num_classes,
-    )
+    pixels = TrainPixels(found.train, CPU)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_folder(found.train, folder)
-        contenders: dict[str, Callable[[], float]] = {"effnas": lambda: effnas_epoch(data)}
+        contenders: dict[str, Callable[[], float]] = {
+            "effnas": lambda: effnas_epoch(found.train, pixels)
+        }
         for workers in (0, 1, 2):
             contenders[f"timm, {workers} workers"] = partial(timm_epoch, folder, workers)
         speeds: dict[str, list[float]] = {name: [] for name in contenders}

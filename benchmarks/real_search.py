@@ -18,7 +18,8 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from effnas import Trial
-from effnas.config.settings import EvaluationConfig, Recipe, StepTimeConfig
+from effnas.config.recipe_file import default_recipe
+from effnas.config.settings import EvaluationConfig, StepTimeConfig
 from effnas.evaluation.evaluator import Job, Task
 from effnas.evaluation.workers import Workers, start_workers
 from effnas.search.cost_estimate import CostEstimate
@@ -105,7 +106,7 @@ def main() -> None:
         budget=arguments.budget,
         seed=arguments.seed,
         out=arguments.out,
-        recipe=Recipe(epochs=arguments.epochs),
+        recipe=default_recipe().lasting(arguments.epochs),
         workers=Workers(device="cpu", backend="inline"),
         step_times=StepTimeConfig(mode="predicted", profile=str(arguments.profile)),
     )

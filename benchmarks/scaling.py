@@ -26,7 +26,9 @@ from rich.table import Table  # noqa: E402
 
 from effnas import Architecture  # noqa: E402
 from effnas.arch.counts import count  # noqa: E402
-from effnas.config.settings import EvaluationConfig, Execution, Recipe  # noqa: E402
+from effnas.config.recipe import Recipe  # noqa: E402
+from effnas.config.recipe_file import default_recipe  # noqa: E402
+from effnas.config.settings import EvaluationConfig, Execution  # noqa: E402
 from effnas.evaluation.observer import Observer  # noqa: E402
 from effnas.evaluation.workers import Workers  # noqa: E402
 from effnas.scaling.compound import CompoundScaling  # noqa: E402
@@ -105,10 +107,9 @@ def main() -> None:
     subject = find_network(arguments.base, None)
     base, run = subject.arch, subject.run
     assert base is not None, f"{arguments.base} cannot be scaled"
-    recipe = replace(
-        run.recipe if run else Recipe(), epochs=arguments.epochs, data_share=1.0,
-        image_size=arguments.image_size,
-    )  # fmt: skip
+    recipe = (run.recipe if run else default_recipe()).overridden(
+        epochs=arguments.epochs, data_share=1.0, image_size=arguments.image_size
+    )
     setup = DeviceSettings(
         device="cpu", image_size=arguments.image_size, batch_size=recipe.batch_size
     ).setup(None)
@@ -134,7 +135,7 @@ def main() -> None:
                 Candidate(
                     name=one.name,
                     architecture=one.architecture,
-                    recipe=replace(recipe, image_size=one.train_image_size),
+                    recipe=recipe.overridden(image_size=one.train_image_size),
                 )
                 for one in members
             ],

@@ -36,8 +36,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from effnas.config.recipe import Recipe
+from effnas.config.recipe_file import load_recipe
 from effnas.config.regularization import Ramp
-from effnas.config.training_recipe import TrainingRecipe
 from effnas.data.loading import load_train_images
 from effnas.train.batches import Augmentation, Order, TrainPixels
 from effnas.train.process_group import ProcessGroup
@@ -74,20 +75,21 @@ def extract(data: Path, folder: Path, most: int) -> int:
     return len(classes)
 
 
-def recipe_of(image_size: int, batch_size: int) -> TrainingRecipe:
+def recipe_of(image_size: int, batch_size: int) -> Recipe:
     """Return the recipe `tiny` at one size and its full strengths, for two epochs."""
     return replace(
-        TrainingRecipe.load("tiny").overridden(
-            epochs=2, batch_size=batch_size, image_size=f"{image_size}..{image_size}"
-        ),
+        load_recipe("tiny"),
+        epochs=2,
+        batch_size=batch_size,
+        image_size=(image_size, image_size),
         regime="fixed",
         randaugment=Ramp(MAGNITUDE, MAGNITUDE),
-        minival_share=0.0,
+        holdout_share=0.0,
         warmup_epochs=0.0,
     )
 
 
-def effnas_speed(model: str, images: Path, recipe: TrainingRecipe, scratch: Path) -> float:
+def effnas_speed(model: str, images: Path, recipe: Recipe, scratch: Path) -> float:
     """Train two epochs by `effnas train`; return images per second of the second."""
     file = scratch / "recipe.yaml"
     file.write_text(json.dumps(recipe.to_dict()))
@@ -109,7 +111,7 @@ def timm_speed(
     model: str,
     images: Path,
     classes: int,
-    recipe: TrainingRecipe,
+    recipe: Recipe,
     scratch: Path,
     *,
     workers: int,
@@ -179,7 +181,7 @@ def _run(command: list[str]) -> str:
     return done.stdout
 
 
-def split(images: Path, recipe: TrainingRecipe) -> tuple[float, float]:
+def split(images: Path, recipe: Recipe) -> tuple[float, float]:
     """Return the seconds that effnas takes to decode an image once, and to augment one."""
     assert recipe.image_size
     size = recipe.image_size[1]
@@ -192,12 +194,12 @@ def split(images: Path, recipe: TrainingRecipe) -> tuple[float, float]:
     order = Order(count=len(found), batch_size=recipe.batch_size, seed=0)
     augment = Augmentation(found, recipe, flip=True, seed=0, device=device)
     (stage,) = stages_of(recipe, steps_per_epoch=order.steps_per_epoch)
-    chunks = [chunk for (chunk,) in order.chunks(stage, 1, ProcessGroup())]
-    pixels = TrainPixels(found, device).of(iter(chunks))
+    batches = [batch for (batch,) in order.micro_batches(stage, 1, ProcessGroup())]
+    pixels = TrainPixels(found, device).of(iter(batches))
     times = []
-    for chunk in chunks:
+    for batch in batches:
         started = time.perf_counter()
-        augment(chunk, next(pixels), stage)
+        augment(batch, next(pixels), stage)
         times.append(time.perf_counter() - started)
     return decoding, statistics.median(times) / recipe.batch_size
 

@@ -1,8 +1,9 @@
-"""Folders and files that an older version wrote still open, continue, and give the same results.
+"""Folders and files that an older version wrote still open, and say what they said.
 
 `golden` holds them with the output of that version; golden/README.md says how each was made. What
-only reads must give the very same. What trains must reach the very same accuracies too, but only
-where the device is the same: elsewhere the same networks reach the same states.
+only reads must give the very same. Trials are trained by another trainer now, so that what trains
+several networks is not continued; a training of one network is, to the very same weights where the
+device is the same.
 """
 
 from __future__ import annotations
@@ -135,14 +136,10 @@ def test_an_older_search_is_shown_and_read_as_it_was(run_json: Command, folder: 
 #: What has another value now: words, and figures that were given although they were not known.
 CHANGED = frozenset({"advice", "verdict", "chance", "spread", "proxy_correlation", "single",
                      "averaged", "guessing_accuracy"})  # fmt: skip
-#: Commands that find everything done already, and the file that each has its results from.
+#: Commands that only read, or find everything done already, and the file with the results.
 DONE = {
-    "promote-test": (f"{COMMANDS['run-finals']} --test", "run-finals/trainings.jsonl"),
-    "coefficients": (COMMANDS["coefficients"], "coefficients/trainings.jsonl"),
-    "layers": (COMMANDS["layers"], "layers/trainings.jsonl"),
     "training": (COMMANDS["training"], "training/log.csv"),
     "retarget": (COMMANDS["run-board"], "run-board/trials.jsonl"),
-    "proxy": (COMMANDS["proxy"], "proxy/trainings.jsonl"),
 }
 
 
@@ -153,6 +150,48 @@ def test_what_is_finished_is_shown_again_without_work(run_json: Command, name: s
     before = Path(file).read_bytes()
     assert_same(without(run_json(command), CHANGED), without(expected(name), CHANGED))
     assert Path(file).read_bytes() == before
+
+
+@pytest.mark.slow
+def test_older_finals_say_the_same(run_json: Command) -> None:
+    found, wanted = run_json("status run-finals"), expected("promote-test")
+    assert_same(without(found, CHANGED), without(wanted, CHANGED))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", ["coefficients", "layers", "proxy"])
+def test_the_status_of_an_older_study_has_all_its_trainings(run_json: Command, folder: str) -> None:
+    found = run_json(f"status {folder}")
+    results = lines(Path(folder, "trainings.jsonl"))
+    assert (found["state"], found["done"]) == ("finished", found["total"])
+    assert found["best"] == pytest.approx(best_mean(results))
+
+
+def best_mean(results: list[dict[str, Any]]) -> float:
+    """The best accuracy, as a mean over the seeds of a network; of a proxy study, of a training."""
+    found: dict[Any, list[float]] = {}
+    for n, each in enumerate(results):
+        found.setdefault(each.get("candidate", n), []).append(each["accuracy"])
+    return max(sum(values) / len(values) for values in found.values())
+
+
+REPORTED = ["run", "rungs", "objectives", "run-board", "run-finals", "training", "family"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", REPORTED)
+def test_an_older_folder_is_reported(run_json: Command, folder: str) -> None:
+    run_json(f"report {folder} --out page.html --tables tables")
+    assert Path("page.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_an_older_search_is_rescored(run_json: Command) -> None:
+    before = Path("constrained/trials.jsonl").read_bytes()
+    found = run_json("rescore constrained --reward 'A * P^-0.3 - 0.01 * S' --store")
+    ranked = [t.number for t in effnas.load_run("constrained").trials.ranked()]
+    assert [row["trial"] for row in found["trials"]] == ranked
+    assert Path("constrained/trials.jsonl").read_bytes().startswith(before)
 
 
 #: Networks that are found in older files, and what is made of them.
@@ -202,138 +241,76 @@ def test_older_weights_and_members_are_exported_as_they_were(run_json: Command, 
     assert_same(without(found, other), without(wanted, other))
 
 
-#: What is different from what a folder was begun with, and words of the refusal.
-REFUSED = {
-    "constrained": ("--seed 5", "seed (was 0, is 5)"),
-    "rungs": ("--fidelity 1,2,4 --epochs 4", "fidelity (was [1, 2], is [1, 2, 4])"),
-    "finals-stopped": ("--seeds 3", "seeds (was 2, is 3)"),
-    "coefficients-stopped": ("--grid-step 0.1", "other settings: grid"),
-    "layers-stopped": ("--epochs 2", "epochs (was 1, is 2)"),
-    "training-stopped": ("--seed 5", "seed (was 0, is 5)"),
-}
+#: Folders whose accuracies are of the trainer that was: searches, finished or not, and studies.
+OF_ANOTHER_TRAINER = [
+    "run", "search-stopped", "rungs", "constrained", "run-finals", "finals-stopped",
+    "coefficients-stopped", "layers-stopped", "layers", "proxy-stopped",
+]  # fmt: skip
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("folder", REFUSED)
-def test_an_older_folder_does_not_continue_with_other_settings(
-    run_json: Command, folder: str
+@pytest.mark.parametrize("folder", OF_ANOTHER_TRAINER)
+def test_what_another_trainer_trained_is_not_continued(run_json: Command, folder: str) -> None:
+    before = {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+    command = COMMANDS[folder].replace("--recipe trial-recipe.yaml", "--epochs 1")
+    command = command.replace("--epochs 1 --step-times times.csv --fidelity 1,2", "--fidelity 1,2")
+    error = run_json(command if "--out" in command else f"{command} --out {folder}", code=2)
+    assert f"{folder}: another version of effnas began the " in error
+    assert "do not compare with those of this one: begin a new one with another --out" in error
+    assert error.count("\n") == 1
+    now = {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+    now.pop(Path(folder, ".lock"), None)
+    assert now == before
+
+
+@pytest.mark.slow
+def test_a_search_of_another_trainer_is_retargeted_without_new_trainings(
+    run_json: Command,
 ) -> None:
-    options, words = REFUSED[folder]
-    before = Path(folder, "manifest.json").read_bytes()
-    command = COMMANDS[folder]
-    if "--fidelity" in options:  # of lists, both would count
-        command = command.replace("--fidelity 1,2 ", "")
-    assert words in run_json(f"{command} {options}", code=2)
-    assert Path(folder, "manifest.json").read_bytes() == before
+    error = run_json(f"{COMMANDS['run-board']} --budget 2 --out other", code=2)
+    assert "run: another version of effnas trained its networks" in error
+    assert "leave out --budget" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_finals_of_an_older_search_are_new_trainings(run_json: Command) -> None:
+    """They are by its recipe, as this version understands it."""
+    found = run_json(
+        "promote run --top 1 --seeds 1 --epochs 1 --data-share 0.2 --device cpu --threads 1 "
+        "--no-report --out new"
+    )
+    assert {row["epochs"] for row in found["standings"]} == {1}
+    recipe = manifest("new")["recipe"]
+    assert (recipe["regime"], recipe["optimizer"], recipe["ema_decay"]) == ("fixed", "adamw", None)
+
+
+@pytest.mark.slow
+def test_an_older_training_does_not_continue_with_other_settings(run_json: Command) -> None:
+    before = Path("training-stopped/manifest.json").read_bytes()
+    error = run_json(f"{COMMANDS['training-stopped']} --seed 5", code=2)
+    assert "seed (was 0, is 5)" in error
+    assert Path("training-stopped/manifest.json").read_bytes() == before
 
 
 # -- what continues
 
-_HERE: dict[str, Any] = {}
-
 
 @pytest.fixture
-def is_same_device(run_json: Command) -> bool:
-    """Whether accuracies are those of the device that made the folders.
+def is_same_device() -> bool:
+    """Whether accuracies are those of the device that made the folders."""
+    import torch
 
-    The runs are made ones of the device at hand: on others they are rightly refused.
-    """
-    if not _HERE:
-        set_hardware("expression", "another")
-        refused = run_json(COMMANDS["expression"], code=2)
-        start, end = "hardware (was another, is ", "). Give those again to continue"
-        _HERE["hardware"] = refused.partition(start)[2].partition(end)[0]
-        set_hardware("expression", _HERE["hardware"])
-        before = manifest("expression")["device"]
-        run_json(COMMANDS["expression"])
-        here = manifest("expression")["device"]
-        _HERE["is_same"] = without(here, WITHOUT_EFFECT) == without(before, WITHOUT_EFFECT)
-    for file in Path().glob("*/trials.jsonl"):
-        set_hardware(file.parent.name, _HERE["hardware"])
-    return bool(_HERE["is_same"])
+    from effnas.timing.device import describe_device
+    from effnas.timing.runtime import configure_process
 
-
-def set_hardware(folder: str, hardware: str) -> None:
-    content = manifest(folder) | {"hardware": hardware}
-    Path(folder, "manifest.json").write_text(json.dumps(content))
-
-
-#: What follows from a training, and so differs between devices.
-TRAINED = frozenset({"accuracy", "train_loss", "reward", "rungs", "state", "reason", "hardware"})
-
-
-def assert_same_results(found: Any, wanted: Any, is_same_device: bool) -> None:
-    names = PASSING if is_same_device else PASSING | TRAINED
-    assert_same(without(found, names), without(wanted, names))
-
-
-def results(folder: str) -> list[dict[str, Any]]:
-    """The last line of each trial."""
-    last = {r["trial"]: r for r in lines(Path(folder, "trials.jsonl"))}
-    return [last[number] for number in sorted(last)]
-
-
-@pytest.mark.slow
-def test_a_finished_search_is_scored_again(run_json: Command, is_same_device: bool) -> None:
-    file = Path("constrained/trials.jsonl")
-    before = file.read_bytes()
-    found = run_json(f"{COMMANDS['constrained']} --reward 'A * P^-0.3 - 0.01 * S'")
-    assert_same(found, expected("rescored-constrained"))
-    assert file.read_bytes().startswith(before)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("folder", "budget"),
-    [("search-stopped", 4), ("objectives", 6), ("constrained", 7), ("expression", 6),
-     ("predicted", 5)],
-)  # fmt: skip
-def test_an_older_search_continues(
-    run_json: Command, is_same_device: bool, folder: str, budget: int
-) -> None:
-    file = Path(folder, "trials.jsonl")
-    finished = [r for r in lines(file) if r["state"] != "RUNNING"]
-    run_json(f"{COMMANDS[folder]} --budget {budget}")
-    assert [r for r in lines(file) if r["state"] != "RUNNING"][: len(finished)] == finished
-    assert_same_results(results(folder), expected(f"continued-{folder}"), is_same_device)
-
-
-@pytest.mark.slow
-def test_an_older_search_with_a_paused_training_continues(
-    run_json: Command, is_same_device: bool
-) -> None:
-    assert [path.suffix for path in Path("rungs/checkpoints").iterdir()] == [".safetensors"]
-    run_json(COMMANDS["rungs"])
-    found, wanted = results("rungs"), expected("continued-rungs")
-    if is_same_device:
-        assert_same_results(found, wanted, is_same_device)
-    assert [r["architecture"] for r in found] == [r["architecture"] for r in wanted]
-    assert {r["state"] for r in found} == {"COMPLETE", "PRUNED"}
-    assert list(Path("rungs/checkpoints").iterdir()) == []
-
-
-@pytest.mark.slow
-def test_an_older_search_that_measures_continues(run_json: Command, is_same_device: bool) -> None:
-    before = lines(Path("run/trials.jsonl"))
-    run_json(f"{COMMANDS['run']} --budget 5 --backend inline")
-    now = lines(Path("run/trials.jsonl"))
-    assert now[: len(before)] == before
-    wanted = expected("continued-run")
-    last = now[-1]
-    assert (last["trial"], last["state"]) == (4, "COMPLETE")
-    assert last["architecture"] == wanted["architecture"]
-    assert sorted(last["metrics"]) == wanted["metrics"]
-    if is_same_device:
-        assert last["metrics"]["accuracy"] == wanted["accuracy"]
-
-
-@pytest.mark.slow
-def test_an_older_proxy_check_continues(run_json: Command, is_same_device: bool) -> None:
-    file = Path("proxy-stopped/trainings.jsonl")
-    before = file.read_bytes()
-    run_json(COMMANDS["proxy-stopped"])
-    assert file.read_bytes().startswith(before)
-    assert_same_results(lines(file), lines(Path("proxy/trainings.jsonl")), is_same_device)
+    configure_process()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    here: dict[str, Any] = without(dict(describe_device(torch.device("cpu"))), WITHOUT_EFFECT)
+    torch.set_num_threads(threads)
+    before = json.loads((GOLDEN / "folders" / "expression" / "manifest.json").read_text())
+    return bool(here == without(before["device"], WITHOUT_EFFECT))
 
 
 @pytest.mark.slow
@@ -358,24 +335,6 @@ def log(folder: Path) -> list[dict[str, str]]:
     with (folder / "log.csv").open(newline="") as file:
         found: list[dict[str, str]] = without(list(csv.DictReader(file)), PASSING)
     return found
-
-
-@pytest.mark.slow
-def test_older_finals_under_ray_continue(run_json: Command, is_same_device: bool) -> None:
-    file = Path("finals-stopped/trainings.jsonl")
-    before = lines(file)
-    payload = run_json(COMMANDS["finals-stopped"])
-    now = lines(file)
-    assert now[: len(before)] == before
-    assert not Path("finals-stopped/checkpoints").exists()
-    names = ("candidate", "repeat", "epochs", *(["accuracy"] if is_same_device else []))
-    found = {tuple(r[name] for name in names) for r in now}
-    whole = lines(Path("run-finals/trainings.jsonl"))
-    wanted = {tuple(r[name] for name in names) for r in whole if is_same_device or r["epochs"] == 1}
-    assert found >= wanted
-    if is_same_device:
-        assert found == wanted
-        assert payload["base"] == expected("continued-finals-stopped")
 
 
 # -- what controllers propose

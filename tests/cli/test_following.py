@@ -14,7 +14,7 @@ import typer.main
 from effnas.cli.app import app
 from effnas.cli.following import after_search, again
 from effnas.cli.report import page_of
-from effnas.config.settings import Recipe
+from effnas.config.recipe import Recipe
 from effnas.trials.manifest import CommandPart
 from effnas.trials.manifest_parts import DataPart, RewardPart
 from effnas.trials.network_ref import find_network

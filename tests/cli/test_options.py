@@ -31,6 +31,7 @@ DATA = "data data-root on-bad-image "
 WORKERS = "device workers threads "
 TRAINING = "epochs image-size batch-size learning-rate data-share "
 RECIPE = TRAINING + "recipe holdout-share "
+TIME = "train-time "
 STEP_TIMES = "step-time profile step-times step-time-command step-time-timeout "
 STEP = "device threads precision memory-format compile "
 STUDY = "space out seed networks seeds high-seeds high-epochs target-image-size "
@@ -38,7 +39,12 @@ SCALING = "out tolerance data data-root seeds seed recipe " + TRAINING + WORKERS
 
 #: Those without --json, which all have.
 OPTIONS = {
-    "search": DATA + WORKERS + RECIPE + STEP_TIMES + "backend target-image-size target-batch-size "
+    "search": DATA
+    + WORKERS
+    + RECIPE
+    + TIME
+    + STEP_TIMES
+    + "backend target-image-size target-batch-size "
     "space budget out reward controller objectives seed fidelity constraint baseline report",
     "resume": "budget",
     "runs": "",
@@ -48,12 +54,15 @@ OPTIONS = {
     "bench": STEP + "space image-size batch-size classes interval time-limit",
     "profile": STEP + "target-image-size target-batch-size space classes out seed",
     "retarget": WORKERS + STEP_TIMES + "backend out timings budget reward data data-root report",
-    "promote": WORKERS + TRAINING + "top seeds out reward test data data-root report",
+    "promote": WORKERS + TRAINING + TIME + "recipe top seeds out reward test data data-root report",
     "report": "out tables open",
     "scale": "family alpha beta gamma phi round-limit last-stage step-time params memory space "
     "image-size max-image-size batch-size classes epochs images device threads out",
     "export": "weights out image-size classes formats",
-    "train": DATA + STEP + "recipe out regime epochs image-size batch-size device-batch-size "
+    "train": DATA
+    + STEP
+    + TIME
+    + "recipe out regime epochs image-size batch-size device-batch-size "
     "weights new-head seed test workers checkpoint-every log report",
     "scaling coefficients": SCALING + "grid-step macs memory round-limit",
     "scaling layers": SCALING + "family member slopes",

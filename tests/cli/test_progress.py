@@ -11,7 +11,7 @@ import pytest
 from effnas import SearchSpace
 from effnas.cli import search as search_command
 from effnas.cli.search import SearchCommand
-from effnas.config.settings import Recipe
+from effnas.config.recipe import Recipe
 from effnas.search.baselines import PlannedBaseline
 from effnas.search.cost_estimate import CostEstimate
 from effnas.search.launch import Settings

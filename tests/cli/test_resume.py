@@ -11,6 +11,7 @@ import pytest
 from command_line import QUICK, Run
 
 from effnas.cli.folders import read_folder
+from effnas.trials.manifest import TRAINER
 from effnas.trials.run import load_run
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "folders"
@@ -132,7 +133,7 @@ def test_options_that_are_not_given_are_those_of_the_folder(
         assert each.reward.text == stored["reward"]["text"]
         assert (each.controller, each.budget, each.data) == ("evolution", 9, "digits")
         assert each.space.text == stored["space"]["text"]
-        assert each.recipe.to_dict() == stored["recipe"]
+        assert each.recipe == load_run("run").recipe
         assert each.workers.threads == 1
 
 
@@ -159,7 +160,8 @@ def test_what_changes_is_named(effnas: Run, settings: list[Any]) -> None:
 
 @pytest.mark.parametrize("reason", ["seed", "controller"])
 def test_what_is_refused_is_not_said_to_continue(effnas: Run, reason: str) -> None:
-    copied("run", Path("run"))
+    stored = copied("run", Path("run"))
+    Path("run/manifest.json").write_text(json.dumps({**stored, "trainer": TRAINER}))
     other = {"seed": "5", "controller": "random"}[reason]
     done = effnas("search", "--out", "run", f"--{reason}", other, "--budget", "9")
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
@@ -279,14 +281,12 @@ def test_a_search_is_resumed_from_its_folder_alone(effnas: Run) -> None:
         assert getattr(after.manifest, part) == getattr(before.manifest, part)
 
 
-#: Commands and options behind golden folders of trainings of several networks.
-STUDIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "run-finals": ("promote", {"search": "run", "top": 2, "seeds": 2, "epochs": 2,
-                               "report": False}),
-    "layers": ("scaling layers", {"base": "run:best", "tolerance": 0.4, "slopes": "0.5,1",
-                                  "epochs": 1, "seeds": 1}),
-    "proxy": ("proxy check", {"space": "small.yaml", "recipe": "trial-recipe.yaml", "networks": 4,
-                              "seeds": 2, "high_seeds": 1, "high_epochs": 2, "backend": "inline"}),
+#: Commands that train several networks.
+STUDIES = {
+    "finals": "promote run --top 2 --seeds 1 --epochs 1 --no-report",
+    "layers": "scaling layers run:best --tolerance 0.4 --slopes 0.5,1 --epochs 1 --seeds 1",
+    "proxy": "proxy check --space small.yaml --networks 4 --seeds 1 --high-seeds 1 --epochs 1 "
+             "--high-epochs 2 --data-share 0.1 --image-size 16 --backend inline",
 }  # fmt: skip
 
 
@@ -294,16 +294,14 @@ STUDIES: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.usefixtures("inline")
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_is_resumed_from_its_folder_alone(effnas: Run, name: str) -> None:
-    for each in {"run", name}:
-        copied(each, Path(each))
-    for file in ("small.yaml", "trial-recipe.yaml"):
-        shutil.copy(GOLDEN / file, file)
-    command, options = STUDIES[name]
-    asked = {"name": command, "options": {**options, "device": "cpu", "threads": 1}}
+    copied("run", Path("run"))
+    shutil.copy(GOLDEN / "small.yaml", "small.yaml")
+    command = [*STUDIES[name].split(), "--device", "cpu", "--threads", "1", "--out", name]
+    assert effnas(*command).code == 0
     file, trainings = Path(name, "manifest.json"), Path(name, "trainings.jsonl")
     stored = json.loads(file.read_text())
     stored.pop("finished", None)
-    file.write_text(json.dumps({**stored, "asked": asked}))
+    file.write_text(json.dumps(stored))
     *before, last = trainings.read_text().splitlines()
     trainings.write_text("".join(f"{line}\n" for line in before))
     assert read_folder(Path(name)).continued_by == f"effnas resume {name}"

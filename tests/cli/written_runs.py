@@ -7,7 +7,8 @@ from pathlib import Path
 from command_line import SMALL
 
 from effnas import Architecture, Measurement, SearchSpace, Trial, TrialState
-from effnas.config.settings import Execution, Recipe
+from effnas.config.recipe import Recipe
+from effnas.config.settings import Execution
 from effnas.trials.manifest import SearchManifest
 from effnas.trials.manifest_parts import DataPart, RewardPart, SourcedSpacePart
 from effnas.trials.store import RunFolder
@@ -21,7 +22,7 @@ def write_run(path: Path, state: TrialState = TrialState.COMPLETE) -> None:
         space=SourcedSpacePart.of(space),
         reward=RewardPart(name="v2", kind="expression", text="A * S^-0.07 * P^-0.05"),
         data=DataPart(name="digits", path="digits"),
-        recipe=Recipe(epochs=1, image_size=16, batch_size=32, flip=False),
+        recipe=Recipe(epochs=1, image_size=(16, 16), batch_size=32, flip=False),
         execution=Execution(),
     )
     done = state is TrialState.COMPLETE

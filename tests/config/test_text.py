@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from effnas.config.text import share_text
+from effnas.config.text import seconds_of, seconds_text, share_text
+from effnas.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,26 @@ def test_only_all_is_100_percent_and_only_nothing_0(share: float, digits: int) -
     assert (float(text.strip("<>%")) == 100) == (share == 1)
     assert (float(text.strip("<>%")) == 0) == (share == 0)
     assert abs(float(text.strip("<>%")) / 100 - share) <= 10.0 ** -(digits + 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), (" 4m ", 240), ("1.5h", 5400), (".5 s", 0.5), ("0.25m", 15)],
+)
+def test_a_time_is_in_seconds_minutes_or_hours(text: str, seconds: float) -> None:
+    assert seconds_of(text, "train_time") == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "s", "0", "0s", "-4m", "4 min", "1e3", "inf", "nan", "1,5h", "2d"]
+)
+def test_what_is_no_time_is_refused_by_name(text: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^`train_time` '.*' is no time above 0; write 90s, 4m or"
+    ):
+        seconds_of(text, "train_time")
+
+
+@given(st.integers(1, 100_000))
+def test_a_time_is_read_as_it_is_written(seconds: int) -> None:
+    assert seconds_of(seconds_text(seconds), "it") == seconds

@@ -64,7 +64,7 @@ class Fates:
         return replace(
             MEASUREMENT,
             metrics={"accuracy": number / 10, "process": float(os.getpid())},
-            step_time_source=f"{job.task} {job.repeat} {job.epochs}",
+            step_time_source=f"{job.task} {job.repeat} {job.until}",
         )
 
 

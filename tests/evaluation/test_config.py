@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from effnas import SearchSpace
-from effnas.config.settings import Execution, Recipe
+from effnas.config.recipe import Recipe
+from effnas.config.settings import Execution
 from effnas.errors import StoreError
 from effnas.evaluation.config import config_for_data, config_for_run, continued_config
 from effnas.trials.manifest import SearchManifest
@@ -17,7 +18,7 @@ from effnas.trials.run import Run
 from effnas.trials.trial import Trials
 
 SPACE = SearchSpace.load("tiny")
-RECIPE = Recipe(epochs=2, image_size=16, data_share=0.5, flip=False)
+RECIPE = Recipe(epochs=2, image_size=(16, 16), data_share=0.5, flip=False)
 EXECUTION = Execution(precision="bfloat16", memory_format="channels_last")
 
 
@@ -59,7 +60,12 @@ def test_what_is_trained_for_a_run_compares_with_it(run: Run) -> None:
         execution=EXECUTION,
         holdout_fingerprint="def",
     )
-    moved = config_for_run(run, replace(RECIPE, image_size=32), data="digits", data_root=Path("/x"))
+    moved = config_for_run(
+        run,
+        replace(RECIPE, image_size=(32, 32), eval_image_size=32),
+        data="digits",
+        data_root=Path("/x"),
+    )
     assert (moved.data, moved.data_root, moved.on_bad_image) == ("digits", "/x", "skip")
     assert moved.holdout_fingerprint is None  # other pixels
 

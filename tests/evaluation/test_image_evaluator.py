@@ -22,7 +22,8 @@ from PIL import Image
 
 from effnas import Architecture, SearchSpace
 from effnas.arch.models import TimmModel, build
-from effnas.config.settings import EvaluationConfig, Execution, Recipe, StepTimeConfig
+from effnas.config.recipe import Recipe
+from effnas.config.settings import EvaluationConfig, Execution, StepTimeConfig
 from effnas.errors import ConfigError, InfeasibleError, SpaceError
 from effnas.evaluation.baselines import counted_model
 from effnas.evaluation.evaluator import TIMING_METRICS, TRAINING_METRICS, Job, Task
@@ -34,7 +35,7 @@ from effnas.search.search import Search
 from effnas.timing.device import describe_device, hardware_id
 from effnas.timing.networks import MeasuredStepTimes
 from effnas.timing.profile import DeviceProfile
-from effnas.train.proxy import train_proxy
+from effnas.train.training import Training
 from effnas.trials.run import load_run
 from effnas.trials.trial import Measurement, Trial, TrialState
 from synthetic_profiles import profile_of
@@ -55,7 +56,7 @@ OUTSIDE = Architecture.parse(["mbconv_r1_k3_s2_e2_c8"], stem=SPACE.stem, head=SP
 CONFIG = EvaluationConfig(
     space_text=SPACE.to_text(),
     data="digits",
-    recipe=Recipe(epochs=1, image_size=8, data_share=0.1),
+    recipe=Recipe(epochs=1, image_size=(8, 8), data_share=0.1),
     threads=1,
     execution=Execution(),
     timing_batch_size=4,
@@ -238,7 +239,7 @@ def test_what_a_worker_prepares_is_plain_data_that_fixes_the_rest() -> None:
     assert prepared.samples_png.startswith(b"\x89PNG")
     plain = asdict(replace(prepared, samples_png=b"")) | {"samples_png": None}
     assert json.loads(json.dumps(plain))["num_classes"] == 10
-    assert prepared.recipe.image_size == 16  # no larger than the target's
+    assert prepared.recipe.image_size == (16, 16)  # no larger than the target's
     assert prepared.recipe.data_share == 1.0
     assert prepared.recipe.flip is False  # a mirrored digit is another sign
     assert prepared.timing_batch_size == 8
@@ -406,11 +407,12 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Everything that is trained from here on."""
     found: list[object] = []
 
-    def train(model: object, *args: Any, **kwargs: Any) -> Any:
-        found.append(model)
-        return train_proxy(model, *args, **kwargs)  # type: ignore[arg-type]
+    def train(self: Training, *args: Any, **kwargs: Any) -> bool:
+        found.append(self.model)
+        return run(self, *args, **kwargs)
 
-    monkeypatch.setattr("effnas.evaluation.training.train_proxy", train)
+    run = Training.run
+    monkeypatch.setattr(Training, "run", train)
     return found
 
 
@@ -498,7 +500,7 @@ def settings_for(out: Path, **changes: Any) -> Settings:
         reward="v2",
         budget=1,
         out=out,
-        recipe=Recipe(epochs=1, batch_size=16, image_size=8, data_share=0.05),
+        recipe=Recipe(epochs=1, batch_size=16, image_size=(8, 8), data_share=0.05),
         workers=Workers(device="cpu", backend="inline", threads=1),
         baselines=("none",),
     )
@@ -560,13 +562,13 @@ def test_a_rung_is_timed_once_and_continued_from_its_checkpoint(tmp_path: Path) 
     evaluator = ImageEvaluator(config)
     whole = evaluator(job(ARCHS[0], Task.TRAIN))
     assert not (tmp_path / "checkpoints").exists()
-    first = evaluator(job(ARCHS[0], Task.EVALUATE, epochs=1))
+    first = evaluator(job(ARCHS[0], Task.EVALUATE, until=1))
     assert set(first.metrics) == TIMED | TRAINED
     assert first.fidelity == f"1 of {whole.fidelity}"
     kept = [path.name for path in (tmp_path / "checkpoints").iterdir()]
     assert kept == [f"{ARCHS[0].id}.safetensors"]
     again = ImageEvaluator(config)  # another process would be the same
-    last = again(job(ARCHS[0], Task.TRAIN, epochs=3))
+    last = again(job(ARCHS[0], Task.TRAIN, until=3))
     assert set(last.metrics) == TRAINED
     assert (last.fidelity, last.seed) == (whole.fidelity, whole.seed)
     assert first.seed == whole.seed
@@ -591,7 +593,7 @@ def test_checkpoints_are_kept_while_trials_are_paused_and_no_longer(tmp_path: Pa
             pruning = any(t.state is TrialState.PRUNED for t in search.trials)
             assert kept >= paused if pruning else kept == paused
 
-    recipe = Recipe(epochs=2, batch_size=16, image_size=8, data_share=0.05)
+    recipe = Recipe(epochs=2, batch_size=16, image_size=(8, 8), data_share=0.05)
     settings = settings_for(out, budget=5, rungs=rungs, recipe=recipe)
     observer = Watches()
     first = launch(settings, observer)

@@ -70,14 +70,14 @@ def test_a_table_of_trials_with_rungs_has_the_accuracies_of_each() -> None:
     complete = [trial for trial in finished if trial.state is TrialState.COMPLETE]
     evaluate = TabularEvaluator(finished)
     for trial in complete:
-        for epochs in rungs.epochs:
+        for epochs in rungs.at:
             expected = train(trial.architecture, epochs)
-            found = evaluate(Job(0, trial.architecture, epochs=epochs)).metrics
+            found = evaluate(Job(0, trial.architecture, until=epochs)).metrics
             assert found.items() >= expected.items()
     with pytest.raises(ConfigError, match="no accuracy after 3 epochs; it has those after 1, 2, 4"):
-        evaluate(Job(0, complete[0].architecture, epochs=3))
+        evaluate(Job(0, complete[0].architecture, until=3))
     with pytest.raises(ConfigError, match="has no rungs"):
-        FittedEvaluator(TINY, finished)(Job(0, ARCHS[0], epochs=1))
+        FittedEvaluator(TINY, finished)(Job(0, ARCHS[0], until=1))
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from effnas import Architecture, InfeasibleError, Measurement, SearchSpace
-from effnas.config.settings import Recipe
+from effnas.config.recipe import Recipe
 from effnas.errors import ConfigError, SearchFailedError
 from effnas.evaluation.backend import InlineBackend, Outcome, Worker
 from effnas.evaluation.evaluator import FunctionEvaluator, Job
@@ -69,15 +69,15 @@ def test_a_worker_makes_an_evaluator_for_each_recipe_it_comes_to() -> None:
     made: list[int | None] = []
 
     def make(recipe: Recipe | None = None) -> FunctionEvaluator:
-        made.append(recipe and recipe.image_size)
-        if recipe and recipe.image_size == 7:
+        made.append(recipe and recipe.last_image_size)
+        if recipe and recipe.last_image_size == 7:
             raise ConfigError("`image_size` is 7")
         return FunctionEvaluator(lambda arch: {"size": made[-1] or 0})
 
     backend = InlineBackend(Worker(make))
     sizes: list[float] = []
     for size in (None, None, 16, 16, 24, 7, 24):
-        recipe = None if size is None else Recipe(image_size=size)
+        recipe = None if size is None else Recipe(image_size=(size, size))
         backend.submit(replace(JOBS[0], recipe=recipe))
         outcome = backend.next_done()
         found = outcome.measurement or Measurement(metrics={"size": -1})

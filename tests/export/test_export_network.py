@@ -12,8 +12,8 @@ from networks import ARCH, CLASSES, write_weights
 
 from effnas import SearchSpace
 from effnas.arch.files import to_json
+from effnas.config.recipe import Recipe
 from effnas.config.regularization import STRENGTHS
-from effnas.config.settings import Recipe
 from effnas.errors import ConfigError, StoreError, UserError
 from effnas.export.card import card
 from effnas.export.figures import Figure, figures_of
@@ -172,7 +172,7 @@ def test_a_family_that_cannot_be_trusted_is_one_line(
 def test_weights_of_finals_bring_their_accuracy_and_image_size(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     file.write_text(to_json(ARCH, image_size=48))
-    recipe = Recipe(epochs=6, image_size=28, data_share=1.0)
+    recipe = Recipe(epochs=6, data_share=1.0).sized(28, 28)
     with TrainingsFolder.open(tmp_path / "finals") as folder:
         folder.begin(
             FinalsManifest(run="run", run_created="then", finalists=(), recipe=recipe, seeds=1)

@@ -17,8 +17,8 @@ from PIL import Image
 
 from effnas import Architecture
 from effnas.arch.files import to_json
+from effnas.config.recipe import Recipe
 from effnas.config.regularization import Ramp
-from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import ConfigError, StoreError
 from effnas.export.figures import Figure, figures_of
 from effnas.export.launch import export_network
@@ -29,9 +29,9 @@ from effnas.workflows.train.settings import TrainSettings
 from effnas.workflows.train.worker import TrainObserver, TrainReport
 
 NAMES = ("ant", "bee", "[cat](x)")
-RECIPE = TrainingRecipe(
+RECIPE = Recipe(
     epochs=2, batch_size=16, stages=2, image_size=(12, 20), eval_image_size=24,
-    dropout=Ramp(0.1, 0.3), optimizer="nadamw", ema_decay=0.9, minival_share=0.2,
+    dropout=Ramp(0.1, 0.3), optimizer="nadamw", ema_decay=0.9, holdout_share=0.2,
 )  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from searches import TINY, Shuffled
 
 from effnas import InfeasibleError, Measurement
 from effnas.arch.models import TimmModel
-from effnas.config.settings import Execution, Recipe
+from effnas.config.recipe import Recipe
+from effnas.config.settings import Execution
 from effnas.errors import ConfigError
 from effnas.evaluation.backend import Backend, InlineBackend, Outcome
 from effnas.evaluation.baselines import networks_to_compare

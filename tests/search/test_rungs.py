@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from searches import TINY, Shuffled, events, stored, summary
 
 from effnas import Architecture, Measurement, Rungs, Search, Trial, TrialState
-from effnas.config.settings import Recipe
+from effnas.config.recipe import Recipe
 from effnas.controllers.registry import make_controller
 from effnas.errors import ConfigError, InfeasibleError, RewardError
 from effnas.evaluation.backend import InlineBackend
 from effnas.evaluation.evaluator import FunctionEvaluator, Job, Task
 from effnas.search.launch import Settings
-from effnas.search.rungs import trained_epochs, with_early_warmup
+from effnas.search.rungs import trained_length, with_early_warmup
 from effnas.trials.store import RunFolder
 
 RUNGS = Rungs((1, 2, 4))
@@ -68,11 +68,45 @@ def search_of(
 # -- what rungs are
 
 
-@pytest.mark.parametrize("text", ["4,2", "0,2", "a,b", "", "1,1", "4"])
+WRONG = [
+    "4,2",
+    "0,2",
+    "a,b",
+    "",
+    "1,1",
+    "4",
+    "60s,15s",
+    "60s",
+    "15s,60",
+    "0.5s,1s",
+    "0s,4s",
+    "1d,2d",
+]
+
+
+@pytest.mark.parametrize("text", WRONG)
 def test_wrong_rungs_are_refused_in_one_line(text: str) -> None:
-    assert Rungs.parse(str(RUNGS)) == RUNGS == Rungs.parse(" 1, 2, 4")
-    with pytest.raises(ConfigError, match=r"^`fidelity` .*such as 1,2,4$"):
+    with pytest.raises(
+        ConfigError, match=r"^`fidelity` .*1,2,4,? or .*15s,30s,60s$|write 90s"
+    ) as e:
         Rungs.parse(text)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("text", ["1,2,4", "15s,1m,4m", "1m,1h"])
+def test_rungs_are_read_as_they_are_written(text: str) -> None:
+    rungs = Rungs.parse(text)
+    assert str(rungs) == text
+    assert rungs.in_seconds == (text != "1,2,4")
+    assert Rungs.parse(text.replace(",", " , ")) == rungs
+
+
+def test_a_training_by_time_has_rungs_at_a_16th_and_a_quarter_of_it() -> None:
+    assert Rungs.within(240) == Rungs((15, 60, 240), in_seconds=True)
+    assert Rungs.within(64) == Rungs.parse("4s,16s,64s")
+    assert Rungs.within(60) == Rungs.parse("15s,60s")  # where these are whole seconds
+    for short in (1, 2.5, 30):
+        assert Rungs.within(short) is None
 
 
 def test_the_last_rung_is_the_whole_training(tmp_path: Path) -> None:
@@ -80,6 +114,15 @@ def test_the_last_rung_is_the_whole_training(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^`fidelity` 1,2,4 ends at 4 epochs, .* has 8; leave"):
         Settings(**given, recipe=Recipe(epochs=8))
     assert Settings(**given, recipe=Recipe(epochs=4)).rungs == RUNGS
+    by_time, seconds = Recipe(train_time_s=60), Rungs.parse("15s,60s")
+    assert Settings(**given | {"rungs": seconds}, recipe=by_time).rungs == seconds
+    for rungs, recipe, said in (
+        (RUNGS, by_time, r"1,2,4 is in epochs, .* as in 15s,60s"),
+        (seconds, Recipe(epochs=60), r"15s,1m is in seconds, .* as in 1,2,4"),
+        (seconds, replace(by_time, train_time_s=64), r"ends at 60 seconds, .* has 64; leave out"),
+    ):
+        with pytest.raises(ConfigError, match=rf"^`fidelity` .*{said}"):
+            Settings(**given | {"rungs": rungs}, recipe=recipe)
 
 
 # -- which trials continue
@@ -94,9 +137,9 @@ def situations(draw: st.DrawFn) -> tuple[Rungs, list[Trial]]:
     accuracy = st.integers(0, 6).map(lambda n: n / 10)  # ties are common
     trials = []
     for number in range(draw(st.integers(0, len(ARCHS)))):
-        reached = draw(st.integers(0, len(rungs.epochs)))
-        found = {epochs: draw(accuracy) for epochs in rungs.epochs[:reached]}
-        states = {0: [RUNNING, INFEASIBLE], len(rungs.epochs): [COMPLETE]}
+        reached = draw(st.integers(0, len(rungs.at)))
+        found = {epochs: draw(accuracy) for epochs in rungs.at[:reached]}
+        states = {0: [RUNNING, INFEASIBLE], len(rungs.at): [COMPLETE]}
         state = draw(st.sampled_from(states.get(reached, [WAITING, RUNNING, PRUNED, INFEASIBLE])))
         measurement = Measurement(metrics={}, rungs=found)
         trials.append(
@@ -115,7 +158,7 @@ def may_continue(rungs: Rungs, trials: list[Trial], trial: Trial) -> bool:
     reached = len(trial.measurement.rungs)
     if trial.state is not WAITING:
         return False
-    low, high = rungs.epochs[reached - 1 : reached + 1]
+    low, high = rungs.at[reached - 1 : reached + 1]
     rivals = [t for t in trials if low in t.measurement.rungs]
     mine = trial.measurement.rungs[low]
     before = sum(
@@ -159,21 +202,21 @@ def test_the_best_are_trained_to_the_end_at_a_part_of_the_cost() -> None:
     assert len(set(evaluate.asked)) == len(evaluate.asked)
     for trial in trials:
         reached = tuple(trial.measurement.rungs)
-        assert reached == rungs.epochs[: len(reached)]
-        assert (trial.state is COMPLETE) == (reached == rungs.epochs)
+        assert reached == rungs.at[: len(reached)]
+        assert (trial.state is COMPLETE) == (reached == rungs.at)
         for epochs, accuracy in trial.measurement.rungs.items():
             assert accuracy == measure(trial.architecture, epochs)["accuracy"]
         assert trial.reward == trial.metrics["accuracy"] == trial.measurement.rungs[reached[-1]]
     # Of every rung, at least the best 1/eta continue; mistakes of the beginning may add some.
-    for low, high in zip(rungs.epochs, rungs.epochs[1:], strict=False):
+    for low, high in zip(rungs.at, rungs.at[1:], strict=False):
         here = [t for t in trials if low in t.measurement.rungs]
         best = sorted(here, key=lambda t: (-t.measurement.rungs[low], t.number))
         assert all(high in t.measurement.rungs for t in best[: len(here) * low // high])
         assert sum(high in t.measurement.rungs for t in here) < 0.9 * len(here)
-    assert trained_epochs(trials) == sum(max(t.measurement.rungs) for t in trials)
-    expected = 120 * rungs.expected_epochs
-    most = min(1.3 * expected, 120 * rungs.epochs[-1])
-    assert 0.95 * expected < trained_epochs(trials) < most
+    assert trained_length(trials) == sum(max(t.measurement.rungs) for t in trials)
+    expected = 120 * rungs.expected
+    most = min(1.3 * expected, 120 * rungs.at[-1])
+    assert 0.95 * expected < trained_length(trials) < most
     assert search.best is not None
     assert search.best.state is COMPLETE
     assert {t.state for t in trials.ranked()} == {COMPLETE}
@@ -194,7 +237,7 @@ def test_the_step_time_is_found_at_the_first_rung_alone() -> None:
 
     def evaluator(job: Job) -> Measurement:
         jobs.append(job)
-        arch, epochs = job.architecture, job.epochs
+        arch, epochs = job.architecture, job.until
         assert epochs is not None
         trained = Measurement(
             metrics={"accuracy": measure(arch, epochs)["accuracy"]},
@@ -208,7 +251,7 @@ def test_the_step_time_is_found_at_the_first_rung_alone() -> None:
         return replace(trained, metrics=timed, hardware="times", step_time_source="measured")
 
     trials = search_of(reward="A / S").run(budget=40, backend=InlineBackend(evaluator))
-    assert all((job.task is Task.EVALUATE) == (job.epochs == 1) for job in jobs)
+    assert all((job.task is Task.EVALUATE) == (job.until == 1) for job in jobs)
     for trial in trials:
         found = trial.measurement
         assert (found.hardware, found.step_time_source) == ("times", "measured")
@@ -360,6 +403,8 @@ def test_several_workers_climb_all_rungs_whatever_the_order_and_the_stops(tmp_pa
 
 
 def test_a_warm_up_ends_before_networks_are_first_compared() -> None:
-    recipe = Recipe(epochs=8, warmup_share=0.25)
+    recipe = Recipe(epochs=8, warmup_epochs=2)
     assert with_early_warmup(recipe, (4, 8)) is with_early_warmup(recipe, None) is recipe
-    assert with_early_warmup(recipe, (1, 8)).warmup_share * 8 == 0.5
+    assert with_early_warmup(recipe, (1, 8)).warmup_epochs == 0.5
+    # By time, whatever number of epochs fits: the first rung is as long a share of them.
+    assert with_early_warmup(replace(recipe, train_time_s=64), (4, 64)).warmup_epochs == 0.25

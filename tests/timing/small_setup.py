@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from effnas.config.settings import Execution, Recipe
+from effnas.config.recipe import Recipe
+from effnas.config.settings import Execution
 from effnas.timing.setup import MeasurementSetup
 
 SETUP = MeasurementSetup(

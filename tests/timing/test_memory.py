@@ -10,7 +10,9 @@ from torch import nn
 
 from effnas import Architecture, SearchSpace
 from effnas.arch.models import build
-from effnas.config.settings import Execution, Recipe
+from effnas.config.recipe import Recipe
+from effnas.config.regularization import Ramp
+from effnas.config.settings import Execution
 from effnas.errors import InfeasibleError
 from effnas.timing.memory import MemoryTracker, estimate_peak_memory, largest_batch_size
 from effnas.timing.network_run import noise_batch
@@ -100,7 +102,7 @@ def test_an_estimate_leaves_the_network_and_torchs_random_state_alone() -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     torch.manual_seed(20)
     state = torch.get_rng_state()
-    estimate_peak_memory(model, Recipe(drop_rate=0.5), image_size=16, batch_size=4)
+    estimate_peak_memory(model, Recipe(dropout=Ramp(0.5, 0.5)), image_size=16, batch_size=4)
     assert torch.equal(torch.get_rng_state(), state)
     assert not model.training
     for name, tensor in model.state_dict().items():

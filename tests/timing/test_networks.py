@@ -13,7 +13,9 @@ from torch import nn
 
 from effnas import Architecture
 from effnas.arch.models import build
-from effnas.config.settings import Execution, Recipe
+from effnas.config.recipe import Recipe
+from effnas.config.regularization import Ramp
+from effnas.config.settings import Execution
 from effnas.errors import InfeasibleError
 from effnas.evaluation.evaluator import TIMING_METRICS
 from effnas.timing.execution import choose_execution
@@ -103,7 +105,7 @@ def test_a_timing_leaves_the_networks_as_they_were() -> None:
     with torch_random_state_kept():
         found = time_networks(
             [lambda: models[0], lambda: models[1]],
-            replace(SETUP, execution=execution, recipe=Recipe(drop_rate=0.5)),
+            replace(SETUP, execution=execution, recipe=Recipe(dropout=Ramp(0.5, 0.5))),
             time_limit_s=0.0,
         )
     assert all(isinstance(metrics, dict) for metrics in found)

@@ -14,7 +14,7 @@ from small_setup import SETUP
 
 from effnas import Architecture, SearchSpace
 from effnas.arch.models import build
-from effnas.config.settings import Recipe
+from effnas.config.recipe import Recipe
 from effnas.errors import ConfigError
 from effnas.space.layers import layers_of_space
 from effnas.timing import layer_timer, profiling

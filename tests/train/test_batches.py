@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effnas.config.training_recipe import TrainingRecipe
+from effnas.config.recipe import Recipe
 from effnas.data.images import ImageSet
 from effnas.data.source import LabelLists
 from effnas.train.batches import Augmentation, MicroBatch, Order, TrainPixels
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 COUNT, SIZE, CLASSES = 40, 16, 5
 OFF = Strengths(dropout=0, randaugment=0, mixup=0, cutmix=0, drop_path=0)
 STAGE = Stage(first_step=0, steps=10, image_size=12, strengths=OFF)
-PLAIN = TrainingRecipe(crop_area_min=1)
+PLAIN = Recipe(crop_area_min=1)
 
 
 def images(*, lists: bool = False) -> ImageSet:
@@ -49,7 +49,7 @@ def micro_batch(step: int = 3, number: int = 1, n: int = 8) -> MicroBatch:
 def augmented(
     one: MicroBatch,
     *,
-    recipe: TrainingRecipe = PLAIN,
+    recipe: Recipe = PLAIN,
     seed: int = 0,
     flip: bool = False,
     of: ImageSet = IMAGES,
@@ -118,7 +118,7 @@ def test_a_resumed_training_takes_the_same_images(
 # -- augmented how
 
 HARD: dict[str, Any] = {
-    "recipe": TrainingRecipe(crop_area_min=0.3, cutout=0.3),
+    "recipe": Recipe(crop_area_min=0.3, cutout=0.3),
     "flip": True,
     "randaugment": 9,
     "mixup": 0.4,

@@ -10,21 +10,22 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from small_training import ARCH, make_training, weights
 
-from effnas import Architecture
-from effnas.arch.models import build
-from effnas.config.settings import Execution, Recipe
+from effnas.config.recipe import Recipe
+from effnas.config.regularization import Ramp
+from effnas.config.settings import Execution
+from effnas.data.images import ImageSet
 from effnas.errors import ConfigError, StoreError
 from effnas.train.checkpoints import Checkpoint
-from effnas.train.proxy import ProxyData, ProxyResult, train_proxy
+from effnas.train.progress import Watcher
 
-ARCH = Architecture.parse(
-    ["fused_r1_k3_s2_e1_c8", "mbconv_r1_k3_s2_e2_c16_se0.25"], stem=8, head=16
+RECIPE = Recipe(
+    epochs=3, batch_size=16, stages=2, image_size=(12, 16), optimizer="nadamw", ema_decay=0.9
 )
-RECIPE = Recipe(epochs=3, batch_size=16, image_size=16)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,16 +37,11 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def data() -> ProxyData:
-    generator = torch.Generator().manual_seed(0)
-
-    def part(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        labels = torch.arange(count) % 4
-        images = torch.randint(0, 60, (count, 3, 16, 16), generator=generator)
-        return (images + 60 * labels[:, None, None, None] // 2).to(torch.uint8), labels
-
-    (train_images, train_labels), (holdout_images, holdout_labels) = part(40), part(20)
-    return ProxyData(train_images, train_labels, holdout_images, holdout_labels, num_classes=4)
+def images() -> ImageSet:
+    labels = np.arange(40) % 4
+    pixels = np.random.default_rng(0).integers(0, 60, (40, 16, 16, 3), dtype=np.uint8)
+    pixels += (30 * labels).astype(np.uint8)[:, None, None, None]
+    return ImageSet(images=pixels, labels=labels, classes=tuple("abcd"))
 
 
 @pytest.fixture
@@ -53,76 +49,41 @@ def checkpoint(tmp_path: Path) -> Checkpoint:
     return Checkpoint.of(tmp_path / "checkpoints", ARCH, seed=3, fidelity="4 epochs")
 
 
-def train(
-    data: ProxyData,
-    recipe: Recipe = RECIPE,
-    execution: Execution = Execution(),  # noqa: B008 - frozen
-    **stop: Any,
-) -> tuple[ProxyResult, nn.Module]:
-    with torch.random.fork_rng([]):
-        torch.manual_seed(3)
-        model = build(
-            ARCH, num_classes=4, drop_rate=recipe.drop_rate, drop_path_rate=recipe.drop_path_rate
-        )
-    return train_proxy(model, data, recipe, execution, flip=True, seed=3, **stop), model
-
-
-def same(one: tuple[ProxyResult, nn.Module], other: tuple[ProxyResult, nn.Module]) -> bool:
-    """Whether two trainings gave the same to the bit, all but how long they took."""
-    weights = [model.state_dict() for _, model in (one, other)]
-    return replace(one[0], train_time_s=0.0) == replace(other[0], train_time_s=0.0) and all(
-        torch.equal(weights[0][name], weights[1][name]) for name in weights[0]
-    )
-
-
 # Optimizers that keep numbers and tensors, or copies of the weights.
 SETTINGS = {
-    "dropout": (replace(RECIPE, drop_rate=0.3, drop_path_rate=0.3), Execution()),
+    "dropout": (replace(RECIPE, dropout=Ramp(0.1, 0.3), drop_path=Ramp(0.3, 0.3)), Execution()),
     "bfloat16": (RECIPE, Execution(precision="bfloat16", memory_format="channels_last")),
-    "lookahead": (replace(RECIPE, optimizer="lookahead_adamw"), Execution()),
+    "lookahead": (replace(RECIPE, optimizer="lookahead_adamw", ema_decay=None), Execution()),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_resumed_training_is_an_unbroken_one_to_the_bit(
-    data: ProxyData, checkpoint: Checkpoint, setting: str
+    images: ImageSet, checkpoint: Checkpoint, setting: str
 ) -> None:
     recipe, execution = SETTINGS[setting]
-    whole = train(data, recipe, execution)
-    results = []
-    for epochs in (1, 2, 3):
-        torch.manual_seed(epochs)  # what must not matter
-        found = train(data, recipe, execution, epochs=epochs, checkpoint=checkpoint)
-        results.append(found[0])
-    assert same(found, whole)
-    seconds = [result.train_time_s for result in results]
+    whole = make_training(images, recipe, execution=execution, flip=True)
+    whole.run(Watcher())
+    seconds = []
+    for step in (1, 4, 6):  # in an epoch, at an end of one, and at that of all
+        torch.manual_seed(step)  # what must not matter
+        found = make_training(images, recipe, execution=execution, flip=True)
+        found.resume(checkpoint)
+        assert found.run(Watcher(), checkpoint, until=step) == (step == 6)
+        assert found.progress.step == step
+        seconds.append(found.progress.train_time_s)
+    assert found.train_loss == whole.train_loss
+    assert all(map(torch.equal, weights(found), weights(whole)))
     assert 0 < seconds[0] < seconds[1] < seconds[2]
-    assert len({result.train_loss for result in results}) == 3
 
 
-@pytest.mark.slow
-def test_only_what_the_checkpoint_lacks_is_trained(
-    data: ProxyData, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+def test_a_state_that_cannot_be_used_is_not_passed_over(
+    images: ImageSet, checkpoint: Checkpoint
 ) -> None:
-    from effnas.train.step import TrainingStep
-
-    steps = []
-    step = TrainingStep.__call__
-    monkeypatch.setattr(
-        TrainingStep, "__call__", lambda self, *arguments: steps.append(1) or step(self, *arguments)
-    )
-    counts, found = [], []
-    for epochs in (1, 1, 2, 3, 3):  # the second as after a kill before the result was stored
-        found.append(train(data, epochs=epochs, checkpoint=checkpoint))
-        counts.append(len(steps))
-        steps.clear()
-    assert counts == [2, 0, 2, 2, 2]
-    assert same(found[0], found[1])
-    assert found[0][0].train_time_s == found[1][0].train_time_s
-    # The file is of the last stop before the end; a shorter training starts again.
-    assert same(train(data, epochs=1, checkpoint=checkpoint), found[0])
-    assert len(steps) == 2
+    replace(checkpoint, owner={**checkpoint.owner, "seed": 4}).save({"n": 1})
+    with pytest.raises(StoreError, match="state cannot be used"):
+        make_training(images, RECIPE).resume(checkpoint)
 
 
 def torn(path: Path) -> None:
@@ -156,16 +117,18 @@ def test_a_damaged_checkpoint_is_ignored(checkpoint: Checkpoint, spoil: Any) -> 
     assert checkpoint.load() is None
 
 
-def test_the_checkpoint_of_another_training_is_ignored(
-    data: ProxyData, checkpoint: Checkpoint
-) -> None:
+def test_the_checkpoint_of_another_training_is_ignored(checkpoint: Checkpoint) -> None:
     for other in ({"seed": 4}, {"fidelity": "8 epochs"}, {"architecture": "0123456789ab"}):
         foreign = replace(checkpoint, owner={**checkpoint.owner, **other})
         foreign.save({"n": 1})
         assert foreign.load() is not None
         assert checkpoint.load() is None
-    few = replace(RECIPE, epochs=1)
-    assert same(train(data, few, checkpoint=checkpoint), train(data, few))
+
+
+def test_what_belongs_to_a_training_is_stored_with_every_state(checkpoint: Checkpoint) -> None:
+    planned = replace(checkpoint, beside={"plan": [[8, 3, 0.5]]})
+    planned.save({"n": 1})
+    assert checkpoint.load() == {"n": 1, "plan": [[8, 3, 0.5]]}
 
 
 def test_a_state_is_read_as_it_was_written(checkpoint: Checkpoint) -> None:

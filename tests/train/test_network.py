@@ -10,8 +10,8 @@ from timm.layers import DropPath
 from torch import nn
 
 from effnas import Architecture
+from effnas.config.recipe import Recipe
 from effnas.config.regularization import Ramp
-from effnas.config.training_recipe import TrainingRecipe
 from effnas.errors import ConfigError
 from effnas.train.network import (
     RegularizationSetter,
@@ -27,10 +27,10 @@ OURS = "an architecture"
 SIZES = {OURS: 16, "resnet18": 32, "convnext_atto": 32, "mobilenetv3_small_050": 32}
 CLASSES = 7
 OFF = Strengths(dropout=0, randaugment=0, mixup=0, cutmix=0, drop_path=0)
-RECIPE = TrainingRecipe(dropout=Ramp(0.1, 0.3), drop_path=Ramp(0, 0.2))
+RECIPE = Recipe(dropout=Ramp(0.1, 0.3), drop_path=Ramp(0, 0.2))
 
 
-def make(name: str, recipe: TrainingRecipe = RECIPE) -> nn.Module:
+def make(name: str, recipe: Recipe = RECIPE) -> nn.Module:
     arch = ARCH if name == OURS else None
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
@@ -124,7 +124,7 @@ def test_stochastic_depth_is_that_of_a_network_built_with_it(regulated: Regulate
     ],
 )
 def test_what_a_model_does_not_have_is_said_in_one_line(
-    name: str, recipe: TrainingRecipe, words: str
+    name: str, recipe: Recipe, words: str
 ) -> None:
     with pytest.raises(ConfigError, match=words) as raised:
         make_network(None, name, recipe, num_classes=CLASSES)
@@ -137,7 +137,7 @@ def test_what_a_model_does_not_have_is_said_in_one_line(
     [OURS, "resnet18", "convnext_atto", "levit_128s", "deit_tiny_distilled_patch16_224", "vgg11"],
 )
 def test_the_classifier_is_what_depends_on_the_classes(name: str) -> None:
-    arch, recipe = (ARCH if name == OURS else None), TrainingRecipe()
+    arch, recipe = (ARCH if name == OURS else None), Recipe()
     with torch.device("meta"):  # no weights at all
         model, other = (make_network(arch, name, recipe, num_classes=n) for n in (7, 9))
     shapes = {key: tensor.shape for key, tensor in other.state_dict().items()}

@@ -8,16 +8,17 @@ from math import cos, pi
 import pytest
 import torch
 
-from effnas.config.training_recipe import TrainingRecipe
+from effnas.config.recipe import Recipe
+from effnas.config.recipe_file import load_recipe
 from effnas.train.schedule import make_schedule
 
-RECIPE = TrainingRecipe(batch_size=256, learning_rate_per_256=0.4, warmup_epochs=2)
+RECIPE = Recipe(batch_size=256, learning_rate_per_256=0.4, warmup_epochs=2)
 STEPS_PER_EPOCH, EPOCHS = 10, 20
 STEPS = STEPS_PER_EPOCH * EPOCHS
 
 
 def rates(
-    recipe: TrainingRecipe, *, steps: int = STEPS, steps_per_epoch: int = STEPS_PER_EPOCH
+    recipe: Recipe, *, steps: int = STEPS, steps_per_epoch: int = STEPS_PER_EPOCH
 ) -> list[float]:
     """The learning rate of each step."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=recipe.learning_rate)
@@ -31,7 +32,7 @@ def rates(
 
 def test_the_published_schedule_comes_out() -> None:
     steps_per_epoch = 1_256_144 // 4096
-    recipe = TrainingRecipe.load("v2-s")
+    recipe = load_recipe("v2-s")
     found = rates(recipe, steps=350 * steps_per_epoch, steps_per_epoch=steps_per_epoch)
     assert found[5 * steps_per_epoch] == pytest.approx(0.2409, abs=0.00005)
     assert found[-1] == pytest.approx(0.0031, abs=0.00005)

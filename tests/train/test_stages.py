@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from effnas.config.recipe import Recipe, Regime
+from effnas.config.recipe_file import load_recipe
 from effnas.config.regularization import Ramp
-from effnas.config.training_recipe import Regime, TrainingRecipe
 from effnas.train.stages import Stage, stages_of
 
 patient = settings(deadline=None)  # the machine may be busy
-RECIPE = TrainingRecipe(
+RECIPE = Recipe(
     epochs=40,
     image_size=(32, 96),
     dropout=Ramp(0.1, 0.3),
@@ -62,7 +63,7 @@ def shares(stage: Stage) -> list[float]:
 def test_the_published_stages_come_out(
     name: str, sizes: list[int], randaugment: list[float], mixup: list[float], dropout: list[float]
 ) -> None:
-    found = stages_of(TrainingRecipe.load(name), steps_per_epoch=STEPS["v2"])
+    found = stages_of(load_recipe(name), steps_per_epoch=STEPS["v2"])
     assert [stage.image_size for stage in found] == sizes
     assert [s.strengths.randaugment for s in found] == pytest.approx(randaugment, abs=0.005)
     assert [s.strengths.mixup for s in found] == pytest.approx(mixup, abs=0.0005)
@@ -82,7 +83,7 @@ def test_the_published_stages_come_out(
     ],
 )
 def test_the_released_code_never_trains_at_the_first_size(last: int, sizes: list[int]) -> None:
-    recipe = replace(TrainingRecipe.load("v2-released"), image_size=(128, last))
+    recipe = replace(load_recipe("v2-released"), image_size=(128, last))
     assert [s.image_size for s in stages_of(recipe, steps_per_epoch=9)] == sizes
 
 
@@ -109,7 +110,7 @@ recipes = st.builds(
 @patient
 @given(recipes, st.integers(1, 100), st.integers(0, 2**63))
 def test_stages_follow_one_another_and_stay_within_the_range(
-    recipe: TrainingRecipe, steps_per_epoch: int, seed: int
+    recipe: Recipe, steps_per_epoch: int, seed: int
 ) -> None:
     assert recipe.image_size is not None
     small, large = recipe.image_size

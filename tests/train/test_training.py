@@ -6,23 +6,30 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from small_training import CPU, make_training, weights
 from torch import nn
 
 from effnas import Architecture
 from effnas.arch.models import build
-from effnas.config.settings import Execution, Recipe
+from effnas.config.recipe import Recipe
+from effnas.config.regularization import Ramp
+from effnas.config.settings import Execution
 from effnas.data.images import ImageSet
-from effnas.data.loading import load_search_images
+from effnas.data.loading import SearchImages, load_search_images
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.train.augment import random_crop_and_flip
-from effnas.train.proxy import ProxyData, ProxyResult, train_proxy
+from effnas.train.progress import Watcher
 from effnas.train.step import TrainingStep
+from effnas.train.training import Training
 
-CPU = torch.device("cpu")
 ARCH = Architecture.parse(["fused_r1_k3_s2_e1_c16", "fused_r1_k3_s2_e1_c32"], stem=8, head=64)
-RECIPE = Recipe(epochs=4, batch_size=64)
+RECIPE = Recipe(
+    epochs=4, batch_size=64, regime="fixed", optimizer="nadamw", learning_rate_per_256=0.024,
+    weight_decay=0.02, warmup_epochs=0.4, crop_area_min=0.5,
+).sized(16, 16)  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,103 +48,79 @@ def network(seed: int = 0, **options: float) -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def digits() -> ProxyData:
-    found = load_search_images("digits", image_size=16, holdout_share=0.2)
-
-    def pixels(images: ImageSet) -> torch.Tensor:
-        return torch.from_numpy(images.images).permute(0, 3, 1, 2).contiguous()
-
-    return ProxyData(
-        train_images=pixels(found.train),
-        train_labels=torch.from_numpy(found.train.labels),
-        holdout_images=pixels(found.holdout),
-        holdout_labels=torch.from_numpy(found.holdout.labels),
-        num_classes=10,
-    )
+def digits() -> SearchImages:
+    return load_search_images("digits", image_size=16, holdout_share=0.2)
 
 
 @pytest.fixture(scope="module")
-def few(digits: ProxyData) -> ProxyData:
+def few(digits: SearchImages) -> ImageSet:
     """Some of the digits."""
-    return replace(
-        digits,
-        train_images=digits.train_images[:200],
-        train_labels=digits.train_labels[:200],
-        holdout_images=digits.holdout_images[:50],
-        holdout_labels=digits.holdout_labels[:50],
-    )
+    train = digits.train
+    return replace(train, images=train.images[:200], labels=train.labels[:200])
 
 
-def train(
-    data: ProxyData,
-    recipe: Recipe = RECIPE,
-    *,
-    seed: int = 0,
-    execution: Execution = Execution(),  # noqa: B008 - frozen
-    model: nn.Module | None = None,
-) -> ProxyResult:
-    model = model or network(seed, drop_rate=recipe.drop_rate)
-    return train_proxy(model, data, recipe, execution, flip=False, seed=seed)
+# -- a whole training
 
 
-# -- proxy training
-
-
-@pytest.fixture(scope="module")
-def learned(digits: ProxyData) -> tuple[ProxyResult, nn.Module]:
-    """A whole training, which neither read nor changed torch's random state and the images."""
-    before = [getattr(digits, name).clone() for name in vars(digits) if name != "num_classes"]
-    model = network(3)
+@pytest.mark.slow
+def test_a_tiny_network_learns_the_digits_and_changes_nothing_else(digits: SearchImages) -> None:
+    before = [part.images.copy() for part in (digits.train, digits.holdout)]
     torch.manual_seed(20)
     state = torch.get_rng_state()
-    found = train(digits, seed=3, model=model)
+    training = make_training(digits.train, RECIPE, arch=ARCH)
+    assert training.run(Watcher())
+    accuracy = training.measure(digits.holdout)
+    assert 0.8 < accuracy <= 1
+    assert 0 < training.train_loss < math.log(10) / 2
+    assert training.progress.train_time_s > 0
+    count = len(digits.holdout)
+    assert accuracy * count == pytest.approx(round(accuracy * count))
+    predicted = training.predict(digits.holdout).numpy()
+    assert (predicted == digits.holdout.labels).mean() == pytest.approx(accuracy)
     assert torch.equal(torch.get_rng_state(), state)
-    after = [getattr(digits, name) for name in vars(digits) if name != "num_classes"]
-    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-    return found, model
+    after = [part.images for part in (digits.train, digits.holdout)]
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 @pytest.mark.slow
-def test_a_tiny_network_learns_the_digits(
-    digits: ProxyData, learned: tuple[ProxyResult, nn.Module]
-) -> None:
-    found, _ = learned
-    assert 0.8 < found.accuracy <= 1
-    assert 0 < found.train_loss < math.log(10) / 2
-    assert found.train_time_s > 0
-    images = len(digits.holdout_labels)
-    assert found.accuracy * images == pytest.approx(round(found.accuracy * images))
-
-
-@pytest.mark.slow
-def test_the_seed_alone_decides_a_training(few: ProxyData) -> None:
-    recipe = replace(RECIPE, epochs=1, drop_rate=0.5)
-    results: list[ProxyResult] = []
-    weights: list[torch.Tensor] = []
+def test_the_seed_alone_decides_a_training(few: ImageSet) -> None:
+    recipe = replace(RECIPE, epochs=1, dropout=Ramp(0.5, 0.5), drop_path=Ramp(0.2, 0.2))
+    found: list[Training] = []
     for seed in (3, 3, 4):
-        torch.manual_seed(len(results))
-        model = network(3, drop_rate=0.5, drop_path_rate=0.2)
-        results.append(train(few, recipe, seed=seed, model=model))
-        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
-    assert results[0].accuracy == results[1].accuracy
-    assert results[0].train_loss == results[1].train_loss != results[2].train_loss
-    assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
+        torch.manual_seed(len(found))
+        found.append(make_training(few, recipe, arch=ARCH, seed=seed))
+        found[-1].run(Watcher())
+    one, same, other = found
+    assert one.train_loss == same.train_loss != other.train_loss
+    assert all(map(torch.equal, weights(one), weights(same)))
+    assert not all(map(torch.equal, weights(one), weights(other)))
+
+
+def test_the_average_of_weights_is_measured_where_there_is_one(few: ImageSet) -> None:
+    recipes = (replace(RECIPE, ema_decay=0.9), RECIPE)
+    averaged, plain = (make_training(few, recipe, arch=ARCH) for recipe in recipes)
+    for training in (averaged, plain):
+        training.run(Watcher(), until=3)
+    count = len(list(plain.model.state_dict()))
+    assert all(map(torch.equal, weights(averaged)[count:], weights(plain)[count:]))
+    assert not all(map(torch.equal, weights(averaged)[:count], weights(plain)[:count]))
 
 
 @pytest.mark.parametrize("optimizer", ["nadamw", "sgd"])
-@pytest.mark.parametrize("batch_size", [64, 10_000])
+@pytest.mark.parametrize("batch_size", [64, 200])
 def test_a_training_that_diverges_is_infeasible(
-    few: ProxyData, optimizer: str, batch_size: int
+    few: ImageSet, optimizer: str, batch_size: int
 ) -> None:
-    wild = replace(RECIPE, epochs=2, learning_rate=1e9, optimizer=optimizer, batch_size=batch_size)
+    wild = replace(
+        RECIPE, epochs=2, learning_rate_per_256=1e9, optimizer=optimizer, batch_size=batch_size
+    )
     with pytest.raises(InfeasibleError, match=r"^training diverged: .* finite|times that of"):
-        train(few, wild)
+        make_training(few, wild, arch=ARCH).run(Watcher())
 
 
-def test_an_unknown_optimizer_is_a_mistake_of_the_user(few: ProxyData) -> None:
+def test_an_unknown_optimizer_is_a_mistake_of_the_user(few: ImageSet) -> None:
     with pytest.raises(ConfigError, match="recipe: optimizer 'adamm' cannot be used"):
-        train(few, replace(RECIPE, optimizer="adamm"))
+        make_training(few, replace(RECIPE, optimizer="adamm"))
 
 
 # -- one step

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from effnas import Measurement, SearchSpace, Trial, TrialState, load_run
-from effnas.config.settings import Execution, Recipe
+from effnas.config.recipe import Recipe
+from effnas.config.settings import Execution
 from effnas.errors import StoreError
 from effnas.trials.manifest import Choices, SearchManifest
 from effnas.trials.manifest_parts import DataPart, ParentPart, RewardPart, SourcedSpacePart

@@ -12,7 +12,7 @@ import torch
 
 from effnas import Architecture, Search, SearchSpace, count
 from effnas.arch.files import to_json
-from effnas.config.settings import Recipe
+from effnas.config.recipe import Recipe
 from effnas.errors import ConfigError, SpaceError, StoreError, UserError
 from effnas.evaluation.evaluator import TIMING_METRICS
 from effnas.timing.device_settings import DeviceSettings

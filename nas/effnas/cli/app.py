@@ -106,7 +106,7 @@ class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, opt
     seed: int = opt("Seed of proposals, hold-out and trainings.", 0)
     fidelity: str | None = opt_list(
         "Such as 1,2,4: pause after 1 and 2 epochs; the best train all 4. Or 15s,60s; or none. "
-        "[default: none; a 16th, a quarter and all of a --train-time of 64s or more]"
+        "[default: none; with --train-time a 16th, a quarter and all of it, if whole seconds]"
     )
 
     def folder(self) -> Path:
@@ -156,7 +156,9 @@ class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, opt
             Settings,
             out=self.folder(),
             **kept,
-            budget=self.budget or (_TIMED_BUDGET if by_time else _BUDGET),
+            budget=self.budget
+            if self.budget is not None
+            else (_TIMED_BUDGET if by_time else _BUDGET),
             rungs=rungs,
             recipe=recipe,
             full_epochs=full_epochs,

@@ -134,10 +134,19 @@ class TrainTime(Options):
     train_time: str | None = opt("Such as 60s or 4m, in place of --epochs: as many steps as fit.")
 
     def train_time_s(self) -> float | None:
-        """Return the seconds; None is not given."""
+        """Return the seconds; None is not given.
+
+        Raises:
+            ConfigError: If that is no time, or `epochs` are given, too.
+        """
         from effnas.config.text import seconds_of
 
-        return None if self.train_time is None else seconds_of(self.train_time, "train_time")
+        if self.train_time is None:
+            return None
+        seconds = seconds_of(self.train_time, "train_time")
+        if getattr(self, "epochs", None) is not None:
+            raise ConfigError("`epochs` and `train_time` both say how long; leave out one of them")
+        return seconds
 
 
 class ShortRecipe(NamedRecipe):

@@ -170,7 +170,7 @@ class Train(options.Images, options.TrainTime, options.NamedRecipe, options.Step
 
     network: str = arg("File, 'block strings', RUN:NUMBER, RUN:best, or a timm name.", "MODEL")
     recipe: str | None = opt(
-        "Name (default, small, v2-s, v2-m, v2-l, v2-released, v1, finetune, pretrain-21k, family, "
+        "Name (default, v2-s, v2-m, v2-l, v2-released, v1, finetune, pretrain-21k, family, "
         "cifar, tiny) or YAML file. [default: the search's of RUN:best, else default]",
         of="recipes",
     )

@@ -35,12 +35,12 @@ _LEAST_CROP = 0.05
 
 #: Ranges of numbers: in words, the condition, and the attributes.
 _RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
-    ("1 or more", lambda n: n >= 1, ("batch_size", "size_multiple", "random_size_epochs",
-                                     "eval_image_size", "patience_epochs")),
+    ("1 or more", lambda n: n >= 1, ("batch_size", "size_multiple", "eval_image_size",
+                                     "patience_epochs")),
     ("2 or more", lambda n: n >= 2, ("stages",)),
     ("0 or more", lambda n: n >= 0, ("least_steps", "warmup_epochs", "weight_decay")),
     ("above 0", lambda n: n > 0, ("epochs", "train_time_s", "learning_rate_per_256",
-                                  "decay_epochs")),
+                                  "decay_epochs", "random_size_epochs")),
     ("0 to 1", lambda n: 0 <= n <= 1, ("cutout",)),
     ("above 0 to 1", lambda n: 0 < n <= 1, ("crop_area_min", "decay_rate", "data_share")),
     ("0 to below 1", lambda n: 0 <= n < 1, ("label_smoothing", "ema_decay", "holdout_share")),
@@ -69,7 +69,7 @@ class Recipe:
             first size itself is never trained at, as in Google's released code. Else the first
             stage has the first size.
         size_multiple: Sizes between the first and the last are rounded to a multiple of it.
-        random_size_epochs: Epochs between two draws of a size.
+        random_size_epochs: Epochs between two draws of a size, above 0.
         eval_image_size: Pixels that accuracy is measured at; None takes the member's, else the
             last training size.
         data_share: Share of the images that are not held out which are trained on, above 0 to 1;
@@ -233,7 +233,7 @@ class Recipe:
             least_steps=0,
             warmup_epochs=self.warmup_epochs * factor,
             decay_epochs=self.decay_epochs * factor,
-            random_size_epochs=max(1, self.random_size_epochs * factor),
+            random_size_epochs=self.random_size_epochs * factor,
             cutout=min(self.cutout * strength, 1.0),
             crop_area_min=max(1 - (1 - self.crop_area_min) * strength, least_crop),
             **changes,

@@ -242,6 +242,8 @@ def recipe_value(name: str, option: Option) -> Any:
             return Ramp(float(first), float(last if dots else first))
         kind = _TYPES[name]
         if kind.startswith("int"):
+            if float(option) % 1:
+                raise ValueError
             return int(option)
         if kind.startswith("float"):
             if not isfinite(number := float(option)):
@@ -334,7 +336,7 @@ def _between(low: str, high: str, step: str | None, kind: str) -> list[Option]:
         if not 2 <= points <= _MAX_OPTIONS:
             raise ValueError(f"a sequence has 2 to {_MAX_OPTIONS} values")
         found = [first * (last / first) ** (n / (points - 1)) for n in range(points)]
-        found[1:-1] = [float(f"{value:.{_DIGITS}g}") for value in found[1:-1]]
+        found = [first, *(float(f"{value:.{_DIGITS}g}") for value in found[1:-1]), last]
     elif step or kind.startswith("int"):
         by = float(step) if step else 1.0
         if not by > 0 or (last - first) / by > _MAX_OPTIONS:

@@ -76,16 +76,16 @@ class Rungs:
         Raises:
             ConfigError: If they cannot be read.
         """
+        parts = text.split(",")
+        in_seconds = all(part.strip()[-1:] in ("s", "m", "h") for part in parts)
         try:
-            parts = text.split(",")
-            if all(part.strip()[-1:] in ("s", "m", "h") for part in parts):
-                return cls(tuple(_whole(seconds_of(part, "fidelity")) for part in parts), True)
-            return cls(tuple(int(part) for part in parts))
+            at = [_whole(seconds_of(p, "fidelity")) if in_seconds else int(p) for p in parts]
         except ValueError:
             raise ConfigError(
                 f"`fidelity` {text!r} must be numbers of epochs with commas between, such as "
                 "1,2,4, or times in whole seconds, such as 15s,30s,60s"
             ) from None
+        return cls(tuple(at), in_seconds)
 
     @classmethod
     def within(cls, train_time_s: float) -> Rungs | None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
-from effnas.train.checkpoints import Checkpoint
+from effnas.train.checkpoints import Checkpoint, State
 from effnas.train.process_group import ProcessGroup
-
-if TYPE_CHECKING:
-    from effnas.train.training import Training
 
 #: Steps between two times that several processes agree on whether to stop or save.
 _AGREE_EVERY = 16
@@ -38,12 +35,11 @@ class Checkpointer:
         """Return whether the processes agree on it after this step, which costs them time."""
         return not group.connected or step % _AGREE_EVERY == 0
 
-    def save(self, training: Training) -> None:
-        """Store the state; all processes take part."""
-        training.average_buffers()
+    def save(self, state: Callable[[], Mapping[str, State]]) -> None:
+        """Store what the function returns, which is called only where it is stored."""
         if self._checkpoint is None:
             return
         begun = time.monotonic()
-        self._checkpoint.save(training.state_dict())
+        self._checkpoint.save(state())
         self._last = time.monotonic()
         self._every_s = max(self._every_s, (self._last - begun) / _CHECKPOINT_SHARE)

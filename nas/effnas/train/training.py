@@ -165,7 +165,7 @@ class Training:
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             ended = self._run(watcher, checkpointer, stopping, until or self.stages[-1].end)
         if self.progress.step:
-            checkpointer.save(self)
+            self._save(checkpointer)
         return ended
 
     def add_gradients(self, micro_batch: MicroBatch, pixels: torch.Tensor, stage: Stage) -> None:
@@ -286,6 +286,11 @@ class Training:
         self._loss_sum.copy_(state["loss_sum"])
         self.progress = from_plain(state["progress"], Progress)
 
+    def _save(self, checkpointer: Checkpointer) -> None:
+        """Store the state; all processes take part."""
+        self.average_buffers()
+        checkpointer.save(self.state_dict)
+
     def _run(
         self,
         watcher: Watcher,
@@ -320,7 +325,7 @@ class Training:
                     if self.group.broadcast_flag(stopping, self.device):
                         return False
                     if self.group.broadcast_flag(checkpointer.is_due, self.device):
-                        checkpointer.save(self)
+                        self._save(checkpointer)
                         started = time.perf_counter()
         finally:
             pixels.close()

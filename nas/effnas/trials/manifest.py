@@ -41,9 +41,6 @@ from effnas.trials.worker_info import WorkerInfo
 #: Version of the trainer of trials. The first one had recipes of its own: no average of weights,
 #: no growing images, other random numbers.
 TRAINER = 2
-#: Metadata of a field with that version.
-OF_TRAINER = must_match("trainer, whose accuracies do not compare with those of this version",
-                        shown=False)  # fmt: skip
 #: Parts that say how networks are trained: what a newer version added to them cannot be ignored.
 _STRICT = ("recipe", "execution")
 
@@ -165,8 +162,13 @@ class Manifest:
             folder: The folder.
 
         Raises:
-            StoreError: Names all that differs.
+            StoreError: Names all that differs, or says that another trainer was at work.
         """
+        if getattr(self, "trainer", TRAINER) != getattr(before, "trainer", TRAINER):
+            raise StoreError(
+                f"{folder}: another version of effnas began the {self.what}, whose accuracies do "
+                "not compare with those of this one: begin a new one with another `out`"
+            )
         if differing := self.differences(before):
             raise StoreError(
                 f"{folder}: the {self.what} began with other settings: {'; '.join(differing)}. "
@@ -221,7 +223,7 @@ class SearchManifest(Choices):
     reference: ReferencePart = field(default_factory=ReferencePart)
     data: DataPart = field(default_factory=DataPart)
     recipe: Recipe | None = field(default=None, metadata=ALL_MUST_MATCH)
-    trainer: int = field(default=1, metadata=OF_TRAINER)
+    trainer: int = 1
     full_epochs: float | None = None
     execution: Execution | None = None
     timing_batch_size: Size | None = None

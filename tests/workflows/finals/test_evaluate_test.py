@@ -12,7 +12,8 @@ from PIL import Image
 from test_finalists import drawn, run_of
 
 from effnas import SearchSpace
-from effnas.config.settings import EvaluationConfig, Execution, Recipe
+from effnas.config.recipe import Recipe
+from effnas.config.settings import EvaluationConfig, Execution
 from effnas.data.images import ImageSet
 from effnas.data.loading import load_search_images, load_train_images
 from effnas.errors import DataError, StoreError
@@ -130,7 +131,7 @@ def trained(
     config = EvaluationConfig(
         space_text=SPACE.to_text(),
         data=str(root / "data"),
-        recipe=Recipe(epochs=2, image_size=8, batch_size=64, flip=False),
+        recipe=Recipe(epochs=2, image_size=(8, 8), batch_size=64, flip=False),
         threads=1,
         execution=Execution(),
         timing_batch_size=8,

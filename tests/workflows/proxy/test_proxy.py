@@ -15,7 +15,7 @@ from scipy.stats import kendalltau, spearmanr
 from effnas import Architecture, SearchSpace
 from effnas.cli.proxy import CheckCommand, ProxySearchCommand
 from effnas.cli.wording import OPTIONS
-from effnas.config.settings import Recipe
+from effnas.config.recipe import Recipe
 from effnas.errors import ConfigError, StoreError
 from effnas.workflows.proxy.launch import Grid, ProxySettings
 from effnas.workflows.proxy.networks import spread_networks
@@ -41,7 +41,7 @@ from effnas.workflows.proxy.trainings import (
 
 SPACE = SearchSpace.load("v2-cifar")
 NETWORKS = spread_networks(SPACE, 16, seed=0)
-PROXY = Recipe(epochs=2, image_size=16, data_share=0.5)
+PROXY = Recipe(epochs=2, data_share=0.5, crop_area_min=0.7).sized(16, 16)
 HIGH = higher_fidelity(PROXY, image_size=32)
 HOLDOUT = 1_000
 PLACE = {arch.id: n for n, arch in enumerate(NETWORKS)}
@@ -259,7 +259,7 @@ def test_infeasible_networks_are_left_out_and_counted() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"high": replace(HIGH, learning_rate=1.0)}, "epochs, image size and data share alone"),
+        ({"high": replace(HIGH, weight_decay=1.0)}, "epochs, image size and data share alone"),
         ({"high": PROXY}, "is what it is compared with"),
         ({"proxy": Recipe()}, "must be settled"),
         ({"seeds": 0}, "`seeds` is 0"),
@@ -269,6 +269,13 @@ def test_infeasible_networks_are_left_out_and_counted() -> None:
 def test_recipes_that_do_not_compare_are_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         replace(check_of(), **changes)
+
+
+def test_a_higher_fidelity_may_come_to_the_limit_of_a_regularization() -> None:
+    weak = replace(PROXY, crop_area_min=0.1)
+    high = higher_fidelity(weak, image_size=32)
+    assert high.crop_area_min == 0.05
+    assert ProxyCheck(networks=NETWORKS, proxy=weak, high=high, holdout_images=HOLDOUT)
 
 
 # -- records and the folder
@@ -339,7 +346,7 @@ def test_a_folder_of_something_else_is_refused_and_what_differs_is_named(tmp_pat
             ({"data_fingerprint": "others"}, "data"),
             ({"space": SPACE.with_target(image_size=48)}, "target image size"),
             ({"networks": NETWORKS[::-1]}, "networks"),
-            ({"recipe": replace(PROXY, learning_rate=1.0)}, r"learning-rate \(was 0.006, is 1.0\)"),
+            ({"recipe": replace(PROXY, weight_decay=1.0)}, r"weight-decay \(was 1e-05, is 1.0\)"),
         ):
             with pytest.raises(StoreError, match=named):
                 begin(folder, **changes)

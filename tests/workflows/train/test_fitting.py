@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from effnas.config.training_recipe import TrainingRecipe
+from effnas.config.recipe import Recipe
 from effnas.errors import ConfigError
 from effnas.timing.memory import estimate_peak_memory
 from effnas.train.stages import stages_of
@@ -22,9 +22,7 @@ from effnas.workflows.train.fitting import MIN_IMAGES, _fewest, _limited, fit_mi
 patient = settings(deadline=None)  # the machine may be busy
 MODEL = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
                       nn.Linear(4, 5))  # fmt: skip
-RECIPE = TrainingRecipe(
-    optimizer="momentum", image_size=(16, 32), regime="progressive", stages=2, epochs=4
-)
+RECIPE = Recipe(optimizer="momentum", image_size=(16, 32), regime="progressive", stages=2, epochs=4)
 MB = 10**6
 
 
@@ -43,7 +41,7 @@ def fit(
     *,
     batch_size: int = 64,
     processes: int = 1,
-    recipe: TrainingRecipe = RECIPE,
+    recipe: Recipe = RECIPE,
     model: nn.Module = MODEL,
     **options: Any,
 ) -> tuple[int, ...]:

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from tiny_training import ARCH, BLOCKS, RECIPE, Watching, prepare, stop_after, timeless
 
 import effnas.data.images
+from effnas.config.recipe import Recipe
 from effnas.config.settings import Execution
-from effnas.config.training_recipe import TrainingRecipe
 from effnas.data.images import ImageSet
 from effnas.data.loading import load_train_images
 from effnas.errors import DataError, InfeasibleError, StoreError
@@ -41,7 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def launch(
-    recipe: TrainingRecipe = SHORT, stopping: Callable[[], bool] = lambda: False, **options: Any
+    recipe: Recipe = SHORT, stopping: Callable[[], bool] = lambda: False, **options: Any
 ) -> tuple[TrainReport | None, Watching]:
     return tiny_training.launch(recipe, options.pop("out", OUT), stopping, **options)
 
@@ -174,7 +174,7 @@ def test_patience_ends_a_training_in_its_last_stage_only() -> None:
 
 @pytest.mark.slow
 def test_without_a_minival_the_last_epoch_is_kept() -> None:
-    report, _ = launch(replace(SHORT, minival_share=0.0, epochs=1))
+    report, _ = launch(replace(SHORT, holdout_share=0.0, epochs=1))
     assert report is not None
     assert report.plan.manifest.data.minival == 0
     assert report.progress.best_epoch == 0

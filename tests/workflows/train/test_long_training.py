@@ -13,8 +13,8 @@ import torch
 from tiny_training import ARCH, BLOCKS, RECIPE, images, stop_after, timeless
 from torch import nn
 
+from effnas.config.recipe import Recipe
 from effnas.config.settings import Execution, Precision
-from effnas.config.training_recipe import TrainingRecipe
 from effnas.data.images import ImageSet
 from effnas.train.checkpoints import Checkpoint
 from effnas.train.network import make_network
@@ -37,7 +37,7 @@ class Notes(Watcher):
 
 
 def training(
-    recipe: TrainingRecipe = RECIPE,
+    recipe: Recipe = RECIPE,
     *,
     seed: int = 0,
     micro_batches: int = 2,
@@ -158,9 +158,7 @@ def test_the_gradient_of_a_batch_is_the_sum_over_its_micro_batches() -> None:
             return self.layers(pixels)  # type: ignore[no-any-return]
 
     # Nothing is drawn, since each micro-batch draws for itself.
-    recipe = TrainingRecipe(
-        epochs=1, batch_size=15, regime="fixed", image_size=(12, 12), crop_area_min=1.0
-    )
+    recipe = Recipe(epochs=1, batch_size=15, regime="fixed", image_size=(12, 12), crop_area_min=1.0)
     gradients = []
     for count in (1, 2, 4):  # 15 images in two and in four: they differ in length
         with torch.random.fork_rng([]):

@@ -12,8 +12,8 @@ from PIL import Image
 
 from effnas.arch.architecture import Architecture
 from effnas.arch.files import to_json
+from effnas.config.recipe import Recipe
 from effnas.config.regularization import Ramp
-from effnas.config.training_recipe import TrainingRecipe
 from effnas.data.images import ImageSet
 from effnas.data.source import LabelLists
 from effnas.train.progress import EpochRow
@@ -24,7 +24,7 @@ from effnas.workflows.train.worker import TrainReport
 BLOCKS = "fused_r1_k3_s2_e1_c8 mbconv_r2_k3_s2_e2_c8_se0.25"
 ARCH = Architecture.parse(BLOCKS, stem=8, head=16)
 #: Everything that is random or has a state is on: two stages, the border in the middle of epoch 2.
-RECIPE = TrainingRecipe(
+RECIPE = Recipe(
     epochs=3,
     batch_size=16,
     stages=2,
@@ -70,7 +70,7 @@ def prepare(folder: Path) -> None:
 
 
 def launch(
-    recipe: TrainingRecipe,
+    recipe: Recipe,
     out: Path,
     stopping: Callable[[], bool] = lambda: False,
     watching: Watching | None = None,

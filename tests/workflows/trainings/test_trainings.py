@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from effnas import InfeasibleError, Measurement, SearchSpace
-from effnas.config.settings import Recipe
+from effnas.config.recipe import Recipe
 from effnas.errors import StoreError
 from effnas.evaluation.backend import Backend, InlineBackend, Worker
 from effnas.evaluation.evaluator import Evaluator, Job, Task
@@ -113,10 +113,10 @@ class Trains:
         self.asked: list[tuple[int, int, int, int | None]] = []
 
     def make(self, recipe: Recipe | None = None) -> Evaluator:
-        size = recipe.image_size if recipe else None
+        size = recipe.last_image_size if recipe else None
 
         def evaluate(job: Job) -> Measurement:
-            arch, epochs, repeat = job.architecture, job.epochs, job.repeat
+            arch, epochs, repeat = job.architecture, job.until, job.repeat
             assert job.task is Task.TRAIN
             assert epochs is not None
             if len(self.asked) == self.calls:
@@ -137,7 +137,9 @@ def train(
     """Train what a folder lacks."""
     candidates = [
         Candidate(
-            name=str(n), architecture=arch, recipe=Recipe(image_size=sizes[n]) if sizes else None
+            name=str(n),
+            architecture=arch,
+            recipe=Recipe(image_size=(sizes[n], sizes[n])) if sizes else None,
         )
         for n, arch in enumerate(ARCHS)
     ]

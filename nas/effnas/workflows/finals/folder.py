@@ -9,7 +9,6 @@ from typing import ClassVar
 from effnas.config.codec import Size
 from effnas.config.recipe import Recipe
 from effnas.trials.differences import ALL_MUST_MATCH, must_match
-from effnas.trials.manifest import OF_TRAINER
 from effnas.trials.store import TRAININGS, read_records
 from effnas.workflows.finals.evaluate_test import FinalTest, stored_test
 from effnas.workflows.trainings.folder import (
@@ -33,7 +32,7 @@ class FinalsManifest(TrainingsManifest):
     run_created: str | None = field(metadata=must_match("another search there", shown=False))
     finalists: tuple[str, ...] = field(metadata=must_match("finalists", shown=False))
     recipe: Recipe = field(metadata=ALL_MUST_MATCH)
-    trainer: int = field(default=1, metadata=OF_TRAINER)
+    trainer: int = 1
     seeds: Size = field(metadata=must_match("seeds"))
 
 

@@ -348,7 +348,9 @@ def _check_recipes(proxy: Recipe, high: Recipe) -> None:
     below, above = Fidelity.of(proxy), Fidelity.of(high)
     if below == above:
         raise ConfigError(f"the proxy is what it is compared with: {below}; give one of them less")
-    if in_common(high) != in_common(proxy):
+    # From the shorter one: what has come to a limit in a longer one does not come back.
+    short, long = sorted((proxy, high), key=lambda recipe: recipe.epochs)
+    if in_common(short.lasting(long.epochs)) != in_common(long):
         raise ConfigError(
             "the recipes of a proxy and of what it is compared with may differ in epochs, image "
             "size and data share alone"

@@ -15,7 +15,7 @@ from effnas.config.text import counted
 from effnas.errors import ConfigError
 from effnas.space.search_space import SearchSpace
 from effnas.trials.differences import ALL_MUST_MATCH, must_match
-from effnas.trials.manifest import OF_TRAINER, TRAINER, CommandPart, Manifest
+from effnas.trials.manifest import TRAINER, CommandPart, Manifest
 from effnas.trials.manifest_parts import SpacePart
 from effnas.trials.store import TRAININGS, ArchitectureRecord, RunFolder, read_records
 from effnas.trials.trial import Measurement
@@ -202,7 +202,7 @@ class ProxyManifest(Manifest):
     data: str = field(metadata=must_match("data (other images or labels)", shown=False))
     seed: int = field(metadata=must_match("seed"))
     recipe: Mapping[str, Any] = field(metadata=ALL_MUST_MATCH)
-    trainer: int = field(default=1, metadata=OF_TRAINER)
+    trainer: int = 1
     networks: tuple[str, ...]
 
     def differences(self, before: Manifest) -> list[str]:

@@ -27,7 +27,7 @@ from effnas.timing.step_time import StepTimeSource
 from effnas.timing.table import StepTimeTable
 from effnas.trials.baselines import append_baseline, read_baselines
 from effnas.trials.constraints import Constraints
-from effnas.trials.manifest import CommandPart, SearchManifest, utc_now, versions
+from effnas.trials.manifest import TRAINER, CommandPart, SearchManifest, utc_now, versions
 from effnas.trials.manifest_parts import ParentPart, RewardPart
 from effnas.trials.problem import no_free_metrics
 from effnas.trials.reward import Reward
@@ -129,6 +129,11 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
             f"{settings.run}: its networks were trained for {seconds:g} s of its own device, so "
             "their accuracies hold for no other one; search again there, or here with a `profile` "
             "of the other device, which `train_time` then counts"
+        )
+    if settings.budget and parent.manifest.trainer != TRAINER:
+        raise ConfigError(
+            f"{parent.path}: another version of effnas trained its networks, whose accuracies do "
+            "not compare with new ones: leave out `budget`, or search again"
         )
     trained = _trained(parent)
     reward = parent.load_reward(settings.reward)

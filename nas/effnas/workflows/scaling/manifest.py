@@ -8,7 +8,6 @@ from typing import ClassVar
 from effnas.config.codec import Size
 from effnas.config.recipe import Recipe
 from effnas.trials.differences import ALL_MUST_MATCH, must_match
-from effnas.trials.manifest import OF_TRAINER
 from effnas.workflows.scaling.candidates import ScaledNetwork
 from effnas.workflows.trainings.folder import TrainingsManifest
 
@@ -23,7 +22,7 @@ class ScalingManifest(TrainingsManifest):
     base: str = field(metadata=must_match("base", shown=False))
     data: str = field(metadata=must_match("data"))
     recipe: Recipe = field(metadata=ALL_MUST_MATCH)
-    trainer: int = field(default=1, metadata=OF_TRAINER)
+    trainer: int = 1
     seeds: Size = field(metadata=must_match("seeds"))
     seed: int = field(metadata=must_match("seed"))
     networks: tuple[ScaledNetwork, ...] = field(metadata=must_match("networks", shown=False))

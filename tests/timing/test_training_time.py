@@ -1,4 +1,4 @@
-"""Forecasts: between the sizes that were timed, and as a training goes."""
+"""How long trainings take, as they go, and how many steps fit into a time."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from effnas import Architecture
 from effnas.arch.models import build
+from effnas.config.recipe import Recipe
 from effnas.config.regularization import Ramp
 from effnas.config.settings import Execution
-from effnas.config.training_recipe import TrainingRecipe
 from effnas.data.images import ImageSet
+from effnas.errors import InfeasibleError
+from effnas.timing.training_time import Forecast, _between, forecast, steps_within
 from effnas.train.progress import EpochRow, Progress
 from effnas.train.stages import stages_of
 from effnas.train.training import Training
-from effnas.workflows.train.forecast import Forecast, _between, forecast
 
 patient = settings(deadline=None)  # the machine may be busy
 STEPS_PER_EPOCH = 20
-RECIPE = TrainingRecipe(epochs=4, image_size=(16, 32), stages=2)
+RECIPE = Recipe(epochs=4, image_size=(16, 32), stages=2)
 STAGES = stages_of(RECIPE, steps_per_epoch=STEPS_PER_EPOCH)
 EXPECTED = Forecast(
     step_times_s=(1.0, 3.0), stage_times_s=(40.0, 120.0), epoch_evaluation_s=2.0, epochs=4
@@ -85,7 +87,7 @@ def images(count: int) -> ImageSet:
     return ImageSet(images=pixels, labels=np.arange(count) % 3, classes=("a", "b", "c"))
 
 
-def training(recipe: TrainingRecipe, micro_batches: int = 1) -> Training:
+def training(recipe: Recipe, micro_batches: int = 1) -> Training:
     arch = Architecture.parse("fused_r1_k3_s2_e1_c8", stem=8, head=8)
     stages = stages_of(recipe, steps_per_epoch=40 // recipe.batch_size)
     with torch.random.fork_rng([]):
@@ -130,3 +132,65 @@ def test_of_many_sizes_some_are_timed_and_the_others_lie_between() -> None:
     timed = {stages[n].image_size: found.step_times_s[n] for n in (0, 2, 5, 7)}
     expected = np.interp(pixels, [size**2 for size in timed], list(timed.values()))
     assert found.step_times_s == pytest.approx(expected.tolist())
+
+
+# -- steps that fit into a time
+
+
+def step_s(size: int) -> float:
+    """Step times that grow with the pixels: 0.1 s at 32 px."""
+    return 0.02 + 0.08 * size**2 / 32**2
+
+
+def by_time(seconds: float, regime: str, **changes: Any) -> Recipe:
+    return replace(RECIPE, train_time_s=seconds, regime=regime, stages=4, **changes)
+
+
+def seconds_of_steps(recipe: Recipe, steps: int) -> float:
+    """Seconds of a training of so many steps by a recipe."""
+    lasting = recipe.lasting(steps / STEPS_PER_EPOCH)
+    stages = stages_of(lasting, steps_per_epoch=STEPS_PER_EPOCH, seed=3, steps=steps)
+    assert stages[-1].end == steps
+    return sum(stage.steps * step_s(stage.image_size) for stage in stages)
+
+
+REGIMES = ["fixed", "progressive", "progressive-adaptive", "random-size", "random-size-adaptive"]
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+@patient
+@given(st.floats(0.1, 200))
+def test_as_many_steps_as_fit_are_trained_and_no_more(regime: str, seconds: float) -> None:
+    recipe = by_time(seconds, regime)
+    steps = steps_within(recipe, step_s, steps_per_epoch=STEPS_PER_EPOCH, seed=3)
+    assert seconds_of_steps(recipe, steps) <= seconds < seconds_of_steps(recipe, steps + 1)
+
+
+@pytest.mark.parametrize("regime", REGIMES[:3])
+@patient
+@given(st.floats(0.1, 100), st.floats(1, 3))
+def test_more_time_is_never_fewer_steps(regime: str, seconds: float, factor: float) -> None:
+    few, many = (
+        steps_within(by_time(each, regime), step_s, steps_per_epoch=STEPS_PER_EPOCH, seed=3)
+        for each in (seconds, factor * seconds)
+    )
+    assert few <= many
+
+
+def test_a_slower_network_has_fewer_steps() -> None:
+    recipe = by_time(60, "fixed")
+    assert steps_within(recipe, step_s, steps_per_epoch=STEPS_PER_EPOCH, seed=3) == 600
+    twice = steps_within(
+        recipe, lambda size: 2 * step_s(size), steps_per_epoch=STEPS_PER_EPOCH, seed=3
+    )
+    assert twice == 300
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_a_step_that_takes_longer_than_the_time_is_infeasible_in_one_line(regime: str) -> None:
+    recipe = by_time(0.01, regime)
+    with pytest.raises(
+        InfeasibleError, match=r"a training step takes .* train_time of 0.01 s"
+    ) as e:
+        steps_within(recipe, step_s, steps_per_epoch=STEPS_PER_EPOCH, seed=3)
+    assert "\n" not in str(e.value)
