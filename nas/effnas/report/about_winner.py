@@ -58,16 +58,23 @@ def what_won(facts: Facts) -> Section:
         *([f"{m['params_ratio']:.2f} times the reference's parameters ({count_text(m['params'])})"]
           if "params_ratio" in m and "params" in m else []),
     ])  # fmt: skip
-    sure = (
-        f"Drawn at {size} px: one bar a layer, as wide as the square root of its channels. "
-        f"{len(changed)} of {counted(len(found), 'decision')} differ from the reference's; "
-        "they are marked."
-    )
+    arch = winner.architecture
+    drawn = [] if arch.model else [
+        draw(f"trial {winner.number}, measured best", arch, size, reference),
+        draw("the reference", reference, size),
+    ]  # fmt: skip
+    sure = f"{len(changed)} of {counted(len(found), 'decision')} differ from the reference's"
+    sure += " and its default recipe." if arch.recipe else "."
+    if drawn:
+        sure = (f"Drawn at {size} px: one bar a layer, as wide as the square root of its "
+                f"channels; what differs from the reference is marked. {sure}")  # fmt: skip
     if not any(each.baseline.name == REFERENCE for each in facts.contenders):
         sure += " The reference was not trained beside the trials, so its accuracy is not known."
     if run.step_unit is not StepUnit.REFERENCE:
         sure += f" S is over {run.step_unit.value}: the table of step times lacks the reference."
     answer = f"Trial {winner.number}: {figures_text}."
+    if arch.recipe:
+        answer += f" Its recipe: {arch.recipe_text}."
     if facts.learned_nothing:
         answer += " It does not win: no trial is clearly more accurate than guessing."
     return Section(
@@ -76,10 +83,7 @@ def what_won(facts: Facts) -> Section:
         answer=answer,
         sure=sure,
         extra="networks",
-        content=[
-            draw(f"trial {winner.number}, measured best", winner.architecture, size, reference),
-            draw("the reference", reference, size),
-        ],
+        content=drawn,
         tables=[_beside(facts, winner)],
     )
 
