@@ -124,9 +124,7 @@ def main() -> None:
     data = str(place.absolute()) if place.exists() else arguments.data
     config = EvaluationConfig(
         space_text=space.to_text(),
-        data=str(Path(arguments.data).absolute())
-        if Path(arguments.data).exists()
-        else arguments.data,
+        data=data,
         recipe=recipe,
         execution=Execution(),
         step_times=None,
