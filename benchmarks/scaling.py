@@ -120,9 +120,11 @@ def main() -> None:
     members = networks(base, arguments.members, arguments.image_size, costs)
     schedule = Schedule(levels=(arguments.epochs,), seeds=arguments.seeds)
     space = run.space if run else SearchSpace.load("v2-cifar")
+    place = Path(arguments.data)
+    data = str(place.absolute()) if place.exists() else arguments.data
     config = EvaluationConfig(
         space_text=space.to_text(),
-        data=str(Path(arguments.data).absolute()),
+        data=data,
         recipe=recipe,
         execution=Execution(),
         step_times=None,

@@ -192,7 +192,7 @@ def split(images: Path, recipe: Recipe) -> tuple[float, float]:
     decoding = (time.perf_counter() - started) / len(found)
     device = torch.device("cpu")
     order = Order(count=len(found), batch_size=recipe.batch_size, seed=0)
-    augment = Augmentation(found, recipe, flip=True, seed=0, device=device)
+    augment = Augmentation(images=found, recipe=recipe, flip=True, seed=0, device=device)
     (stage,) = stages_of(recipe, steps_per_epoch=order.steps_per_epoch)
     batches = [batch for (batch,) in order.micro_batches(stage, 1, ProcessGroup())]
     pixels = TrainPixels(found, device).of(iter(batches))

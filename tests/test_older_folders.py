@@ -163,7 +163,8 @@ def test_older_finals_say_the_same(run_json: Command) -> None:
 def test_the_status_of_an_older_study_has_all_its_trainings(run_json: Command, folder: str) -> None:
     found = run_json(f"status {folder}")
     results = lines(Path(folder, "trainings.jsonl"))
-    assert (found["state"], found["done"]) == ("finished", found["total"])
+    trainings = {(each.get("candidate", n), each["repeat"]) for n, each in enumerate(results)}
+    assert found["done"] == len(trainings)
     assert found["best"] == pytest.approx(best_mean(results))
 
 

@@ -12,7 +12,7 @@ import pytest
 import typer.main
 
 from effnas.cli.app import app
-from effnas.cli.following import after_search, again
+from effnas.cli.following import after_search, again, longer
 from effnas.cli.report import page_of
 from effnas.config.recipe import Recipe
 from effnas.trials.manifest import CommandPart
@@ -148,3 +148,10 @@ def test_finals_that_do_not_beat_guessing_are_to_be_longer() -> None:
     found = parsed(line)
     assert (found["command"], found["search"], found["top"]) == ("promote", Path("run"), 2)
     assert found["epochs"] == 4 * stored["recipe"]["epochs"]
+
+
+def test_longer_trainings_are_longer_in_what_they_were_asked_in() -> None:
+    run = Path("run")
+    assert longer(Recipe(epochs=2), run) == {"epochs": 8, "out": "run-8-epochs"}
+    by_time = Recipe(epochs=1.7, train_time_s=30)
+    assert longer(by_time, run) == {"train_time": "2m", "out": "run-2m"}

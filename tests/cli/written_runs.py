@@ -22,7 +22,7 @@ def write_run(path: Path, state: TrialState = TrialState.COMPLETE) -> None:
         space=SourcedSpacePart.of(space),
         reward=RewardPart(name="v2", kind="expression", text="A * S^-0.07 * P^-0.05"),
         data=DataPart(name="digits", path="digits"),
-        recipe=Recipe(epochs=1, image_size=(16, 16), batch_size=32, flip=False),
+        recipe=Recipe(epochs=1, batch_size=32, flip=False).sized(16, 16),
         execution=Execution(),
     )
     done = state is TrialState.COMPLETE

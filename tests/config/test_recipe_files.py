@@ -25,8 +25,8 @@ from effnas.config.regularization import Ramp
 from effnas.errors import CatalogError, ConfigError
 
 SHIPPED = (
-    "cifar", "default", "family", "finetune", "pretrain-21k", "tiny", "v1", "v2-l", "v2-m", "v2-released",
-    "v2-s",
+    "cifar", "default", "family", "finetune", "pretrain-21k", "tiny", "v1", "v2-l", "v2-m",
+    "v2-released", "v2-s",
 )  # fmt: skip
 PAPER = {"alpha": 0.9, "momentum": 0.9, "eps": 0.001}
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from effnas.cli.following import LONGER, Command, again, argument
+from effnas.cli.following import Command, again, argument, longer
 from effnas.cli.tables import (
     SHOWN_NETWORKS,
     best_with,
@@ -25,7 +25,6 @@ from effnas.cli.tables import (
 )
 from effnas.cli.wording import error_text, guessing_text, hardly_beats_guessing
 from effnas.train.checkpoints import weights_file
-from effnas.trials.manifest import Plain
 from effnas.workflows.trainings.folder import WEIGHTS
 
 if TYPE_CHECKING:
@@ -74,8 +73,7 @@ def after_finals(finals: StoredFinals) -> list[Command]:
     if base is None:
         return [("See what went wrong.", ["effnas", "status", place])]
     if asked and finals.beats_guessing is False:
-        epochs = LONGER * finals.report.epochs
-        changed: dict[str, Plain] = {"epochs": epochs, "out": f"{finals.path}-{epochs}-epochs"}
+        changed = longer(finals.manifest.recipe, finals.path)
         return [("The pick does not beat guessing: train them longer.", again(asked, changed))]
     picked = base.finalist.trial.number
     network = argument(f"{finals.run.path}:{picked}")

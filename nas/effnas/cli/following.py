@@ -9,6 +9,8 @@ from pathlib import Path
 from effnas.cli.folder_state import is_running
 from effnas.cli.wording import OPTIONS
 from effnas.config.plugins import is_plugin
+from effnas.config.recipe import Recipe
+from effnas.config.text import seconds_text
 from effnas.report.parts import UNKNOWN_DATA
 from effnas.trials.front_standing import FrontStanding
 from effnas.trials.manifest import CommandPart, Plain
@@ -78,11 +80,10 @@ def _after_guessing(run: Run) -> list[Command]:
     found: list[Command] = []
     if asked and asked.name == "search" and recipe:
         data = run.manifest.data.path or run.manifest.data.name
-        epochs = LONGER * recipe.epochs
-        changed: dict[str, Plain] = {"data": data, "epochs": epochs}
+        changed: dict[str, Plain] = {"data": data, **longer(recipe, run.path)}
         if run.manifest.rungs:
-            changed["fidelity"] = ",".join(str(LONGER * each) for each in run.manifest.rungs)
-        changed["out"] = f"{run.path}-{epochs}-epochs"
+            unit = "" if recipe.train_time_s is None else "s"
+            changed["fidelity"] = ",".join(f"{LONGER * at}{unit}" for at in run.manifest.rungs)
         found.append(("No network beats guessing yet: search again with longer trainings.",
                       again(asked, changed)))  # fmt: skip
         share = min(_MORE_HELD_OUT * recipe.holdout_share, _MOST_HELD_OUT)
@@ -92,6 +93,15 @@ def _after_guessing(run: Run) -> list[Command]:
     space = (asked.options.get("space") if asked else None) or run.manifest.space.name
     words = ["effnas", "proxy", "search", "--space", str(space), *data_options(run)]
     return [*found, ("Or find out which trainings tell networks apart.", words)]
+
+
+def longer(recipe: Recipe, folder: Path) -> dict[str, Plain]:
+    """Return the options of trainings that last longer than those of a folder, in another one."""
+    if recipe.train_time_s is not None:
+        time = seconds_text(LONGER * recipe.train_time_s)
+        return {"train_time": time, "out": f"{folder}-{time}"}
+    epochs = LONGER * recipe.epochs
+    return {"epochs": epochs, "out": f"{folder}-{epochs:g}-epochs"}
 
 
 def data_options(run: Run | None) -> list[str]:

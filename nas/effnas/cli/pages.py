@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from effnas.cli.finals import after_finals
-from effnas.cli.following import LONGER, Command, again, argument, data_options, pasted
+from effnas.cli.following import Command, again, argument, data_options, longer, pasted
 from effnas.errors import UserError
 from effnas.report.about_family import report_family
 from effnas.report.about_finals import report_finals
@@ -14,7 +14,6 @@ from effnas.report.about_training import report_training
 from effnas.report.parts import Page
 from effnas.report.training_facts import TrainingFacts
 from effnas.scaling.family_file import StoredFamily, read_family
-from effnas.trials.manifest import Plain
 from effnas.trials.network_ref import NetworkRef, find_network
 from effnas.trials.store import as_typed
 from effnas.workflows.finals.stored import load_finals
@@ -44,8 +43,7 @@ def after_training(facts: TrainingFacts) -> list[Command]:
         return [("Finish the training first.", resumed)] if asked else []
     measured = facts.test or facts.held_out
     if asked and measured and measured.beats_guessing is False:
-        epochs = LONGER * facts.manifest.recipe.epochs
-        changed: dict[str, Plain] = {"epochs": epochs, "out": f"{facts.path}-{epochs}-epochs"}
+        changed = longer(facts.manifest.recipe, facts.path)
         return [("It does not beat guessing: train it longer.", again(asked, changed))]
     found: list[Command] = []
     if asked and facts.manifest.test is None and data.test_part:

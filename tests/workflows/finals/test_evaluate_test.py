@@ -131,7 +131,16 @@ def trained(
     config = EvaluationConfig(
         space_text=SPACE.to_text(),
         data=str(root / "data"),
-        recipe=Recipe(epochs=2, image_size=(8, 8), batch_size=64, flip=False),
+        recipe=Recipe(
+            epochs=2,
+            image_size=(8, 8),
+            batch_size=64,
+            flip=False,
+            crop_area_min=0.5,
+            optimizer="nadamw",
+            learning_rate_per_256=0.024,
+            warmup_epochs=0.2,
+        ),
         threads=1,
         execution=Execution(),
         timing_batch_size=8,
