@@ -125,8 +125,11 @@ class ImageEvaluator:
         reference, setup = self._space.reference, timing.setup
         training_s, step_memory = 0.0, step_bytes(reference, setup)
         baselines_s: dict[str, float] = {}
+        train_step_s = 0.0
         if training and images:
-            training.check_reference(reference, self._step_times(reference))
+            if recipe.train_time_s is not None:
+                known = self._step_times(reference)
+                train_step_s = training.reference_step_s(reference, known)
             size = training.setup.image_size
             training_s = self._training_seconds(
                 timing.step_seconds(size, recipe.batch_size), images
@@ -161,6 +164,7 @@ class ImageEvaluator:
             samples_png=samples_png(images.train) if images else b"",
             timing_s=timing.estimate_seconds() if self._is_timed else 0.0,
             training_s=training_s,
+            train_step_s=train_step_s,
             baseline_training_s=baselines_s,
             peak_memory_bytes=self._process_bytes + (images.nbytes if images else 0) + step_memory,
             target_memory_bytes=step_bytes(reference, target),

@@ -160,16 +160,20 @@ class WorkerTraining:
             curve=(*curve, (until, accuracy)) if plan else (),
         )
 
-    def check_reference(self, network: Network, step_times: StepTimes | None) -> None:
-        """See that a training time is long enough for a step of the reference network.
+    def reference_step_s(self, network: Network, step_times: StepTimes | None) -> float:
+        """Return the seconds of a step of the reference network at the last size of a training.
+
+        Args:
+            network: The reference network.
+            step_times: As of calling.
 
         Raises:
-            ConfigError: If it is not.
+            ConfigError: If a training time is not long enough for it.
         """
-        if self.images.recipe.train_time_s is None:
-            return
         try:
-            self._plan(self.images.recipe, step_times or self.step_times(network), 0)
+            times = step_times or self.step_times(network)
+            self._plan(self.images.recipe, times, 0)
+            return times(self.images.recipe.last_image_size)
         except InfeasibleError as error:
             raise ConfigError(f"of the reference network, {error}") from None
 

@@ -62,6 +62,8 @@ from effnas.trials.worker_info import WorkerInfo
 
 #: Any accuracy serves to check that the reward can be computed.
 _TRIED_ACCURACY = 0.5
+#: Steps that networks should take in a training by time.
+_MIN_STEPS = 32
 #: States of trials that never run again.
 _FINAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.INFEASIBLE)
 
@@ -162,7 +164,8 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
             config, settings.workers, observer.preparing, baselines=setup.baselines
         )
         with closing(backend):
-            search = setup.search(folder, prepared.num_classes)
+            most_macs = stored.most_macs if stored else setup.most_macs(prepared)
+            search = setup.search(folder, prepared.num_classes, most_macs)
             search.space.check_satisfiable()
             manifest = describe(
                 source=setup.source,
@@ -175,6 +178,7 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
                 prepared=prepared,
                 created=began,
                 full_epochs=settings.full_epochs,
+                most_macs=most_macs,
             )
             if stored:
                 manifest.check_continues(stored, out)
@@ -288,8 +292,34 @@ class _Setup:
             ),
         )
 
-    def search(self, store: Store | None = None, num_classes: int | None = None) -> Search:
-        """Return a search without trials; the classes of the data, where the space names none."""
+    def most_macs(self, prepared: WorkerInfo) -> float | None:
+        """Return the MACs of networks of which about `_MIN_STEPS` steps fit into a training time.
+
+        Larger ones would hardly learn anything, and a space may consist of them mostly. A network
+        is taken to be as quick by the MAC as the reference: smaller ones are slower, so that those
+        of which too few steps fit all the same are found out by their own steps.
+        """
+        space, step_s = self.space, prepared.train_step_s
+        if not step_s or space.model or not self.settings.recipe.train_time_s:
+            return None
+        steps = self.settings.recipe.train_time_s / step_s
+        macs = space.count(space.reference).macs * max(steps / _MIN_STEPS, 1.0)
+        return float(f"{macs:.2g}")
+
+    def search(
+        self,
+        store: Store | None = None,
+        num_classes: int | None = None,
+        most_macs: float | None = None,
+    ) -> Search:
+        """Return a search without trials.
+
+        Args:
+            store: Where they will be kept.
+            num_classes: Of the data, where the space names none.
+            most_macs: As of `most_macs`.
+        """
+        within = () if most_macs is None else (f"macs <= {most_macs:.15g}",)
         settings, space = self.settings, self.space
         free = source_without_timing(self.step_times, settings.step_times.mode)
         return Search(
@@ -299,7 +329,7 @@ class _Setup:
             settings.seed,
             free_metrics=metrics_before_trial(free),
             objectives=settings.objectives,
-            constraints=settings.constraints,
+            constraints=(*settings.constraints, *within),
             rungs=settings.rungs,
             store=store,
         )

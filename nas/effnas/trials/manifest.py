@@ -203,6 +203,8 @@ class SearchManifest(Choices):
         recipe: How networks are trained, with all sizes settled.
         trainer: Version of the trainer; accuracies of two of them do not compare.
         full_epochs: Of the recipe before the search made it short; None where that is not known.
+        most_macs: Networks of more MACs are left out, since too few steps would fit into a training
+            time; None leaves none out.
         execution: How they are run; None where nothing was run.
         timing_batch_size: Images in a timed step; None where nothing was timed.
         hardware: Identity of the device that step times belong to.
@@ -225,6 +227,7 @@ class SearchManifest(Choices):
     recipe: Recipe | None = field(default=None, metadata=ALL_MUST_MATCH)
     trainer: int = 1
     full_epochs: float | None = None
+    most_macs: float | None = None
     execution: Execution | None = None
     timing_batch_size: Size | None = None
     hardware: str = field(default="", metadata=must_match("hardware"))
@@ -254,6 +257,7 @@ def describe(
     prepared: WorkerInfo,
     created: str,
     full_epochs: float | None = None,
+    most_macs: float | None = None,
 ) -> SearchManifest:
     """Return the manifest of a search that is about to start."""
     counts = space.count(space.reference)
@@ -265,6 +269,7 @@ def describe(
         budget=budget,
         trainer=TRAINER,
         full_epochs=full_epochs,
+        most_macs=most_macs,
         space=SourcedSpacePart.of(space, path=str(source.path), file_sha256=source.digest),
         reward=RewardPart.of(reward),
         reference=ReferencePart(architecture=str(space.reference), **counts._asdict()),

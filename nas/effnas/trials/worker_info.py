@@ -35,6 +35,8 @@ class WorkerInfo:
         samples_png: A picture of some images trained on.
         timing_s: Estimated seconds to time the reference network once.
         training_s: Estimated seconds to train and test it once.
+        train_step_s: Seconds of a step of the reference network in a training by time, at its last
+            image size; 0 in others.
         baseline_training_s: The same of each baseline, by name; 0 where it cannot be trained.
         peak_memory_bytes: Estimated memory of a worker in its largest step, with the images and,
             on a CPU, the process itself.
@@ -62,6 +64,7 @@ class WorkerInfo:
     samples_png: bytes = b""
     timing_s: float
     training_s: float
+    train_step_s: float = 0.0
     baseline_training_s: Mapping[str, float] = field(default_factory=dict)
     peak_memory_bytes: int
     target_memory_bytes: int
