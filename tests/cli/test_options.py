@@ -45,7 +45,8 @@ OPTIONS = {
     + TIME
     + STEP_TIMES
     + "backend target-image-size target-batch-size "
-    "space budget out reward controller objectives seed fidelity constraint baseline report",
+    "space network budget out reward controller objectives seed fidelity constraint baseline "
+    "report",
     "resume": "budget",
     "runs": "",
     "rescore": "reward sweep store top",
@@ -178,7 +179,7 @@ def test_commands_values_and_names_of_the_catalog_are_completed(
         ("`image_size` and `compile_mode`", "--image-size and --compile"),
         ("leave out `last_stage`", "leave out --last-stage"),
         ("run `effnas profile`, or `x = 1`", "run `effnas profile`, or `x = 1`"),
-        ("the rules `v2`, a `network`", "the rules `v2`, a `network`"),
+        ("the rules `v2`, a `member_of`", "the rules `v2`, a `member_of`"),
         ("`seed", "`seed"),
     ],
 )

@@ -28,6 +28,7 @@ SHIPPED = (
     "cifar", "default", "family", "finetune", "pretrain-21k", "tiny", "v1", "v2-l", "v2-m",
     "v2-released", "v2-s",
 )  # fmt: skip
+WITH_CHOICES = ("small", "small-64")
 PAPER = {"alpha": 0.9, "momentum": 0.9, "eps": 0.001}
 
 
@@ -48,7 +49,18 @@ def load(text: str, name: str = "mine.yaml") -> Recipe:
 
 
 def test_the_shipped_recipes_are_these(folder: Path) -> None:
-    assert names("recipes") == list(SHIPPED)
+    assert names("recipes") == sorted((*SHIPPED, *WITH_CHOICES))
+
+
+@pytest.mark.parametrize("name", WITH_CHOICES)
+def test_a_shipped_recipe_with_choices_begins_around_the_default(folder: Path, name: str) -> None:
+    found, default = RecipeSpace.load(name), load_recipe("default")
+    opened = {choice.name for choice in found.choices}
+    assert {"optimizer", "learning_rate_per_256", "batch_size", "image_size"} <= opened
+    for same in ("optimizer", "batch_size", "weight_decay", "ema_decay", "crop_area_min"):
+        assert getattr(found.recipe, same) == getattr(default, same)
+    near = found.recipe.learning_rate_per_256 / default.learning_rate_per_256
+    assert 2**-0.25 <= near <= 2**0.25
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -227,23 +239,23 @@ def space_of(line: str) -> RecipeSpace:
         ("optimizer: <adamw|lamb>", ("adamw", "lamb")),
         ("schedule: <cosine|linear>", ("cosine", "linear")),
         ("skip_first_size: <true|false>", ("true", "false")),
-        ("batch_size: <64|128|256>", (64, 128, 256)),
-        ("stages: <2..5>", (2, 3, 4, 5)),
-        ("batch_size: <32..128:32>", (32, 64, 96, 128)),
-        ("batch_size: <1..8:log4>", (1, 2, 4, 8)),
-        ("label_smoothing: <0..0.3:0.1>", (0, 0.1, 0.2, 0.3)),
-        ("weight_decay: <0|0.01..0.04:log3>", (0, 0.01, 0.02, 0.04)),
+        ("batch_size: <64|128|256>", (128, 64, 256)),
+        ("stages: <2..5>", (4, 2, 3, 5)),
+        ("batch_size: <32..128:32>", (128, 32, 64, 96)),
+        ("batch_size: <1..8:log4>", (8, 1, 2, 4)),
+        ("label_smoothing: <0..0.3:0.1>", (0.1, 0, 0.2, 0.3)),
+        ("weight_decay: <0|0.01..0.04:log3>", (0.04, 0, 0.01, 0.02)),
         ("dropout: <0|0.1..0.3>", (0, "0.1..0.3")),
         ("image_size: <20..32|32>", ("20..32", "32")),
     ],
 )
-def test_a_choice_has_its_options_and_the_recipe_the_first(
+def test_a_choice_has_its_options_first_the_one_nearest_to_its_base(
     folder: Path, line: str, options: tuple[Option, ...]
 ) -> None:
     found = space_of(line)
     (choice,) = found.choices
     assert choice.options == options
-    assert choice.is_log == (":log" in line)
+    assert choice.is_log == (":log4" in line or "|128|" in line)
     name = choice.name
     for option in options:
         made = decided(found.recipe, {name: option})
@@ -266,7 +278,8 @@ def test_a_geometric_sequence_has_both_ends_and_small_steps(
     folder: Path, low: float, high: float
 ) -> None:
     (choice,) = space_of(f"learning_rate_per_256: <{low}..{high}:log>").choices
-    options = [float(one) for one in choice.options]
+    options = sorted(float(one) for one in choice.options)
+    assert choice.is_log
     assert (options[0], options[-1]) == (low, high)
     assert all(1 < b / a < 2**0.5 * 1.01 for a, b in pairwise(options))
     fewer = high / low

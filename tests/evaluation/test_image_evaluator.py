@@ -25,7 +25,7 @@ from effnas.arch.models import TimmModel, build
 from effnas.config.recipe import Recipe
 from effnas.config.settings import EvaluationConfig, Execution, StepTimeConfig
 from effnas.errors import ConfigError, InfeasibleError, SpaceError
-from effnas.evaluation.baselines import counted_model
+from effnas.arch.models import counted_model
 from effnas.evaluation.evaluator import TIMING_METRICS, TRAINING_METRICS, Job, Task
 from effnas.evaluation.image_evaluator import ImageEvaluator
 from effnas.evaluation.workers import Workers

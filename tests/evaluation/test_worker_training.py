@@ -17,7 +17,8 @@ from effnas.config.regularization import Ramp
 from effnas.config.settings import EvaluationConfig, Execution
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.evaluation.evaluator import Job, Task
-from effnas.evaluation.training import WorkerImages, WorkerTraining, load_images
+from effnas.evaluation.images import WorkerImages, load_images
+from effnas.evaluation.training import WorkerTraining
 from effnas.timing.setup import MeasurementSetup
 from effnas.timing.training_time import steps_within
 from effnas.train.training import Training
@@ -222,10 +223,10 @@ def test_a_time_shorter_than_a_step_is_one_line(by_time: WorkerTraining) -> None
 
     with pytest.raises(ConfigError, match=r"^of the reference network, a training step takes 5 s, "
                        r".* train_time of 4 s: give more time, or smaller") as caught:  # fmt: skip
-        by_time.check_reference(ARCH, slow)
+        by_time.reference_step_s(ARCH, slow)
     assert "\n" not in str(caught.value)
-    by_time.check_reference(ARCH, step_s)
-    with pytest.raises(InfeasibleError, match="which is longer than the train_time"):
+    by_time.reference_step_s(ARCH, step_s)
+    with pytest.raises(InfeasibleError, match="of the train_time of 4 s at least 8"):
         by_time(ARCH, job(), slow)  # of another network, it is a result
 
 

@@ -104,8 +104,8 @@ def test_rungs_are_read_as_they_are_written(text: str) -> None:
 def test_a_training_by_time_has_rungs_at_a_16th_and_a_quarter_of_it() -> None:
     assert Rungs.within(240) == Rungs((15, 60, 240), in_seconds=True)
     assert Rungs.within(64) == Rungs.parse("4s,16s,64s")
-    assert Rungs.within(60) == Rungs.parse("15s,60s")  # where these are whole seconds
-    for short in (1, 2.5, 30):
+    assert Rungs.within(100) == Rungs((6, 25, 100), in_seconds=True)
+    for short in (1, 2.5, 63, 100.5):
         assert Rungs.within(short) is None
 
 

@@ -159,7 +159,7 @@ REGIMES = ["fixed", "progressive", "progressive-adaptive", "random-size", "rando
 
 @pytest.mark.parametrize("regime", REGIMES)
 @patient
-@given(st.floats(0.1, 200))
+@given(st.floats(2, 200))
 def test_as_many_steps_as_fit_are_trained_and_no_more(regime: str, seconds: float) -> None:
     recipe = by_time(seconds, regime)
     steps = steps_within(recipe, step_s, steps_per_epoch=STEPS_PER_EPOCH, seed=3)
@@ -168,7 +168,7 @@ def test_as_many_steps_as_fit_are_trained_and_no_more(regime: str, seconds: floa
 
 @pytest.mark.parametrize("regime", REGIMES[:3])
 @patient
-@given(st.floats(0.1, 100), st.floats(1, 3))
+@given(st.floats(2, 100), st.floats(1, 3))
 def test_more_time_is_never_fewer_steps(regime: str, seconds: float, factor: float) -> None:
     few, many = (
         steps_within(by_time(each, regime), step_s, steps_per_epoch=STEPS_PER_EPOCH, seed=3)
@@ -190,7 +190,7 @@ def test_a_slower_network_has_fewer_steps() -> None:
 def test_a_step_that_takes_longer_than_the_time_is_infeasible_in_one_line(regime: str) -> None:
     recipe = by_time(0.01, regime)
     with pytest.raises(
-        InfeasibleError, match=r"a training step takes .* train_time of 0.01 s"
+        InfeasibleError, match=r"a training step takes .* train_time of 0.01 s at least 8"
     ) as e:
         steps_within(recipe, step_s, steps_per_epoch=STEPS_PER_EPOCH, seed=3)
     assert "\n" not in str(e.value)
