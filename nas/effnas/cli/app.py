@@ -106,7 +106,7 @@ class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, opt
     seed: int = opt("Seed of proposals, hold-out and trainings.", 0)
     fidelity: str | None = opt_list(
         "Such as 1,2,4: pause after 1 and 2 epochs; the best train all 4. Or 15s,60s; or none. "
-        "[default: none; with --train-time a 16th, a quarter and all of it, if whole seconds]"
+        "[default: none; a 16th, a quarter and all of a --train-time of 64s or more]"
     )
 
     def folder(self) -> Path:

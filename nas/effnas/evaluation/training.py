@@ -123,8 +123,11 @@ class WorkerTraining:
         plan = job.stages or _stored_plan(stored)
         if recipe.train_time_s is not None and not plan:
             plan = self._plan(recipe, step_times or self.step_times(network, seed), seed)
+        curve: list[tuple[int, float]] = []
         if checkpoint and plan:
-            checkpoint = replace(checkpoint, beside={"plan": [list(astuple(one)) for one in plan]})
+            steps_of_plan = [list(astuple(one)) for one in plan]
+            # The curve grows, and with it what later states are stored with.
+            checkpoint = replace(checkpoint, beside={"plan": steps_of_plan, "curve": curve})
             if not stored:  # a training that is killed is resumed with as many steps
                 checkpoint.save({})
         with lock.training(self.setup.device):
@@ -133,9 +136,10 @@ class WorkerTraining:
             until = steps if job.until is None else self._until(job.until, recipe, plan)
             if "progress" in stored and _steps_done(stored) <= until:
                 training.load_state_dict(stored)
-            curve = []
+                curve += [(int(step), float(value)) for step, value in stored.get("curve", ())]
             for share in CURVE if plan else ():
-                if training.progress.step < (step := round(share * steps)) < until:
+                step = round(share * steps)
+                if training.progress.step <= step < until and step not in dict(curve):
                     training.run(Watcher(), checkpoint, until=step)
                     curve.append((step, training.measure(self._sample)))
             training.run(Watcher(), checkpoint, until=until)
