@@ -151,7 +151,7 @@ def _plan_rows(plan: TrainingPlan, settings: TrainSettings) -> list[tuple[str, s
             image_size=made.stages[-1].image_size,
             treated=treated,
         ),
-        ("training", f"{counted(plan.steps // plan.steps_per_epoch, 'epoch')}, {recipe.regime}; "
+        ("training", f"{_length_text(plan)}, {recipe.regime}; "
                      f"{batch}; {recipe.optimizer}, learning rate {recipe.learning_rate:.3g},"
                      f" {recipe.schedule}"),
         ("warm-up", warmup),
@@ -167,6 +167,15 @@ def _plan_rows(plan: TrainingPlan, settings: TrainSettings) -> list[tuple[str, s
             ("continues", f"at step {plan.first_step:,} of {plan.steps:,}, epoch {epoch:.1f}")
         )
     return rows
+
+
+def _length_text(plan: TrainingPlan) -> str:
+    """Return how long a training is: `30 epochs`, or `60 s: 412 steps, 1.2 epochs`."""
+    recipe = plan.manifest.recipe
+    epochs = counted(recipe.epochs if recipe.epochs % 1 else int(recipe.epochs), "epoch")
+    if recipe.train_time_s is None:
+        return epochs if recipe.epochs % 1 else counted(plan.steps // plan.steps_per_epoch, "epoch")
+    return f"{recipe.train_time_s:g} s: {counted(plan.steps, 'step')}, {epochs}"
 
 
 def _stage_table(plan: TrainingPlan, measured_s: list[float] | None = None) -> Table:
