@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from effnas.arch.blocks import Stage
@@ -164,6 +165,11 @@ class Architecture:
     def layers(self) -> int:
         """Layers in all stages together."""
         return sum(stage.r for stage in self.stages)
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the image, a side, for one of the last stage."""
+        return prod((self.stem_stride, *(stage.s for stage in self.stages)))
 
     def to_timm(self) -> list[list[str]]:
         """Return the network as timm's `arch_def`: one list of block strings per stage.

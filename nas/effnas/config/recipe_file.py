@@ -162,7 +162,7 @@ class RecipeSpace:
         for choice in self.choices:
             if choice.name in named:
                 raise ConfigError(
-                    f"recipe {self.name}: {choice.name} is the choice {choice}; leave out "
+                    f"recipe {self.name}: {choice.name} is open, {choice.summary}; leave out "
                     f"`{named[choice.name]}`, or fix it in the recipe"
                 )
         return replace(self, recipe=self.recipe.overridden(**values))
@@ -176,10 +176,11 @@ class RecipeSpace:
         for choice in choices:
             if choice.name in self.given:
                 raise ConfigError(
-                    f"recipe {self.name} sets {choice.name}, and the space {space} opens it as "
-                    f"{choice}; remove one of the two"
+                    f"recipe {self.name} sets {choice.name}, and the space {space} opens it, "
+                    f"{choice.summary}; remove one of the two"
                 )
-        both = {one.name: one for one in (*self.choices, *choices)}
+        around = (one.around(getattr(self.recipe, one.name)) for one in choices)
+        both = {one.name: one for one in (*self.choices, *around)}
         return tuple(both[name] for name in ATTRIBUTES if name in both)
 
 
@@ -199,7 +200,7 @@ def load_recipe(name: str | Path) -> Recipe:
     if found.choices:
         (first, *_) = found.choices
         raise ConfigError(
-            f"recipe {name}: {first.name} is the choice {first}, which only `effnas search` "
+            f"recipe {name}: {first.name} is open, {first.summary}, which only `effnas search` "
             "decides; name a recipe without choices, or RUN:best of such a search"
         )
     return found.recipe

@@ -13,6 +13,7 @@ from effnas.errors import ConfigError, InfeasibleError
 from effnas.evaluation.baselines import networks_to_compare
 from effnas.evaluation.evaluator import Job, Task
 from effnas.evaluation.images import load_images
+from effnas.evaluation.optimizers import check_optimizers
 from effnas.evaluation.timing import WorkerTiming, step_bytes
 from effnas.evaluation.training import (
     CURVE,
@@ -127,6 +128,7 @@ class ImageEvaluator:
         baselines_s: dict[str, float] = {}
         train_step_s = 0.0
         if training and images:
+            check_optimizers(recipe, self._space, setup.device)
             if recipe.train_time_s is not None:
                 known = self._step_times(reference)
                 train_step_s = training.reference_step_s(reference, known)

@@ -353,6 +353,13 @@ class _Setup:
         # Counts need the classes, which may be those of the data.
         if space.target.num_classes is not None or not space.needs_counts:
             search.ask()
+        sizes = [settings.recipe.image_size, *space.recipe_image_sizes]
+        for last in (pair[1] for pair in sizes if pair):
+            if last < space.reference.stride:
+                raise ConfigError(
+                    f"recipe: image_size is {last} px, and networks of {space.name} have one pixel "
+                    f"left of {space.reference.stride}; give larger images, or another space"
+                )
         names = (*TRAINING_METRICS, *step_time_metrics(self.step_times, space))
         measured = dict.fromkeys(names, 1.0) | {"accuracy": _TRIED_ACCURACY}
         measured |= space.counted_metrics(space.reference)
