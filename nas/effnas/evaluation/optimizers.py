@@ -42,6 +42,8 @@ def check_optimizers(recipe: Recipe, space: SearchSpace, device: torch.device) -
         try:
             asked = replace(recipe, optimizer=str(name))
             TrainingStep(model, asked, Execution(), device)(images, labels)
+        except ConfigError:
+            raise
         except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ConfigError(f"recipe: optimizer {name!r} cannot take a step: {reason}") from error
