@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -24,6 +25,9 @@ _DRAWN = 200
 _STARTS = 3
 #: The best expected reward is looked for among the N trials with the highest measured ones.
 _LEADERS = 50
+#: Draws of which one is taken where costs are to be spread, and how often a decision of the recipe
+#: is the default.
+_SPREAD, _DEFAULT_SHARE = 64, 0.5
 #: Steps of a climb at most: far more than there are decisions to change.
 _MAX_STEPS = 60
 
@@ -77,7 +81,7 @@ class SurrogateController(Controller):
         """Return the architecture with the most expected improvement that was not tried yet."""
         predictor = self._predictor
         if len(predictor.measured) < self.initial:
-            return self.space.sample(rng)
+            return self._spread(rng) if self.space.recipe else self.space.sample(rng)
         predictor.update()
         score, measured = self._scalarised(rng) if self._objectives else self._rewarded()
         archs = [*predictor.measured]
@@ -109,6 +113,25 @@ class SurrogateController(Controller):
         ranked = sorted(worth, key=worth.__getitem__, reverse=True)
         new = (arch for arch in ranked if arch.id not in self._proposed)
         return next(new, None) or self.space.sample(rng)
+
+    def _spread(self, rng: np.random.Generator) -> Architecture:
+        """Draw where the recipe is open: networks of all costs, and recipes near the default one.
+
+        Most networks of a space are large, and of a dozen random decisions of a recipe one is
+        mostly bad. So of several draws, the one is taken that is nearest to a random number of
+        MACs on a logarithmic scale, and each decision of the recipe is the default in every other
+        case.
+        """
+        drawn = [self.space.sample(rng) for _ in range(_SPREAD)]
+        costs = np.log([1 + self.space.count(arch).macs for arch in drawn])
+        arch = drawn[int(np.abs(costs - rng.uniform(costs.min(), costs.max())).argmin())]
+        defaults = {choice.name: choice.options[0] for choice in self.space.recipe}
+        decided = {
+            name: defaults[name] if rng.random() < _DEFAULT_SHARE else option
+            for name, option in arch.recipe
+        }
+        near = replace(arch, recipe=tuple(decided.items()))
+        return arch if self.space.violated(near) else near
 
     def _rewarded(self) -> tuple[Score, NDArray[np.float64]]:
         """Return the reward as the figure to maximize, and what it was in all trials."""
