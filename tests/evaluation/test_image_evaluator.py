@@ -21,11 +21,10 @@ from fvcore.nn import FlopCountAnalysis
 from PIL import Image
 
 from effnas import Architecture, SearchSpace
-from effnas.arch.models import TimmModel, build
+from effnas.arch.models import TimmModel, build, counted_model
 from effnas.config.recipe import Recipe
 from effnas.config.settings import EvaluationConfig, Execution, StepTimeConfig
 from effnas.errors import ConfigError, InfeasibleError, SpaceError
-from effnas.arch.models import counted_model
 from effnas.evaluation.evaluator import TIMING_METRICS, TRAINING_METRICS, Job, Task
 from effnas.evaluation.image_evaluator import ImageEvaluator
 from effnas.evaluation.workers import Workers

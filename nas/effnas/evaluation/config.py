@@ -199,6 +199,7 @@ def config_for_run(
         config,
         execution=run.manifest.execution,  # none where step times came from elsewhere
         holdout_fingerprint=run.holdout_fingerprint if same_pixels else None,
+        full_epochs=run.manifest.full_epochs,
     )
 
 
