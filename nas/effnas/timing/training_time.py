@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 #: The most image sizes that step times are measured at; others are interpolated.
 _MAX_SIZES = 4
-#: Timings of a size, and seconds after which no further one is started.
+#: Timings of a size at least, and seconds after which no further one is started.
 _TIMINGS, _LONG_ENOUGH_S = 3, 5.0
+#: Seconds for which quick steps of a size are timed at least.
+_ENOUGH_S = 1.0
 #: Steps of a stage from which on their mean time replaces its forecast.
 _ENOUGH_STEPS = 10
 #: The fewest steps of a training by time: with fewer, not even the stages show.
@@ -179,7 +181,8 @@ def _step_time_s(training: Training, number: int, limit_s: float | None = None) 
     _, micro_batches = next(training.steps(stage.first_step))
     seconds: list[tuple[float, float]] = []  # of a micro-batch, and of the update
     begun = time.perf_counter()
-    while len(seconds) <= _TIMINGS:  # the first one warms up
+    # The first one warms up; a few quick steps alone would say little.
+    while len(seconds) <= _TIMINGS or time.perf_counter() - begun < _ENOUGH_S:
         pixels = training.pixels(stage.first_step)
         started = time.perf_counter()
         training.add_gradients(micro_batches[0], next(pixels), stage)
