@@ -120,7 +120,7 @@ class PreparedTraining:
             found=images.found,
             holdout_class_counts=class_counts(images.minival) if images.minival else (),
             image_sizes=images.original_sizes,
-            asked_warmup_epochs=asked_warmup,
+            asked_warmup_epochs=self.recipe.warmup_epochs if by_time else asked_warmup,
         )
 
     @property
