@@ -177,7 +177,7 @@ def test_bench_names_long_networks_below_its_table() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["run-finals", "layers", "run-board", "status", "space"])
+@pytest.mark.parametrize("name", ["run-finals", "layers", "run-board", "status", "space", "plan"])
 def test_commands_fit_a_terminal_of_80_columns(
     effnas: Command, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,7 +185,13 @@ def test_commands_fit_a_terminal_of_80_columns(
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("FORCE_COLOR", "1")  # as if it were a terminal
     commands = json.loads((FOLDERS.parent / "commands.json").read_text())
-    commands |= {"status": "status run", "space": "space v2 --samples 20"}
+    commands |= {
+        "status": "status run", "space": "space v2 --samples 20",
+        # Commands of an earlier trainer are not done again.
+        "run-finals": "status run-finals", "layers": "status layers",
+        "plan": "search --space tiny --recipe small --data digits --budget 1 "
+                "--baseline none --backend inline --train-time 2s --no-report --out new",
+    }  # fmt: skip
     done = effnas(*shlex.split(commands[name]))
     assert done.code == 0, done.err
     text, _, after = Text.from_ansi(done.out).plain.rpartition("\nNext\n")

@@ -140,7 +140,7 @@ def test_networks_are_timed_in_their_order_with_all_metrics(tmp_path: Path) -> N
     assert found.rows[0]["step_time"] == 1
     sizes = {"image_size": 8, "batch_size": 4, "num_classes": 5}
     how = {"precision": "float32", "memory_format": "contiguous", "compile_mode": "none"}
-    assert found.setup == {**sizes, "optimizer": "nadamw", **how}
+    assert found.setup == {**sizes, "optimizer": "adamw", **how}
     assert found.hardware["threads"] == 1
     assert "timing 3 networks in turn" in notes
     assert not any("waiting" in note for note in notes)
