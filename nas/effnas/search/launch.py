@@ -319,7 +319,7 @@ class _Setup:
             num_classes: Of the data, where the space names none.
             most_macs: As of `most_macs`.
         """
-        within = () if most_macs is None else (f"macs <= {most_macs:.15g}",)
+        within = () if most_macs is None else (f"macs <= {most_macs / 1e6:.15g}e6",)
         settings, space = self.settings, self.space
         free = source_without_timing(self.step_times, settings.step_times.mode)
         return Search(
