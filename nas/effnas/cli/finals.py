@@ -29,6 +29,7 @@ from effnas.workflows.trainings.folder import WEIGHTS
 
 if TYPE_CHECKING:
     from effnas.cli.tables import Screen, Table
+    from effnas.config.recipe import Recipe
     from effnas.workflows.finals.evaluate_test import FinalTest
     from effnas.workflows.finals.report import FinalistStanding, FinalsReport
     from effnas.workflows.finals.stored import StoredFinals
@@ -48,7 +49,7 @@ def say_finals(screen: Screen, finals: StoredFinals) -> None:
     failed = reasons((f"trial {s.finalist.trial.number}", s.reason) for s in report.standings)
     if failed:
         screen.print(failed, markup=False)
-    screen.print(_correlation_text(report), markup=False)
+    screen.print(_correlation_text(report, finals.manifest.recipe), markup=False)
     if base is None:
         screen.print("None could be trained to the end, so no network is picked.")
         return
@@ -150,8 +151,9 @@ def _say_standings(
 def _standings(
     finals: StoredFinals, standings: Sequence[FinalistStanding], *, ranked: bool
 ) -> Table:
+    unit = finals.manifest.recipe.length_unit
     found = table(
-        "rank", "trial", "by", "proxy", "accuracy", *standing_columns("reward"), key=2,
+        "rank", "trial", "by", "proxy", "accuracy", *standing_columns("reward", unit), key=2,
         left=["by"], spare=["training"],
     )  # fmt: skip
     for rank, each in enumerate(standings, start=1):
@@ -191,7 +193,7 @@ def _test_text(base: FinalistStanding, test: FinalTest | None) -> str:
     )
 
 
-def _correlation_text(report: FinalsReport) -> str:
+def _correlation_text(report: FinalsReport, recipe: Recipe) -> str:
     found = report.correlation
     if found.value is None:
         return (
@@ -201,7 +203,7 @@ def _correlation_text(report: FinalsReport) -> str:
     interval = f" (95% interval {found.low:z.2f} to {found.high:z.2f})"
     return (
         f"The search's short trainings rank these networks as those of "
-        f"{counted(report.correlation_epochs, 'epoch')} do with a rank correlation of "
+        f"{recipe.length_text(report.correlation_epochs)} do with a rank correlation of "
         f"{found.value:z.2f}{interval}. They are the best of the search, which differ little: "
         "expect less than what `effnas proxy check` says of all."
     )

@@ -29,6 +29,7 @@ class PromoteCommand(ReportingCommand[FinalsSettings, StoredFinals], FinalsObser
 
     begins = "reading the run"
     stored = "What was trained"
+    _recipe: Recipe | None = None
 
     def work(self) -> StoredFinals:
         finals = launch_finals(self.settings, self)
@@ -43,6 +44,7 @@ class PromoteCommand(ReportingCommand[FinalsSettings, StoredFinals], FinalsObser
         schedule: Schedule,
         forecast: Forecast | None,
     ) -> None:
+        self._recipe = recipe
         share = share_text(recipe.data_share or 1.0)
         by_front = sum(finalist.reason == "front" for finalist in finalists)
         stops = f"; {schedule.stops}" if schedule.stops else ""
@@ -62,7 +64,8 @@ class PromoteCommand(ReportingCommand[FinalsSettings, StoredFinals], FinalsObser
 
     def trained(self, finalist: Finalist, result: Result, reward: float | None) -> None:
         scores = "" if reward is None else f"  reward {reward:z.4f}"
-        self.training_ended(f"trial {finalist.trial.number}", result, scores)
+        length = self._recipe.length_text(result.epochs) if self._recipe else ""
+        self.training_ended(f"trial {finalist.trial.number}", result, scores, length)
 
     def payload(self, finals: StoredFinals) -> dict[str, Any]:
         return finals_json(finals)

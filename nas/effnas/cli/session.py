@@ -146,10 +146,19 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
         """Count one more of what is being done."""
         self._progress.advance(self._task)
 
-    def training_ended(self, name: str, result: TrainingResult, scores: str = "") -> None:
-        """Print how a training of several ended, with scores besides its accuracy; count it."""
+    def training_ended(
+        self, name: str, result: TrainingResult, scores: str = "", length: str = ""
+    ) -> None:
+        """Print how a training of several ended, and count it.
+
+        Args:
+            name: Of what was trained.
+            result: Its result.
+            scores: What is printed after its accuracy.
+            length: How long it was trained, in words; by default its epochs.
+        """
         self.advance()
-        who = f"{name}  seed {result.repeat}  {counted(result.epochs, 'epoch')}"
+        who = f"{name}  seed {result.repeat}  {length or counted(result.epochs, 'epoch')}"
         if result.accuracy is None:
             self.screen.print(f"{who}  [red]infeasible[/]: {escape(result.reason or '')}")
         else:

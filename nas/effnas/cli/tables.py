@@ -222,9 +222,9 @@ def _wrapped(text: Text, width: int) -> list[Text]:
     return found
 
 
-def standing_columns(score: str) -> tuple[str, ...]:
-    """Return the names of the columns of `standing_cells`."""
-    return "epochs", score, "best with", "training"
+def standing_columns(score: str, unit: str = "epochs") -> tuple[str, ...]:
+    """Return the names of the columns of `standing_cells`; `unit` is that of lengths."""
+    return unit, score, "best with", "training"
 
 
 def standing_cells(standing: Standing) -> list[str]:

@@ -176,6 +176,11 @@ class Recipe:
         """How long a training lasts, in seconds where it has a training time, else in epochs."""
         return self.epochs if self.train_time_s is None else self.train_time_s
 
+    @property
+    def length_unit(self) -> str:
+        """What the length is in, in the plural."""
+        return "epochs" if self.train_time_s is None else "seconds"
+
     def length_text(self, length: float | None = None) -> str:
         """Return the training's length, or another one in the same unit: `4 epochs`, `60 s`."""
         length = self.length if length is None else length

@@ -61,7 +61,7 @@ def report_finals(
             ("search", str(run.path)),
             ("data", run.manifest.data.name or "?"),
             ("reward", finals.reward.text),
-            ("training", f"{counted(manifest.recipe.epochs, 'epoch')}, "
+            ("training", f"{manifest.recipe.length_text()}, "
                          f"{counted(manifest.seeds, 'seed')}"),
         ],
         tiles=_tiles(finals),
@@ -126,7 +126,7 @@ def _which_is_picked(finals: StoredFinals) -> Section:
         return Section(
             name="picked", question=question,
             answer=f"None: of {counted(len(report.standings), 'finalist')} none was trained for "
-                   f"{counted(report.epochs, 'epoch')} with "
+                   f"{finals.manifest.recipe.length_text(report.epochs)} with "
                    f"{counted(report.seeds, 'seed')} each yet.",
             tables=[_standings("stopped", finals, report.stopped)],
         )  # fmt: skip
@@ -141,8 +141,8 @@ def _which_is_picked(finals: StoredFinals) -> Section:
         f"{_name(base).capitalize()}, {by}: {base.accuracy or 0:.2%} accuracy"
         + (f" (± {100 * error:.1f} points standard error)" if error is not None else "")
         + f", the mean of {counted(report.seeds, 'training')} of "
-        f"{counted(report.epochs, 'epoch')}, which gives the highest mean reward, "
-        f"{base.mean:.4f}."
+        f"{finals.manifest.recipe.length_text(report.epochs)}, which gives the highest mean "
+        f"reward, {base.mean:.4f}."
     )
     sure = (
         "Rewards take step time and size from the search. What the reference or another baseline "
@@ -307,8 +307,8 @@ def _did_short_ones_rank(finals: StoredFinals) -> Section:
             "Yes" if found.low >= _GOOD_RHO else "Perhaps" if found.high >= _GOOD_RHO else "No"
         )
         answer = (
-            f"{verdict}: rewards of the search and of {counted(epochs, 'epoch')} rank "
-            f"{report.correlated} networks with Spearman's rho {found.value:.2f} (95% interval "
+            f"{verdict}: rewards of the search and of "
+            f"{finals.manifest.recipe.length_text(epochs)} rank {report.correlated} networks with Spearman's rho {found.value:.2f} (95% interval "
             f"{found.low:.2f} to {found.high:.2f}); {_GOOD_RHO} or more is good."
         )
     sure = (
