@@ -308,8 +308,9 @@ def _did_short_ones_rank(finals: StoredFinals) -> Section:
         )
         answer = (
             f"{verdict}: rewards of the search and of "
-            f"{finals.manifest.recipe.length_text(epochs)} rank {report.correlated} networks with Spearman's rho {found.value:.2f} (95% interval "
-            f"{found.low:.2f} to {found.high:.2f}); {_GOOD_RHO} or more is good."
+            f"{finals.manifest.recipe.length_text(epochs)} rank {report.correlated} networks with "
+            f"Spearman's rho {found.value:.2f} (95% interval {found.low:.2f} to "
+            f"{found.high:.2f}); {_GOOD_RHO} or more is good."
         )
     sure = (
         "Finalists are the best of the search and differ little, so rankings agree less than over "
