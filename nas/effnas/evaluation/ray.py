@@ -27,6 +27,17 @@ T = TypeVar("T")
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
 
 
+def _init_ray(**settings: Any) -> None:
+    """Start Ray, and once more where its node did not start in time: the machine may be busy."""
+    try:
+        ray.init(**settings)
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        ray.shutdown()
+        ray.init(**settings)
+
+
 def start_ray() -> tuple[int, int]:
     """Start Ray on this machine, or join the cluster that RAY_ADDRESS names.
 
@@ -52,7 +63,7 @@ def start_ray() -> tuple[int, int]:
             }
         on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
-            ray.init(**quiet, **local)
+            _init_ray(**quiet, **local)
         except Exception as error:  # when a node starts too slowly, Ray raises no other kind
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise SearchFailedError(
