@@ -173,7 +173,7 @@ class ShortRecipe(NamedRecipe):
         return short, found.recipe.epochs
 
     def load_recipe(self, **settings: Any) -> Recipe:
-        """Return the recipe made short, which has no choices; arguments are as before."""
+        """Return the recipe made short; arguments are as before. One with choices is refused."""
         self.named_recipe()
         return self.short_recipe(**settings)[0].recipe
 

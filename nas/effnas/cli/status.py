@@ -59,7 +59,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
     summary, objectives = summarize(run), run.objectives
     if as_json:
         best = [trial.to_row() for trial in run.trials.ranked()[:top]]
-        found = {"run": str(path), "constraints": list(run.manifest.constraints), **summary}
+        found = {"run": str(path), "constraints": list(run.manifest.limits), **summary}
         more = pareto_front_json(run, objectives) if objectives else {}
         print(json.dumps({**found, "trials": best, **more}, indent=2))
         return
@@ -70,7 +70,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
         ("run", f"{path}, started {run.manifest.created}"),
         ("space", f"{run.manifest.space.name}; reward {run.manifest.reward.name}; "
                   f"controller {run.manifest.controller}"),
-        ("constraints", "; ".join(run.manifest.constraints)),
+        ("constraints", "; ".join(run.manifest.limits)),
         ("data", f"{run.manifest.data.name or '?'} on {run.manifest.hardware}"),
         ("objectives", str(objectives or "")),
         # Of a run that `effnas retarget` made.

@@ -245,7 +245,7 @@ class Recipe:
         )
 
     def prolonged(self, factor: float) -> Recipe:
-        """Return the recipe for a training that lasts so many times as long; as `lasting`."""
+        """Return the recipe for a training that is longer by a factor; as `lasting`."""
         if self.train_time_s is None:
             return self.lasting(factor * self.epochs)
         # How many epochs that is follows from the steps that fit: see `lasting` there.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: The smallest image size that a recipe chooses by itself, in pixels.
 _MIN_IMAGE_SIZE = 32
-#: Images of up to so many pixels are tiny, or small.
+#: The most pixels of images that are tiny, and of those that are small.
 _TINY, _SMALL = 16, 96
 
 

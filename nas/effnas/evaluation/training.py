@@ -46,7 +46,7 @@ MOST_CONFUSED_CLASSES = 100
 #: Steps of each stage of a training whose steps are only timed.
 _TIMED_STEPS = 8
 #: Shares of a training by time after which its accuracy is measured, for its learning curve, on
-#: at most so many of the held-out images.
+#: at most this number of the held-out images.
 CURVE, CURVE_IMAGES = (0.25, 0.5), 1_000
 
 

@@ -282,7 +282,7 @@ def what_it_costs(facts: Facts) -> Section:
             f"It runs from {_at(fastest)} (trial {fastest.number}) to {_at(best)} (trial "
             f"{best.number}); trial {winner.number}, the best by reward, {is_on_it}."
         )
-    limits = [*facts.run.manifest.constraints, *(c.text for c in facts.run.space.constraints)]
+    limits = [*facts.run.manifest.limits, *(c.text for c in facts.run.space.constraints)]
     sure = "Measured once each, without intervals here; a dot shows its blocks when pointed at."
     sure += f" Constraints: {'; '.join(limits)}." if limits else " There are no constraints."
     columns = [Column("trial", "d"), Column("accuracy", ".2%"), Column("step_time", ".3f", "S"),

@@ -12,6 +12,7 @@ from effnas.controllers.registry import NOT_LEARNING
 from effnas.errors import ConfigError
 from effnas.report.statements import Contender, best_so_far, contenders
 from effnas.trials.front_standing import FrontStanding
+from effnas.trials.manifest import macs_limits
 from effnas.trials.objectives import Objectives
 from effnas.trials.outlook import Outlook, outlook
 from effnas.trials.pareto_front import hypervolumes, pareto_front
@@ -135,9 +136,9 @@ class Facts:
         if self.predictor is None or self.problem is None:
             return []
         run = self.run
-        return random_searches(
-            run.trials, run.space, self.problem, run.manifest.seed, self.predictor
-        )
+        # It would not have tried either what a training time left out.
+        space = run.space.constrained(macs_limits(run.manifest.most_macs))
+        return random_searches(run.trials, space, self.problem, run.manifest.seed, self.predictor)
 
     @property
     def random(self) -> RandomSearch | None:

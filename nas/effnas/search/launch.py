@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -46,9 +45,10 @@ from effnas.trials.baselines import (
     read_baselines,
     with_result,
 )
-from effnas.trials.manifest import Choices, SearchManifest, describe, utc_now
+from effnas.trials.constraints import Constraints
+from effnas.trials.manifest import Choices, SearchManifest, describe, macs_limits, utc_now
 from effnas.trials.objectives import Objectives
-from effnas.trials.reward import Reward
+from effnas.trials.reward import SYMBOLS, Reward
 from effnas.trials.store import (
     CHECKPOINTS,
     SAMPLES,
@@ -229,7 +229,7 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
     return search
 
 
-def _cheapest(settings: Settings, reward: Reward) -> StepTimeConfig:
+def _cheapest(settings: Settings, space: SearchSpace, reward: Reward) -> StepTimeConfig:
     """Return where step times come from: from trainings by time where nothing needs them better."""
     step_times = settings.step_times
     if step_times.mode != "measured" or settings.recipe.train_time_s is None:
@@ -237,11 +237,10 @@ def _cheapest(settings: Settings, reward: Reward) -> StepTimeConfig:
     needed = set(reward.metrics)
     if settings.objectives:
         needed |= {each.metric for each in Objectives.parse(settings.objectives)}
-    texts = " ".join(settings.constraints)
-    timed = {"step_time", *TIMING_METRICS}
-    is_constrained = any(name in re.findall(r"\w+", texts) for name in ("S", *timed))
+    for condition in Constraints.parse(settings.constraints, space).expressions:
+        needed |= {SYMBOLS.get(name, name) for name in condition.names}
     # A reward that is a function does not say what it needs.
-    is_needed = not reward.metrics or is_constrained or needed & timed
+    is_needed = not reward.metrics or needed & {"step_time", *TIMING_METRICS}
     return step_times if is_needed else replace(step_times, mode="training")
 
 
@@ -285,7 +284,7 @@ class _Setup:
             step_times=named_source(settings.step_times, space),
             config=replace(
                 settings.config(space),
-                step_times=_cheapest(settings, reward),
+                step_times=_cheapest(settings, space, reward),
                 full_epochs=settings.full_epochs,
                 constraints=settings.constraints,
                 checkpoints=checkpoints,
@@ -319,7 +318,6 @@ class _Setup:
             num_classes: Of the data, where the space names none.
             most_macs: As of `most_macs`.
         """
-        within = () if most_macs is None else (f"macs <= {most_macs / 1e6:.15g}e6",)
         settings, space = self.settings, self.space
         free = source_without_timing(self.step_times, settings.step_times.mode)
         return Search(
@@ -329,7 +327,7 @@ class _Setup:
             settings.seed,
             free_metrics=metrics_before_trial(free),
             objectives=settings.objectives,
-            constraints=(*settings.constraints, *within),
+            constraints=(*settings.constraints, *macs_limits(most_macs)),
             rungs=settings.rungs,
             store=store,
         )

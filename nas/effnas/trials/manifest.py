@@ -239,10 +239,20 @@ class SearchManifest(Choices):
     finished: str | None = None
 
     @property
+    def limits(self) -> tuple[str, ...]:
+        """What its networks had to meet: the constraints, and what a training time left out."""
+        return (*self.constraints, *macs_limits(self.most_macs))
+
+    @property
     def rungs_text(self) -> str | None:
         """The rungs as the command line has them: `1,2,4` or `15s,60s`; None without rungs."""
         in_seconds = self.recipe is not None and self.recipe.train_time_s is not None
         return ",".join(f"{at}{'s' * in_seconds}" for at in self.rungs) if self.rungs else None
+
+
+def macs_limits(most_macs: float | None) -> tuple[str, ...]:
+    """Return the condition that leaves out networks of more MACs, as text; none for None."""
+    return () if most_macs is None else (f"macs <= {most_macs / 1e6:.15g}e6",)
 
 
 def describe(
