@@ -10,6 +10,7 @@ from command_line import NO_BASELINES, QUICK, Run
 from PIL import Image
 
 from effnas.cli.search import SearchCommand
+from effnas.config.recipe_file import RecipeSpace
 from effnas.errors import ConfigError
 from effnas.evaluation.config import default_data, default_space
 from effnas.trials.manifest import SearchManifest
@@ -25,6 +26,12 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[SearchCommand]:
         return 0
 
     monkeypatch.setattr(SearchCommand, "run", run)
+    return found
+
+
+def recipe_space(command: SearchCommand) -> RecipeSpace:
+    found = command.settings.recipe_space
+    assert found is not None
     return found
 
 
@@ -84,6 +91,36 @@ def test_a_space_that_is_named_is_taken_and_needs_data(
     assert tiny.settings.data == "digits"
     tiny.plan(("data", "digits: 1,797 images"))
     assert "digits: 1,797 images; as no --data is given" in capfd.readouterr().out
+
+
+def test_a_search_by_time_takes_the_choices_for_small_images_and_says_so(
+    effnas: Run, commands: list[SearchCommand], capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = ["search", "--data", write_photos(40), "--train-time", "60s"]
+    assert effnas(*data).code == 0
+    assert effnas(*data, "--batch-size", "64", "--out", "runs/fixed").code == 0
+    assert effnas(*data, "--recipe", "default", "--out", "runs/default").code == 0
+    assert effnas("search", "--data", "photos", "--out", "runs/epochs").code == 0
+    opened, fixed, default, by_epochs = (
+        {c.name for c in space.choices} for space in map(recipe_space, commands)
+    )
+    assert {"batch_size", "image_size", "optimizer", "learning_rate_per_256"} <= opened
+    assert fixed == opened - {"batch_size"}
+    assert commands[1].settings.recipe.batch_size == 64
+    assert default == by_epochs == set()
+    asked = commands[0].settings.asked
+    assert asked is not None
+    assert asked.options["recipe"] == "small"
+    commands[0].plan(("recipe", "open"))
+    said = " ".join(capfd.readouterr().out.split())
+    assert "chosen for images of 40 px; --recipe default is fixed" in said
+
+
+def test_a_search_by_time_of_large_images_keeps_the_default_recipe(
+    effnas: Run, commands: list[SearchCommand]
+) -> None:
+    assert effnas("search", "--data", write_photos(120), "--train-time", "60s").code == 0
+    assert recipe_space(commands[0]).choices == ()
 
 
 @pytest.mark.parametrize("command", ["search", "proxy check", "proxy search"])

@@ -155,6 +155,7 @@ def test_a_stored_recipe_of_a_training_is_the_same_but_for_a_name() -> None:
     found = from_plain(upgraded(old), Recipe).to_dict()
     assert found.pop("holdout_share") == old.pop("minival_share")
     assert found.pop("train_time_s") is found.pop("data_share") is None
+    assert (found.pop("stem_init"), found.pop("classifier_init")) == ("default", 1)
     assert json.loads(json.dumps(found)) == old
 
 

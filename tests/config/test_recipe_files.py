@@ -13,22 +13,17 @@ import pytest
 
 from effnas.config.catalog import names
 from effnas.config.recipe import Recipe
-from effnas.config.recipe_file import (
-    Option,
-    RecipeSpace,
-    decided,
-    load_recipe,
-    option_text,
-    recipe_value,
-)
+from effnas.config.recipe_choice import decided, recipe_value
+from effnas.config.recipe_file import RecipeSpace, load_recipe
 from effnas.config.regularization import Ramp
+from effnas.config.text import Option, option_text
 from effnas.errors import CatalogError, ConfigError
 
 SHIPPED = (
-    "cifar", "default", "family", "finetune", "pretrain-21k", "tiny", "v1", "v2-l", "v2-m",
+    "cifar", "default", "family", "finetune", "pretrain-21k", "quick", "tiny", "v1", "v2-l", "v2-m",
     "v2-released", "v2-s",
 )  # fmt: skip
-WITH_CHOICES = ("small", "small-64")
+WITH_CHOICES = ("small",)
 PAPER = {"alpha": 0.9, "momentum": 0.9, "eps": 0.001}
 
 
@@ -53,8 +48,8 @@ def test_the_shipped_recipes_are_these(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", WITH_CHOICES)
-def test_a_shipped_recipe_with_choices_begins_around_the_default(folder: Path, name: str) -> None:
-    found, default = RecipeSpace.load(name), load_recipe("default")
+def test_a_shipped_recipe_with_choices_begins_around_its_base(folder: Path, name: str) -> None:
+    found, default = RecipeSpace.load(name), load_recipe("quick")
     opened = {choice.name for choice in found.choices}
     assert {"optimizer", "learning_rate_per_256", "batch_size", "image_size"} <= opened
     for same in ("optimizer", "batch_size", "weight_decay", "ema_decay", "crop_area_min"):
@@ -286,6 +281,29 @@ def test_a_geometric_sequence_has_both_ends_and_small_steps(
     assert len(options) == 1 + ceil(2 * log2(fewer) - 1e-9)
 
 
+@pytest.mark.parametrize(
+    ("native", "options"),
+    [
+        (32, ("24..32", "16..32", "32..32")),
+        (64, ("48..64", "32..64", "64..64")),
+        (2, ("2..2", "1..2")),
+    ],
+)
+def test_image_sizes_may_be_shares_of_the_images_own(
+    folder: Path, native: int, options: tuple[str, ...]
+) -> None:
+    found = space_of("image_size: <75%..100%|50%..100%|100%>")
+    (choice,) = found.choices
+    assert found.recipe.image_size is None  # as long as the images are not known
+    assert choice.in_shares
+    sized = choice.sized(native)
+    assert sized.options == options
+    assert not sized.in_shares
+    assert sized.sized(100) == sized
+    mixed = space_of("image_size: <100%|24..30>").choices[0].sized(32)
+    assert mixed.options == ("32..32", "24..30")
+
+
 def test_choices_of_a_base_stay_unless_they_are_decided(folder: Path) -> None:
     Path("recipes").mkdir()
     Path("recipes/open.yaml").write_text("mixup: <0|0.2>\noptimizer: <adamw|lamb>\n")
@@ -323,6 +341,10 @@ def test_choices_of_a_base_stay_unless_they_are_decided(folder: Path) -> None:
         ("epochs: <1|2>", "epochs is the same for all candidates of a search"),
         ("holdout_share: <0.1|0.2>", "holdout_share is the same for all candidates"),
         ("train_time_s: <10|20>", "train_time_s is the same for all candidates"),
+        ("image_size: <0%..50%|100%>", "shares do not decrease, and are above 0%"),
+        ("image_size: <100%..50%|100%>", "shares do not decrease, and are above 0%"),
+        ("image_size: <32..50%|100%>", "is no value of image_size"),
+        ("batch_size: <50%|100%>", "is no value of batch_size"),
         ("batch_size: <64|128", "a choice set is written <item|item>"),
     ],
 )

@@ -23,7 +23,7 @@ RECIPE = """
 base: default
 batch_size: <64|128>
 optimizer: <nesterov|adamw>
-image_size: <8..16|16..16>
+image_size: <100%..200%|200%>
 randaugment: <0|5>
 learning_rate_per_256: <0.004..0.064:log3>
 """

@@ -10,7 +10,7 @@ import pytest
 
 from effnas import Architecture, SearchSpace, Trial
 from effnas.config.recipe import Recipe
-from effnas.config.recipe_file import RecipeChoice, decided
+from effnas.config.recipe_choice import RecipeChoice, decided
 from effnas.controllers.encoding import Encoding
 from effnas.errors import SpaceError
 from effnas.trials.store import from_record, to_record

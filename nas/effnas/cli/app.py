@@ -76,10 +76,6 @@ def _root(
         raise typer.Exit(2)
 
 
-#: Trials in all unless a number is given, and with a training time.
-_BUDGET, _TIMED_BUDGET = 1000, 60
-
-
 @command(app, "search", "--space v2-cifar --data cifar10.tar.gz --budget 24 --out runs/first")
 class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, options.Training,
              options.TargetStep, options.StepTimes, options.Backend,
@@ -122,47 +118,63 @@ class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, opt
             raise ConfigError("`network` takes the place of `space`, and needs `data`")
         return self.network, self.data
 
+    def check(self) -> None:
+        if self.recipe is None and self.is_by_time and not self.changes:
+            self.choose_recipe()
+        super().check()
+
+    @property
+    def is_by_time(self) -> bool:
+        from effnas.search.trainings import NO_RUNGS
+
+        in_seconds = self.fidelity not in (None, NO_RUNGS) and self.fidelity[-1:] in "smh"
+        return self.train_time is not None or in_seconds
+
+    def choose_recipe(self) -> None:
+        """Choose a recipe with choices where the images are of a size that one is made for."""
+        from effnas.data.loading import native_image_size
+        from effnas.evaluation.config import timed_recipe
+
+        _, data = self.choose()
+        size = native_image_size(data, self.data_root)
+        if name := timed_recipe(size):
+            self.recipe = name
+            self.chosen["recipe"] = f"chosen for images of {size} px; --recipe default is fixed"
+
     def run(self) -> int:
         from effnas.cli.resume import stored_search
         from effnas.cli.search import SearchCommand
         from effnas.evaluation.config import network_space
         from effnas.search.launch import Settings
-        from effnas.search.rungs import Rungs
+        from effnas.search.trainings import Trainings
 
         stored, kept = stored_search(self.folder(), self.given)
-        rungs = Rungs.parse(self.fidelity) if self.fidelity not in (None, "none") else None
-        length = {**self.training(), "train_time_s": self.train_time_s()}
-        if rungs and length["epochs"] is None and length["train_time_s"] is None:
-            length["train_time_s" if rungs.in_seconds else "epochs"] = rungs.at[-1]
-        base = stored.recipe if stored and "recipe" not in self.given else None
-        opened, full_epochs = None, stored.full_epochs if stored else None
-        if base:
-            recipe = base.overridden(holdout_share=self.holdout_share, **length)
-        else:
-            opened, full_epochs = self.short_recipe(**length)
-            recipe = opened.recipe
+        trainings = Trainings.settle(
+            None if stored and "recipe" not in self.given else self.recipe,
+            stored,
+            fidelity=self.fidelity,
+            closes="recipe" in self.chosen,
+            train_time_s=self.train_time_s(),
+            holdout_share=self.holdout_share,
+            **self.training(),
+        )
         if self.network and stored is None:
             kept["space"] = network_space(self.network, self.data, self.data_root)
-            if not opened or not opened.choices:
+            if not trainings.recipe_space or not trainings.recipe_space.choices:
                 raise ConfigError(
                     "`network` searches the recipe of one network, and the recipe has no choices; "
                     "give a `recipe` with some, such as small"
                 )
-        by_time = recipe.train_time_s
-        if by_time and rungs is None and self.fidelity is None and stored is None:
-            rungs = Rungs.within(by_time)
-        kept.setdefault("reward", self.reward or ("accuracy" if by_time else "v2"))
+        kept.setdefault("reward", self.reward or trainings.default_reward)
         settings = self.fill(
             Settings,
             out=self.folder(),
             **kept,
-            budget=self.budget
-            if self.budget is not None
-            else (_TIMED_BUDGET if by_time else _BUDGET),
-            rungs=rungs,
-            recipe=recipe,
-            full_epochs=full_epochs,
-            recipe_space=opened,
+            budget=trainings.default_budget if self.budget is None else self.budget,
+            rungs=trainings.rungs,
+            recipe=trainings.recipe,
+            full_epochs=trainings.full_epochs,
+            recipe_space=trainings.recipe_space,
             constraints=tuple(self.constraint or ()),
             baselines=tuple(self.baseline) if self.baseline else None,
         )

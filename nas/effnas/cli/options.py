@@ -14,7 +14,6 @@ from effnas.errors import ConfigError
 if TYPE_CHECKING:
     from effnas.cli.session import LongCommand
     from effnas.config.recipe import Recipe
-    from effnas.config.recipe_file import RecipeSpace
     from effnas.config.settings import StepTimeConfig
     from effnas.evaluation.workers import Workers
 
@@ -72,9 +71,10 @@ class SpaceAndImages(Images):
         return self.space, self.data
 
     def check(self) -> None:
-        space, data = self.choose()
+        self.choose()
         if self.asked:
-            options = {"space": space, "data": data, **self.asked.options}
+            decided = {name: getattr(self, name) for name in ("space", "data", *self.chosen)}
+            options = {**decided, **self.asked.options}
             self.asked = replace(self.asked, options=dict(sorted(options.items())))
         super().check()
 
@@ -156,26 +156,12 @@ class ShortRecipe(NamedRecipe):
         "Share of the training part held out to measure A. [default: the recipe's]"
     )
 
-    def short_recipe(self, **settings: Any) -> tuple[RecipeSpace, float]:
-        """Return the recipe made short, and its epochs before that.
-
-        Args:
-            settings: In place of its own; None is not given.
-        """
-        from effnas.config.recipe import TRIAL_EPOCHS
-        from effnas.config.recipe_file import DEFAULT, RecipeSpace
-
-        found = RecipeSpace.load(self.recipe or DEFAULT)
-        by_time = found.recipe.train_time_s or settings.get("train_time_s")
-        if settings.get("epochs") is None and by_time is None:
-            settings["epochs"] = TRIAL_EPOCHS
-        short = found.overridden(holdout_share=self.holdout_share, **settings)
-        return short, found.recipe.epochs
-
     def load_recipe(self, **settings: Any) -> Recipe:
-        """Return the recipe made short; arguments are as before. One with choices is refused."""
-        self.named_recipe()
-        return self.short_recipe(**settings)[0].recipe
+        """Return the recipe made short, with settings in place of its own; None is not given."""
+        from effnas.config.recipe_file import default_recipe
+
+        recipe = self.named_recipe() or default_recipe()
+        return recipe.for_trials(holdout_share=self.holdout_share, **settings)
 
 
 class Target(Options):

@@ -17,6 +17,7 @@ Regime = Literal[
     "fixed", "progressive", "progressive-adaptive", "random-size", "random-size-adaptive"
 ]
 ScheduleName = Literal["cosine", "linear", "staircase", "constant"]
+StemInit = Literal["default", "whitened"]
 
 #: Regularisations whose strength a recipe sets, and the most that each can be.
 STRENGTHS = {**FAMILY_STRENGTHS, "cutmix": 10.0}
@@ -41,11 +42,18 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
     ("0 or more", lambda n: n >= 0, ("least_steps", "warmup_epochs", "weight_decay")),
     ("above 0", lambda n: n > 0, ("epochs", "train_time_s", "learning_rate_per_256",
                                   "decay_epochs", "random_size_epochs")),
-    ("0 to 1", lambda n: 0 <= n <= 1, ("cutout",)),
+    ("0 to 1", lambda n: 0 <= n <= 1, ("cutout", "classifier_init")),
     ("above 0 to 1", lambda n: 0 < n <= 1, ("crop_area_min", "decay_rate", "data_share")),
     ("0 to below 1", lambda n: 0 <= n < 1, ("label_smoothing", "ema_decay", "holdout_share")),
     ("above 0 to below 1", lambda n: 0 < n < 1, ("batch_norm_momentum",)),
 )  # fmt: skip
+
+#: What texts may be.
+_KINDS = {
+    "regime": Regime,
+    "schedule": ScheduleName,
+    "stem_init": StemInit,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +110,9 @@ class Recipe:
             (torch's momentum is 1 less that); None leaves the network's own.
         patience_epochs: In the last stage, the training ends after this number of epochs without
             a better accuracy; None trains to the end.
+        stem_init: Initial weights of the first convolution: timm's, or `whitened`: they whiten
+            patches of the training images. Networks that begin otherwise stay as they are.
+        classifier_init: What timm's initial classifier is multiplied by, 0 to 1.
     """
 
     epochs: float = 30
@@ -137,6 +148,8 @@ class Recipe:
     ema_decay: float | None = None
     batch_norm_momentum: float | None = None
     patience_epochs: int | None = None
+    stem_init: StemInit = "default"
+    classifier_init: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "optimizer_arguments", dict(self.optimizer_arguments))
@@ -147,7 +160,7 @@ class Recipe:
                 number = getattr(self, name)
                 if number is not None and not is_met(number):
                     raise ConfigError(f"recipe: {name} is {number}, it must be {wanted}")
-        for name, kind in {"regime": Regime, "schedule": ScheduleName}.items():
+        for name, kind in _KINDS.items():
             if (value := getattr(self, name)) not in get_args(kind):
                 known = ", ".join(get_args(kind))
                 raise ConfigError(f"recipe: {name} is {value!r}; known: {known}")
@@ -295,6 +308,16 @@ class Recipe:
         if epochs <= 0:
             raise ConfigError(f"recipe: epochs is {epochs}, it must be above 0")
         return replace(self.lasting(epochs), train_time_s=None, least_steps=0, **changes)
+
+    def for_trials(self, **given: Any) -> Recipe:
+        """Return the recipe made short: as `overridden`, of `TRIAL_EPOCHS` if nothing says else.
+
+        Raises:
+            ConfigError: If something is out of range.
+        """
+        if self.train_time_s is None and given.get("train_time_s") is None:
+            given["epochs"] = TRIAL_EPOCHS if given.get("epochs") is None else given["epochs"]
+        return self.overridden(**given)
 
     def sized(self, first: int, last: int) -> Recipe:
         """Return the recipe with nothing left open about sizes; those that it names stay.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from effnas.arch.architecture import Architecture
 from effnas.arch.blocks import Stage
 from effnas.arch.counts import count_stage, downsampled, stage_shapes
-from effnas.config.recipe_file import recipe_value
+from effnas.config.recipe_choice import recipe_value
 from effnas.space.search_space import SearchSpace
 
 #: Architectures drawn to find the scale of each column.

@@ -86,6 +86,15 @@ def default_space(image_size: int) -> str:
     return "tiny" if image_size <= _TINY else "small" if image_size <= _SMALL else "v2"
 
 
+def timed_recipe(image_size: int) -> str | None:
+    """Return the recipe with choices for a search by training time where none is named, if any.
+
+    Args:
+        image_size: As of `default_space`.
+    """
+    return "small" if default_space(image_size) == "small" else None
+
+
 def default_data(space: str | None) -> str:
     """Return the images of a search where none are named: the digits, for a space of their size.
 

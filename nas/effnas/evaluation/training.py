@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from effnas.arch.models import TimmModel, build
-from effnas.config.recipe_file import decided
+from effnas.config.recipe_choice import decided
 from effnas.config.text import in_singular
 from effnas.data.images import ImageSet
 from effnas.data.loading import load_test_part
@@ -26,6 +26,7 @@ from effnas.timing.device import describe_device, hardware_id
 from effnas.timing.training_time import StepTimes, measure_step_times, steps_within
 from effnas.train.augment import normalize
 from effnas.train.checkpoints import Checkpoint, load_weights, save_weights
+from effnas.train.initialization import initialize
 from effnas.train.network import make_network
 from effnas.train.progress import Watcher
 from effnas.train.stages import stages_of, steps_of
@@ -262,6 +263,7 @@ class WorkerTraining:
             with torch.random.fork_rng([]):
                 torch.manual_seed(seed)
                 model = make_network(arch, str(network), recipe, num_classes=self.setup.num_classes)
+            initialize(model, recipe, images.train, seed)
             return Training(
                 model,
                 images.train,

@@ -12,6 +12,7 @@ from effnas.config.catalog import Source
 from effnas.config.recipe_file import RecipeSpace
 from effnas.config.settings import EvaluationConfig, StepTimeConfig
 from effnas.controllers.registry import controller_text
+from effnas.data.loading import native_image_size
 from effnas.errors import ConfigError, check_at_least
 from effnas.evaluation.baselines import networks_to_compare
 from effnas.evaluation.config import CandidateSettings, continued_config
@@ -270,6 +271,9 @@ class _Setup:
         )
         if settings.recipe_space:
             space = replace(space, recipe=settings.recipe_space.opened(space.recipe, space.name))
+        if any(each.in_shares for each in space.recipe):
+            size = native_image_size(settings.data, settings.data_root)
+            space = replace(space, recipe=tuple(each.sized(size) for each in space.recipe))
         reward = (
             Reward.load(settings.reward) if isinstance(settings.reward, str) else settings.reward
         )

@@ -16,7 +16,7 @@ from effnas.arch.architecture import (
     Architecture,
 )
 from effnas.arch.blocks import Stage
-from effnas.config.recipe_file import RecipeChoice, recipe_value
+from effnas.config.recipe_choice import RecipeChoice, recipe_value
 from effnas.config.text import Option
 from effnas.errors import SpaceError
 from effnas.space.stage_space import StageSpace

@@ -15,7 +15,7 @@ from effnas.arch.architecture import (
 )
 from effnas.config.catalog import Node, load_keys
 from effnas.config.expressions import MAX_LENGTH, Expression
-from effnas.config.recipe_file import ATTRIBUTES, RecipeChoice, read_attribute
+from effnas.config.recipe_choice import ATTRIBUTES, RecipeChoice, read_attribute
 from effnas.config.text import counted
 from effnas.errors import ExpressionError, SpaceError
 from effnas.space.quantities import Target, quantity_names

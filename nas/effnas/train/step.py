@@ -13,14 +13,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from effnas.config.recipe import Recipe
 from effnas.config.settings import Execution
-from effnas.errors import ConfigError, InfeasibleError
+from effnas.errors import InfeasibleError
+from effnas.train.optimizers import make_optimizer
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-
-
-#: Optimizers of torch whose update is one kernel for all weights where they are asked for it.
-_FUSED = frozenset(("adam", "adamw", "sgd", "momentum", "nesterov"))
 
 
 class TrainingStep:
@@ -41,8 +38,6 @@ class TrainingStep:
     def __init__(
         self, model: nn.Module, recipe: Recipe, execution: Execution, device: torch.device
     ) -> None:
-        from timm.optim import create_optimizer_v2
-
         self.model = model.to(device).to(memory_format=_FORMATS[execution.memory_format])
         self.model.train()
         self.device = device
@@ -53,24 +48,7 @@ class TrainingStep:
         self._dtype = _DTYPES[execution.precision]
         self._label_smoothing = recipe.label_smoothing
         self._scaler = torch.amp.GradScaler(device.type, enabled=execution.precision == "float16")
-        arguments: dict[str, float | bool] = {}
-        if recipe.optimizer in _FUSED and device.type in ("cpu", "cuda"):
-            arguments["fused"] = True
-        arguments |= recipe.optimizer_arguments
-        if device.type == "meta":
-            arguments.pop("fused", None)  # a dry run has no kernels to be fused
-        try:
-            self.optimizer: torch.optim.Optimizer = create_optimizer_v2(
-                self.model,
-                opt=recipe.optimizer,
-                lr=recipe.learning_rate,
-                weight_decay=recipe.weight_decay,
-                **arguments,
-            )
-        except (ValueError, AssertionError, TypeError) as error:
-            raise ConfigError(
-                f"recipe: optimizer {recipe.optimizer!r} cannot be used: {error}"
-            ) from error
+        self.optimizer = make_optimizer(self.model, recipe, device)
 
     def __call__(
         self, images: torch.Tensor, labels: torch.Tensor, mark: Callable[[], None] = lambda: None

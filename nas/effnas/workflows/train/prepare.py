@@ -161,6 +161,7 @@ class PreparedTraining:
 
     def _network(self) -> nn.Module:
         """Build the network, with the weights that it begins with."""
+        from effnas.train.initialization import initialize
         from effnas.train.network import classifier_tensors, make_network
 
         settings, network = self.settings, self.network
@@ -179,6 +180,8 @@ class PreparedTraining:
                 left_out=head if settings.new_head else (),
                 hints=dict.fromkeys(head, hint),
             )
+        else:
+            initialize(model, self.recipe, self.images.train, settings.seed)
         return model
 
     def _choose(

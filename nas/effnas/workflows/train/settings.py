@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from effnas.config.recipe import Recipe, default_sizes
-from effnas.config.recipe_file import decided, default_recipe, load_recipe
+from effnas.config.recipe_choice import decided
+from effnas.config.recipe_file import default_recipe, load_recipe
 from effnas.config.settings import CompileMode, MemoryFormat, Precision
 from effnas.errors import ConfigError, check_at_least
 from effnas.trials.manifest import TRAINER
