@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import torch
 
-from effnas.errors import InfeasibleError
+from effnas.errors import ConfigError, InfeasibleError
 from effnas.train.stages import Stage, stages_of
 from effnas.train.step import synchronize
 
 if TYPE_CHECKING:
     from effnas.config.recipe import Recipe
     from effnas.data.images import TrainSet
+    from effnas.timing.step_time import StepTime, StepTimeSource
     from effnas.train.progress import Progress
     from effnas.train.training import Training
 
@@ -111,6 +112,36 @@ def forecast(make: Callable[[], Training], minival: TrainSet | None) -> Forecast
 
 #: Seconds of a step at an image size in pixels.
 StepTimes: TypeAlias = Callable[[int], float]
+
+
+def proportional_step_times(
+    step_s: float, *, of_batch_size: int, of_image_size: int, batch_size: int
+) -> StepTimes:
+    """Return step times in proportion to images and pixels.
+
+    Args:
+        step_s: Seconds of a step that is known.
+        of_batch_size: Images in it.
+        of_image_size: Their pixels.
+        batch_size: Images in the steps of the training.
+    """
+    pixel_s = step_s / (of_batch_size * of_image_size**2)
+    return lambda image_size: pixel_s * batch_size * image_size**2
+
+
+def step_seconds_of(found: StepTime, source: StepTimeSource) -> float:
+    """Return the seconds of a step that a source has told.
+
+    Raises:
+        ConfigError: If it gives none.
+    """
+    seconds = found.metrics.get("step_time_s")
+    if seconds is None:
+        raise ConfigError(
+            f"{source.description} give no `step_time_s`, so how many steps fit into a "
+            "`train_time` is not known; add them, or give `epochs`"
+        )
+    return seconds
 
 
 def measure_step_times(training: Training, limit_s: float | None = None) -> StepTimes:
