@@ -27,6 +27,7 @@ from effnas.timing.device import describe_device, hardware_id, open_device, resi
 from effnas.train.stages import stages_of
 from effnas.trials.constraints import Constraints
 from effnas.trials.problem import no_free_metrics
+from effnas.trials.step_unit import IN_TRAININGS
 from effnas.trials.trial import Measurement
 from effnas.trials.worker_info import WorkerInfo
 
@@ -163,7 +164,7 @@ class ImageEvaluator:
             execution=setup.execution,
             execution_seconds=timing.execution_seconds,
             timing_batch_size=setup.batch_size,
-            step_times="measured in trainings" if self._counts_steps else timing.source.description,
+            step_times=IN_TRAININGS if self._counts_steps else timing.source.description,
             num_classes=images.train.num_classes if images else setup.num_classes,
             class_names=images.train.classes if images else (),
             found=images.found if images else None,

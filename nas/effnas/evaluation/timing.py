@@ -178,7 +178,7 @@ class WorkerTiming:
                 f"{self.source.description}"
             )
         return proportional_step_times(
-            step_seconds_of(self.source(network.network), self.source),
+            step_seconds_of(self.source(network.network).metrics),
             of_batch_size=self.setup.batch_size,
             of_image_size=self.setup.image_size,
             batch_size=batch_size,

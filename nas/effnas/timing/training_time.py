@@ -20,7 +20,6 @@ from effnas.train.step import synchronize
 if TYPE_CHECKING:
     from effnas.config.recipe import Recipe
     from effnas.data.images import TrainSet
-    from effnas.timing.step_time import StepTime, StepTimeSource
     from effnas.train.progress import Progress
     from effnas.train.training import Training
 
@@ -129,17 +128,17 @@ def proportional_step_times(
     return lambda image_size: pixel_s * batch_size * image_size**2
 
 
-def step_seconds_of(found: StepTime, source: StepTimeSource) -> float:
-    """Return the seconds of a step that a source has told.
+def step_seconds_of(metrics: Mapping[str, float]) -> float:
+    """Return the seconds of a step from the metrics of a source of step times.
 
     Raises:
-        ConfigError: If it gives none.
+        ConfigError: If there are none.
     """
-    seconds = found.metrics.get("step_time_s")
+    seconds = metrics.get("step_time_s")
     if seconds is None:
         raise ConfigError(
-            f"{source.description} give no `step_time_s`, so how many steps fit into a "
-            "`train_time` is not known; add them, or give `epochs`"
+            "the step times give no `step_time_s`, so how many steps fit into a training time is "
+            "not known; add them"
         )
     return seconds
 

@@ -91,11 +91,11 @@ class LearningCurves:
         """Return the accuracy of a trial after another number of steps.
 
         Args:
-            trial: With an accuracy, and the curve that leads to it.
+            trial: Of a training by time.
             doublings: log2 of the new number of steps over that of the trial.
             doublings_deviation: Standard deviation of that, where the number is a guess.
         """
-        measured = trial.metrics["accuracy"]
+        _, measured = trained_for(trial)
         is_same = abs(doublings) <= log2(1 + _SAME)
         if is_same and not doublings_deviation:
             return PredictedAccuracy(measured, 0.0)
@@ -123,6 +123,17 @@ class LearningCurves:
         return _Slope(max(value, 0.0), is_noise * self.variance + self._mean_variance)
 
 
+def trained_for(trial: Trial) -> tuple[int, float]:
+    """Return the steps of a trial's training by time, and the accuracy that it has reached.
+
+    Also of a trial whose accuracy is predicted: its curve is the one of its training.
+    """
+    measured = trial.measurement
+    if measured.curve:
+        return max(measured.curve)
+    return sum(stage.steps for stage in measured.stages), measured.metrics["accuracy"]
+
+
 def doublings_of(steps: int, trial: Trial) -> float:
     """Return log2 of a number of steps over that of a trial's training.
 
@@ -130,12 +141,7 @@ def doublings_of(steps: int, trial: Trial) -> float:
         steps: 1 or more.
         trial: Of a training by time.
     """
-    return log2(steps / steps_of_trial(trial))
-
-
-def steps_of_trial(trial: Trial) -> int:
-    """Return the steps of a trial's training by time."""
-    return sum(stage.steps for stage in trial.measurement.stages)
+    return log2(steps / trained_for(trial)[0])
 
 
 def _slope(curve: Sequence[tuple[int, float]], noise: Noise) -> _Slope | None:
