@@ -50,6 +50,7 @@ class PromoteCommand(ReportingCommand[FinalsSettings, StoredFinals], FinalsObser
         stops = f"; {schedule.stops}" if schedule.stops else ""
         self.plan(
             ("search", f"{run.path}: {counted(len(run.trials), 'trial')}"),
+            ("accuracies", predicted_text(run.trials)),
             ("finals", f"{self.settings.out}: {counted(len(finalists), 'network')}, "
                        f"{len(finalists) - by_front} by reward and {by_front} more from the "
                        f"Pareto front; {counted(schedule.seeds, 'seed')} each"),

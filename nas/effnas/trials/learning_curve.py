@@ -21,8 +21,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import exp, fsum, inf, log, log2
+from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
+from effnas.config.text import counted
+from effnas.trials.trial import TrialState
 from effnas.trials.uncertainty import Noise
 
 if TYPE_CHECKING:
@@ -142,6 +145,18 @@ def doublings_of(steps: int, trial: Trial) -> float:
         trial: Of a training by time.
     """
     return log2(steps / trained_for(trial)[0])
+
+
+def predicted_text(trials: Iterable[Trial]) -> str:
+    """Return of how many complete trials the accuracy is predicted; nothing if of none."""
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    found = [d for t in complete if (d := t.measurement.accuracy_deviation) is not None]
+    if not found:
+        return ""
+    return (
+        f"predicted from learning curves for {len(found):,} of "
+        f"{counted(len(complete), 'network')}, ±{100 * median(found):.1f} points"
+    )
 
 
 def _slope(curve: Sequence[tuple[int, float]], noise: Noise) -> _Slope | None:
