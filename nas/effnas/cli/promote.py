@@ -12,6 +12,7 @@ from effnas.cli.tables import counted, forecast_text
 from effnas.config.text import share_text
 from effnas.report.about_finals import report_finals
 from effnas.report.parts import Page
+from effnas.trials.learning_curve import predicted_text
 from effnas.workflows.finals.finalists import Finalist
 from effnas.workflows.finals.launch import FinalsObserver, FinalsSettings, launch_finals
 from effnas.workflows.finals.stored import StoredFinals

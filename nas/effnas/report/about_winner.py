@@ -53,7 +53,8 @@ def what_won(facts: Facts) -> Section:
     changed = [name for name, option in found.items() if other.get(name) != option]
     m = winner.metrics
     figures_text = listed([
-        *([f"{m['accuracy']:.2%} {predicted}accuracy{_error_text(facts)}"] if "accuracy" in m else []),
+        *([f"{m['accuracy']:.2%} {predicted}accuracy{_error_text(facts)}"]
+          if "accuracy" in m else []),
         *([f"{m['step_time']:.2f} times {run.step_unit.value} step time"]
           if "step_time" in m else []),
         *([f"{m['params_ratio']:.2f} times the reference's parameters ({count_text(m['params'])})"]

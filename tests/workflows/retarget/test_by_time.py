@@ -89,7 +89,7 @@ def searched(folder: Path, step_times: StepTimeConfig, time_s: float, budget: in
             workers=HERE,
             recipe=recipe,
             step_times=step_times,
-        ),  # fmt: skip
+        ),
         SearchObserver(),
     )
     return load_run(folder / "run")
