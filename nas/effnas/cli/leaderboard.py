@@ -33,7 +33,6 @@ from effnas.report.statements import Contender, contenders
 from effnas.trials.guessing import WHAT_HELPS
 from effnas.trials.reward import Reward
 from effnas.trials.step_unit import StepUnit
-from effnas.trials.trial import Trial
 from effnas.trials.uncertainty import (
     LEVEL,
     Difference,
@@ -43,6 +42,7 @@ from effnas.trials.uncertainty import (
 )
 
 if TYPE_CHECKING:
+    from effnas.arch.architecture import Architecture
     from effnas.cli.tables import Screen
     from effnas.trials.baselines import Baseline
     from effnas.trials.run import Run
@@ -284,14 +284,15 @@ def _named(ranked: RankedTrial, *, is_only: bool) -> tuple[str, object]:
     name = f"rank {ranks_text(ranked)} · trial {trial.number}"
     if trained is not None:
         name += f" · trained in {duration(trained)}"
+    elif trial.is_predicted:
+        name += f" · {trial.measurement.fidelity}"
     if ranked.best_probability is not None and not is_only:
         name += f" · the best with {chance_text(ranked.best_probability)}"
-    return name, network_text(trial)
+    return name, network_text(trial.architecture)
 
 
-def network_text(trial: Trial) -> str:
-    """Return the network of a trial, and what was decided of its recipe."""
-    arch = trial.architecture
+def network_text(arch: Architecture) -> str:
+    """Return a network, and what was decided of its recipe."""
     return f"{arch} · {arch.recipe_text}" if arch.recipe else str(arch)
 
 

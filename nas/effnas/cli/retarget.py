@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from effnas.cli.following import after_search
+from effnas.cli.leaderboard import network_text
 from effnas.cli.report import SearchReportingCommand
 from effnas.cli.tables import (
     PREDICTED,
@@ -117,7 +118,8 @@ class RetargetCommand(SearchReportingCommand[RetargetSettings, Retargeted], Reta
         rows = table(
             "rank", "old rank", "trial", "reward", *["old reward"] * comparable, "S",
             *["old S"] * comparable, "accuracy", "P", "against most",
-            left=["against most"], key=3, spare=["P", "accuracy"],
+            left=["against most"], key=3,
+            spare=["P", "against most" if found.by_time else "accuracy"],
         )  # fmt: skip
         for c in found.ranking[:_TOP]:
             spread = f" ±{2 * c.reward_deviation:.4f}" if c.reward_deviation else ""
@@ -154,7 +156,7 @@ class RetargetCommand(SearchReportingCommand[RetargetSettings, Retargeted], Reta
                 (
                     f"rank {c.rank} · trial {numbers[c.architecture.id]} · "
                     f"{_why(c, comparable)}{_accuracy_text(c) if found.by_time else ''}",
-                    c.architecture,
+                    network_text(c.architecture),
                 )
                 for c in found.ranking[:SHOWN_NETWORKS]
             )

@@ -214,8 +214,7 @@ def costs(run: Run) -> list[Cost]:
         if trial.state in (TrialState.INFEASIBLE, TrialState.FAILED):
             groups.setdefault(f"{trial.state.lower()} trials", []).append(trial.duration_s)
             continue
-        trained_s = 0.0 if trial.is_predicted else trial.metrics.get("train_time_s", 0.0)
-        train_s = min(trained_s, trial.duration_s)
+        train_s = min(trial.metrics.get("train_time_s", 0.0), trial.duration_s)
         groups.setdefault("training", []).append(train_s)
         groups.setdefault("timing and building", []).append(trial.duration_s - train_s)
     for baseline in run.baselines:

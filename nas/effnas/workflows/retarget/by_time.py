@@ -135,10 +135,9 @@ class EqualTime:
         deviation = predicted.deviation
         if not deviation:  # it was trained for as many, but on yet another device
             deviation = self.curves.noise.standard_error(predicted.accuracy) or 0.0
-        seconds = sum(stage.steps * stage.step_time_s for stage in stages)
         moved = replace(
             moved,
-            metrics={**moved.metrics, "accuracy": predicted.accuracy, "train_time_s": seconds},
+            metrics={**moved.metrics, "accuracy": predicted.accuracy},
             fidelity=f"predicted for {steps:,} steps from {before:,}",
             accuracy_deviation=deviation,
         )

@@ -124,9 +124,9 @@ def known_metrics(
         named: Where step times come from; None where they are measured.
         space: Of the finished run.
         mode: How they are measured.
-        by_time: Whether trials were of equal training time: learning curves tell no loss.
+        by_time: Whether trials were of equal training time: curves tell the accuracy alone.
     """
-    trained = [name for name in TRAINING_METRICS if not (by_time and name == "train_loss")]
+    trained = ["accuracy"] if by_time else [*TRAINING_METRICS]
     if mode == "training":  # whose steps tell no more
         return [*trained, "step_time", "step_time_s"]
     return [*trained, *step_time_metrics(named, space)]
