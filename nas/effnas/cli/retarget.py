@@ -162,6 +162,8 @@ class RetargetCommand(SearchReportingCommand[RetargetSettings, Retargeted], Reta
             )
         )
         self.say(self._what_differs(found))
+        if found.by_time and found.parent.baselines:
+            self.note("baselines are left out: how accurate they are there is not known.")
         if lacking := found.not_in_table:
             named = ", ".join(str(trial.number) for trial in lacking[:_NAMED])
             more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
@@ -281,9 +283,7 @@ def _accuracy_text(candidate: Candidate) -> str:
     new, old = candidate.metrics["accuracy"], candidate.old_metrics.get("accuracy")
     if old is None or new == old:
         return ""
-    deviation = candidate.accuracy_deviation
-    how = f"±{deviation:.3f} predicted" if deviation else "trained here"
-    return f"; accuracy {new:.3f} {how}, {old:.3f} before"
+    return f"; A {'~' * (candidate.accuracy_deviation > 0)}{new:.3f}, {old:.3f} before"
 
 
 def _against_most(candidate: Candidate) -> str:
