@@ -23,7 +23,8 @@ from effnas.cli.tables import (
 )
 from effnas.trials.trial import TrialState
 from effnas.workflows.retarget import launch
-from effnas.workflows.retarget.launch import Retargeted, RetargetObserver, RetargetSettings
+from effnas.workflows.retarget.launch import Retargeted, RetargetObserver
+from effnas.workflows.retarget.settings import RetargetSettings
 
 if TYPE_CHECKING:
     from effnas.search.search import Search

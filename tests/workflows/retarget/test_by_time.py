@@ -28,9 +28,9 @@ from effnas.trials.trial import Trial, TrialState
 from effnas.workflows.retarget.launch import (
     Retargeted,
     RetargetObserver,
-    RetargetSettings,
     retarget,
 )
+from effnas.workflows.retarget.settings import RetargetSettings
 from synthetic_profiles import profile_of
 
 pytestmark = pytest.mark.slow  # networks are trained, and retargeted

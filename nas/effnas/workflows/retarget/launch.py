@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from effnas.config.settings import StepTimeConfig
 from effnas.controllers.base import Controller
-from effnas.errors import ConfigError, SpaceExhaustedError, check_at_least
+from effnas.errors import ConfigError, SpaceExhaustedError
 from effnas.evaluation.evaluator import (
     Task,
     named_source,
     source_without_timing,
 )
 from effnas.evaluation.observer import Observer
-from effnas.evaluation.workers import Workers, start_workers
+from effnas.evaluation.workers import start_workers
 from effnas.search.launch import most_macs
 from effnas.search.retime import retime, take_step_time, time_finalists
 from effnas.search.search import Search
 from effnas.timing.table import StepTimeTable
 from effnas.trials.baselines import append_baseline, read_baselines
 from effnas.trials.constraints import Constraints
-from effnas.trials.manifest import TRAINER, CommandPart, SearchManifest, macs_limits, utc_now
+from effnas.trials.manifest import TRAINER, SearchManifest, macs_limits, utc_now
 from effnas.trials.problem import no_free_metrics
 from effnas.trials.run import Run, load_run
 from effnas.trials.step_unit import StepUnit
@@ -41,47 +39,12 @@ from effnas.workflows.retarget.prepare import (
     worker_config,
 )
 from effnas.workflows.retarget.retargeting import Candidate, Retargeting
+from effnas.workflows.retarget.settings import RetargetSettings
 
 if TYPE_CHECKING:
     import numpy as np
 
     from effnas.arch.architecture import Architecture
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetargetSettings:
-    """What the user asked for.
-
-    Attributes:
-        run: Folder of the finished run.
-        out: Folder of the new run.
-        workers: The new device, and how it is used.
-        step_times: Where its step times come from.
-        timings: Trials of the finished run that are timed at most, where timing costs something.
-        budget: New trainings at most, 0 or more; those of networks that are trained again, since
-            other steps fit into a training time, are among them.
-        reward: Another reward than the run's; None takes the run's own.
-        data: Where the run's images are now; None takes the place that it stored.
-        data_root: Folder of a timm data set, likewise.
-        asked: The command line that this is from, for `asked` of the manifest.
-    """
-
-    run: Path
-    out: Path
-    workers: Workers = field(default_factory=Workers)
-    step_times: StepTimeConfig = field(default_factory=StepTimeConfig)
-    timings: int = 50
-    budget: int = 0
-    reward: str | None = None
-    data: str | None = None
-    data_root: Path | None = None
-    asked: CommandPart | None = None
-
-    def __post_init__(self) -> None:
-        check_at_least(1, timings=self.timings)
-        check_at_least(0, budget=self.budget)
-        if self.run.absolute() == self.out.absolute():
-            raise ConfigError(f"`out` is the run itself, {self.run}; choose another folder")
 
 
 class RetargetObserver(Observer):

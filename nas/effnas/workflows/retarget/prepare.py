@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from effnas.trials.run import Run
     from effnas.trials.trial import Trial
     from effnas.trials.worker_info import WorkerInfo
-    from effnas.workflows.retarget.launch import RetargetSettings
+    from effnas.workflows.retarget.settings import RetargetSettings
 
 
 def trained_trials(parent: Run) -> Trials:
