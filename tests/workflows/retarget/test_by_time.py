@@ -277,7 +277,7 @@ def test_a_table_without_seconds_and_a_reward_of_the_loss_are_refused(
 def test_steps_are_measured_on_the_device_at_hand_and_s_is_that_of_trainings(
     tmp_path: Path,
 ) -> None:
-    run = searched(tmp_path, StepTimeConfig(), 0.5, 3)
+    run = searched(tmp_path, StepTimeConfig(), 1.5, 3)
     settings = RetargetSettings(run=run.path, out=tmp_path / "here", workers=HERE, timings=2)
     found = retarget(settings, RetargetObserver())
     there = load_run(tmp_path / "here")
@@ -287,7 +287,7 @@ def test_steps_are_measured_on_the_device_at_hand_and_s_is_that_of_trainings(
         assert trial.measurement.step_time_source == "training"
         assert {"step_time", "step_time_s"} <= trial.metrics.keys()
         assert "step_time_low" not in trial.metrics
-        assert sum(s.steps * s.step_time_s for s in trial.measurement.stages) <= 0.5
+        assert sum(s.steps * s.step_time_s for s in trial.measurement.stages) <= 1.5
         old = run.trials[trial.number].measurement
         assert trial.is_predicted == (trial.measurement.stages != old.stages)
     # Of the one that was not timed, not even the number of steps is known.
@@ -323,8 +323,13 @@ def test_the_best_of_a_profile_are_planned_by_steps_that_are_measured(
         run=parent.path, out=out, workers=HERE, step_times=StepTimeConfig.of(profile=path)
     )
     retarget(settings, RetargetObserver())
-    sources: dict[str, set[float]] = {"predicted": set(), "measured": set()}
+    sources = []
     for trial in load_run(out).trials:
         assert trial.is_predicted
-        sources[trial.measurement.step_time_source].add(trial.measurement.stages[-1].step_time_s)
-    assert min(sources["predicted"]) > 0.01 > max(sources["measured"])  # a quarter of a second
+        sources.append(trial.measurement.step_time_source)
+        told = (
+            trial.metrics["step_time_s"] * int(dict(trial.architecture.recipe)["batch_size"]) / 64
+        )
+        is_told = trial.measurement.stages[-1].step_time_s == pytest.approx(told, rel=1e-9)
+        assert is_told == (sources[-1] == "predicted")
+    assert set(sources) == {"predicted", "measured"}
