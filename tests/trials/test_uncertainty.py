@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -101,6 +103,25 @@ def test_where_noise_is_not_known_there_is_the_measured_order() -> None:
         assert rows.best_set == []
         assert rows[0].best_probability is None
         assert rows.compare(rows[0].trial, rows[1].trial) is None
+
+
+def test_an_accuracy_that_is_predicted_is_as_unsure_as_its_prediction() -> None:
+    def widths(deviation: float | None) -> list[float]:
+        trials = [complete(n, a, accuracy=0.6 + n / 100) for n, a in enumerate(ARCHS[:12])]
+        found = trials[-1].measurement
+        trials[-1] = replace(trials[-1], measurement=replace(found, accuracy_deviation=deviation))
+        by_number = {r.trial.number: r for r in rank_trials(Trials(trials), REWARD, noise)}
+        last = by_number[trials[-1].number]
+        if deviation is not None:
+            assert last.accuracy_error == deviation
+        rows = (last, by_number[0])
+        return [(row.high or 0.0) - (row.low or 0.0) for row in rows]
+
+    noise = Noise(holdout_images=2_000)
+    measured, sure, unsure = widths(None), widths(1e-6), widths(0.1)
+    assert sure == measured  # no prediction is surer than a measurement
+    assert unsure[0] > 1.3 * measured[0]
+    assert unsure[1] < 1.3 * measured[1]
 
 
 def test_step_times_are_unsure_too() -> None:

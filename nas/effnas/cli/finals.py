@@ -138,6 +138,9 @@ def _say_standings(
     screen.print(_standings(finals, standings, ranked=ranked))
     if ranked and (text := error_text(finals.noise, "their")):
         screen.print(text, style="dim")
+    if any(each.finalist.trial.is_predicted for each in standings):
+        legend = "~ proxy: the search's accuracy is predicted from a learning curve, not measured"
+        screen.print(legend, style="dim")
     if any(each.spread is not None for each in standings):
         screen.print("reward: ± the standard deviation over seeds", style="dim")
     screen.print()
@@ -162,7 +165,7 @@ def _standings(
             str(rank) if ranked else "-",
             str(trial.number),
             each.finalist.reason,
-            number(trial.reward, "{:z.4f}"),
+            "~" * trial.is_predicted + number(trial.reward, "{:z.4f}"),
             _accuracy(finals, each),
             *standing_cells(each),
         )

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from effnas.cli.tables import (
+    PREDICTED,
     SHOWN_NETWORKS,
     Table,
+    accuracy_text,
     counted,
     duration,
     networks,
@@ -31,7 +33,6 @@ from effnas.report.statements import Contender, contenders
 from effnas.trials.guessing import WHAT_HELPS
 from effnas.trials.reward import Reward
 from effnas.trials.step_unit import StepUnit
-from effnas.trials.trial import Trial
 from effnas.trials.uncertainty import (
     LEVEL,
     Difference,
@@ -41,6 +42,7 @@ from effnas.trials.uncertainty import (
 )
 
 if TYPE_CHECKING:
+    from effnas.arch.architecture import Architecture
     from effnas.cli.tables import Screen
     from effnas.trials.baselines import Baseline
     from effnas.trials.run import Run
@@ -191,17 +193,19 @@ class Leaderboard:
             trial = ranked.trial
             head = ranks_text(ranked), str(trial.number), number(trial.reward, "{:z.4f}")
             mark = _mark(trial.metrics, source_text(trial))
-            found.add_row(*head, *self._cells(trial.metrics, ranked.accuracy_error, mark))
+            accuracy = accuracy_text(trial, ranked.accuracy_error)
+            found.add_row(*head, accuracy, *self._cells(trial.metrics, mark))
         for each in self.run.baselines:
             source = each.results[0].step_time_source
             mark = _mark(each.metrics, "" if source in ("measured", "training") else source)
             head = "-", each.name, number(self._worth(each), "{:z.4f}")
-            found.add_row(*head, *self._cells(each.metrics, self._error(each), mark))
+            known = each.metrics.get("accuracy")
+            accuracy = "-" if known is None else with_error(known, self._error(each))
+            found.add_row(*head, accuracy, *self._cells(each.metrics, mark))
         return found
 
-    def _cells(self, m: Mapping[str, float], error: float | None, mark: str) -> Iterator[str]:
-        """Return accuracy, S, params, step and training."""
-        yield with_error(m["accuracy"], error) if "accuracy" in m else "-"
+    def _cells(self, m: Mapping[str, float], mark: str) -> Iterator[str]:
+        """Return S, params, step and training."""
         interval = ""
         if "step_time_low" in m:
             interval = f" ±{(m['step_time_high'] - m['step_time_low']) / 2:.3f}"
@@ -237,6 +241,8 @@ class Leaderboard:
             yield "* the time limit ended the timing before S was known to 2%"
         if sources := sorted({source_text(t).strip() for t in shown} - {""}):
             yield f"~ S is not measured: {' or '.join(sources)}"
+        if any(trial.is_predicted for trial in shown):
+            yield PREDICTED
 
     def _guessing(self) -> str:
         """Return the accuracies of networks that have learned nothing."""
@@ -278,14 +284,15 @@ def _named(ranked: RankedTrial, *, is_only: bool) -> tuple[str, object]:
     name = f"rank {ranks_text(ranked)} · trial {trial.number}"
     if trained is not None:
         name += f" · trained in {duration(trained)}"
+    elif trial.is_predicted:
+        name += f" · {trial.measurement.fidelity}"
     if ranked.best_probability is not None and not is_only:
         name += f" · the best with {chance_text(ranked.best_probability)}"
-    return name, network_text(trial)
+    return name, network_text(trial.architecture)
 
 
-def network_text(trial: Trial) -> str:
-    """Return the network of a trial, and what was decided of its recipe."""
-    arch = trial.architecture
+def network_text(arch: Architecture) -> str:
+    """Return a network, and what was decided of its recipe."""
     return f"{arch} · {arch.recipe_text}" if arch.recipe else str(arch)
 
 

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from effnas.cli.leaderboard import LEARNED_NOTHING
-from effnas.cli.tables import duration, networks, note, number, params_text, step_text, table
+from effnas.cli.tables import (
+    PREDICTED,
+    accuracy_text,
+    duration,
+    networks,
+    note,
+    number,
+    params_text,
+    step_text,
+    table,
+)
 from effnas.cli.wording import guessing_text
 from effnas.report.front_texts import above_guessing_text, against_text
 from effnas.search.cost_estimate import memory_text
@@ -36,13 +46,20 @@ def show_pareto_front(screen: Screen, run: Run, objectives: Objectives) -> None:
         is_best = best is not None and best.number == trial.number
         found.add_row(
             str(trial.number),
-            *(_value_text(each.metric, trial.metrics[each.metric]) for each in objectives),
+            *(
+                accuracy_text(trial)
+                if each.metric == "accuracy" and trial.is_predicted
+                else _value_text(each.metric, trial.metrics[each.metric])
+                for each in objectives
+            ),
             Text.assemble(("best ", "green"), reward) if is_best else reward,
         )
     for each in run.baselines:
         texts = (_value_text(o.metric, each.metrics.get(o.metric)) for o in objectives)
         found.add_row(each.name, *texts, "-")
     screen.print(found)
+    if any(trial.is_predicted for trial in front):
+        screen.print(Text(PREDICTED, style="dim"))
     screen.print()
     screen.print(networks((f"trial {t.number}", t.architecture) for t in front[:_SHOWN]))
     if len(front) > _SHOWN:

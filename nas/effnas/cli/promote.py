@@ -12,6 +12,7 @@ from effnas.cli.tables import counted, forecast_text
 from effnas.config.text import share_text
 from effnas.report.about_finals import report_finals
 from effnas.report.parts import Page
+from effnas.trials.learning_curve import predicted_text
 from effnas.workflows.finals.finalists import Finalist
 from effnas.workflows.finals.launch import FinalsObserver, FinalsSettings, launch_finals
 from effnas.workflows.finals.stored import StoredFinals
@@ -50,6 +51,7 @@ class PromoteCommand(ReportingCommand[FinalsSettings, StoredFinals], FinalsObser
         stops = f"; {schedule.stops}" if schedule.stops else ""
         self.plan(
             ("search", f"{run.path}: {counted(len(run.trials), 'trial')}"),
+            ("accuracies", predicted_text(run.trials)),
             ("finals", f"{self.settings.out}: {counted(len(finalists), 'network')}, "
                        f"{len(finalists) - by_front} by reward and {by_front} more from the "
                        f"Pareto front; {counted(schedule.seeds, 'seed')} each"),

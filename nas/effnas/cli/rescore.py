@@ -9,7 +9,17 @@ from pathlib import Path
 from rich.text import Text
 
 from effnas.cli.leaderboard import LEARNED_NOTHING, SHARED_RANKS, ranks_text
-from effnas.cli.tables import SHOWN_NETWORKS, console, counted, networks, note, number, table
+from effnas.cli.tables import (
+    PREDICTED,
+    SHOWN_NETWORKS,
+    accuracy_text,
+    console,
+    counted,
+    networks,
+    note,
+    number,
+    table,
+)
 from effnas.config.text import share_text
 from effnas.errors import ConfigError, StoreError
 from effnas.trials.rescore import OPEN_REWARD, parse_sweep, rescored, store_rescored, sweep
@@ -72,6 +82,8 @@ def show_rescored(
     screen.print(shown)
     if any(each.rank < each.last_rank for each in ranking[:top]):
         screen.print(f"{SHARED_RANKS}; up, down: by the reward alone", style="dim")
+    if any(each.trial.is_predicted for each in ranking[:top]):
+        screen.print(PREDICTED, style="dim")
     screen.print()
     first = (each.trial for each in ranking[: min(top, SHOWN_NETWORKS)])
     screen.print(networks((f"trial {t.number}", t.architecture) for t in first))
@@ -131,6 +143,8 @@ def _show_sweep(run: Run, reward: str, ranges: Sequence[str], *, as_json: bool) 
         name = "-" if region.trial is None else str(region.trial)
         shown.add_row(name, share_text(region.share), *spans, *figures)
     screen.print(shown)
+    if any(trial.is_predicted for trial in run.trials):
+        screen.print(PREDICTED, style="dim")
     screen.print()
     winners = [trials[r.trial] for r in regions[:SHOWN_NETWORKS] if r.trial in trials]
     screen.print(networks((f"trial {t.number}", t.architecture) for t in winners))
@@ -143,5 +157,5 @@ def _moved_text(moved: int) -> Text:
 
 
 def _figures(trial: Trial) -> tuple[str, ...]:
-    names = {"accuracy": "{:.4f}", "step_time": "{:.3f}", "params_ratio": "{:.3f}"}
-    return tuple(number(trial.metrics.get(name), form) for name, form in names.items())
+    others = (trial.metrics.get(name) for name in ("step_time", "params_ratio"))
+    return accuracy_text(trial), *(number(value, "{:.3f}") for value in others)

@@ -40,7 +40,7 @@ class Retarget(options.StepTimes, options.MovedImages, options.Backend, options.
 
     def run(self) -> int:
         from effnas.cli.retarget import RetargetCommand
-        from effnas.workflows.retarget.launch import RetargetSettings
+        from effnas.workflows.retarget.settings import RetargetSettings
 
         settings = self.fill(RetargetSettings, run=self.search, out=self.folder())
         command = RetargetCommand(settings, as_json=self.as_json)

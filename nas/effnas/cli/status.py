@@ -27,6 +27,7 @@ from effnas.cli.tables import (
 )
 from effnas.cli.wording import with_options
 from effnas.errors import UserError
+from effnas.trials.learning_curve import predicted_text
 from effnas.trials.run import Run, load_run
 from effnas.trials.trial import TrialState
 from effnas.trials.work_time import WorkTime
@@ -78,6 +79,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
                             f"{parent.hardware}"
                             if parent else ""),
         ("step times", run.manifest.step_times if parent else ""),
+        ("accuracies", predicted_text(run.trials)),
         ("trials", _trials_text(run, states, is_running=state.state == "running")),
     ]  # fmt: skip
     rows += [

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from effnas.workflows.trainings.forecast import Forecast
     from effnas.workflows.trainings.standings import Standing
 
+#: What `~` before an accuracy means.
+PREDICTED = "~ accuracy: predicted from the learning curve for the steps that fit in, not measured"
 #: Between two columns.
 _GAP = "  "
 #: Columns of a file or a pipe, where COLUMNS does not say how many.
@@ -260,6 +262,14 @@ def with_error(accuracy: float, error: float | None) -> str:
     return f"{accuracy:.4f}" + ("" if error is None else f" ±{error:.3f}")
 
 
+def accuracy_text(trial: Trial, error: float | None = None) -> str:
+    """Return a trial's accuracy, behind `~` where it is predicted; `-` where it has none."""
+    accuracy = trial.metrics.get("accuracy")
+    if accuracy is None:
+        return "-"
+    return "~" * trial.is_predicted + with_error(accuracy, error)
+
+
 def best_with(standings: Sequence[Standing]) -> str:
     """Return how likely the first of those trained to the end is the best of them, in words."""
     first = standings[0]
@@ -331,7 +341,7 @@ def scores_text(trial: Trial) -> str:
     if trial.state is not TrialState.COMPLETE or trial.reward is None:
         return ""
     return (
-        f"reward {trial.reward:z.4f}  accuracy {m['accuracy']:.4f}  S {m['step_time']:.3f}"
+        f"reward {trial.reward:z.4f}  accuracy {accuracy_text(trial)}  S {m['step_time']:.3f}"
         f"{source_text(trial)}  P {m['params_ratio']:.3f}"
     )
 

@@ -46,10 +46,15 @@ Network: TypeAlias = Architecture | TimmModel
 
 
 class Task(StrEnum):
-    """What an evaluator does with an architecture."""
+    """What an evaluator does with an architecture.
+
+    EVALUATE times and trains it, TIME and TRAIN do one of both. PLAN times it, and counts the steps
+    of its training that fit into a training time here.
+    """
 
     EVALUATE = "evaluate"
     TIME = "time"
+    PLAN = "plan"
     TRAIN = "train"
 
 

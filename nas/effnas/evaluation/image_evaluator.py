@@ -27,6 +27,7 @@ from effnas.timing.device import describe_device, hardware_id, open_device, resi
 from effnas.train.stages import stages_of
 from effnas.trials.constraints import Constraints
 from effnas.trials.problem import no_free_metrics
+from effnas.trials.step_unit import IN_TRAININGS
 from effnas.trials.trial import Measurement
 from effnas.trials.worker_info import WorkerInfo
 
@@ -91,7 +92,7 @@ class ImageEvaluator:
             if task is Task.EVALUATE and self._is_timed:
                 self._check_constraints(arch, self._sure_before_timing(arch))
             if task is not Task.TRAIN and self._is_timed:
-                found = self._timing.step_time(network, again=task is Task.TIME)
+                found = self._timing.step_time(network, again=task is not Task.EVALUATE)
                 measurement = Measurement(
                     metrics={**measurement.metrics, **found.metrics},
                     hardware=found.hardware,
@@ -99,20 +100,31 @@ class ImageEvaluator:
                 )
             if task is Task.EVALUATE:
                 self._check_constraints(arch, measurement.metrics)
-            if task is not Task.TIME:
+            if task is Task.PLAN and self._timing.measures_steps:
+                planned = Measurement(metrics={}, stages=self._with_images.planned(network))
+                measurement = measurement.continued(self._with_steps(network, planned))
+            if task in (Task.EVALUATE, Task.TRAIN):
                 trained = self._with_images(network, job, self._step_times(network))
-                if self._counts_steps and trained.stages:
-                    steps = self._with_images.step_metrics(network, trained.stages)
-                    trained = replace(
-                        trained, metrics={**trained.metrics, **steps}, step_time_source="training"
-                    )
-                measurement = measurement.continued(trained)
+                measurement = measurement.continued(self._with_steps(network, trained))
         return measurement
+
+    def _with_steps(self, network: Network, found: Measurement) -> Measurement:
+        """Return a measurement with the step time of its training's steps, if they tell it."""
+        if not self._counts_steps or not found.stages:
+            return found
+        steps = self._with_images.step_metrics(network, found.stages)
+        here = hardware_id(describe_device(self._timing.setup.device))
+        return replace(
+            found,
+            metrics={**found.metrics, **steps},
+            hardware=here,
+            step_time_source="training",
+        )
 
     @property
     def fidelity(self) -> str:
         """How far whole trainings go, in words; empty without images."""
-        return self._training.fidelity if self._training else ""
+        return self._training.plan.fidelity if self._training else ""
 
     def prepare(self, named: Mapping[str, Network] | None = {}) -> WorkerInfo:
         """Estimate what a trial of the reference network costs, by a few steps of it.
@@ -152,7 +164,7 @@ class ImageEvaluator:
             execution=setup.execution,
             execution_seconds=timing.execution_seconds,
             timing_batch_size=setup.batch_size,
-            step_times="measured in trainings" if self._counts_steps else timing.source.description,
+            step_times=IN_TRAININGS if self._counts_steps else timing.source.description,
             num_classes=images.train.num_classes if images else setup.num_classes,
             class_names=images.train.classes if images else (),
             found=images.found if images else None,
@@ -195,7 +207,8 @@ class ImageEvaluator:
         """Return the step times that a training time counts, where they are not measured here."""
         if self._recipe.train_time_s is None:
             return None
-        return self._timing.training_step_times(network, self._recipe.batch_size)
+        batch_size = self._with_images.plan.recipe_of(network).batch_size
+        return self._timing.training_step_times(network, batch_size)
 
     def _step_seconds(self, network: Network) -> float:
         """Return about the seconds of a step of a training; 0 if the network cannot be trained."""
@@ -210,7 +223,7 @@ class ImageEvaluator:
         target, training = self._space.target, self._training
         with lock.training(self._timing.setup.device):
             made = build(model, num_classes=target.num_classes or 1000)
-            if task is not Task.TIME and training:
+            if task in (Task.EVALUATE, Task.TRAIN) and training:
                 counted_model(made, model.name, training.setup.image_size)
             return counted_model(made, model.name, target.image_size)
 

@@ -23,6 +23,7 @@ from effnas.timing.networks import MeasuredStepTimes
 from effnas.timing.profile import DeviceProfile, PredictedOrMeasured
 from effnas.timing.setup import MeasurementSetup
 from effnas.timing.timer import MIN_ROUNDS, timed
+from effnas.timing.training_time import proportional_step_times, step_seconds_of
 
 if TYPE_CHECKING:
     from effnas.arch.architecture import Architecture
@@ -147,6 +148,11 @@ class WorkerTiming:
             )
         return self.measured(network)
 
+    @property
+    def measures_steps(self) -> bool:
+        """Whether a training time is that of this device, and its steps are measured here."""
+        return isinstance(self.source, MeasuredStepTimes | PredictedOrMeasured)
+
     def training_step_times(self, network: Network, batch_size: int) -> StepTimes | None:
         """Return the seconds of training steps where the source of step times tells them.
 
@@ -164,21 +170,19 @@ class WorkerTiming:
             InfeasibleError: If the source does not know the network.
             ConfigError: If it gives no seconds.
         """
-        if isinstance(self.source, MeasuredStepTimes | PredictedOrMeasured):
+        if self.measures_steps:
             return None
         if isinstance(network, TimmModel):
             raise InfeasibleError(
                 "its step time is not known where training time is counted: "
                 f"{self.source.description}"
             )
-        seconds = self.source(network.network).metrics.get("step_time_s")
-        if seconds is None:
-            raise ConfigError(
-                f"{self.source.description} give no `step_time_s`, so how many steps fit into a "
-                "`train_time` is not known; add them, or give `epochs`"
-            )
-        pixel_s = seconds / (self.setup.batch_size * self.setup.image_size**2)
-        return lambda image_size: pixel_s * batch_size * image_size**2
+        return proportional_step_times(
+            step_seconds_of(self.source(network.network).metrics),
+            of_batch_size=self.setup.batch_size,
+            of_image_size=self.setup.image_size,
+            batch_size=batch_size,
+        )
 
     def sure_memory(self, arch: Architecture) -> dict[str, float]:
         """Return the peak memory of a network where a timing would only repeat its estimate.

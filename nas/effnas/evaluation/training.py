@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, replace
@@ -14,16 +13,15 @@ import numpy as np
 import torch
 
 from effnas.arch.models import TimmModel, build
-from effnas.config.recipe_choice import decided
-from effnas.config.text import in_singular
 from effnas.data.images import ImageSet
 from effnas.data.loading import load_test_part
 from effnas.errors import ConfigError, InfeasibleError
 from effnas.evaluation.timing import step_bytes
+from effnas.evaluation.training_plan import TrainingPlan
 from effnas.space.search_space import SearchSpace
 from effnas.timing import lock
 from effnas.timing.device import describe_device, hardware_id
-from effnas.timing.training_time import StepTimes, measure_step_times, steps_within
+from effnas.timing.training_time import StepTimes, measure_step_times
 from effnas.train.augment import normalize
 from effnas.train.checkpoints import Checkpoint, load_weights, save_weights
 from effnas.train.initialization import initialize
@@ -66,8 +64,14 @@ class WorkerTraining:
         self.images = images
         self._config = config
         space = SearchSpace.parse(config.space_text, source="the run's space")
-        self._chooses_sizes = bool(space.recipe_image_sizes)
         self._count = len(images.loaded.train)
+        self.plan = TrainingPlan(
+            recipe=images.recipe,
+            images=self._count,
+            seed=config.seed,
+            full_epochs=config.full_epochs,
+            chooses_sizes=bool(space.recipe_image_sizes),
+        )
         self._sample = _sample(images.loaded.holdout, CURVE_IMAGES)
         self._reference = space.reference
         recipe = images.recipe
@@ -79,28 +83,6 @@ class WorkerTraining:
             image_size=recipe.last_image_size,
             num_classes=images.loaded.train.num_classes,
         )
-
-    @property
-    def fidelity(self) -> str:
-        """How far whole trainings go, in words."""
-        return in_singular(self._key)
-
-    @property
-    def _key(self) -> str:
-        """The same for all trainings of a run: seeds are made of it."""
-        recipe = self.images.recipe
-        by_time = recipe.train_time_s is not None
-        length = f"{recipe.train_time_s:g} s on" if by_time else f"{recipe.epochs:g} epochs of"
-        at = "" if self._chooses_sizes else f" at {recipe.sizes_text}"
-        return f"{length} {self._count} images{at}"
-
-    def recipe_of(self, network: Network) -> Recipe:
-        """Return how a network is trained: by the run's recipe, with what was decided of it."""
-        recipe = self.images.recipe
-        if isinstance(network, TimmModel) or not network.recipe:
-            return recipe
-        found = decided(recipe, dict(network.recipe), full_epochs=self._config.full_epochs)
-        return replace(found, batch_size=min(found.batch_size, self._count))
 
     def __call__(
         self, network: Network, job: Job, step_times: StepTimes | None = None
@@ -116,14 +98,14 @@ class WorkerTraining:
         Raises:
             InfeasibleError: If it cannot be built or trained.
         """
-        recipe = self.recipe_of(network)
+        recipe = self.plan.recipe_of(network)
         self._check_memory(network, recipe)
-        config, seed = self._config, self._seed(network, job.repeat)
+        config, seed = self._config, self.plan.seed_of(network, job.repeat)
         checkpoint = self._checkpoint(network, job, seed)
         stored: Mapping[str, Any] = (checkpoint.load() if checkpoint else None) or {}
         plan = job.stages or _stored_plan(stored)
         if recipe.train_time_s is not None and not plan:
-            plan = self._plan(recipe, step_times or self.step_times(network, seed), seed)
+            plan = self.plan.stages(network, step_times or self.step_times(network, seed), seed)
         curve: list[tuple[int, float]] = []
         if checkpoint and plan:
             steps_of_plan = [list(astuple(one)) for one in plan]
@@ -157,7 +139,7 @@ class WorkerTraining:
                 "train_time_s": training.progress.train_time_s,
                 "train_loss": training.train_loss,
             },
-            fidelity=self.fidelity if is_whole else f"{job.until:g} of {self.fidelity}",
+            fidelity=self.plan.fidelity if is_whole else f"{job.until:g} of {self.plan.fidelity}",
             seed=seed,
             hardware=hardware_id(describe_device(self.setup.device)),
             confusion=confusion,
@@ -177,7 +159,7 @@ class WorkerTraining:
         """
         try:
             times = step_times or self.step_times(network)
-            self._plan(self.images.recipe, times, 0)
+            self.plan.stages(network, times, 0)
             return times(self.images.recipe.last_image_size)
         except InfeasibleError as error:
             raise ConfigError(f"of the reference network, {error}") from None
@@ -189,7 +171,7 @@ class WorkerTraining:
             network: The network.
             plan: Of its training.
         """
-        recipe, own = self.images.recipe, self.recipe_of(network)
+        recipe, own = self.images.recipe, self.plan.recipe_of(network)
         step_s = plan[-1].step_time_s * recipe.batch_size / own.batch_size
         return {"step_time": step_s / self._reference_step_s, "step_time_s": step_s}
 
@@ -204,9 +186,19 @@ class WorkerTraining:
             InfeasibleError: If it cannot be built or trained.
         """
         with lock.timing(self.setup.device):
-            recipe = self.recipe_of(network)
+            recipe = self.plan.recipe_of(network)
             training = self._make(network, seed, _TIMED_STEPS * recipe.stages)
             return measure_step_times(training, recipe.train_time_s)
+
+    def planned(self, network: Network) -> tuple[StageTimes, ...]:
+        """Return the steps of a network that fit into the training time here, without training it.
+
+        Raises:
+            InfeasibleError: If it cannot be built or trained, or too few fit.
+        """
+        self._check_memory(network, self.plan.recipe_of(network))
+        seed = self.plan.seed_of(network)
+        return self.plan.stages(network, self.step_times(network, seed), seed)
 
     def test(self, arch: Architecture, seeds: int) -> tuple[ImageSet, list[float]]:
         """Read the test part of the data, and evaluate a trained network on it.
@@ -253,7 +245,7 @@ class WorkerTraining:
 
     def _make(self, network: Network, seed: int, steps: int | None) -> Training:
         """Return a training before its first step; `steps` is its length if time decides on it."""
-        recipe, images = self.recipe_of(network), self.images.loaded
+        recipe, images = self.plan.recipe_of(network), self.images.loaded
         per_epoch = self._count // recipe.batch_size
         if steps is not None:
             recipe = recipe.lasting(steps / per_epoch)
@@ -287,21 +279,7 @@ class WorkerTraining:
         if not lasts or not config.checkpoints or isinstance(network, TimmModel):
             return None
         folder = Path(config.checkpoints)
-        return Checkpoint.of(folder, network, job.repeat, seed=seed, fidelity=self._key)
-
-    def _plan(self, recipe: Recipe, times: StepTimes, seed: int) -> tuple[StageTimes, ...]:
-        """Return the steps that fit into a recipe's training time.
-
-        Raises:
-            InfeasibleError: If not even one does.
-        """
-        per_epoch = self._count // recipe.batch_size
-        steps = steps_within(recipe, times, steps_per_epoch=per_epoch, seed=seed)
-        lasting = recipe.lasting(steps / per_epoch)
-        stages = stages_of(lasting, steps_per_epoch=per_epoch, seed=seed, steps=steps)
-        return tuple(
-            StageTimes(stage.image_size, stage.steps, times(stage.image_size)) for stage in stages
-        )
+        return Checkpoint.of(folder, network, job.repeat, seed=seed, fidelity=self.plan.key)
 
     def _until(self, until: float, recipe: Recipe, plan: Sequence[StageTimes]) -> int:
         """Return the step at which a training has lasted some epochs, or seconds of its plan."""
@@ -332,11 +310,6 @@ class WorkerTraining:
                 f"out of memory: a training step needs {needed / 1e9:.1f} GB, "
                 f"{available / 1e9:.1f} GB are free"
             )
-
-    def _seed(self, network: Network, repeat: int) -> int:
-        """Return a training's seed: the same for a network whenever and wherever it is trained."""
-        text = f"{self._config.seed}/{network.id}/{self._key}{f'/{repeat}' if repeat else ''}"
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 
 
 def _sample(images: ImageSet, most: int) -> ImageSet:

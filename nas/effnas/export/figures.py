@@ -126,11 +126,12 @@ def _of_trial(run: Run, trial: Trial) -> Iterator[Figure]:
     metrics, measured = trial.metrics, trial.measurement
     if "accuracy" in metrics:
         training = f"after a short training: {measured.fidelity or 'not known'}"
+        how: How = "measured" if measured.fidelity else "told"
         yield _accuracy(
             "accuracy in the search",
             metrics["accuracy"],
             f"held-out images, {training}; not that of the weights here",
-            "measured" if measured.fidelity else "told",
+            "predicted" if trial.is_predicted else how,
         )
     target = run.space.target
     batch_size = run.manifest.timing_batch_size or target.batch_size

@@ -158,13 +158,16 @@ def _which_is_picked(finals: StoredFinals) -> Section:
 
 
 def _standings(name: str, finals: StoredFinals, standings: Sequence[FinalistStanding]) -> Table:
+    is_predicted = any(each.finalist.trial.is_predicted for each in standings)
     columns = [
         Column("trial"), Column("chosen_by", "", "chosen by"), Column("epochs", "d"),
         Column("reward", ".4f", "mean reward"), Column("accuracy", ".2%", "mean accuracy"),
         Column("accuracy_error", ".2%", "± standard error"),
         Column("seeds", "d"), Column("best_probability", ".1%", "best with"),
         Column("search_reward", ".4f", "reward in the search"),
-        Column("search_accuracy", ".2%", "accuracy in the search"), *_METRICS,
+        Column("search_accuracy", ".2%", "accuracy in the search"),
+        *([Column("search_predicted", "", "which is predicted")] if is_predicted else []),
+        *_METRICS,
         Column("train_time_s", ",.1f", "training, s"), Column("reason"),
         Column("architecture"),
     ]  # fmt: skip
@@ -175,6 +178,7 @@ def _standings(name: str, finals: StoredFinals, standings: Sequence[FinalistStan
             _name(each), each.finalist.reason, each.epochs, each.mean if each.scores else None,
             each.accuracy, finals.accuracy_error(each) if is_whole else None, len(each.accuracies),
             each.chance, trial.reward, trial.metrics.get("accuracy"),
+            *([trial.is_predicted] if is_predicted else []),
             *(trial.metrics.get(c.name) for c in _METRICS), each.train_time_s, each.reason,
             str(trial.architecture),
         ])  # fmt: skip

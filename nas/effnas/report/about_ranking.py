@@ -9,6 +9,7 @@ from effnas.report.facts import Facts
 from effnas.report.parts import Cell, Column, Section, Table, chance_text, counted, trials_text
 from effnas.report.statements import Contender
 from effnas.trials.guessing import WHAT_HELPS
+from effnas.trials.learning_curve import predicted_text
 from effnas.trials.uncertainty import Ranking
 
 #: Rows of the table of the best trials.
@@ -62,6 +63,11 @@ def is_it_better(facts: Facts) -> Section:
         f"with 90%; the percentages say how likely each is it. The errors: "
         f"{noise.holdout_images:,} held-out images, {spread}, and the intervals of step times."
     )
+    if predicted := predicted_text(facts.run.trials):
+        sure += (
+            f" Accuracies are {predicted}, and intervals are those of the predictions: only a "
+            "training there can tell."
+        )
     if any((each.high or 0.0) > 1 for each in facts.ranked):
         sure += f" {MAY_EXCEED_1}"
     is_telling = bool(others) and not facts.learned_nothing
@@ -132,17 +138,20 @@ def _against(contenders: Sequence[Contender]) -> list[Table]:
 
 
 def _ranking(ranked: Ranking) -> Table:
+    is_predicted = any(each.trial.is_predicted for each in ranked)
     columns = [
         Column("trial", "d"), Column("reward", ".4f", "measured reward"),
         Column("expected_reward", ".4f", "expected true reward"),
         Column("reward_low", ".4f", "from"), Column("reward_high", ".4f", "to"),
         Column("accuracy", ".2%"), Column("accuracy_error", ".2%", "± standard error"),
+        *([Column("accuracy_predicted", "", "accuracy predicted")] if is_predicted else []),
         Column("best_probability", ".1%", "best with"), Column("rank", "d", "rank from"),
         Column("last_rank", "d", "to"),
     ]  # fmt: skip
     rows = [
         [e.trial.number, e.trial.reward, e.reward, e.low, e.high, e.trial.metrics.get("accuracy"),
-         e.accuracy_error, e.best_probability, e.rank, e.last_rank]
+         e.accuracy_error, *([e.trial.is_predicted] if is_predicted else []), e.best_probability,
+         e.rank, e.last_rank]
         for e in ranked[:_TOP]
     ]  # fmt: skip
     return Table(name="ranking", columns=columns, rows=rows)

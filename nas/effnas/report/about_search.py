@@ -259,7 +259,7 @@ def which_images(facts: Facts) -> Section:
     if facts.ranked and guessing.best is not None and not facts.run.objectives:
         above = facts.ranked.above(facts.ranked[0].trial, guessing.best)
         if above is not None:
-            best = f"Trial {facts.ranked[0].trial.number}, measured best,"
+            best = f"Trial {facts.ranked[0].trial.number}, {facts.how_best} best,"
             sure += f" {best} is truly above that with {chance_text(above)}."
     if data.image_sizes:
         sizes = [f"{width}×{height}" for height, width in data.image_sizes]

@@ -42,7 +42,8 @@ _FIGURES = (
 def what_won(facts: Facts) -> Section:
     """Draw the trial that is measured best, beside the reference and the baselines' figures."""
     winner, run = facts.winner, facts.run
-    question = "Which network is measured best?"
+    question = f"Which network is {facts.how_best} best?"
+    predicted = "predicted " * (facts.how_best == "predicted")
     if winner is None:
         return Section(name="best", question=question, answer="No trial is complete yet.")
     size = run.space.target.image_size
@@ -52,7 +53,8 @@ def what_won(facts: Facts) -> Section:
     changed = [name for name, option in found.items() if other.get(name) != option]
     m = winner.metrics
     figures_text = listed([
-        *([f"{m['accuracy']:.2%} accuracy{_error_text(facts)}"] if "accuracy" in m else []),
+        *([f"{m['accuracy']:.2%} {predicted}accuracy{_error_text(facts)}"]
+          if "accuracy" in m else []),
         *([f"{m['step_time']:.2f} times {run.step_unit.value} step time"]
           if "step_time" in m else []),
         *([f"{m['params_ratio']:.2f} times the reference's parameters ({count_text(m['params'])})"]
@@ -60,7 +62,7 @@ def what_won(facts: Facts) -> Section:
     ])  # fmt: skip
     arch = winner.architecture
     drawn = [] if arch.model else [
-        draw(f"trial {winner.number}, measured best", arch, size, reference),
+        draw(f"trial {winner.number}, {facts.how_best} best", arch, size, reference),
         draw("the reference", reference, size),
     ]  # fmt: skip
     sure = f"{len(changed)} of {counted(len(found), 'decision')} differ from the reference's"
@@ -89,8 +91,9 @@ def what_won(facts: Facts) -> Section:
 
 
 def _error_text(facts: Facts) -> str:
-    error = facts.accuracy_error
-    return f" (± {100 * error:.1f} points standard error)" if error is not None else ""
+    error, is_predicted = facts.accuracy_error, facts.how_best == "predicted"
+    kind = "standard deviation" if is_predicted else "standard error"
+    return f" (± {100 * error:.1f} points {kind})" if error is not None else ""
 
 
 def _beside(facts: Facts, winner: Trial) -> Table:

@@ -73,6 +73,11 @@ class Facts:
         """The trial with the highest measured reward."""
         return self.complete[0] if self.complete else None
 
+    @property
+    def how_best(self) -> str:
+        """How the winner is known: `measured`, or `predicted` if its accuracy is."""
+        return "predicted" if self.winner and self.winner.is_predicted else "measured"
+
     @cached_property
     def front_standing(self) -> FrontStanding | None:
         """The Pareto front of several objectives; None for a search by its reward alone."""

@@ -33,6 +33,7 @@ from effnas.report.about_winner import (
 from effnas.report.facts import Facts
 from effnas.report.parts import Page, Section, date_text, next_section
 from effnas.report.verdict import tiles, title
+from effnas.trials.learning_curve import predicted_text
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run
 
@@ -83,6 +84,7 @@ def report_facts(
             ("controller", manifest.controller or "?"),
             ("device", manifest.hardware or "?"),
             *([("retargeted from", manifest.parent.path)] if manifest.parent else []),
+            *([("accuracies", predicted)] if (predicted := predicted_text(run.trials)) else []),
             ("begun", date_text(manifest.created)),
         ],
         tiles=tiles(facts),

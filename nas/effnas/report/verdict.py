@@ -35,7 +35,8 @@ def title(facts: Facts) -> str:
     beaten = [_named(each) for each in facts.contenders if each.is_beaten]
     unbeaten = [_named(each, chance=True) for each in facts.contenders if each.is_beaten is False]
     is_sure = not others and not unbeaten
-    text = f"Trial {winner.number} {'wins' if is_sure else 'is measured best'}"
+    how = facts.how_best
+    text = f"Trial {winner.number} {'wins' if is_sure and how == 'measured' else f'is {how} best'}"
     text += f" and beats {listed(beaten, 3)}" if beaten else ""
     if unbeaten:
         text += f", but does not clearly beat {listed(unbeaten, 3)}"
@@ -68,7 +69,8 @@ def tiles(facts: Facts) -> list[tuple[str, str, str]]:
         )
         guessing = facts.run.manifest.data.guessing.best
         more += f"; guessing {guessing:.1%}" if facts.learned_nothing and guessing else ""
-        found.append(("accuracy", f"{m['accuracy']:.1%}", more))
+        name = "predicted accuracy" if winner.is_predicted else "accuracy"
+        found.append((name, f"{m['accuracy']:.1%}", more))
     if "step_time" in m:
         low, high = m.get("step_time_low"), m.get("step_time_high")
         is_over_reference = facts.run.step_unit is StepUnit.REFERENCE

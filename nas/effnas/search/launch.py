@@ -9,6 +9,7 @@ from pathlib import Path
 
 from effnas.arch.architecture import Architecture
 from effnas.config.catalog import Source
+from effnas.config.recipe import Recipe
 from effnas.config.recipe_file import RecipeSpace
 from effnas.config.settings import EvaluationConfig, StepTimeConfig
 from effnas.controllers.registry import controller_text
@@ -165,8 +166,9 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
             config, settings.workers, observer.preparing, baselines=setup.baselines
         )
         with closing(backend):
-            most_macs = stored.most_macs if stored else setup.most_macs(prepared)
-            search = setup.search(folder, prepared.num_classes, most_macs)
+            found = most_macs(setup.space, settings.recipe, prepared.train_step_s)
+            limit = stored.most_macs if stored else found
+            search = setup.search(folder, prepared.num_classes, limit)
             search.space.check_satisfiable()
             manifest = describe(
                 source=setup.source,
@@ -179,7 +181,7 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
                 prepared=prepared,
                 created=began,
                 full_epochs=settings.full_epochs,
-                most_macs=most_macs,
+                most_macs=limit,
             )
             if stored:
                 manifest.check_continues(stored, out)
@@ -228,6 +230,24 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
                     search, backend, lambda trial: observer.finalist_timed(trial, search)
                 )
     return search
+
+
+def most_macs(space: SearchSpace, recipe: Recipe, step_s: float) -> float | None:
+    """Return the MACs of networks of which about `_MIN_STEPS` steps fit into a training time.
+
+    Larger ones would hardly learn anything, and a space may consist of them mostly. A network is
+    taken to be as quick by the MAC as the reference: smaller ones are slower, so that those of
+    which too few steps fit all the same are found out by their own steps.
+
+    Args:
+        space: With all classes known.
+        recipe: Without a training time, nothing is left out.
+        step_s: Seconds of a step of the reference's training; 0 where that is not known.
+    """
+    if not step_s or space.model or not recipe.train_time_s:
+        return None
+    macs = space.count(space.reference).macs * max(recipe.train_time_s / step_s / _MIN_STEPS, 1.0)
+    return float(f"{macs:.2g}")
 
 
 def _cheapest(settings: Settings, space: SearchSpace, reward: Reward) -> StepTimeConfig:
@@ -294,20 +314,6 @@ class _Setup:
                 checkpoints=checkpoints,
             ),
         )
-
-    def most_macs(self, prepared: WorkerInfo) -> float | None:
-        """Return the MACs of networks of which about `_MIN_STEPS` steps fit into a training time.
-
-        Larger ones would hardly learn anything, and a space may consist of them mostly. A network
-        is taken to be as quick by the MAC as the reference: smaller ones are slower, so that those
-        of which too few steps fit all the same are found out by their own steps.
-        """
-        space, step_s = self.space, prepared.train_step_s
-        if not step_s or space.model or not self.settings.recipe.train_time_s:
-            return None
-        steps = self.settings.recipe.train_time_s / step_s
-        macs = space.count(space.reference).macs * max(steps / _MIN_STEPS, 1.0)
-        return float(f"{macs:.2g}")
 
     def search(
         self,

@@ -197,6 +197,7 @@ class Search:
         budget: int,
         backend: Backend | None = None,
         on_trial: Callable[[Trial], None] | None = None,
+        again: Callable[[], Trial | None] | None = None,
     ) -> Trials:
         """Search until `budget` trials have been proposed and have ended.
 
@@ -211,6 +212,7 @@ class Search:
             backend: Runs evaluations elsewhere; takes the place of `evaluate`. The caller closes
                 it.
             on_trial: Called with every trial that has ended, and with one that pauses at a rung.
+            again: Gives a complete trial to evaluate again before any new one; None: none.
 
         Returns:
             All trials.
@@ -231,7 +233,8 @@ class Search:
         )
 
         def next_job() -> Job | None:
-            trial = self._next(unfinished, budget)
+            old = again() if again and not unfinished else None
+            trial = self._restart(old) if old else self._next(unfinished, budget)
             return self._job(trial) if trial else None
 
         def ended(trial: Trial) -> None:
@@ -240,10 +243,7 @@ class Search:
 
         def failed(outcome: Outcome, is_last: bool) -> None:
             trial = self._fail(outcome, is_last)
-            if is_last:
-                ended(trial)
-            else:
-                self._restart(trial)
+            (ended if is_last else self._restart)(trial)
 
         drain(backend, next_job, lambda outcome: ended(self._finish(outcome)), failed)
         for trial in self._prune():

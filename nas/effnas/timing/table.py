@@ -91,19 +91,19 @@ class StepTimeTable:
         return cls(path, hardware, note, times, archs)
 
     def __call__(self, arch: Architecture) -> StepTime:
-        """Look up a network.
+        """Look up a network, whatever it is trained by.
 
         Raises:
             InfeasibleError: It is not in the table.
         """
-        found = self._times.get(arch.id)
+        found = self._times.get(arch.id) or self._times.get(arch.network.id)
         if found is None:
             raise InfeasibleError(f"not in the table {self.path}")
         return found
 
     def __contains__(self, arch: Architecture) -> bool:
         """Return whether a network is in the table."""
-        return arch.id in self._times
+        return arch.id in self._times or arch.network.id in self._times
 
     @property
     def description(self) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import torch
 
-from effnas.errors import InfeasibleError
+from effnas.errors import ConfigError, InfeasibleError
 from effnas.train.stages import Stage, stages_of
 from effnas.train.step import synchronize
 
@@ -111,6 +111,36 @@ def forecast(make: Callable[[], Training], minival: TrainSet | None) -> Forecast
 
 #: Seconds of a step at an image size in pixels.
 StepTimes: TypeAlias = Callable[[int], float]
+
+
+def proportional_step_times(
+    step_s: float, *, of_batch_size: int, of_image_size: int, batch_size: int
+) -> StepTimes:
+    """Return step times in proportion to images and pixels.
+
+    Args:
+        step_s: Seconds of a step that is known.
+        of_batch_size: Images in it.
+        of_image_size: Their pixels.
+        batch_size: Images in the steps of the training.
+    """
+    pixel_s = step_s / (of_batch_size * of_image_size**2)
+    return lambda image_size: pixel_s * batch_size * image_size**2
+
+
+def step_seconds_of(metrics: Mapping[str, float]) -> float:
+    """Return the seconds of a step from the metrics of a source of step times.
+
+    Raises:
+        ConfigError: If there are none.
+    """
+    seconds = metrics.get("step_time_s")
+    if seconds is None:
+        raise ConfigError(
+            "the step times give no `step_time_s`, so how many steps fit into a training time is "
+            "not known; add them"
+        )
+    return seconds
 
 
 def measure_step_times(training: Training, limit_s: float | None = None) -> StepTimes:

@@ -67,6 +67,15 @@ class Run:
         return self.manifest.recipe or self._lacks("recipe")
 
     @property
+    def train_images(self) -> int:
+        """Images that its networks were trained on.
+
+        Raises:
+            StoreError: If the manifest does not say.
+        """
+        return self.manifest.data.train_images or self._lacks("images")
+
+    @property
     def full_training_images(self) -> int:
         """Images of the training part: those trained on, left out, and held out.
 

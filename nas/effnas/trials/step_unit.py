@@ -7,6 +7,9 @@ from enum import Enum
 #: What a source of step times says in its description, which manifests store as `step_times`.
 OVER_MEDIAN = "S is relative to the median of the table"
 
+#: What it says where S is of the steps of trainings by time.
+IN_TRAININGS = "measured in trainings"
+
 
 class StepUnit(Enum):
     """The training step that S is a multiple of; the value names it, before "step" or "= 1".

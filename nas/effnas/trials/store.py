@@ -18,6 +18,7 @@ from typing import IO, Any, ClassVar, Protocol, Self, TypeVar, cast
 
 from effnas.arch.architecture import Architecture
 from effnas.config.codec import (
+    Amount,
     Count,
     dump_json,
     from_plain,
@@ -287,6 +288,7 @@ class _TrialRecord(ArchitectureRecord):
     rungs: Mapping[int, float] = field(default_factory=dict)
     stages: tuple[StageTimes, ...] = ()
     curve: tuple[tuple[int, float], ...] = ()
+    accuracy_deviation: Amount | None = None
     duration_s: float | None = None
     ended: str | None = None
 

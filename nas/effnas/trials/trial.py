@@ -66,6 +66,8 @@ class Measurement:
             training by time (`effnas.search.rungs`).
         stages: Of a training by time; with them it can be repeated exactly.
         curve: Of a training by time: accuracy after some of its steps.
+        accuracy_deviation: Standard deviation of an accuracy that is predicted from the curve, for
+            as many steps as `stages` have (`effnas.trials.learning_curve`); None: it is measured.
         confusion: Held-out images of class i (row) that are taken for class j (column), where the
             weights of the training are kept; else empty. A search does not store it.
     """
@@ -78,6 +80,7 @@ class Measurement:
     rungs: Mapping[int, float] = field(default_factory=dict)
     stages: tuple[StageTimes, ...] = ()
     curve: tuple[tuple[int, float], ...] = ()
+    accuracy_deviation: float | None = None
     confusion: tuple[tuple[int, ...], ...] = ()
 
     def continued(self, later: Measurement) -> Measurement:
@@ -91,6 +94,7 @@ class Measurement:
             rungs=self.rungs,
             stages=later.stages or self.stages,
             curve=self.curve + tuple(one for one in later.curve if one not in self.curve),
+            accuracy_deviation=None if "accuracy" in later.metrics else self.accuracy_deviation,
             confusion=later.confusion or self.confusion,
         )
 
@@ -130,8 +134,14 @@ class Trial:
         """Whether the trial has ended or reached a rung."""
         return self.state.is_finished or bool(self.measurement.rungs)
 
+    @property
+    def is_predicted(self) -> bool:
+        """Whether its accuracy is predicted for another device than it was trained for."""
+        return self.measurement.accuracy_deviation is not None
+
     def to_row(self) -> dict[str, object]:
         """Return the trial as one row of a table; every table of effnas uses these names."""
+        deviation = self.measurement.accuracy_deviation
         return {
             "trial": self.number,
             "state": str(self.state),
@@ -140,6 +150,7 @@ class Trial:
             "reward": self.reward,
             **{f"recipe.{name}": option for name, option in self.architecture.recipe},
             **self.metrics,
+            **({} if deviation is None else {"accuracy_deviation": deviation}),
             "step_time_source": self.measurement.step_time_source or None,
             "reason": self.reason,
             "duration_s": self.duration_s,

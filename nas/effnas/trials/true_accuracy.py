@@ -50,12 +50,27 @@ def from_arcsine(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def arcsine_error(
-    accuracy: NDArray[np.float64], images: int, seed_spread: float, trainings: int = 1
+    accuracy: NDArray[np.float64],
+    images: int,
+    seed_spread: float,
+    trainings: int = 1,
+    predicted: NDArray[np.float64] | float = 0.0,
 ) -> NDArray[np.float64]:
-    """Return standard errors on the arcsine scale, [N], of accuracies that were measured."""
+    """Return standard errors on the arcsine scale, [N], of accuracies that were measured.
+
+    Args:
+        accuracy: [N], 0 to 1.
+        images: That they were measured on.
+        seed_spread: Standard deviation over seeds.
+        trainings: Of each.
+        predicted: Standard deviations of those that are predicted, [N], which are larger than these
+            errors; 0 of those that are measured.
+    """
     smooth = (accuracy * images + 1) / (images + 2)
-    seeds = seed_spread**2 / (4 * smooth * (1 - smooth)) / trainings
-    return np.sqrt(1 / (4 * images + 2) + seeds)
+    slope = 4 * smooth * (1 - smooth)
+    seeds = seed_spread**2 / slope / trainings
+    measured = np.sqrt(1 / (4 * images + 2) + seeds)
+    return np.asarray(np.maximum(measured, predicted / np.sqrt(slope)))
 
 
 def drawn_accuracies(

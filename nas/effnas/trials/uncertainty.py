@@ -102,7 +102,8 @@ class RankedTrial:
 
     Attributes:
         trial: The trial.
-        accuracy_error: Standard error of its measured accuracy.
+        accuracy_error: Standard error of its measured accuracy, or the standard deviation of a
+            predicted one.
         accuracy: The true accuracy that is expected, 0 to 1: the measured one, drawn towards those
             of networks that are alike.
         accuracy_low: With `LEVEL` the true accuracy is between this and `accuracy_high`, with as
@@ -310,6 +311,8 @@ def rank_trials(
 
 
 def _accuracy_error(trial: Trial, noise: Noise) -> float | None:
+    if trial.is_predicted:
+        return trial.measurement.accuracy_deviation
     return noise.standard_error(trial.metrics["accuracy"]) if "accuracy" in trial.metrics else None
 
 
@@ -321,12 +324,15 @@ def _trial_draws(
         return None
     metrics = [t.metrics for t in ranked]
     measured = np.array([m["accuracy"] for m in metrics])
+    predicted = np.array([t.measurement.accuracy_deviation or 0.0 for t in ranked])
     rng = np.random.default_rng(0)
     accuracies = before.drawn_accuracies(ranked) if before else None
     if accuracies is None:
         accuracies = drawn_accuracies(
             to_arcsine(measured, noise.holdout_images),
-            arcsine_error(measured, noise.holdout_images, noise.seed_spread or 0.0),
+            arcsine_error(
+                measured, noise.holdout_images, noise.seed_spread or 0.0, predicted=predicted
+            ),
             network_features(ranked),
             min(max(_MAX_DRAWN // len(ranked), _MIN_DRAWS), _MAX_DRAWS),
             rng,

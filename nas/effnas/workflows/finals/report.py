@@ -41,6 +41,7 @@ class FinalistStanding(Standing):
             "architecture_id": trial.architecture.id,
             "proxy_reward": trial.reward,
             "proxy_accuracy": trial.metrics.get("accuracy"),
+            **({"proxy_predicted": True} if trial.is_predicted else {}),
             "epochs": self.epochs,
             "accuracies": list(self.accuracies),
             "rewards": list(self.scores),

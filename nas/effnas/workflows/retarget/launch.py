@@ -2,82 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from effnas.config.settings import EvaluationConfig, StepTimeConfig
 from effnas.controllers.base import Controller
-from effnas.errors import ConfigError, InfeasibleError, SpaceExhaustedError, check_at_least
-from effnas.evaluation.config import config_for_run, continued_config
+from effnas.errors import ConfigError, SpaceExhaustedError
 from effnas.evaluation.evaluator import (
-    TRAINING_METRICS,
+    Task,
     named_source,
     source_without_timing,
-    step_time_metrics,
 )
 from effnas.evaluation.observer import Observer
-from effnas.evaluation.workers import Workers, start_workers
+from effnas.evaluation.workers import start_workers
+from effnas.search.launch import most_macs
 from effnas.search.retime import retime, take_step_time, time_finalists
 from effnas.search.search import Search
-from effnas.timing.profile import DeviceProfile
-from effnas.timing.step_time import StepTimeSource
 from effnas.timing.table import StepTimeTable
 from effnas.trials.baselines import append_baseline, read_baselines
 from effnas.trials.constraints import Constraints
-from effnas.trials.manifest import TRAINER, CommandPart, SearchManifest, utc_now, versions
-from effnas.trials.manifest_parts import ParentPart, RewardPart
+from effnas.trials.manifest import TRAINER, SearchManifest, macs_limits, utc_now
 from effnas.trials.problem import no_free_metrics
-from effnas.trials.reward import Reward
 from effnas.trials.run import Run, load_run
 from effnas.trials.step_unit import StepUnit
 from effnas.trials.store import RunFolder, read_events
 from effnas.trials.trial import Trial, Trials, TrialState
-from effnas.trials.worker_info import WorkerInfo
 from effnas.workflows.retarget.baselines import looking_up, retime_baselines
+from effnas.workflows.retarget.by_time import EqualTime, as_in_run
+from effnas.workflows.retarget.prepare import (
+    check_data,
+    known_metrics,
+    new_manifest,
+    trained_trials,
+    within_constraints,
+    worker_config,
+)
 from effnas.workflows.retarget.retargeting import Candidate, Retargeting
+from effnas.workflows.retarget.settings import RetargetSettings
 
 if TYPE_CHECKING:
     import numpy as np
 
     from effnas.arch.architecture import Architecture
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetargetSettings:
-    """What the user asked for.
-
-    Attributes:
-        run: Folder of the finished run.
-        out: Folder of the new run.
-        workers: The new device, and how it is used.
-        step_times: Where its step times come from.
-        timings: Trials of the finished run that are timed at most, where timing costs something.
-        budget: New trainings at most, 0 or more.
-        reward: Another reward than the run's; None takes the run's own.
-        data: Where the run's images are now; None takes the place that it stored.
-        data_root: Folder of a timm data set, likewise.
-        asked: The command line that this is from, for `asked` of the manifest.
-    """
-
-    run: Path
-    out: Path
-    workers: Workers = field(default_factory=Workers)
-    step_times: StepTimeConfig = field(default_factory=StepTimeConfig)
-    timings: int = 50
-    budget: int = 0
-    reward: str | None = None
-    data: str | None = None
-    data_root: Path | None = None
-    asked: CommandPart | None = None
-
-    def __post_init__(self) -> None:
-        check_at_least(1, timings=self.timings)
-        check_at_least(0, budget=self.budget)
-        if self.run.absolute() == self.out.absolute():
-            raise ConfigError(f"`out` is the run itself, {self.run}; choose another folder")
 
 
 class RetargetObserver(Observer):
@@ -90,7 +57,7 @@ class RetargetObserver(Observer):
         """A trial was timed on the new device."""
 
     def trained(self, trial: Trial, search: Search) -> None:
-        """A new architecture was timed and trained."""
+        """A new architecture, or one of the finished run again, was timed and trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +72,9 @@ class Retargeted:
             are left out; empty without a table.
         same_unit: Whether S, and with it rewards, are over the same step in both runs, so that they
             compare; ranks always do.
+        by_time: Whether trials were of equal training time, so that accuracies are another
+            device's, too; those of networks that were not trained there are predicted.
+        trained_again: Trials of the finished run that were trained there.
     """
 
     parent: Run
@@ -112,6 +82,8 @@ class Retargeted:
     ranking: list[Candidate]
     not_in_table: Sequence[Trial] = ()
     same_unit: bool = True
+    by_time: bool = False
+    trained_again: Sequence[Trial] = ()
 
 
 def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retargeted:
@@ -123,34 +95,34 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
     """
     began = utc_now()
     parent = load_run(settings.run)
-    if (seconds := parent.recipe.train_time_s) is not None:
-        # On another device, another number of steps fits into the time.
-        raise ConfigError(
-            f"{settings.run}: its networks were trained for {seconds:g} s of its own device, so "
-            "their accuracies hold for no other one; search again there, or here with a `profile` "
-            "of the other device, which `train_time` then counts"
-        )
     if settings.budget and parent.manifest.trainer != TRAINER:
         raise ConfigError(
             f"{parent.path}: another version of effnas trained its networks, whose accuracies do "
             "not compare with new ones: leave out `budget`, or search again"
         )
-    trained = _trained(parent)
+    trained = trained_trials(parent)
+    by_time = EqualTime.of(parent, trained)
+    if by_time:
+        settings = replace(settings, step_times=as_in_run(settings.step_times, parent))
+    mode = settings.step_times.mode
     reward = parent.load_reward(settings.reward)
     constraints = Constraints.parse(parent.manifest.constraints, parent.space)
     named = named_source(settings.step_times, parent.space)
-    source = source_without_timing(named, settings.step_times.mode)
+    source = source_without_timing(named, mode)
     space = constraints.narrowed(no_free_metrics)  # networks too slow here still teach accuracy
     seed = parent.manifest.seed
+    pool = source.architectures() if isinstance(source, StepTimeTable) else None
     engine = Retargeting(
         space,
         reward,
         trained,
         seed=seed,
-        step_time_of=_step_time_of(source, constraints) if source else None,
-        pool=source.architectures() if isinstance(source, StepTimeTable) else None,
+        step_time_of=within_constraints(source, constraints) if source else None,
+        pool=None if pool is None else map(space.with_default_recipe, pool),
+        curves=by_time.curves if by_time else None,
+        steps_of=by_time.told_steps if by_time else None,
     )
-    controller = _Untrained(engine, trained, seed)
+    controller = _Untrained(engine, trained, seed, by_time)
     with RunFolder.open(settings.out) as folder, ExitStack() as stack:
         search = Search(
             parent.space,
@@ -161,16 +133,29 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
             store=folder,
             first_number=max(trial.number for trial in parent.trials) + 1,
         )
-        names = (*TRAINING_METRICS, *step_time_metrics(named, space))
+        names = known_metrics(named, space, mode, by_time=by_time is not None)
         reward.check(dict.fromkeys(names, 0.5) | space.counted_metrics(space.reference))
         constraints.check_given(names)
         backend, prepared, stored = None, None, SearchManifest.stored(settings.out)
-        if source is None or settings.budget or settings.step_times.mode == "auto":
-            config = _config(settings, parent, stored)
+        if source is None or settings.budget or mode == "auto":
+            # Steps of trainings are measured on the images, unless a source tells them.
+            counts_here = by_time is not None and (named is None or mode == "auto")
+            config = worker_config(
+                settings, parent, stored, has_images=settings.budget > 0 or counts_here
+            )
             backend, prepared = start_workers(config, settings.workers, observer.preparing)
             stack.callback(backend.close)
-            _check_data(settings, parent, prepared)
-        manifest = _manifest(settings, parent, reward, prepared, source)
+            if config.data is not None:
+                check_data(settings, parent, prepared)
+        manifest = new_manifest(settings, parent, reward, prepared, source)
+        if by_time:
+            manifest = replace(manifest, baselines=None)
+            if settings.budget and prepared:
+                found = most_macs(parent.space, parent.recipe, prepared.train_step_s)
+                limit = max(found or 0.0, parent.manifest.most_macs or 0.0) or None
+                limit = stored.most_macs if stored and stored.budget else limit
+                manifest = replace(manifest, most_macs=limit)
+            engine.narrow(macs_limits(manifest.most_macs))
         if stored:
             manifest.check_continues(stored, settings.out)
             began = stored.created or began
@@ -184,9 +169,10 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
         if isinstance(source, StepTimeTable):
             lacking = [trial for trial in trained if trial.architecture not in source]
         known = len(trained) - len(lacking)
-        limit = known if source else min(settings.timings, known)
-        observer.planned(parent, manifest.hardware, manifest.step_times, limit)
-        if timer := backend or (looking_up(source) if source else None):
+        limit_of_timings = known if source else min(settings.timings, known)
+        observer.planned(parent, manifest.hardware, manifest.step_times, limit_of_timings)
+        timer = backend or (looking_up(source) if source else None)
+        if timer and not by_time:  # of baselines, there are no learning curves
             retime_baselines(
                 parent.baselines,
                 read_baselines(settings.out),
@@ -195,26 +181,32 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
                 lambda result: append_baseline(settings.out, result),
             )
             search.baselines = read_baselines(settings.out)
+        task, settle = (Task.PLAN, by_time.settled) if by_time else (Task.TIME, None)
         if source:
             done = {trial.number for trial in search.trials}
             for trial in trained:
                 if trial.number not in done:
-                    take_step_time(search, trial, source)
+                    take_step_time(search, trial, source, settle)
         elif backend:
             retime(
                 search,
                 backend,
-                lambda under_way: controller.next_to_time(search, limit - len(under_way)),
+                lambda under_way: controller.next_to_time(
+                    search, limit_of_timings - len(under_way)
+                ),
                 on_trial=observer.timed,
+                task=task,
+                settle=settle,
             )
         if settings.budget and backend:
             search.run(
                 budget=controller.timed(search) + settings.budget,
                 backend=backend,
                 on_trial=lambda trial: observer.trained(trial, search),
+                again=lambda: controller.again(search, settings.budget),
             )
-        if settings.step_times.mode == "auto" and backend:
-            time_finalists(search, backend, on_trial=observer.timed)
+        if mode == "auto" and backend:
+            time_finalists(search, backend, on_trial=observer.timed, task=task, settle=settle)
             for trial in search.trials:
                 controller.learn(trial)
         replace(manifest, finished=utc_now()).write(settings.out)
@@ -225,6 +217,8 @@ def retarget(settings: RetargetSettings, observer: RetargetObserver) -> Retarget
         ranking=engine.ranking(),
         not_in_table=lacking,
         same_unit=units == {StepUnit.REFERENCE},
+        by_time=by_time is not None,
+        trained_again=[t for t in search.trials if by_time and by_time.is_trained_again(t)],
     )
 
 
@@ -233,11 +227,16 @@ class _Untrained(Controller):
 
     name = "retarget"
 
-    def __init__(self, engine: Retargeting, trained: Trials, seed: int) -> None:
+    def __init__(
+        self, engine: Retargeting, trained: Trials, seed: int, by_time: EqualTime | None = None
+    ) -> None:
         super().__init__(engine.space, seed)
         self._engine = engine
+        self._by_time = by_time
         self._trained = {trial.number: trial for trial in trained}
         self._by_id = {trial.architecture.id: trial for trial in trained}
+        self._next: Architecture | None = None
+        self._trained_again: set[int] = set()
 
     def timed(self, search: Search) -> int:
         """Return how many trials of the finished run have been timed."""
@@ -250,118 +249,58 @@ class _Untrained(Controller):
         arch = self._engine.next_to_time()
         return None if arch is None else self._by_id[arch.id]
 
+    def again(self, search: Search, budget: int) -> Trial | None:
+        """Return a trial of the finished run to train again, if nothing else is likelier to win.
+
+        What is, `ask` returns next.
+
+        Args:
+            search: The new run.
+            budget: New trainings at most, of both kinds.
+        """
+        new = len(search.trials) - self.timed(search)
+        if self._by_time is None or new + len(self._trained_again) >= budget:
+            return None
+        arch = self._engine.next_to_train()
+        trial = self._by_id.get(arch.id) if arch else None
+        self._next = None if trial else arch
+        if trial is None:
+            return None
+        known = {each.number: each for each in search.trials}
+        return known.get(trial.number, trial)
+
     def ask(self, number: int) -> Architecture:
         """Return an architecture that may win; raise SpaceExhaustedError if there is none."""
         del number
-        arch = self._engine.next_to_train()
+        arch, self._next = self._next, None
+        if self._by_time is None:
+            arch = self._engine.next_to_train()
         if arch is None:
             raise SpaceExhaustedError("no untrained architecture is likely to win")
         return arch
 
+    def tell(self, trial: Trial) -> None:
+        """Learn that a trial has started or ended."""
+        if trial.state is TrialState.RUNNING:
+            self._engine.tell_started(trial.architecture)
+            if trial.number in self._trained:
+                self._trained_again.add(trial.number)
+        super().tell(trial)
+
     def learn(self, trial: Trial) -> None:
         """Pass on a timing or a training."""
         arch = trial.architecture
+        is_old = trial.number in self._trained
+        steps = sum(stage.steps for stage in trial.measurement.stages) or None
         if trial.state is not TrialState.COMPLETE:
-            if trial.number in self._trained and "step_time" in trial.metrics:
-                self._engine.tell_step_time(arch, trial.metrics)  # too slow teaches, too
+            if is_old and "step_time" in trial.metrics:
+                self._engine.tell_step_time(arch, trial.metrics, steps)  # too slow teaches, too
             self._engine.tell_infeasible(arch)
-        elif trial.number in self._trained:
-            self._engine.tell_step_time(arch, trial.metrics)
+        elif is_old and not (self._by_time and self._by_time.is_trained_again(trial)):
+            self._engine.tell_step_time(arch, trial.metrics, steps)
         else:
             self._engine.tell_trained(arch, trial.metrics)
 
     def propose(self, rng: np.random.Generator) -> Architecture:
         """Draw at random; not used, since `ask` is ours."""
         return self.space.sample(rng)
-
-
-# -- before the first timing
-
-
-def _trained(parent: Run) -> Trials:
-    """Return the complete trials of a run with an accuracy, the first of each architecture."""
-    found: dict[str, Trial] = {}
-    for trial in parent.trials:
-        if trial.state is TrialState.COMPLETE and "accuracy" in trial.metrics:
-            found.setdefault(trial.architecture.id, trial)
-    if not found:
-        raise ConfigError(
-            f"{parent.path}: no trial is complete, so there is nothing to retarget; let the search "
-            "continue first"
-        )
-    return Trials(found.values())
-
-
-def _config(
-    settings: RetargetSettings, parent: Run, stored: SearchManifest | None
-) -> EvaluationConfig:
-    """Return what workers need: as the parent's, on another device."""
-    config = config_for_run(parent, data=settings.data, data_root=settings.data_root)
-    config = replace(
-        config,
-        data=config.data if settings.budget else None,
-        execution=None,
-        step_times=settings.step_times,
-        constraints=parent.manifest.constraints,
-        holdout_fingerprint=None,  # all images are compared, once they are loaded
-    )
-    return continued_config(config, stored) if stored and stored.execution else config
-
-
-def _manifest(
-    settings: RetargetSettings,
-    parent: Run,
-    reward: Reward,
-    prepared: WorkerInfo | None,
-    source: DeviceProfile | StepTimeTable | None,
-) -> SearchManifest:
-    """Return the manifest: the parent's, with what is different now."""
-    # Whatever device trains, step times are those of the source.
-    timed = source or prepared
-    described = source.description if source else prepared.step_times if prepared else ""
-    return replace(
-        parent.manifest,
-        asked=settings.asked,
-        controller="retarget",
-        rungs=None,
-        budget=settings.budget,
-        reward=RewardPart.of(reward),
-        execution=prepared.execution if prepared else None,
-        timing_batch_size=prepared.timing_batch_size if prepared else None,
-        hardware=timed.hardware if timed else "",
-        step_times=described,
-        device=prepared.device if prepared else {},
-        versions=versions(),
-        finished=None,
-        parent=ParentPart(
-            path=str(settings.run),
-            created=parent.manifest.created,
-            hardware=parent.manifest.hardware,
-            trials=len(parent.trials),
-            best=parent.best.number if parent.best else None,
-        ),
-    )
-
-
-def _step_time_of(
-    source: StepTimeSource, constraints: Constraints
-) -> Callable[[Architecture], Mapping[str, float]]:
-    """Return a source of metrics of timing that leaves out what breaks a constraint."""
-
-    def step_time_of(arch: Architecture) -> Mapping[str, float]:
-        metrics = source(arch).metrics
-        if broken := constraints.broken(arch, metrics):
-            raise InfeasibleError(broken)
-        return metrics
-
-    return step_time_of
-
-
-def _check_data(settings: RetargetSettings, parent: Run, prepared: WorkerInfo) -> None:
-    """Refuse to compare accuracies on other images."""
-    data = parent.manifest.data
-    if settings.budget and data.fingerprint != prepared.data_fingerprint:
-        raise ConfigError(
-            f"the images at {data.name} are not those that {settings.run} was trained on, "
-            "so accuracies would not compare; give their place as `data`, or `budget` 0"
-        )

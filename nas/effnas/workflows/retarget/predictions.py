@@ -14,7 +14,8 @@ from effnas.controllers.posterior import (
     metrics_that_matter,
     reward_posterior,
 )
-from effnas.evaluation.evaluator import TIMING_METRICS
+from effnas.evaluation.evaluator import TIMING_METRICS, TRAINING_METRICS
+from effnas.workflows.retarget.curve_accuracies import CurveAccuracies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 
     from effnas.arch.architecture import Architecture
     from effnas.space.search_space import SearchSpace
+    from effnas.trials.learning_curve import LearningCurves, PredictedAccuracy
     from effnas.trials.reward import Reward
     from effnas.trials.trial import Trial
 
 #: Standard deviation of log S while fewer than three networks are timed on the new device.
 _PRIOR_DEVIATION = 0.3
+_LN2 = float(np.log(2))
 
 _DEVICE_METRICS = ("step_time", *TIMING_METRICS)
 
@@ -40,6 +43,8 @@ class Predictions:
         reward: Says which metrics matter.
         trials: The trials of the finished search, one for an architecture.
         old_reward: The reward of each on the old device, by the architecture's id.
+        curves: Of trials of equal training time, whose accuracies follow for the new device from
+            how many steps fit there; None where accuracies hold on every device.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class Predictions:
         reward: Reward,
         trials: Sequence[Trial],
         old_reward: Mapping[str, float],
+        curves: LearningCurves | None = None,
     ) -> None:
         self.space = space
         self.reward = reward
@@ -59,6 +65,12 @@ class Predictions:
         self._old_reward = old_reward
         self._architectures = {t.architecture.id: t.architecture for t in trials}
         self._trained = {key: _without_timing(metrics) for key, metrics in self._old.items()}
+        self._by_curve = CurveAccuracies(curves, trials) if curves else None
+        if curves:
+            self._trained = {
+                key: {name: v for name, v in metrics.items() if name not in TRAINING_METRICS}
+                for key, metrics in self._trained.items()
+            }
         self._timed: dict[str, dict[str, float]] = {}
         self._timed_architectures: dict[str, Architecture] = {}
         needed = self._needed()
@@ -82,21 +94,39 @@ class Predictions:
         self._of_training = {name: OnlineGP(groups, 1.0) for name in self._trained_names}
         self._stale = {*self._device_names, *self._trained_names}
 
-    def add_timing(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
-        """Take the metrics of a timing on the new device; others are ignored."""
+    def add_timing(
+        self, arch: Architecture, metrics: Mapping[str, float], steps: int | None = None
+    ) -> None:
+        """Take the metrics of a timing on the new device; others are ignored.
+
+        Args:
+            arch: What was timed.
+            metrics: Of the timing.
+            steps: That fit into the training time there; None where trainings are by epochs.
+        """
         self._timed_architectures[arch.id] = arch
         self._timed[arch.id] = {n: float(v) for n, v in metrics.items() if n in _DEVICE_METRICS}
         self._stale.update(self._device_names)
+        if self._by_curve:
+            self._by_curve.forget()
+            if steps is not None and self._by_curve.tell_steps(arch, steps):
+                self._stale.update(self._trained_names)
 
     def add_training(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
         """Take the metrics of a training; those of timing are ignored."""
         self._architectures[arch.id] = arch
         self._trained[arch.id] = self.space.counted_metrics(arch) | _without_timing(metrics)
         self._stale.update(self._trained_names)
+        if self._by_curve:
+            self._by_curve.tell_trained(arch)
 
     def is_timed(self, arch: Architecture) -> bool:
         """Whether the step time on the new device is known."""
         return arch.id in self._timed
+
+    def predicted_accuracies(self) -> Mapping[str, PredictedAccuracy]:
+        """Return the accuracies on the new device that follow from learning curves, by id."""
+        return self._by_curve.predicted(self._slowdown) if self._by_curve else {}
 
     def rewards(self, archs: Sequence[Architecture]) -> Posterior:
         """Return the posterior of rewards."""
@@ -131,7 +161,10 @@ class Predictions:
 
     def metrics(self, archs: Sequence[Architecture]) -> list[dict[str, float]]:
         """Return all metrics of trained architectures, measured or the median prediction."""
-        found = self._measured(archs)
+        found, by_curve = self._measured(archs), self.predicted_accuracies()
+        for arch, metrics in zip(archs, found, strict=True):
+            if arch.id in by_curve:
+                metrics["accuracy"] = by_curve[arch.id].accuracy
         for name in self._device_names:
             values = np.exp(self.device(name, archs)[0])
             for metrics, value in zip(found, values.tolist(), strict=True):
@@ -145,12 +178,25 @@ class Predictions:
         if name in self._device_names:
             return self.device(name, archs)
         model = self._of_training[name]
+        by_curve = self.predicted_accuracies() if name == "accuracy" else {}
         if name in self._stale:
-            known = [a for key, a in self._architectures.items() if name in self._trained[key]]
-            values = np.array([self._trained[arch.id][name] for arch in known])
-            model.update(self._matrix(known), values)
+            values = {key: m[name] for key, m in self._trained.items() if name in m}
+            values |= {key: each.accuracy for key, each in by_curve.items()}
+            known = [arch for key, arch in self._architectures.items() if key in values]
+            model.update(self._matrix(known), np.array([values[arch.id] for arch in known]))
             self._stale.discard(name)
-        return model.predict(self._matrix(archs))
+        mean, deviation = model.predict(self._matrix(archs))
+        for n, arch in enumerate(archs):
+            if arch.id in by_curve:
+                mean[n], deviation[n] = by_curve[arch.id]
+        return mean, deviation
+
+    def _slowdown(
+        self, archs: Sequence[Architecture]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean and deviation of log2 of S on the new device over S on the old one, [N]."""
+        mean, deviation = self.device("step_time", archs)
+        return (mean - self._old_logs("step_time", archs)) / _LN2, deviation / _LN2
 
     def device(
         self, name: str, archs: Sequence[Architecture]

@@ -1,8 +1,10 @@
 """Retargeting: the results of a finished search, for another device.
 
-Accuracy and params stay; step times are another device's. Which networks to time there and which
-new ones to train is chosen by expected improvement (Jones et al. 1998) over the best reward so far,
-given the Gaussian processes' predictions of metrics that were not measured.
+Accuracy and params stay; step times are another device's. Accuracies of trainings of equal time
+are, too, since another number of steps fits in: they are predicted from learning curves. Which
+networks to time there and which to train, new ones or known ones again, is chosen by expected
+improvement (Jones et al. 1998) over the best reward so far, given the Gaussian processes'
+predictions of metrics that were not measured.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from effnas.space.search_space import SearchSpace
+    from effnas.trials.learning_curve import LearningCurves
     from effnas.trials.reward import Reward
 
 #: No gain is expected any more below this share of the standard deviation of the old rewards.
@@ -48,6 +51,8 @@ class Candidate:
         reward: Reward on the new device; the expected one if it was not timed there.
         reward_deviation: Standard deviation of it; 0 if all that it needs was measured.
         metrics: What was measured in training or counted, and the step time on the new device.
+        accuracy_deviation: Standard deviation of an accuracy that is predicted from a learning
+            curve; 0 where it is measured.
         step_time: S on the new device, measured or the median prediction.
         step_time_deviation: Relative standard deviation of a prediction; 0 if S was measured.
         timed: Whether S was measured on the new device.
@@ -63,6 +68,7 @@ class Candidate:
     reward: float
     reward_deviation: float
     metrics: Mapping[str, float]
+    accuracy_deviation: float
     step_time: float
     step_time_deviation: float
     timed: bool
@@ -83,13 +89,17 @@ class Retargeting:
         reward: Is maximized. Metrics that it needs and that are not known yet are predicted: those
             of timing from the architecture and their values on the old device, others from the
             architecture. Metrics that are neither of timing nor counted, such as accuracy, are
-            assumed to be the same on every device.
+            assumed to be the same on every device, unless there are `curves`.
         trained: The finished search.
         seed: Seed of all proposals.
         step_time_of: Gives the metrics of timing on the new device where they cost nothing (a
             table, a predictive model), or raises `InfeasibleError`. Then nothing is to be timed.
         pool: The only architectures that may be trained, such as those of a table; all of the space
             by default.
+        curves: Of trials of equal training time; their accuracies on the new device are predicted
+            from how many steps fit there, and they may be trained again.
+        steps_of: With those, and where step times cost nothing: gives the steps of a training that
+            fit there, from the metrics of timing, or raises `InfeasibleError`.
 
     Raises:
         ConfigError: If no trial is COMPLETE with a step time above 0 and within the space.
@@ -105,11 +115,13 @@ class Retargeting:
         *,
         step_time_of: Callable[[Architecture], Mapping[str, float]] | None = None,
         pool: Iterable[Architecture] | None = None,
+        curves: LearningCurves | None = None,
+        steps_of: Callable[[Architecture, Mapping[str, float]], int] | None = None,
     ) -> None:
         self.space = space
         self.reward = reward
         self._seed = seed
-        self._step_time_of = step_time_of
+        self._step_time_of, self._steps_of = step_time_of, steps_of
         # The last of several trials of one architecture counts.
         within = {
             trial.architecture.id: trial
@@ -131,7 +143,9 @@ class Retargeting:
         ranked = sorted(self._old, key=lambda key: -self._old_reward[key])
         self._old_rank = {key: rank for rank, key in enumerate(ranked, start=1)}
         self._least_gain = MIN_GAIN * float(np.std(list(self._old_reward.values())))
-        self._predictions = Predictions(space, reward, list(within.values()), self._old_reward)
+        self._predictions = Predictions(
+            space, reward, list(within.values()), self._old_reward, curves
+        )
         self._candidates = {key: trial.architecture for key, trial in within.items()}
         self._infeasible: set[str] = set()
         self._asked_to_time: dict[str, Architecture] = {}
@@ -141,14 +155,28 @@ class Retargeting:
         if step_time_of is not None:
             self._look_up(self._candidates.values())
 
+    def narrow(self, constraints: Sequence[str]) -> None:
+        """Propose for training only what meets some more conditions."""
+        self.space = self.space.constrained(constraints)
+        if self._pool is not None:
+            self._pool = [arch for arch in self._pool if self.space.contains(arch)]
+
     # -- telling
 
-    def tell_step_time(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
-        """Take the metrics of a timing on the new device, `step_time` among them."""
+    def tell_step_time(
+        self, arch: Architecture, metrics: Mapping[str, float], steps: int | None = None
+    ) -> None:
+        """Take the metrics of a timing on the new device, `step_time` among them.
+
+        Args:
+            arch: What was timed.
+            metrics: Of the timing.
+            steps: That fit into the training time there; None where trainings are by epochs.
+        """
         if not metrics.get("step_time", 0.0) > 0:
             raise ConfigError(f"step_time is {metrics.get('step_time')}: tell a number above 0")
         self._asked_to_time[arch.id] = arch
-        self._predictions.add_timing(arch, metrics)
+        self._predictions.add_timing(arch, metrics, steps)
 
     def tell_trained(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
         """Take the metrics of a training; those of a timing on the new device may be among them."""
@@ -157,6 +185,10 @@ class Retargeting:
         self._predictions.add_training(arch, metrics)
         if "step_time" in metrics:
             self.tell_step_time(arch, metrics)
+
+    def tell_started(self, arch: Architecture) -> None:
+        """Take that the training of an architecture has begun, asked for or not."""
+        self._asked_to_train[arch.id] = arch
 
     def tell_infeasible(self, arch: Architecture) -> None:
         """Leave out an architecture that cannot be timed or trained on the new device."""
@@ -187,7 +219,9 @@ class Retargeting:
         return choice
 
     def next_to_train(self) -> Architecture | None:
-        """Return the untrained architecture from which most gain is expected.
+        """Return the architecture from whose training most gain is expected.
+
+        It was not trained before; or only on the old device, for whose steps its accuracy holds.
 
         Returns:
             None when the expected gain of the whole population is below `MIN_GAIN`, or nothing is
@@ -197,19 +231,23 @@ class Retargeting:
         rewards = self._predictions.rewards(trained).mean
         best = float(rewards.max()) if trained else -np.inf
         elite = [trained[n] for n in np.argsort(-rewards, kind="stable")[:_ELITE]]
+        again, gain_again = self._best_again(best)
         population, gain = self._evolved(elite, best)
         while population:
             order = np.argsort(-gain, kind="stable")
             choice = population[int(order[0])]
-            if gain[order[0]] <= self._least_gain:
-                return None
+            if gain[order[0]] <= max(self._least_gain, gain_again):
+                break
             if self._step_time_of is None or self._predictions.is_timed(choice):
                 self._asked_to_train[choice.id] = choice
                 return choice
             self._look_up(population[n] for n in order[:_LOOKED_UP])
             population = self._fresh(population)
             gain = self._predictions.rewards(population).expected_improvement(best)
-        return None
+        if again is None or gain_again <= self._least_gain:
+            return None
+        self._asked_to_train[again.id] = again
+        return again
 
     def ranking(self) -> list[Candidate]:
         """Return all trained architectures that the new device can run, the best first."""
@@ -217,6 +255,7 @@ class Retargeting:
         rewards = self._predictions.rewards(archs)
         deviations = self._predictions.device("step_time", archs)[1]
         metrics = self._predictions.metrics(archs)
+        by_curve = self._predictions.predicted_accuracies()
         slowdown = {
             arch.id: m["step_time"] / self._old[arch.id]["step_time"]
             for arch, m in zip(archs, metrics, strict=True)
@@ -231,6 +270,7 @@ class Retargeting:
                 reward=float(rewards.mean[n]),
                 reward_deviation=float(rewards.deviation[n]),
                 metrics=metrics[n],
+                accuracy_deviation=by_curve[key].deviation if key in by_curve else 0.0,
                 step_time=metrics[n]["step_time"],
                 step_time_deviation=float(deviations[n]),
                 timed=self._predictions.is_timed(archs[n]),
@@ -255,6 +295,22 @@ class Retargeting:
         return waiting[int(np.argmax(distances))]
 
     # -- what to train
+
+    def _best_again(self, best: float) -> tuple[Architecture | None, float]:
+        """Return what is to be trained again rather than others, if any, and its expected gain."""
+        by_curve = self._predictions.predicted_accuracies()
+        unsure = [
+            arch
+            for arch in self._usable_candidates()
+            if arch.id in by_curve
+            and by_curve[arch.id].deviation > 0
+            and arch.id not in self._asked_to_train
+        ]
+        if not unsure:
+            return None, 0.0
+        gain = self._predictions.rewards(unsure).expected_improvement(best)
+        place = int(np.argmax(gain))
+        return unsure[place], float(gain[place])
 
     def _evolved(
         self, elite: Sequence[Architecture], best: float
@@ -316,7 +372,9 @@ class Retargeting:
         for arch in archs:
             if not self._predictions.is_timed(arch):
                 try:
-                    self.tell_step_time(arch, self._step_time_of(arch))
+                    metrics = self._step_time_of(arch)
+                    steps = self._steps_of(arch, metrics) if self._steps_of else None
+                    self.tell_step_time(arch, metrics, steps)
                 except InfeasibleError:
                     self.tell_infeasible(arch)
 
