@@ -117,7 +117,7 @@ def against_random(data: str, time_s: float, budget: int, seeds: Iterable[int], 
             reached = [max([t.metrics.get("accuracy", 0.0) for t in run.trials if t.number < n])
                        for n in marks]  # fmt: skip
             best.setdefault(controller, []).append(reached)
-    print(f"\n| best of so many trials of {time_s:g} s |", " | ".join(map(str, marks)), "|")
+    print(f"\n| best after N trials of {time_s:g} s |", " | ".join(map(str, marks)), "|")
     print("|---" * (1 + len(marks)) + "|")
     for controller, rows in best.items():
         cells = (f"{100 * mean(c):.1f}" + (f" ±{100 * stdev(c):.1f}" if len(c) > 1 else "")

@@ -113,7 +113,7 @@ def test_a_search_by_time_takes_the_choices_for_small_images_and_says_so(
     assert asked.options["recipe"] == "small"
     commands[0].plan(("recipe", "open"))
     said = " ".join(capfd.readouterr().out.split())
-    assert "chosen for images of 40 px; --recipe default is fixed" in said
+    assert "chosen for images of 40 px; --recipe default is without" in said
 
 
 def test_a_search_by_time_of_large_images_keeps_the_default_recipe(

@@ -119,16 +119,13 @@ class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, opt
         return self.network, self.data
 
     def check(self) -> None:
-        if self.recipe is None and self.is_by_time and not self.changes:
+        from effnas.search.trainings import rungs_of
+
+        rungs = rungs_of(self.fidelity)
+        by_time = self.train_time is not None or (rungs is not None and rungs.in_seconds)
+        if self.recipe is None and by_time and not self.changes:
             self.choose_recipe()
         super().check()
-
-    @property
-    def is_by_time(self) -> bool:
-        from effnas.search.trainings import NO_RUNGS
-
-        in_seconds = self.fidelity not in (None, NO_RUNGS) and self.fidelity[-1:] in "smh"
-        return self.train_time is not None or in_seconds
 
     def choose_recipe(self) -> None:
         """Choose a recipe with choices where the images are of a size that one is made for."""
@@ -139,7 +136,7 @@ class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, opt
         size = native_image_size(data, self.data_root)
         if name := timed_recipe(size):
             self.recipe = name
-            self.chosen["recipe"] = f"chosen for images of {size} px; --recipe default is fixed"
+            self.chosen["recipe"] = f"chosen for images of {size} px; --recipe default is without"
 
     def run(self) -> int:
         from effnas.cli.resume import stored_search

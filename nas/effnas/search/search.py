@@ -231,19 +231,19 @@ class Search:
         unfinished = deque(
             t for t in self.trials if t.state in (TrialState.RUNNING, TrialState.FAILED)
         )
+        ended = on_trial or (lambda trial: None)
 
         def next_job() -> Job | None:
             old = again() if again and not unfinished else None
             trial = self._restart(old) if old else self._next(unfinished, budget)
             return self._job(trial) if trial else None
 
-        def ended(trial: Trial) -> None:
-            if on_trial:
-                on_trial(trial)
-
         def failed(outcome: Outcome, is_last: bool) -> None:
             trial = self._fail(outcome, is_last)
-            (ended if is_last else self._restart)(trial)
+            if is_last:
+                ended(trial)
+            else:
+                self._restart(trial)
 
         drain(backend, next_job, lambda outcome: ended(self._finish(outcome)), failed)
         for trial in self._prune():

@@ -13,9 +13,18 @@ if TYPE_CHECKING:
     from effnas.trials.manifest import SearchManifest
 
 #: The `fidelity` of trainings that never pause.
-NO_RUNGS = "none"
+_NO_RUNGS = "none"
 #: Trials in all unless a number is given, of trainings of some epochs and of some time.
 _BUDGET, _TIMED_BUDGET = 1000, 60
+
+
+def rungs_of(fidelity: str | None) -> Rungs | None:
+    """Return the rungs of a `fidelity` that may be `none`, or not given: None.
+
+    Raises:
+        ConfigError: If it cannot be read.
+    """
+    return None if fidelity is None or fidelity == _NO_RUNGS else Rungs.parse(fidelity)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +60,14 @@ class Trainings:
             name: Name or path of the recipe; None takes that of the stored search, else `DEFAULT`.
             stored: The manifest of the search that goes on.
             fidelity: Rungs as of `Rungs.parse`, which say how long trainings are if nothing else
-                does, or `NO_RUNGS`; None takes `Rungs.within` of a training time.
+                does, or `none`; None takes `Rungs.within` of a training time.
             closes: Whether what is given closes choices of the recipe, and is not refused.
             given: In place of the recipe's own, as of `Recipe.overridden`; None is not given.
 
         Raises:
             UserError: If something given is wrong.
         """
-        rungs = None if fidelity in (None, NO_RUNGS) else Rungs.parse(fidelity)
+        rungs = rungs_of(fidelity)
         if rungs and given.get("epochs") is None and given.get("train_time_s") is None:
             given["train_time_s" if rungs.in_seconds else "epochs"] = rungs.at[-1]
         opened: RecipeSpace | None = None
