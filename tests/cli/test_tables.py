@@ -189,9 +189,10 @@ def test_commands_fit_a_terminal_of_80_columns(
         "status": "status run", "space": "space v2 --samples 20",
         # Commands of an earlier trainer are not done again.
         "run-finals": "status run-finals", "layers": "status layers",
-        "plan": "search --space tiny --recipe small --data digits --budget 1 "
+        "plan": "search --space tiny --recipe mine.yaml --data digits --budget 1 "
                 "--baseline none --backend inline --train-time 2s --no-report --out new",
     }  # fmt: skip
+    (tmp_path / "mine.yaml").write_text("format: 1\nbase: small\nimage_size: <8..16|16..32>\n")
     done = effnas(*shlex.split(commands[name]))
     assert done.code == 0, done.err
     text, _, after = Text.from_ansi(done.out).plain.rpartition("\nNext\n")
