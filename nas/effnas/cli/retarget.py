@@ -183,9 +183,12 @@ class RetargetCommand(SearchReportingCommand[RetargetSettings, Retargeted], Reta
             best = next((c for c in found.ranking if c.timed), found.ranking[0])
             gain = best.reward / was_best.reward - 1 if was_best.reward else 0.0
             has = "is expected to have" if best.accuracy_deviation else "has"
+            unsure = ""
+            if best.accuracy_deviation and was_best.reward:
+                unsure = f" (±{2 * best.reward_deviation / abs(was_best.reward):.0%})"
             other = (
                 f"; the best that was timed, trial {numbers[best.architecture.id]}, {has} "
-                f"{gain:.2%} more reward"
+                f"{gain:.2%} more reward{unsure}"
             )
             self.say(
                 f"\nThe best of the finished run, trial {numbers[was_best.architecture.id]}, is "
@@ -272,6 +275,8 @@ def _why(candidate: Candidate, comparable: bool) -> str:
         text = f"S {new:.2f} as before"
     else:
         text = f"{'slower' if new > old else 'faster'} here: S {new:.2f} instead of {old:.2f}"
+    if candidate.accuracy_deviation:  # which moves ranks, too
+        return text
     if new > old and candidate.rank < candidate.old_rank:
         text += ", others slowed more"
     elif new < old and candidate.rank > candidate.old_rank:

@@ -174,7 +174,7 @@ class _Networks:
 
     def __rich_console__(self, screen: Console, options: ConsoleOptions) -> RenderResult:
         for name, network in self._rows:
-            yield _block([Text(name, style="bold")])
+            yield _hanging(Text(""), Text(name, style="bold"), options.max_width)
             yield _hanging(Text(_GAP), Text(network), options.max_width)
 
 
