@@ -4,8 +4,9 @@
     python benchmarks/equal_time.py random --data cifar10.tar.gz
 
 `ranks`: networks of the space `small`, spread by their MACs, are trained for --time (two seeds,
-whose mean counts), for a quarter of it, and for four epochs as a search without a training time
-does. Kendall's tau of each of the short trainings with the long ones, and what they cost.
+whose mean counts), for a quarter of it, and for four epochs of as many images as cost the same in
+all: by the same recipe (`quick`), and by the one that a search without a training time takes
+(`default`). Kendall's tau of each of the short trainings with the long ones, and what they cost.
 
 `random`: searches of networks and recipes by the surrogate and at random, of as many trials of
 equal time, with three seeds each; the best accuracy on the held-out images after some of them.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from math import log
 from pathlib import Path
@@ -32,7 +34,7 @@ from effnas.config.text import seconds_of, seconds_text
 from effnas.controllers.base import Controller
 from effnas.errors import SpaceExhaustedError
 
-NETWORKS, MOST_MACS, DRAWS = 12, 30e6, 400
+NETWORKS, MOST_MACS, DRAWS, EPOCHS = 12, 30e6, 400, 4
 
 
 class Spread(Controller):
@@ -73,34 +75,48 @@ def search(out: Path, *words: str) -> effnas.Run:
 
 def ranks(data: str, time_s: float, out: Path) -> None:
     """Print the rank correlations of both kinds of short trainings."""
-    ways = {
-        seconds_text(time_s): ["--train-time", seconds_text(time_s)],
-        seconds_text(time_s / 4): ["--train-time", seconds_text(time_s / 4)],
-        "4 epochs": ["--epochs", "4", "--reward", "accuracy"],
-    }
-    found: dict[str, list[dict[str, float]]] = {}
-    minutes: dict[str, float] = {}
-    for way, length in ways.items():
+    found: dict[str, list[dict[str, float]]] = defaultdict(list)
+    minutes: dict[str, list[float]] = defaultdict(list)
+
+    def train(way: str, *words: str) -> effnas.Run:
         for seed in (0, 1):
             run = search(
-                out / f"ranks-{way.replace(' ', '-')}-{seed}", "--data", data, *length,
-                "--recipe", "quick", "--controller", f"{__file__}:Spread",
-                "--budget", str(NETWORKS), "--seed", str(seed), "--fidelity", "none",
+                out / f"ranks-{way.replace(' ', '-')}-{seed}", "--data", data, *words,
+                "--controller", f"{__file__}:Spread", "--budget", str(NETWORKS),
+                "--seed", str(seed), "--fidelity", "none",
             )  # fmt: skip
             done = [t for t in run.trials if "accuracy" in t.metrics]
-            found.setdefault(way, []).append(
-                {str(t.architecture): t.metrics["accuracy"] for t in done}
-            )
-            minutes[way] = mean(t.duration_s or 0.0 for t in done) / 60
-    (long, *short) = ways
+            found[way].append({str(t.architecture): t.metrics["accuracy"] for t in done})
+            minutes[way] += [(t.duration_s or 0.0) / 60 for t in done]
+        return run
+
+    long, short = seconds_text(time_s), seconds_text(time_s / 4)
+    train(long, "--recipe", "quick", "--train-time", long)
+    share = f"{_share_of_equal_cost(train(short, '--recipe', 'quick', '--train-time', short)):.4f}"
+    ways = [short]
+    for recipe in ("quick", "default"):
+        ways.append(f"{EPOCHS} epochs {recipe}")
+        train(ways[-1], "--recipe", recipe, "--epochs", str(EPOCHS), "--reward", "accuracy",
+              "--data-share", share)  # fmt: skip
     common = sorted(set.intersection(*(set(one) for each in found.values() for one in each)))
     truth = [mean(one[arch] for one in found[long]) for arch in common]
     again = kendalltau(*([one[arch] for arch in common] for one in found[long])).statistic
     print(f"\n{len(common)} networks; the two seeds of {long} with each other: tau {again:.2f}")
     print(f"| trials | tau with {long}, by seed | minutes a trial |\n|---|---|---|")
-    for way in short:
+    for way in ways:
         taus = (kendalltau([one[a] for a in common], truth).statistic for one in found[way])
-        print(f"| {way} | {', '.join(f'{tau:.2f}' for tau in taus)} | {minutes[way]:.2f} |")
+        print(f"| {way} | {', '.join(f'{tau:.2f}' for tau in taus)} | {mean(minutes[way]):.2f} |")
+
+
+def _share_of_equal_cost(run: effnas.Run) -> float:
+    """Return of which share of the images so many epochs take, on average, a trial's time."""
+    images, batch_size = run.train_images, run.recipe.batch_size
+    epochs = [
+        sum(stage.steps for stage in trial.measurement.stages) * batch_size / images
+        for trial in run.trials
+        if trial.measurement.stages
+    ]
+    return min(1.0, 1 / (EPOCHS * mean(1 / each for each in epochs)))
 
 
 def against_random(data: str, time_s: float, budget: int, seeds: Iterable[int], out: Path) -> None:

@@ -6,12 +6,15 @@ Every cell is one training by `effnas train --train-time T --test`: a network, h
 and a seed. It is one line of OUT/cells.jsonl, and is not done again: a stopped benchmark continues.
 
 * `found`: the best of `effnas search --space small --recipe small --train-time T/4 --budget 60`,
-  trained by its own recipe made longer.
+  trained by its own recipe made longer; of T above a minute, of `effnas search --train-time T` as
+  it is, which pauses trials after a sixteenth and a quarter of T and trains baselines first.
 * `a`: a network made by hand, by effnas's default recipe, made short for T.
-* `b`: the same by the best recipe of `effnas search --network NAME --recipe small` with 30 trials.
+* `b`: the same by the best recipe of `effnas search --network NAME --recipe small` with 30 trials
+  of the same length.
 
-What a search costs is a line of its own. Accuracy is that on the test part, which nothing else
-reads; without one of such a name it is the validation part. `--table` prints what there is so far.
+`--searched 4m` takes what was searched for that time, made longer. What a search costs is a line of
+its own. Accuracy is that on the test part, which nothing else reads; without one of such a name it
+is the validation part. `--table` prints what there is so far.
 """
 
 from __future__ import annotations
@@ -36,6 +39,8 @@ HAND_MADE = (
     "regnetx_002", "levit_128s", RECORD,
 )  # fmt: skip
 TRIALS, RECIPE_TRIALS = 60, 30
+#: Above it, a search is of trainings of the whole time.
+LONG_S = 60.0
 #: Of the training images, held out in searches.
 HOLDOUT_SHARE = "0.05"
 PROGRAM = Path(__file__).with_name("speed_record.py")
@@ -74,19 +79,23 @@ class Cells:
 
 def search(cells: Cells, data: Path, time_s: float, network: str | None) -> Path:
     """Search a network and its recipe, or the recipe of a network; return the run's folder."""
-    trial = seconds_text(time_s / 4)
+    is_long = time_s > LONG_S
+    trial_s = time_s if is_long else time_s / 4
     name = network or "found"
-    out = cells.folder / f"search-{data.name.split('.')[0]}-{trial}-{name}"
-    budget = str(RECIPE_TRIALS if network else TRIALS)
-    what = ["--network", network] if network else ["--space", "small"]
-    backend = ["--backend", "inline"] if network == RECORD else []
-    key = {"kind": "search", "data": data.name, "trial_s": time_s / 4, "network": name}
-    if not cells.has(**key):
-        began = time.monotonic()
-        run("search", *what, "--recipe", "small", "--data", str(data), "--train-time", trial,
-            "--budget", budget, "--holdout-share", HOLDOUT_SHARE, "--baseline", "none",
-            "--out", str(out), *backend)  # fmt: skip
-        cells.add(**key, seconds=round(time.monotonic() - began))
+    out = cells.folder / f"search-{data.name.split('.')[0]}-{seconds_text(trial_s)}-{name}"
+    key = {"kind": "search", "data": data.name, "trial_s": trial_s, "network": name}
+    if cells.has(**key):
+        return out
+    words = ["--data", str(data), "--train-time", seconds_text(trial_s), "--out", str(out)]
+    if network or not is_long:
+        what = ["--network", network] if network else ["--space", "small"]
+        backend = ["--backend", "inline"] if network == RECORD else []
+        budget = str(RECIPE_TRIALS if network else TRIALS)
+        words += [*what, "--recipe", "small", "--holdout-share", HOLDOUT_SHARE, "--budget", budget,
+                  "--baseline", "none", *backend]  # fmt: skip
+    began = time.monotonic()
+    run("search", *words)
+    cells.add(**key, seconds=round(time.monotonic() - began))
     return out
 
 
@@ -158,13 +167,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--networks", nargs="*", default=list(HAND_MADE))
     parser.add_argument("--ways", nargs="*", default=["found", "a", "b"])
     parser.add_argument("--best", type=int, default=3, help="of (a), which (b) takes")
+    parser.add_argument("--searched", help="time that searches are for [default: --time]")
     parser.add_argument("--table", action="store_true", help="print what there is, and stop")
     options = parser.parse_args(argv)
     cells, time_s = Cells(options.out), seconds_of(options.time, "time")
-    data = options.data
+    data, searched_s = options.data, seconds_of(options.searched or options.time, "searched")
     if not options.table:
         if "found" in options.ways:
-            folder = search(cells, data, time_s, None)
+            folder = search(cells, data, searched_s, None)
             for seed in range(options.seeds):
                 train(cells, data, time_s, "found", "found", f"{folder}:best", seed)
         if "a" in options.ways:
@@ -176,11 +186,11 @@ def main(argv: Sequence[str] | None = None) -> None:
                 network: mean(found)
                 for network in options.networks
                 if (found := [one["test"] for one in cells.all if one.get("network") == network
-                              and one.get("way") == "a" and one.get("time_s") == time_s
+                              and one.get("way") == "a" and one.get("time_s") == searched_s
                               and one["data"] == data.name and "test" in one])
             }  # fmt: skip
             for network in sorted(means, key=lambda one: -means[one])[: options.best]:
-                folder = search(cells, data, time_s, network)
+                folder = search(cells, data, searched_s, network)
                 for seed in range(options.seeds):
                     train(cells, data, time_s, "b", network, f"{folder}:best", seed)
     print("\n".join(figures(cells)))

@@ -161,14 +161,15 @@ def test_a_signal_is_heard_outside_the_work_too_unless_it_was_ignored_from_the_s
 BUDGET, SEED = 3, 7
 #: A trial waits nearly a second for its step time, so that there is one to disturb.
 SEARCH = [
-    "search", "--space", SMALL, "--epochs", "1", "--batch-size", "32", "--budget", str(BUDGET),
+    "search", "--space", SMALL, "--batch-size", "32", "--budget", str(BUDGET),
     "--seed", str(SEED), "--data-share", "0.2", "--threads", "1", "--out", "out",
     "--step-time-command", "sh -c 'sleep 0.9; echo 0.01' {arch_json}", "--backend", "inline",
     *NO_BASELINES,
 ]  # fmt: skip
-#: Accuracies alone decide, so that everything repeats itself; a training is what is disturbed.
+#: Of equal training time, by a step time that is told; accuracies alone decide, so that everything
+#: repeats itself; a training is what is disturbed.
 RUNGS = [
-    "--fidelity", "1,2,3", "--epochs", "3", "--budget", "4", "--reward", "A",
+    "--fidelity", "1s,2s,3s", "--train-time", "3s", "--budget", "4", "--reward", "A",
     "--step-time-command", "sh -c 'echo 0.01' {arch_json}",
 ]  # fmt: skip
 
@@ -193,9 +194,10 @@ def test_a_search_that_is_killed_continues_with_the_same_trials(
     effnas: Run, tmp_path: Path
 ) -> None:
     file = tmp_path / "out" / "trials.jsonl"
-    run_until(SEARCH, file, 3, signal.SIGKILL)  # in the middle of the second trial
+    command = [*SEARCH, "--epochs", "1"]
+    run_until(command, file, 3, signal.SIGKILL)  # in the middle of the second trial
     assert [t.number for t in load_run("out").trials if t.state.is_finished] == [0]
-    result = effnas(*SEARCH)
+    result = effnas(*command)
     assert result.code == 0, result.err
     assert [trial.architecture.id for trial in load_run("out").trials] == undisturbed()
     complete = [record["trial"] for record in records(file) if record["state"] == "COMPLETE"]
@@ -222,7 +224,7 @@ def test_a_search_by_rungs_continues_with_the_same_checkpoints(effnas: Run, tmp_
 
     def summary(rows: list[dict[str, Any]]) -> list[tuple[object, ...]]:
         last = {r["trial"]: r for r in rows}
-        names = ("architecture_id", "state", "rungs", "reward", "seed", "fidelity")
+        names = ("architecture_id", "state", "rungs", "stages", "reward", "seed", "fidelity")
         return [
             (number, r["metrics"]["train_loss"], *(r[name] for name in names))
             for number, r in sorted(last.items())
