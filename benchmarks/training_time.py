@@ -11,10 +11,11 @@ and a seed. It is one line of OUT/cells.jsonl, and is not done again: a stopped 
 * `a`: a network made by hand, by effnas's default recipe, made short for T.
 * `b`: the same by the best recipe of `effnas search --network NAME --recipe small` with 30 trials
   of the same length.
+* `own`: the network of the speed record by its own recipe, as near as effnas comes to it.
 
 `--searched 4m` takes what was searched for that time, made longer. What a search costs is a line of
 its own. Accuracy is that on the test part, which nothing else reads; without one of such a name it
-is the validation part. `--table` prints what there is so far.
+is the validation part. `--table` prints what there is so far; OUT/accuracy.html draws it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from plotly.subplots import make_subplots
+
 from effnas.config.text import seconds_of, seconds_text
 
 RECORD = "cifar_speed_record"
@@ -44,6 +47,8 @@ LONG_S = 60.0
 #: Of the training images, held out in searches.
 HOLDOUT_SHARE = "0.05"
 PROGRAM = Path(__file__).with_name("speed_record.py")
+#: Of the ways that do not take that of a search.
+RECIPES = {"a": "default", "own": str(PROGRAM.with_suffix(".yaml"))}
 
 
 def run(*words: str) -> None:
@@ -77,7 +82,7 @@ class Cells:
         print(cell, flush=True)
 
 
-def search(cells: Cells, data: Path, time_s: float, network: str | None) -> Path:
+def search(cells: Cells, data: Path, time_s: float, network: str | None, trials: int) -> Path:
     """Search a network and its recipe, or the recipe of a network; return the run's folder."""
     is_long = time_s > LONG_S
     trial_s = time_s if is_long else time_s / 4
@@ -90,9 +95,8 @@ def search(cells: Cells, data: Path, time_s: float, network: str | None) -> Path
     if network or not is_long:
         what = ["--network", network] if network else ["--space", "small"]
         backend = ["--backend", "inline"] if network == RECORD else []
-        budget = str(RECIPE_TRIALS if network else TRIALS)
-        words += [*what, "--recipe", "small", "--holdout-share", HOLDOUT_SHARE, "--budget", budget,
-                  "--baseline", "none", *backend]  # fmt: skip
+        words += [*what, "--recipe", "small", "--holdout-share", HOLDOUT_SHARE, "--budget",
+                  str(trials), "--baseline", "none", *backend]  # fmt: skip
     began = time.monotonic()
     run("search", *words)
     cells.add(**key, seconds=round(time.monotonic() - began))
@@ -108,7 +112,7 @@ def train(
     if cells.has(**key):
         return
     out = cells.folder / f"{data.name.split('.')[0]}-{seconds_text(time_s)}-{name}-{way}-{seed}"
-    recipe = ["--recipe", "default"] if way == "a" else []
+    recipe = ["--recipe", RECIPES[way]] if way in RECIPES else []
     began = time.monotonic()
     try:
         run("train", network, "--data", str(data), "--train-time", seconds_text(time_s), "--test",
@@ -128,14 +132,47 @@ def train(
     )
 
 
-def figures(cells: Cells) -> Iterator[str]:
-    """Yield the table of all trainings so far, the most accurate first."""
-    groups: dict[tuple[str, float], dict[tuple[str, str], list[dict[str, Any]]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
+def trainings(cells: Cells, *keys: str) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    """Return all trainings that have a result, grouped by some of their values."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for one in cells.all:
         if one["kind"] == "training" and "test" in one:
-            groups[one["data"], one["time_s"]][one["network"], one["way"]].append(one)
+            groups[tuple(one[key] for key in keys)].append(one)
+    return groups
+
+
+def draw(cells: Cells) -> None:
+    """Draw accuracies over training times, a curve for each network and way."""
+    names = sorted({str(data) for (data,) in trainings(cells, "data")})
+    figure = make_subplots(1, max(len(names), 1), subplot_titles=names, shared_yaxes=True)
+    lines = sorted(trainings(cells, "network", "way"))
+    for (data, network, way), found in sorted(trainings(cells, "data", "network", "way").items()):
+        times = sorted({one["time_s"] for one in found})
+        tests = [[100 * one["test"] for one in found if one["time_s"] == t] for t in times]
+        means = [mean(each) for each in tests]
+        line = lines.index((network, way))
+        figure.add_scatter(
+            x=times, y=means, name=f"{network} ({way})", legendgroup=f"{network} ({way})",
+            showlegend=data == names[0], line={"width": 4 if way == "found" else 1.5},
+            marker={"symbol": line, "size": 9}, mode="lines+markers", col=1 + names.index(data),
+            row=1, error_y={"array": [max(e) - m for e, m in zip(tests, means, strict=True)],
+                            "arrayminus": [m - min(e) for e, m in zip(tests, means, strict=True)]},
+        )  # fmt: skip
+    ticks = sorted({float(time_s) for (time_s,) in trainings(cells, "time_s")})
+    figure.update_xaxes(type="log", title="training time", tickvals=ticks,
+                        ticktext=[seconds_text(t) for t in ticks])  # fmt: skip
+    figure.update_yaxes(title="test accuracy, %", col=1)
+    figure.update_layout(template="plotly_white")
+    figure.write_html(cells.folder / "accuracy.html")
+
+
+def figures(cells: Cells) -> Iterator[str]:
+    """Yield the table of all trainings so far, the most accurate first."""
+    groups: dict[tuple[str, float], dict[tuple[str, str], list[dict[str, Any]]]] = defaultdict(dict)
+    for (data, time_s, *named), found in trainings(
+        cells, "data", "time_s", "network", "way"
+    ).items():
+        groups[data, time_s][named[0], named[1]] = found
     for (data, time_s), rows in sorted(groups.items()):
         yield f"\n{data}, {seconds_text(time_s)} of training"
         yield "| network | recipe | params | epochs | test accuracy | seeds |"
@@ -165,8 +202,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/training-time"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--networks", nargs="*", default=list(HAND_MADE))
-    parser.add_argument("--ways", nargs="*", default=["found", "a", "b"])
+    parser.add_argument("--ways", nargs="*", default=["found", "a", "b"],
+                        choices=["found", "a", "b", "own"])  # fmt: skip
     parser.add_argument("--best", type=int, default=3, help="of (a), which (b) takes")
+    parser.add_argument("--trials", type=int, default=TRIALS, help="of a search for (found)")
+    parser.add_argument("--recipe-trials", type=int, default=RECIPE_TRIALS, help="for (b)")
     parser.add_argument("--searched", help="time that searches are for [default: --time]")
     parser.add_argument("--table", action="store_true", help="print what there is, and stop")
     options = parser.parse_args(argv)
@@ -174,13 +214,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     data, searched_s = options.data, seconds_of(options.searched or options.time, "searched")
     if not options.table:
         if "found" in options.ways:
-            folder = search(cells, data, searched_s, None)
+            folder = search(cells, data, searched_s, None, options.trials)
             for seed in range(options.seeds):
                 train(cells, data, time_s, "found", "found", f"{folder}:best", seed)
-        if "a" in options.ways:
-            for network in options.networks:
+        for way in (each for each in options.ways if each in RECIPES):
+            for network in options.networks if way == "a" else [RECORD]:
                 for seed in range(options.seeds):
-                    train(cells, data, time_s, "a", network, network, seed)
+                    train(cells, data, time_s, way, network, network, seed)
         if "b" in options.ways:
             means = {
                 network: mean(found)
@@ -190,9 +230,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                               and one["data"] == data.name and "test" in one])
             }  # fmt: skip
             for network in sorted(means, key=lambda one: -means[one])[: options.best]:
-                folder = search(cells, data, searched_s, network)
+                folder = search(cells, data, searched_s, network, options.recipe_trials)
                 for seed in range(options.seeds):
                     train(cells, data, time_s, "b", network, f"{folder}:best", seed)
+    draw(cells)
     print("\n".join(figures(cells)))
 
 

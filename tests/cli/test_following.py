@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from command_line import Run as Command
 
 from effnas.cli.app import app
 from effnas.cli.following import after_search, again, longer
@@ -155,3 +156,17 @@ def test_longer_trainings_are_longer_in_what_they_were_asked_in() -> None:
     assert longer(Recipe(epochs=2), run) == {"epochs": 8, "out": "run-8-epochs"}
     by_time = Recipe(epochs=1.7, train_time_s=30)
     assert longer(by_time, run) == {"train_time": "2m", "out": "run-2m"}
+
+
+def test_what_a_search_found_is_trained_on_its_images_unless_others_are_given(
+    effnas: Command,
+) -> None:
+    file = Path("run/manifest.json")
+    stored = json.loads(file.read_text())
+    stored["data"] |= {"name": "gone", "path": "/nowhere/gone"}
+    file.write_text(json.dumps(stored))
+    for words, missing in (((), "/nowhere/gone"), (("--data", "other/"), "other/")):
+        result = effnas("train", "run:best", *words)
+        assert result.code == 2
+        assert missing in result.err
+    assert not Path("runs").exists()

@@ -97,6 +97,11 @@ class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, opt
     )
     constraint: list[str] | None = opt("'params <= 5e6': a condition to meet; may be repeated.")
     baseline: list[str] | None = opt("Compare with this network, such as resnet18; or none.")
+    recipe: str | None = opt(
+        "Name or YAML file of a recipe. [default: default; small with --train-time for images of "
+        "17 to 96 px]",
+        of="recipes",
+    )
     controller: str = opt("surrogate, random, evolution, optuna:tpe, FILE.py:CLASS.", "surrogate")
     objectives: str | None = opt_list("Instead of the reward, such as accuracy:max,step_time:min.")
     seed: int = opt("Seed of proposals, hold-out and trainings.", 0)

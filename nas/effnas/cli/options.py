@@ -119,7 +119,8 @@ class Training(Optimizer):
         "the last (20..32). [default: the recipe's, else the data's]"
     )
     data_share: float | None = opt(
-        "Share of the training images used, above 0 to 1. [default: 1; 4500 images on a CPU]"
+        "Share of the training images used, above 0 to 1. "
+        "[default: 1; 4500 images by epochs on a CPU]"
     )
 
     def training(self) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,9 +13,13 @@ from effnas.cli import options
 from effnas.cli.declare import Options, arg, command, opt, opt_list
 from effnas.config.recipe import Regime
 
+if TYPE_CHECKING:
+    from effnas.trials.network_ref import NetworkRef
+
 results = typer.Typer(rich_markup_mode=None)
 
 Tracker = StrEnum("Tracker", ["tensorboard", "mlflow", "wandb"])
+_DIGITS = "digits"
 
 
 @command(
@@ -29,7 +35,9 @@ class Retarget(options.StepTimes, options.MovedImages, options.Backend, options.
     search: Path = arg("Folder of a finished search.", "RUN")
     out: Path | None = opt("Folder of the new run. [default: RUN-DEVICE]")
     timings: int = opt("Trials of the run that are timed at most, where that takes time.", 50)
-    budget: int = opt("New trainings at most, spent only where one may win.", 0)
+    budget: int = opt(
+        "New trainings at most, spent only where one may win; by time also of known networks.", 0
+    )
 
     def folder(self) -> Path:
         name = next(
@@ -169,9 +177,13 @@ class Train(options.Images, options.TrainTime, options.NamedRecipe, options.Step
     """Train a network to the end, with images and regularization that grow."""
 
     network: str = arg("File, 'block strings', RUN:NUMBER, RUN:best, or a timm name.", "MODEL")
+    data: str | None = opt(  # type: ignore[assignment]  # `check` fills it in
+        "digits, a folder or tar of class folders, CSV table, or timm's torch/NAME. "
+        "[default: the search's of RUN:best, else digits]"
+    )
     recipe: str | None = opt(
         "Name (default, v2-s, v2-m, v2-l, v2-released, v1, finetune, pretrain-21k, family, "
-        "cifar, tiny) or YAML file. [default: the search's of RUN:best, else default]",
+        "cifar, quick, tiny) or YAML file. [default: the search's of RUN:best, else default]",
         of="recipes",
     )
     out: Path | None = opt("Folder of the training. [default: runs/train-MODEL-DATA]")
@@ -198,26 +210,38 @@ class Train(options.Images, options.TrainTime, options.NamedRecipe, options.Step
     log: list[Tracker] | None = opt("Where figures go besides log.csv; may be repeated.",
                                     metavar=f"<{'|'.join(Tracker)}>")  # fmt: skip
 
+    @cached_property
+    def found(self) -> NetworkRef:
+        """What is to be trained."""
+        from effnas.trials.network_ref import find_network
+
+        return find_network(self.network, None)
+
     def folder(self) -> Path:
         if self.out:
             return self.out
-        data = Path(self.data).name.split(".")[0]
+        run = self.found.run
+        data = Path(self.data or (run and run.manifest.data.name) or _DIGITS).name.split(".")[0]
         return Path("runs", f"train-{options.network_name(self.network)}-{data}")
 
     def check(self) -> None:
+        run = self.found.run
+        if self.data is None and run:
+            stored = run.manifest.data
+            self.data = stored.path or stored.name
+            self.data_root = self.data_root or (Path(stored.root) if stored.root else None)
+            if "on_bad_image" not in self.given:
+                self.on_bad_image = stored.on_bad_image
+        self.data = self.data or _DIGITS
         super().check()
-        from effnas.trials.network_ref import find_network
-
-        find_network(self.network, None)
 
     def run(self) -> int:
         from effnas.cli.train import TrainCommand
-        from effnas.trials.network_ref import find_network
         from effnas.workflows.train.settings import TrainSettings, recipe_for
 
         settings = self.fill(
             TrainSettings,
-            recipe=recipe_for(find_network(self.network, None), self.recipe).overridden(
+            recipe=recipe_for(self.found, self.recipe).overridden(
                 train_time_s=self.train_time_s(),
                 batch_size=self.batch_size,
                 image_size=self.image_size,

@@ -139,11 +139,12 @@ def _against(contenders: Sequence[Contender]) -> list[Table]:
 
 def _ranking(ranked: Ranking) -> Table:
     is_predicted = any(each.trial.is_predicted for each in ranked)
+    error = f"± standard {'deviation' if is_predicted else 'error'}"
     columns = [
         Column("trial", "d"), Column("reward", ".4f", "measured reward"),
         Column("expected_reward", ".4f", "expected true reward"),
         Column("reward_low", ".4f", "from"), Column("reward_high", ".4f", "to"),
-        Column("accuracy", ".2%"), Column("accuracy_error", ".2%", "± standard error"),
+        Column("accuracy", ".2%"), Column("accuracy_error", ".2%", error),
         *([Column("accuracy_predicted", "", "accuracy predicted")] if is_predicted else []),
         Column("best_probability", ".1%", "best with"), Column("rank", "d", "rank from"),
         Column("last_rank", "d", "to"),
