@@ -31,6 +31,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 
 from effnas.config.text import seconds_of, seconds_text
@@ -143,9 +144,10 @@ def trainings(cells: Cells, *keys: str) -> dict[tuple[Any, ...], list[dict[str, 
 
 def draw(cells: Cells) -> None:
     """Draw accuracies over training times, a curve for each network and way."""
+    colours = qualitative.Plotly
     names = sorted({str(data) for (data,) in trainings(cells, "data")})
     figure = make_subplots(1, max(len(names), 1), subplot_titles=names, shared_yaxes=True)
-    lines = sorted(trainings(cells, "network", "way"))
+    lines, shown = sorted(trainings(cells, "network", "way")), set()
     for (data, network, way), found in sorted(trainings(cells, "data", "network", "way").items()):
         times = sorted({one["time_s"] for one in found})
         tests = [[100 * one["test"] for one in found if one["time_s"] == t] for t in times]
@@ -153,11 +155,13 @@ def draw(cells: Cells) -> None:
         line = lines.index((network, way))
         figure.add_scatter(
             x=times, y=means, name=f"{network} ({way})", legendgroup=f"{network} ({way})",
-            showlegend=data == names[0], line={"width": 4 if way == "found" else 1.5},
+            showlegend=(network, way) not in shown,
+            line={"width": 4 if way == "found" else 1.5, "color": colours[line % len(colours)]},
             marker={"symbol": line, "size": 9}, mode="lines+markers", col=1 + names.index(data),
             row=1, error_y={"array": [max(e) - m for e, m in zip(tests, means, strict=True)],
                             "arrayminus": [m - min(e) for e, m in zip(tests, means, strict=True)]},
         )  # fmt: skip
+        shown.add((network, way))
     ticks = sorted({float(time_s) for (time_s,) in trainings(cells, "time_s")})
     figure.update_xaxes(type="log", title="training time", tickvals=ticks,
                         ticktext=[seconds_text(t) for t in ticks])  # fmt: skip

@@ -15,6 +15,7 @@ from effnas.config.recipe import Regime
 
 if TYPE_CHECKING:
     from effnas.trials.network_ref import NetworkRef
+    from effnas.trials.run import Run
 
 results = typer.Typer(rich_markup_mode=None)
 
@@ -211,6 +212,11 @@ class Train(options.Images, options.TrainTime, options.NamedRecipe, options.Step
                                     metavar=f"<{'|'.join(Tracker)}>")  # fmt: skip
 
     @cached_property
+    def chosen(self) -> dict[str, str]:
+        """Why another network is taken than the best of a search, for its row of the plan."""
+        return {}
+
+    @cached_property
     def found(self) -> NetworkRef:
         """What is to be trained."""
         from effnas.trials.network_ref import find_network
@@ -232,8 +238,20 @@ class Train(options.Images, options.TrainTime, options.NamedRecipe, options.Step
             self.data_root = self.data_root or (Path(stored.root) if stored.root else None)
             if "on_bad_image" not in self.given:
                 self.on_bad_image = stored.on_bad_image
+        if run and (time_s := self.train_time_s()) and self.network.endswith(":best"):
+            self._choose_for(run, time_s)
         self.data = self.data or _DIGITS
         super().check()
+
+    def _choose_for(self, run: Run, time_s: float) -> None:
+        """Take what is likely to be the best after a longer, or shorter, time than the search's."""
+        from effnas.trials.learning_curve import best_after
+        from effnas.trials.network_ref import find_network
+
+        if chosen := best_after(run, time_s):
+            trial, self.chosen["network"] = chosen
+            self.network = f"{run.path}:{trial.number}"
+            self.found = find_network(self.network, None)
 
     def run(self) -> int:
         from effnas.cli.train import TrainCommand
@@ -252,6 +270,7 @@ class Train(options.Images, options.TrainTime, options.NamedRecipe, options.Step
             trackers=tuple(dict.fromkeys(one.value for one in self.log or ())),
         )
         command = TrainCommand(settings, as_json=self.as_json)
+        command.chosen = self.chosen
         command.writes_report = self.report
         return self.start(command)
 

@@ -24,11 +24,12 @@ from math import exp, fsum, inf, log, log2
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from effnas.config.text import counted
+from effnas.config.text import counted, seconds_text
 from effnas.trials.trial import TrialState
 from effnas.trials.uncertainty import Noise
 
 if TYPE_CHECKING:
+    from effnas.trials.run import Run
     from effnas.trials.trial import Trial
 
 #: What twice the steps, or half of them, give or take of the slope of a curve, and the standard
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 _LONGER, _SHORTER, _SHARE = 0.5, 0.8, 0.3
 #: Numbers of steps that differ by a smaller share are the same.
 _SAME = 0.05
+#: log2 of the ratio of training times up to which the best after one is that after the other.
+_SAME_TIME = 0.5
 #: Images behind each point of a curve but its last (`effnas.evaluation.training.CURVE_IMAGES`),
 #: and behind all of them where it is not known how many are held out.
 _CURVE_IMAGES = 1_000
@@ -124,6 +127,45 @@ class LearningCurves:
         is_noise = own.variance / (self.variance + own.variance) if own.variance < inf else 1.0
         value = own.value + is_noise * (self.slope - own.value)
         return _Slope(max(value, 0.0), is_noise * self.variance + self._mean_variance)
+
+
+def best_after(run: Run, train_time_s: float) -> tuple[Trial, str] | None:
+    """Return what is likely to be the best of a search by time after another training time.
+
+    What learns quickest is ahead after a short time, and often behind after a long one. So it is
+    the trial whose predicted accuracy, less a standard deviation, is the highest: of a steep curve
+    of a few steps, little is known.
+
+    Args:
+        run: The search. One that was retargeted has predictions already, and is left as it is.
+        train_time_s: Above 0.
+
+    Returns:
+        The trial, and what speaks for it; None where that is the best of the run anyway, times are
+        about the same, or the reward is not the accuracy alone.
+    """
+    searched_s = run.manifest.recipe.train_time_s if run.manifest.recipe else None
+    best, rewards = run.best, run.manifest.reward.text
+    if searched_s is None or best is None or rewards != "A" or run.manifest.parent:
+        return None
+    doublings = log2(train_time_s / searched_s)
+    if abs(doublings) <= _SAME_TIME:
+        return None
+    complete = [trial for trial in run.trials if trial.state is TrialState.COMPLETE]
+    curves = LearningCurves.of(complete, run.noise)
+    found = {trial.number: curves.predict(trial, doublings) for trial in complete}
+    chosen = max(complete, key=lambda t: found[t.number].accuracy - found[t.number].deviation)
+    if chosen is best:
+        return None
+    texts = (
+        f"trial {trial.number} {found[trial.number].accuracy:.1%} "
+        f"±{100 * found[trial.number].deviation:.1f}"
+        for trial in (chosen, best)
+    )
+    return chosen, (
+        f"after {seconds_text(searched_s)}, trial {best.number} is best; after "
+        f"{seconds_text(train_time_s)}, learning curves predict {', '.join(texts)}"
+    )
 
 
 def trained_for(trial: Trial) -> tuple[int, float]:
