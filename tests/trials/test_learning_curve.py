@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import log2
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from effnas.arch.architecture import Architecture
-from effnas.trials.learning_curve import LearningCurves, doublings_of
-from effnas.trials.trial import Measurement, StageTimes, Trial, TrialState
+from effnas.config.recipe import Recipe
+from effnas.space.search_space import SearchSpace
+from effnas.trials.learning_curve import LearningCurves, best_after, doublings_of
+from effnas.trials.manifest import SearchManifest
+from effnas.trials.manifest_parts import RewardPart, SpacePart
+from effnas.trials.run import Run
+from effnas.trials.trial import Measurement, StageTimes, Trial, Trials, TrialState
 from effnas.trials.uncertainty import Noise
 
 ARCH = Architecture.parse(["fused_r1_k3_s2_e1_c8"], stem=8, head=16)
 NOISE = Noise(holdout_images=400, seed_spread=0.01)
+SPACE = SearchSpace.load("tiny")
 SHARES = st.floats(0, 1)
 
 
@@ -123,3 +130,34 @@ def test_without_a_curve_the_others_tell_and_without_any_nothing_is_gained() -> 
 def test_doublings_are_of_the_steps_of_all_stages() -> None:
     assert doublings_of(128, trial(0.5, steps=64)) == 1
     assert doublings_of(16, trial(0.5, steps=64)) == -2
+
+
+def search(*trials: Trial, reward: str = "A") -> Run:
+    """A finished search by time, of 60 s."""
+    manifest = SearchManifest(
+        space=SpacePart.of(SPACE),
+        reward=RewardPart(text=reward),
+        recipe=Recipe(train_time_s=60.0),
+    )
+    scored = (replace(each, reward=each.metrics["accuracy"]) for each in trials)
+    return Run(Path("x"), manifest, SPACE, Trials(scored))
+
+
+QUICK, SLOW, UNKNOWN = (
+    trial(0.58, 0.60, 0.62, number=0, steps=4096),
+    trial(0.44, 0.52, 0.61, number=1, steps=4096),
+    trial(0.10, 0.20, 0.45, number=2, steps=4096),  # rises most, but from far below
+)
+
+
+def test_what_rises_more_steeply_is_the_best_after_a_longer_training() -> None:
+    run = search(QUICK, SLOW, UNKNOWN)
+    chosen = best_after(run, 240.0)
+    assert chosen is not None
+    assert chosen[0].number == 1
+    assert chosen[1].startswith(
+        "after 1m, trial 0 is best; after 4m, learning curves predict trial"
+    )
+    for time_s in (60.0, 80.0, 15.0):  # as long as the search's, or shorter
+        assert best_after(run, time_s) is None
+    assert best_after(search(QUICK, SLOW, reward="A * S ** -0.07"), 240.0) is None

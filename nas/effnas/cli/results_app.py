@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -252,6 +253,9 @@ class Train(options.Images, options.TrainTime, options.NamedRecipe, options.Step
             trial, self.chosen["network"] = chosen
             self.network = f"{run.path}:{trial.number}"
             self.found = find_network(self.network, None)
+            if self.asked:
+                options = {**self.asked.options, "network": self.network}
+                self.asked = replace(self.asked, options=options)
 
     def run(self) -> int:
         from effnas.cli.train import TrainCommand
