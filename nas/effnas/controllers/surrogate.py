@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +19,15 @@ from effnas.trials.objectives import non_dominated, scalarise
 from effnas.trials.problem import Problem
 from effnas.trials.trial import Trial
 
-Part = TypeVar("Part")
-
 #: Architectures drawn at random to find where to climb from.
 _DRAWN = 200
 #: Climbs begin at the best drawn ones and at the best trials, N of each.
 _STARTS = 3
 #: The best expected reward is looked for among the N trials with the highest measured ones.
 _LEADERS = 50
-#: Draws of which one is taken where costs are to be spread, and how often what is drawn near the
-#: reference is not as there.
-_SPREAD, _OWN_SHARE = 64, 0.5
+#: Draws of which one is taken where costs are to be spread, and how often a decision of the recipe
+#: is the default.
+_SPREAD, _DEFAULT_SHARE = 64, 0.5
 #: Steps of a climb at most: far more than there are decisions to change.
 _MAX_STEPS = 60
 
@@ -118,24 +115,23 @@ class SurrogateController(Controller):
         return next(new, None) or self.space.sample(rng)
 
     def _spread(self, rng: np.random.Generator) -> Architecture:
-        """Draw where the recipe is open: networks of all costs, near the reference and its recipe.
+        """Draw where the recipe is open: networks of all costs, and recipes near the default one.
 
-        Most networks of a space are large and worse than its reference, and of a dozen random
-        decisions of a recipe one is mostly bad. So each stage and each decision of the recipe is
-        the reference's in every other case; and of several draws, the one is taken that is nearest
-        to a random number of MACs on a logarithmic scale.
+        Most networks of a space are large, and of a dozen random decisions of a recipe one is
+        mostly bad. So of several draws, the one is taken that is nearest to a random number of
+        MACs on a logarithmic scale, and each decision of the recipe is the default in every other
+        case.
         """
-        drawn = [self._near_reference(self.space.sample(rng), rng) for _ in range(_SPREAD)]
+        drawn = [self.space.sample(rng) for _ in range(_SPREAD)]
         costs = np.log([1 + self.space.count(arch).macs for arch in drawn])
-        return drawn[int(np.abs(costs - rng.uniform(costs.min(), costs.max())).argmin())]
-
-    def _near_reference(self, arch: Architecture, rng: np.random.Generator) -> Architecture:
-        """Return an architecture with some of it as in the reference, if the space has that."""
-        reference = self.space.with_default_recipe(self.space.given_reference or arch)
-        stages = _crossed(arch.stages, reference.stages, rng)
-        recipe = _crossed(arch.recipe, reference.recipe, rng)
-        near = replace(arch, stages=stages, recipe=recipe)
-        return near if self.space.contains(near) else arch
+        arch = drawn[int(np.abs(costs - rng.uniform(costs.min(), costs.max())).argmin())]
+        defaults = {choice.name: choice.options[0] for choice in self.space.recipe}
+        decided = {
+            name: defaults[name] if rng.random() < _DEFAULT_SHARE else option
+            for name, option in arch.recipe
+        }
+        near = replace(arch, recipe=tuple(decided.items()))
+        return arch if self.space.violated(near) else near
 
     def _rewarded(self) -> tuple[Score, NDArray[np.float64]]:
         """Return the reward as the figure to maximize, and what it was in all trials."""
@@ -157,11 +153,3 @@ class SurrogateController(Controller):
             return scalarise(objectives.vectorized(metrics), weights, worst, best)
 
         return score, scalarise(values, weights, worst, best)
-
-
-def _crossed(
-    own: Sequence[Part], others: Sequence[Part], rng: np.random.Generator
-) -> tuple[Part, ...]:
-    """Return a random one of each pair."""
-    pairs = zip(own, others, strict=True)
-    return tuple(a if rng.random() < _OWN_SHARE else b for a, b in pairs)
