@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
+from effnas.cli.tables import with_spread
 from effnas.timing.runtime import configure_process
 
 configure_process()
@@ -163,7 +164,7 @@ def main() -> None:
             f"{count(one.architecture, one.train_image_size).macs / 1e6:,.1f} M",
             f"{found['peak_memory_bytes'] / 1e6:,.0f} MB",
             f"{found['step_time']:.2f}",
-            f"{standing.mean:.4f} ± {standing.spread:.4f}",
+            with_spread(standing.mean, standing.spread),
             f"{standing.train_time_s / arguments.seeds:.0f} s",
         )
     Console(width=140).print(table)
