@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
-from effnas.cli.tables import with_spread
 from effnas.timing.runtime import configure_process
 
 configure_process()
@@ -27,6 +26,7 @@ from rich.table import Table  # noqa: E402
 
 from effnas import Architecture  # noqa: E402
 from effnas.arch.counts import count  # noqa: E402
+from effnas.cli.tables import with_spread  # noqa: E402
 from effnas.config.recipe import Recipe  # noqa: E402
 from effnas.config.recipe_file import default_recipe  # noqa: E402
 from effnas.config.settings import EvaluationConfig, Execution  # noqa: E402
