@@ -5,15 +5,14 @@
 Every cell is one training by `effnas train --train-time T --test`: a network, how it is trained,
 and a seed. It is one line of OUT/cells.jsonl, and is not done again: a stopped benchmark continues.
 
-* `found`: the best of `effnas search --space small --recipe small --train-time T/4 --budget 60`,
-  trained by its own recipe made longer; of T above a minute, of `effnas search --train-time T` as
-  it is, which pauses trials after a sixteenth and a quarter of T and trains baselines first.
+* `found`: `RUN:best` of `effnas search --space small --recipe small --train-time T/4 --budget 60`,
+  that is, what learning curves predict to be best after T, trained by its own recipe made longer.
 * `a`: a network made by hand, by effnas's default recipe, made short for T.
 * `b`: the same by the best recipe of `effnas search --network NAME --recipe small` with 30 trials
   of the same length.
 * `own`: the network of the speed record by its own recipe, as near as effnas comes to it.
 
-`--searched 4m` takes what was searched for that time, made longer. What a search costs is a line of
+`--searched 4m` takes what was searched for that T, made longer. What a search costs is a line of
 its own. Accuracy is that on the test part, which nothing else reads; without one of such a name it
 is the validation part. `--table` prints what there is so far; OUT/accuracy.html draws it.
 """
@@ -43,8 +42,6 @@ HAND_MADE = (
     "regnetx_002", "levit_128s", RECORD,
 )  # fmt: skip
 TRIALS, RECIPE_TRIALS = 60, 30
-#: Above it, a search is of trainings of the whole time.
-LONG_S = 60.0
 #: Of the training images, held out in searches.
 HOLDOUT_SHARE = "0.05"
 PROGRAM = Path(__file__).with_name("speed_record.py")
@@ -85,21 +82,17 @@ class Cells:
 
 def search(cells: Cells, data: Path, time_s: float, network: str | None, trials: int) -> Path:
     """Search a network and its recipe, or the recipe of a network; return the run's folder."""
-    is_long = time_s > LONG_S
-    trial_s = time_s if is_long else time_s / 4
-    name = network or "found"
+    name, trial_s = network or "found", time_s / 4
     out = cells.folder / f"search-{data.name.split('.')[0]}-{seconds_text(trial_s)}-{name}"
     key = {"kind": "search", "data": data.name, "trial_s": trial_s, "network": name}
     if cells.has(**key):
         return out
-    words = ["--data", str(data), "--train-time", seconds_text(trial_s), "--out", str(out)]
-    if network or not is_long:
-        what = ["--network", network] if network else ["--space", "small"]
-        backend = ["--backend", "inline"] if network == RECORD else []
-        words += [*what, "--recipe", "small", "--holdout-share", HOLDOUT_SHARE, "--budget",
-                  str(trials), "--baseline", "none", *backend]  # fmt: skip
+    what = ["--network", network] if network else ["--space", "small"]
+    backend = ["--backend", "inline"] if network == RECORD else []
     began = time.monotonic()
-    run("search", *words)
+    run("search", *what, "--recipe", "small", "--data", str(data), "--train-time",
+        seconds_text(trial_s), "--fidelity", "none", "--budget", str(trials), "--holdout-share",
+        HOLDOUT_SHARE, "--baseline", "none", "--out", str(out), *backend)  # fmt: skip
     cells.add(**key, seconds=round(time.monotonic() - began))
     return out
 
