@@ -18,7 +18,13 @@ from effnas.config.regularization import Ramp
 from effnas.config.settings import Execution
 from effnas.data.images import ImageSet
 from effnas.errors import InfeasibleError
-from effnas.timing.training_time import Forecast, _between, forecast, steps_within
+from effnas.timing.training_time import (
+    Forecast,
+    _between,
+    forecast,
+    measure_step_times,
+    steps_within,
+)
 from effnas.train.progress import EpochRow, Progress
 from effnas.train.stages import stages_of
 from effnas.train.training import Training
@@ -194,3 +200,27 @@ def test_a_step_that_takes_longer_than_the_time_is_infeasible_in_one_line(regime
     ) as e:
         steps_within(recipe, step_s, steps_per_epoch=STEPS_PER_EPOCH, seed=3)
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("first_s", "step_s", "fits"), [(60, 1, True), (200, 1, False), (1, 30, False)]
+)
+def test_a_first_step_may_be_slow_and_others_may_not(
+    monkeypatch: pytest.MonkeyPatch, first_s: float, step_s: float, fits: bool
+) -> None:
+    """Of 100 s, at least 8 steps are to fit in; the clock goes on by what a step is to take."""
+    clock, steps = [0.0], iter([first_s])
+    monkeypatch.setattr("effnas.timing.training_time.time.perf_counter", lambda: clock[0])
+    tried = training(replace(RECIPE, batch_size=8, optimizer="momentum"))
+    add = tried.add_gradients
+
+    def slow(*given: Any) -> None:
+        clock[0] += next(steps, step_s)
+        add(*given)
+
+    monkeypatch.setattr(tried, "add_gradients", slow)
+    if fits:
+        assert measure_step_times(tried, 100)(16) == step_s
+    else:
+        with pytest.raises(InfeasibleError, match="a training step takes"):
+            measure_step_times(tried, 100)

@@ -33,8 +33,9 @@ _ENOUGH_S = 1.0
 _ENOUGH_STEPS = 10
 #: The fewest steps of a training by time: with fewer, not even the stages show.
 MIN_STEPS = 8
-#: A first step may take this many times as long as the others.
-_WARM_UP_SHARE = 2.0
+#: A single step may take this many times as long as would fit before the network is given up; the
+#: first one, which warms up, all of the training time.
+_MOST_SLOWER = 2.0
 #: No training has as many steps.
 _MOST_STEPS = 1 << 40
 
@@ -224,7 +225,8 @@ def _step_time_s(training: Training, number: int, limit_s: float | None = None) 
         pixels.close()
         seconds.append((middle - started, ended - middle))
         step_s = len(micro_batches) * (middle - started) + (ended - middle)
-        if limit_s is not None and MIN_STEPS * step_s > _WARM_UP_SHARE * limit_s:
+        most = MIN_STEPS / _MOST_SLOWER if len(seconds) > 1 else 1.0
+        if limit_s is not None and most * step_s > limit_s:
             raise _too_slow(step_s, limit_s)
         if len(seconds) > 1 and ended - begun > _LONG_ENOUGH_S:
             break
