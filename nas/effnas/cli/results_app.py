@@ -16,7 +16,6 @@ from effnas.config.recipe import Regime
 
 if TYPE_CHECKING:
     from effnas.trials.network_ref import NetworkRef
-    from effnas.trials.run import Run
 
 results = typer.Typer(rich_markup_mode=None)
 
@@ -219,10 +218,19 @@ class Train(options.Images, options.TrainTime, options.NamedRecipe, options.Step
 
     @cached_property
     def found(self) -> NetworkRef:
-        """What is to be trained."""
+        """What is to be trained: of RUN:best, what is likely to be the best after this time."""
+        from effnas.trials.learning_curve import best_after
         from effnas.trials.network_ref import find_network
 
-        return find_network(self.network, None)
+        found = find_network(self.network, None)
+        time_s = self.train_time_s()
+        if not (found.run and time_s and self.network.endswith(":best")):
+            return found
+        if chosen := best_after(found.run, time_s):
+            trial, self.chosen["network"] = chosen
+            self.network = f"{found.run.path}:{trial.number}"
+            found = find_network(self.network, None)
+        return found
 
     def folder(self) -> Path:
         if self.out:
@@ -239,23 +247,11 @@ class Train(options.Images, options.TrainTime, options.NamedRecipe, options.Step
             self.data_root = self.data_root or (Path(stored.root) if stored.root else None)
             if "on_bad_image" not in self.given:
                 self.on_bad_image = stored.on_bad_image
-        if run and (time_s := self.train_time_s()) and self.network.endswith(":best"):
-            self._choose_for(run, time_s)
+        if self.asked and self.chosen:
+            options = {**self.asked.options, "network": self.network}
+            self.asked = replace(self.asked, options=options)
         self.data = self.data or _DIGITS
         super().check()
-
-    def _choose_for(self, run: Run, time_s: float) -> None:
-        """Take what is likely to be the best after a longer, or shorter, time than the search's."""
-        from effnas.trials.learning_curve import best_after
-        from effnas.trials.network_ref import find_network
-
-        if chosen := best_after(run, time_s):
-            trial, self.chosen["network"] = chosen
-            self.network = f"{run.path}:{trial.number}"
-            self.found = find_network(self.network, None)
-            if self.asked:
-                options = {**self.asked.options, "network": self.network}
-                self.asked = replace(self.asked, options=options)
 
     def run(self) -> int:
         from effnas.cli.train import TrainCommand
