@@ -143,7 +143,8 @@ class ImageEvaluator:
             check_optimizers(recipe, self._space, setup.device)
             if recipe.train_time_s is not None:
                 known = self._step_times(reference)
-                train_step_s = training.reference_step_s(reference, known)
+                first = self._space.with_default_recipe(reference)
+                train_step_s = training.reference_step_s(first, known)
             size = training.setup.image_size
             training_s = self._training_seconds(
                 timing.step_seconds(size, recipe.batch_size), images

@@ -150,17 +150,20 @@ class WorkerTraining:
     def reference_step_s(self, network: Network, step_times: StepTimes | None) -> float:
         """Return the seconds of a step of the reference network at the last size of a training.
 
+        Where its own recipe ends at a smaller size, that is in proportion to the pixels.
+
         Args:
-            network: The reference network.
+            network: The reference network, by the default recipe.
             step_times: As of calling.
 
         Raises:
             ConfigError: If a training time is not long enough for it.
         """
+        last, own = self.images.recipe.last_image_size, self.plan.recipe_of(network).last_image_size
         try:
             times = step_times or self.step_times(network)
             self.plan.stages(network, times, 0)
-            return times(self.images.recipe.last_image_size)
+            return times(own) * (last / own) ** 2
         except InfeasibleError as error:
             raise ConfigError(f"of the reference network, {error}") from None
 
