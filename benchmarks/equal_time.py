@@ -109,7 +109,7 @@ def ranks(data: str, time_s: float, out: Path) -> None:
 
 
 def _share_of_equal_cost(run: effnas.Run) -> float:
-    """Return of which share of the images so many epochs take, on average, a trial's time."""
+    """Return the share of the images of which `EPOCHS` epochs take a trial's time on average."""
     images, batch_size = run.train_images, run.recipe.batch_size
     epochs = [
         sum(stage.steps for stage in trial.measurement.stages) * batch_size / images

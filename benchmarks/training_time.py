@@ -45,7 +45,7 @@ TRIALS, RECIPE_TRIALS = 60, 30
 #: Of the training images, held out in searches.
 HOLDOUT_SHARE = "0.05"
 PROGRAM = Path(__file__).with_name("speed_record.py")
-#: Of the ways that do not take that of a search.
+#: Recipes of the ways that take none from a search.
 RECIPES = {"a": "default", "own": str(PROGRAM.with_suffix(".yaml"))}
 
 
@@ -166,10 +166,9 @@ def draw(cells: Cells) -> None:
 def figures(cells: Cells) -> Iterator[str]:
     """Yield the table of all trainings so far, the most accurate first."""
     groups: dict[tuple[str, float], dict[tuple[str, str], list[dict[str, Any]]]] = defaultdict(dict)
-    for (data, time_s, *named), found in trainings(
-        cells, "data", "time_s", "network", "way"
-    ).items():
-        groups[data, time_s][named[0], named[1]] = found
+    grouped = trainings(cells, "data", "time_s", "network", "way")
+    for (data, time_s, network, way), found in grouped.items():
+        groups[data, time_s][network, way] = found
     for (data, time_s), rows in sorted(groups.items()):
         yield f"\n{data}, {seconds_text(time_s)} of training"
         yield "| network | recipe | params | epochs | test accuracy | seeds |"

@@ -6,10 +6,9 @@
 #
 # A search has fewer trials than on CPUs. What did not fit in, the next call does.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-data=$1 out=${2:-runs/training-time-gpu}
+here=$(dirname "$0") data=$1 out=${2:-runs/training-time-gpu}
 cells() {
-  python benchmarks/training_time.py --data "$data" --out "$out" --time 12s "$@"
+  python "$here/training_time.py" --data "$data" --out "$out" --time 12s "$@"
 }
 within_time() {
   cells --ways found --seeds 2 --trials 40
@@ -18,6 +17,6 @@ within_time() {
   cells --ways b --seeds 1 --networks cifar_speed_record --recipe-trials 15
 }
 export -f cells within_time
-export data out
+export here data out
 timeout 700 bash -euo pipefail -c within_time || echo "stopped after 700 s; call it again to go on"
 cells --table

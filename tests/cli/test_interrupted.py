@@ -166,7 +166,7 @@ SEARCH = [
     "--step-time-command", "sh -c 'sleep 0.9; echo 0.01' {arch_json}", "--backend", "inline",
     *NO_BASELINES,
 ]  # fmt: skip
-#: Of equal training time, by a step time that is told; accuracies alone decide, so that everything
+#: Of equal training time, by step times of a command; accuracies alone decide, so that everything
 #: repeats itself; a training is what is disturbed.
 RUNGS = [
     "--fidelity", "1s,2s,3s", "--train-time", "3s", "--budget", "4", "--reward", "A",

@@ -224,7 +224,8 @@ class Train(options.Images, options.TrainTime, options.NamedRecipe, options.Step
 
         found = find_network(self.network, None)
         time_s = self.train_time_s()
-        if not (found.run and time_s and self.network.endswith(":best")):
+        is_best = self.network.endswith(":best") and not self.recipe  # curves are of its own recipe
+        if not (found.run and time_s and is_best):
             return found
         if chosen := best_after(found.run, time_s):
             trial, self.chosen["network"] = chosen
