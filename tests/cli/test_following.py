@@ -120,6 +120,35 @@ def test_where_nothing_beats_guessing_the_next_search_is_longer_or_holds_out_mor
     assert (proxy["command"], proxy["data"]) == ("search", "digits")
 
 
+def test_where_nothing_beats_guessing_by_time_trials_get_all_of_a_longer_time() -> None:
+    run = guessing_run()
+    recipe = replace(run.manifest.recipe or Recipe(), train_time_s=60.0)
+    found = replace(run, manifest=replace(run.manifest, recipe=recipe, full_train_time_s=240.0))
+    longer = parsed(after_search(found)[0][1])
+    assert (longer["train_time"], longer["fidelity"]) == ("4m", ["none"])
+
+
+def test_what_is_best_after_the_time_that_was_searched_for_is_said() -> None:
+    run = load_run("run")
+    curves = ((0.58, 0.60, 0.62), (0.44, 0.52, 0.61))
+    trials = []
+    for each, curve in zip(list(run.trials)[:2], curves, strict=True):
+        points = tuple(zip((1024, 2048, 4096), curve, strict=True))
+        measured = replace(each.measurement, metrics={"accuracy": curve[-1]}, curve=points)
+        trials.append(replace(each, measurement=measured, reward=curve[-1]))
+    data = DataPart(name="digits", path="digits", holdout_images=400)
+    reward = RewardPart(name="accuracy", kind="expression", text="A")
+    recipe = Recipe(train_time_s=60.0)
+    manifest = replace(run.manifest, data=data, reward=reward, recipe=recipe, baselines=None)
+    for full_s, said in (
+        (None, "Train the best trial to the end."),
+        (240.0, "Train trial 1, which learning curves predict to be the best after 4.0 min."),
+    ):
+        found = replace(manifest, full_train_time_s=full_s)
+        found_run = replace(run, manifest=found, trials=Trials(trials), baselines=())
+        assert said in [why for why, _ in after_search(found_run)]
+
+
 def test_a_reward_that_is_code_is_named_again() -> None:
     run = load_run("run")
     reward = RewardPart(name="f", kind="function", text="mine.py:f (sha256 0123)")

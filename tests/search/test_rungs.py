@@ -101,14 +101,6 @@ def test_rungs_are_read_as_they_are_written(text: str) -> None:
     assert Rungs.parse(text.replace(",", " , ")) == rungs
 
 
-def test_a_training_by_time_has_rungs_at_a_16th_and_a_quarter_of_it() -> None:
-    assert Rungs.within(240) == Rungs((15, 60, 240), in_seconds=True)
-    assert Rungs.within(64) == Rungs.parse("4s,16s,64s")
-    assert Rungs.within(100) == Rungs((6, 25, 100), in_seconds=True)
-    for short in (1, 2.5, 63, 100.5):
-        assert Rungs.within(short) is None
-
-
 def test_the_last_rung_is_the_whole_training(tmp_path: Path) -> None:
     given: Any = {"space": "tiny", "data": "digits", "out": tmp_path, "rungs": RUNGS}
     with pytest.raises(ConfigError, match=r"^`fidelity` 1,2,4 ends at 4 epochs, .* has 8; leave"):

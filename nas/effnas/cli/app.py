@@ -88,6 +88,10 @@ class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, opt
 
     network: str | None = opt("In place of a space: search the recipe of this network alone, a "
                               "file, 'blocks', RUN:best, or a timm name.")  # fmt: skip
+    train_time: str | None = opt(
+        "That the best is to be trained for, such as 4m, in place of --epochs: trials get a "
+        "quarter of it, and a minute at least."
+    )
     budget: int | None = opt("Trials in all. [default: 1000; 60 with --train-time]")
     out: Path | None = opt("Run folder; the same one is continued. [default: runs/SPACE-DATA]")
     reward: str | None = opt(
@@ -106,8 +110,8 @@ class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, opt
     objectives: str | None = opt_list("Instead of the reward, such as accuracy:max,step_time:min.")
     seed: int = opt("Seed of proposals, hold-out and trainings.", 0)
     fidelity: str | None = opt_list(
-        "Such as 1,2,4: pause after 1 and 2 epochs; the best train all 4. Or 15s,60s; or none. "
-        "[default: none; a 16th, a quarter and all of a --train-time of 64s or more]"
+        "Such as 1,2,4: pause after 1 and 2 epochs; the best train all 4. Or 15s,60s. Or none: "
+        "trials get all of --train-time. [default: a quarter of it, and a minute at least]"
     )
 
     def folder(self) -> Path:
@@ -176,6 +180,7 @@ class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, opt
             rungs=trainings.rungs,
             recipe=trainings.recipe,
             full_epochs=trainings.full_epochs,
+            full_train_time_s=trainings.full_train_time_s,
             recipe_space=trainings.recipe_space,
             constraints=tuple(self.constraint or ()),
             baselines=tuple(self.baseline) if self.baseline else None,

@@ -11,8 +11,9 @@ from effnas.cli.wording import OPTIONS
 from effnas.config.plugins import is_plugin
 from effnas.config.recipe import Recipe
 from effnas.config.text import seconds_text
-from effnas.report.parts import UNKNOWN_DATA
+from effnas.report.parts import UNKNOWN_DATA, duration
 from effnas.trials.front_standing import FrontStanding
+from effnas.trials.learning_curve import best_after
 from effnas.trials.manifest import CommandPart, Plain
 from effnas.trials.run import Run
 from effnas.trials.store import as_typed
@@ -53,11 +54,15 @@ def after_search(run: Run, ranking: Ranking | None = None) -> list[Command]:
         return [*found, *_after_guessing(run)][:3]
     equals = len(ranking.best_set)
     top = min(max(equals, _FINALISTS[0]), _FINALISTS[1], len(run.trials.ranked()))
-    best, which = "best", "the best trial"
+    best, which = "best", "the best trial to the end"
+    time_s = run.manifest.winner_time_s
+    if after := time_s and best_after(run, time_s):
+        which = (f"trial {after[0].trial.number}, which learning curves predict to be the best "
+                 f"after {duration(time_s)}")  # fmt: skip
     if front and front.front:
         first = front.objectives[0].metric.replace("_", " ")
         best = str(front.front[0].number)
-        which = f"trial {best}, the best of the Pareto front in {first},"
+        which = f"trial {best}, the best of the Pareto front in {first}, to the end"
     network = argument(f"{run.path}:{best}")
     family = argument(Path("families") / run.path.resolve().name)
     found += [
@@ -65,7 +70,7 @@ def after_search(run: Run, ranking: Ranking | None = None) -> list[Command]:
             "Find out which of the best is best: train them longer, with several seeds.",
             ["effnas", "promote", folder, "--top", str(top), *_reward_option(run)],
         ),
-        (f"Train {which} to the end.", ["effnas", "train", network, *data_options(run)]),
+        (f"Train {which}.", ["effnas", "train", network, *data_options(run)]),
         (
             "Grow it to a family of sizes.",
             ["effnas", "scale", network, "--family", "v2", "--out", family],
@@ -81,9 +86,12 @@ def _after_guessing(run: Run) -> list[Command]:
     if asked and asked.name == "search" and recipe:
         data = run.manifest.data.path or run.manifest.data.name
         changed: dict[str, Plain] = {"data": data, **longer(recipe, run.path)}
+        by_time = recipe.train_time_s is not None
         if run.manifest.rungs:
-            unit = "" if recipe.train_time_s is None else "s"
+            unit = "s" if by_time else ""
             changed["fidelity"] = ",".join(f"{LONGER * at}{unit}" for at in run.manifest.rungs)
+        elif by_time:
+            changed["fidelity"] = "none"  # else trials would be made short
         found.append(("No network beats guessing yet: search again with longer trainings.",
                       again(asked, changed)))  # fmt: skip
         share = min(_MORE_HELD_OUT * recipe.holdout_share, _MOST_HELD_OUT)

@@ -15,6 +15,7 @@ from effnas.cli.declare import Options, arg, command, opt, opt_list
 from effnas.config.recipe import Regime
 
 if TYPE_CHECKING:
+    from effnas.trials.learning_curve import Prediction
     from effnas.trials.network_ref import NetworkRef
 
 results = typer.Typer(rich_markup_mode=None)
@@ -212,33 +213,39 @@ class Train(options.Images, options.TrainTime, options.NamedRecipe, options.Step
                                     metavar=f"<{'|'.join(Tracker)}>")  # fmt: skip
 
     @cached_property
-    def chosen(self) -> dict[str, str]:
-        """Why another network is taken than the best of a search, for its row of the plan."""
-        return {}
-
-    @cached_property
-    def found(self) -> NetworkRef:
-        """What is to be trained: of RUN:best, what is likely to be the best after this time."""
+    def after_longer(self) -> tuple[Prediction, Prediction] | None:
+        """As of `best_after` for RUN:best and the time of this training."""
         from effnas.trials.learning_curve import best_after
         from effnas.trials.network_ref import find_network
 
-        found = find_network(self.network, None)
-        time_s = self.train_time_s()
-        is_best = self.network.endswith(":best") and not self.recipe  # curves are of its own recipe
-        if not (found.run and time_s and is_best):
-            return found
-        if chosen := best_after(found.run, time_s):
-            trial, self.chosen["network"] = chosen
-            self.network = f"{found.run.path}:{trial.number}"
-            found = find_network(self.network, None)
-        return found
+        if not self.network.endswith(":best") or self.recipe:  # curves are of its own recipe
+            return None
+        run = find_network(self.network, None).run
+        if run is None or self.epochs is not None:
+            return None
+        time_s = self.train_time_s() or run.manifest.winner_time_s
+        return best_after(run, time_s) if time_s else None
+
+    @cached_property
+    def named(self) -> str:
+        """The network: of RUN:best, what is likely to be the best after this training."""
+        if self.after_longer is None:
+            return self.network
+        return f"{self.network.removesuffix(':best')}:{self.after_longer[0].trial.number}"
+
+    @cached_property
+    def found(self) -> NetworkRef:
+        """What is to be trained."""
+        from effnas.trials.network_ref import find_network
+
+        return find_network(self.named, None)
 
     def folder(self) -> Path:
         if self.out:
             return self.out
         run = self.found.run
         data = Path(self.data or (run and run.manifest.data.name) or _DIGITS).name.split(".")[0]
-        return Path("runs", f"train-{options.network_name(self.network)}-{data}")
+        return Path("runs", f"train-{options.network_name(self.named)}-{data}")
 
     def check(self) -> None:
         run = self.found.run
@@ -248,18 +255,19 @@ class Train(options.Images, options.TrainTime, options.NamedRecipe, options.Step
             self.data_root = self.data_root or (Path(stored.root) if stored.root else None)
             if "on_bad_image" not in self.given:
                 self.on_bad_image = stored.on_bad_image
-        if self.asked and self.chosen:
-            options = {**self.asked.options, "network": self.network}
-            self.asked = replace(self.asked, options=options)
+        if self.asked and self.after_longer:
+            self.asked = replace(self.asked, options={**self.asked.options, "network": self.named})
         self.data = self.data or _DIGITS
         super().check()
 
     def run(self) -> int:
         from effnas.cli.train import TrainCommand
+        from effnas.report.parts import duration
         from effnas.workflows.train.settings import TrainSettings, recipe_for
 
         settings = self.fill(
             TrainSettings,
+            network=self.named,
             recipe=recipe_for(self.found, self.recipe).overridden(
                 train_time_s=self.train_time_s(),
                 batch_size=self.batch_size,
@@ -271,7 +279,12 @@ class Train(options.Images, options.TrainTime, options.NamedRecipe, options.Step
             trackers=tuple(dict.fromkeys(one.value for one in self.log or ())),
         )
         command = TrainCommand(settings, as_json=self.as_json)
-        command.chosen = self.chosen
+        if self.after_longer:
+            chosen, best = self.after_longer
+            command.chosen = {
+                "network": f"after {duration(settings.recipe.train_time_s or 0)}, learning curves "
+                f"predict {chosen}, and {best}, the best of the search"
+            }
         command.writes_report = self.report
         return self.start(command)
 

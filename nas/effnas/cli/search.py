@@ -192,7 +192,7 @@ def _plan_rows(plan: CostEstimate, settings: Settings) -> list[tuple[str, str]]:
                       f"training ({recipe.length_text()} at {recipe.sizes_text}, "
                       f"batch {recipe.batch_size}), measured on the reference network"),
         ("recipe", _recipe_text(recipe, space, settings)),
-        ("fidelity", _rungs_text(plan, reference.params)),
+        ("fidelity", _fidelity_text(plan, reference.params, settings.full_train_time_s)),
         ("warm-up", _warmup_text(recipe, settings.recipe)),
         ("step times", ready.step_times),
         ("baselines", _baselines_text(plan)),
@@ -242,11 +242,14 @@ def _recipe_text(recipe: Recipe, space: SearchSpace, settings: Settings) -> str:
     return f"{', '.join(texts)}{made}{f'; open: {choices}' if choices else ''}"
 
 
-def _rungs_text(plan: CostEstimate, params: int) -> str:
-    """Return what rungs save, and what paused trainings take on the disk."""
-    rungs = plan.search.rungs
+def _fidelity_text(plan: CostEstimate, params: int, full_s: float | None) -> str:
+    """Return what short trials or rungs save, and what paused trainings take on the disk."""
+    rungs, trial_s = plan.search.rungs, plan.prepared.recipe.train_time_s
     if rungs is None:
-        return ""
+        return "" if not full_s or not trial_s or full_s == trial_s else (
+            f"trials last {duration(trial_s)} of the {duration(full_s)} that the best is to be "
+            "trained for; learning curves say which one; --fidelity none trains all so long"
+        )  # fmt: skip
     paused = plan.budget * (1 - rungs.at[0] / rungs.at[-1])
     pauses = f"{rungs}" if rungs.in_seconds else f"{rungs} epochs"
     return (

@@ -83,6 +83,7 @@ class Settings(CandidateSettings):
         step_times: Where step times come from.
         rungs: Where trainings pause; the last is the recipe's own length.
         full_epochs: Of the recipe before it was made short.
+        full_train_time_s: Seconds that the winner is to be trained for, as of `Trainings`.
         recipe_space: What is open of the recipe, beside what the space opens of it; None for
             nothing.
         target_batch_size: Batch size of S in place of the space's.
@@ -99,6 +100,7 @@ class Settings(CandidateSettings):
     step_times: StepTimeConfig = field(default_factory=StepTimeConfig)
     rungs: Rungs | None = None
     full_epochs: float | None = None
+    full_train_time_s: float | None = None
     recipe_space: RecipeSpace | None = None
     target_batch_size: int | None = None
     constraints: tuple[str, ...] = ()
@@ -181,6 +183,7 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
                 prepared=prepared,
                 created=began,
                 full_epochs=settings.full_epochs,
+                full_train_time_s=settings.full_train_time_s,
                 most_macs=limit,
             )
             if stored:

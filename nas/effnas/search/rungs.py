@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from effnas.trials.trial import Trial
 
 
-#: Of a training by time: where its rungs are unless they are given.
-_SHARES, _LEAST_PAUSED_S = (1 / 16, 1 / 4, 1), 64
-
-
 def _whole(seconds: float) -> int:
     if seconds % 1:
         raise ValueError(seconds)
@@ -86,16 +82,6 @@ class Rungs:
                 "1,2,4, or times in whole seconds, such as 15s,30s,60s"
             ) from None
         return cls(tuple(at), in_seconds)
-
-    @classmethod
-    def within(cls, train_time_s: float) -> Rungs | None:
-        """Return the rungs of trainings by time where none are given: at 1/16 and 1/4 of it.
-
-        Shorter trainings than `_LEAST_PAUSED_S` have none: what is left of them says little.
-        """
-        if train_time_s < _LEAST_PAUSED_S or train_time_s % 1:
-            return None
-        return cls(tuple(round(share * train_time_s) for share in _SHARES), True)
 
     def __str__(self) -> str:
         return ",".join(self.text_of(each) for each in self.at)

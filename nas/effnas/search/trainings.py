@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from effnas.config.recipe_file import DEFAULT, RecipeSpace
@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 _NO_RUNGS = "none"
 #: Trials in all unless a number is given, of trainings of some epochs and of some time.
 _BUDGET, _TIMED_BUDGET = 1000, 60
+#: Of the time that the winner is to be trained for, what a trial gets, and seconds at least.
+_TRIAL_SHARE, _LEAST_TRIAL_S = 1 / 4, 60.0
+
+
+def trial_time_s(train_time_s: float) -> float:
+    """Return how long trials last in a search for a training time: a quarter of it.
+
+    They get a minute at least, or all of a shorter time. What 60 of them find cannot be compared
+    at the same cost by whole trainings; learning curves say what is best after the longer time
+    (`effnas.trials.learning_curve.best_after`).
+    """
+    return min(train_time_s, max(_TRIAL_SHARE * train_time_s, _LEAST_TRIAL_S))
 
 
 def rungs_of(fidelity: str | None) -> Rungs | None:
@@ -36,12 +48,15 @@ class Trainings:
         recipe_space: The same with what is open of it; None where a stored search goes on, whose
             space has it.
         full_epochs: Of the recipe before it was made short; None where that is not known.
+        full_train_time_s: Seconds that the winner is to be trained for; None where trials are not
+            by time, or where that is not known.
         rungs: Where they pause.
     """
 
     recipe: Recipe
     recipe_space: RecipeSpace | None
     full_epochs: float | None
+    full_train_time_s: float | None
     rungs: Rungs | None
 
     @classmethod
@@ -60,7 +75,8 @@ class Trainings:
             name: Name or path of the recipe; None takes that of the stored search, else `DEFAULT`.
             stored: The manifest of the search that goes on.
             fidelity: Rungs as of `Rungs.parse`, which say how long trainings are if nothing else
-                does, or `none`; None takes `Rungs.within` of a training time.
+                does, or `none`: trainings are whole. None makes those by time short by
+                `trial_time_s`, but for a stored search of whole ones.
             closes: Whether what is given closes choices of the recipe, and is not refused.
             given: In place of the recipe's own, as of `Recipe.overridden`; None is not given.
 
@@ -79,9 +95,18 @@ class Trainings:
                 found = found.without(n for n, value in given.items() if value is not None)
             opened, full_epochs = found.for_trials(**given), found.recipe.epochs
             recipe = opened.recipe
-        if fidelity is None and stored is None and recipe.train_time_s:
-            rungs = Rungs.within(recipe.train_time_s)
-        return cls(recipe=recipe, recipe_space=opened, full_epochs=full_epochs, rungs=rungs)
+        full_train_time_s = recipe.train_time_s
+        if stored and given.get("train_time_s") is None:
+            full_train_time_s = stored.full_train_time_s
+        elif full_train_time_s and fidelity is None and (not stored or stored.is_made_short):
+            recipe = replace(recipe, train_time_s=trial_time_s(full_train_time_s))
+        return cls(
+            recipe=recipe,
+            recipe_space=opened,
+            full_epochs=full_epochs,
+            full_train_time_s=full_train_time_s,
+            rungs=rungs,
+        )
 
     @property
     def default_budget(self) -> int:

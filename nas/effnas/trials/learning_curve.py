@@ -24,7 +24,7 @@ from math import exp, fsum, inf, log, log2
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from effnas.config.text import counted, seconds_text
+from effnas.config.text import counted
 from effnas.trials.trial import TrialState
 from effnas.trials.uncertainty import Noise
 
@@ -55,6 +55,17 @@ class PredictedAccuracy(NamedTuple):
 
     accuracy: float
     deviation: float
+
+
+class Prediction(NamedTuple):
+    """The accuracy of a trial after another training time than the search's."""
+
+    trial: Trial
+    predicted: PredictedAccuracy
+
+    def __str__(self) -> str:
+        accuracy, deviation = self.predicted
+        return f"trial {self.trial.number} {accuracy:.1%} ±{100 * deviation:.1f}"
 
 
 class _Slope(NamedTuple):
@@ -129,7 +140,7 @@ class LearningCurves:
         return _Slope(max(value, 0.0), is_noise * self.variance + self._mean_variance)
 
 
-def best_after(run: Run, train_time_s: float) -> tuple[Trial, str] | None:
+def best_after(run: Run, train_time_s: float) -> tuple[Prediction, Prediction] | None:
     """Return what is likely to be the best of a search by time after another training time.
 
     What learns quickest is ahead after a short time, and often behind after a long one. So it is
@@ -141,8 +152,8 @@ def best_after(run: Run, train_time_s: float) -> tuple[Trial, str] | None:
         train_time_s: Above 0.
 
     Returns:
-        The trial, and what speaks for it; None where that is the best of the run anyway, times are
-        about the same, or the reward is not the accuracy alone.
+        What is predicted for it, and for the best of the run; None where that is the same trial,
+        times are about the same, or the reward is not the accuracy alone.
     """
     searched_s = run.manifest.recipe.train_time_s if run.manifest.recipe else None
     best, rewards = run.best, run.manifest.reward.text
@@ -153,19 +164,9 @@ def best_after(run: Run, train_time_s: float) -> tuple[Trial, str] | None:
         return None
     complete = [trial for trial in run.trials if trial.state is TrialState.COMPLETE]
     curves = LearningCurves.of(complete, run.noise)
-    found = {trial.number: curves.predict(trial, doublings) for trial in complete}
-    chosen = max(complete, key=lambda t: found[t.number].accuracy - found[t.number].deviation)
-    if chosen is best:
-        return None
-    texts = (
-        f"trial {trial.number} {found[trial.number].accuracy:.1%} "
-        f"±{100 * found[trial.number].deviation:.1f}"
-        for trial in (chosen, best)
-    )
-    return chosen, (
-        f"after {seconds_text(searched_s)}, trial {best.number} is best; after "
-        f"{seconds_text(train_time_s)}, learning curves predict {', '.join(texts)}"
-    )
+    found = [Prediction(trial, curves.predict(trial, doublings)) for trial in complete]
+    chosen = max(found, key=lambda one: one.predicted.accuracy - one.predicted.deviation)
+    return None if chosen.trial is best else (chosen, next(p for p in found if p.trial is best))
 
 
 def trained_for(trial: Trial) -> tuple[int, float]:

@@ -13,6 +13,7 @@ from typing import ClassVar, Self
 from effnas.config.catalog import Source
 from effnas.config.codec import (
     FORMAT,
+    Amount,
     Count,
     Size,
     WrongKindError,
@@ -203,6 +204,8 @@ class SearchManifest(Choices):
         recipe: How networks are trained, with all sizes settled.
         trainer: Version of the trainer; accuracies of two of them do not compare.
         full_epochs: Of the recipe before the search made it short; None where that is not known.
+        full_train_time_s: Seconds that the winner is to be trained for, where trials are by time;
+            None where they are not, or where that is not known.
         most_macs: Networks of more MACs are left out, since too few steps would fit into a training
             time; None leaves none out.
         execution: How they are run; None where nothing was run.
@@ -227,6 +230,7 @@ class SearchManifest(Choices):
     recipe: Recipe | None = field(default=None, metadata=ALL_MUST_MATCH)
     trainer: int = 1
     full_epochs: float | None = None
+    full_train_time_s: Amount | None = None
     most_macs: float | None = None
     execution: Execution | None = None
     timing_batch_size: Size | None = None
@@ -242,6 +246,17 @@ class SearchManifest(Choices):
     def limits(self) -> tuple[str, ...]:
         """What its networks had to meet: the constraints, and what a training time left out."""
         return (*self.constraints, *macs_limits(self.most_macs))
+
+    @property
+    def winner_time_s(self) -> float | None:
+        """Seconds that the winner is trained for; None where trials are not by time."""
+        trial_s = self.recipe.train_time_s if self.recipe else None
+        return trial_s and (self.full_train_time_s or trial_s)
+
+    @property
+    def is_made_short(self) -> bool:
+        """Whether trials get a part only of the time that the winner is trained for."""
+        return self.recipe is not None and self.winner_time_s != self.recipe.train_time_s
 
     @property
     def rungs_text(self) -> str | None:
@@ -267,6 +282,7 @@ def describe(
     prepared: WorkerInfo,
     created: str,
     full_epochs: float | None = None,
+    full_train_time_s: float | None = None,
     most_macs: float | None = None,
 ) -> SearchManifest:
     """Return the manifest of a search that is about to start."""
@@ -279,6 +295,7 @@ def describe(
         budget=budget,
         trainer=TRAINER,
         full_epochs=full_epochs,
+        full_train_time_s=full_train_time_s,
         most_macs=most_macs,
         space=SourcedSpacePart.of(space, path=str(source.path), file_sha256=source.digest),
         reward=RewardPart.of(reward),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from effnas import Measurement, SearchSpace, Trial, TrialState
+from effnas.config.recipe import Recipe
 from effnas.errors import ConfigError
 from effnas.trials.manifest import SearchManifest
 from effnas.trials.manifest_parts import SourcedSpacePart
@@ -15,6 +17,7 @@ from effnas.trials.objectives import Objectives, non_dominated
 from effnas.trials.run import Run
 from effnas.trials.trial import Trials
 from effnas.workflows.finals.finalists import choose_finalists
+from effnas.workflows.finals.launch import made_long
 
 SPACE = SearchSpace.load("v2-cifar")
 
@@ -91,3 +94,16 @@ def test_a_run_without_a_complete_trial_is_refused() -> None:
         choose_finalists(run_of([]), 5)
     with pytest.raises(ConfigError, match="`top` is 0"):
         choose_finalists(run_of(drawn(3)), 0)
+
+
+@pytest.mark.parametrize(
+    ("trial_s", "full_s", "final_s"), [(60.0, 240.0, 240.0), (60.0, 60.0, 240.0), (30, None, 120)]
+)
+def test_finals_of_a_search_by_time_last_as_long_as_it_was_for(
+    trial_s: float, full_s: float | None, final_s: float
+) -> None:
+    run = run_of(drawn(2))
+    recipe = Recipe(train_time_s=trial_s)
+    manifest = replace(run.manifest, recipe=recipe, full_train_time_s=full_s)
+    found = made_long(replace(run, manifest=manifest))
+    assert found == replace(recipe, train_time_s=final_s)

@@ -146,7 +146,10 @@ def test_a_network_of_a_search_is_trained_as_there_and_as_long_as_before_it_was_
     assert found == long  # on all images
     assert recipe_for(run_with(full_epochs=None), None) == long.lasting(8)
     by_time = replace(long, train_time_s=60.0, data_share=0.5)
-    assert recipe_for(run_with(recipe=by_time), None) == replace(by_time, data_share=None)
+    whole = replace(by_time, data_share=None)
+    assert recipe_for(run_with(recipe=by_time), None) == whole
+    made_short = run_with(recipe=by_time, full_train_time_s=240.0)
+    assert recipe_for(made_short, None) == replace(whole, train_time_s=240.0)
 
 
 def test_other_networks_are_trained_by_the_default_recipe_or_by_the_one_that_is_named() -> None:

@@ -26,8 +26,15 @@ from effnas.workflows.trainings.forecast import Forecast, epoch_time
 from effnas.workflows.trainings.standings import Schedule
 from effnas.workflows.trainings.train import Candidate, Trainings
 
-#: Length of a final over that of the search's trainings.
+#: Length of a final over that of the search's trainings, unless these were made short of a time.
 _LONGER = 4
+
+
+def made_long(run: Run) -> Recipe:
+    """Return the recipe of finals: the search's, for the time that it is for, or longer."""
+    if run.manifest.is_made_short:
+        return replace(run.recipe, train_time_s=run.manifest.winner_time_s)
+    return run.recipe.prolonged(_LONGER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +46,8 @@ class FinalsSettings:
         out: Folder of the finals.
         top: Trials by reward; as many more at most from the front.
         seeds: Trainings of each.
-        recipe: How networks are trained; None takes the search's recipe, four times as long.
+        recipe: How networks are trained; None takes the search's recipe, as long as
+            its winner is to be trained, else four times as long.
         changes: What differs from that recipe, by the names of `Recipe.overridden`; `data_share` is
             1 (all images) unless it is given.
         data: Where the images are now; None takes the place that the run stored.
@@ -104,7 +112,7 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> StoredF
 
     for finalist in finalists:
         score(finalist, finalist.trial.metrics.get("accuracy", 0.5))  # it can be scored
-    recipe = settings.recipe or run.recipe.prolonged(_LONGER)
+    recipe = settings.recipe or made_long(run)
     recipe = replace(recipe, data_share=1.0).overridden(**settings.changes)
     if run.recipe.image_size:
         recipe = recipe.sized(*run.recipe.image_size)

@@ -123,8 +123,7 @@ def recipe_for(network: NetworkRef, named: str | None) -> Recipe:
 
     Args:
         network: One of a search is trained as it was there, but as long as the recipe was before
-            the search shortened it, on all images; by a search of trainings by time, as long as
-            there.
+            the search shortened it, on all images.
         named: Name or path of another recipe.
 
     Raises:
@@ -136,7 +135,9 @@ def recipe_for(network: NetworkRef, named: str | None) -> Recipe:
     if run is None or run.manifest.recipe is None or run.manifest.trainer < TRAINER:
         return default_recipe()
     recipe, full = replace(run.recipe, data_share=None), run.manifest.full_epochs
-    if recipe.train_time_s is None and full:
+    if recipe.train_time_s is not None:
+        recipe = replace(recipe, train_time_s=run.manifest.winner_time_s)
+    elif full:
         recipe = recipe.lasting(full)
     taken = network.trial.architecture.recipe if network.trial else ()
     return decided(recipe, dict(taken))
