@@ -91,3 +91,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data sets: {folder} does not exist")
     return folder
+
+
+@pytest.fixture
+def short_timings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of `shorten_timings`."""
+    from shortened_timings import shorten_timings
+
+    shorten_timings(monkeypatch)

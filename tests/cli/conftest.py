@@ -13,19 +13,6 @@ from effnas.cli.app import main
 
 
 @pytest.fixture
-def short_timings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Timings end with their fewest rounds, however uncertain they are, and use few images."""
-    from effnas.timing import execution
-    from effnas.timing.networks import MeasuredStepTimes
-
-    monkeypatch.setattr(execution, "_LONGEST_STEP_S", 0.0)
-    monkeypatch.setattr(execution, "_REPEAT_S", 0.0)
-    defaults = MeasuredStepTimes.__init__.__kwdefaults__
-    assert "time_limit_s" in defaults
-    monkeypatch.setitem(defaults, "time_limit_s", 0.0)
-
-
-@pytest.fixture
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings run in this process: how Ray runs them is the subject of other tests."""
     from effnas.evaluation.workers import Workers

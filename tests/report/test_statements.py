@@ -13,6 +13,8 @@ import pytest
 from made_runs import SPACE, made_run, metrics_of
 
 from effnas.arch.architecture import Architecture
+from effnas.config.recipe import Recipe
+from effnas.report.about_search import is_proxy_good
 from effnas.report.explanation import importances, path
 from effnas.report.facts import Facts
 from effnas.report.page import report_search
@@ -25,6 +27,7 @@ from effnas.report.statements import (
     rung_pairs,
     sensitivity,
 )
+from effnas.trials.manifest_parts import RewardPart
 from effnas.trials.reward import Reward
 from effnas.trials.run import load_run
 from effnas.trials.trial import Measurement, Trial, Trials
@@ -151,3 +154,17 @@ def test_a_forecast_is_held_against_what_was_measured_in_one_way() -> None:
     assert against_forecast(8.74, 13.8) == "37% less than the forecast 14 s"
     assert against_forecast(1.5, 1.0) == "50% more than the forecast 1.0 s"
     assert against_forecast(1.0, 1.001) == "as the forecast 1.0 s"
+
+
+def test_where_trials_are_short_it_is_said_what_is_likely_best_after_the_whole_time() -> None:
+    made = made_run(kernels_alone, trials=8)
+    reward = RewardPart.of(Reward.load("accuracy"))
+    recipe = Recipe(train_time_s=60.0)
+    short = replace(made.manifest, reward=reward, recipe=recipe, full_train_time_s=240.0)
+    whole = replace(short, full_train_time_s=60.0)
+    said, nothing = (
+        is_proxy_good(Facts(replace(made, manifest=each), Reward.load("accuracy"))).answer
+        for each in (short, whole)
+    )
+    assert "after the 4.0 min that the best is to be trained for, learning curves predict" in said
+    assert nothing == "This run does not tell: all of its trainings have the same length."

@@ -60,6 +60,7 @@ def settings(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_timings")
 def test_a_joint_search_begins_at_the_default_and_is_resumed_to_the_same_trials(
     tmp_path: Path,
 ) -> None:

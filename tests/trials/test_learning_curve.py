@@ -155,10 +155,16 @@ def test_what_rises_more_steeply_is_the_best_after_a_longer_training() -> None:
     run = search(QUICK, SLOW, UNKNOWN)
     after = best_after(run, 240.0)
     assert after is not None
+    assert after.is_other
     chosen, best = after
     assert (chosen.trial.number, best.trial.number) == (1, 0)
     assert chosen.predicted.accuracy > best.predicted.accuracy > 0.62
-    assert re.fullmatch(r"trial 0 6\d\.\d% ±\d\.\d", str(best))
-    for time_s in (60.0, 80.0, 15.0):  # as long as the search's, or shorter
+    assert re.fullmatch(r"6\d\.\d% ±\d\.\d of trial 0", str(best))
+    assert str(after).endswith(f"and {best}, the best of the search")
+    shorter = best_after(run, 15.0)
+    assert shorter is not None
+    assert not shorter.is_other
+    assert str(shorter).endswith("of trial 0, the best of the search, and of no other trial more")
+    for time_s in (60.0, 80.0):  # about as long as the search's
         assert best_after(run, time_s) is None
     assert best_after(search(QUICK, SLOW, reward="A * S ** -0.07"), 240.0) is None

@@ -56,8 +56,9 @@ def after_search(run: Run, ranking: Ranking | None = None) -> list[Command]:
     top = min(max(equals, _FINALISTS[0]), _FINALISTS[1], len(run.trials.ranked()))
     best, which = "best", "the best trial to the end"
     time_s = run.manifest.winner_time_s
-    if after := time_s and best_after(run, time_s):
-        which = (f"trial {after[0].trial.number}, which learning curves predict to be the best "
+    after = best_after(run, time_s) if time_s else None
+    if time_s and after and after.is_other:
+        which = (f"trial {after.chosen.trial.number}, which learning curves predict to be the best "
                  f"after {duration(time_s)}")  # fmt: skip
     if front and front.front:
         first = front.objectives[0].metric.replace("_", " ")

@@ -15,7 +15,7 @@ from effnas.cli.declare import Options, arg, command, opt, opt_list
 from effnas.config.recipe import Regime
 
 if TYPE_CHECKING:
-    from effnas.trials.learning_curve import Prediction
+    from effnas.trials.learning_curve import AfterLonger
     from effnas.trials.network_ref import NetworkRef
 
 results = typer.Typer(rich_markup_mode=None)
@@ -213,8 +213,8 @@ class Train(options.Images, options.TrainTime, options.NamedRecipe, options.Step
                                     metavar=f"<{'|'.join(Tracker)}>")  # fmt: skip
 
     @cached_property
-    def after_longer(self) -> tuple[Prediction, Prediction] | None:
-        """As of `best_after` for RUN:best and the time of this training."""
+    def after_longer(self) -> AfterLonger | None:
+        """As of `best_after` for RUN:best and the time of this training, if it is another trial."""
         from effnas.trials.learning_curve import best_after
         from effnas.trials.network_ref import find_network
 
@@ -224,14 +224,15 @@ class Train(options.Images, options.TrainTime, options.NamedRecipe, options.Step
         if run is None or self.epochs is not None:
             return None
         time_s = self.train_time_s() or run.manifest.winner_time_s
-        return best_after(run, time_s) if time_s else None
+        after = best_after(run, time_s) if time_s else None
+        return after if after and after.is_other else None
 
     @cached_property
     def named(self) -> str:
         """The network: of RUN:best, what is likely to be the best after this training."""
         if self.after_longer is None:
             return self.network
-        return f"{self.network.removesuffix(':best')}:{self.after_longer[0].trial.number}"
+        return f"{self.network.removesuffix(':best')}:{self.after_longer.chosen.trial.number}"
 
     @cached_property
     def found(self) -> NetworkRef:
@@ -280,11 +281,8 @@ class Train(options.Images, options.TrainTime, options.NamedRecipe, options.Step
         )
         command = TrainCommand(settings, as_json=self.as_json)
         if self.after_longer:
-            chosen, best = self.after_longer
-            command.chosen = {
-                "network": f"after {duration(settings.recipe.train_time_s or 0)}, learning curves "
-                f"predict {chosen}, and {best}, the best of the search"
-            }
+            time = duration(settings.recipe.train_time_s or 0)
+            command.chosen = {"network": f"after {time}, {self.after_longer}"}
         command.writes_report = self.report
         return self.start(command)
 

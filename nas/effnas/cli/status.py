@@ -27,7 +27,7 @@ from effnas.cli.tables import (
 )
 from effnas.cli.wording import with_options
 from effnas.errors import UserError
-from effnas.trials.learning_curve import predicted_text
+from effnas.trials.learning_curve import best_after, predicted_text
 from effnas.trials.run import Run, load_run
 from effnas.trials.trial import TrialState
 from effnas.trials.work_time import WorkTime
@@ -80,6 +80,7 @@ def show_status(path: Path, *, top: int, as_json: bool) -> None:
                             if parent else ""),
         ("step times", run.manifest.step_times if parent else ""),
         ("accuracies", predicted_text(run.trials)),
+        ("longer", _longer_text(run)),
         ("trials", _trials_text(run, states, is_running=state.state == "running")),
     ]  # fmt: skip
     rows += [
@@ -113,6 +114,13 @@ def summarize(run: Run) -> dict[str, object]:
         "baselines_s": work.baselines_s,
         "forecast_s": work.left_s,
     }
+
+
+def _longer_text(run: Run) -> str:
+    """Return what is likely to be the best after the time searched for, where trials had less."""
+    time_s = run.manifest.winner_time_s
+    after = best_after(run, time_s) if time_s else None
+    return f"after {duration(time_s or 0)}, {after}" if after else ""
 
 
 def _trials_text(run: Run, states: Mapping[str, int], *, is_running: bool) -> str:

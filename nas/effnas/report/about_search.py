@@ -33,6 +33,8 @@ from effnas.report.statements import (
     rung_pairs,
     wall_clock,
 )
+from effnas.trials.learning_curve import best_after
+from effnas.trials.run import Run
 from effnas.trials.store import SAMPLES
 from effnas.trials.trial import TrialState
 
@@ -91,16 +93,25 @@ def can_it_stop(facts: Facts) -> Section:
     return Section(name="stop", question=question, answer=answer, sure=sure)
 
 
+def _without_rungs(run: Run) -> str:
+    """Return what a run says of longer trainings, none of which it has."""
+    time_s = run.manifest.winner_time_s
+    if time_s and (after := best_after(run, time_s)):
+        return (
+            f"Not more than their learning curves are: after the {duration(time_s)} that the best "
+            f"is to be trained for, {after}. `effnas train RUN:best` takes the first."
+        )
+    return "This run does not tell: all of its trainings have the same length." + (
+        "" if time_s else " A proxy check trains some networks longer and compares the rankings."
+    )
+
+
 def is_proxy_good(facts: Facts) -> Section:
     """Compare the rankings of accuracies at rungs."""
     question = "Can short trainings be trusted?"
     pairs = rung_pairs(facts.run.trials)
     if not facts.run.manifest.rungs:
-        return Section(
-            name="proxy", question=question,
-            answer="This run does not tell: all of its trainings have the same length. A proxy "
-                   "check trains some networks longer and compares the rankings.",
-        )  # fmt: skip
+        return Section(name="proxy", question=question, answer=_without_rungs(facts.run))
     known = [each for each in pairs if each.tau is not None]
     if not known:
         most = max((len(each.accuracies) for each in pairs), default=0)

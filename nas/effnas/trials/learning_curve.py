@@ -65,7 +65,29 @@ class Prediction(NamedTuple):
 
     def __str__(self) -> str:
         accuracy, deviation = self.predicted
-        return f"trial {self.trial.number} {accuracy:.1%} ±{100 * deviation:.1f}"
+        return f"{accuracy:.1%} ±{100 * deviation:.1f} of trial {self.trial.number}"
+
+
+class AfterLonger(NamedTuple):
+    """What is likely to be the best after another training time than the search's.
+
+    Attributes:
+        chosen: It, and what is predicted.
+        best: The best of the search, which may be the same.
+    """
+
+    chosen: Prediction
+    best: Prediction
+
+    @property
+    def is_other(self) -> bool:
+        """Whether it is not the best of the search."""
+        return self.chosen.trial is not self.best.trial
+
+    def __str__(self) -> str:
+        other = f", and {self.best}" if self.is_other else ""
+        more = "" if self.is_other else ", and of no other trial more"
+        return f"learning curves predict {self.chosen}{other}, the best of the search{more}"
 
 
 class _Slope(NamedTuple):
@@ -140,7 +162,7 @@ class LearningCurves:
         return _Slope(max(value, 0.0), is_noise * self.variance + self._mean_variance)
 
 
-def best_after(run: Run, train_time_s: float) -> tuple[Prediction, Prediction] | None:
+def best_after(run: Run, train_time_s: float) -> AfterLonger | None:
     """Return what is likely to be the best of a search by time after another training time.
 
     What learns quickest is ahead after a short time, and often behind after a long one. So it is
@@ -152,8 +174,7 @@ def best_after(run: Run, train_time_s: float) -> tuple[Prediction, Prediction] |
         train_time_s: Above 0.
 
     Returns:
-        What is predicted for it, and for the best of the run; None where that is the same trial,
-        times are about the same, or the reward is not the accuracy alone.
+        It; None where times are about the same, or the reward is not the accuracy alone.
     """
     searched_s = run.manifest.recipe.train_time_s if run.manifest.recipe else None
     best, rewards = run.best, run.manifest.reward.text
@@ -166,7 +187,7 @@ def best_after(run: Run, train_time_s: float) -> tuple[Prediction, Prediction] |
     curves = LearningCurves.of(complete, run.noise)
     found = [Prediction(trial, curves.predict(trial, doublings)) for trial in complete]
     chosen = max(found, key=lambda one: one.predicted.accuracy - one.predicted.deviation)
-    return None if chosen.trial is best else (chosen, next(p for p in found if p.trial is best))
+    return AfterLonger(chosen, next(one for one in found if one.trial is best))
 
 
 def trained_for(trial: Trial) -> tuple[int, float]:

@@ -20,9 +20,7 @@ from effnas.evaluation.workers import Workers
 from effnas.search.launch import SearchObserver, Settings, launch
 from effnas.search.retime import time_finalists
 from effnas.search.search import Search
-from effnas.timing import execution, training_time
 from effnas.timing.device import describe_device, hardware_id
-from effnas.timing.networks import MeasuredStepTimes
 from effnas.trials.learning_curve import LearningCurves, trained_for
 from effnas.trials.trial import Trial, TrialState
 from effnas.workflows.retarget.launch import (
@@ -31,6 +29,7 @@ from effnas.workflows.retarget.launch import (
     retarget,
 )
 from effnas.workflows.retarget.settings import RetargetSettings
+from shortened_timings import shorten_timings
 from synthetic_profiles import profile_of
 
 pytestmark = pytest.mark.slow  # networks are trained, and retargeted
@@ -69,10 +68,7 @@ def _one_thread_and_short_timings() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(execution, "_LONGEST_STEP_S", 0.0)
-        patch.setattr(execution, "_REPEAT_S", 0.0)
-        patch.setattr(training_time, "_ENOUGH_S", 0.0)
-        patch.setitem(MeasuredStepTimes.__init__.__kwdefaults__, "time_limit_s", 0.0)
+        shorten_timings(patch)
         yield
     torch.set_num_threads(threads)
 
