@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -47,14 +48,15 @@ class PromoteCommand(ReportingCommand[FinalsSettings, StoredFinals], FinalsObser
     ) -> None:
         self._recipe = recipe
         share = share_text(recipe.data_share or 1.0)
-        by_front = sum(finalist.reason == "front" for finalist in finalists)
+        reasons = Counter(finalist.reason for finalist in finalists)
+        by_curve = ", 1 by its learning curve" if reasons["curve"] else ""
         stops = f"; {schedule.stops}" if schedule.stops else ""
         self.plan(
             ("search", f"{run.path}: {counted(len(run.trials), 'trial')}"),
             ("accuracies", predicted_text(run.trials)),
             ("finals", f"{self.settings.out}: {counted(len(finalists), 'network')}, "
-                       f"{len(finalists) - by_front} by reward and {by_front} more from the "
-                       f"Pareto front; {counted(schedule.seeds, 'seed')} each"),
+                       f"{reasons['reward']} by reward{by_curve} and {reasons['front']} more from "
+                       f"the Pareto front; {counted(schedule.seeds, 'seed')} each"),
             ("training", f"{recipe.length_text()} of {share} of the "
                          f"images at {recipe.sizes_text}{stops}"),
             ("forecast", forecast_text(forecast, "from the times of these trials")),

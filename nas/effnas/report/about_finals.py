@@ -132,11 +132,11 @@ def _which_is_picked(finals: StoredFinals) -> Section:
         )  # fmt: skip
     trial, size = base.finalist.trial, run.space.target.image_size
     error = finals.accuracy_error(base)
-    by = (
-        "one of the best of the search by reward"
-        if base.finalist.reason == "reward"
-        else "taken from the search's Pareto front, not one of its best by reward"
-    )
+    by = {
+        "reward": "one of the best of the search by reward",
+        "curve": "the best by the search's learning curves, not one of its best by reward",
+        "front": "taken from the search's Pareto front, not one of its best by reward",
+    }[base.finalist.reason]
     answer = (
         f"{_name(base).capitalize()}, {by}: {base.accuracy or 0:.2%} accuracy"
         + (f" (± {100 * error:.1f} points standard error)" if error is not None else "")

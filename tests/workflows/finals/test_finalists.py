@@ -12,7 +12,7 @@ from effnas import Measurement, SearchSpace, Trial, TrialState
 from effnas.config.recipe import Recipe
 from effnas.errors import ConfigError
 from effnas.trials.manifest import SearchManifest
-from effnas.trials.manifest_parts import SourcedSpacePart
+from effnas.trials.manifest_parts import DataPart, RewardPart, SourcedSpacePart
 from effnas.trials.objectives import Objectives, non_dominated
 from effnas.trials.run import Run
 from effnas.trials.trial import Trials
@@ -107,3 +107,21 @@ def test_finals_of_a_search_by_time_last_as_long_as_it_was_for(
     manifest = replace(run.manifest, recipe=recipe, full_train_time_s=full_s)
     found = made_long(replace(run, manifest=manifest))
     assert found == replace(recipe, train_time_s=final_s)
+
+
+def test_what_learning_curves_predict_to_be_the_best_takes_part_if_it_is_none_of_the_best() -> None:
+    run = run_of([{"accuracy": accuracy, "step_time": 1.0} for accuracy in (0.62, 0.615, 0.61)])
+    curves = ((0.58, 0.60, 0.62), (0.58, 0.60, 0.615), (0.44, 0.52, 0.61))
+    trials = [
+        replace(trial, measurement=replace(
+            trial.measurement, curve=tuple(zip((1024, 2048, 4096), curve, strict=True))))
+        for trial, curve in zip(list(run.trials)[:3], curves, strict=True)
+    ]  # fmt: skip
+    reward = RewardPart(name="accuracy", kind="expression", text="A")
+    data = DataPart(holdout_images=400)
+    manifest = replace(run.manifest, recipe=Recipe(train_time_s=60.0), reward=reward, data=data)
+    run = replace(run, manifest=manifest, trials=Trials(trials))
+    found = [(f.trial.number, f.reason) for f in choose_finalists(run, 1, 240.0)]
+    assert found[:2] == [(0, "reward"), (2, "curve")]
+    assert "curve" not in {f.reason for f in choose_finalists(run, 3, 240.0)}
+    assert "curve" not in {f.reason for f in choose_finalists(run, 1)}

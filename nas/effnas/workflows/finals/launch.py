@@ -103,7 +103,11 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> StoredF
         SearchFailedError: If a training fails repeatedly.
     """
     run = load_run(settings.run)
-    finalists = choose_finalists(run, settings.top)
+    recipe = settings.recipe or made_long(run)
+    recipe = replace(recipe, data_share=1.0).overridden(**settings.changes)
+    if run.recipe.image_size:
+        recipe = recipe.sized(*run.recipe.image_size)
+    finalists = choose_finalists(run, settings.top, recipe.train_time_s)
     reward = run.load_reward(settings.reward)
 
     def score(finalist: Finalist, accuracy: float) -> float:
@@ -112,10 +116,6 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> StoredF
 
     for finalist in finalists:
         score(finalist, finalist.trial.metrics.get("accuracy", 0.5))  # it can be scored
-    recipe = settings.recipe or made_long(run)
-    recipe = replace(recipe, data_share=1.0).overridden(**settings.changes)
-    if run.recipe.image_size:
-        recipe = recipe.sized(*run.recipe.image_size)
     config = replace(
         config_for_run(run, recipe, data=settings.data, data_root=settings.data_root),
         step_times=None,

@@ -12,12 +12,13 @@ import numpy as np
 from effnas.config.plugins import is_plugin
 from effnas.errors import ConfigError, StoreError
 from effnas.trials.guessing import Guessing
+from effnas.trials.learning_curve import best_after
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run, load_run
 from effnas.trials.store import MANIFEST, TRAININGS, as_typed, read_records
 from effnas.trials.uncertainty import Noise
 from effnas.workflows.finals.evaluate_test import stored_test
-from effnas.workflows.finals.finalists import Finalist
+from effnas.workflows.finals.finalists import Finalist, Reason
 from effnas.workflows.finals.folder import FinalsManifest
 from effnas.workflows.finals.report import FinalistStanding, FinalsReport, make_report
 from effnas.workflows.proxy.statistics import seed_deviation
@@ -101,15 +102,19 @@ def load_finals(path: Path, reward: Reward | None = None) -> StoredFinals:
     results = list(read_records(path / TRAININGS, parse_result, "result"))
     by_id = {trial.architecture.id: trial for trial in run.trials.ranked()}
     best, finalists = tuple(by_id), []
+    time_s = manifest.recipe.train_time_s
+    after = best_after(run, time_s) if time_s else None
     for place, name in enumerate(manifest.finalists):
         if name not in by_id:
             raise StoreError(
                 f"{path / MANIFEST}: the finalist {name} is no complete trial of {run.path}; put "
                 "the search back as it was"
             )
-        # The best by reward come first, in their order; members of the front follow.
+        # The best by reward come first, in their order.
         is_best = manifest.finalists[: place + 1] == best[: place + 1]
-        finalists.append(Finalist(by_id[name], "reward" if is_best else "front"))
+        is_chosen = after is not None and by_id[name] == after.chosen.trial
+        reason: Reason = "reward" if is_best else "curve" if is_chosen else "front"
+        finalists.append(Finalist(by_id[name], reason))
 
     def score(finalist: Finalist, accuracy: float) -> float:
         return reward.score({**finalist.trial.metrics, "accuracy": accuracy})
