@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from effnas.cli.folder_state import is_running
 from effnas.cli.wording import OPTIONS
@@ -123,15 +124,19 @@ def data_options(run: Run | None) -> list[str]:
 
 def code_options(asked: CommandPart) -> list[str]:
     """Return the options of a command line that name code, which a folder alone never runs."""
-    found = {name: str(asked.options.get(name) or "")
+    return [word for name, text in code_of(asked.options).items() for word in (_option(name), text)]
+
+
+def code_of(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the options that name code, and what they name."""
+    found = {name: str(options.get(name) or "").strip()
              for name in ("step_time_command", "reward", "controller")}  # fmt: skip
-    named = {n: text for n, text in found.items() if n == "step_time_command" or is_code(text)}
-    return [word for name, text in named.items() if text for word in (_option(name), text)]
-
-
-def is_code(text: str) -> bool:
-    """Return whether a reward or a controller is code."""
-    return is_plugin(text) and not text.startswith("optuna:")
+    return {
+        name: text
+        for name, text in found.items()
+        if (text and name == "step_time_command")
+        or (is_plugin(text) and not (name == "controller" and text.startswith("optuna:")))
+    }
 
 
 def _reward_option(run: Run) -> list[str]:

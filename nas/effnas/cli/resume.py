@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from effnas.cli.folder_state import FolderState
 from effnas.cli.folders import read_folder
-from effnas.cli.following import is_code
+from effnas.cli.following import code_of
 from effnas.cli.tables import console, counted
 from effnas.config.catalog import Source
+from effnas.config.plugins import is_plugin
 from effnas.errors import ConfigError, StoreError
 from effnas.trials.manifest import CommandPart, Plain, SearchManifest
 from effnas.trials.reward import Reward
@@ -170,7 +171,7 @@ def stored_search(
         space = stored.space
         found["space"] = Source(space.name, Path(space.path), space.text, space.file_sha256, "path")
     if "reward" not in given and stored.reward.kind == "expression":
-        found["reward"] = replace(Reward.load(stored.reward.text), name=stored.reward.name)
+        found["reward"] = replace(Reward.read(stored.reward.text), name=stored.reward.name)
     return stored, found
 
 
@@ -181,17 +182,11 @@ def _replaced(given: Collection[str]) -> set[str]:
 
 
 def _refuse_code(folder: Path, options: Mapping[str, Any]) -> None:
-    for name, what in (
-        ("step_time_command", "step-time command"),
-        ("reward", "reward"),
-        ("controller", "controller"),
-    ):
-        text = str(options.get(name) or "")
-        if text and (name == "step_time_command" or is_code(text)):
-            raise ConfigError(
-                f"{folder}: its {what} is code, {text!r}; name it again as `{name}`, since no code "
-                "is run because a file says so"
-            )
+    for name, text in code_of(options).items():
+        raise ConfigError(
+            f"{folder}: its {name.replace('_', ' ')} is code, {text!r}; name it again as `{name}`, "
+            "since no code is run because a file says so"
+        )
 
 
 def _nothing_left(state: FolderState, stored: CommandPart | None, more: Sequence[str]) -> str:
@@ -237,7 +232,7 @@ def _changes(
     if "budget" in given and budget != stored.budget:
         yield f"budget changes from {stored.budget} to {budget}"
     if "reward" in given:
-        text = reward if is_code(reward) else Reward.load(reward).text
+        text = reward if is_plugin(reward.strip()) else Reward.read(reward).text
         if text != stored.reward.text.partition(" (sha256 ")[0]:
             yield (
                 f"reward changes from {stored.reward.name} to {reward}, and scores "

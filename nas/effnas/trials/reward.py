@@ -74,7 +74,7 @@ class Reward:
 
     @staticmethod
     def load(spec: str, *, extra_metrics: Collection[str] = ()) -> Reward:
-        """Read a reward.
+        """Read a reward that this command line, or this program, names; Python of it is run.
 
         Args:
             spec: A name such as `v2`, a YAML file, an expression over `METRICS` and `SYMBOLS`,
@@ -86,10 +86,25 @@ class Reward:
             RewardError: It is none of these, uses an unknown metric, or its Python cannot be run.
             CatalogError: The YAML file cannot be found or read.
         """
+        if is_plugin(spec.strip()):
+            return _from_function(spec.strip())
+        return Reward.read(spec, extra_metrics=extra_metrics)
+
+    @staticmethod
+    def read(spec: str, *, extra_metrics: Collection[str] = ()) -> Reward:
+        """Read a reward that a file names: as `load`, but no Python is run because a file says so.
+
+        Raises:
+            RewardError: As of `load`, or it is Python.
+            CatalogError: As of `load`.
+        """
         spec = spec.strip()
         known = {*METRICS, *SYMBOLS, *extra_metrics}
         if is_plugin(spec):
-            return _from_function(spec)
+            raise RewardError(
+                f"the reward {spec[:80]!r} is Python, which is not run because a file says so; "
+                "name it again as `reward`"
+            )
         if spec.endswith(".py"):
             raise RewardError(f"{spec}: which of its functions? give {spec}:FUNCTION")
         if _is_path(spec) or spec in names("rewards"):

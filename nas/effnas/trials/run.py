@@ -168,7 +168,7 @@ class Run:
                 f"{self.path}: its reward is the Python function {stored.name}; name it again as "
                 "`reward`, since no code is run because a file says so"
             )
-        return replace(Reward.load(stored.text), name=stored.name)
+        return replace(Reward.read(stored.text), name=stored.name)
 
     def _lacks(self, part: str) -> NoReturn:
         raise StoreError(f"{self.path}: the manifest names no {part}; restore it from a copy")

@@ -159,9 +159,9 @@ def _reward_of(run: Run, manifest: FinalsManifest) -> Reward:
     text = manifest.finished or asked
     if text is None or text == run.manifest.reward.text:
         return run.load_reward()
-    if is_plugin(str(text).partition(" (sha256 ")[0]):
+    if is_plugin(str(text).partition(" (sha256 ")[0].strip()):
         raise ConfigError(
             f"{run.path}: the reward of its finals is the Python function {text}, which is not run "
             "because a file says so; `effnas promote` with the same `reward` shows them"
         )
-    return Reward.load(str(text))
+    return Reward.read(str(text))
