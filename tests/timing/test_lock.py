@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
 import tempfile
@@ -32,7 +35,7 @@ def say(text):
 
 hold = getattr(lock, sys.argv[1])
 for line in sys.stdin:
-    with hold(SimpleNamespace(type="cpu"), lambda: say("waiting")):
+    with hold(SimpleNamespace(type="cpu"), lambda who: say("waiting")):
         say("holding")
         sys.stdin.readline()
     say("done")
@@ -116,7 +119,7 @@ def release(process: Process) -> None:
 def would_wait(mode: str) -> bool:
     """Whether this process would have to wait for the lock."""
 
-    def give_up() -> None:
+    def give_up(_: str) -> None:
         raise TimeoutError
 
     try:
@@ -209,32 +212,59 @@ def test_an_error_frees_the_lock_and_no_file_stays_open(
         raise ZeroDivisionError
 
     before = descriptors()
-    with pytest.raises(ZeroDivisionError), mode(CPU, lambda: pytest.fail("nobody holds it")):
+    with pytest.raises(ZeroDivisionError), mode(CPU, lambda _: pytest.fail("nobody holds it")):
         fail()
     assert descriptors() == before
     assert not would_wait("timing")
 
 
-def test_devices_have_locks_of_their_own_which_every_user_may_take(own_locks: Path) -> None:
+def test_who_is_waited_for_is_said(timer: Process, trainer: Process) -> None:
+    for process, mode in ((timer, "training"), (trainer, "timing")):
+        holders = []
+
+        def give_up(holder: str, holders: list[str] = holders) -> None:
+            holders.append(holder)
+            raise TimeoutError
+
+        hold(process)
+        with pytest.raises(TimeoutError), getattr(lock, mode)(CPU, give_up):
+            pytest.fail("it is held")
+        assert holders[0].startswith(f"process {process.process.pid} (-c ")
+        release(process)
+
+
+def test_devices_have_locks_of_their_own_in_a_folder_of_this_user_alone(own_locks: Path) -> None:
     with lock.timing(torch.device("mps")):
         assert not would_wait("timing")
     (folder,) = own_locks.iterdir()
-    assert folder.stat().st_mode & 0o7777 == 0o1777
-    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o666}
+    assert folder.stat().st_mode & 0o7777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
 
 
-@pytest.mark.parametrize("kind", ["missing", "locks-are-a-file", "locks-are-a-dead-link"])
-def test_a_folder_that_cannot_be_used_is_named_in_one_line(
+KINDS = ("missing", "a file", "a dead link", "a link", "writable by others", "a linked file")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_folder_that_cannot_be_trusted_is_named_in_one_line(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "temporary"
+    temporary, other = tmp_path / "temporary", tmp_path / "other"
+    other.mkdir(0o700)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    folder = lock.folder()
     if kind != "missing":
+        temporary.mkdir()
+    if kind == "a file":
+        folder.write_text("")
+    if "link" in kind and kind != "a linked file":
+        folder.symlink_to(tmp_path / "gone" if "dead" in kind else other)
+    if kind == "writable by others":
         folder.mkdir()
-        if kind == "locks-are-a-file":
-            (folder / lock._FOLDER).write_text("")
-        else:
-            (folder / lock._FOLDER).symlink_to(tmp_path / "gone")
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        folder.chmod(0o777)
+    if kind == "a linked file":
+        folder.mkdir(0o700)
+        (other / "mine").write_text("kept")
+        (folder / "cpu.lock").symlink_to(other / "mine")
     with (
         pytest.raises(ConfigError, match="the device's lock cannot be opened") as caught,
         lock.timing(CPU),
@@ -243,3 +273,20 @@ def test_a_folder_that_cannot_be_used_is_named_in_one_line(
     assert str(caught.value).startswith(str(folder))
     assert "TMPDIR" in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert [file.read_text() for file in other.iterdir()] == (
+        ["kept"] if kind == "a linked file" else []
+    )
+
+
+def test_a_file_system_without_locks_is_said(
+    own_locks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(descriptor: int, mode: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with (
+        pytest.raises(ConfigError, match=r"has no locks \(No locks available\).*TMPDIR"),
+        lock.timing(CPU),
+    ):
+        pytest.fail("it was held")

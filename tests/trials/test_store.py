@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -340,6 +343,17 @@ def test_a_run_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
     assert refusal.count("\n") == 1
     assert events(tmp_path) == [trial(0), trial(1)]
     assert open_elsewhere() == "opened\n"
+
+
+def test_a_file_system_without_locks_is_not_taken_for_another_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(file: object, mode: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(StoreError, match=r"its file system has no locks \(No locks available\)"):
+        RunFolder.open(tmp_path)
 
 
 def test_of_several_records_of_a_trial_the_last_wins(tmp_path: Path) -> None:

@@ -168,9 +168,9 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
         """Print commands that may come next, each as its words."""
         next_commands(self.screen, *commands)
 
-    def waiting(self) -> None:
-        """Say that the device is in use."""
-        self.preparing("waiting for the device, which others use")
+    def waiting(self, holder: str) -> None:
+        """Say that the device is in use, and by whom."""
+        self.preparing(f"waiting for the device, which {holder} uses")
 
     def _say_changes(self) -> None:
         for text in self.changes:
@@ -206,7 +206,7 @@ def _progress_on(screen: Screen) -> progress.Progress:
     """Return a line that says what is going on, and vanishes at the end."""
     return progress.Progress(
         progress.SpinnerColumn(),
-        progress.TextColumn("{task.description}"),
+        progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(),
         _Count(),
         progress.TextColumn("{task.fields[left]}"),

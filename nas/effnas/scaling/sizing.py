@@ -22,6 +22,7 @@ from effnas.space.search_space import SearchSpace
 from effnas.timing.device import describe_device, hardware_id
 from effnas.timing.device_settings import DeviceSettings
 from effnas.timing.layer_times import LayerTimes, SizedNetwork
+from effnas.timing.lock import Waiting
 from effnas.timing.memory import estimate_peak_memory
 from effnas.trials.network_ref import find_architecture
 from effnas.trials.store import FAMILY, FAMILY_KIND
@@ -266,14 +267,14 @@ def size_family(
     settings: ScaleSettings,
     *,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
-    waiting: Callable[[], None] = lambda: None,
+    waiting: Waiting = lambda _: None,
 ) -> SizedFamily:
     """Scale a base and compute the costs of its members.
 
     Args:
         settings: What to scale, and how.
         progress: Receives what is being done, how much of it is done, and how much there is.
-        waiting: Called if the device is in use by others.
+        waiting: As of `effnas.timing.lock.timing`.
 
     Raises:
         UserError: If the base cannot be found or scaled, or the device cannot be used.

@@ -70,7 +70,7 @@ class DeviceSettings:
         )
 
     def with_execution(
-        self, setup: MeasurementSetup, make: Callable[[], nn.Module], waiting: Callable[[], None]
+        self, setup: MeasurementSetup, make: Callable[[], nn.Module], waiting: lock.Waiting
     ) -> MeasurementSetup:
         """Return the setup with the fastest execution of a network that the settings allow."""
         with lock.timing(setup.device, waiting):

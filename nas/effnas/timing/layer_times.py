@@ -14,7 +14,7 @@ import numpy as np
 
 from effnas.arch.layers import Layer, layers_of
 from effnas.timing.layer_timer import measure_layers
-from effnas.timing.lock import timing
+from effnas.timing.lock import Waiting, timing
 from effnas.timing.setup import MeasurementSetup
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class LayerTimes:
         base: Step times are ratios to its own.
         setup: The image size is the base's, the batch size that of all networks.
         progress: As in `measure_layers`.
-        waiting: Called if the device is in use by others.
+        waiting: As of `effnas.timing.lock.timing`.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class LayerTimes:
         setup: MeasurementSetup,
         *,
         progress: Callable[[str, int, int], None] = lambda what, done, total: None,
-        waiting: Callable[[], None] = lambda: None,
+        waiting: Waiting = lambda _: None,
     ) -> None:
         self._base = SizedNetwork(base, setup.image_size)
         self._setup = setup

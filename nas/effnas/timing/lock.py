@@ -1,26 +1,36 @@
-"""One lock per device, across processes: timings never share it, nor overlap with trainings."""
+"""One lock per device, across a user's processes: timings never share it, nor with trainings.
+
+The files are in a folder of the user's own: in one that all users share, others could plant links.
+What other users run is therefore not kept away, as other programs are not.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from effnas.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
 
-_FOLDER = "effnas-locks"
+#: Called once if a device has to be waited for, with who uses it.
+Waiting: TypeAlias = Callable[[str], None]
+
+#: Of what is told of a holder.
+_LONGEST = 80
+_UNKNOWN = "another process"
 
 
-def timing(
-    device: torch.device, waiting: Callable[[], None] = lambda: None
-) -> AbstractContextManager[None]:
+def timing(device: torch.device, waiting: Waiting = lambda _: None) -> AbstractContextManager[None]:
     """Have exclusive use of a device.
 
     The lock is not reentrant: its holder, for timing or for training, must not ask for it again.
@@ -30,27 +40,33 @@ def timing(
         waiting: Called once if others hold it.
 
     Raises:
-        ConfigError: If the lock's file cannot be opened.
+        ConfigError: If the lock's file cannot be opened, or its file system has no locks.
     """
     return _held(device, fcntl.LOCK_EX, waiting)
 
 
 def training(
-    device: torch.device, waiting: Callable[[], None] = lambda: None
+    device: torch.device, waiting: Waiting = lambda _: None
 ) -> AbstractContextManager[None]:
     """Share a device with other trainings, and with no timing; arguments as for `timing`."""
     return _held(device, fcntl.LOCK_SH, waiting)
 
 
+def folder() -> Path:
+    """Return where the files are: of this user alone."""
+    return Path(tempfile.gettempdir()) / f"effnas-locks-{os.getuid()}"
+
+
 @contextmanager
-def _held(device: torch.device, mode: int, waiting: Callable[[], None]) -> Iterator[None]:
+def _held(device: torch.device, mode: int, waiting: Waiting) -> Iterator[None]:
     name = _name(device)
     # To get the lock, a process first takes a gate, which one at a time may hold while it waits.
     # Without it, further trainings would keep sharing the lock, and a timing would never get it.
     gate, lock = _open(f"{name}.gate"), _open(f"{name}.lock")
     try:
-        waited = _lock(gate, fcntl.LOCK_EX, waiting)
-        _lock(lock, mode, (lambda: None) if waited else waiting)
+        waited = _lock(gate, fcntl.LOCK_EX, lambda: waiting(_holder(gate, lock)))
+        _lock(lock, mode, (lambda: None) if waited else lambda: waiting(_holder(lock)))
+        _sign(gate, lock)
         fcntl.flock(gate, fcntl.LOCK_UN)
         yield
     finally:
@@ -61,35 +77,62 @@ def _held(device: torch.device, mode: int, waiting: Callable[[], None]) -> Itera
 def _lock(descriptor: int, mode: int, waiting: Callable[[], None]) -> bool:
     """Take a lock; return whether it had to be waited for."""
     try:
-        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
-    except BlockingIOError:
-        waiting()
-        fcntl.flock(descriptor, mode)
-        return True
+        try:
+            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(descriptor, mode)
+            return True
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        raise ConfigError(
+            f"{folder()}: its file system has no locks ({os.strerror(error.errno)}), which keep "
+            "timings apart; set TMPDIR to a folder on a disk of this machine"
+        ) from error
     return False
 
 
+def _sign(*descriptors: int) -> None:
+    """Say in files who has taken the lock."""
+    command = " ".join(Path(word).name if n == 0 else word for n, word in enumerate(sys.argv))
+    text = f"process {os.getpid()} ({command[:_LONGEST]})".encode()
+    for descriptor in descriptors:
+        with suppress(OSError):  # a full disk: it is not known who it is
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, text, 0)
+
+
+def _holder(*descriptors: int) -> str:
+    """Return who has signed last, if that is still there."""
+    for descriptor in descriptors:
+        text = os.pread(descriptor, 2 * _LONGEST, 0).decode(errors="replace")
+        words = text.split()
+        if len(words) > 1 and words[1].isdecimal() and Path("/proc", words[1]).exists():
+            return text
+    return _UNKNOWN
+
+
 def _open(name: str) -> int:
-    folder = Path(tempfile.gettempdir()) / _FOLDER
-    path = folder / name
+    """Open a file in the folder, both made where they are missing; no link is followed."""
+    place = folder()
     try:
-        if not path.exists():
-            folder.mkdir(exist_ok=True)
-            _share(folder, 0o1777)
-            path.touch()
-            _share(path, 0o666)
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with suppress(FileExistsError):
+            place.mkdir(0o700)
+        directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            found = os.fstat(directory)
+            if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022:
+                raise PermissionError(errno.EPERM, "others can write there")
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            return os.open(name, flags, 0o600, dir_fd=directory)
+        finally:
+            os.close(directory)
     except OSError as error:
         raise ConfigError(
-            f"{path}: the device's lock cannot be opened ({error.strerror}); make it readable, or "
-            "set TMPDIR to a folder that all users of the device share"
+            f"{place}: the device's lock cannot be opened ({error.strerror}); remove that, or set "
+            "TMPDIR to a folder of your own"
         ) from error
-
-
-def _share(path: Path, mode: int) -> None:
-    """Let other users of the machine take the lock."""
-    if path.stat().st_uid == os.getuid():
-        path.chmod(mode)
 
 
 def _name(device: torch.device) -> str:

@@ -13,7 +13,7 @@ from effnas.arch.models import TimmModel, build
 from effnas.errors import InfeasibleError
 from effnas.timing.clock import clock_of
 from effnas.timing.device import describe_device, hardware_id
-from effnas.timing.lock import timing
+from effnas.timing.lock import Waiting, timing
 from effnas.timing.memory import estimate_peak_memory, largest_batch_size
 from effnas.timing.network_run import NetworkRun, fixed_random_state
 from effnas.timing.setup import MeasurementSetup
@@ -76,7 +76,7 @@ def time_networks(
     *,
     precision: float = PRECISION,
     time_limit_s: float,
-    waiting: Callable[[], None] = lambda: None,
+    waiting: Waiting = lambda _: None,
 ) -> list[dict[str, float] | InfeasibleError]:
     """Time networks in turn, with exclusive use of the device and no side effects.
 
@@ -85,7 +85,7 @@ def time_networks(
         setup: Device, sizes and execution.
         precision: Wanted half-width of each ratio's 95 % interval, a share of the ratio.
         time_limit_s: Seconds after which no further round is started.
-        waiting: Called if the device is in use by others.
+        waiting: As of `effnas.timing.lock.timing`.
 
     Returns:
         Metrics of each network, by the names of `effnas.trials.reward.METRICS`; or the error if it

@@ -14,7 +14,7 @@ from effnas.errors import ConfigError, InfeasibleError
 from effnas.space.layers import layers_of_space
 from effnas.timing.device import describe_device, hardware_id
 from effnas.timing.layer_timer import measure_layers
-from effnas.timing.lock import timing
+from effnas.timing.lock import Waiting, timing
 from effnas.timing.networks import maker, time_networks
 from effnas.timing.profile import (
     DeviceProfile,
@@ -73,7 +73,7 @@ def make_profile(
     *,
     seed: int = 0,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
-    waiting: Callable[[], None] = lambda: None,
+    waiting: Waiting = lambda _: None,
 ) -> DeviceProfile:
     """Profile a device for the networks of a space.
 
@@ -82,7 +82,7 @@ def make_profile(
         setup: Device, sizes and execution.
         seed: Draws the networks that the model is fitted and checked on.
         progress: As in `measure_layers`.
-        waiting: Called if the device is in use by others.
+        waiting: As of `effnas.timing.lock.timing`.
 
     Raises:
         ConfigError: If the space has too many layers, or too few networks fit the device.
@@ -225,7 +225,7 @@ def _measure_networks(
     space: SearchSpace,
     setup: MeasurementSetup,
     progress: Callable[[str, int, int], None],
-    waiting: Callable[[], None],
+    waiting: Waiting,
 ) -> list[tuple[Architecture, Mapping[str, float]]]:
     """Time networks beside the reference, in groups; those that do not fit are left out."""
     found: list[tuple[Architecture, Mapping[str, float]]] = []

@@ -102,6 +102,11 @@ class RunFolder:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             lock.close()
+            if not isinstance(error, BlockingIOError):
+                raise StoreError(
+                    f"{path}: its file system has no locks ({error.strerror}), so another command "
+                    "could write there, too; choose an `out` on another one"
+                ) from error
             raise StoreError(
                 f"{path}: another command is writing there; wait for it, stop it, or choose "
                 "another `out`"

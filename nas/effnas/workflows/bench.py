@@ -66,8 +66,8 @@ def bench(
     with torch.random.fork_rng([]):
         params = [sum(p.numel() for p in make().parameters() if p.requires_grad) for make in makes]
 
-    def waiting() -> None:
-        notify("waiting for the device: another process times or trains on it")
+    def waiting(holder: str) -> None:
+        notify(f"waiting for the device, which {holder} uses")
 
     notify("choosing precision and memory format")
     setup = settings.with_execution(setup, makes[0], waiting)

@@ -280,8 +280,8 @@ def _plan(
     layer_times = None
     if isinstance(tried, LayerGrowth):
 
-        def waiting() -> None:
-            progress("waiting for the device, which others use", 0, 1)
+        def waiting(holder: str) -> None:
+            progress(f"waiting for the device, which {holder} uses", 0, 1)
 
         device = replace(tried.device, image_size=image_size, batch_size=recipe.batch_size)
         setup = device.setup(space)

@@ -206,8 +206,11 @@ class PreparedTraining:
             return stored.stages[-1].end if by_time else None, counts, named, stored.forecast
         counts = self._micro_batches(model)
         alone = replace(self.group, connected=False)
-        waiting = "waiting for the device: another process times or trains on it"
-        with lock.timing(self.device, lambda: preparing(waiting)):
+
+        def waiting(holder: str) -> None:
+            preparing(f"waiting for the device, which {holder} uses")
+
+        with lock.timing(self.device, waiting):
             preparing("choosing precision and memory format")
             execution = self._fastest(counts)
             preparing("timing steps")

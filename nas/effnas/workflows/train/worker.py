@@ -80,8 +80,11 @@ def train_here(
     if manifest.progress:
         training.progress = manifest.progress
     else:
-        waiting = "waiting for the device: another process times on it"
-        with lock.training(prepared.device, lambda: observer.preparing(waiting)):
+
+        def waiting(holder: str) -> None:
+            observer.preparing(f"waiting for the device, which {holder} uses")
+
+        with lock.training(prepared.device, waiting):
             if not _train(prepared, observer, stopping):
                 return None
         if is_first:
