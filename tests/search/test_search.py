@@ -211,7 +211,7 @@ def test_a_trial_that_meets_a_bug_is_tried_once_more(tmp_path: Path) -> None:
     assert history[3].reason is None
 
 
-def test_a_search_gives_up_after_three_failing_trials_in_a_row(tmp_path: Path) -> None:
+def test_a_search_gives_up_when_most_of_its_last_trials_fail(tmp_path: Path) -> None:
     def fail_from_the_fifth(arch: Architecture) -> dict[str, float]:
         if len(evaluate.calls) >= 5:
             raise RuntimeError("a bug")
@@ -220,16 +220,48 @@ def test_a_search_gives_up_after_three_failing_trials_in_a_row(tmp_path: Path) -
     evaluate = Counted(fail_from_the_fifth)
     with (
         opened(tmp_path, reward="A") as search,
-        pytest.raises(SearchFailedError, match=r"3 trials in a row failed, .*RuntimeError: a bug"),
+        pytest.raises(SearchFailedError, match=r"5 of the last 9 trials failed, .*: a bug"),
     ):
         search.run(evaluate, budget=50)
-    assert [t.state for t in stored(tmp_path)] == ["COMPLETE"] * 4 + ["FAILED"] * 3
-    assert sorted(evaluate.calls.values()) == [1] * 4 + [2] * 3
-    # With the bug fixed, the failed ones run first.
+    assert [t.state for t in stored(tmp_path)] == ["COMPLETE"] * 4 + ["FAILED"] * 5
+    assert sorted(evaluate.calls.values()) == [1] * 4 + [2] * 5
+    # With the bug fixed, those that failed come last.
     fixed = Counted(lambda arch: {"accuracy": 0.6})
+    ended: list[int] = []
     with opened(tmp_path, reward="A") as search:
-        assert search.run(fixed, budget=9).count(TrialState.COMPLETE) == 9
-    assert fixed.calls.total() == 5
+        trials = search.run(fixed, budget=11, on_trial=lambda trial: ended.append(trial.number))
+    assert trials.count(TrialState.COMPLETE) == 11
+    assert ended == [9, 10, 4, 5, 6, 7, 8]
+    assert fixed.calls.total() == 7
+
+
+def test_where_all_fail_a_search_gives_up_after_three(tmp_path: Path) -> None:
+    def fail(arch: Architecture) -> dict[str, float]:
+        raise RuntimeError("a bug")
+
+    with (
+        opened(tmp_path, reward="A") as search,
+        pytest.raises(SearchFailedError, match=r"3 of the last 3 trials failed"),
+    ):
+        search.run(fail, budget=50)
+
+
+def test_networks_that_always_fail_here_and_there_end_no_search(tmp_path: Path) -> None:
+    def crash(arch: Architecture) -> dict[str, float]:
+        if int(arch.id, 16) % 6 == 0:
+            raise RuntimeError("a kernel crashed")
+        return {"accuracy": 0.5}
+
+    seen: list[int] = []
+    for budget in (40, 60, 80):
+        with opened(tmp_path, reward="A") as search:
+            trials = search.run(crash, budget=budget)
+        failed = [t.number for t in trials if t.state is TrialState.FAILED]
+        assert len(trials) == budget
+        assert len(failed) + trials.count(TrialState.COMPLETE) == budget
+        assert failed[: len(seen)] == seen
+        seen = failed
+    assert len(seen) > 5
 
 
 @pytest.mark.parametrize("controller", ["random", "evolution"])

@@ -13,6 +13,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from effnas.arch.architecture import Architecture
+from effnas.config.text import counted
 from effnas.controllers.base import Controller
 from effnas.controllers.registry import make_controller
 from effnas.errors import ConfigError, RewardError, SearchFailedError, SpaceExhaustedError
@@ -36,8 +37,9 @@ from effnas.trials.trial import Measurement, Trial, Trials, TrialState
 if TYPE_CHECKING:
     from effnas.evaluation.backend import Backend
 
-#: Trials in a row that may fail before the search gives up.
-_MAX_FAILURES = 3
+#: A search gives up when, of this many trials that ended last, more than half failed, and this
+#: number of them at least: a few networks that crash a worker do not end it.
+_RECENT, _MIN_FAILURES = 10, 3
 
 
 class Search:
@@ -104,7 +106,8 @@ class Search:
         self._store = store or MemoryStore()
         self._first_number = first_number
         self._trials: dict[int, Trial] = {}
-        self._failures_in_a_row = 0
+        self._recent: deque[bool] = deque(maxlen=_RECENT)  # whether each failed
+        self._known_to_fail: set[int] = set()
 
     @property
     def trials(self) -> Trials:
@@ -201,7 +204,8 @@ class Search:
     ) -> Trials:
         """Search until `budget` trials have been proposed and have ended.
 
-        Trials that an earlier run left unfinished come first and count. With rungs, trials that are
+        Trials that an earlier run left unfinished come first and count; those that failed there are
+        tried again when nothing else is left to do. With rungs, trials that are
         still paused when nothing else is left to do are PRUNED, which is final.
 
         Args:
@@ -228,14 +232,16 @@ class Search:
             if evaluate is None:
                 raise ConfigError("give run() a function that evaluates, or a backend")
             backend = InlineBackend(FunctionEvaluator(evaluate))
-        unfinished = deque(
-            t for t in self.trials if t.state in (TrialState.RUNNING, TrialState.FAILED)
-        )
+        unfinished = deque(t for t in self.trials if t.state is TrialState.RUNNING)
+        failed_before = deque(t for t in self.trials if t.state is TrialState.FAILED)
+        self._known_to_fail = {trial.number for trial in failed_before}
         ended = on_trial or (lambda trial: None)
 
         def next_job() -> Job | None:
             old = again() if again and not unfinished else None
             trial = self._restart(old) if old else self._next(unfinished, budget)
+            if trial is None and failed_before:
+                trial = self._restart(failed_before.popleft())
             return self._job(trial) if trial else None
 
         def failed(outcome: Outcome, is_last: bool) -> None:
@@ -325,7 +331,7 @@ class Search:
     def _finish(self, outcome: Outcome) -> Trial:
         """Store the result of a trial and tell the controller."""
         trial = self._ended(outcome)
-        self._failures_in_a_row = 0
+        self._recent.append(False)
         found = outcome.measurement or Measurement(metrics={})
         if outcome.infeasible is not None:
             return self._infeasible(trial, outcome.infeasible, trial.measurement.continued(found))
@@ -378,11 +384,13 @@ class Search:
     def _fail(self, outcome: Outcome, is_last: bool) -> Trial:
         trial = replace(self._ended(outcome), state=TrialState.FAILED, reason=outcome.failure)
         self._record(trial)
-        self._failures_in_a_row += is_last
-        if self._failures_in_a_row >= _MAX_FAILURES:
+        if is_last and trial.number not in self._known_to_fail:
+            self._recent.append(True)
+        failures = sum(self._recent)
+        if failures >= _MIN_FAILURES and 2 * failures > len(self._recent):
             raise SearchFailedError(
-                f"{_MAX_FAILURES} trials in a row failed, the last with: {outcome.failure}; all "
-                "earlier ones are stored"
+                f"{failures} of the last {counted(len(self._recent), 'trial')} failed, the last "
+                f"with: {outcome.failure}; all of them are stored, and the same command continues"
             )
         return trial
 
