@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from effnas.data.decoding import decode_all, original_size
 
@@ -80,6 +80,31 @@ def test_sixteen_bits_of_grey_keep_their_brightness(kind: str) -> None:
     assert np.array_equal(found, np.repeat((grey >> 8)[:, :, None], 3, axis=2))
 
 
+@pytest.mark.parametrize(("bits", "kept"), [(8, 0), (12, 4), (16, 8)])
+def test_greys_that_use_some_of_16_bits_are_not_black(bits: int, kept: int) -> None:
+    grey = np.linspace(0, (1 << bits) - 1, 64).astype(np.uint16).reshape(8, 8)
+    found = decode(encode(Image.fromarray(grey)), 8)
+    assert np.array_equal(found[..., 0], grey >> kept)
+    assert found.max() == 255
+
+
+@pytest.mark.parametrize("damage", ["tag", "offset", "text"])
+def test_damaged_metadata_are_no_damaged_image(damage: str) -> None:
+    image, exif = Image.fromarray(smooth(64, 48)), Image.Exif()
+    exif[0x0112], exif[0x010E], exif[0x8769] = 6, "a" * 40, {0x9286: b"x" * 40}
+    encoded = bytearray(encode(image, "JPEG", exif=exif, quality=95))
+    begins = encoded.index(b"Exif\0\0") + 6
+    if damage == "tag":  # a type that there is not
+        encoded[begins + 12 : begins + 14] = b"\xee\xee"
+    elif damage == "offset":  # of all tags
+        encoded[begins + 4 : begins + 8] = b"\xff\xff\xff\x7f"
+    else:
+        encoded[begins : begins + 8] = b"no exif!"
+    found = decode(bytes(encoded), 32)
+    assert found.shape == (32, 32, 3)
+    assert found.std() > 10
+
+
 @pytest.mark.parametrize("orientation", STORED)
 def test_a_photograph_is_turned_upright(pixels: npt.NDArray[np.uint8], orientation: int) -> None:
     upright = Image.fromarray(pixels)
@@ -88,6 +113,15 @@ def test_a_photograph_is_turned_upright(pixels: npt.NDArray[np.uint8], orientati
     exif = Image.Exif()
     exif[0x0112] = orientation
     assert np.array_equal(decode(encode(stored, exif=exif), 8), pixels)
+
+
+def test_a_damaged_comment_of_a_png_is_no_damaged_image(pixels: npt.NDArray[np.uint8]) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("made by", "somebody")
+    encoded = bytearray(encode(Image.fromarray(pixels), pnginfo=text))
+    encoded[encoded.index(b"somebody")] ^= 1  # its checksum does not fit any more
+    assert np.array_equal(decode(bytes(encoded), 8), pixels)
+    assert isinstance(decode(bytes(encoded[:-60]), 8), str)
 
 
 def test_the_shorter_side_is_fitted_and_the_centre_kept() -> None:

@@ -143,7 +143,7 @@ def test_parts_are_found_and_hidden_and_other_files_ignored(
     expected = load_all(write_classes(tree / leading)).fingerprint
     for name in ("README.md", "ant/._0.png", "ant/notes.txt", "ant/.cache/0.png", "__MACOSX/0.png"):
         (tree / leading / name).parent.mkdir(exist_ok=True)
-        (tree / leading / name).write_bytes(NOT_AN_IMAGE)
+        (tree / leading / name).write_bytes(b"no image")
     images = load_all(pack(tree))
     assert images.classes == CLASSES
     assert images.fingerprint == expected
@@ -164,7 +164,7 @@ def test_the_test_part_is_read_else_the_validation_part(
     assert (found.part, len(found)) == (read, 3 * (parts.index(read) + 2))
 
 
-def test_links_and_paths_out_of_an_archive_are_ignored_and_nothing_is_written(
+def test_paths_out_of_an_archive_are_ignored_and_nothing_is_written(
     tmp_path: Path, pets: Path
 ) -> None:
     expected = load_all(pets).fingerprint
@@ -177,13 +177,75 @@ def test_links_and_paths_out_of_an_archive_are_ignored_and_nothing_is_written(
             member = tarfile.TarInfo(name)
             member.size = len(picture)
             tar.addfile(member, io.BytesIO(picture))
-        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
-            member = tarfile.TarInfo(f"train/ant/link{kind.decode()}.png")
-            member.type, member.linkname = kind, "train/ant/0.png"
+        for kind, target in (
+            (tarfile.SYMTYPE, "/etc/passwd"), (tarfile.SYMTYPE, "../../../evil.png"),
+            (tarfile.LNKTYPE, "../evil.png"), (tarfile.FIFOTYPE, ""),
+        ):  # fmt: skip
+            member = tarfile.TarInfo(f"train/ant/link{len(target)}.png")
+            member.type, member.linkname = kind, target
             tar.addfile(member)
     before = sorted(tmp_path.rglob("*"))
     assert load_all(archive).fingerprint == expected
+    found = find_source(str(archive), None).found
+    assert (found.passed_over, found.passed_example) == (4, "train/ant/link0.png")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_archive_and_its_folder_give_the_same_images_of_all_kinds_of_files(
+    tmp_path: Path,
+) -> None:
+    root = write_classes(tmp_path / "data")
+    ant = root / "ant"
+    for name, kind in (("5.jfif", "JPEG"), ("6", "PNG"), ("7.img", "WEBP"), ("8.dib", "BMP"),
+                       ("9.pnm", "PPM"), ("10.x", "GIF"), ("11.tiff2", "TIFF")):  # fmt: skip
+        Image.open(ant / "0.png").save(ant / name, kind)
+    os.link(ant / "1.png", root / "bee" / "hard.png")
+    (root / "cat" / "soft.png").symlink_to("../ant/2.png")
+    for name in ("notes.txt", "BM25 is a ranking.md", "empty"):
+        (ant / name).write_text(name)
+    (ant / "gone.png").symlink_to("nothing.png")
+    os.mkfifo(ant / "pipe.png")
+    for name in ("@eaDir", "$RECYCLE.BIN", ".git", "lost+found"):
+        write_image(root / name / "0.png")
+    archive = write_archive(tmp_path / "data.tar", root)
+    found, packed = (find_source(str(path), None) for path in (root, archive))
+    assert found.classes == packed.classes == CLASSES
+    assert found.names == packed.names
+    assert len(found.names) == 15 + 7 + 2
+    assert found.passed_over == packed.passed_over
+    assert {Path(name).name for name in found.passed_over} == {
+        "notes.txt", "BM25 is a ranking.md", "empty", "gone.png", "pipe.png",
+    }  # fmt: skip
+    assert load_all(root).fingerprint == load_all(archive).fingerprint
+
+
+def test_a_link_to_a_folder_is_followed_unless_there_is_no_end(tmp_path: Path) -> None:
+    elsewhere = write_classes(tmp_path / "elsewhere", ["cat"])
+    root = write_classes(tmp_path / "data", ["ant", "bee"])
+    (root / "cat").symlink_to(elsewhere / "cat")
+    for link, target in (("ant/up", "../.."), ("ant/here", ".")):
+        (root / link).symlink_to(target)
+    assert load_all(root).classes == CLASSES
+    assert len(load_all(root)) == 15
+
+
+@pytest.mark.parametrize(
+    ("folders", "classes", "untouched"),
+    [
+        ("bus car train/steam train/diesel", "bus car train", ""),
+        ("bus car train", "bus car train", ""),
+        ("drop Test val2", "Test drop val2", ""),
+        ("extra/ant train/ant train/bee test/ant", "ant bee", "test extra"),
+        ("ant bee train/ant train/bee", "ant bee", "ant bee"),
+    ],
+)
+def test_a_class_may_be_called_as_parts_are(
+    tmp_path: Path, folders: str, classes: str, untouched: str, pack: Pack
+) -> None:
+    path = pack(write_classes(tmp_path / "data", folders.split()))
+    found = find_source(str(path), None)
+    assert " ".join(found.classes) == classes
+    assert " ".join(name.rstrip("/") for name in found.untouched) == untouched
 
 
 def test_the_native_size_of_an_archive_is_taken_from_its_beginning(
@@ -254,7 +316,7 @@ def test_a_wrong_layout_is_refused_in_a_line_that_names_the_place(
             write_image(tree / name)
         else:
             (tree / name).parent.mkdir(exist_ok=True)
-            (tree / name).write_bytes(NOT_AN_IMAGE)
+            (tree / name).write_bytes(NOT_AN_IMAGE if name.endswith(".png") else b"a text")
     path = pack(tree)
     with pytest.raises(DataError, match=said) as caught:
         read(path)

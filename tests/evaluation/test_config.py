@@ -78,3 +78,20 @@ def test_a_run_is_continued_as_it_began(run: Run) -> None:
     assert continued_config(given, run.manifest).recipe.flip is True
     with pytest.raises(StoreError, match=r"manifest .*; choose another `out`"):
         continued_config(config, replace(run.manifest, execution=None))
+
+
+def test_digits_are_no_folder_of_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("digits", "photos"):
+        Path(name).mkdir()
+    space = SearchSpace.load("tiny")
+    found = {
+        name: config_for_data(space, name, Recipe()).data
+        for name in ("digits", "./digits", "photos", "torch/cifar10")
+    }
+    assert found == {
+        "digits": "digits", "./digits": str(tmp_path / "digits"),
+        "photos": str(tmp_path / "photos"), "torch/cifar10": "torch/cifar10",
+    }  # fmt: skip

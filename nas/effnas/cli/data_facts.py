@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from effnas.config.text import counted
 from effnas.data.source import FoundData, uneven_class
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ def data_rows(
     if found.untouched:
         verb = "is" if len(found.untouched) == 1 and "other" not in found.untouched[0] else "are"
         text += f"; {' and '.join(found.untouched)} {verb} untouched"
+    if found.passed_over:
+        files = counted(found.passed_over, "file")
+        text += f"; {files} passed over, no images in class folders: {found.passed_example}"
+        text += ", ..." * (found.passed_over > 1)
     rows = [("data", f"{text}; {treated}")]
     if image_sizes and image_size and (side := min(image_sizes[len(image_sizes) // 2])):
         height, width = image_sizes[len(image_sizes) // 2]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,11 @@ _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 
 #: Threads that decode at the same time.
 DECODERS = min(os.cpu_count() or 1, 16)
+
+#: Bits that greys of 16 bits may use; the fewest that hold the values of an image count.
+_GREY_BITS = (8, 12, 16)
+
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 # Images handed to a thread at a time: enough to make small images cheap to hand over, and few
 # enough that encoded photographs waiting for a thread stay below some tens of megabytes.
@@ -88,8 +94,30 @@ def decode_into(
         try:
             images[position] = _decode_square(image, images.shape[1])
         except Exception as error:  # noqa: BLE001 - damaged files make Pillow raise anything
-            bad.append((position, _reason(error)))
+            try:
+                images[position] = _decode_square(_pixels_of_png(image), images.shape[1])
+            except Exception:  # noqa: BLE001 - likewise
+                bad.append((position, _reason(error)))
     return bad
+
+
+def _pixels_of_png(encoded: Encoded) -> bytes:
+    """Return a PNG without its metadata, for which Pillow refuses a whole image if it is damaged.
+
+    Raises:
+        ValueError: It is no PNG.
+    """
+    content = encoded.read_bytes() if isinstance(encoded, Path) else encoded
+    if not isinstance(content, bytes) or not content.startswith(_PNG):
+        raise ValueError("no PNG")
+    kept, place = [_PNG], len(_PNG)
+    while place < len(content):
+        length, kind = struct.unpack_from(">I4s", content, place)
+        end = place + 12 + length  # with length, kind, and checksum
+        if kind[:1].isupper() or kind == b"tRNS":  # what pixels depend on
+            kept.append(content[place:end])
+        place = end
+    return b"".join(kept)
 
 
 def _decode_square(encoded: Encoded, image_size: int) -> npt.NDArray[np.uint8]:
@@ -99,11 +127,28 @@ def _decode_square(encoded: Encoded, image_size: int) -> npt.NDArray[np.uint8]:
         # JPEG alone can be decoded at a fraction of its size. Twice what is needed leaves the
         # antialiasing to the resize below.
         image.draft(None, (2 * image_size, 2 * image_size))
-        ImageOps.exif_transpose(image, in_place=True)
-        rgb = _to_rgb(image)
+        rgb = _to_rgb(_upright(image))
         if rgb.size != (image_size, image_size):
             rgb = ImageOps.fit(rgb, (image_size, image_size), Image.Resampling.BICUBIC)
         return np.asarray(rgb)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return an image as its camera was held.
+
+    Not by Pillow's `exif_transpose`, which refuses a whole image for a damaged tag of its metadata.
+    """
+    from PIL import ExifTags, Image
+
+    turned = Image.Transpose
+    turns = {
+        2: turned.FLIP_LEFT_RIGHT, 3: turned.ROTATE_180, 4: turned.FLIP_TOP_BOTTOM,
+        5: turned.TRANSPOSE, 6: turned.ROTATE_270, 7: turned.TRANSVERSE, 8: turned.ROTATE_90,
+    }  # fmt: skip
+    turn = None
+    with suppress(Exception):  # damaged files make Pillow raise anything
+        turn = turns.get(image.getexif()[ExifTags.Base.Orientation])
+    return image if turn is None else image.transpose(turn)
 
 
 def _open(encoded: Encoded) -> Image.Image:
@@ -127,8 +172,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         raise ValueError("its pixels have 32 bits each, of unknown range")
     if image.mode.startswith("I"):
-        # 16 bits of grey, which convert() would clip at 255 and so turn white.
-        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        # 16 bits of grey, which convert() would clip at 255 and so turn white. Medical and machine
+        # cameras use 12 of them, and some programs 8: else such images would be black.
+        values = np.asarray(image)
+        bits = next(bits for bits in _GREY_BITS if values.max() < 1 << bits)
+        grey = (values >> (bits - 8)).astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from effnas.data.images import ImageSet, TrainSet
     from effnas.data.source import FoundData, Layer, OnBadImage, Source
 
+#: scikit-learn's digits, whatever lies in the working folder; `./digits` is a path.
+DIGITS = "digits"
 # Images that the native size is taken from.
 _SIZE_SAMPLE = 9
 
@@ -331,7 +333,7 @@ def find_source(
     Raises:
         DataError: There is no such data set, it cannot be read, or it lacks the part.
     """
-    if name == "digits":
+    if name == DIGITS:
         return digits_source(part)
     path = Path(name).expanduser()
     try:
@@ -348,6 +350,12 @@ def find_source(
     return timm_source(name, root, first=first, part=part)
 
 
+def absolute_name(name: str) -> str:
+    """Return the name of data as it is understood in any working folder: paths are absolute."""
+    is_path = name != DIGITS and os.path.exists(Path(name).expanduser())  # noqa: PTH110 - no errors
+    return str(Path(name).expanduser().absolute()) if is_path else name
+
+
 def check_name(name: str) -> None:
     """Check that data of a name may be there: a file or folder is, what timm knows may be.
 
@@ -356,9 +364,9 @@ def check_name(name: str) -> None:
     """
     path = Path(name).expanduser()
     is_there = bool(name) and os.path.exists(path)  # noqa: PTH110 - false for what no path can be
-    if is_there or name == "digits" or is_timm_name(name):
+    if is_there or name == DIGITS or is_timm_name(name):
         return
-    if hint := nearest(name, ["digits", *_beside(path)], cutoff=0.7):
+    if hint := nearest(name, [DIGITS, *_beside(path)], cutoff=0.7):
         raise DataError(f"no data set {name!r}: there is no such file or folder; {hint}")
     raise DataError(
         f"no data set {name!r}: there is no such file or folder, and it is neither 'digits' nor a"

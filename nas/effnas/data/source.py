@@ -95,6 +95,8 @@ class FoundData:
         untouched: Names of the parts that are not read.
         test_part: The one of them that a test would read; empty without one, None where that is not
             known.
+        passed_over: Number of files of that part that are no images.
+        passed_example: One of them.
     """
 
     name: str
@@ -102,6 +104,8 @@ class FoundData:
     images: int = 0
     untouched: tuple[str, ...] = ()
     test_part: str | None = None
+    passed_over: int = 0
+    passed_example: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,6 +131,7 @@ class Source:
         training_part: What the data set calls its training part; empty where it has no parts.
         untouched: Names of its other parts, as far as they are known.
         test_part: As of `FoundData`.
+        passed_over: Names of files of the part that are no images.
     """
 
     origin: str
@@ -144,6 +149,7 @@ class Source:
     training_part: str = ""
     untouched: tuple[str, ...] = ()
     test_part: str | None = None
+    passed_over: Sequence[str] = ()
 
     @property
     def found(self) -> FoundData:
@@ -154,6 +160,8 @@ class Source:
             images=len(self.names),
             untouched=self.untouched,
             test_part=self.test_part,
+            passed_over=len(self.passed_over),
+            passed_example=next(iter(self.passed_over), ""),
         )
 
     def check_classes(self) -> None:

@@ -12,7 +12,7 @@ from effnas.config.catalog import Source, find
 from effnas.config.codec import FORMAT
 from effnas.config.recipe import Recipe, default_sizes
 from effnas.config.settings import EvaluationConfig
-from effnas.data.loading import native_image_size
+from effnas.data.loading import absolute_name, native_image_size
 from effnas.errors import ConfigError, StoreError, check_at_least
 from effnas.space.search_space import SearchSpace
 
@@ -164,7 +164,7 @@ def config_for_data(
     """
     return EvaluationConfig(
         space_text=space.to_text(),
-        data=str(Path(data).absolute()) if data and Path(data).exists() else data,
+        data=data and absolute_name(data),
         data_root=str(Path(data_root).absolute()) if data_root else None,
         on_bad_image=on_bad_image,
         recipe=recipe,
