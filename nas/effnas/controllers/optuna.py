@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
 from effnas.arch.architecture import Architecture
+from effnas.config.seeds import bounded_seed
 from effnas.config.text import Option
 from effnas.controllers.base import Controller, takes_no_objectives
 from effnas.errors import ConfigError, SpaceExhaustedError, closest
@@ -63,7 +64,7 @@ SAMPLERS: Mapping[str, Callable[[int, OptunaController], BaseSampler]] = {
     "nsgaii": lambda seed, _: NSGAIISampler(seed=seed),
     # One sequence for the whole run: its seed is the run's.
     "qmc": lambda seed, its: QMCSampler(
-        seed=its.seed, scramble=True, independent_sampler=RandomSampler(seed)
+        seed=bounded_seed(its.seed), scramble=True, independent_sampler=RandomSampler(seed)
     ),
 }
 #: Samplers that keep notes in the study when they are asked, and need them later.
@@ -123,7 +124,7 @@ class OptunaController(Controller):
         with _quiet():
             count = len(self._objectives) if self._objectives else 1
             self._study = optuna.create_study(
-                sampler=RandomSampler(seed), directions=["maximize"] * count
+                sampler=RandomSampler(bounded_seed(seed)), directions=["maximize"] * count
             )
         #: The sampler's notes on its last suggestion.
         self._notes: dict[str, Any] = {}

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from effnas.config.seeds import bounded_seed
 from effnas.controllers.policy import CLOSED, Decisions, PolicyController, pick
 from effnas.space.search_space import SearchSpace
 from effnas.trials.problem import Problem
@@ -45,7 +46,7 @@ class Policy(nn.Module):
         self.lstm = nn.LSTM(HIDDEN, HIDDEN, batch_first=True, device="meta").to_empty(device="cpu")
         self.weight = nn.Parameter(torch.empty(len(sizes), options, HIDDEN))
         self.bias = nn.Parameter(torch.empty(len(sizes), options))
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(bounded_seed(seed, 64))
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.uniform_(-INITIAL_RANGE, INITIAL_RANGE, generator=generator)

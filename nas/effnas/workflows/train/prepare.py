@@ -14,6 +14,7 @@ from torch import nn
 
 from effnas.arch.weights import ARCHITECTURE, read_weights
 from effnas.config.recipe import Recipe
+from effnas.config.seeds import bounded_seed
 from effnas.config.settings import Execution
 from effnas.data.images import class_counts, memory_limit_bytes, single_class_counts
 from effnas.data.loading import check_test_part, load_train_images, native_image_size
@@ -167,7 +168,7 @@ class PreparedTraining:
         settings, network = self.settings, self.network
         classes = self.images.train.num_classes
         with torch.random.fork_rng([]):
-            torch.manual_seed(settings.seed)
+            torch.manual_seed(bounded_seed(settings.seed, 64))
             model = make_network(network.arch, network.name, self.recipe, num_classes=classes)
         if settings.weights:
             head = classifier_tensors(model)
