@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +23,13 @@ from effnas.cli.bench import BenchCommand, BenchSettings
 from effnas.cli.leaderboard import Leaderboard
 from effnas.cli.pareto_front import show_pareto_front
 from effnas.cli.tables import Screen
+from effnas.config.text import one_line
 from effnas.timing.device_settings import DeviceSettings
 from effnas.trials.baselines import BaselineResult, grouped
 from effnas.trials.objectives import Objectives
 from effnas.trials.reward import METRICS
 from effnas.trials.run import Run
-from effnas.trials.trial import Trials
+from effnas.trials.trial import Trials, TrialState
 from effnas.workflows.bench import BenchResult
 
 FOLDERS = Path(__file__).parents[1] / "golden" / "folders"
@@ -199,3 +203,48 @@ def test_commands_fit_a_terminal_of_80_columns(
     progress = "━"
     lines = [line for line in (text or after).splitlines() if progress not in line]
     check("\n".join(lines), 80)
+
+
+HOSTILE = (
+    "[/dev/ttyUSB0] [red]timeout[/] \x1b]0;taken\x07\x1b[2J\x1b[31mred\x1b[0m "
+    "\x9b1mbold \r\x08back \u202eturned\u2069 caf\udce9"
+)
+SHOWN = "[/dev/ttyUSB0] [red]timeout[/] red bold back turned caf�"
+
+
+def test_a_terminal_shows_what_others_wrote_and_obeys_none_of_it(run: Run) -> None:
+    trial = replace(run.trials[0], state=TrialState.INFEASIBLE, reason=HOSTILE)
+    found = tables.table("name", "value", left=["name", "value"])
+    found.add_row(HOSTILE, "1")
+
+    def show(screen: Screen) -> None:
+        screen.print(HOSTILE)
+        screen.print(Text(HOSTILE))
+        screen.print(tables.facts([("what", HOSTILE)]))
+        screen.print(found)
+        screen.print(tables.trial_line(trial, None, ""))
+        tables.note(screen, HOSTILE)
+        tables.next_commands(screen, ["effnas", HOSTILE])
+
+    text = shown(160, show)
+    assert text.isprintable() or set(filter(lambda c: not c.isprintable(), text)) == {"\n"}
+    assert sum(SHOWN in line for line in text.splitlines()) == 7
+    text.encode()
+
+
+def test_what_cannot_be_encoded_ends_nothing(tmp_path: Path) -> None:
+    program = (
+        "import sys; from effnas.cli import app; "
+        f"sys.argv = ['effnas', 'status', {str(FOLDERS / 'run')!r}]; app.main()"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "80"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, env=environment, check=True
+    )
+    assert b"accuracy" in done.stdout
+    assert done.stdout.isascii()
+
+
+def test_an_error_is_one_line_of_what_may_be_shown() -> None:
+    assert one_line(f"a\n{HOSTILE}") == f"a {SHOWN}"
+    assert len(one_line("x" * 10**6)) < 1_100

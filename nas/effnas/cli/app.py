@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from effnas.cli.results_app import results
 from effnas.cli.studies_app import proxy, scaling
 from effnas.cli.usage import usage_text
 from effnas.cli.wording import with_options
+from effnas.config.text import one_line, plain
 from effnas.errors import ConfigError, EffnasError, UserError
 
 app = typer.Typer(
@@ -31,6 +33,9 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; the exit code is 0, 1 (failed), 2 (wrong usage) or 130 (stopped)."""
+    for stream in (sys.stdout, sys.stderr):  # a finished search does not die of a `±` in ASCII
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     # --debug is taken wherever it stands.
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
@@ -40,7 +45,7 @@ def main() -> None:
         sys.exit(1)
     except Exception as error:  # noqa: BLE001  # the last resort: one line, no traceback
         if usage := usage_text(error):
-            print(usage, file=sys.stderr)
+            print(plain(usage), file=sys.stderr)
             sys.exit(2)
         if debug:
             traceback.print_exc()
@@ -49,7 +54,7 @@ def main() -> None:
             if not isinstance(error, EffnasError):
                 text = (f"internal error: {type(error).__name__}: {error}; please report it with "
                         "what --debug prints")  # fmt: skip
-            print(f"effnas: {text}", file=sys.stderr)
+            print(f"effnas: {one_line(text)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UserError) else 1)
 
 

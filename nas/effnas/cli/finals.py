@@ -48,8 +48,8 @@ def say_finals(screen: Screen, finals: StoredFinals) -> None:
         _say_standings(screen, finals, report.stopped, ranked=False)
     failed = reasons((f"trial {s.finalist.trial.number}", s.reason) for s in report.standings)
     if failed:
-        screen.print(failed, markup=False)
-    screen.print(_correlation_text(report, finals.manifest.recipe), markup=False)
+        screen.print(failed)
+    screen.print(_correlation_text(report, finals.manifest.recipe))
     if base is None:
         screen.print("None could be trained to the end, so no network is picked.")
         return
@@ -60,7 +60,6 @@ def say_finals(screen: Screen, finals: StoredFinals) -> None:
         f"{best_with(report.whole)}.\n"
         f"Its weights{_which_seed(report.seeds)}: {_weights(finals, base)}\n"
         f"{_test_text(base, report.test)}",
-        markup=False,
     )
     _say_guessing(screen, finals)
 

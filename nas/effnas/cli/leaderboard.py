@@ -95,7 +95,7 @@ class Leaderboard:
         screen.print()
         for line in (self._guessing(), *self._unbuilt(), self._tied()):
             if line:
-                screen.print(line, markup=False)
+                screen.print(line)
         if self.learned_nothing:
             note(screen, LEARNED_NOTHING, "Warning")
         if self.comparisons:
@@ -151,7 +151,7 @@ class Leaderboard:
                 + (f" ({chance_text(each.reward_gap.probability)})" if each.reward_gap else "")
                 for each in self.comparisons
             )
-            screen.print(f"{self._best.capitalize()} is better than {names}.", markup=False)
+            screen.print(f"{self._best.capitalize()} is better than {names}.")
 
     @cached_property
     def comparisons(self) -> list[Contender]:

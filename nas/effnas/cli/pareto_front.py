@@ -75,16 +75,16 @@ def _show_standing(screen: Screen, standing: FrontStanding) -> None:
     """Print how the front stands against guessing and the baselines."""
     screen.print()
     if text := guessing_text(standing.run.manifest.data.guessing):
-        screen.print(text, markup=False)
+        screen.print(text)
     if standing.learned_nothing:
         note(screen, LEARNED_NOTHING, "Warning")
     elif text := above_guessing_text(standing):
-        screen.print(f"{text}.", markup=False)
+        screen.print(f"{text}.")
     for each in standing.run.baselines:
         if each.reason:
-            screen.print(f"Baseline {each.name}: {each.reason}", markup=False)
+            screen.print(f"Baseline {each.name}: {each.reason}")
     for against in standing.against:
-        screen.print(f"{against_text(against)}.", markup=False)
+        screen.print(f"{against_text(against)}.")
     if standing.against:
         legend = "dominated: another one is as good in all objectives, and better in one"
         screen.print(Text(legend, style="dim"))

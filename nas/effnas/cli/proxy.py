@@ -103,10 +103,8 @@ class CheckCommand(ProxyCommand[ProxyReport]):
         self.screen.print()
         tau, threshold = report.tau, report.threshold
         if report.verdict is Verdict.KEPT:
-            self.screen.print(
-                f"[bold green]tau {tau.value:z.2f} is at least {threshold:g}.[/] "
-                f"{_lower_end(report)}"
-            )
+            verdict = f"tau {tau.value:z.2f} is at least {threshold:g}."
+            self.screen.print(Text.assemble((verdict, "bold green"), f" {_lower_end(report)}"))
         elif report.verdict is Verdict.LOW:
             nothing = " Its interval includes 0: its ranks tell nothing." * report.says_nothing
             self.note(
@@ -142,9 +140,8 @@ class ProxySearchCommand(ProxyCommand[SearchReport]):
         self.screen.print()
         chosen, best = report.chosen, report.best
         if chosen is not None:
-            self.screen.print(
-                f"[bold green]Cheapest that keeps tau >= {report.threshold:g}:[/] {chosen.proxy}"
-            )
+            what = f"Cheapest that keeps tau >= {report.threshold:g}:"
+            self.screen.print(Text.assemble((what, "bold green"), f" {chosen.proxy}"))
             self.say(f"tau {_interval(chosen.tau)}. {_lower_end(chosen)}")
             if untried := len(report.untried):
                 self.say(f"{counted(untried, 'dearer setting')} not tried; all cheaper ones were.")

@@ -63,10 +63,10 @@ def show_report(
         print(json.dumps(found, indent=2))
     else:
         screen = console()
-        screen.print(page.title, markup=False)
-        screen.print(f"\nWritten: {out}", markup=False)
+        screen.print(page.title)
+        screen.print(f"\nWritten: {out}")
         if written:
-            screen.print(f"Written: {counted(len(written), 'table')} in {tables}", markup=False)
+            screen.print(f"Written: {counted(len(written), 'table')} in {tables}")
     if opens:
         webbrowser.open(out.resolve().as_uri())
 

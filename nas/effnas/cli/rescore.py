@@ -63,7 +63,7 @@ def show_rescored(
     screen = console()
     screen.print(
         f"{path}: {run.manifest.reward.name} becomes {found.name}"
-        + (f" = {found.text}" if found.text != found.name else ""), markup=False,
+        + (f" = {found.text}" if found.text != found.name else ""),
     )  # fmt: skip
     shown = table(
         "rank", "old rank", "", "trial", "reward", "old reward", "accuracy", "S", "P", key=4
@@ -93,7 +93,7 @@ def show_rescored(
     if run.learned_nothing(before):
         note(screen, LEARNED_NOTHING, "Warning")
     done = "Stored" if store else "Nothing is changed; --store keeps these rewards"
-    screen.print(f"\n{done}.", markup=False)
+    screen.print(f"\n{done}.")
 
 
 def _places(trials: Trials) -> dict[int, int]:
@@ -130,7 +130,6 @@ def _show_sweep(run: Run, reward: str, ranges: Sequence[str], *, as_json: bool) 
     screen = console()
     screen.print(
         f"{run.path}: who wins by {found.reward}, at {len(found.points)} combinations",
-        markup=False,
     )
     shown = table("trial", "wins", *found.names, "accuracy", "S", "P")
     for region in regions:

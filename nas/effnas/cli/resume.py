@@ -103,7 +103,7 @@ def resume(program: Any, folder: Path, more: Sequence[str], *, as_json: bool) ->
         raise StoreError(f"{folder}: another command is writing there; wait for it, or stop it")
     stored = stored_command(state)
     if nothing := _nothing_left(state, stored, more):
-        screen.print(nothing, markup=False)
+        screen.print(nothing)
         return 0
     if stored is None:
         raise StoreError(

@@ -86,12 +86,12 @@ class RetargetCommand(SearchReportingCommand[RetargetSettings, Retargeted], Reta
         self._timed += 1
         self.preparing(f"timed {self._timed} of {self._timings}")
         if trial.state is not TrialState.COMPLETE:
-            self.screen.print(f"trial {trial.number}  {trial_line(trial, None, '')}")
+            self.screen.print(Text.assemble(f"trial {trial.number}  ", trial_line(trial, None, "")))
 
     def trained(self, trial: Trial, search: Search) -> None:
         self.preparing("training")
         text = trial_line(trial, search, f"trained: {scores_text(trial)}")
-        self.screen.print(f"trial {trial.number}  {text}")
+        self.screen.print(Text.assemble(f"trial {trial.number}  ", text))
 
     def payload(self, found: Retargeted) -> dict[str, Any]:
         numbers = _numbers(found)

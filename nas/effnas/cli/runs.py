@@ -34,7 +34,7 @@ def show_runs(top: Path, *, as_json: bool) -> None:
         return
     screen = console()
     if not found:
-        screen.print(f"{top} holds nothing that effnas wrote.", markup=False)
+        screen.print(f"{top} holds nothing that effnas wrote.")
         return
     shown = table("folder", "kind", "state", "best", "", "done", "begun",
                  left=("folder", "kind", "state", ""), spare=("begun", "", "kind"))  # fmt: skip
@@ -55,7 +55,7 @@ def show_runs(top: Path, *, as_json: bool) -> None:
     screen.print(shown)
     for path, state in found:
         if not isinstance(state, FolderState):
-            screen.print(f"{path.relative_to(top)}: {state}", markup=False)
+            screen.print(f"{path.relative_to(top)}: {state}")
 
 
 def state_json(path: Path, state: FolderState | str) -> dict[str, Any]:

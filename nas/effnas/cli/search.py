@@ -6,7 +6,7 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
-from rich.markup import escape
+from rich.text import Text
 
 from effnas.cli.data_facts import worker_data_rows
 from effnas.cli.following import after_search
@@ -121,7 +121,7 @@ class SearchCommand(SearchReportingCommand[Settings, Search], SearchObserver):
     def finalist_timed(self, trial: Trial, search: Search) -> None:
         self.preparing("measuring the best")
         text = trial_line(trial, search, f"measured: {scores_text(trial)}", best="best")
-        self.screen.print(f"trial {trial.number}  {text}")
+        self.screen.print(Text.assemble(f"trial {trial.number}  ", text))
 
     def baseline_ended(self, result: BaselineResult, seeds: int, search: Search) -> None:
         del search
@@ -130,18 +130,18 @@ class SearchCommand(SearchReportingCommand[Settings, Search], SearchObserver):
             if name == result.baseline and (is_last or repeat == result.repeat):
                 del self._baselines_s[name, repeat]
         self._show_baselines()
-        who = f"baseline {escape(result.baseline)}  seed {result.repeat + 1} of {seeds}"
+        who = f"baseline {result.baseline}  seed {result.repeat + 1} of {seeds}"
         scores = [f"{letter} {result.metrics[name]:.{digits}f}" for letter, name, digits in
                   (("accuracy", "accuracy", 4), ("S", "step_time", 3))
                   if name in result.metrics]  # fmt: skip
-        reason = f"[red]{escape(result.reason)}[/]" if result.reason else ""
-        self.screen.print(
-            "  ".join(filter(None, (who, *scores, duration(result.duration_s), reason)))
-        )
+        text = "  ".join((who, *scores, duration(result.duration_s)))
+        reason = f"  {result.reason}" if result.reason else ""
+        self.screen.print(Text.assemble(text, (reason, "red")))
 
     def trial_ended(self, trial: Trial, search: Search) -> None:
         width = len(str(self.settings.budget - 1))
-        self.screen.print(f"trial {trial.number:>{width}}  {_outcome(trial, search)}")
+        number = f"trial {trial.number:>{width}}  "
+        self.screen.print(Text.assemble(number, _outcome(trial, search)))
         ended = sum(t.has_result for t in search.trials)
         seconds = [t.duration_s for t in search.trials if t.has_result and t.duration_s is not None]
         each_s = fmean(seconds) if seconds else self._expected_trial_s
@@ -259,7 +259,7 @@ def _fidelity_text(plan: CostEstimate, params: int, full_s: float | None) -> str
     )
 
 
-def _outcome(trial: Trial, search: Search) -> str:
+def _outcome(trial: Trial, search: Search) -> Text:
     """Return what has become of a trial, or of its training so far."""
     took = duration(trial.duration_s) if trial.duration_s else ""
     if search.rungs and trial.state in (TrialState.WAITING, TrialState.PRUNED):
@@ -267,9 +267,9 @@ def _outcome(trial: Trial, search: Search) -> str:
         reward = search.reward_at(trial, max(reached))
         value = "no value" if reward is None else f"{reward:z.4f}"
         what = f"paused  {took}" if trial.state is TrialState.WAITING else "pruned"
-        return f"rung {len(reached)} of {len(search.rungs.at)}: reward {value}, {what}"
+        return Text(f"rung {len(reached)} of {len(search.rungs.at)}: reward {value}, {what}")
     text = trial_line(trial, search, f"{scores_text(trial)}  {took}")
-    return text + ("  [green]on the Pareto front[/]" if trial in search.pareto_front else "")
+    return Text.assemble(text, ("  on the Pareto front" * (trial in search.pareto_front), "green"))
 
 
 def _nothing_text(search: Search) -> str:

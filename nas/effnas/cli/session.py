@@ -12,7 +12,6 @@ from types import FrameType, MappingProxyType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from rich import progress
-from rich.markup import escape
 from rich.text import Text
 
 from effnas.cli.data_facts import worker_data_rows
@@ -109,9 +108,9 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
         return 0 if self.succeeded(result) else 1
 
     def say(self, text: str) -> None:
-        """Print a text as it is, without rich's markup; nothing if it is empty."""
+        """Print a text; nothing if it is empty."""
         if text:
-            self.screen.print(text, markup=False)
+            self.screen.print(text)
 
     def note(self, text: str, word: str = "Note") -> None:
         """Print something that the user should know, with its settings as options."""
@@ -160,7 +159,8 @@ class LongCommand(ABC, Observer, Generic[Settings, Result]):
         self.advance()
         who = f"{name}  seed {result.repeat}  {length or counted(result.epochs, 'epoch')}"
         if result.accuracy is None:
-            self.screen.print(f"{who}  [red]infeasible[/]: {escape(result.reason or '')}")
+            why = f": {result.reason or ''}"
+            self.screen.print(Text.assemble(f"{who}  ", ("infeasible", "red"), why))
         else:
             self.screen.print(f"{who}  accuracy {result.accuracy:.4f}{scores}")
 
@@ -209,7 +209,7 @@ def _progress_on(screen: Screen) -> progress.Progress:
         progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(),
         _Count(),
-        progress.TextColumn("{task.fields[left]}"),
+        progress.TextColumn("{task.fields[left]}", markup=False),
         progress.TimeElapsedColumn(),
         console=screen,
         transient=True,

@@ -191,7 +191,7 @@ def _show_other(found: FolderState, *, as_json: bool) -> None:
         screen.print()
         screen.print(shown)
     if found.guessing:
-        screen.print(f"\n{found.guessing}", markup=False)
+        screen.print(f"\n{found.guessing}")
     if found.warning:
         note(screen, found.warning, "Warning")
     _say_next(screen, found, [], has_report=False)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.markup import escape
+from rich.segment import Segment
 from rich.text import Text
 
 from effnas.config.text import counted as counted
+from effnas.config.text import plain
 from effnas.report.parts import chance_text
 from effnas.report.parts import duration as duration  # what times look like everywhere
 from effnas.trials.trial import Trial, TrialState
@@ -39,15 +40,19 @@ _INDENT = re.compile(r"\s*(- )?")
 class Screen(Console):
     """A console that wraps between words only: a long path or block string stands whole.
 
-    Commands that are to be pasted are printed with `soft_wrap`, and so in one line.
+    Strings are printed as they are: what is to look special is a `Text`. Whatever is in them, the
+    terminal obeys none of it. Commands that are to be pasted are printed with `soft_wrap`, and so
+    in one line.
     """
 
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(plain(segment.text), segment.style)
+
     def print(self, *objects: Any, **how: Any) -> None:
-        is_markup = how.pop("markup", None)
-        texts = [
-            self.render_str(each, markup=is_markup) if isinstance(each, str) else each
-            for each in objects
-        ]
+        texts = [Text(each) if isinstance(each, str) else each for each in objects]
         if not how.get("soft_wrap"):
             texts = [_Words(each) if isinstance(each, Text) else each for each in texts]
         super().print(*texts, **{"crop": False, **how})
@@ -285,15 +290,17 @@ def reasons(names: Iterable[tuple[str, str | None]]) -> str:
     return "".join(f"\n{name}: {reason}\n" for name, reason in names if reason)
 
 
-def trial_line(trial: Trial, search: Search | None, text: str, *, best: str = "best so far") -> str:
+def trial_line(
+    trial: Trial, search: Search | None, text: str, *, best: str = "best so far"
+) -> Text:
     """Return how a trial ended in one line.
 
     A complete one is shown as `text`, and `best` follows if it is the best of its search.
     """
     if trial.state is not TrialState.COMPLETE or trial.reward is None:
-        return f"[red]{trial.state.lower()}[/]: {escape(trial.reason or '')}"
+        return Text.assemble((trial.state.lower(), "red"), f": {trial.reason or ''}")
     is_best = search and search.best and search.best.number == trial.number
-    return text + (f"  [green]{best}[/]" if is_best else "")
+    return Text.assemble(text, (f"  {best}" if is_best else "", "green"))
 
 
 def step_text(seconds: float) -> str:
@@ -318,15 +325,15 @@ def macs_text(macs: float) -> str:
 def note(screen: Screen, text: str, word: str = "Note") -> None:
     """Print something that the user should know, as it is."""
     style = "bold red" if word == "Warning" else "bold"
-    screen.print(f"[{style}]{word}:[/] {escape(text)}")
+    screen.print(Text.assemble((f"{word}:", style), f" {text}"))
 
 
 def next_commands(screen: Screen, *commands: Sequence[object]) -> None:
     """Print commands that may come next, as words, each in one line that can be pasted."""
-    screen.print("\n[bold]Next[/]")
+    screen.print(Text("\nNext", style="bold"))
     for words in commands:
         line = shlex.join(map(str, words))
-        screen.print(f"  {line}", markup=False, soft_wrap=True)
+        screen.print(f"  {line}", soft_wrap=True)
 
 
 def source_text(trial: Trial) -> str:

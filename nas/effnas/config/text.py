@@ -14,6 +14,31 @@ _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _ONE_OF_SEVERAL = re.compile(r"(?<![\d.,])1 (thread|epoch)s\b")
 
 
+#: Sequences that terminals obey (ECMA-48), other control characters, and those that turn the
+#: direction of writing.
+_CONTROLS = re.compile(
+    r"(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
+    r"|\x1b."
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+#: Halves of characters, as which bytes of names are read that are not UTF-8.
+_HALVES = re.compile(r"[\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    """Return a text, whoever wrote it, as one that a terminal shows and does not obey."""
+    if text.isprintable():
+        return text
+    return _HALVES.sub("\N{REPLACEMENT CHARACTER}", _CONTROLS.sub("", text))
+
+
+def one_line(text: str, most: int = 1_000) -> str:
+    """Return a text as `plain`, in one line; of a very long one its beginning and its end."""
+    line = " ".join(plain(text).split("\n"))
+    return line if len(line) <= most else f"{line[: most * 2 // 3]} [...] {line[-most // 3 :]}"
+
+
 def counted(count: float, noun: str, plural: str = "") -> str:
     """Return `1 epoch`, `4,000 images` or `0.25 epochs`; a plural that is no -s is given."""
     number = f"{count:,}" if isinstance(count, int) else f"{count:.3g}"
