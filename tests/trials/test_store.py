@@ -9,7 +9,7 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from effnas import Measurement, SearchSpace, Trial, TrialState, load_run
+from effnas.cli.folder_state import is_running
 from effnas.config.recipe import Recipe
 from effnas.config.settings import Execution
 from effnas.errors import StoreError
@@ -354,6 +355,34 @@ def test_a_file_system_without_locks_is_not_taken_for_another_command(
     monkeypatch.setattr(fcntl, "flock", flock)
     with pytest.raises(StoreError, match=r"its file system has no locks \(No locks available\)"):
         RunFolder.open(tmp_path)
+
+
+def test_a_trial_has_one_architecture(tmp_path: Path) -> None:
+    other = replace(SPACE.reference, stages=SPACE.reference.stages[::-1])
+    with RunFolder.open(tmp_path) as folder:
+        for each in (trial(0), trial(1), replace(trial(0), architecture=other)):
+            folder.append(each, durable=False)
+    with pytest.raises(StoreError, match=r"jsonl:3: not a trial \(trial 0 is of another architec"):
+        events(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [(MANIFEST, load_run), (TRIALS, load_run), (TRIALS, RunFolder.open), (".lock", RunFolder.open)],
+)
+def test_what_is_no_file_hangs_nothing(
+    tmp_path: Path, name: str, use: Callable[[Path], object]
+) -> None:
+    with RunFolder.open(tmp_path) as folder:
+        folder.append(trial(0), durable=False)
+        manifest(SPACE.to_text()).write(tmp_path)
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        (tmp_path / name).unlink()
+        make(tmp_path / name)
+        with pytest.raises(StoreError, match=r"(?i)not a regular file|no such device") as caught:
+            use(tmp_path)
+        assert "\n" not in str(caught.value)
+        assert not is_running(tmp_path)
 
 
 def test_of_several_records_of_a_trial_the_last_wins(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from effnas.config.codec import from_plain
+from effnas.config.codec import from_plain, open_file
 from effnas.trials.manifest import CommandPart
 from effnas.trials.store import LOCK, read_records
 
@@ -83,7 +83,7 @@ class FolderState:
 def is_running(folder: Path) -> bool:
     """Return whether a command is writing in a folder."""
     try:
-        with (folder / LOCK).open("rb") as lock:
+        with open_file(folder / LOCK) as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

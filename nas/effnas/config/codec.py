@@ -8,14 +8,16 @@ Every file has the `format` 1; most have a `kind`.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 from collections import Counter
 from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import cache
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar, cast
+from typing import IO, Annotated, Any, Literal, NoReturn, TypeVar, cast
 
 from msgspec import Meta, ValidationError, convert, to_builtins
 
@@ -138,6 +140,32 @@ def read_object(
     return content
 
 
+#: Flags of `open_file` by its mode.
+_MODES = {
+    "rb": os.O_RDONLY,
+    "rb+": os.O_RDWR,
+    "ab": os.O_WRONLY | os.O_APPEND | os.O_CREAT,
+}
+
+
+def open_file(path: str | Path, mode: Literal["rb", "rb+", "ab"] = "rb") -> IO[bytes]:
+    """Open a file of someone else's folder; of a pipe or a device there may be no end.
+
+    Raises:
+        OSError: It cannot be opened, or is none.
+    """
+    # Without O_NONBLOCK, to open a pipe is to wait for whoever opens its other end.
+    flags = _MODES[mode] | os.O_CLOEXEC | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o666)
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(descriptor)
+        number = errno.EISDIR if stat.S_ISDIR(kind) else errno.EINVAL
+        reason = os.strerror(number) if stat.S_ISDIR(kind) else "Not a regular file"
+        raise OSError(number, reason, str(path))
+    return os.fdopen(descriptor, mode)
+
+
 def read_text(path: str | Path, *, most_bytes: int = _MAX_BYTES) -> str:
     """Read a UTF-8 file of a size that is sane for what it should hold.
 
@@ -146,7 +174,7 @@ def read_text(path: str | Path, *, most_bytes: int = _MAX_BYTES) -> str:
             name the file.
     """
     try:
-        with Path(path).open("rb") as file:
+        with open_file(path) as file:
             content = file.read(most_bytes + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a null
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)

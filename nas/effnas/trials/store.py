@@ -22,6 +22,7 @@ from effnas.config.codec import (
     Count,
     dump_json,
     from_plain,
+    open_file,
     parse_json,
     pick,
     replace_file,
@@ -93,7 +94,7 @@ class RunFolder:
                 raise StoreError(
                     f"{path}: the folder is not empty and holds no run; choose another `out`"
                 )
-            lock = (path / LOCK).open("ab")
+            lock = open_file(path / LOCK, "ab")
         except OSError as error:
             raise StoreError(
                 f"{path}: cannot be written ({error.strerror}); choose another `out`"
@@ -113,7 +114,7 @@ class RunFolder:
             ) from error
         try:
             _cut_torn_line(path / cls.records_name)
-            records = (path / cls.records_name).open("ab")
+            records = open_file(path / cls.records_name, "ab")
         except OSError as error:
             lock.close()
             raise StoreError(
@@ -206,7 +207,16 @@ def read_events(path: Path, space: DecisionSpace) -> list[Trial]:
     Raises:
         StoreError: If a line other than a torn last one cannot be read.
     """
-    return read_records(path / TRIALS, lambda record: from_record(record, space), "trial")
+    architectures: dict[int, Architecture] = {}
+
+    def parse(record: Any) -> Trial:
+        trial = from_record(record, space)
+        first = architectures.setdefault(trial.number, trial.architecture)
+        if trial.architecture is not first and trial.architecture != first:
+            raise ValueError(f"trial {trial.number} is of another architecture above")
+        return trial
+
+    return read_records(path / TRIALS, parse, "trial")
 
 
 def read_records(file: Path, parse: Callable[[Any], T], what: str) -> list[T]:
@@ -216,7 +226,10 @@ def read_records(file: Path, parse: Callable[[Any], T], what: str) -> list[T]:
         StoreError: If a line cannot be read.
     """
     try:
-        lines = file.read_bytes().split(b"\n") if file.exists() else []
+        if not file.exists():
+            return []
+        with open_file(file) as opened:
+            lines = opened.read().split(b"\n")
     except OSError as error:
         raise StoreError(f"{file}: cannot be read ({error.strerror})") from error
     found = []
@@ -331,7 +344,7 @@ def _cut_torn_line(file: Path) -> None:
     """Cut off what follows the last newline: a line that a crash left unfinished."""
     if not file.exists():
         return
-    with file.open("rb+") as handle:
+    with open_file(file, "rb+") as handle:
         content = handle.read()
         end = content.rfind(b"\n") + 1
         if end < len(content):
