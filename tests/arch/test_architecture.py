@@ -10,6 +10,7 @@ import pytest
 from effnas.arch.architecture import Architecture
 from effnas.arch.blocks import Stage
 from effnas.errors import SpaceError
+from effnas.scaling.growth import Growth, grow
 
 EFFICIENTNETV2_S = [
     "fused_r2_k3_s1_e1_c24",
@@ -108,6 +109,17 @@ def test_stem_and_head_are_numbers_of_channels(name: str, value: Any) -> None:
     with pytest.raises(SpaceError, match=f"^{name}: .*whole number of channels above 0"):
         Architecture.parse(EFFICIENTNETV2_S, **{name: value})
     assert getattr(Architecture.parse(EFFICIENTNETV2_S, **{name: 1}), name) == 1
+
+
+@pytest.mark.parametrize(
+    "blocks", ["mbconv_r1000000000_k3_s2_e4_c16", "fused_r1_k3_s2_e1_c1000000000",
+               " ".join(["fused_r6000_k3_s1_e1_c8"] * 2)]
+)  # fmt: skip
+def test_what_nobody_could_build_is_refused(blocks: str) -> None:
+    with pytest.raises(SpaceError, match=r"at most (10,000 layers|1,000,000 channels), and not"):
+        Architecture.parse(blocks)
+    with pytest.raises(SpaceError, match="at most 10,000 layers"):
+        grow(Architecture.parse("fused_r2_k3_s2_e1_c8"), Growth(depth=(1e9,)))
 
 
 def test_an_error_names_the_stage_and_the_column() -> None:

@@ -43,6 +43,10 @@ def parse_stage(text: str, locate: Callable[[int], Location] | None = None) -> S
 _known_stage = lru_cache(maxsize=10_000)(parse_stage)
 
 
+#: No network that anybody trains has as many; to build one would never end.
+_MAX_LAYERS, _MAX_CHANNELS = 10_000, 1_000_000
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A network: a 3×3 stem, stages, a 1×1 head, pooling and a classifier.
@@ -74,6 +78,12 @@ class Architecture:
                 raise SpaceError(f"{name}: {value!r} must be a whole number of channels above 0")
         if type(self.stem_stride) is not int or self.stem_stride not in (1, 2):
             raise SpaceError(f"stem_stride: {self.stem_stride!r} must be 1 or 2")
+        for what, most, value in (
+            ("layers", _MAX_LAYERS, sum(stage.r for stage in self.stages)),
+            ("channels", _MAX_CHANNELS, max((self.stem, self.head, *(s.c for s in self.stages)))),
+        ):
+            if value > most:
+                raise SpaceError(f"an architecture has at most {most:,} {what}, and not {value:,}")
 
     def __hash__(self) -> int:
         return self._hash
