@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -383,6 +384,23 @@ def test_what_is_no_file_hangs_nothing(
             use(tmp_path)
         assert "\n" not in str(caught.value)
         assert not is_running(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced", "moved"])
+def test_a_folder_that_is_taken_away_is_noticed_at_the_next_write(tmp_path: Path, how: str) -> None:
+    run = tmp_path / "run"
+    with RunFolder.open(run) as folder:
+        manifest(SPACE.to_text()).write(run)
+        folder.append(trial(0), durable=False)
+        moved = run.rename(tmp_path / "moved")
+        if how == "replaced":
+            shutil.copytree(moved, run)
+        if how == "removed":
+            shutil.rmtree(moved)
+        with pytest.raises(StoreError, match=r"jsonl: it was removed or replaced while a command"):
+            folder.append(trial(1), durable=False)
+    if how != "removed":
+        assert events(moved) == [trial(0)]
 
 
 def test_of_several_records_of_a_trial_the_last_wins(tmp_path: Path) -> None:

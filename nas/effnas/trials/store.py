@@ -133,6 +133,7 @@ class RunFolder:
     def append_record(self, record: object, *, durable: bool) -> None:
         """Add plain data, or a dataclass, as one line; as `append`."""
         line = dump_json(record, indent=None) + "\n"
+        self._check_is_there()
         try:
             self._records.write(line.encode())
             self._records.flush()
@@ -143,6 +144,19 @@ class RunFolder:
                 f"{self.path / self.records_name}: cannot be written ({error.strerror}); all that "
                 "is stored already stays: make room, then start the same command again"
             ) from error
+
+    def _check_is_there(self) -> None:
+        """Raise StoreError if the file that is written has been removed: it would be lost."""
+        file = self.path / self.records_name
+        try:
+            is_there = os.path.samestat(file.stat(), os.fstat(self._records.fileno()))
+        except OSError:
+            is_there = False
+        if not is_there:
+            raise StoreError(
+                f"{file}: it was removed or replaced while a command was writing it; put it back, "
+                "then start the same command again"
+            )
 
     def close(self) -> None:
         """Release the folder; one that holds nothing yet is removed."""
