@@ -49,7 +49,7 @@ def pack(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Path], Pat
 @pytest.fixture
 def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """No image fits into memory."""
-    monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 0)
+    monkeypatch.setattr(effnas.data.images, "available_memory_bytes", lambda: 0)
 
 
 @pytest.fixture(scope="session")

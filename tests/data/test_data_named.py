@@ -276,7 +276,7 @@ def load_twice(
     """The training images of a data set, once in memory and once streamed."""
     options: Any = {"image_size": 16, "eval_image_size": 8, "minival_share": 0.2, "root": root}
     in_memory = load_train_images(name, **options).train
-    monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 0)
+    monkeypatch.setattr(effnas.data.images, "available_memory_bytes", lambda: 0)
     streamed = load_train_images(name, **options).train
     assert isinstance(in_memory, ImageSet)
     assert isinstance(streamed, StreamedSet)
@@ -294,6 +294,6 @@ def test_a_hugging_face_data_set_is_streamed(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_stream_that_does_not_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     open_stream(monkeypatch, range(30))
-    monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 0)
+    monkeypatch.setattr(effnas.data.images, "available_memory_bytes", lambda: 0)
     with pytest.raises(DataError, match=r"GB.*name its images as a folder, or by torch/ or hfds/"):
         load_train_images("wds/x", image_size=8, eval_image_size=8, minival_share=0.2)

@@ -79,7 +79,7 @@ def test_only_what_is_drawn_is_opened_and_needs_memory(
     many: Path, touched_files: TouchedFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn_bytes = (12 + 12) * 8 * 8 * 3
-    monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 2 * drawn_bytes)
+    monkeypatch.setattr(effnas.data.images, "available_memory_bytes", lambda: 2 * drawn_bytes)
     with touched_files() as touched:
         found = load(many, data_share=0.25)
     opened = [path for path in touched if path.endswith(".png")]

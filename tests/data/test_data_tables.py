@@ -91,7 +91,7 @@ def test_streamed_images_of_a_table_are_those_in_memory(
 ) -> None:
     table = write_table(tmp_path, SEVERAL)
     old = load_all(table)
-    monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 0)
+    monkeypatch.setattr(effnas.data.images, "available_memory_bytes", lambda: 0)
     options: Any = {"image_size": 8, "eval_image_size": 8, "minival_share": 0}
     new = load_train_images(str(table), **options).train
     assert isinstance(new, StreamedSet)

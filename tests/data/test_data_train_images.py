@@ -80,7 +80,7 @@ def test_what_does_not_fit_into_memory_is_streamed(
 ) -> None:
     both_bytes = 48 * 16 * 16 * 3 + 12 * 24 * 24 * 3
     for free_bytes, kind in ((2 * both_bytes - 2, StreamedSet), (2 * both_bytes, ImageSet)):
-        monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda b=free_bytes: b)
+        monkeypatch.setattr(effnas.data.images, "available_memory_bytes", lambda b=free_bytes: b)
         found = load(photos)
         assert isinstance(found.train, kind)
         assert isinstance(found.minival, kind)
@@ -107,7 +107,7 @@ def test_streamed_images_are_those_in_memory_pixel_for_pixel(
     photos: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     in_memory = load(photos, image_size=size)
-    monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 0)
+    monkeypatch.setattr(effnas.data.images, "available_memory_bytes", lambda: 0)
     streamed = load(photos, image_size=size)
     for old, new in ((in_memory.train, streamed.train), (in_memory.minival, streamed.minival)):
         assert isinstance(old, ImageSet)
@@ -124,7 +124,7 @@ def test_batches_come_in_order_whatever_is_read_ahead(
     photos: Path, monkeypatch: pytest.MonkeyPatch, ahead_bytes: int
 ) -> None:
     in_memory = load(photos).train
-    monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: 0)
+    monkeypatch.setattr(effnas.data.images, "available_memory_bytes", lambda: 0)
     monkeypatch.setattr(effnas.data.streaming, "_MAX_BYTES", ahead_bytes)
     streamed = load(photos).train
     rng = np.random.default_rng(0)

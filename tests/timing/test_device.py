@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import mmap
-from pathlib import Path
 
 import pytest
 import torch
 
 from effnas.errors import ConfigError
-from effnas.timing import device
 from effnas.timing.device import (
-    available_memory_bytes,
     describe_device,
     hardware_id,
     open_device,
@@ -44,23 +41,6 @@ def test_the_facts_of_a_device_are_plain_and_include_its_threads() -> None:
     assert hardware_id(facts) == hardware_id(describe_device(CPU))
     assert hardware_id(facts) != hardware_id({**facts, "threads": 77})
     assert torch.__version__ in hardware_id(facts)
-
-
-def test_a_containers_limit_bounds_the_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files = {"max": "3000000\n", "current": "1000000\n", "meminfo": "MemAvailable: 5000 kB\n"}
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    places = {
-        "/sys/fs/cgroup/memory.max": tmp_path / "max",
-        "/sys/fs/cgroup/memory.current": tmp_path / "current",
-        "/proc/meminfo": tmp_path / "meminfo",
-    }
-    monkeypatch.setattr(device, "Path", lambda path: places[path])
-    assert available_memory_bytes(CPU) == 2_000_000
-    (tmp_path / "max").write_text("max\n")  # no limit
-    assert available_memory_bytes(CPU) == 5_000 * 1024
 
 
 def test_resident_memory_grows_by_what_is_written() -> None:

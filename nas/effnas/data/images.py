@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from effnas.data.memory import available_memory_bytes
 from effnas.errors import DataError
 
 if TYPE_CHECKING:
@@ -134,7 +133,7 @@ def single_class_counts(images: TrainSet | None) -> tuple[int, ...]:
 
 def memory_limit_bytes() -> int:
     """Return how many bytes images may take: half of the memory that is available now."""
-    return _available_memory_bytes() // 2
+    return available_memory_bytes() // 2
 
 
 def bytes_in_memory(count: int, image_size: int) -> int:
@@ -158,13 +157,3 @@ def allocate_images(
             f" ({limit_bytes / 1e9:.1f} GB); {way_out}, or free some memory"
         )
     return np.empty((count, image_size, image_size, 3), dtype=np.uint8)
-
-
-def _available_memory_bytes() -> int:
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

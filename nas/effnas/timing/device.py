@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from effnas.config.text import counted
+from effnas.data import memory
 from effnas.errors import ConfigError
 from effnas.timing.runtime import keeps_freed_memory
 
@@ -78,13 +79,7 @@ def available_memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free)
-    found = re.search(r"MemAvailable:\s*(\d+) kB", _read("/proc/meminfo"))
-    all_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    available = int(found[1]) * 1024 if found else all_bytes
-    # A control group (a container's limit) may leave less.
-    limit, used = (_read(f"/sys/fs/cgroup/memory.{name}").strip() for name in ("max", "current"))
-    is_limited = limit.isdecimal() and used.isdecimal()
-    return min(available, int(limit) - int(used)) if is_limited else available
+    return memory.available_memory_bytes()
 
 
 def _cpu_name() -> str:

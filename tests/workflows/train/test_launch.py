@@ -117,7 +117,7 @@ def test_images_that_were_streamed_are_streamed_when_memory_is_free(
         broken.write_bytes(b"no image")
 
     def train(out: Path, free_bytes: int, stop: int | None = None) -> TrainReport | None:
-        monkeypatch.setattr(effnas.data.images, "_available_memory_bytes", lambda: free_bytes)
+        monkeypatch.setattr(effnas.data.images, "available_memory_bytes", lambda: free_bytes)
         stopping = stop_after(stop) if stop else lambda: False
         options: dict[str, Any] = {"on_bad_image": "skip", "checkpoint_every_s": 0}
         return launch(out=out, stopping=stopping, **options)[0]
@@ -136,7 +136,7 @@ def test_a_training_is_resumed_with_the_same_images_in_memory_or_not_at_all(
     assert launch(stopping=stop_after(3))[0] is None
     kept = {path.name: path.read_bytes() for path in OUT.iterdir()}
     with monkeypatch.context() as short:
-        short.setattr(effnas.data.images, "_available_memory_bytes", lambda: 0)
+        short.setattr(effnas.data.images, "available_memory_bytes", lambda: 0)
         with pytest.raises(DataError, match=r"another `out`, .* or free some memory"):
             launch()
     assert {path.name: path.read_bytes() for path in OUT.iterdir()} == kept
