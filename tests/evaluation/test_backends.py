@@ -212,6 +212,23 @@ def test_a_worker_that_dies_is_a_failure_and_is_replaced(on_ray: RayBackend) -> 
 
 
 @pytest.mark.slow
+def test_memory_that_others_have_filled_is_no_fault_of_a_network(
+    on_ray: RayBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    def ended(_: object) -> None:
+        raise ray.exceptions.OutOfMemoryError("Task was killed due to the node running low")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ray, "get", ended)
+        found = outcome_of(on_ray, 9)
+    assert found.infeasible is None
+    assert found.failure == "the memory of the machine was full, and Ray ended the worker"
+    assert outcome_of(on_ray, 9).measurement is not None
+
+
+@pytest.mark.slow
 def test_results_come_when_they_are_there(on_ray: RayBackend, fates: Fates) -> None:
     on_ray.submit(job(8))
     on_ray.submit(job(9))

@@ -137,8 +137,10 @@ class RayBackend:
         try:
             outcome: Outcome = ray.get(ready[0])
         except OutOfMemoryError:
+            # What a network needs is estimated before, so that others may have filled the memory.
             actor = self._replace(actor)
-            outcome = Outcome(trial=job.trial, infeasible="out of memory")
+            failure = "the memory of the machine was full, and Ray ended the worker"
+            outcome = Outcome(trial=job.trial, failure=failure)
         except RayActorError as error:
             actor = self._replace(actor)
             outcome = Outcome(trial=job.trial, failure=f"the worker was lost: {_last_line(error)}")
