@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -226,6 +227,21 @@ def test_memory_that_others_have_filled_is_no_fault_of_a_network(
     assert found.infeasible is None
     assert found.failure == "the memory of the machine was full, and Ray ended the worker"
     assert outcome_of(on_ray, 9).measurement is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["127.0.0.1:{0}", "ray://127.0.0.1:{0}", "[::1]:{0}"])
+def test_a_cluster_that_is_gone_is_said_at_once(form: str) -> None:
+    from effnas.evaluation.ray import _check_answers
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        _check_answers(f"ray://127.0.0.1:{port}")
+    with pytest.raises(ConfigError, match=r"RAY_ADDRESS is '.*no cluster answers there .*unset"):
+        _check_answers(form.format(port))
+    with pytest.raises(ConfigError, match="no cluster answers there"):
+        _check_answers(form.format(10**7))
+    _check_answers("auto")
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
-from effnas.errors import SearchFailedError, UserError
+from effnas.errors import ConfigError, SearchFailedError, UserError
 from effnas.evaluation.backend import MakeEvaluator, Outcome, Worker
 from effnas.evaluation.evaluator import Evaluator, Job
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: Seconds in which a cluster answers.
+_ANSWER_S = 10.0
 #: Of the store in which Ray passes large objects; the least that Ray takes, since ours are small.
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
 
@@ -38,6 +41,26 @@ def _init_ray(**settings: Any) -> None:
         ray.init(**settings)
 
 
+def _check_answers(address: str) -> None:
+    """Find out at once that no cluster is where RAY_ADDRESS says: Ray itself tries for minutes.
+
+    Raises:
+        ConfigError: If nothing answers.
+    """
+    host, _, port = address.partition("://")[2 if "://" in address else 0].rpartition(":")
+    if not host or not port.isdecimal():
+        return  # "auto", and what Ray may know
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S):
+            pass
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(
+            f"RAY_ADDRESS is {address!r}, and no cluster answers there ({reason.lower()}): start "
+            "it, or unset RAY_ADDRESS to use this machine"
+        ) from error
+
+
 def start_ray() -> tuple[int, int]:
     """Start Ray on this machine, or join the cluster that RAY_ADDRESS names.
 
@@ -45,14 +68,18 @@ def start_ray() -> tuple[int, int]:
         The numbers of its CPUs and of its GPUs.
 
     Raises:
+        ConfigError: If no cluster is where RAY_ADDRESS says.
         SearchFailedError: If Ray does not start.
     """
+    address = os.environ.get("RAY_ADDRESS", "").strip()
     if not ray.is_initialized():
         # Workers without a GPU of Ray's may still have to use a certain one.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         local: dict[str, Any] = {}
-        if "RAY_ADDRESS" not in os.environ:
+        if address and address != "local":
+            _check_answers(address)
+        else:
             local = {
                 "address": "local",
                 "num_cpus": len(os.sched_getaffinity(0)),
