@@ -53,6 +53,7 @@ OPTIONS = {
     "status": "top",
     "space": "samples seed",
     "bench": STEP + "space image-size batch-size classes interval time-limit",
+    "doctor": WORKERS + "backend data data-root out",
     "profile": STEP + "target-image-size target-batch-size space classes out seed",
     "retarget": WORKERS + STEP_TIMES + "backend out timings budget reward data data-root report",
     "promote": WORKERS + TRAINING + TIME + "recipe top seeds out reward test data data-root report",

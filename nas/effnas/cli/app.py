@@ -320,6 +320,21 @@ class Bench(options.Blocks, options.Step):
         return BenchCommand(self.fill(BenchSettings, device=device), as_json=self.as_json).run()
 
 
+@command(app, "doctor", "--data photos/", runs_networks=True)
+class Doctor(options.Backend):
+    """Find out whether all that a search needs is here and works, up to one short trial."""
+
+    data: str = opt("Images of the search to come.", "digits")
+    data_root: Path | None = opt("Folder of a timm data set that goes by name.")
+    out: Path = opt("Where its folder will be.", Path("runs"))
+
+    def run(self) -> int:
+        from effnas.cli.doctor import DoctorCommand
+        from effnas.workflows.doctor import DoctorSettings
+
+        return DoctorCommand(self.fill(DoctorSettings), as_json=self.as_json).run()
+
+
 @command(app, "profile", "--space v2-cifar --device cpu --classes 10", runs_networks=True)
 class Profile(options.TargetStep, options.Step):
     """Fit a model of step time and memory for a space on a device, and check it."""
