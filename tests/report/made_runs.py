@@ -14,7 +14,8 @@ from effnas.trials.manifest_parts import DataPart, RewardPart, SourcedSpacePart
 from effnas.trials.reward import Reward
 from effnas.trials.run import Run
 
-HOSTILE = "</script><script>document.title='taken'</script>]]><b title=\"' onx=1\">&amp;"
+#: The last character is of a name that is not UTF-8.
+HOSTILE = "</script><script>document.title='taken'</script>]]><b title=\"' onx=1\">&amp;\udce9"
 SPACE = SearchSpace.load("tiny")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -90,7 +91,7 @@ def _run_file(place: str, what: str, kind: str, error: type[UserError]) -> tuple
         reason = (reading.strerror if isinstance(reading, OSError) else None) or str(reading)
         raise error(f"{place}: the {what} cannot be read ({reason.lower()})") from None
     # Registered, because dataclasses look their module up; under a name that nobody imports.
-    key = f"{Path(place).resolve()}\n".encode() + content
+    key = os.fsencode(Path(place).resolve()) + b"\n" + content
     module = ModuleType(f"effnas_{what}_{hashlib.sha256(key).hexdigest()[:16]}")
     module.__file__ = place
     sys.modules[module.__name__] = module

@@ -112,7 +112,7 @@ def _write(
         ("model.py", model_py(network)),
         ("config.json", config_json(network, is_random=is_random)),
     ):
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8", errors="replace")
     save_model(model, folder / "model.safetensors")
     notify("checking model.py")
     standalone = load_exported(folder, f"{network.name}_model")
@@ -128,7 +128,7 @@ def _write(
                 notify(f"writing and checking {file}")
                 checks.append(compare(file, write(program, folder / file), model, size))
     text = card(network, figures_of(network), checks, is_random=is_random)
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    (folder / "README.md").write_text(text, encoding="utf-8", errors="replace")
     return tuple(checks)
 
 

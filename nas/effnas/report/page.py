@@ -164,5 +164,5 @@ def write_tables(page: Page, folder: Path) -> list[Path]:
         records = json.dumps(table.records(), indent=1, allow_nan=False)
         for ending, text in ((".csv", table.to_csv()), (".json", f"{records}\n")):
             written.append(folder / f"{table.name}{ending}")
-            written[-1].write_text(text, newline="")
+            written[-1].write_text(text, newline="", errors="replace")
     return written

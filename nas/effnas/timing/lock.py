@@ -96,7 +96,7 @@ def _lock(descriptor: int, mode: int, waiting: Callable[[], None]) -> bool:
 def _sign(*descriptors: int) -> None:
     """Say in files who has taken the lock."""
     command = " ".join(Path(word).name if n == 0 else word for n, word in enumerate(sys.argv))
-    text = f"process {os.getpid()} ({command[:_LONGEST]})".encode()
+    text = f"process {os.getpid()} ({command[:_LONGEST]})".encode(errors="replace")
     for descriptor in descriptors:
         with suppress(OSError):  # a full disk: it is not known who it is
             os.ftruncate(descriptor, 0)

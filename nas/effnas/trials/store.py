@@ -185,8 +185,10 @@ def write_whole(path: Path, content: str | bytes) -> None:
     Raises:
         StoreError: If it cannot be written.
     """
+    if isinstance(content, str):
+        content = f"{content}\n".encode(errors="replace")  # names of files need not be UTF-8
     try:
-        replace_file(path, content if isinstance(content, bytes) else f"{content}\n".encode())
+        replace_file(path, content)
     except OSError as error:
         raise StoreError(
             f"{path}: cannot be written ({error.strerror}); make room or free the folder, then "
