@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from effnas import Architecture, Reward, Search, SearchSpace, TrialState
+from effnas.controllers import baseline
 from effnas.controllers.baseline import MIN_TRIALS, random_searches
 from effnas.trials.problem import Problem
 
@@ -61,6 +62,22 @@ def test_more_trials_reach_more_and_infeasible_ones_nothing() -> None:
     for found in (fewer, all_of_them):
         for values in ([f.best for f in found], [f.low for f in found], [f.high for f in found]):
             assert values == sorted(values)
+
+
+def test_of_very_many_trials_those_that_tell_most_are_enough(
+    rewards: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = searched("random", 120).trials
+    monkeypatch.setattr(baseline, "_MOST_LEARNED", 60)
+    learned = baseline._telling(list(trials))
+    assert len(learned) == 60
+    assert [t.number for t in learned] == sorted(t.number for t in learned)
+    assert {t.number for t in trials.ranked()[:30]} <= {t.number for t in learned}
+    monkeypatch.setattr(baseline, "_MOST_DRAWN", 100)
+    found = random_searches(trials, MNASNET, GOAL)
+    assert found[-1].trials == 100
+    bests = [np.random.default_rng(n).choice(rewards, 100).max() for n in range(300)]
+    assert abs(found[-1].best - np.mean(bests)) < 0.5 * np.std(rewards)
 
 
 def test_nothing_is_told_from_a_few_trials() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -18,6 +19,10 @@ MIN_TRIALS = 20
 #: Architectures drawn at random, or as many as there are trials; random searches among them, and
 #: numbers of trials after which it is said what these have reached.
 _POOL, _SEARCHES, _STEPS = 1_000, 200, 60
+#: The most architectures that are drawn, which is the longest random search that is estimated.
+_MOST_DRAWN = 10_000
+#: The most trials that the model learns from: what it takes grows with their number cubed.
+_MOST_LEARNED = 1_500
 
 
 @dataclass(frozen=True)
@@ -60,21 +65,23 @@ def random_searches(
         predictor: A model that has learned from these trials, if there is one already.
 
     Returns:
-        Estimates for rising numbers of trials, the last one for that of these; with several
-        objectives that one alone. Empty if fewer than `MIN_TRIALS` are complete.
+        Estimates for rising numbers of trials, the last one for that of these (for `_MOST_DRAWN` of
+        more); with several objectives that one alone. Empty if fewer than `MIN_TRIALS` are
+        complete.
     """
     ended = [trial for trial in trials if trial.state.is_finished]
     if sum(trial.state is TrialState.COMPLETE for trial in ended) < MIN_TRIALS:
         return []
     predictor = predictor or fitted(ended, space, problem)
     rng = np.random.default_rng(seed)
-    pool = list(dict.fromkeys(space.sample(rng) for _ in range(max(_POOL, len(ended)))))
+    longest = min(len(ended), _MOST_DRAWN)
+    pool = list(dict.fromkeys(space.sample(rng) for _ in range(max(_POOL, longest))))
     known, posteriors = predictor.metrics(pool, measured=True)
     feasible = np.exp(predictor.log_feasible(pool))
     objectives = problem.objectives
     seen = [objectives.of(trial) for trial in ended] if objectives else []
     seen = [values for values in seen if values is not None]
-    counts = np.unique(np.geomspace(1, len(ended), _STEPS).round().astype(np.int64))
+    counts = np.unique(np.geomspace(1, longest, _STEPS).round().astype(np.int64))
     if objectives:
         counts = counts[-1:]
     reached = []
@@ -84,7 +91,7 @@ def random_searches(
         metrics = known | {
             name: each.values(name, rng.normal(size=len(pool))) for name, each in posteriors.items()
         }
-        drawn = rng.permutation(len(pool))[: len(ended)]
+        drawn = rng.permutation(len(pool))[:longest]
         is_met = rng.random(len(drawn)) < feasible[drawn]
         if not is_met.any():
             continue
@@ -105,9 +112,25 @@ def random_searches(
 
 
 def fitted(trials: Iterable[Trial], space: SearchSpace, problem: Problem) -> Predictor:
-    """Return a model that has learned from trials."""
+    """Return a model that has learned from trials, of very many from those that tell most."""
     predictor = Predictor(space, problem)
-    for trial in trials:
+    for trial in _telling(list(trials)):
         predictor.tell(trial)
     predictor.update()
     return predictor
+
+
+def _telling(trials: list[Trial]) -> list[Trial]:
+    """Return the trials to learn from: all, or the best, and as many others over the whole search.
+
+    Where the best are, it has to be known exactly; elsewhere, what is usual will do.
+    """
+    if len(trials) <= _MOST_LEARNED:
+        return trials
+    by_reward = sorted(
+        range(len(trials)), key=lambda n: -inf if (r := trials[n].reward) is None else r
+    )
+    best = by_reward[-_MOST_LEARNED // 2 :]
+    others = sorted(by_reward[: -_MOST_LEARNED // 2])
+    places = np.linspace(0, len(others) - 1, _MOST_LEARNED - len(best)).astype(int)
+    return [trials[n] for n in sorted({*best, *(others[place] for place in places)})]
