@@ -102,8 +102,10 @@ def estimate_peak_memory(
                 loss = step.loss(images, labels)
                 step.optimizer.zero_grad(set_to_none=True)
                 step.backward(loss)
-    except (ValueError, RuntimeError) as error:
-        raise InfeasibleError(f"cannot be trained: {str(error).splitlines()[0]}") from error
+    # Models of timm's assert the one size that they take, or index what smaller images lack.
+    except (ValueError, RuntimeError, AssertionError, TypeError, IndexError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InfeasibleError(f"cannot be trained: {reason}") from error
     return states + int(max(tracker.peak_bytes, tracker.live_bytes + temporaries))
 
 

@@ -9,6 +9,7 @@ from math import ceil
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -164,3 +165,29 @@ def test_a_network_that_cannot_be_trained_at_a_size_is_named_with_the_size() -> 
     with pytest.raises(ConfigError, match=r"^at 16 px, the network cannot be trained: ") as raised:
         fit(room_for(8, model=model), model=model)
     assert "\n" not in str(raised.value)
+
+
+class OneSize(nn.Module):
+    """Takes images of 32 px alone, as models of timm's may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rest = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 5))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        assert images.shape[-1] == 32, f"input height {images.shape[-1]} is not 32"
+        return self.rest(images)  # type: ignore[no-any-return]
+
+
+HALVES = nn.Sequential(nn.Conv2d(3, 4, 3, 16, 1), nn.BatchNorm2d(4), *MODEL[2:])
+
+
+@pytest.mark.parametrize(
+    ("model", "batch_size", "said"),
+    [(OneSize(), 8, "input height 16 is not 32"), (HALVES, 1, "Expected more than 1 value")],
+)
+def test_what_cannot_be_trained_at_every_size_is_said_before_the_first_step(
+    model: nn.Module, batch_size: int, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"^at 16 px, the network cannot be trained: {said}"):
+        fit(10 * MB, model=model, batch_size=batch_size)

@@ -73,6 +73,8 @@ def fit_micro_batches(
                 )
             elif counts and (len(sizes) > _MAX_SIZES or counts[sizes[0]] == processes):
                 counts[size] = counts[sizes[0]]
+                if len(sizes) <= _MAX_SIZES or size == sizes[-1]:
+                    needed(size, batch_size // counts[size])  # it can be trained there, too
             else:
                 counts[size] = _fewest(size, batch_size, processes, limit, needed)
         except InfeasibleError as error:
