@@ -46,7 +46,7 @@ OPTIONS = {
     + STEP_TIMES
     + "backend target-image-size target-batch-size "
     "space network budget out reward controller objectives seed fidelity constraint baseline "
-    "report",
+    "trial-timeout report",
     "resume": "budget",
     "runs": "",
     "rescore": "reward sweep store top",

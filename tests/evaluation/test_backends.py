@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import socket
 import sys
 import time
@@ -227,6 +228,31 @@ def test_memory_that_others_have_filled_is_no_fault_of_a_network(
     assert found.infeasible is None
     assert found.failure == "the memory of the machine was full, and Ray ended the worker"
     assert outcome_of(on_ray, 9).measurement is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["stopped", "too long"])
+def test_a_worker_that_hangs_is_given_up_and_replaced(
+    on_ray: RayBackend, fates: Fates, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    from effnas.evaluation import ray
+
+    monkeypatch.setattr(ray, "_STOPPED_S", 2.0)
+    (fates.folder / "go").unlink(missing_ok=True)
+    if how == "stopped":
+        process = outcome_of(on_ray, 9).measurement
+        assert process is not None
+        on_ray._idle.reverse()  # the same worker again
+        on_ray.submit(job(8))
+        os.kill(int(process.metrics["process"]), signal.SIGSTOP)
+    else:
+        on_ray.submit(replace(job(8), limit_s=2.0))
+    found = on_ray.next_done()
+    assert found.trial == 8
+    said = {"stopped": "stopped by another program", "too long": "was not back after 2 s"}[how]
+    assert said in str(found.failure)
+    (fates.folder / "go").touch()
+    assert len(start_together(on_ray)) == 2
 
 
 @pytest.mark.slow

@@ -114,6 +114,10 @@ class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, opt
     controller: str = opt("surrogate, random, evolution, optuna:tpe, FILE.py:CLASS.", "surrogate")
     objectives: str | None = opt_list("Instead of the reward, such as accuracy:max,step_time:min.")
     seed: int = opt("Seed of proposals, hold-out and trainings.", 0)
+    trial_timeout: str | None = opt(
+        "Such as 30m: a worker that is not back with a trial by then is given up, and the trial "
+        "tried again. [default: ten times the plan's, 100 times by epochs, 10m at least]"
+    )
     fidelity: str | None = opt_list(
         "Such as 1,2,4: pause after 1 and 2 epochs; the best train all 4. Or 15s,60s. Or none: "
         "trials get all of --train-time. [default: a quarter of it, and a minute at least]"
@@ -140,6 +144,12 @@ class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, opt
         if self.recipe is None and by_time and not self.changes:
             self.choose_recipe()
         super().check()
+
+    def load_trial_timeout_s(self) -> float | None:
+        from effnas.config.text import seconds_of
+
+        given = self.trial_timeout
+        return None if given is None else seconds_of(given, "trial_timeout")
 
     def choose_recipe(self) -> None:
         """Choose a recipe with choices where the images are of a size that one is made for."""
@@ -188,6 +198,7 @@ class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, opt
             full_train_time_s=trainings.full_train_time_s,
             recipe_space=trainings.recipe_space,
             constraints=tuple(self.constraint or ()),
+            trial_timeout_s=self.load_trial_timeout_s(),
             baselines=tuple(self.baseline) if self.baseline else None,
         )
         command = SearchCommand(settings, as_json=self.as_json)

@@ -72,6 +72,7 @@ class Job:
         recipe: How to train, in place of the worker's own recipe.
         model: A model of timm's that is evaluated in place of the architecture.
         stages: Of an earlier training by time, which this one repeats or continues.
+        limit_s: Seconds after which its worker is given up, if it is one of Ray; None waits.
     """
 
     trial: int
@@ -82,6 +83,7 @@ class Job:
     recipe: Recipe | None = None
     model: TimmModel | None = None
     stages: tuple[StageTimes, ...] = ()
+    limit_s: float | None = None
 
 
 #: Measures what a job asks for; raises `InfeasibleError` if that cannot be built, timed or trained.

@@ -7,7 +7,9 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import ray
@@ -26,6 +28,8 @@ T = TypeVar("T")
 
 #: Seconds in which a cluster answers.
 _ANSWER_S = 10.0
+#: Seconds for which a worker may be stopped, as by Ctrl-Z, before it is given up.
+_STOPPED_S = 20.0
 #: Of the store in which Ray passes large objects; the least that Ray takes, since ours are small.
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
 
@@ -103,6 +107,63 @@ def start_ray() -> tuple[int, int]:
     return int(total.get("CPU", 1)), int(total.get("GPU", 0))
 
 
+class _RayWorker(Worker):
+    """A worker that says where it is."""
+
+    def place(self) -> tuple[str, int]:
+        """Return the id of its node, and that of its process."""
+        return ray.get_runtime_context().get_node_id(), os.getpid()
+
+
+class _Running:
+    """A job under way, and the signs that it will never end."""
+
+    def __init__(
+        self, actor: ActorHandle[Any], job: Job, place: ray.ObjectRef[tuple[str, int]]
+    ) -> None:
+        self.actor, self.job = actor, job
+        self._place = place
+        self._process: int | None = None
+        self._began_s = self._last_seen_s = time.monotonic()
+
+    def hangs(self) -> str:
+        """Return why its worker is to be given up; nothing if it is not."""
+        now_s, limit_s = time.monotonic(), self.job.limit_s
+        if limit_s is not None and now_s - self._began_s > limit_s:
+            return (
+                f"the worker was not back after {limit_s:,.0f} s and was given up; a longer "
+                "`trial_timeout` waits"
+            )
+        if not self._is_stopped():
+            self._last_seen_s = now_s
+        if now_s - self._last_seen_s > _STOPPED_S:
+            return f"the worker, process {self._process}, was stopped by another program"
+        return ""
+
+    def end(self) -> None:
+        """End its process, where that is here: one that is stopped does not do so by itself."""
+        if self._process:
+            with contextlib.suppress(OSError):
+                os.kill(self._process, signal.SIGKILL)
+
+    def _is_stopped(self) -> bool:
+        """Return whether its process does nothing, as far as that can be seen from here."""
+        if self._process is None:
+            ready, _ = ray.wait([self._place], timeout=0)
+            if not ready:
+                return False
+            try:
+                node, process = ray.get(self._place)
+            except RayError:
+                return False  # the job's outcome will say it
+            self._process = process if node == ray.get_runtime_context().get_node_id() else 0
+        try:
+            status = Path(f"/proc/{self._process}/stat").read_text(encoding="utf-8")
+        except OSError:
+            return False
+        return status.rpartition(")")[2].split()[0] in ("T", "t")
+
+
 class RayBackend:
     """Runs jobs on Ray actors; an actor that is lost is replaced, its job reported as failed.
 
@@ -118,9 +179,9 @@ class RayBackend:
     ) -> None:
         start_ray()
         self._make = make_evaluator
-        self._actor: Any = ray.remote(num_cpus=cpus, num_gpus=gpus)(Worker)
+        self._actor: Any = ray.remote(num_cpus=cpus, num_gpus=gpus)(_RayWorker)
         self._idle: list[ActorHandle[Any]] = [self._start() for _ in range(workers)]
-        self._busy: dict[ray.ObjectRef[Outcome], tuple[ActorHandle[Any], Job]] = {}
+        self._busy: dict[ray.ObjectRef[Outcome], _Running] = {}
         self.capacity = workers
 
     def ask(self, question: Callable[[Evaluator], T], recipe: Recipe | None = None) -> T:
@@ -153,14 +214,23 @@ class RayBackend:
     def submit(self, job: Job) -> None:
         """Hand a job to an idle worker."""
         actor = self._idle.pop(0)
-        self._busy[actor.run.remote(job)] = (actor, job)
+        # Answered before the job begins.
+        place: ray.ObjectRef[tuple[str, int]] = actor.place.remote()
+        self._busy[actor.run.remote(job)] = _Running(actor, job, place)
 
     def next_done(self) -> Outcome:
         """Wait for the next job to end."""
         ready: list[ray.ObjectRef[Outcome]] = []
-        while not ready:  # in slices, so that an interrupt ends it
+        while not ready:  # in slices, so that an interrupt ends it, and what hangs is noticed
             ready, _ = ray.wait(list(self._busy), num_returns=1, timeout=1.0)
-        actor, job = self._busy.pop(ready[0])
+            for reference, running in [] if ready else [*self._busy.items()]:
+                if reason := running.hangs():
+                    del self._busy[reference]
+                    running.end()
+                    self._idle.append(self._replace(running.actor))
+                    return Outcome(trial=running.job.trial, failure=reason)
+        running = self._busy.pop(ready[0])
+        actor, job = running.actor, running.job
         try:
             outcome: Outcome = ray.get(ready[0])
         except OutOfMemoryError:
@@ -178,7 +248,7 @@ class RayBackend:
 
     def close(self) -> None:
         """Stop all workers at once."""
-        for actor in [*self._idle, *(actor for actor, _ in self._busy.values())]:
+        for actor in [*self._idle, *(running.actor for running in self._busy.values())]:
             ray.kill(actor)
         self._idle, self._busy = [], {}
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from effnas.search.search import Search
 
 _DAY_S = 86_400.0
+#: Seconds that any trial may take.
+_LEAST_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,16 @@ class CostEstimate:
     def total_s(self) -> float:
         """Seconds until the budget is used up, baselines included."""
         return self.baselines_s + self.trials_left * self.trial_s / self.workers
+
+    @property
+    def trial_timeout_s(self) -> float:
+        """Seconds that no trial takes unless its worker hangs.
+
+        Trainings by time take about as long as the reference's; by epochs, the largest networks
+        of a space take much longer.
+        """
+        by_time = self.prepared.recipe.train_time_s is not None
+        return max(_LEAST_TIMEOUT_S, (10 if by_time else 100) * self.trial_s)
 
     @property
     def baselines_s(self) -> float:

@@ -88,6 +88,8 @@ class Settings(CandidateSettings):
             nothing.
         target_batch_size: Batch size of S in place of the space's.
         constraints: Conditions that every network must meet, see `effnas.trials.constraints`.
+        trial_timeout_s: Seconds after which a worker of Ray that has not come back with a trial is
+            given up; None takes that of the `CostEstimate`.
         baselines: What the search is compared with beside the reference network, as of
             `effnas.search.baselines.find_baselines`.
     """
@@ -104,6 +106,7 @@ class Settings(CandidateSettings):
     recipe_space: RecipeSpace | None = None
     target_batch_size: int | None = None
     constraints: tuple[str, ...] = ()
+    trial_timeout_s: float | None = None
     baselines: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -211,9 +214,11 @@ def launch(settings: Settings, observer: SearchObserver) -> Search:
             manifest.write(out)
             if prepared.samples_png and not (out / SAMPLES).exists():
                 write_whole(out / SAMPLES, prepared.samples_png)
-            observer.planned(
-                CostEstimate.make(settings.budget, search, prepared, backend.capacity, planned)
+            estimate = CostEstimate.make(
+                settings.budget, search, prepared, backend.capacity, planned
             )
+            search.trial_timeout_s = settings.trial_timeout_s or estimate.trial_timeout_s
+            observer.planned(estimate)
 
             def baseline_ended(result: BaselineResult) -> None:
                 append_baseline(out, result)

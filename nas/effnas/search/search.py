@@ -101,6 +101,8 @@ class Search:
         self.seed = seed
         self.rungs = rungs
         self.exhausted = False
+        #: Seconds after which a worker of Ray that has not come back with a trial is given up.
+        self.trial_timeout_s: float | None = None
         #: What the trials are compared with; only a search on images has them.
         self.baselines: tuple[Baseline, ...] = ()
         self._store = store or MemoryStore()
@@ -316,11 +318,18 @@ class Search:
     def _job(self, trial: Trial) -> Job:
         """Return the job of a trial: only up to the first rung does it find the step time."""
         if self.rungs is None:
-            return Job(trial.number, trial.architecture)
+            return Job(trial.number, trial.architecture, limit_s=self.trial_timeout_s)
         task = Task.TRAIN if trial.measurement.rungs else Task.EVALUATE
         until = self.rungs.next_rung(trial)
         stages = trial.measurement.stages
-        return Job(trial.number, trial.architecture, task, until=until, stages=stages)
+        return Job(
+            trial.number,
+            trial.architecture,
+            task,
+            until=until,
+            stages=stages,
+            limit_s=self.trial_timeout_s,
+        )
 
     def _ended(self, outcome: Outcome) -> Trial:
         """Return the trial of an outcome, with the seconds that it took."""
