@@ -11,7 +11,8 @@ import pytest
 
 from effnas import SearchSpace, load_run
 from effnas.cli.following import code_of
-from effnas.errors import UserError
+from effnas.controllers.registry import make_controller
+from effnas.errors import ConfigError, UserError
 from effnas.trials.manifest import CommandPart, SearchManifest
 from effnas.trials.manifest_parts import RewardPart, SourcedSpacePart
 from effnas.trials.reward import Reward
@@ -30,7 +31,7 @@ def named(
     """Python that leaves a file behind if it is run, by one of its names."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name in ("evil.py", "optuna:evil.py"):
+    for name in ("evil.py", "optuna:evil.py", " optuna:evil.py", " evil.py"):
         text = "open('taken', 'w').close()\ndef score(metrics):\n    return 1.0\n"
         Path(name).write_text(text)
     yield request.param.format("evil")
@@ -66,7 +67,15 @@ def test_what_a_file_says_is_read_and_what_a_person_says_is_run(named: str) -> N
         Reward.read(named)
     asked = CommandPart(name="search", options={"reward": named, "controller": "surrogate"})
     if not named.rstrip().endswith(".py"):
-        assert code_of(asked.options) == {"reward": named.strip()}
+        assert code_of(asked.options) == {"reward": named}
+
+
+@pytest.mark.parametrize("prefix", ["", " ", "optuna:", " optuna:"])
+def test_a_controller_that_is_code_is_named_again_or_is_none(named: str, prefix: str) -> None:
+    text = prefix + named
+    if not code_of({"controller": text}):  # what `resume` asks to be named again
+        with pytest.raises(ConfigError, match="unknown controller"):
+            make_controller(text, SearchSpace.load("tiny"), 0)
 
 
 def test_no_text_of_a_manifest_is_run_by_reading_it(named: str) -> None:

@@ -118,12 +118,18 @@ def closest(name: str, known: Iterable[str], lister: str = "") -> str:
     return f"{nearest(name, names)} {listing}".lstrip()
 
 
+#: The largest whole number that files of effnas hold.
+_MOST = 2**63 - 1
+
+
 def check_at_least(least: float, **settings: float | None) -> None:
     """Check that each setting is `least` or more; one that is None is not given, and passes.
 
     Raises:
-        ConfigError: Names the first that is below.
+        ConfigError: Names the first that is below, or larger than files hold.
     """
     for name, value in settings.items():
         if value is not None and not value >= least:
             raise ConfigError(f"`{name}` is {value}, it must be {least} or more")
+        if value is not None and value > _MOST:
+            raise ConfigError(f"`{name}` is {value:.3g}, it must be below 2^63")

@@ -248,3 +248,5 @@ def test_what_cannot_be_encoded_ends_nothing(tmp_path: Path) -> None:
 def test_an_error_is_one_line_of_what_may_be_shown() -> None:
     assert one_line(f"a\n{HOSTILE}") == f"a {SHOWN}"
     assert len(one_line("x" * 10**6)) < 1_100
+    mojibake = "“quoted”: choose another".encode().decode("latin-1")
+    assert one_line(mojibake).endswith("quotedâ: choose another")

@@ -28,7 +28,7 @@ from effnas.config.settings import Execution
 from effnas.errors import StoreError
 from effnas.trials.manifest import Choices, SearchManifest
 from effnas.trials.manifest_parts import DataPart, ParentPart, RewardPart, SourcedSpacePart
-from effnas.trials.store import MANIFEST, TRIALS, RunFolder, read_events, to_record
+from effnas.trials.store import MANIFEST, TRIALS, RunFolder, read_events, to_record, write_whole
 
 SPACE = SearchSpace.load("tiny")
 ARCHS = [SPACE.sample(np.random.default_rng(seed)) for seed in range(8)]
@@ -256,8 +256,10 @@ def test_a_search_continues_with_another_budget_and_reward_but_nothing_else() ->
 
 def test_a_manifest_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
     manifest(seed=1).write(tmp_path)
-    (tmp_path / f"{MANIFEST}.tmp").symlink_to("/dev/full")
-    with pytest.raises(StoreError, match=r"manifest\.json: cannot be written \(No space left"):
+    with (
+        file_size_limit(100),
+        pytest.raises(StoreError, match=r"manifest\.json: cannot be written \(File too large"),
+    ):
         manifest(seed=2).write(tmp_path)
     assert SearchManifest.read(tmp_path).seed == 1
 
@@ -384,6 +386,18 @@ def test_what_is_no_file_hangs_nothing(
             use(tmp_path)
         assert "\n" not in str(caught.value)
         assert not is_running(tmp_path)
+
+
+def test_what_is_written_follows_no_link_that_somebody_has_left(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("kept")
+    (tmp_path / "report.html.tmp").symlink_to(other)
+    write_whole(tmp_path / "report.html", "new")
+    assert other.read_text() == "kept"
+    assert (tmp_path / "report.html").read_text() == "new\n"
+    os.mkfifo(tmp_path / "report.html.tmp")
+    write_whole(tmp_path / "report.html", "newer")
+    assert (tmp_path / "report.html").read_text() == "newer\n"
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced", "moved"])

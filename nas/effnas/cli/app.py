@@ -116,7 +116,7 @@ class Search(options.SpaceAndImages, options.ShortRecipe, options.TrainTime, opt
     seed: int = opt("Seed of proposals, hold-out and trainings.", 0)
     trial_timeout: str | None = opt(
         "Such as 30m: a worker that is not back with a trial by then is given up, and the trial "
-        "tried again. [default: ten times the plan's, 100 times by epochs, 10m at least]"
+        "tried again. [default: 10 times the plan's, 100 times by epochs; 30m at least]"
     )
     fidelity: str | None = opt_list(
         "Such as 1,2,4: pause after 1 and 2 epochs; the best train all 4. Or 15s,60s. Or none: "

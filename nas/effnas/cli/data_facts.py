@@ -62,7 +62,7 @@ def data_rows(
         text += f"; {' and '.join(found.untouched)} {verb} untouched"
     if found.passed_over:
         files = counted(found.passed_over, "file")
-        text += f"; {files} passed over, no images in class folders: {found.passed_example}"
+        text += f"; {files} passed over as no images of a class: {found.passed_example}"
         text += ", ..." * (found.passed_over > 1)
     rows = [("data", f"{text}; {treated}")]
     if image_sizes and image_size and (side := min(image_sizes[len(image_sizes) // 2])):

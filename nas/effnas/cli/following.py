@@ -12,6 +12,7 @@ from effnas.cli.wording import OPTIONS
 from effnas.config.plugins import is_plugin
 from effnas.config.recipe import Recipe
 from effnas.config.text import seconds_text
+from effnas.controllers.registry import is_own_controller
 from effnas.report.parts import UNKNOWN_DATA, duration
 from effnas.trials.front_standing import FrontStanding
 from effnas.trials.learning_curve import best_after
@@ -129,14 +130,15 @@ def code_options(asked: CommandPart) -> list[str]:
 
 def code_of(options: Mapping[str, Any]) -> dict[str, str]:
     """Return the options that name code, and what they name."""
-    found = {name: str(options.get(name) or "").strip()
-             for name in ("step_time_command", "reward", "controller")}  # fmt: skip
-    return {
-        name: text
-        for name, text in found.items()
-        if (text and name == "step_time_command")
-        or (is_plugin(text) and not (name == "controller" and text.startswith("optuna:")))
+    command, reward, controller = (
+        str(options.get(name) or "") for name in ("step_time_command", "reward", "controller")
+    )
+    found = {
+        "step_time_command": command,
+        "reward": reward if is_plugin(reward.strip()) else "",
+        "controller": controller if is_own_controller(controller) else "",
     }
+    return {name: text for name, text in found.items() if text}
 
 
 def _reward_option(run: Run) -> list[str]:

@@ -65,7 +65,7 @@ def find(kind: Kind, name: str) -> Source:
     """
     path, origin = _look_up(kind, name)
     try:
-        text = read_text(path)
+        text = read_text(path, may_be_pipe=True)
     except UserError as error:
         if isinstance(error.__context__, FileNotFoundError):
             hint = closest(path.stem, names(kind))

@@ -166,15 +166,20 @@ def open_file(path: str | Path, mode: Literal["rb", "rb+", "ab"] = "rb") -> IO[b
     return os.fdopen(descriptor, mode)
 
 
-def read_text(path: str | Path, *, most_bytes: int = _MAX_BYTES) -> str:
+def read_text(path: str | Path, *, most_bytes: int = _MAX_BYTES, may_be_pipe: bool = False) -> str:
     """Read a UTF-8 file of a size that is sane for what it should hold.
+
+    Args:
+        path: The file.
+        most_bytes: That it may have.
+        may_be_pipe: Whether a pipe is read, too, as a shell makes of `<(COMMAND)`.
 
     Raises:
         UserError: It is not there, empty, not UTF-8, larger, or cannot be read. The text does not
             name the file.
     """
     try:
-        with open_file(path) as file:
+        with Path(path).open("rb") if may_be_pipe else open_file(path) as file:
             content = file.read(most_bytes + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a null
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
@@ -197,7 +202,8 @@ def replace_file(path: Path, content: bytes) -> None:
         OSError: If it cannot be written.
     """
     temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as file:
+    temporary.unlink(missing_ok=True)  # of a crash, or a link that somebody has left there
+    with temporary.open("xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

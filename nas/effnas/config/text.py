@@ -17,7 +17,9 @@ _ONE_OF_SEVERAL = re.compile(r"(?<![\d.,])1 (thread|epoch)s\b")
 #: Sequences that terminals obey (ECMA-48), other control characters, and those that turn the
 #: direction of writing.
 _CONTROLS = re.compile(
-    r"(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"\x1b\][^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"
+    # Often half of a quotation mark in a wrong encoding, and then nothing ends it.
+    r"|\x9d[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)"
     r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
     r"|\x1b."
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
 
@@ -11,6 +12,7 @@ from effnas.errors import ConfigError, UserError, closest
 from effnas.space.search_space import SearchSpace
 from effnas.trials.problem import Problem
 
+_SAMPLER = re.compile(r"optuna:\w*")
 #: Name -> module, class, and arguments. Imported when they are asked for: some need torch, others
 #: Optuna.
 CONTROLLERS: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
@@ -61,8 +63,13 @@ def controller_text(name: str) -> str:
     return plugin.text if plugin else name
 
 
+def is_own_controller(name: str) -> bool:
+    """Return whether a name is that of the user's own Python, and no sampler of Optuna."""
+    return is_plugin(name) and not _SAMPLER.fullmatch(name)
+
+
 def _plugin(name: str) -> Plugin | None:
-    if not is_plugin(name) or name.startswith("optuna:"):
+    if not is_own_controller(name):
         return None
     return load_plugin(name, "controller", kind="class", error=ConfigError)
 

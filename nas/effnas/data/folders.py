@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 _SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
 )  # fmt: skip
-_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+_BEGINNINGS = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"
+#: Those of TIFF are those of most cameras' raw images, too, whose names have suffixes of their own.
+_OF_TIFF = b"II*\0", b"MM\0*"
 #: Bytes that tell.
 _HEAD = 16
 #: Folders of systems, which are no classes; hidden ones are none either.
@@ -164,8 +166,7 @@ def _training_part(list_folder: _ListFolder, origin: Path) -> tuple[str, list[st
         )
     if not training:
         return root, []
-    left = (name for name in folders if name not in parts)
-    others += [name for name in left if _holds_images(list_folder, f"{root}{name}/")]
+    others += [name for name in folders if name not in parts]  # whatever is in them
     return f"{root}{training}/", others
 
 
@@ -187,17 +188,14 @@ def _test_part(list_folder: _ListFolder, origin: Path) -> tuple[str, str]:
 def _parts(list_folder: _ListFolder, root: str, folders: list[str]) -> list[str]:
     """Return the folders that are parts.
 
-    Classes may be called as parts are: of bus, car and train, all are classes. So a single part
-    beside other folders with images is one only if it has classes of their names.
+    A class may be called as a training part is: of bus, car and train, all are classes. Such a one
+    has its images directly in it, which those of a part are not.
     """
     parts = [name for name in folders if name.lower() in TRAINING_PARTS | OTHER_PARTS]
-    others = [name for name in folders if name not in parts]
-    if len(parts) != 1 or not others:
+    if len(parts) != 1 or len(folders) == 1 or parts[0].lower() not in TRAINING_PARTS:
         return parts
-    if not any(_holds_images(list_folder, f"{root}{name}/") for name in others):
-        return parts
-    classes = list_folder(f"{root}{parts[0]}/").folders
-    return parts if set(classes) & set(others) else []
+    listing = list_folder(f"{root}{parts[0]}/")
+    return [] if listing.images and not listing.folders else parts
 
 
 def _top(list_folder: _ListFolder) -> tuple[str, list[str]]:
@@ -224,10 +222,6 @@ def _images_below(
         yield from _images_below(list_folder, f"{folder}{name}/", passed_over)
 
 
-def _holds_images(list_folder: _ListFolder, folder: str) -> bool:
-    return any(True for _ in _images_below(list_folder, folder))
-
-
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name in _OF_SYSTEMS
 
@@ -242,8 +236,10 @@ def _is_image(name: str, head: Callable[[], bytes]) -> bool:
     if name.lower().endswith(_SUFFIXES):
         return True
     found = head()
+    may_be_tiff = Path(name).suffix.lower()[:4] in ("", ".tif")
     return (
         found.startswith(_BEGINNINGS)
+        or (may_be_tiff and found.startswith(_OF_TIFF))
         or (found[:4] == b"RIFF" and found[8:12] == b"WEBP")
         or (found[:2] == b"BM" and found[6:10] == bytes(4))
         or (found[:2] in (b"P2", b"P3", b"P5", b"P6") and found[2:3].isspace())
@@ -267,7 +263,7 @@ def _list_directory(root: Path, folder: str) -> _Listing:
                     continue
                 path = Path(entry.path)
                 if entry.is_dir():
-                    if not (entry.is_symlink() and _leads_up(path, here)):
+                    if not (entry.is_symlink() and _has_no_end(path, root, here)):
                         listing.folders.append(entry.name)
                 # What is no file, such as a pipe, may never end.
                 elif entry.is_file() and _is_image(entry.name, partial(_head_of, path)):
@@ -281,10 +277,12 @@ def _list_directory(root: Path, folder: str) -> _Listing:
     return listing
 
 
-def _leads_up(link: Path, folder: Path) -> bool:
-    """Return whether a link in a folder leads to it, or to one that it is in: there is no end."""
+def _has_no_end(link: Path, root: Path, folder: Path) -> bool:
+    """Return whether a link in a folder leads back to where one has come from."""
     target, here = link.resolve(), folder.resolve()
-    return target == here or target in here.parents
+    # Also through other links: what lies above a folder by its path may be elsewhere on the disk.
+    way = [each.resolve() for each in (folder, *folder.parents) if each.is_relative_to(root)]
+    return target in (here, *here.parents, *way)
 
 
 def _archive_contents(

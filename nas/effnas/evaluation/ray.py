@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import threading
@@ -84,8 +85,12 @@ def start_ray() -> tuple[int, int]:
         if address and address != "local":
             _check_answers(address)
         else:
+            # No other user of the machine, and nobody elsewhere, may hand work to these workers.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             local = {
                 "address": "local",
+                "_node_ip_address": "127.0.0.1",
                 "num_cpus": len(os.sched_getaffinity(0)),
                 "include_dashboard": False,
                 "object_store_memory": _OBJECT_STORE_BYTES,
@@ -107,12 +112,24 @@ def start_ray() -> tuple[int, int]:
     return int(total.get("CPU", 1)), int(total.get("GPU", 0))
 
 
+def _here() -> str:
+    """Return what is the same for two processes that see each other's numbers: boot and container.
+
+    Empty where the system does not say.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8")
+        return f"{boot.strip()} {os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115 - no path
+    except OSError:
+        return ""
+
+
 class _RayWorker(Worker):
     """A worker that says where it is."""
 
     def place(self) -> tuple[str, int]:
-        """Return the id of its node, and that of its process."""
-        return ray.get_runtime_context().get_node_id(), os.getpid()
+        """Return where its process is, and its number there."""
+        return _here(), os.getpid()
 
 
 class _Running:
@@ -124,12 +141,19 @@ class _Running:
         self.actor, self.job = actor, job
         self._place = place
         self._process: int | None = None
-        self._began_s = self._last_seen_s = time.monotonic()
+        self._asked_s = self._last_seen_s = time.monotonic()
+        self._worked_s = 0.0
 
     def hangs(self) -> str:
         """Return why its worker is to be given up; nothing if it is not."""
         now_s, limit_s = time.monotonic(), self.job.limit_s
-        if limit_s is not None and now_s - self._began_s > limit_s:
+        # What was long ago was a stop of this process itself; to wait for a device is no work.
+        passed_s, self._asked_s = now_s - self._asked_s, now_s
+        if passed_s > _STOPPED_S:
+            self._last_seen_s = now_s
+        elif not self._waits_for_lock():
+            self._worked_s += passed_s
+        if limit_s is not None and self._worked_s > limit_s:
             return (
                 f"the worker was not back after {limit_s:,.0f} s and was given up; a longer "
                 "`trial_timeout` waits"
@@ -139,6 +163,17 @@ class _Running:
         if now_s - self._last_seen_s > _STOPPED_S:
             return f"the worker, process {self._process}, was stopped by another program"
         return ""
+
+    def _waits_for_lock(self) -> bool:
+        """Return whether its process waits for a lock of a file, such as that of a device."""
+        if not self._process:
+            return False
+        try:
+            locks = Path("/proc/locks").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return False
+        waiting = (line.split() for line in locks if "->" in line)
+        return any(str(self._process) in words for words in waiting)
 
     def end(self) -> None:
         """End its process, where that is here: one that is stopped does not do so by itself."""
@@ -153,10 +188,12 @@ class _Running:
             if not ready:
                 return False
             try:
-                node, process = ray.get(self._place)
+                place, process = ray.get(self._place)
             except RayError:
                 return False  # the job's outcome will say it
-            self._process = process if node == ray.get_runtime_context().get_node_id() else 0
+            self._process = process if place and place == _here() else 0
+        if not self._process:
+            return False
         try:
             status = Path(f"/proc/{self._process}/stat").read_text(encoding="utf-8")
         except OSError:

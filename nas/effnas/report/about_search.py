@@ -6,6 +6,7 @@ import base64
 from pathlib import Path
 from statistics import fmean
 
+from effnas.config.codec import open_file
 from effnas.report import figures_search as figures
 from effnas.report.facts import Facts
 from effnas.report.parts import (
@@ -295,10 +296,11 @@ def which_images(facts: Facts) -> Section:
 def _picture(path: Path) -> str:
     """Return a picture as a data URI; nothing if it is not there, or too large."""
     try:
-        content = path.read_bytes() if path.stat().st_size <= _MAX_PICTURE_BYTES else b""
+        with open_file(path) as file:
+            content = file.read(_MAX_PICTURE_BYTES + 1)
     except OSError:
         return ""
-    is_png = content.startswith(b"\x89PNG\r\n")
+    is_png = content.startswith(b"\x89PNG\r\n") and len(content) <= _MAX_PICTURE_BYTES
     return f"data:image/png;base64,{base64.b64encode(content).decode()}" if is_png else ""
 
 

@@ -138,10 +138,13 @@ def beats_random(facts: Facts) -> Section:
     if random is None or reached is None:
         return Section(name="random", question=question, answer=facts.lacking, figures=shown)
     what = "a hypervolume of " if run.objectives else ""
+    ended = sum(trial.state.is_finished for trial in run.trials)
     name = run.manifest.controller or "the controller"
     verdict = (
         "No: random search would have done as well or better."
         if reached <= random.best
+        else "Perhaps: it is ahead, with more trials than are estimated for random search."
+        if random.trials < ended
         else "Yes, beyond what random search reaches in 19 of 20 runs."
         if reached > random.high
         else "Perhaps: it is ahead, within what random search reaches by luck."
@@ -149,9 +152,10 @@ def beats_random(facts: Facts) -> Section:
     if name == "random":
         verdict = "This is random search."
     answer = (
-        f"{verdict} {name} reached {what}{reached:.4f} with {counted(random.trials, 'trial')}; "
-        f"random search would have reached {random.best:.4f} (nine times in ten "
-        f"{random.low:.4f} to {random.high:.4f})"
+        f"{verdict} {name} reached {what}{reached:.4f} with {counted(ended, 'trial')}; "
+        f"random search would have reached {random.best:.4f} "
+        f"{f'with {random.trials:,} ' if random.trials < ended else ''}"
+        f"(nine times in ten {random.low:.4f} to {random.high:.4f})"
     )
     passed = next((number for number, value in bests if value > random.best), None)
     if name != "random" and not run.objectives and passed is not None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _DAY_S = 86_400.0
 #: Seconds that any trial may take.
-_LEAST_TIMEOUT_S = 600.0
+_LEAST_TIMEOUT_S = 1_800.0
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,13 @@ class CostEstimate:
     def trial_timeout_s(self) -> float:
         """Seconds that no trial takes unless its worker hangs.
 
-        Trainings by time take about as long as the reference's; by epochs, the largest networks
-        of a space take much longer.
+        Trainings by the time of this device take about as long as the reference's. By epochs the
+        largest networks of a space take much longer, and by the time of another device all may.
         """
-        by_time = self.prepared.recipe.train_time_s is not None
-        return max(_LEAST_TIMEOUT_S, (10 if by_time else 100) * self.trial_s)
+        ready = self.prepared
+        is_alike = ready.recipe.train_time_s and ready.step_times.startswith("measured")
+        usual_s = max(self.trial_s, ready.timing_s + ready.training_s)
+        return max(_LEAST_TIMEOUT_S, (10 if is_alike else 100) * usual_s)
 
     @property
     def baselines_s(self) -> float:

@@ -110,6 +110,7 @@ class Search:
         self._trials: dict[int, Trial] = {}
         self._recent: deque[bool] = deque(maxlen=_RECENT)  # whether each failed
         self._known_to_fail: set[int] = set()
+        self._failed_again = 0
 
     @property
     def trials(self) -> Trials:
@@ -207,8 +208,8 @@ class Search:
         """Search until `budget` trials have been proposed and have ended.
 
         Trials that an earlier run left unfinished come first and count; those that failed there are
-        tried again when nothing else is left to do. With rungs, trials that are
-        still paused when nothing else is left to do are PRUNED, which is final.
+        tried again when nothing else is left to do, until some have failed again. With rungs,
+        trials that are still paused when nothing else is left to do are PRUNED, which is final.
 
         Args:
             evaluate: Takes an architecture and returns its metrics; it may raise
@@ -237,12 +238,14 @@ class Search:
         unfinished = deque(t for t in self.trials if t.state is TrialState.RUNNING)
         failed_before = deque(t for t in self.trials if t.state is TrialState.FAILED)
         self._known_to_fail = {trial.number for trial in failed_before}
+        self._failed_again = 0
         ended = on_trial or (lambda trial: None)
 
         def next_job() -> Job | None:
             old = again() if again and not unfinished else None
             trial = self._restart(old) if old else self._next(unfinished, budget)
-            if trial is None and failed_before:
+            # Where some fail again, so will the others.
+            if trial is None and failed_before and self._failed_again < _MIN_FAILURES:
                 trial = self._restart(failed_before.popleft())
             return self._job(trial) if trial else None
 
@@ -393,7 +396,9 @@ class Search:
     def _fail(self, outcome: Outcome, is_last: bool) -> Trial:
         trial = replace(self._ended(outcome), state=TrialState.FAILED, reason=outcome.failure)
         self._record(trial)
-        if is_last and trial.number not in self._known_to_fail:
+        if is_last and trial.number in self._known_to_fail:
+            self._failed_again += 1
+        elif is_last:
             self._recent.append(True)
         failures = sum(self._recent)
         if failures >= _MIN_FAILURES and 2 * failures > len(self._recent):

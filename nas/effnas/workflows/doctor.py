@@ -149,19 +149,27 @@ class _InUseError(Exception):
     """A device is in use."""
 
 
-def _locks(settings: DoctorSettings) -> Finding:
+def _holder(settings: DoctorSettings) -> str:
+    """Return who uses the device; nothing if nobody does."""
+
     def refuse(holder: str) -> None:
         raise _InUseError(holder)
 
+    try:
+        with lock.timing(open_device(settings.workers.device), refuse):
+            return ""
+    except _InUseError as error:
+        return str(error)
+
+
+def _locks(settings: DoctorSettings) -> Finding:
     place = settings.out.absolute()
     there = next(each for each in (place, *place.parents) if each.is_dir())
     with tempfile.TemporaryDirectory(dir=there) as folder:
         RunFolder.open(Path(folder) / "run").close()
-    try:
-        with lock.timing(open_device(settings.workers.device), refuse):
-            return "ok", f"of run folders in {there}, and of devices in {lock.folder()}"
-    except _InUseError as error:
-        return "warning", f"{error} uses the device; a search would wait for it"
+    if holder := _holder(settings):
+        return "warning", f"{holder} uses the device; a search would wait for it"
+    return "ok", f"of run folders in {there}, and of devices in {lock.folder()}"
 
 
 def _ray(settings: DoctorSettings) -> Finding:
@@ -199,6 +207,8 @@ def _images(settings: DoctorSettings) -> Finding:
 
 def _trial(settings: DoctorSettings) -> Finding:
     """Search for one trial, of few images, in a folder that is removed."""
+    if holder := _holder(settings):
+        return "warning", f"not tried: {holder} uses the device"
     native = native_image_size(settings.data, settings.data_root)
     images = len(find_source(settings.data, settings.data_root).names)
     recipe = default_recipe().for_trials(

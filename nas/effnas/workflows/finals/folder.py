@@ -21,7 +21,7 @@ from effnas.workflows.trainings.folder import (
 
 @dataclass(frozen=True, kw_only=True)
 class FinalsManifest(TrainingsManifest):
-    """What finals were made with; `finalists` are ids of networks."""
+    """What finals were made with; `finalists` are ids of networks, `top` best by reward first."""
 
     kind: ClassVar[str] = "finals"
     what: ClassVar[str] = "finals"
@@ -34,6 +34,7 @@ class FinalsManifest(TrainingsManifest):
     recipe: Recipe = field(metadata=ALL_MUST_MATCH)
     trainer: int = 1
     seeds: Size = field(metadata=must_match("seeds"))
+    top: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,10 @@ from effnas.workflows.trainings.train import Candidate, Trainings
 _LONGER = 4
 
 
+def _ids(finalists: Sequence[Finalist]) -> tuple[str, ...]:
+    return tuple(finalist.trial.architecture.id for finalist in finalists)
+
+
 def made_long(run: Run) -> Recipe:
     """Return the recipe of finals: the search's, for the time that it is for, or longer."""
     if run.manifest.is_made_short:
@@ -108,6 +112,10 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> StoredF
     if run.recipe.image_size:
         recipe = recipe.sized(*run.recipe.image_size)
     finalists = choose_finalists(run, settings.top, recipe.train_time_s)
+    if stored := FinalsManifest.stored(settings.out):
+        without_curves = choose_finalists(run, settings.top)
+        if stored.finalists == _ids(without_curves):  # an earlier version began it
+            finalists = without_curves
     reward = run.load_reward(settings.reward)
 
     def score(finalist: Finalist, accuracy: float) -> float:
@@ -125,10 +133,11 @@ def launch_finals(settings: FinalsSettings, observer: FinalsObserver) -> StoredF
     manifest = FinalsManifest(
         run=run.path.resolve().name,
         run_created=run.manifest.created,
-        finalists=tuple(finalist.trial.architecture.id for finalist in finalists),
+        finalists=_ids(finalists),
         recipe=recipe,
         trainer=TRAINER,
         seeds=settings.seeds,
+        top=sum(finalist.reason == "reward" for finalist in finalists),
         asked=settings.asked,
     )
     schedule = Schedule.of(recipe.length, settings.seeds)

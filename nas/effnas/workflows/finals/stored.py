@@ -110,8 +110,12 @@ def load_finals(path: Path, reward: Reward | None = None) -> StoredFinals:
                 f"{path / MANIFEST}: the finalist {name} is no complete trial of {run.path}; put "
                 "the search back as it was"
             )
-        # The best by reward come first, in their order.
-        is_best = manifest.finalists[: place + 1] == best[: place + 1]
+        # The best by reward come first, in their order; how many was not always stored.
+        is_best = (
+            manifest.finalists[: place + 1] == best[: place + 1]
+            if manifest.top is None
+            else place < manifest.top
+        )
         is_chosen = after is not None and by_id[name] == after.chosen.trial
         reason: Reason = "reward" if is_best else "curve" if is_chosen else "front"
         finalists.append(Finalist(by_id[name], reason))

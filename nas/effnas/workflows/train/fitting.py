@@ -20,7 +20,7 @@ MIN_IMAGES = 4
 #: Share of the available memory that may be planned for; the rest is for workspaces of kernels
 #: and for the next images.
 _SHARE = 0.8
-#: Of more image sizes than this, only the largest is looked at.
+#: Of more image sizes than this, the largest decides; the smallest is only tried.
 _MAX_SIZES = 8
 
 
