@@ -62,6 +62,7 @@ class Fates:
             (self.folder / f"{number}").touch()
             wait_for(self.folder / f"{13 - number}")
         if number == 8:
+            (self.folder / "begun").touch()
             wait_for(self.folder / "go")
         return replace(
             MEASUREMENT,
@@ -238,12 +239,14 @@ def test_a_worker_that_hangs_is_given_up_and_replaced(
     from effnas.evaluation import ray
 
     monkeypatch.setattr(ray, "_STOPPED_S", 2.0)
-    (fates.folder / "go").unlink(missing_ok=True)
+    for name in ("go", "begun"):
+        (fates.folder / name).unlink(missing_ok=True)
     if how == "stopped":
         process = outcome_of(on_ray, 9).measurement
         assert process is not None
         on_ray._idle.reverse()  # the same worker again
         on_ray.submit(job(8))
+        wait_for(fates.folder / "begun")
         os.kill(int(process.metrics["process"]), signal.SIGSTOP)
     else:
         on_ray.submit(replace(job(8), limit_s=2.0))
@@ -251,7 +254,6 @@ def test_a_worker_that_hangs_is_given_up_and_replaced(
     assert found.trial == 8
     said = {"stopped": "stopped by another program", "too long": "was not back after 2 s"}[how]
     assert said in str(found.failure)
-    (fates.folder / "go").touch()
     assert len(start_together(on_ray)) == 2
 
 

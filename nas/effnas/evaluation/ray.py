@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+if "ray" not in sys.modules and not os.environ.get("RAY_ADDRESS"):
+    # Nobody else may hand work to these workers. Ray reads it when it is imported: later it would
+    # ask for a token that it does not give.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
@@ -31,6 +36,8 @@ T = TypeVar("T")
 _ANSWER_S = 10.0
 #: Seconds for which a worker may be stopped, as by Ctrl-Z, before it is given up.
 _STOPPED_S = 20.0
+#: Seconds in which a worker begins with a job: it may have to be started first, on a busy machine.
+_BEGINS_S = 300.0
 #: Of the store in which Ray passes large objects; the least that Ray takes, since ours are small.
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
 
@@ -85,12 +92,8 @@ def start_ray() -> tuple[int, int]:
         if address and address != "local":
             _check_answers(address)
         else:
-            # No other user of the machine, and nobody elsewhere, may hand work to these workers.
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             local = {
                 "address": "local",
-                "_node_ip_address": "127.0.0.1",
                 "num_cpus": len(os.sched_getaffinity(0)),
                 "include_dashboard": False,
                 "object_store_memory": _OBJECT_STORE_BYTES,
@@ -158,6 +161,8 @@ class _Running:
                 f"the worker was not back after {limit_s:,.0f} s and was given up; a longer "
                 "`trial_timeout` waits"
             )
+        if self._process is None and self._worked_s > _BEGINS_S:
+            return f"the worker did not begin within {_BEGINS_S:,.0f} s"
         if not self._is_stopped():
             self._last_seen_s = now_s
         if now_s - self._last_seen_s > _STOPPED_S:
