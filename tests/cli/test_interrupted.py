@@ -111,7 +111,7 @@ def test_every_command_stops_with_a_line_whatever_its_folder_is(
     for module in iter_modules(cli.__path__):
         import_module(f"effnas.cli.{module.name}")
     kinds = [kind for kind in concrete(LongCommand) if kind.__module__.startswith("effnas.")]
-    assert len(kinds) == 11
+    assert len(kinds) == 12
     for kind in kinds:
         monkeypatch.setattr(kind, "work", lambda self: send(signal.SIGINT))
         for settings in ({}, {"out": None}, {"out": Path("nowhere")}):

@@ -23,7 +23,7 @@ from effnas.cli.bench import BenchCommand, BenchSettings
 from effnas.cli.leaderboard import Leaderboard
 from effnas.cli.pareto_front import show_pareto_front
 from effnas.cli.tables import Screen
-from effnas.config.text import one_line
+from effnas.config.text import bounded
 from effnas.timing.device_settings import DeviceSettings
 from effnas.trials.baselines import BaselineResult, grouped
 from effnas.trials.objectives import Objectives
@@ -144,7 +144,7 @@ def test_no_line_breaks_within_a_command() -> None:
         assert command in text
 
 
-def test_commands_to_paste_are_quoted_and_stand_in_one_line() -> None:
+def test_commands_to_paste_are_quoted_and_stand_in_bounded() -> None:
     words = ["effnas", "train", "my [bold] runs/first:best", BLOCKS]
     text = shown(40, lambda screen: tables.next_commands(screen, words))
     assert f"\n  effnas train 'my [bold] runs/first:best' '{BLOCKS}'\n" in text
@@ -194,7 +194,7 @@ def test_commands_fit_a_terminal_of_80_columns(
         # Commands of an earlier trainer are not done again.
         "run-finals": "status run-finals", "layers": "status layers",
         "plan": "search --space tiny --recipe mine.yaml --data digits --budget 1 "
-                "--baseline none --backend inline --train-time 2s --no-report --out new",
+                "--baseline none --backend inline --train-time 4s --no-report --out new",
     }  # fmt: skip
     (tmp_path / "mine.yaml").write_text("format: 1\nbase: small\nimage_size: <8..16|16..32>\n")
     done = effnas(*shlex.split(commands[name]))
@@ -245,8 +245,8 @@ def test_what_cannot_be_encoded_ends_nothing(tmp_path: Path) -> None:
     assert done.stdout.isascii()
 
 
-def test_an_error_is_one_line_of_what_may_be_shown() -> None:
-    assert one_line(f"a\n{HOSTILE}") == f"a {SHOWN}"
-    assert len(one_line("x" * 10**6)) < 1_100
+def test_an_error_is_what_may_be_shown_and_no_more_than_a_screen() -> None:
+    assert bounded(f"a\n{HOSTILE}") == f"a\n{SHOWN}"
+    assert len(bounded("x" * 10**6)) < 2_100
     mojibake = "“quoted”: choose another".encode().decode("latin-1")
-    assert one_line(mojibake).endswith("quotedâ: choose another")
+    assert bounded(mojibake).endswith("quotedâ: choose another")

@@ -24,6 +24,7 @@ from effnas.report.facts import Facts
 from effnas.report.page import report_search, to_html, write_tables
 from effnas.report.parts import Page, date_text
 from effnas.trials.run import Run
+from effnas.trials.store import write_whole
 from effnas.trials.trial import TrialState
 
 PROBE = """<iframe src="report.html" style="width:WIDTHpx;height:900px;border:0"></iframe>
@@ -203,7 +204,7 @@ def test_a_report_that_fails_does_not_fail_the_command(
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_browser_draws_it_within_its_width(html: str, tmp_path: Path, width: int) -> None:
     """A frame as wide as the screen: a headless window cannot be as narrow as a phone."""
-    (tmp_path / "report.html").write_text(html)
+    write_whole(tmp_path / "report.html", html)
     (tmp_path / "probe.html").write_text(PROBE.replace("WIDTH", str(width)))
     assert CHROMIUM is not None
     done = subprocess.run(

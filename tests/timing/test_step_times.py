@@ -212,7 +212,10 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("architecture,step_time\n\xe9,1".encode("latin-1"))
     assert "not UTF-8" in refusal(tmp_path / "latin.csv")
     (tmp_path / "zero.csv").symlink_to("/dev/zero")
-    assert "larger than 64,000,000 bytes" in refusal(tmp_path / "zero.csv")
+    assert "not a regular file" in refusal(tmp_path / "zero.csv")
+    with (tmp_path / "large.csv").open("wb") as file:
+        file.truncate(64_000_001)
+    assert "larger than 64,000,000 bytes" in refusal(tmp_path / "large.csv")
 
 
 # -- commands

@@ -19,7 +19,7 @@ from effnas.cli.results_app import results
 from effnas.cli.studies_app import proxy, scaling
 from effnas.cli.usage import usage_text
 from effnas.cli.wording import with_options
-from effnas.config.text import one_line, plain
+from effnas.config.text import bounded, plain
 from effnas.errors import ConfigError, EffnasError, UserError
 
 app = typer.Typer(
@@ -54,7 +54,7 @@ def main() -> None:
             if not isinstance(error, EffnasError):
                 text = (f"internal error: {type(error).__name__}: {error}; please report it with "
                         "what --debug prints")  # fmt: skip
-            print(f"effnas: {one_line(text)}", file=sys.stderr)
+            print(f"effnas: {bounded(text)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UserError) else 1)
 
 

@@ -35,10 +35,10 @@ def plain(text: str) -> str:
     return _HALVES.sub("\N{REPLACEMENT CHARACTER}", _CONTROLS.sub("", text))
 
 
-def one_line(text: str, most: int = 1_000) -> str:
-    """Return a text as `plain`, in one line; of a very long one its beginning and its end."""
-    line = " ".join(plain(text).split("\n"))
-    return line if len(line) <= most else f"{line[: most * 2 // 3]} [...] {line[-most // 3 :]}"
+def bounded(text: str, most: int = 2_000) -> str:
+    """Return a text as `plain`, of a very long one its beginning and its end."""
+    shown = plain(text)
+    return shown if len(shown) <= most else f"{shown[: most * 2 // 3]} [...] {shown[-most // 3 :]}"
 
 
 def counted(count: float, noun: str, plural: str = "") -> str:

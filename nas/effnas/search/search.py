@@ -13,13 +13,13 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from effnas.arch.architecture import Architecture
-from effnas.config.text import counted
 from effnas.controllers.base import Controller
 from effnas.controllers.registry import make_controller
-from effnas.errors import ConfigError, RewardError, SearchFailedError, SpaceExhaustedError
+from effnas.errors import ConfigError, RewardError, SpaceExhaustedError
 from effnas.evaluation.backend import InlineBackend, Outcome
 from effnas.evaluation.evaluator import FunctionEvaluator, Job, Task
 from effnas.evaluation.work import drain
+from effnas.search.failures import Failures
 from effnas.search.guarded import GuardedController
 from effnas.search.rungs import Rungs
 from effnas.search.scoring import Scoring
@@ -36,10 +36,6 @@ from effnas.trials.trial import Measurement, Trial, Trials, TrialState
 
 if TYPE_CHECKING:
     from effnas.evaluation.backend import Backend
-
-#: A search gives up when, of this many trials that ended last, more than half failed, and this
-#: number of them at least: a few networks that crash a worker do not end it.
-_RECENT, _MIN_FAILURES = 10, 3
 
 
 class Search:
@@ -108,9 +104,7 @@ class Search:
         self._store = store or MemoryStore()
         self._first_number = first_number
         self._trials: dict[int, Trial] = {}
-        self._recent: deque[bool] = deque(maxlen=_RECENT)  # whether each failed
-        self._known_to_fail: set[int] = set()
-        self._failed_again = 0
+        self._failures = Failures()
 
     @property
     def trials(self) -> Trials:
@@ -237,15 +231,13 @@ class Search:
             backend = InlineBackend(FunctionEvaluator(evaluate))
         unfinished = deque(t for t in self.trials if t.state is TrialState.RUNNING)
         failed_before = deque(t for t in self.trials if t.state is TrialState.FAILED)
-        self._known_to_fail = {trial.number for trial in failed_before}
-        self._failed_again = 0
+        self._failures = Failures(trial.number for trial in failed_before)
         ended = on_trial or (lambda trial: None)
 
         def next_job() -> Job | None:
             old = again() if again and not unfinished else None
             trial = self._restart(old) if old else self._next(unfinished, budget)
-            # Where some fail again, so will the others.
-            if trial is None and failed_before and self._failed_again < _MIN_FAILURES:
+            if trial is None and failed_before and self._failures.may_try_again:
                 trial = self._restart(failed_before.popleft())
             return self._job(trial) if trial else None
 
@@ -320,19 +312,12 @@ class Search:
 
     def _job(self, trial: Trial) -> Job:
         """Return the job of a trial: only up to the first rung does it find the step time."""
+        job = Job(trial.number, trial.architecture, limit_s=self.trial_timeout_s)
         if self.rungs is None:
-            return Job(trial.number, trial.architecture, limit_s=self.trial_timeout_s)
+            return job
         task = Task.TRAIN if trial.measurement.rungs else Task.EVALUATE
-        until = self.rungs.next_rung(trial)
-        stages = trial.measurement.stages
-        return Job(
-            trial.number,
-            trial.architecture,
-            task,
-            until=until,
-            stages=stages,
-            limit_s=self.trial_timeout_s,
-        )
+        until, stages = self.rungs.next_rung(trial), trial.measurement.stages
+        return replace(job, task=task, until=until, stages=stages)
 
     def _ended(self, outcome: Outcome) -> Trial:
         """Return the trial of an outcome, with the seconds that it took."""
@@ -343,7 +328,7 @@ class Search:
     def _finish(self, outcome: Outcome) -> Trial:
         """Store the result of a trial and tell the controller."""
         trial = self._ended(outcome)
-        self._recent.append(False)
+        self._failures.succeeded()
         found = outcome.measurement or Measurement(metrics={})
         if outcome.infeasible is not None:
             return self._infeasible(trial, outcome.infeasible, trial.measurement.continued(found))
@@ -396,16 +381,8 @@ class Search:
     def _fail(self, outcome: Outcome, is_last: bool) -> Trial:
         trial = replace(self._ended(outcome), state=TrialState.FAILED, reason=outcome.failure)
         self._record(trial)
-        if is_last and trial.number in self._known_to_fail:
-            self._failed_again += 1
-        elif is_last:
-            self._recent.append(True)
-        failures = sum(self._recent)
-        if failures >= _MIN_FAILURES and 2 * failures > len(self._recent):
-            raise SearchFailedError(
-                f"{failures} of the last {counted(len(self._recent), 'trial')} failed, the last "
-                f"with: {outcome.failure}; all of them are stored, and the same command continues"
-            )
+        if is_last:
+            self._failures.failed(trial.number, outcome.failure)
         return trial
 
     def _record(self, trial: Trial) -> Trial:
