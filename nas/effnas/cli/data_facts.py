@@ -55,7 +55,8 @@ def data_rows(
     part = f"{found.part} of {found.name}" if found.part else found.name
     held = f"{holdout_images:,} held out" if holdout_images else "none held out"
     left = found.images - holdout_images
-    used = f"{train_images:,}{f' of the other {left:,}' * (train_images < left)} to train on"
+    of_others = f" of the other {left:,}" * (train_images < left)
+    used = f"{train_images:,}{of_others} images to train on"
     text = f"{part}: {found.images:,} images of {len(class_names)} classes: {held}, {used}"
     if found.untouched:
         verb = "is" if len(found.untouched) == 1 and "other" not in found.untouched[0] else "are"

@@ -70,6 +70,8 @@ class ImageEvaluator:
         self._constraints = Constraints.parse(config.constraints, self._space)
         if images:  # only now are the classes known, on which counts depend
             self._constraints.narrowed(no_free_metrics).check_satisfiable()
+        if images and config.execution is None:  # the first worker: before it takes any step
+            check_optimizers(self._recipe, self._space, device)
         timed = config.step_times
         self._is_timed = timed is not None and timed.mode != "training"
         self._counts_steps = timed is not None and timed.mode == "training"
@@ -140,7 +142,6 @@ class ImageEvaluator:
         baselines_s: dict[str, float] = {}
         train_step_s = 0.0
         if training and images:
-            check_optimizers(recipe, self._space, setup.device)
             if recipe.train_time_s is not None:
                 known = self._step_times(reference)
                 first = self._space.with_default_recipe(reference)
