@@ -224,6 +224,7 @@ def test_memory_that_others_have_filled_is_no_fault_of_a_network(
         raise ray.exceptions.OutOfMemoryError("Task was killed due to the node running low")
 
     with monkeypatch.context() as patch:
+        patch.setattr("effnas.evaluation.ray._FULL_S", 0.0)
         patch.setattr(ray, "get", ended)
         found = outcome_of(on_ray, 9)
     assert found.infeasible is None

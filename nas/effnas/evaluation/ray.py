@@ -36,6 +36,8 @@ T = TypeVar("T")
 _ANSWER_S = 10.0
 #: Seconds for which a worker may be stopped, as by Ctrl-Z, before it is given up.
 _STOPPED_S = 20.0
+#: Seconds that another program is given to leave memory that it has filled.
+_FULL_S = 10.0
 #: Seconds in which a worker begins with a job: it may have to be started first, on a busy machine.
 _BEGINS_S = 300.0
 #: Of the store in which Ray passes large objects; the least that Ray takes, since ours are small.
@@ -277,6 +279,7 @@ class RayBackend:
             outcome: Outcome = ray.get(ready[0])
         except OutOfMemoryError:
             # What a network needs is estimated before, so that others may have filled the memory.
+            time.sleep(_FULL_S)
             actor = self._replace(actor)
             failure = "the memory of the machine was full, and Ray ended the worker"
             outcome = Outcome(trial=job.trial, failure=failure)
