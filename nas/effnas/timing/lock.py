@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: Called once if a device has to be waited for, with who uses it.
 Waiting: TypeAlias = Callable[[str], None]
 
-#: Of what is told of a holder.
+#: Characters of the command that a holder signs with, at most.
 _LONGEST = 80
 _UNKNOWN = "another process"
 

@@ -133,9 +133,14 @@ def _memory(settings: DoctorSettings) -> Finding:
     return ("ok" if free > _LITTLE_BYTES else "warning"), text
 
 
+def _nearest(path: Path) -> Path:
+    """Return the folder that is there already, of a path and those that it lies in."""
+    place = path.absolute()
+    return next(each for each in (place, *place.parents) if each.is_dir())
+
+
 def _disk(settings: DoctorSettings) -> Finding:
-    place = settings.out.absolute()
-    there = next(each for each in (place, *place.parents) if each.is_dir())
+    there = _nearest(settings.out)
     with tempfile.TemporaryFile(dir=there) as file:
         file.write(b"x")
     rooms = {there: shutil.disk_usage(there).free}
@@ -163,8 +168,7 @@ def _holder(settings: DoctorSettings) -> str:
 
 
 def _locks(settings: DoctorSettings) -> Finding:
-    place = settings.out.absolute()
-    there = next(each for each in (place, *place.parents) if each.is_dir())
+    there = _nearest(settings.out)
     with tempfile.TemporaryDirectory(dir=there) as folder:
         RunFolder.open(Path(folder) / "run").close()
     if holder := _holder(settings):
