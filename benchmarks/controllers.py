@@ -343,19 +343,20 @@ def draw(rows: Sequence[Mapping[str, object]], best: Mapping[str, float], path: 
 # -- the time of a proposal
 
 
-def asks(data: Path) -> str:
+def asks(data: Path, controllers: Sequence[str]) -> str:
     """Return a table: seconds of a proposal and memory, after N reported trials."""
     world = World(_simulation(data), TRAINING)
     rng = np.random.default_rng(0)
-    archs = list(dict.fromkeys(SPACE.sample(rng) for _ in range(1100)))
+    archs = list(dict.fromkeys(SPACE.sample(rng) for _ in range(5100)))
     metrics = world.metrics(archs)
     sizes = (100, 300, 1000)
     frame = []
-    for controller in CONTROLLERS:
+    for controller in controllers:
         search = Search(SPACE, REWARD, controller)
         row: dict[str, object] = {"controller": controller}
         told = 0
-        for size in sizes[:1] if controller == "optuna:gp" else sizes:
+        some = sizes[:1] if controller == "optuna:gp" else sizes
+        for size in (*some, 5000) if controller in SOME else some:
             while told < size:
                 search.tell(archs[told], **metrics[told])
                 told += 1
@@ -392,7 +393,12 @@ def main() -> None:
     parser.add_argument("--asks", action="store_true", help="time the proposals instead")
     arguments = parser.parse_args()
     if arguments.asks:
-        print(asks(arguments.data))
+        print(
+            asks(
+                arguments.data,
+                arguments.controllers.split(",") if arguments.controllers else [*CONTROLLERS],
+            )
+        )
         return
     names = arguments.settings.split(",")
     run_all(arguments.data, arguments.out, names, range(arguments.seeds), arguments.controllers)

@@ -39,6 +39,7 @@ RAY = (
     "workflows/train/test_distributed.py",
     "cli/test_cli_promote.py",
     "evaluation/test_backends.py",
+    "integrations/test_ray_tune.py",
 )
 #: Files that take longest, which are not to come last; the others follow in their order.
 LONG = (

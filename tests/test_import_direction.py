@@ -21,7 +21,8 @@ PACKAGE = Path(effnas.__file__).parent
 # From left to right: a room imports from itself and from the rooms before it.
 ROOMS = [
     "errors", "config", "arch", "data", "space", "trials", "train", "timing", "controllers",
-    "scaling", "evaluation", "search", "workflows", "report", "export", "", "testing", "cli",
+    "scaling", "evaluation", "search", "workflows", "report", "export", "integrations", "",
+    "testing", "cli",
     "__main__",
 ]  # fmt: skip
 LEVELS = {name: level for level, name in enumerate(ROOMS)}
@@ -206,8 +207,8 @@ def test_timm_has_its_homes() -> None:
 @pytest.mark.parametrize(
     ("package", "homes"),
     [
-        ("ray", {"evaluation.ray", "workflows.train.distributed"}),
-        ("optuna", {"controllers.optuna"}),
+        ("ray", {"evaluation.ray", "workflows.train.distributed", "integrations.ray_tune"}),
+        ("optuna", {"controllers.optuna", "integrations.optuna"}),
         ("tensorboard", {"workflows.trackers"}),
         ("mlflow", {"workflows.trackers"}),
         ("wandb", {"workflows.trackers"}),

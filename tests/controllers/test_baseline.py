@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from effnas import Architecture, Reward, Search, SearchSpace, TrialState
-from effnas.controllers import baseline
+from effnas.controllers import baseline, predictor
 from effnas.controllers.baseline import MIN_TRIALS, random_searches
 from effnas.trials.problem import Problem
 
@@ -64,15 +64,14 @@ def test_more_trials_reach_more_and_infeasible_ones_nothing() -> None:
             assert values == sorted(values)
 
 
-def test_of_very_many_trials_those_that_tell_most_are_enough(
+def test_of_very_many_trials_those_that_matter_are_enough(
     rewards: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = searched("random", 120).trials
-    monkeypatch.setattr(baseline, "_MOST_LEARNED", 60)
-    learned = baseline._telling(list(trials))
+    monkeypatch.setattr(predictor, "MOST_TRIALS", 60)
+    monkeypatch.setattr(predictor, "_SETTLED_AFTER", 20)
+    learned = baseline.fitted(trials, MNASNET, GOAL).measured
     assert len(learned) == 60
-    assert [t.number for t in learned] == sorted(t.number for t in learned)
-    assert {t.number for t in trials.ranked()[:30]} <= {t.number for t in learned}
     monkeypatch.setattr(baseline, "_MOST_DRAWN", 100)
     found = random_searches(trials, MNASNET, GOAL)
     assert found[-1].trials == 100

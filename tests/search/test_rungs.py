@@ -357,7 +357,7 @@ def test_a_changed_reward_scores_rungs_and_pruned_trials_again(tmp_path: Path) -
             assert trial.reward == trial.metrics["accuracy"] / trial.metrics["step_time"]
             for epochs, accuracy in trial.measurement.rungs.items():
                 expected = accuracy / trial.metrics["step_time"]
-                assert search.reward_at(trial, epochs) == expected
+                assert search.scoring.reward_at(trial, epochs) == expected
     assert summary(stored(tmp_path)) == summary(search.trials)
 
 
@@ -391,7 +391,7 @@ def test_several_workers_climb_all_rungs_whatever_the_order_and_the_stops(tmp_pa
     assert len(asked) == len(set(asked))
     assert {t.state for t in search.trials} == {COMPLETE, PRUNED}
     assert len(search.trials) == 30
-    assert RUNGS.promoted(search.trials, search.reward_at) is None
+    assert RUNGS.promoted(search.trials, search.scoring.reward_at) is None
 
 
 def test_a_warm_up_ends_before_networks_are_first_compared() -> None:

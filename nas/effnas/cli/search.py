@@ -264,7 +264,7 @@ def _outcome(trial: Trial, search: Search) -> Text:
     took = duration(trial.duration_s) if trial.duration_s else ""
     if search.rungs and trial.state in (TrialState.WAITING, TrialState.PRUNED):
         reached = trial.measurement.rungs
-        reward = search.reward_at(trial, max(reached))
+        reward = search.scoring.reward_at(trial, max(reached))
         value = "no value" if reward is None else f"{reward:z.4f}"
         what = f"paused  {took}" if trial.state is TrialState.WAITING else "pruned"
         return Text(f"rung {len(reached)} of {len(search.rungs.at)}: reward {value}, {what}")

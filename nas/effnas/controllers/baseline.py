@@ -8,7 +8,7 @@ from math import inf
 
 import numpy as np
 
-from effnas.controllers.predictor import Predictor
+from effnas.controllers.predictor import Predictor, trials_that_matter
 from effnas.space.search_space import SearchSpace
 from effnas.trials.pareto_front import relative_hypervolume
 from effnas.trials.problem import Problem
@@ -21,8 +21,6 @@ MIN_TRIALS = 20
 _POOL, _SEARCHES, _STEPS = 1_000, 200, 60
 #: The most architectures that are drawn, which is the longest random search that is estimated.
 _MOST_DRAWN = 10_000
-#: The most trials that the model learns from: what it takes grows with their number cubed.
-_MOST_LEARNED = 1_500
 
 
 @dataclass(frozen=True)
@@ -112,25 +110,10 @@ def random_searches(
 
 
 def fitted(trials: Iterable[Trial], space: SearchSpace, problem: Problem) -> Predictor:
-    """Return a model that has learned from trials, of very many from those that tell most."""
-    predictor = Predictor(space, problem)
-    for trial in _telling(list(trials)):
-        predictor.tell(trial)
+    """Return a model that has learned from trials, of very many from those that matter."""
+    predictor, told = Predictor(space, problem), list(trials)
+    rewards = [-inf if trial.reward is None else trial.reward for trial in told]
+    for n in trials_that_matter(np.array(rewards)):
+        predictor.tell(told[n])
     predictor.update()
     return predictor
-
-
-def _telling(trials: list[Trial]) -> list[Trial]:
-    """Return the trials to learn from: all, or the best, and as many others over the whole search.
-
-    Where the best are, it has to be known exactly; elsewhere, what is usual will do.
-    """
-    if len(trials) <= _MOST_LEARNED:
-        return trials
-    by_reward = sorted(
-        range(len(trials)), key=lambda n: -inf if (r := trials[n].reward) is None else r
-    )
-    best = by_reward[-_MOST_LEARNED // 2 :]
-    others = sorted(by_reward[: -_MOST_LEARNED // 2])
-    places = np.linspace(0, len(others) - 1, _MOST_LEARNED - len(best)).astype(int)
-    return [trials[n] for n in sorted({*best, *(others[place] for place in places)})]

@@ -1,4 +1,4 @@
-"""Optuna's samplers as controllers (Akiba et al. 2019); the only module that imports Optuna."""
+"""Optuna's samplers as controllers (Akiba et al. 2019)."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class OptunaController(Controller):
             else CategoricalDistribution(options)
             for n, options in self._options.items()
         }
-        with _quiet():
+        with quiet():
             count = len(self._objectives) if self._objectives else 1
             self._study = optuna.create_study(
                 sampler=RandomSampler(bounded_seed(seed)), directions=["maximize"] * count
@@ -146,7 +146,7 @@ class OptunaController(Controller):
     def propose(self, rng: np.random.Generator) -> Architecture:
         """Have the sampler decide every choice that is open, or draw if it is of no help."""
         tried: list[optuna.Trial] = []
-        with _quiet():
+        with quiet():
             self._study.sampler = SAMPLERS[self._sampler](int(rng.integers(2**31)), self)
             try:
                 for _ in range(_MAX_TRIES):
@@ -183,7 +183,7 @@ class OptunaController(Controller):
         theirs = self._running.pop(trial.number, None)
         if theirs is None:
             theirs = self._add(trial.architecture, {})
-        with _quiet():
+        with quiet():
             if values is None:
                 self._study.tell(theirs, state=OptunaState.FAIL)
             else:
@@ -259,7 +259,7 @@ def _always_open(space: SearchSpace) -> frozenset[str]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep Optuna from reporting what is meant: experimental options, independent sampling."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)

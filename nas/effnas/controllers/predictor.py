@@ -21,6 +21,7 @@ from effnas.controllers.posterior import (
 )
 from effnas.errors import RewardError
 from effnas.space.search_space import SearchSpace
+from effnas.trials.objectives import non_dominated
 from effnas.trials.problem import Problem
 from effnas.trials.trial import Trial, TrialState
 
@@ -33,6 +34,29 @@ _PRIOR_DEVIATION = 0.3
 _REWARD = "reward"
 #: Added to the variance of how feasible an architecture is: labels are 0 or 1, nothing between.
 _LABEL_VARIANCE = 0.05
+#: Trials that a model learns from at most: its time grows with their cube, its memory with their
+#: square. Which of more they are is settled again after every so many.
+MOST_TRIALS, _SETTLED_AFTER = 1_000, 200
+
+
+def trials_that_matter(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return which of N trials a model learns from, in their order: all, or `MOST_TRIALS` of more.
+
+    Those are the ones with the highest values, as many spread evenly over the others, and the
+    latest. They are settled for a while, so that models need not start again with every trial.
+
+    Args:
+        values: How much each of them matters, [N].
+    """
+    count = len(values)
+    if count <= MOST_TRIALS:
+        return np.arange(count)
+    settled = (count - 1) // _SETTLED_AFTER * _SETTLED_AFTER
+    size = MOST_TRIALS - _SETTLED_AFTER
+    highest = np.argsort(-values[:settled], kind="stable")[: size // 2]
+    others = np.setdiff1d(np.arange(settled), highest)
+    spread = others[np.linspace(0, len(others) - 1, size - len(highest)).round().astype(int)]
+    return np.concatenate([np.sort(np.concatenate([highest, spread])), np.arange(settled, count)])
 
 
 class Predictor:
@@ -43,7 +67,7 @@ class Predictor:
     architectures (`effnas.controllers.gaussian_process`), on a logarithmic scale where all of its
     values are positive. One more process learns from infeasible trials where architectures are
     feasible. Accuracies at all rungs of a search tell of those at the highest one
-    (`effnas.controllers.fidelity`).
+    (`effnas.controllers.fidelity`). Of thousands of trials, models learn from those that matter.
 
     Without a problem, rewards themselves are modelled. Predictions follow from the trials in the
     order in which they were told, and not from when one asks.
@@ -131,8 +155,13 @@ class Predictor:
         rewards = (t.reward for t in self.measured.values() if t.reward is not None)
         self._worst = min(rewards, default=0.0)
         running_rows = self._matrix([*self._running])
+        mattering = self._mattering()
         for name in self._names:
-            at = self._accuracies if name == "accuracy" else {0: self._values(name)}
+            found = self._accuracies if name == "accuracy" else {0: self._values(name)}
+            at = {
+                epochs: {arch: value for arch, value in values.items() if arch in mattering}
+                for epochs, values in found.items()
+            }
             self._is_log[name] = all(
                 value > 0 for values in at.values() for value in values.values()
             )
@@ -143,8 +172,21 @@ class Predictor:
             if self._running:
                 model.condition_on_mean(running_rows)
         if not all(self._is_feasible.values()):
+            archs = [*self._is_feasible]
             labels = np.array([*self._is_feasible.values()], dtype=np.float64)
-            self._feasible.update(self._matrix([*self._is_feasible]), labels)
+            kept = trials_that_matter(-labels)
+            self._feasible.update(self._matrix([archs[n] for n in kept]), labels[kept])
+
+    def _mattering(self) -> set[Architecture]:
+        """Return the architectures of the trials that metrics are learned from."""
+        if len(self.measured) <= MOST_TRIALS:
+            return set(self.measured)
+        trials = [*self.measured.values()]
+        rewards = np.array([self.reward_of(trial) for trial in trials], dtype=np.float64)
+        if self.problem and (objectives := self.problem.objectives):
+            values = np.array([objectives.values(trial.metrics) for trial in trials])
+            rewards[non_dominated(values)] = np.inf
+        return {trials[n].architecture for n in trials_that_matter(rewards)}
 
     def _values(self, name: str) -> dict[Architecture, float]:
         """Return a metric of the trials that have it."""

@@ -167,6 +167,20 @@ class Search:
             return self._infeasible(trial, reason, Measurement(metrics=metrics))
         return self._complete(trial, Measurement(metrics=metrics))
 
+    def take(self, trial: Trial) -> Trial:
+        """Store a trial of this search that another program runs, and return it with its reward.
+
+        Raises:
+            RewardError, ConfigError: As `tell`.
+        """
+        if trial.state is TrialState.COMPLETE:
+            return self._complete(trial, trial.measurement)
+        if trial.state is TrialState.PRUNED:
+            trial = self.scoring.counted(trial, trial.measurement)
+            reward = self.scoring.reward_at(trial, max(trial.measurement.rungs))
+            trial = replace(trial, reward=reward)
+        return self._record(trial)
+
     def take_timing(self, trial: Trial, outcome: Outcome) -> Trial:
         """Store a complete trial with the step time that was found, and score it again.
 
@@ -253,10 +267,6 @@ class Search:
             ended(trial)
         return self.trials
 
-    def reward_at(self, trial: Trial, rung: int) -> float | None:
-        """Return the reward of a trial at a rung that it has reached; None if it has no value."""
-        return self.scoring.reward_at(trial, rung)
-
     def resume(self, events: Iterable[Trial], *, rescore: bool = False) -> None:
         """Take over the stored changes of trials, in the order in which they happened.
 
@@ -273,10 +283,10 @@ class Search:
                     self._store.append(last[number], durable=True)
         sent: set[tuple[int, TrialState, int]] = set()
         for event in history:
-            if _step(event) not in sent:
-                sent.add(_step(event))
+            if event.step not in sent:
+                sent.add(event.step)
                 final = last[event.number]
-                self._guarded.tell(final if _step(event) == _step(final) else event)
+                self._guarded.tell(final if event.step == final.step else event)
         self._trials = last
 
     # -- the steps of the loop
@@ -285,7 +295,7 @@ class Search:
         """Return the next trial: an unfinished one, a paused one, or a new one in the budget."""
         trial = unfinished.popleft() if unfinished else None
         if trial is None and self.rungs:
-            trial = self.rungs.promoted(self.trials, self.reward_at)
+            trial = self.rungs.promoted(self.trials, self.scoring.reward_at)
         if trial is not None:
             return self._restart(trial)
         if len(self._trials) >= budget or self.exhausted:
@@ -359,12 +369,8 @@ class Search:
 
     def _prune(self) -> list[Trial]:
         """Stop the trials that are still paused, with the reward at the rung that they reached."""
-        pruned = [
-            replace(t, state=TrialState.PRUNED, reward=self.reward_at(t, max(t.measurement.rungs)))
-            for t in self.trials
-            if t.state is TrialState.WAITING
-        ]
-        return [self._record(trial) for trial in pruned]
+        paused = [trial for trial in self.trials if trial.state is TrialState.WAITING]
+        return [self.take(replace(trial, state=TrialState.PRUNED)) for trial in paused]
 
     def _complete(self, trial: Trial, measurement: Measurement) -> Trial:
         """Count, check, score, store and tell."""
@@ -392,8 +398,3 @@ class Search:
         self._trials[trial.number] = trial
         self._guarded.tell(trial)
         return trial
-
-
-def _step(trial: Trial) -> tuple[int, TrialState, int]:
-    """What a controller receives once: a trial's number, its state, and the rungs it reached."""
-    return trial.number, trial.state, len(trial.measurement.rungs)

@@ -135,6 +135,11 @@ class Trial:
         return self.state.is_finished or bool(self.measurement.rungs)
 
     @property
+    def step(self) -> tuple[int, TrialState, int]:
+        """What a controller receives once: the number, the state, and the rungs reached."""
+        return self.number, self.state, len(self.measurement.rungs)
+
+    @property
     def is_predicted(self) -> bool:
         """Whether its accuracy is predicted for another device than it was trained for."""
         return self.measurement.accuracy_deviation is not None

@@ -1,0 +1,1 @@
+"""effnas within other programs: their loops with its controllers, its runs in their pages."""
