@@ -14,8 +14,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
+#: Characters of a message: what it quotes may be of any length.
+_LONGEST = 2_000
+
+
+def shortened(text: str) -> str:
+    """Return a text, of a very long one its beginning and its end."""
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[: _LONGEST * 2 // 3]} [...] {text[-_LONGEST // 3 :]}"
+
+
 class EffnasError(Exception):
     """Root of all errors that effnas raises on purpose."""
+
+    def __str__(self) -> str:
+        """Return the message, of a very long one its beginning and its end."""
+        return shortened(super().__str__())
 
 
 class UserError(EffnasError, ValueError):
@@ -86,9 +101,15 @@ class Location:
     excerpt: str
 
     def describe(self, message: str) -> str:
-        """Return `source:line:column: message` and, below it, the line with a caret."""
-        caret = " " * (self.column - 1) + "^"
-        return f"{self.source}:{self.line}:{self.column}: {message}\n  {self.excerpt}\n  {caret}"
+        """Return `source:line:column: message` and, below it, the line there with a caret."""
+        first = max(self.column - 1 - _SHOWN, 0)
+        excerpt = self.excerpt[first : first + 2 * _SHOWN]
+        caret = " " * (self.column - 1 - first) + "^"
+        return f"{self.source}:{self.line}:{self.column}: {message}\n  {excerpt}\n  {caret}"
+
+
+#: Characters of a line that are shown before and after a place.
+_SHOWN = 100
 
 
 #: More known names than these are not all listed in one line.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,23 @@ def test_code_that_a_folder_names_is_not_run(effnas: Run, settings: list[Any], o
         assert done.code == 2
         assert f"--{option}" in done.err
     assert not Path("ran").exists()
+    assert not settings
+
+
+@pytest.mark.parametrize("option", ["recipe", "profile", "data"])
+def test_a_pipe_that_a_folder_names_hangs_nothing(
+    effnas: Run, settings: list[Any], option: str
+) -> None:
+    stored = copied("run", Path("run"))
+    os.mkfifo("pipe.yaml")
+    pipe = str(Path("pipe.yaml").absolute())
+    stored |= {"budget": 9, "asked": {"name": "search", "options": {option: pipe}}}
+    if option == "data":
+        stored["data"]["path"] = pipe
+    Path("run/manifest.json").write_text(json.dumps(stored))
+    done = effnas("resume", "run")
+    assert done.code == 2
+    assert "is no file" in done.err
     assert not settings
 
 

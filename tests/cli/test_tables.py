@@ -23,7 +23,8 @@ from effnas.cli.bench import BenchCommand, BenchSettings
 from effnas.cli.leaderboard import Leaderboard
 from effnas.cli.pareto_front import show_pareto_front
 from effnas.cli.tables import Screen
-from effnas.config.text import bounded
+from effnas.config.text import plain
+from effnas.errors import UserError, shortened
 from effnas.timing.device_settings import DeviceSettings
 from effnas.trials.baselines import BaselineResult, grouped
 from effnas.trials.objectives import Objectives
@@ -246,7 +247,8 @@ def test_what_cannot_be_encoded_ends_nothing(tmp_path: Path) -> None:
 
 
 def test_an_error_is_what_may_be_shown_and_no_more_than_a_screen() -> None:
-    assert bounded(f"a\n{HOSTILE}") == f"a\n{SHOWN}"
-    assert len(bounded("x" * 10**6)) < 2_100
+    assert plain(f"a\n{HOSTILE}") == f"a\n{SHOWN}"
+    assert len(shortened("x" * 10**6)) < 2_100
+    assert len(str(UserError("x" * 10**6))) < 2_100
     mojibake = "“quoted”: choose another".encode().decode("latin-1")
-    assert bounded(mojibake).endswith("quotedâ: choose another")
+    assert plain(mojibake).endswith("quotedâ: choose another")

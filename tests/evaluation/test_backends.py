@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -87,9 +89,8 @@ def fates(tmp_path_factory: pytest.TempPathFactory) -> Fates:
 @pytest.fixture(scope="module")
 def on_ray(fates: Fates) -> Iterator[RayBackend]:
     """Two workers of a real Ray."""
+    from effnas.evaluation.ray import RayBackend  # isort: skip  # before ray, as in a search
     import ray
-
-    from effnas.evaluation.ray import RayBackend
 
     # The workers cannot import a test module: they are sent what is in it.
     ray.cloudpickle.register_pickle_by_value(  # type: ignore[no-untyped-call]
@@ -327,3 +328,74 @@ def test_workers_that_are_added_have_their_own_evaluator_and_closing_ends_all(
     while process.exists() and "Z" not in (process / "stat").read_text().split()[2]:
         assert time.monotonic() < give_up
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("on_ray")
+def test_ray_listens_on_loopback_alone_and_asks_for_a_token() -> None:
+    import ray
+
+    session = Path(ray._private.worker._global_node.get_session_dir_path()).name
+    sockets = set()
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if session in (process / "cmdline").read_text(errors="replace"):
+                links = (str(link.readlink()) for link in (process / "fd").iterdir())
+                sockets |= {link[8:-1] for link in links if link.startswith("socket:")}
+    listening = [
+        row[1].partition(":")[0]
+        for table in ("tcp", "tcp6")
+        for row in map(str.split, Path("/proc/net", table).read_text().splitlines()[1:])
+        if row[3] == "0A" and row[9] in sockets
+    ]
+    assert listening
+    loopback = {"0100007F", "0000000000000000FFFF00000100007F", f"{0:024X}01000000"}
+    assert set(listening) <= loopback
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+
+
+#: A program with a trial under way on a Ray of its own; it says which session and which worker.
+WAITING = """
+import os, time
+from effnas import SearchSpace
+from effnas.evaluation.evaluator import FunctionEvaluator, Job
+from effnas.evaluation.ray import RayBackend
+import ray
+
+def slow(arch):
+    time.sleep(100)
+    return {"accuracy": 0.5}
+
+backend = RayBackend(lambda: FunctionEvaluator(slow))
+job = Job(0, SearchSpace.load("tiny").reference)
+backend.submit(job)
+worker = ray.get(next(iter(backend._busy.values()))._place)[1]
+print(ray._private.worker._global_node.get_session_dir_path(), worker, flush=True)
+while backend.next_done().failure:  # which is tried again
+    backend.submit(job)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["this program", "raylet"])
+def test_what_is_left_of_a_ray_that_was_killed_ends(killed: str) -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-c", WAITING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert program.stdout is not None
+    session, worker = program.stdout.readline().split()
+    if killed == "raylet":
+        for process in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                words = (process / "cmdline").read_text(errors="replace").split("\0")
+                if words[0].endswith("raylet") and Path(session).name in words[1]:
+                    os.kill(int(process.name), signal.SIGKILL)
+    else:
+        program.kill()
+    errors = program.communicate(timeout=60)[1]
+    assert killed != "raylet" or "Ray has no machine left" in errors
+    ends = time.monotonic() + 20
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < ends:
+        time.sleep(0.2)
+    assert not Path(f"/proc/{worker}").exists()

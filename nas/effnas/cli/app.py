@@ -19,8 +19,8 @@ from effnas.cli.results_app import results
 from effnas.cli.studies_app import proxy, scaling
 from effnas.cli.usage import usage_text
 from effnas.cli.wording import with_options
-from effnas.config.text import bounded, plain
-from effnas.errors import ConfigError, EffnasError, UserError
+from effnas.config.text import plain
+from effnas.errors import ConfigError, EffnasError, UserError, shortened
 
 app = typer.Typer(
     name="effnas",
@@ -54,7 +54,7 @@ def main() -> None:
             if not isinstance(error, EffnasError):
                 text = (f"internal error: {type(error).__name__}: {error}; please report it with "
                         "what --debug prints")  # fmt: skip
-            print(f"effnas: {bounded(text)}", file=sys.stderr)
+            print(f"effnas: {shortened(plain(text))}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UserError) else 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -73,6 +74,7 @@ def continue_folder(
         for option in _replaced(given):
             kept.pop(option, None)
         _refuse_code(folder, kept)
+        _refuse_pipes(folder, kept)
         for option, value in kept.items():
             parameter = parameters[option]
             is_joined = isinstance(value, str) and getattr(parameter, "multiple", False)
@@ -187,6 +189,19 @@ def _refuse_code(folder: Path, options: Mapping[str, Any]) -> None:
             f"{folder}: its {name.replace('_', ' ')} is code, {text!r}; name it again as `{name}`, "
             "since no code is run because a file says so"
         )
+
+
+def _refuse_pipes(folder: Path, options: Mapping[str, Any]) -> None:
+    """Refuse what has no end: to open a pipe is to wait for whoever opens its other end."""
+    for name, value in options.items():
+        try:
+            mode = Path(str(value)).stat().st_mode
+        except (OSError, ValueError):  # no path, or one where nothing is
+            continue
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise ConfigError(
+                f"{folder}: its {name.replace('_', ' ')} {value} is no file; name it as `{name}`"
+            )
 
 
 def _nothing_left(state: FolderState, stored: CommandPart | None, more: Sequence[str]) -> str:

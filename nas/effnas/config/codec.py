@@ -88,6 +88,8 @@ def from_plain(value: object, kind: type[T]) -> T:
         what, _, place = text.partition(" - at `$")
         place = place.strip(".`")
         raise UserError(f"{place}: {what}" if place else what) from None
+    except UnicodeEncodeError:
+        raise UserError("a text in it has half of a character") from None
 
 
 def pick(kind: type[T], whole: object, **others: object) -> T:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import sqrt
 from typing import Any, Literal, cast, get_args
 
-from effnas.config.codec import to_plain
+from effnas.config.codec import Share, Size, from_plain, to_plain
 from effnas.config.regularization import STRENGTHS as FAMILY_STRENGTHS
 from effnas.config.regularization import Ramp
 from effnas.config.text import counted
@@ -352,28 +352,40 @@ def default_sizes(largest: int) -> tuple[int, int]:
     return max((largest + 1) // 2, min(largest, _SMALLEST_FIRST)), largest
 
 
+@dataclass(frozen=True)
+class _EarlierRecipe:
+    """What earlier versions had for trials beside what is still there: fixed sizes, cosine."""
+
+    learning_rate: float
+    warmup_share: Share
+    epochs: Size = 4
+    batch_size: Size = 128
+
+
 def upgraded(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return the plain data of a recipe as this version writes it, from those of any version.
 
-    Earlier versions had another kind of recipe for trials: fixed sizes, cosine, no average.
+    Raises:
+        UserError: If they are of no version.
     """
     recipe = dict(stored)
     if "minival_share" in recipe:
         recipe["holdout_share"] = recipe.pop("minival_share")
     if "warmup_share" not in recipe:
         return recipe
-    epochs, batch_size = recipe.get("epochs", 4), recipe.get("batch_size", 128)
-    size = recipe.get("image_size")
+    old, size = from_plain(recipe, _EarlierRecipe), recipe.get("image_size")
+    for name in ("warmup_share", "learning_rate"):
+        del recipe[name]
     recipe |= {
         "regime": "fixed",
         "schedule": "cosine",
         "image_size": None if size is None else [size, size],
         "optimizer_arguments": {},
         "eval_image_size": size,
-        "warmup_epochs": recipe.pop("warmup_share") * epochs,
-        "learning_rate_per_256": recipe.pop("learning_rate") * LEARNING_RATE_BATCH / batch_size,
+        "warmup_epochs": old.warmup_share * old.epochs,
+        "learning_rate_per_256": old.learning_rate * LEARNING_RATE_BATCH / old.batch_size,
     }
-    for old, new in (("drop_rate", "dropout"), ("drop_path_rate", "drop_path")):
-        rate = recipe.pop(old, 0.0)
-        recipe[new] = [rate, rate]
+    for before, now in (("drop_rate", "dropout"), ("drop_path_rate", "drop_path")):
+        rate = recipe.pop(before, 0.0)
+        recipe[now] = [rate, rate]
     return recipe

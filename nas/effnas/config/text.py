@@ -35,12 +35,6 @@ def plain(text: str) -> str:
     return _HALVES.sub("\N{REPLACEMENT CHARACTER}", _CONTROLS.sub("", text))
 
 
-def bounded(text: str, most: int = 2_000) -> str:
-    """Return a text as `plain`, of a very long one its beginning and its end."""
-    shown = plain(text)
-    return shown if len(shown) <= most else f"{shown[: most * 2 // 3]} [...] {shown[-most // 3 :]}"
-
-
 def counted(count: float, noun: str, plural: str = "") -> str:
     """Return `1 epoch`, `4,000 images` or `0.25 epochs`; a plural that is no -s is given."""
     number = f"{count:,}" if isinstance(count, int) else f"{count:.3g}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -15,8 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if "ray" not in sys.modules and not os.environ.get("RAY_ADDRESS"):
     # Nobody else may hand work to these workers. Ray reads it when it is imported: later it would
-    # ask for a token that it does not give.
+    # ask for a token that it does not give. One of its own making would stay in the home folder.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    # Whatever its name says, it decides on every system whether Ray listens on loopback alone.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
@@ -40,6 +45,8 @@ _STOPPED_S = 20.0
 _FULL_S = 10.0
 #: Seconds in which a worker begins with a job: it may have to be started first, on a busy machine.
 _BEGINS_S = 300.0
+#: Seconds after which it is looked again whether there are machines.
+_CHECKED_S = 5.0
 #: Of the store in which Ray passes large objects; the least that Ray takes, since ours are small.
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
 
@@ -99,8 +106,12 @@ def start_ray() -> tuple[int, int]:
                 "num_cpus": len(os.sched_getaffinity(0)),
                 "include_dashboard": False,
                 "object_store_memory": _OBJECT_STORE_BYTES,
-                # Ray's workers give way to all other programs, which step times would show.
-                "_system_config": {"worker_niceness": 0},
+                "_system_config": {
+                    # Ray's workers give way to all other programs, which step times would show.
+                    "worker_niceness": 0,
+                    # Without its server this process ends, with a message; Ray waits for a minute.
+                    "gcs_rpc_server_reconnect_timeout_s": 30,
+                },
             }
         on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
@@ -129,8 +140,19 @@ def _here() -> str:
         return ""
 
 
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it has ended: nobody waits for its trial then."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 class _RayWorker(Worker):
-    """A worker that says where it is."""
+    """A worker that says where it is, and ends with Ray's process there."""
+
+    def __init__(self, make_evaluator: MakeEvaluator) -> None:
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        super().__init__(make_evaluator)
 
     def place(self) -> tuple[str, int]:
         """Return where its process is, and its number there."""
@@ -148,6 +170,11 @@ class _Running:
         self._process: int | None = None
         self._asked_s = self._last_seen_s = time.monotonic()
         self._worked_s = 0.0
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its worker has said where it is, as far as it was asked by now."""
+        return self._process is not None
 
     def hangs(self) -> str:
         """Return why its worker is to be given up; nothing if it is not."""
@@ -226,6 +253,7 @@ class RayBackend:
         self._actor: Any = ray.remote(num_cpus=cpus, num_gpus=gpus)(_RayWorker)
         self._idle: list[ActorHandle[Any]] = [self._start() for _ in range(workers)]
         self._busy: dict[ray.ObjectRef[Outcome], _Running] = {}
+        self._checked_s = 0.0
         self.capacity = workers
 
     def ask(self, question: Callable[[Evaluator], T], recipe: Recipe | None = None) -> T:
@@ -267,6 +295,7 @@ class RayBackend:
         ready: list[ray.ObjectRef[Outcome]] = []
         while not ready:  # in slices, so that an interrupt ends it, and what hangs is noticed
             ready, _ = ray.wait(list(self._busy), num_returns=1, timeout=1.0)
+            self._check_waiting()
             for reference, running in [] if ready else [*self._busy.items()]:
                 if reason := running.hangs():
                     del self._busy[reference]
@@ -284,12 +313,21 @@ class RayBackend:
             failure = "the memory of the machine was full, and Ray ended the worker"
             outcome = Outcome(trial=job.trial, failure=failure)
         except RayActorError as error:
+            _check_nodes()
             actor = self._replace(actor)
             outcome = Outcome(trial=job.trial, failure=f"the worker was lost: {_last_line(error)}")
         except RayError as error:
             outcome = Outcome(trial=job.trial, failure=_last_line(error))
         self._idle.append(actor)
         return outcome
+
+    def _check_waiting(self) -> None:
+        """Find out now and then whether what waits for a worker waits in vain."""
+        if all(running.has_begun for running in self._busy.values()):
+            return
+        if time.monotonic() - self._checked_s > _CHECKED_S:
+            self._checked_s = time.monotonic()
+            _check_nodes()
 
     def close(self) -> None:
         """Stop all workers at once."""
@@ -305,6 +343,19 @@ class RayBackend:
         with contextlib.suppress(RayError):
             ray.kill(lost)
         return self._start()
+
+
+def _check_nodes() -> None:
+    """Find out whether a worker can be started anywhere.
+
+    Raises:
+        SearchFailedError: If no machine is left.
+    """
+    if not any(node["Alive"] for node in ray.nodes()):  # type: ignore[no-untyped-call]
+        raise SearchFailedError(
+            "Ray has no machine left: its own process there, raylet, was ended; all trials are "
+            "stored, and the same command continues"
+        )
 
 
 def _last_line(error: BaseException) -> str:

@@ -122,15 +122,13 @@ def make_report(
     ]
     shared = [each for each in standings if each.reason is None]
     level = min((each.epochs for each in shared), default=0)
-    ranked = shared if level else []
+    there = {each.name: comparison.accuracies_at(each.name, level) for each in shared}
+    ranked = [each for each in shared if there[each.name]]
     correlation = correlate(
         spearman,
         np.array([[each.finalist.trial.reward or 0.0] for each in ranked]),
         np.array(
-            [
-                [score(each.finalist, a) for a in comparison.accuracies_at(each.name, level)]
-                for each in ranked
-            ]
+            [[score(each.finalist, accuracy) for accuracy in there[each.name]] for each in ranked]
         ),
         np.random.default_rng(0),
         averaged=True,
