@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from effnas import Architecture, Search, SearchSpace, Trial, TrialState
+from effnas import Architecture, Search, SearchSpace, TrialState
 from effnas.controllers.base import Controller
 from effnas.controllers.surrogate import SurrogateController
 from effnas.errors import InfeasibleError
@@ -37,58 +37,6 @@ def search(name: str, seed: int, budget: int, *, space: str = "mnasnet") -> floa
     assert found.best is not None
     assert found.best.reward is not None
     return found.best.reward
-
-
-JOINT = """
-stages: [fused_r<1..3>_k3_s2_e<1|4>_c<16|32|64>, mbconv_r<1..3>_k3_s2_e4_c<32|64>]
-reference: [fused_r2_k3_s2_e4_c32, mbconv_r2_k3_s2_e4_c32]
-target: {image_size: 32, num_classes: 10}
-recipe:
-  learning_rate_per_256: <0.064|0.004|0.008|0.016|0.032|0.128|0.256>
-  optimizer: <nmuon|adamw|nesterov>
-  image_size: <24..32|16..32|32..32|12..16>
-  mixup: <0|0.2>
-"""
-
-
-def first_trials(space: SearchSpace) -> list[Architecture]:
-    controller, found = SurrogateController(space, 1), [space.with_default_recipe(space.reference)]
-    for number in range(controller._first_draws):
-        controller.tell(Trial(number=number, architecture=found[-1]))
-        found.append(controller.ask(number + 1))
-    return found[1:-1]
-
-
-def changed(arch: Architecture, default: Architecture) -> set[tuple[str, object]]:
-    return set(arch.recipe) - set(default.recipe)
-
-
-def test_every_option_of_a_recipe_is_tried_with_the_reference_beside_few_others() -> None:
-    space = SearchSpace.parse(JOINT)
-    default = space.with_default_recipe(space.reference)
-    first = first_trials(space)
-    assert len(first) == 15
-    recipes = [arch for arch in first if arch.stages == default.stages]
-    networks = [arch for arch in first if arch.stages != default.stages]
-    assert min(len(recipes), len(networks)) >= 6
-    assert all(arch.recipe == default.recipe for arch in networks)
-    assert {len(changed(arch, default)) for arch in recipes} == {3}
-    tried = set.union(*(changed(arch, default) for arch in recipes))
-    assert tried >= {("optimizer", "adamw"), ("optimizer", "nesterov"), ("mixup", 0.2)}
-    assert tried >= {("image_size", size) for size in ("16..32", "32..32", "12..16")}
-    rates = {option for name, option in tried if name == "learning_rate_per_256"}
-    assert rates == {0.004, 0.016, 0.256}  # two and four options from the default
-    macs = [space.count(arch).macs for arch in networks]
-    assert max(macs) > 4 * min(macs)
-
-
-def test_where_only_the_recipe_is_open_all_first_trials_screen_it() -> None:
-    blocks = "stages: [fused_r2_k3_s2_e4_c32]\n" + JOINT[JOINT.index("target") :]
-    space = SearchSpace.parse(blocks)
-    first = first_trials(space)
-    assert len(first) == 9
-    default = space.with_default_recipe(space.reference)
-    assert {len(changed(arch, default)) for arch in first} == {3}
 
 
 @pytest.mark.slow

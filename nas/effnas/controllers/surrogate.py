@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +10,6 @@ from numpy.typing import NDArray
 
 from effnas.arch.architecture import Architecture
 from effnas.config.expression_tree import Vectors
-from effnas.config.text import Option
 from effnas.controllers.base import Controller
 from effnas.controllers.gaussian_process import MIN_VALUES
 from effnas.controllers.predictor import Predictor, Score
@@ -28,9 +25,9 @@ _DRAWN = 200
 _STARTS = 3
 #: The best expected reward is looked for among the N trials with the highest measured ones.
 _LEADERS = 50
-#: Draws of which one is taken where costs are to be spread; decisions of a recipe that are not the
-#: default ones, and other options of a choice that are all tried; trials drawn in addition.
-_DRAWN_BY_COST, _CHANGED, _TRIED, _MORE_FOR_BOTH = 64, 3, 4, 6
+#: Draws of which one is taken where costs are to be spread, and how often a decision of the recipe
+#: is the default.
+_SPREAD, _DEFAULT_SHARE = 64, 0.5
 #: Steps of a climb at most: far more than there are decisions to change.
 _MAX_STEPS = 60
 
@@ -74,20 +71,17 @@ class SurrogateController(Controller):
         self.initial = initial
         self._objectives = problem.objectives if problem else None
         self._predictor = Predictor(space, problem)
-        #: The architectures that `tell` has received.
-        self._told: dict[Architecture, None] = {}
 
     def tell(self, trial: Trial) -> None:
         """Learn that a trial has started or ended."""
         super().tell(trial)
-        self._told[trial.architecture] = None
         self._predictor.tell(trial)
 
     def propose(self, rng: np.random.Generator) -> Architecture:
         """Return the architecture with the most expected improvement that was not tried yet."""
         predictor = self._predictor
-        if len(predictor.measured) < self._first_draws:
-            return self._screened(rng) if self.space.recipe else self.space.sample(rng)
+        if len(predictor.measured) < self.initial:
+            return self._spread(rng) if self.space.recipe else self.space.sample(rng)
         predictor.update()
         score, measured = self._scalarised(rng) if self._objectives else self._rewarded()
         archs = [*predictor.measured]
@@ -120,49 +114,24 @@ class SurrogateController(Controller):
         new = (arch for arch in ranked if arch.id not in self._proposed)
         return next(new, None) or self.space.sample(rng)
 
-    def _screened(self, rng: np.random.Generator) -> Architecture:
-        """Draw where the recipe is open: other recipes of the reference, and other networks.
+    def _spread(self, rng: np.random.Generator) -> Architecture:
+        """Draw where the recipe is open: networks of all costs, and recipes near the default one.
 
-        Of a dozen random decisions of a recipe one is mostly bad, which says little of the others.
-        So every other trial is the reference by the default recipe but for a few decisions, those
-        that were tried least so far: after a dozen trials, every option has been tried once. The
-        others are networks of all costs by the default recipe: most of a space are large, so of
-        several draws, the one nearest to a random number of MACs on a logarithmic scale is taken.
+        Most networks of a space are large, and of a dozen random decisions of a recipe one is
+        mostly bad. So of several draws, the one is taken that is nearest to a random number of
+        MACs on a logarithmic scale, and each decision of the recipe is the default in every other
+        case.
         """
-        space = self.space
-        if len(self._told) % 2 and any(each.size > 1 for each in space.stages):
-            drawn = [space.sample(rng) for _ in range(_DRAWN_BY_COST)]
-            costs = np.log([1 + space.count(arch).macs for arch in drawn])
-            arch = drawn[int(np.abs(costs - rng.uniform(costs.min(), costs.max())).argmin())]
-            near = space.with_default_recipe(arch)
-        else:
-            tried = Counter(decision for arch in self._told for decision in arch.recipe)
-            order = [self._others[n] for n in rng.permutation(len(self._others))]
-            # Of each choice the option that was tried least, and the least tried of those.
-            least = dict(sorted(order, key=tried.__getitem__, reverse=True))
-            changed = dict(sorted(least.items(), key=tried.__getitem__)[:_CHANGED])
-            default = space.with_default_recipe(space.reference)
-            near = replace(default, recipe=tuple((dict(default.recipe) | changed).items()))
-        return near if space.contains(near) else space.sample(rng)
-
-    @property
-    def _first_draws(self) -> int:
-        """Trials before the first prediction: more where recipes and networks are open."""
-        both = self.space.recipe and any(each.size > 1 for each in self.space.stages)
-        return self.initial + (_MORE_FOR_BOTH if both else 0)
-
-    @cached_property
-    def _others(self) -> list[tuple[str, Option]]:
-        """The decisions of the recipe that are not the default, of long choices those near it."""
-        found = []
-        for choice in self.space.recipe:
-            default, *others = choice.options
-            if len(others) > _TRIED and not any(isinstance(each, str) for each in choice.options):
-                ordered = sorted(choice.options, key=float)
-                place = ordered.index(default)
-                others = [each for n, each in enumerate(ordered) if abs(n - place) in (2, 4)]
-            found += [(choice.name, other) for other in others]
-        return found
+        drawn = [self.space.sample(rng) for _ in range(_SPREAD)]
+        costs = np.log([1 + self.space.count(arch).macs for arch in drawn])
+        arch = drawn[int(np.abs(costs - rng.uniform(costs.min(), costs.max())).argmin())]
+        defaults = {choice.name: choice.options[0] for choice in self.space.recipe}
+        decided = {
+            name: defaults[name] if rng.random() < _DEFAULT_SHARE else option
+            for name, option in arch.recipe
+        }
+        near = replace(arch, recipe=tuple(decided.items()))
+        return arch if self.space.violated(near) else near
 
     def _rewarded(self) -> tuple[Score, NDArray[np.float64]]:
         """Return the reward as the figure to maximize, and what it was in all trials."""
