@@ -64,7 +64,7 @@ def changed_json(draw: st.DrawFn, line: bytes) -> bytes:
         node, key = draw(st.sampled_from(found))
         match draw(st.sampled_from(["value", "other", "gone", "deep"])):
             case "value":
-                node[key] = draw(st.sampled_from(VALUES))
+                node[key] = copy.deepcopy(draw(st.sampled_from(VALUES)))
             case "other":
                 other, its = draw(st.sampled_from(found))
                 node[key] = copy.deepcopy(other[its])
