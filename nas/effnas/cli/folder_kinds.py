@@ -20,6 +20,7 @@ from effnas.cli.folder_state import FolderState, Named, StoredCommand, is_runnin
 from effnas.cli.tables import macs_text, number, params_text
 from effnas.cli.wording import guessing_text, hardly_beats_guessing
 from effnas.config.codec import Amount, Count, Size, from_plain, read_text
+from effnas.errors import UserError
 from effnas.trials.guessing import Guessing
 from effnas.trials.manifest import CommandPart
 from effnas.trials.store import FAMILY_KIND, LOG, PROFILE_KIND, TRAININGS
@@ -201,7 +202,10 @@ def _training(path: Path, content: Mapping[str, Any]) -> FolderState:
     manifest = from_plain(content, _Training)
     log = path / LOG
     has_rows = log.is_file() and log.stat().st_size > 0
-    rows = list(csv.DictReader(io.StringIO(read_text(log)))) if has_rows else []
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(log)))) if has_rows else []
+    except csv.Error as error:
+        raise UserError(f"its {LOG} is no table ({error})") from None
     accuracies = [float(row.get("accuracy") or -1.0) for row in rows]
     best = max(accuracies, default=-1.0)
     cost_s = float(rows[-1].get("train_time_s") or 0.0) if rows else 0.0

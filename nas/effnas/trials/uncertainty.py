@@ -328,15 +328,18 @@ def _trial_draws(
     rng = np.random.default_rng(0)
     accuracies = before.drawn_accuracies(ranked) if before else None
     if accuracies is None:
-        accuracies = drawn_accuracies(
-            to_arcsine(measured, noise.holdout_images),
-            arcsine_error(
-                measured, noise.holdout_images, noise.seed_spread or 0.0, predicted=predicted
-            ),
-            network_features(ranked),
-            min(max(_MAX_DRAWN // len(ranked), _MIN_DRAWS), _MAX_DRAWS),
-            rng,
-        )
+        try:
+            accuracies = drawn_accuracies(
+                to_arcsine(measured, noise.holdout_images),
+                arcsine_error(
+                    measured, noise.holdout_images, noise.seed_spread or 0.0, predicted=predicted
+                ),
+                network_features(ranked),
+                min(max(_MAX_DRAWN // len(ranked), _MIN_DRAWS), _MAX_DRAWS),
+                rng,
+            )
+        except np.linalg.LinAlgError:  # of figures that nobody has measured, such as 1e308
+            return None
     return drawn_rewards(metrics, accuracies, reward, rng)
 
 

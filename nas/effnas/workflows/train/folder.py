@@ -182,5 +182,5 @@ def read_log(folder: Path) -> list[EpochRow]:
             convert({name: cell or None for name, cell in row.items()}, EpochRow, strict=False)
             for row in csv.DictReader(io.StringIO(read_text(file)))
         ]
-    except ValidationError as error:
+    except (ValidationError, csv.Error) as error:
         raise StoreError(f"{file}: {error}; restore it from a copy") from None
