@@ -63,8 +63,9 @@ class Noise:
         """Return the standard error of a mean accuracy; None where nothing is known.
 
         The binomial error of the hold-out, which all trainings share, and the spread over seeds.
+        What is not within 0 and 1 is no accuracy, whatever it is called.
         """
-        if not self.holdout_images:
+        if not self.holdout_images or not 0 <= accuracy <= 1:
             return None
         # (k + 1) / (n + 2): an accuracy of 0 or 1 is not certain either.
         n = self.holdout_images
@@ -320,7 +321,8 @@ def _trial_draws(
     ranked: Sequence[Trial], reward: Reward, noise: Noise, before: Ranking | None
 ) -> Draws | None:
     """Draw what N complete trials are truly worth; None where the noise is not known."""
-    if not ranked or not noise.holdout_images or any("accuracy" not in t.metrics for t in ranked):
+    are_known = all(0 <= t.metrics.get("accuracy", -1.0) <= 1 for t in ranked)
+    if not ranked or not noise.holdout_images or not are_known:
         return None
     metrics = [t.metrics for t in ranked]
     measured = np.array([m["accuracy"] for m in metrics])
@@ -328,18 +330,15 @@ def _trial_draws(
     rng = np.random.default_rng(0)
     accuracies = before.drawn_accuracies(ranked) if before else None
     if accuracies is None:
-        try:
-            accuracies = drawn_accuracies(
-                to_arcsine(measured, noise.holdout_images),
-                arcsine_error(
-                    measured, noise.holdout_images, noise.seed_spread or 0.0, predicted=predicted
-                ),
-                network_features(ranked),
-                min(max(_MAX_DRAWN // len(ranked), _MIN_DRAWS), _MAX_DRAWS),
-                rng,
-            )
-        except np.linalg.LinAlgError:  # of figures that nobody has measured, such as 1e308
-            return None
+        accuracies = drawn_accuracies(
+            to_arcsine(measured, noise.holdout_images),
+            arcsine_error(
+                measured, noise.holdout_images, noise.seed_spread or 0.0, predicted=predicted
+            ),
+            network_features(ranked),
+            min(max(_MAX_DRAWN // len(ranked), _MIN_DRAWS), _MAX_DRAWS),
+            rng,
+        )
     return drawn_rewards(metrics, accuracies, reward, rng)
 
 
