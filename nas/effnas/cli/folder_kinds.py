@@ -5,8 +5,6 @@ Only what is shown is read, by views of the stored files, so that nothing heavy 
 
 from __future__ import annotations
 
-import csv
-import io
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,11 +17,10 @@ from effnas.cli.folder_search import read_search
 from effnas.cli.folder_state import FolderState, Named, StoredCommand, is_running, records
 from effnas.cli.tables import macs_text, number, params_text
 from effnas.cli.wording import guessing_text, hardly_beats_guessing
-from effnas.config.codec import Amount, Count, Size, from_plain, read_text
-from effnas.errors import UserError
+from effnas.config.codec import Amount, Count, Size, from_plain
 from effnas.trials.guessing import Guessing
 from effnas.trials.manifest import CommandPart
-from effnas.trials.store import FAMILY_KIND, LOG, PROFILE_KIND, TRAININGS
+from effnas.trials.store import FAMILY_KIND, PROFILE_KIND, TRAININGS, read_log_rows
 from effnas.trials.uncertainty import Noise
 
 #: Seeds of a proxy check that were not given.
@@ -200,12 +197,7 @@ class _Training(StoredCommand):
 
 def _training(path: Path, content: Mapping[str, Any]) -> FolderState:
     manifest = from_plain(content, _Training)
-    log = path / LOG
-    has_rows = log.is_file() and log.stat().st_size > 0
-    try:
-        rows = list(csv.DictReader(io.StringIO(read_text(log)))) if has_rows else []
-    except csv.Error as error:
-        raise UserError(f"its {LOG} is no table ({error})") from None
+    rows = read_log_rows(path)
     accuracies = [float(row.get("accuracy") or -1.0) for row in rows]
     best = max(accuracies, default=-1.0)
     cost_s = float(rows[-1].get("train_time_s") or 0.0) if rows else 0.0

@@ -14,7 +14,6 @@ from ray.tune.search import Searcher
 from ray.tune.search.sample import Domain
 
 from effnas.config.codec import FORMAT, dump_json, from_plain, parse_json, read_text, replace_file
-from effnas.controllers.base import Controller
 from effnas.errors import ConfigError, SpaceExhaustedError, StoreError, UserError
 from effnas.search.search import Search
 from effnas.space.search_space import SearchSpace
@@ -93,11 +92,6 @@ class EffnasSearcher(Searcher):
         self._numbers: dict[str, int] = {}
         #: By number: the metric at each rung that a running trial has reached.
         self._reached: dict[int, dict[int, float]] = {}
-
-    @property
-    def controller(self) -> Controller:
-        """What proposes."""
-        return self._search.controller
 
     @property
     def space(self) -> SearchSpace:

@@ -7,8 +7,10 @@ order in which things happened, so that reading them again *is* resuming.
 from __future__ import annotations
 
 import contextlib
+import csv
 import fcntl
 import gc
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,11 +27,12 @@ from effnas.config.codec import (
     open_file,
     parse_json,
     pick,
+    read_text,
     replace_file,
     to_plain,
 )
 from effnas.config.text import Option
-from effnas.errors import StoreError
+from effnas.errors import StoreError, UserError
 from effnas.space.decisions import DecisionSpace
 from effnas.trials.trial import Measurement, StageTimes, Trial, TrialState
 
@@ -259,6 +262,21 @@ def read_records(file: Path, parse: Callable[[Any], T], what: str) -> list[T]:
                     f"delete this line: that {what} is then run again"
                 ) from error
     return found
+
+
+def read_log_rows(folder: Path) -> list[dict[str, str]]:
+    """Return the cells of each epoch in the log of a training; none if there is no such file.
+
+    Raises:
+        StoreError: If it cannot be read.
+    """
+    file = folder / LOG
+    if not file.is_file() or not file.stat().st_size:
+        return []
+    try:
+        return list(csv.DictReader(io.StringIO(read_text(file))))
+    except (UserError, csv.Error) as error:
+        raise StoreError(f"{file}: {error}; restore it from a copy") from None
 
 
 @contextlib.contextmanager

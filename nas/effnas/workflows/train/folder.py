@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 
 from msgspec import ValidationError, convert
 
-from effnas.config.codec import Count, Pixels, Share, Size, read_text
+from effnas.config.codec import Count, Pixels, Share, Size
 from effnas.config.recipe import Recipe
 from effnas.config.settings import Execution
 from effnas.errors import StoreError
@@ -21,7 +21,7 @@ from effnas.train.stages import Stage
 from effnas.trials.differences import ALL_MUST_MATCH, must_match
 from effnas.trials.guessing import Guessing
 from effnas.trials.manifest import Manifest
-from effnas.trials.store import LOG, RunFolder, write_whole
+from effnas.trials.store import LOG, RunFolder, read_log_rows, write_whole
 
 #: The state of a training that has not come to its end.
 CHECKPOINT = "checkpoint.safetensors"
@@ -174,13 +174,11 @@ def read_log(folder: Path) -> list[EpochRow]:
     Raises:
         StoreError: If it is not what was written.
     """
-    file = folder / LOG
-    if not file.is_file() or not file.stat().st_size:
-        return []
+    rows = read_log_rows(folder)
     try:
         return [
             convert({name: cell or None for name, cell in row.items()}, EpochRow, strict=False)
-            for row in csv.DictReader(io.StringIO(read_text(file)))
+            for row in rows
         ]
-    except (ValidationError, csv.Error) as error:
-        raise StoreError(f"{file}: {error}; restore it from a copy") from None
+    except ValidationError as error:
+        raise StoreError(f"{folder / LOG}: {error}; restore it from a copy") from None
