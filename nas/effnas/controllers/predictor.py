@@ -35,8 +35,7 @@ _REWARD = "reward"
 #: Added to the variance of how feasible an architecture is: labels are 0 or 1, nothing between.
 _LABEL_VARIANCE = 0.05
 #: Trials that a model learns from at most: its time grows with their cube, its memory with their
-#: square. Of more, which they are is settled again after
-#: the second number of trials.
+#: square; and the number of trials after which it is settled again which of more they are.
 MOST_TRIALS, _SETTLED_AFTER = 1_000, 200
 
 
